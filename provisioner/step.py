@@ -1,0 +1,94 @@
+"""What a step is: a generator that reads facts and yields only the changes that are missing.
+
+Plan, apply and the check after an apply drain the same generators. A plan never calls `Change.do`; an apply
+calls it as soon as the change is yielded; afterwards a step that still yields something has not converged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from provisioner.host import Host
+    from provisioner.kube import Cluster
+    from provisioner.site import HostSpec, Site
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing to do: a sentence for people, a thunk, and a unified diff without any secret in it."""
+
+    summary: str
+    do: Callable[[], None] = field(repr=False)
+    diff: str = ""
+
+
+class Scope(Enum):
+    """Where a step runs: on which hosts, or once for the cluster (its host is then the first control plane)."""
+
+    ALL = "every host"
+    FIRST = "the first control plane"
+    JOINING = "every host but the first control plane"
+    NFS_SERVER = "the NFS server"
+    CLUSTER = "the cluster"
+
+    def hosts(self, site: Site) -> tuple[HostSpec, ...]:
+        """Return the hosts that a step of this scope visits, in the order of hosts.toml."""
+        if self is Scope.ALL:
+            return site.hosts
+        if self is Scope.JOINING:
+            return tuple(host for host in site.hosts if host.name != site.first.name)
+        if self is Scope.NFS_SERVER:
+            return (site.nfs_server,)
+        return (site.first,)
+
+
+@dataclass(frozen=True)
+class FactQuery:
+    """What a step wants to know of a host, so that all steps' facts come in one round trip.
+
+    files: absolute paths or shell globs; content is read up to 256 KiB. contents=False paths go to `exists`.
+    """
+
+    files: tuple[str, ...] = ()
+    exists: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    sysctls: tuple[str, ...] = ()
+    disks: tuple[str, ...] = ()
+
+    def __or__(self, other: FactQuery) -> FactQuery:
+        """Return the union of two queries, each name once."""
+        return FactQuery(
+            *(
+                tuple(dict.fromkeys(getattr(self, name) + getattr(other, name)))
+                for name in ("files", "exists", "packages", "units", "sysctls", "disks")
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """A named stretch of the road.
+
+    changes: the generator `(host, cluster, site) -> Iterator[Change]`.
+    query: the facts it reads of a host, for a given site.
+    after: names of earlier steps without whose changes a plan of this step would be a guess; while one of them
+        has changes pending, a plan says "after: STEP".
+    reads_only: the step looks and refuses but never changes anything (preflight).
+    serial: its hosts are worked one at a time (joining control planes).
+    enabled: whether the site wants the step at all.
+    """
+
+    name: str
+    summary: str
+    scope: Scope
+    changes: Callable[[Host, Cluster, Site], Iterator[Change]]
+    query: Callable[[Site], FactQuery] = lambda site: FactQuery()
+    after: tuple[str, ...] = ()
+    reads_only: bool = False
+    serial: bool = False
+    enabled: Callable[[Site], bool] = lambda site: True
