@@ -1,0 +1,93 @@
+"""The one list of versions and downloads (catalogue.toml), and what fits a Kubernetes version."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from provisioner.errors import ProvisionerError
+
+
+@dataclass(frozen=True)
+class Download:
+    """One pinned file: upstream's address and the SHA-256 (hex) of what is published there."""
+
+    url: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """One version of a program: its manifests in the order they are applied, and its image where they name none."""
+
+    program: str
+    version: str
+    manifests: tuple[Download, ...]
+    image: str = ""
+
+
+def minor_of(version: str) -> tuple[int, int]:
+    """Return (major, minor) of "1.20" or "1.20.2"."""
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)
+
+
+def default_minor() -> str:
+    """Return the Kubernetes minor that a new site gets, as "1.37"."""
+    return str(_data()["kubernetes"]["default"])
+
+
+def newest_patches() -> dict[str, str]:
+    """Return the newest known patch release by minor: {"1.37": "1.37.1", …}."""
+    return dict(_data()["kubernetes"]["patches"])
+
+
+def pause_image(kubernetes: str) -> str:
+    """Return the sandbox image that kubeadm of this Kubernetes version expects (its `PauseVersion` constant)."""
+    return f"registry.k8s.io/pause:{_newest_fitting(_data()['kubernetes']['pause'], kubernetes)}"
+
+
+def agnhost_image(kubernetes: str) -> str:
+    """Return Kubernetes' own test image, which the shipped workloads run."""
+    return f"registry.k8s.io/e2e-test-images/agnhost:{_newest_fitting(_data()['agnhost'], kubernetes)}"
+
+
+def release(program: str, kubernetes: str, version: str = "") -> Release:
+    """Return the wanted or, with no `version`, the newest release of a program that serves `kubernetes`.
+
+    Raises ProvisionerError naming the known versions when there is none.
+    """
+    entries = _data()[program]
+    known = {entry["version"]: entry for entry in entries}
+    if version:
+        if version not in known:
+            raise ProvisionerError(
+                f"{program} {version} is not in the catalogue",
+                f"use one of {', '.join(known)}, or add it to provisioner/catalogue.toml with its SHA-256",
+            )
+        return _release(program, known[version])
+    fitting = [entry for entry in entries if minor_of(entry["kubernetes"]) <= minor_of(kubernetes)]
+    if not fitting:
+        raise ProvisionerError(
+            f"no {program} in the catalogue serves Kubernetes {kubernetes}",
+            f"the oldest that one of them serves is {min((e['kubernetes'] for e in entries), key=minor_of)}",
+        )
+    return _release(program, max(fitting, key=lambda entry: minor_of(entry["kubernetes"])))
+
+
+def _release(program: str, entry: dict[str, Any]) -> Release:
+    manifests = tuple(Download(item["url"], item["sha256"]) for item in entry["manifests"])
+    return Release(program, entry["version"], manifests, entry.get("image", ""))
+
+
+def _newest_fitting(by_minor: dict[str, str], kubernetes: str) -> str:
+    fitting = [minor for minor in by_minor if minor_of(minor) <= minor_of(kubernetes)]
+    return by_minor[max(fitting, key=minor_of)]
+
+
+@cache
+def _data() -> dict[str, Any]:
+    return tomllib.loads(files("provisioner").joinpath("catalogue.toml").read_text(encoding="utf-8"))
