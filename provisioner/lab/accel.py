@@ -1,0 +1,92 @@
+"""Find out whether KVM really works here, by booting a kernel with it once.
+
+/dev/kvm existing proves nothing: on some nested hosts QEMU aborts, or a stock kernel spins before its first
+line. The answer is remembered for this QEMU, this host kernel and this boot of the host.
+"""
+
+import hashlib
+import os
+import re
+import select
+import subprocess
+import time
+from pathlib import Path
+from typing import Literal
+
+from provisioner.lab.image import Image, Say, cache_root
+
+Accelerator = Literal["kvm", "tcg"]
+QEMU = "qemu-system-x86_64"
+TRIAL_SECONDS = 20.0
+# What the emulated lab's timeouts are multiplied by: measured on 2 cores, see the decision notes.
+TIMEOUT_SCALE: dict[Accelerator, float] = {"kvm": 1.0, "tcg": 8.0}
+_ARGUMENTS: dict[Accelerator, tuple[str, ...]] = {
+    "kvm": ("-accel", "kvm", "-cpu", "host"),
+    "tcg": ("-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"),
+}
+# The boot stub prints lines of its own ("Probing EDD") before the kernel proper has run an instruction.
+_KERNEL_OUTPUT = re.compile(rb"Linux version \d+\.\d+")
+
+
+def arguments(accelerator: Accelerator) -> tuple[str, ...]:
+    """Return QEMU's arguments for an accelerator."""
+    return _ARGUMENTS[accelerator]
+
+
+def choose(image: Image, say: Say) -> Accelerator:
+    """Return "kvm" where a kernel boots under it within the time limit, else "tcg"."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "tcg"
+    remembered = cache_root() / f"accelerator-{_fingerprint()}"
+    if remembered.exists():
+        return "kvm" if remembered.read_text().strip() == "kvm" else "tcg"
+    say(f"kvm: /dev/kvm is there; trying it once, for up to {TRIAL_SECONDS:.0f} s")
+    works, why = try_kvm(image)
+    answer: Accelerator = "kvm" if works else "tcg"
+    say("kvm: works" if works else f"kvm: does not work here ({why}); the lab is emulated, and slower")
+    scratch = remembered.with_suffix(f".{os.getpid()}")
+    scratch.write_text(answer + "\n")
+    scratch.rename(remembered)
+    return answer
+
+
+def try_kvm(image: Image, seconds: float = TRIAL_SECONDS) -> tuple[bool, str]:
+    """Boot the image's kernel under KVM; return whether its own first line came, and if not, why not."""
+    argv = [
+        QEMU, *arguments("kvm"), "-m", "256", "-nodefaults", "-no-reboot", "-display", "none",
+        "-serial", "stdio", "-kernel", str(image.kernel),
+        "-append", "console=ttyS0 earlyprintk=ttyS0 panic=-1",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/"
+    )
+    assert process.stdout is not None
+    output = b""
+    deadline = time.monotonic() + seconds
+    try:
+        while (left := deadline - time.monotonic()) > 0:
+            if not select.select([process.stdout], [], [], left)[0]:
+                break
+            data = os.read(process.stdout.fileno(), 65536)
+            if not data:
+                return False, f"QEMU ended: {_last_line(output)}"
+            output += data
+            if _KERNEL_OUTPUT.search(output):
+                return True, ""
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    return False, f"no kernel output within {seconds:.0f} s"
+
+
+def _fingerprint() -> str:
+    version = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=False).stdout
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    host = os.uname()
+    return hashlib.sha256(f"{version}|{host.release}|{host.version}|{boot}".encode()).hexdigest()[:12]
+
+
+def _last_line(output: bytes) -> str:
+    lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "without a word"

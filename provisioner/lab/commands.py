@@ -1,0 +1,196 @@
+"""`provisioner lab`: the lab's verbs on the command line, thin over lifecycle and snapshots."""
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from provisioner.lab.inventory import NETWORKS
+from provisioner.lab.spec import MAX_WORKERS
+
+_DIRECTORY = click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".provisioner/lab"),
+    show_default=True,
+    help="Where the lab keeps its state.",
+)
+
+
+@click.group(name="lab")
+def lab() -> None:
+    """Blank virtual machines on this machine, to try a cluster on.
+
+    The lab lives in network namespaces of its own and cannot be reached from outside. `lab exec` and
+    `lab ssh` take you in.
+
+    Example: provisioner lab up && provisioner lab exec -- provisioner -f .provisioner/lab/hosts.toml apply
+    """
+
+
+@lab.command()
+@_DIRECTORY
+@click.option(
+    "--workers", type=click.IntRange(0, MAX_WORKERS), default=None, help="How many workers.  [default: 2]"
+)
+@click.option(
+    "--network", type=click.Choice(NETWORKS), default="flannel", show_default=True, help="The pod network."
+)
+@click.option("--name", default=None, help="Name of the lab, if there are several.  [default: provlab]")
+@click.option(
+    "--no-mirror", is_flag=True, help="Blank VMs only: look for no upstream and serve no stand-ins."
+)
+def up(directory: Path, workers: int | None, network: str, name: str | None, no_mirror: bool) -> None:
+    """Bring the lab's machines up, or finish what is missing.
+
+    Example: provisioner lab up --workers 3
+    """
+    from provisioner.lab import lifecycle, requirements, spec, upstream
+
+    requirements.check()
+    begun = time.monotonic()
+    existing = spec.load(directory)
+    wanted = spec.LabSpec(
+        directory=directory.resolve(),
+        name=name or (existing.name if existing else "provlab"),
+        workers=workers if workers is not None else existing.workers if existing else 2,
+    )
+    mirror = None if no_mirror else upstream.ensure(_say)
+    uplink = mirror is None and not no_mirror
+    made = lifecycle.up(wanted, mirror, uplink=uplink, network_name=network, say=_say)
+    site = _relative(made.site)
+    seconds = time.monotonic() - begun
+    click.echo(f"lab {made.name}: {len(made.vms)} machines up after {seconds:.0f} s; {site} describes them")
+    click.echo(f"next: provisioner lab exec -- provisioner -f {site} apply")
+
+
+@lab.command()
+@_DIRECTORY
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+def status(directory: Path, output: str) -> None:
+    """Show the machines, the mirror and the snapshots.
+
+    Example: provisioner lab status -o json
+    """
+    from provisioner.lab import lifecycle, snapshots
+
+    now = lifecycle.status(lifecycle.find(directory))
+    names = snapshots.list_snapshots(now.spec)
+    if output == "json":
+        machines = [asdict(row.vm) | {"state": row.state, "pid": row.pid} for row in now.vms]
+        click.echo(json.dumps({
+            "name": now.spec.name, "directory": str(now.spec.directory), "accelerator": now.accelerator,
+            "uplink": now.uplink, "mirror": now.mirror, "machines": machines, "snapshots": names,
+        }, indent=2))  # fmt: skip
+        return
+    way = "VMs reach the outside" if now.uplink else "no way out"
+    click.echo(f"lab {now.spec.name} ({now.accelerator}, {way}) in {_relative(now.spec.directory)}")
+    for row in now.vms:
+        process = f"pid {row.pid}" if row.pid else ""
+        size = f"{row.vm.cpus} CPU  {row.vm.memory} MiB"
+        click.echo(f"  {row.vm.name:<9} {row.vm.address:<15} {row.state:<8} {size:<17} {process}".rstrip())
+    click.echo(f"  mirror    {f'running, pid {now.mirror}' if now.mirror else 'not running'}")
+    click.echo(f"  snapshots {', '.join(names) or 'none'}")
+
+
+@lab.command(context_settings={"ignore_unknown_options": True})
+@_DIRECTORY
+@click.argument("host")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def ssh(directory: Path, host: str, command: tuple[str, ...]) -> None:
+    """Log in to a machine, or run a command there.
+
+    Example: provisioner lab ssh worker1 uptime
+    """
+    from provisioner.lab import guest, lifecycle, requirements
+
+    requirements.require_root()
+    spec = lifecycle.find(directory)
+    _become(guest.ssh_command(spec, spec.vm(host), command, terminal=not command and sys.stdin.isatty()))
+
+
+@lab.command(name="exec", context_settings={"ignore_unknown_options": True})
+@_DIRECTORY
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def execute(directory: Path, command: tuple[str, ...]) -> None:
+    """Run a command on the operator's machine of the lab: on the segment, but no node.
+
+    Example: provisioner lab exec -- curl http://192.168.56.200/
+    """
+    from provisioner.lab import lifecycle, requirements
+
+    requirements.require_root()
+    _become(lifecycle.exec_command(lifecycle.find(directory), list(command)))
+
+
+@lab.command()
+@_DIRECTORY
+@click.argument("name")
+def snapshot(directory: Path, name: str) -> None:
+    """Save all running machines, memory and disks, under a name.
+
+    Example: provisioner lab snapshot converged
+    """
+    from provisioner.lab import lifecycle, snapshots
+
+    snapshots.snapshot(lifecycle.find(directory), name, _say)
+    click.echo(f"next: provisioner lab restore {name}")
+
+
+@lab.command()
+@_DIRECTORY
+@click.argument("name")
+def restore(directory: Path, name: str) -> None:
+    """Put all machines back to a snapshot, running, with the right time.
+
+    Example: provisioner lab restore converged
+    """
+    from provisioner.lab import lifecycle, snapshots
+
+    snapshots.restore(lifecycle.find(directory), name, _say)
+
+
+@lab.command()
+@_DIRECTORY
+def down(directory: Path) -> None:
+    """Power the machines off; disks and snapshots stay.
+
+    Example: provisioner lab down; provisioner lab up
+    """
+    from provisioner.lab import lifecycle
+
+    lifecycle.down(lifecycle.find(directory), _say)
+    click.echo("next: provisioner lab up, or: provisioner lab destroy")
+
+
+@lab.command()
+@_DIRECTORY
+def destroy(directory: Path) -> None:
+    """Remove the lab: machines, disks, snapshots, networks. The cached image stays for the next one.
+
+    Example: provisioner lab destroy
+    """
+    from provisioner.lab import lifecycle
+
+    spec = lifecycle.find(directory)
+    lifecycle.destroy(spec)
+    click.echo(f"lab {spec.name}: gone")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _become(argv: list[str]) -> NoReturn:
+    sys.stdout.flush()
+    os.execvp(argv[0], argv)
+
+
+def _relative(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -1,0 +1,64 @@
+"""What makes a VM itself: name, addresses, login key and package sources, handed over at boot.
+
+A tar passed through QEMU's fw_cfg and unpacked by the image's one unit of its own: no login is needed to set
+a machine up, and the image stays the same for all.
+"""
+
+import io
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from provisioner.lab.spec import PREFIX, VmSpec
+
+MIRROR_KEYRING = "/usr/share/keyrings/lab-mirror.asc"
+_VAGRANT = 1000
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The package sources of a VM: one-line entries, and the key file that signs them, if not Debian's."""
+
+    lines: tuple[str, ...]
+    key: Path | None = None
+
+
+def mirror_sources(url: str, key: Path) -> Sources:
+    """Return the only source of a machine that reaches nothing but the lab's mirror."""
+    return Sources((f"deb [signed-by={MIRROR_KEYRING}] {url} bookworm main",), key)
+
+
+def write(path: Path, vm: VmSpec, public_key: str, sources: Sources) -> None:
+    """Write the machine's identity archive; the same input gives the same bytes."""
+    scratch = path.with_name(path.name + ".new")
+    scratch.write_bytes(archive(vm, public_key, sources))
+    scratch.rename(path)
+
+
+def archive(vm: VmSpec, public_key: str, sources: Sources) -> bytes:
+    """Build the identity archive of a machine as tar bytes, paths relative to its root directory."""
+    hosts = f"127.0.0.1 localhost\n127.0.1.1 {vm.name}\n::1 localhost ip6-localhost ip6-loopback\n"
+    segment = f"auto eth1\niface eth1 inet static\n  address {vm.address}/{PREFIX}\n"
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        _add(tar, "etc/hostname", vm.name + "\n")
+        _add(tar, "etc/hosts", hosts)
+        _add(tar, "etc/network/interfaces.d/eth1", segment)
+        _add(tar, "etc/apt/sources.list", "".join(line + "\n" for line in sources.lines))
+        if sources.key:
+            _add(tar, MIRROR_KEYRING.lstrip("/"), sources.key.read_text())
+        _add(tar, "home/vagrant/.ssh", None, mode=0o700, owner=_VAGRANT)
+        _add(tar, "home/vagrant/.ssh/authorized_keys", public_key, mode=0o600, owner=_VAGRANT)
+    return out.getvalue()
+
+
+def _add(tar: tarfile.TarFile, name: str, content: str | None, mode: int = 0o644, owner: int = 0) -> None:
+    info = tarfile.TarInfo(name)
+    info.mode, info.uid, info.gid = mode, owner, owner
+    if content is None:
+        info.type = tarfile.DIRTYPE
+        tar.addfile(info)
+        return
+    data = content.encode()
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))

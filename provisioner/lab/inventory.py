@@ -1,0 +1,58 @@
+"""The hosts.toml of a lab: what `provisioner apply` is to make of its VMs."""
+
+from provisioner.lab.guest import USER
+from provisioner.lab.spec import LabSpec, MirrorInfo
+
+POOL = "192.168.56.200-192.168.56.230"
+NETWORKS = ("flannel", "bridge")
+# Leader election and frequent housekeeping drown an emulated core: leases run out, components restart.
+_SLOW_MACHINE = """\
+
+[kubeadm]
+init_timeout = "6m"
+controller_manager = { "leader-elect" = "false" }
+scheduler = { "leader-elect" = "false" }
+
+[kubeadm.kubelet_configuration]
+nodeStatusUpdateFrequency = "20s"
+syncFrequency = "2m"
+housekeepingInterval = "30s"
+"""
+
+
+def render_site(
+    spec: LabSpec, mirror: MirrorInfo | None, network: str = "flannel", timeout_scale: float = 1.0
+) -> str:
+    """Return the text of the lab's hosts.toml.
+
+    `network` is flannel or bridge. With a mirror its addresses and versions go in; a `timeout_scale` above 1
+    stands for an emulated machine, whose components also get calmer settings.
+    """
+    lines = [
+        f"# The lab {spec.name}: written by `provisioner lab up`, again at each run.",
+        "[cluster]",
+        f'name = "{spec.name}"',
+        *([f'kubernetes = "{mirror.kubernetes}"'] if mirror else []),
+        f'network = "{network}"',
+        f"timeout_scale = {timeout_scale:.1f}",
+        "",
+        "[ssh]",
+        f'user = "{USER}"',
+        f'key = "{spec.key}"',
+        'host_keys = "accept-new"',
+        f'known_hosts = "{spec.known_hosts}"',
+    ]
+    for vm in spec.vms:
+        role = "control-plane" if vm.name == "master" else "worker"
+        lines += ["", "[[hosts]]", f'name = "{vm.name}"', f'address = "{vm.address}"', f'roles = ["{role}"]']
+    lines += ["", "[metallb]", *([f'version = "{mirror.metallb}"'] if mirror else [])]
+    lines += ["", "[[metallb.pools]]", 'name = "lab"', f'addresses = ["{POOL}"]']
+    if mirror:
+        lines += ["", "[ingress]", f'controller = "{mirror.ingress}"', "", "[mirror]"]
+        lines += [
+            f'packages = "{mirror.packages}"',
+            f'images = "{mirror.images}"',
+            f'manifests = "{mirror.manifests}"',
+        ]
+    text = "\n".join(lines) + "\n"
+    return text + _SLOW_MACHINE if timeout_scale > 1 else text

@@ -1,0 +1,281 @@
+"""Bring a lab up, look at it, stop it, take it away. Each can be interrupted and run again."""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from provisioner.errors import ProvisionerError
+from provisioner.lab import (
+    accel,
+    apt,
+    guest,
+    identity,
+    image,
+    inventory,
+    monitor,
+    network,
+    qemu,
+    recipe,
+    requirements,
+)
+from provisioner.lab import spec as specs
+from provisioner.lab import upstream as mirrors
+from provisioner.lab.image import Image, Say
+from provisioner.lab.spec import LabSpec, MirrorInfo, VmSpec
+
+DEFAULT_DIRECTORY = Path(".provisioner/lab")
+SHUTDOWN_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class VmStatus:
+    """One machine as it is now: `state` is running, paused or off; `pid` of QEMU or None."""
+
+    vm: VmSpec
+    state: str
+    pid: int | None
+
+
+@dataclass(frozen=True)
+class LabStatus:
+    """The whole lab as it is now."""
+
+    spec: LabSpec
+    accelerator: str
+    uplink: bool
+    mirror: int | None
+    vms: tuple[VmStatus, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `up` decided and later commands need: accelerator, image folder, way out, mirror."""
+
+    accelerator: accel.Accelerator
+    image: Path
+    uplink: bool
+    mirror: MirrorInfo | None
+
+    @property
+    def timeout_scale(self) -> float:
+        """What timeouts are multiplied by on this accelerator."""
+        return accel.TIMEOUT_SCALE[self.accelerator]
+
+
+def find(directory: Path = DEFAULT_DIRECTORY) -> LabSpec:
+    """Read the lab in `directory`; ProvisionerError where there is none."""
+    spec = specs.load(directory)
+    if spec is None:
+        raise ProvisionerError(f"there is no lab in {directory}", "make one: provisioner lab up")
+    return spec
+
+
+def up(
+    wanted: LabSpec,
+    mirror: MirrorInfo | None,
+    *,
+    uplink: bool = False,
+    network_name: str = "flannel",
+    say: Say,
+) -> LabSpec:
+    """Bring the lab up and return it once every VM takes a login; what already runs stays as it is.
+
+    With a `mirror`, VMs reach nothing else; `uplink` gives them a way out of this machine through QEMU's NAT.
+    """
+    requirements.check()
+    spec = specs.merged(wanted, specs.load(wanted.directory))
+    with locked(spec):
+        specs.save(spec)
+        _claim(spec)
+        built = image.ensure(say)
+        settings = _settings(spec, built, mirror, uplink, say)
+        network.ensure(spec)
+        if mirror:
+            mirrors.serve(spec, mirror)
+        _login_key(spec)
+        machines = [_machine(spec, vm, settings) for vm in spec.vms]
+        for machine in machines:
+            _prepare(machine, mirror)
+            _run(machine, say)
+        scale = spec.timeout_scale or settings.timeout_scale
+        say(f"vms: waiting for {len(machines)} logins")
+        times = guest.wait_for_ssh(spec, spec.vms, guest.BOOT_SECONDS * scale)
+        say("vms: ready " + ", ".join(f"{name} ({taken:.0f} s)" for name, taken in times.items()))
+        _write(spec.site, inventory.render_site(spec, mirror, network_name, scale))
+    return spec
+
+
+def start(spec: LabSpec, name: str, say: Say) -> None:
+    """Start one VM and wait for its login."""
+    settings = load_settings(spec)
+    machine = _machine(spec, spec.vm(name), settings)
+    with locked(spec):
+        _run(machine, say)
+        scale = spec.timeout_scale or settings.timeout_scale
+        guest.wait_for_ssh(spec, [machine.vm], guest.BOOT_SECONDS * scale)
+
+
+def power_off(spec: LabSpec, name: str) -> None:
+    """Cut a VM's power, as pulling its plug would."""
+    qemu.power_off(spec, spec.vm(name))
+
+
+def down(spec: LabSpec, say: Say) -> None:
+    """Power all VMs off, gracefully where they listen, and stop the mirror; disks and snapshots stay."""
+    requirements.require_root()
+    with locked(spec):
+        settings = load_settings(spec)
+        scale = spec.timeout_scale or settings.timeout_scale
+        say("vms: powering off")
+        for name in guest.shut_down(spec, spec.vms, SHUTDOWN_SECONDS * scale):
+            say(f"{name}: did not power off by itself; cutting its power")
+            qemu.power_off(spec, spec.vm(name))
+        mirrors.stop(spec)
+
+
+def destroy(spec: LabSpec) -> None:
+    """Remove the lab: VMs, mirror, namespaces, sockets and its state directory."""
+    requirements.require_root()
+    with locked(spec):
+        for vm in spec.vms:
+            qemu.power_off(spec, vm)
+        mirrors.stop(spec)
+        network.remove(spec)
+        shutil.rmtree(spec.run, ignore_errors=True)
+        # lab.json goes last: a destroy that is interrupted can be run again.
+        for entry in spec.directory.iterdir():
+            if entry.name != "lab.json":
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        shutil.rmtree(spec.directory)
+
+
+def status(spec: LabSpec) -> LabStatus:
+    """Tell how each machine and the mirror stand now."""
+    requirements.require_root()
+    settings = load_settings(spec)
+    rows = []
+    for vm in spec.vms:
+        pid = qemu.pid(spec, vm)
+        state = "off" if pid is None else "paused" if qemu.paused(spec, vm) else "running"
+        rows.append(VmStatus(vm, state, pid))
+    return LabStatus(spec, settings.accelerator, settings.uplink, mirrors.pid(spec), tuple(rows))
+
+
+def exec_command(spec: LabSpec, argv: list[str]) -> list[str]:
+    """Return `argv` so that it runs on the operator's machine of the lab."""
+    return network.inside(spec.operator, argv)
+
+
+def machines(spec: LabSpec) -> tuple[qemu.Machine, ...]:
+    """Return all machines of a lab that has been up, ready to be started."""
+    settings = load_settings(spec)
+    return tuple(_machine(spec, vm, settings) for vm in spec.vms)
+
+
+@contextmanager
+def locked(spec: LabSpec) -> Iterator[None]:
+    """Hold the lab for one command; a second one is told so at once instead of interfering."""
+    spec.directory.mkdir(parents=True, exist_ok=True)
+    fd = os.open(spec.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ProvisionerError(
+                f"another command is at work on the lab in {spec.directory}", "wait for it, then try again"
+            ) from error
+        yield
+    finally:
+        os.close(fd)
+
+
+def load_settings(spec: LabSpec) -> Settings:
+    """Read what the last `up` decided."""
+    try:
+        stored: dict[str, Any] = json.loads((spec.directory / "settings.json").read_text())
+        mirror = stored["mirror"]
+        if mirror:
+            mirror = MirrorInfo(
+                **(mirror | {"directory": Path(mirror["directory"]), "key": Path(mirror["key"])})
+            )
+        return Settings(stored["accelerator"], Path(stored["image"]), stored["uplink"], mirror)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ProvisionerError("the lab has never been up completely", "provisioner lab up") from error
+
+
+def _settings(spec: LabSpec, built: Image, mirror: MirrorInfo | None, uplink: bool, say: Say) -> Settings:
+    # Disks lie over the image that they were made from, so an existing lab keeps its own.
+    try:
+        before = load_settings(spec)
+        base = before.image if before.image.is_dir() else built.directory
+    except ProvisionerError:
+        base = built.directory
+    settings = Settings(accel.choose(built, say), base, uplink, mirror)
+    stored = {
+        "accelerator": settings.accelerator,
+        "image": str(settings.image),
+        "uplink": uplink,
+        "mirror": {key: str(value) for key, value in vars(mirror).items()} if mirror else None,
+    }
+    _write(spec.directory / "settings.json", json.dumps(stored, indent=2) + "\n")
+    return settings
+
+
+def _claim(spec: LabSpec) -> None:
+    spec.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    owner = spec.run / "directory"
+    if owner.exists():
+        other = Path(owner.read_text().strip())
+        if other != spec.directory and (other / "lab.json").exists():
+            raise ProvisionerError(
+                f"a lab named {spec.name!r} already belongs to {other}",
+                "destroy it there, or take another name: provisioner lab up --name NAME",
+            )
+    _write(owner, f"{spec.directory}\n")
+
+
+def _login_key(spec: LabSpec) -> None:
+    if spec.key.exists() and spec.key.with_suffix(".pub").exists():
+        return
+    spec.key.unlink(missing_ok=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {spec.name}", "-f", str(spec.key)],
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def _machine(spec: LabSpec, vm: VmSpec, settings: Settings) -> qemu.Machine:
+    return qemu.Machine(spec, vm, Image(settings.image), settings.accelerator, settings.uplink)
+
+
+def _prepare(machine: qemu.Machine, mirror: MirrorInfo | None) -> None:
+    qemu.make_disk(machine)
+    if mirror:
+        sources = identity.mirror_sources(mirror.apt, mirror.key)
+    else:
+        sources = identity.Sources(apt.debian_sources(recipe.SUITE))
+    identity.write(machine.identity, machine.vm, machine.spec.key.with_suffix(".pub").read_text(), sources)
+
+
+def _run(machine: qemu.Machine, say: Say) -> None:
+    spec, vm = machine.spec, machine.vm
+    if qemu.pid(spec, vm) is None:
+        say(f"{vm.name}: starting at {vm.address} ({machine.accelerator}, {vm.cpus} CPU, {vm.memory} MiB)")
+        qemu.start(machine)
+    elif qemu.paused(spec, vm):
+        with monitor.connect(qemu.monitor_socket(spec, vm), vm.name) as qmp:
+            qmp.command("cont")
+
+
+def _write(path: Path, text: str) -> None:
+    scratch = path.with_name(path.name + ".new")
+    scratch.write_text(text)
+    scratch.rename(path)

@@ -1,0 +1,147 @@
+"""The lab's network: two namespaces of its own, a bridge, and no way out.
+
+`NAME` holds the bridge, the VMs' ports and the mirror; `NAME-op` is the operator's machine on the same
+segment. Neither has an uplink, so no address of the lab can leave this machine.
+"""
+
+import ctypes
+import fcntl
+import json
+import os
+import struct
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from provisioner.errors import ProvisionerError
+from provisioner.lab.spec import MIRROR, OPERATOR, PREFIX, LabSpec
+
+BRIDGE = "br0"
+_UPLINK_OF_OPERATOR = "op"
+_CLONE_NEWNET = 0x40000000
+# linux/if_tun.h; the kernel hands checksums and segmentation over to the guest with VNET_HDR.
+_TUNSETIFF = 0x400454CA
+_IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+
+T = TypeVar("T")
+
+
+def ensure(spec: LabSpec) -> None:
+    """Make namespaces, bridge and the operator's link; what is there already stays as it is."""
+    for namespace in (spec.namespace, spec.operator):
+        if not exists(namespace):
+            _ip("netns", "add", namespace)
+        _ip("-n", namespace, "link", "set", "lo", "up")
+    links = _links(spec.namespace)
+    if BRIDGE not in links:
+        _ip(
+            "-n",
+            spec.namespace,
+            "link",
+            "add",
+            BRIDGE,
+            "type",
+            "bridge",
+            "forward_delay",
+            "0",
+            "stp_state",
+            "0",
+        )
+    if _UPLINK_OF_OPERATOR not in links:
+        _ip("-n", spec.namespace, "link", "add", _UPLINK_OF_OPERATOR, "type", "veth",
+            "peer", "name", "eth1", "netns", spec.operator)  # fmt: skip
+    _ip("-n", spec.namespace, "link", "set", _UPLINK_OF_OPERATOR, "master", BRIDGE, "up")
+    _ip("-n", spec.namespace, "link", "set", BRIDGE, "up")
+    _ip("-n", spec.namespace, "address", "replace", f"{MIRROR}/{PREFIX}", "dev", BRIDGE)
+    _ip("-n", spec.operator, "link", "set", "eth1", "up")
+    _ip("-n", spec.operator, "address", "replace", f"{OPERATOR}/{PREFIX}", "dev", "eth1")
+
+
+def remove(spec: LabSpec) -> None:
+    """Delete both namespaces and all in them; nothing to do is fine."""
+    for namespace in (spec.operator, spec.namespace):
+        if exists(namespace):
+            _ip("netns", "delete", namespace)
+
+
+def exists(namespace: str) -> bool:
+    """Tell whether the named network namespace is there."""
+    return Path("/run/netns", namespace).exists()
+
+
+def processes(namespace: str) -> tuple[int, ...]:
+    """List the ids of processes whose network is `namespace`."""
+    if not exists(namespace):
+        return ()
+    listing = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True, check=False)
+    return tuple(int(word) for word in listing.stdout.split())
+
+
+def inside(namespace: str, argv: Sequence[str]) -> list[str]:
+    """Return `argv` so that it runs in the named namespace."""
+    return ["ip", "netns", "exec", namespace, *argv]
+
+
+def open_tap(spec: LabSpec, tap: str) -> int:
+    """Open a port on the lab's bridge and return its file descriptor; it is unplugged when that is closed."""
+    fd = within(spec.namespace, lambda: _tap(tap))
+    try:
+        _ip("-n", spec.namespace, "link", "set", tap, "master", BRIDGE, "up")
+    except ProvisionerError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def within(namespace: str, call: Callable[[], T]) -> T:
+    """Call a function in a thread that has the network of `namespace`; what it opens stays there."""
+    results: list[T] = []
+    failures: list[OSError] = []
+
+    def enter() -> None:
+        try:
+            fd = os.open(f"/run/netns/{namespace}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                libc = ctypes.CDLL(None, use_errno=True)
+                if libc.setns(fd, _CLONE_NEWNET) != 0:
+                    code = ctypes.get_errno()
+                    raise OSError(code, f"setns {namespace}: {os.strerror(code)}")
+            finally:
+                os.close(fd)
+            results.append(call())
+        except OSError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=enter, name=f"within {namespace}")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+    return results[0]
+
+
+def _tap(name: str) -> int:
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        request = struct.pack("16sH22x", name.encode(), _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR)
+        fcntl.ioctl(fd, _TUNSETIFF, request)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _links(namespace: str) -> frozenset[str]:
+    return frozenset(link["ifname"] for link in json.loads(_ip("-n", namespace, "-json", "link", "show")))
+
+
+def _ip(*arguments: str) -> str:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ProvisionerError(
+            f"`ip {' '.join(arguments)}` failed: {done.stderr.strip()}",
+            "start anew: provisioner lab destroy, then provisioner lab up",
+        )
+    return done.stdout

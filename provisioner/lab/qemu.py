@@ -1,0 +1,173 @@
+"""One VM as one QEMU process: its command line, its start, its end."""
+
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from provisioner.errors import ProvisionerError
+from provisioner.lab import accel, monitor, network
+from provisioner.lab.image import Image
+from provisioner.lab.spec import NAT_MAC, LabSpec, VmSpec
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A VM of a lab with what is needed to start it."""
+
+    spec: LabSpec
+    vm: VmSpec
+    image: Image
+    accelerator: accel.Accelerator
+    uplink: bool
+
+    @property
+    def files(self) -> Path:
+        """The folder of its disk, serial log and process id."""
+        return self.spec.files(self.vm)
+
+    @property
+    def disk(self) -> Path:
+        """Its qcow2 disk over the image; snapshots live in it too."""
+        return self.files / "disk.qcow2"
+
+    @property
+    def identity(self) -> Path:
+        """The archive that gives the blank image a name."""
+        return self.files / "identity.tar"
+
+
+def monitor_socket(spec: LabSpec, vm: VmSpec) -> Path:
+    """Return the path of the VM's monitor socket."""
+    return spec.run / f"{vm.name}.qmp"
+
+
+def machine_uuid(files: Path) -> str:
+    """Return the random UUID of the machine in `files`, the same at every start."""
+    path = files / "uuid"
+    if not path.exists():
+        scratch = files / "uuid.new"
+        scratch.write_text(f"{uuid.uuid4()}\n")
+        scratch.rename(path)
+    return path.read_text().strip()
+
+
+def command(machine: Machine, machine_id: str, tap_fd: int, paused: bool) -> list[str]:
+    """Build QEMU's command line; `tap_fd` is the open port on the lab's bridge."""
+    vm = machine.vm
+    # The machine id is derived from the UUID: unique, stable, and known before the disk is mounted.
+    kernel_line = (
+        "console=ttyS0 root=/dev/vda rw net.ifnames=0 mitigations=off quiet fsck.mode=skip "
+        f"systemd.machine_id={machine_id.replace('-', '')}"
+    )
+    return [
+        accel.QEMU, *accel.arguments(machine.accelerator),
+        "-name", f"{machine.spec.name}-{vm.name}", "-uuid", machine_id,
+        "-smp", str(vm.cpus), "-m", str(vm.memory),
+        "-nodefaults", "-display", "none", "-vga", "none",
+        "-serial", f"file:{machine.files / 'serial.log'}",
+        "-qmp", f"unix:{monitor_socket(machine.spec, vm)},server=on,wait=off",
+        "-kernel", str(machine.image.kernel), "-initrd", str(machine.image.initrd), "-append", kernel_line,
+        "-fw_cfg", f"name=opt/provisioner/identity,file={machine.identity}",
+        "-drive", f"file={machine.disk},if=virtio,format=qcow2,cache=unsafe",
+        "-device", "virtio-rng-pci",
+        # eth0, then eth1: the guest numbers them by their place on the bus.
+        "-netdev", "user,id=nat,ipv6=off",
+        "-device", f"virtio-net-pci,netdev=nat,mac={NAT_MAC},romfile=,addr=0x10",
+        "-netdev", f"tap,id=segment,fd={tap_fd}",
+        "-device", f"virtio-net-pci,netdev=segment,mac={vm.mac},romfile=,addr=0x11",
+        "-rtc", "base=utc", "-daemonize", "-pidfile", str(machine.files / "pid"),
+        *(["-S"] if paused else []),
+    ]  # fmt: skip
+
+
+def make_disk(machine: Machine) -> None:
+    """Make the VM's disk over the read-only image, unless it exists."""
+    if machine.disk.exists():
+        return
+    machine.files.mkdir(parents=True, exist_ok=True)
+    scratch = machine.disk.with_suffix(".new")
+    made = subprocess.run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(machine.image.disk), "-F", "raw", str(scratch)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode != 0:
+        raise ProvisionerError(
+            f"{machine.vm.name}: no disk: {made.stderr.strip()}", "see that the disk has space"
+        )
+    scratch.rename(machine.disk)
+
+
+def start(machine: Machine, paused: bool = False) -> None:
+    """Start the VM's QEMU process; it returns once the devices exist, the guest boots on.
+
+    Without an uplink QEMU itself runs inside the lab's namespace, so its NAT has nowhere to go. With one it
+    runs outside and holds only the port on the lab's bridge.
+    """
+    machine.spec.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    tap_fd = network.open_tap(machine.spec, machine.vm.tap)
+    try:
+        argv = command(machine, machine_uuid(machine.files), tap_fd, paused)
+        if not machine.uplink:
+            argv = network.inside(machine.spec.namespace, argv)
+        started = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, pass_fds=(tap_fd,)
+        )
+    finally:
+        os.close(tap_fd)
+    if started.returncode != 0:
+        raise ProvisionerError(
+            f"{machine.vm.name}: QEMU did not start: {started.stderr.strip()}",
+            "free memory or files, then: provisioner lab up",
+        )
+
+
+def pid(spec: LabSpec, vm: VmSpec) -> int | None:
+    """Return the id of the VM's QEMU process, or None where it does not run."""
+    files = spec.files(vm)
+    try:
+        number = int((files / "pid").read_text())
+        arguments = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
+        machine_id = (files / "uuid").read_text().strip()
+    except (OSError, ValueError):
+        return None
+    # A process id may have been given to somebody else since; the UUID has not.
+    return number if machine_id.encode() in arguments else None
+
+
+def paused(spec: LabSpec, vm: VmSpec) -> bool:
+    """Tell whether the running VM stands still (an interrupted snapshot leaves it so)."""
+    with monitor.connect(monitor_socket(spec, vm), vm.name) as qmp:
+        return not qmp.command("query-status")["running"]
+
+
+def power_off(spec: LabSpec, vm: VmSpec) -> None:
+    """End the VM as pulling its plug does, and wait until its process is gone."""
+    number = pid(spec, vm)
+    if number is None:
+        return
+    os.kill(number, signal.SIGKILL)
+    wait_gone(spec, vm, 30.0)
+    monitor_socket(spec, vm).unlink(missing_ok=True)
+    (spec.files(vm) / "pid").unlink(missing_ok=True)
+
+
+def wait_gone(spec: LabSpec, vm: VmSpec, seconds: float) -> bool:
+    """Wait up to `seconds` for the VM's process to end; tell whether it did."""
+    return wait_until(lambda: pid(spec, vm) is None, seconds)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.2) -> bool:
+    """Ask `condition` every `pause` seconds until it holds, for up to `seconds`; return whether it held."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+    return True

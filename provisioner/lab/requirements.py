@@ -1,0 +1,45 @@
+"""What the lab needs of this machine, said in one message instead of one failure after another."""
+
+import os
+import shutil
+import sys
+
+from provisioner.errors import ProvisionerError
+
+# program -> Debian package
+PROGRAMS = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "mmdebstrap": "mmdebstrap",
+    "mkfs.ext4": "e2fsprogs",
+    "ip": "iproute2",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+}
+
+
+def check() -> None:
+    """Raise ProvisionerError unless this is root on a machine with all programs of the lab."""
+    require_root()
+    missing = missing_programs()
+    if missing:
+        packages = " ".join(sorted({PROGRAMS[program] for program in missing}))
+        raise ProvisionerError(
+            f"the lab needs {', '.join(missing)}", f"apt-get install --no-install-recommends {packages}"
+        )
+
+
+def missing_programs() -> tuple[str, ...]:
+    """List the programs of the lab that this machine lacks."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    return tuple(program for program in PROGRAMS if shutil.which(program, path=path) is None)
+
+
+def require_root() -> None:
+    """Raise ProvisionerError with the command to type where this process is not root."""
+    if os.geteuid() != 0:
+        arguments = " ".join(sys.argv[1:]) or "lab up"
+        raise ProvisionerError(
+            "the lab makes network namespaces and a Debian image, which only root may",
+            f"sudo {shutil.which(sys.argv[0]) or sys.argv[0]} {arguments}",
+        )

@@ -1,0 +1,157 @@
+"""Decide where the lab's cluster gets its software: from upstream, or from the mirror of stand-ins.
+
+Where upstream answers, VMs get a way out and use it. Where it does not, the programs of tests/mirror build
+what can be built from package registries and serve it inside the lab at upstream's own layout.
+"""
+
+import http.client
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from provisioner.errors import ProvisionerError
+from provisioner.lab import network, qemu
+from provisioner.lab.image import Say
+from provisioner.lab.spec import MIRROR, LabSpec, MirrorInfo
+
+UPSTREAM = (("pkgs.k8s.io", "/"), ("registry.k8s.io", "/v2/"), ("raw.githubusercontent.com", "/"))
+PROBE_SECONDS = 5.0
+SERVE_SECONDS = 60.0
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def ensure(say: Say) -> MirrorInfo | None:
+    """Return None where upstream is within reach; else build the mirror (if need be) and describe it."""
+    unreachable = [host for host, why in probe() if why]
+    if not unreachable:
+        return None
+    say(f"upstream: {', '.join(unreachable)}: out of reach; the lab serves stand-ins instead")
+    return build(say)
+
+
+def probe(
+    targets: Sequence[tuple[str, str]] = UPSTREAM, timeout: float = PROBE_SECONDS
+) -> list[tuple[str, str]]:
+    """Ask each (host, path) by HTTPS HEAD; return (host, why not), the reason empty where it answers."""
+    with ThreadPoolExecutor(max_workers=len(targets)) as pool:
+        reasons = list(pool.map(lambda target: _head(target[0], target[1], timeout), targets))
+    return [(host, why) for (host, _), why in zip(targets, reasons, strict=True)]
+
+
+def _head(host: str, path: str, timeout: float) -> str:
+    connection = http.client.HTTPSConnection(host, timeout=timeout, context=ssl.create_default_context())
+    try:
+        connection.request("HEAD", path)
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
+    finally:
+        connection.close()
+    return "" if status < 400 else f"status {status}"
+
+
+def build(say: Say) -> MirrorInfo:
+    """Build the mirror into the cache (a no-op when it is there) and return what it holds."""
+    if not (_CHECKOUT / "tests/mirror").is_dir():
+        raise ProvisionerError(
+            "upstream is out of reach, and the mirror's programs come with the source checkout only",
+            "run the lab from a checkout, or with: provisioner lab up --no-mirror",
+        )
+    say("mirror: building what the cache lacks")
+    for verb in ("build", "info"):
+        # Progress goes to the screen as it comes (stderr); stdout is one line of JSON.
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.mirror", verb],
+            cwd=_CHECKOUT,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise ProvisionerError(
+                f"the mirror could not be made (`{verb}` failed)",
+                "see the lines above; blank VMs without it: provisioner lab up --no-mirror",
+            )
+    return parse(done.stdout)
+
+
+def parse(text: str) -> MirrorInfo:
+    """Read the JSON line of `python -m tests.mirror info`."""
+    try:
+        info: dict[str, Any] = json.loads(text.strip().splitlines()[-1])
+        return MirrorInfo(
+            directory=Path(info["directory"]),
+            key=Path(info["key"]),
+            kubernetes=info["kubernetes"],
+            metallb=info["metallb"],
+        )
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise ProvisionerError(
+            f"the mirror's description cannot be read ({error!r})", "python3 -m tests.mirror info"
+        ) from error
+
+
+def serve(spec: LabSpec, mirror: MirrorInfo) -> None:
+    """Start the mirror in the lab's namespace, unless it runs, and wait until it answers."""
+    if pid(spec) is None:
+        argv = [sys.executable, "-m", "tests.mirror", "serve"]
+        argv += ["--directory", str(mirror.directory), "--address", MIRROR]
+        with (spec.directory / "mirror.log").open("ab") as log:
+            process = subprocess.Popen(
+                network.inside(spec.namespace, argv),
+                cwd=_CHECKOUT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        scratch = spec.directory / "mirror.pid.new"
+        scratch.write_text(f"{process.pid}\n")
+        scratch.rename(spec.directory / "mirror.pid")
+    ready = qemu.wait_until(lambda: pid(spec) is None or _serves(spec), SERVE_SECONDS)
+    if not ready or pid(spec) is None:
+        raise ProvisionerError("the mirror does not serve", f"see {spec.directory / 'mirror.log'}")
+
+
+def _serves(spec: LabSpec) -> bool:
+    def ask() -> bool:
+        for port in (80, 5000):
+            connection = http.client.HTTPConnection(MIRROR, port, timeout=5)
+            try:
+                connection.request("HEAD", "/v2/" if port == 5000 else "/")
+                connection.getresponse()
+            finally:
+                connection.close()
+        return True
+
+    try:
+        return network.within(spec.namespace, ask)
+    except OSError:
+        return False
+
+
+def pid(spec: LabSpec) -> int | None:
+    """Return the id of the mirror's process, or None where it does not run."""
+    try:
+        number = int((spec.directory / "mirror.pid").read_text())
+        arguments = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return None
+    return number if b"tests.mirror" in arguments else None
+
+
+def stop(spec: LabSpec) -> None:
+    """End the mirror's process and wait until it is gone."""
+    number = pid(spec)
+    if number is not None:
+        os.killpg(number, signal.SIGTERM)
+        if not qemu.wait_until(lambda: pid(spec) is None, 10.0):
+            os.killpg(number, signal.SIGKILL)
+    (spec.directory / "mirror.pid").unlink(missing_ok=True)
