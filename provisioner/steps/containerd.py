@@ -1,0 +1,127 @@
+"""Install and configure containerd: systemd cgroups, the right sandbox image, registry mirrors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from provisioner.catalogue import pause_image
+from provisioner.changes import file, packages, unit
+from provisioner.step import Change, FactQuery, Scope, Step
+from provisioner.steps.apt_source import AptSource, source
+
+if TYPE_CHECKING:
+    from provisioner.host import Host
+    from provisioner.kube import Cluster
+    from provisioner.site import Site
+
+CONFIG = "/etc/containerd/config.toml"
+CERTS = "/etc/containerd/certs.d"
+CRICTL = "/etc/crictl.yaml"
+REGISTRIES = ("registry.k8s.io", "docker.io", "quay.io", "ghcr.io")
+_SERVERS = {"docker.io": "https://registry-1.docker.io"}
+
+# Debian's own containerd is 1.x, which the kubelet supports up to 1.35; later minors take Docker's 2.x packages.
+_CONFIG_1 = """\
+version = 2
+
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/opt/cni/bin"
+    conf_dir = "/etc/cni/net.d"
+
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      SystemdCgroup = true
+
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{certs}"
+"""
+_CONFIG_2 = """\
+version = 3
+
+[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = "{pause}"
+
+[plugins."io.containerd.cri.v1.images".registry]
+  config_path = "{certs}"
+
+[plugins."io.containerd.cri.v1.runtime".cni]
+  bin_dirs = ["/opt/cni/bin"]
+  conf_dir = "/etc/cni/net.d"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+
+  [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+    SystemdCgroup = true
+"""
+
+
+def from_docker(site: Site) -> bool:
+    """Return whether this Kubernetes needs containerd 2.x, which Debian's archive does not have."""
+    return (site.version.major, site.version.minor) >= (1, 36)
+
+
+def config(site: Site) -> str:
+    """Return containerd's config.toml; 2.x ignores the 1.x tables silently, so each has its own."""
+    template = _CONFIG_2 if from_docker(site) else _CONFIG_1
+    return template.format(pause=pause_image(str(site.version)), certs=CERTS)
+
+
+def registry_hosts(site: Site, registry: str) -> str:
+    """Return certs.d/REGISTRY/hosts.toml: the site's mirror first, upstream behind it."""
+    server = f'server = "{_SERVERS.get(registry, f"https://{registry}")}"\n'
+    mirror = site.mirror.images
+    if not mirror:
+        return server
+    address = mirror.replace("{registry}", registry)
+    text = f'{server}\n[host."{address}"]\n  capabilities = ["pull", "resolve"]\n'
+    return text + ("  override_path = true\n" if "{registry}" in mirror else "")
+
+
+def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+    """Yield what containerd lacks on this host."""
+    del cluster
+    if from_docker(site):
+        yield from source(host, _docker(site, host.facts.os_id, host.facts.codename))
+        yield from packages(host, ("containerd.io",))
+    else:
+        yield from packages(host, ("containerd", "runc"))
+    yield from file(host, CRICTL, "runtime-endpoint: unix:///run/containerd/containerd.sock\ntimeout: 30\n")
+    for registry in REGISTRIES:
+        yield from file(host, f"{CERTS}/{registry}/hosts.toml", registry_hosts(site, registry))
+    yield from file(host, CONFIG, config(site))
+    # Read at start only: a run that was killed between the write and the restart must not go unnoticed.
+    now = host.facts
+    stale = now.files[CONFIG].exists and int(now.files[CONFIG].mtime) > now.units["containerd.service"].since
+    changed = now.files[CONFIG].content != config(site)
+    yield from unit(host, "containerd.service", restart=stale or changed)
+
+
+def _docker(site: Site, system: str, codename: str) -> AptSource:
+    base = site.mirror.containerd or "https://download.docker.com"
+    return AptSource("docker", f"{base}/linux/{system}", f"{base}/linux/{system}/gpg", f"{codename} stable")
+
+
+STEP = Step(
+    name="containerd",
+    summary="the container runtime: systemd cgroups, sandbox image, registry mirrors",
+    scope=Scope.ALL,
+    changes=changes,
+    query=lambda site: FactQuery(
+        files=(
+            CONFIG,
+            CRICTL,
+            *(f"{CERTS}/{registry}/hosts.toml" for registry in REGISTRIES),
+            *(AptSource.paths("docker") if from_docker(site) else ()),
+        ),
+        packages=("containerd", "containerd.io", "runc"),
+        units=("containerd.service",),
+    ),
+    after=("prepare",),
+)

@@ -1,0 +1,145 @@
+"""Make the first control plane with kubeadm init, or recognise what an interrupted one has left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import yaml
+
+from provisioner import kubeadm
+from provisioner.errors import ClusterError, HostError
+from provisioner.kube import State
+from provisioner.step import Change, FactQuery, Scope, Step
+from provisioner.steps import halfmade
+
+if TYPE_CHECKING:
+    from provisioner.host import Host
+    from provisioner.kube import Cluster
+    from provisioner.site import Site
+
+CONFIG = f"{halfmade.DIRECTORY}/kubeadm-init.yaml"
+
+
+def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+    """Yield kubeadm init where there is no control plane, a clean-up first where there is half of one."""
+    begun = halfmade.exists(host, halfmade.INIT_STARTED)
+    has_config = halfmade.exists(host, halfmade.ADMIN_CONF)
+    if begun:
+        if _finished(host, cluster):
+            yield Change(
+                "note that kubeadm init has finished", lambda: halfmade.unmark(host, halfmade.INIT_STARTED)
+            )
+            return
+        _refuse_where_others_joined(host)
+        yield Change(
+            "clean up a kubeadm init that was interrupted",
+            lambda: halfmade.reset(host, halfmade.INIT_STARTED),
+        )
+    elif has_config:
+        _must_answer(host, cluster, site)
+        return
+    else:
+        _refuse_leftovers(host)
+    documents = yaml.safe_dump_all(kubeadm.init_documents(site, host.spec), sort_keys=False)
+    yield Change(
+        f"kubeadm init (Kubernetes {site.version}, {site.cluster.network}, pods {site.cluster.pod_cidr})",
+        lambda: _init(host, cluster, site, documents),
+        "".join(f"+ {line}\n" for line in documents.splitlines()),
+    )
+
+
+def _init(host: Host, cluster: Cluster, site: Site, documents: str) -> None:
+    host.put(CONFIG, documents, mode=0o600)
+    halfmade.run_marked(
+        host,
+        "kubeadm-init",
+        halfmade.INIT_STARTED,
+        f"kubeadm init --config {CONFIG} --skip-token-print",
+        timeout=900,
+    )
+    cluster.forget()
+    cluster.wait("the API to answer", lambda: cluster.reachable(), 120, lambda: cluster.why)
+
+
+def _finished(host: Host, cluster: Cluster) -> bool:
+    """Return whether everything that init makes last is there: the marker is then only late."""
+    cluster.forget()
+    if not halfmade.exists(host, halfmade.ADMIN_CONF) or cluster.state() is not State.READY:
+        return False
+    wanted = (
+        ("ConfigMap", "kubeadm-config", "kube-system", "v1"),
+        ("ConfigMap", "cluster-info", "kube-public", "v1"),
+        ("Deployment", "coredns", "kube-system", "apps/v1"),
+        ("DaemonSet", "kube-proxy", "kube-system", "apps/v1"),
+    )
+    if host.name not in cluster.nodes():
+        return False
+    return all(cluster.get(kind, name, namespace, version) for kind, name, namespace, version in wanted)
+
+
+def _refuse_where_others_joined(host: Host) -> None:
+    """Raise when a reset here could orphan nodes that belong to this control plane."""
+    joined = [
+        name
+        for name, other in host.fleet.items()
+        if name != host.name and halfmade.exists(other, halfmade.KUBELET_CONF)
+    ]
+    if joined:
+        raise HostError(
+            host.name,
+            f"kubeadm init was interrupted here, yet {', '.join(joined)} is a node already",
+            f"look at the API server first (provisioner ssh {host.name} -- sudo crictl ps -a); "
+            "nothing is reset while other nodes may depend on it",
+        )
+
+
+def _must_answer(host: Host, cluster: Cluster, site: Site) -> None:
+    """Wait for a control plane that exists; one that stays silent is an error, never a reason to make it anew."""
+    if cluster.state() is State.READY:
+        return
+    try:
+        cluster.wait("the API to answer", lambda: cluster.reachable(), 60, lambda: cluster.why)
+    except ClusterError as error:
+        tail = host.run(
+            "crictl ps -a 2>&1 | tail -n 15; journalctl -u kubelet -n 15 --no-pager -o cat", check=False
+        ).stdout
+        raise HostError(
+            host.name,
+            f"is a control plane whose API at {site.endpoint} does not answer: {cluster.why}",
+            f"see provisioner ssh {host.name} -- sudo journalctl -u kubelet; nothing was changed",
+            tail=tail,
+        ) from error
+
+
+def _refuse_leftovers(host: Host) -> None:
+    found = [path for path in (halfmade.ETCD, halfmade.CA) if halfmade.exists(host, path)]
+    if halfmade.exists(host, halfmade.MANIFESTS):
+        found.append("/etc/kubernetes/manifests")
+    if halfmade.exists(host, halfmade.KUBELET_CONF):
+        found.append(halfmade.KUBELET_CONF)
+    if found:
+        raise HostError(
+            host.name,
+            f"has parts of a cluster that is not this run's ({', '.join(found)})",
+            "if nothing on it is needed: sudo kubeadm reset -f && sudo rm -rf /etc/kubernetes/pki /var/lib/etcd",
+        )
+
+
+STEP = Step(
+    name="control-plane",
+    summary="kubeadm init on the first control plane",
+    scope=Scope.FIRST,
+    changes=changes,
+    query=lambda site: FactQuery(
+        exists=(
+            halfmade.INIT_STARTED,
+            halfmade.ADMIN_CONF,
+            halfmade.KUBELET_CONF,
+            halfmade.CA,
+            halfmade.ETCD,
+            halfmade.MANIFESTS,
+        )
+    ),
+    after=("kubernetes",),
+)

@@ -1,0 +1,83 @@
+"""Install an ingress controller from its released manifests, reachable on an external IP.
+
+NGINX's own on current Kubernetes, HAProxy Technologies' where that is what can be had; the workloads' Ingress
+objects use networking.k8s.io/v1 only, so that either serves them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from provisioner.catalogue import minor_of, release
+from provisioner.changes import objects
+from provisioner.download import fetch
+from provisioner.objects import Object, containers, order, parse
+from provisioner.step import Change, Scope, Step
+from provisioner.steps.rollout import rolled_out
+
+if TYPE_CHECKING:
+    from provisioner.host import Host
+    from provisioner.kube import Cluster
+    from provisioner.site import Site
+
+# IngressClass.spec.controller, as each controller's own documentation names it.
+CLASSES = {"haproxy": "haproxy.org/ingress-controller/haproxy", "nginx": "nginx.org/ingress-controller"}
+NAMESPACES = {"haproxy": "haproxy-controller", "nginx": "nginx-ingress"}
+SERVICES = {"haproxy": "haproxy-kubernetes-ingress", "nginx": "nginx-ingress"}
+_NGINX_FROM = (1, 28)  # the oldest minor that NGINX's controller 5.x is tested with
+
+
+def controller(site: Site) -> str:
+    """Return the site's ingress controller, "nginx" or "haproxy"; by Kubernetes version unless chosen."""
+    return site.ingress.controller or ("nginx" if minor_of(str(site.version)) >= _NGINX_FROM else "haproxy")
+
+
+def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+    """Yield the controller's objects that are missing or differ, then the wait for it."""
+    del host
+    manifests = wanted(site)
+    yield from objects(cluster, manifests)
+    yield from rolled_out(cluster, manifests)
+
+
+def wanted(site: Site) -> list[Object]:
+    """Return the released objects with image, resources and Service adapted to the site, and an IngressClass."""
+    name = controller(site)
+    chosen = release(name, str(site.version))
+    released = [item for download in chosen.manifests for item in parse(fetch(site, download))]
+    found = [_adapted(item, name, chosen.image, site.metallb.enabled) for item in released]
+    if not any(item["kind"] == "IngressClass" for item in found):
+        found.append(
+            {
+                "apiVersion": "networking.k8s.io/v1",
+                "kind": "IngressClass",
+                "metadata": {"name": name},
+                "spec": {"controller": CLASSES[name]},
+            }
+        )
+    return order(found)
+
+
+def _adapted(manifest: Object, name: str, image: str, load_balancer: bool) -> Object:
+    result = copy.deepcopy(manifest)
+    for container in containers(result):
+        if name == "haproxy":
+            container["image"] = image  # the released file has no tag
+            container["args"] = [*container["args"], f"--ingress.class={name}"]
+            # Upstream asks for 2 GiB, more than a lab's worker has; what it needs idle is far below this.
+            container["resources"] = {"requests": {"cpu": "50m", "memory": "96Mi"}}
+    if result["kind"] == "Service" and load_balancer and result["spec"].get("type") == "NodePort":
+        result["spec"]["type"] = "LoadBalancer"
+    return result
+
+
+STEP = Step(
+    name="ingress",
+    summary="the ingress controller",
+    scope=Scope.CLUSTER,
+    changes=changes,
+    after=("control-plane", "nodes", "pools"),
+    enabled=lambda site: site.ingress.enabled,
+)

@@ -1,0 +1,163 @@
+"""Join the other hosts with kubeadm, each with a token that lives for one join."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import yaml
+
+from provisioner import kubeadm
+from provisioner.errors import ClusterError, HostError
+from provisioner.step import Change, FactQuery, Scope, Step
+from provisioner.steps import halfmade
+
+if TYPE_CHECKING:
+    from provisioner.host import Host
+    from provisioner.kube import Cluster
+    from provisioner.objects import Object
+    from provisioner.site import Site
+
+JOIN_CONFIG = "/run/provisioner/kubeadm-join.yaml"
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+    """Yield the join of a host that is no node yet, a clean-up first where a join was interrupted."""
+    node = cluster.nodes().get(host.name)  # raises while the API is silent: silence is not absence
+    begun = halfmade.exists(host, halfmade.JOIN_STARTED)
+    joined = halfmade.exists(host, halfmade.KUBELET_CONF)
+    if joined:
+        _refuse_other_cluster(host, cluster)
+    if joined and node is not None and (not begun or _finished(host, node)):
+        if begun:
+            yield Change(
+                "note that kubeadm join has finished", lambda: halfmade.unmark(host, halfmade.JOIN_STARTED)
+            )
+        return
+    if begun or joined or halfmade.exists(host, halfmade.BOOTSTRAP_CONF):
+        yield Change(
+            "clean up a kubeadm join that was interrupted",
+            lambda: halfmade.reset(host, halfmade.JOIN_STARTED),
+        )
+    role = "control plane" if host.spec.is_control_plane else "worker"
+    yield Change(f"kubeadm join as {role}", lambda: _join(host, cluster, site))
+
+
+def _join(host: Host, cluster: Cluster, site: Site) -> None:
+    token = f"{_random(6)}.{_random(16)}"
+    key = _upload_certificates(host, site) if host.spec.is_control_plane else ""
+    document = kubeadm.join_document(
+        site, host.spec, token=token, ca_hash=ca_hash(cluster), certificate_key=key
+    )
+    cluster.apply(token_secret(token, site.timeout(900)))
+    try:
+        host.put(JOIN_CONFIG, yaml.safe_dump(document, sort_keys=False), mode=0o600, secret=True)
+        halfmade.run_marked(
+            host,
+            "kubeadm-join",
+            halfmade.JOIN_STARTED,
+            # The shell's own exit removes the token's file, whatever became of kubeadm.
+            f"trap 'rm -f {JOIN_CONFIG}' EXIT\nkubeadm join --config {JOIN_CONFIG}",
+            timeout=900,
+        )
+    finally:
+        cluster.delete("Secret", f"bootstrap-token-{token[:6]}", "kube-system")
+    cluster.wait(f"node {host.name} to register", lambda: cluster.get("Node", host.name), 120)
+
+
+def token_secret(token: str, lifetime: float) -> Object:
+    """Return the Secret that makes `token` a bootstrap token for `lifetime` seconds.
+
+    Source: kubernetes.io, "Authenticating with Bootstrap Tokens", the Secret format that kubeadm itself writes.
+    """
+    identity, secret = token.split(".")
+    expires = datetime.now(UTC) + timedelta(seconds=lifetime)
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": f"bootstrap-token-{identity}", "namespace": "kube-system"},
+        "type": "bootstrap.kubernetes.io/token",
+        "stringData": {
+            "token-id": identity,
+            "token-secret": secret,
+            "expiration": expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "usage-bootstrap-authentication": "true",
+            "usage-bootstrap-signing": "true",
+            "auth-extra-groups": "system:bootstrappers:kubeadm:default-node-token",
+            "description": "one join by provisioner",
+        },
+    }
+
+
+def ca_hash(cluster: Cluster) -> str:
+    """Return the pin of the cluster's CA as kubeadm wants it: sha256 of the SubjectPublicKeyInfo (RFC 7469)."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    certificate = x509.load_pem_x509_certificate(_ca(cluster))
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return f"sha256:{hashlib.sha256(key).hexdigest()}"
+
+
+def _ca(cluster: Cluster) -> bytes:
+    config = cluster.kubeconfig()
+    if config is None:
+        raise ClusterError("there is no cluster to join yet", "provisioner apply")
+    return base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"])
+
+
+def _refuse_other_cluster(host: Host, cluster: Cluster) -> None:
+    found = host.facts.files.get(halfmade.CA)
+    if found is None or not found.content or found.content.strip() == _ca(cluster).decode().strip():
+        return
+    raise HostError(
+        host.name,
+        "is a node of another cluster (its CA differs)",
+        "to give it to this one: sudo kubeadm reset -f on it, then provisioner apply",
+    )
+
+
+def _finished(host: Host, node: Object) -> bool:
+    """Return whether the last thing that a join does is done: its static pods for a control plane, a label."""
+    labels = node["metadata"].get("labels", {})
+    if host.spec.is_control_plane:
+        return any(label.startswith("node-role.kubernetes.io/") for label in labels)
+    return "kubernetes.io/hostname" in labels
+
+
+def _upload_certificates(host: Host, site: Site) -> str:
+    """Have the first control plane offer its certificates, encrypted with a key that is returned."""
+    first = host.fleet[site.first.name]
+    key = secrets.token_hex(32)
+    document = {"apiVersion": kubeadm.api_version(site), "kind": "InitConfiguration", "certificateKey": key}
+    path = "/run/provisioner/upload-certs.yaml"
+    text = yaml.safe_dump_all([document, kubeadm.cluster_configuration(site)], sort_keys=False)
+    first.put(path, text, mode=0o600, secret=True)
+    first.run(
+        f"trap 'rm -f {path}' EXIT; kubeadm init phase upload-certs --upload-certs --config {path}",
+        secret=True,
+        timeout=120,
+    )
+    return key
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+STEP = Step(
+    name="join",
+    summary="kubeadm join on the other hosts",
+    scope=Scope.JOINING,
+    changes=changes,
+    query=lambda site: FactQuery(
+        files=(halfmade.CA,),
+        exists=(halfmade.JOIN_STARTED, halfmade.KUBELET_CONF, halfmade.BOOTSTRAP_CONF),
+    ),
+    after=("kubernetes", "control-plane"),
+)

@@ -1,0 +1,91 @@
+"""Approve the serving certificates that the site's own kubelets ask for, and nobody else's.
+
+kubeadm leaves these requests to the operator. With them approved, metrics-server and `kubectl logs` verify a
+kubelet instead of trusting whoever answers.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from provisioner.kube import approve_csr
+from provisioner.step import Change, FactQuery, Scope, Step
+
+if TYPE_CHECKING:
+    from provisioner.host import Host
+    from provisioner.kube import Cluster
+    from provisioner.objects import Object
+    from provisioner.site import Site
+
+SERVING = "/var/lib/kubelet/pki/kubelet-server-current.pem"
+SIGNER = "kubernetes.io/kubelet-serving"
+API = "certificates.k8s.io/v1"
+
+
+def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+    """Yield the approval where this host's kubelet has no serving certificate or asks for a new one."""
+    del site
+    has_one = SERVING in host.facts.files and host.facts.files[SERVING].exists
+    if has_one and not pending(cluster, host):
+        return
+    yield Change("approve the kubelet's serving certificate", lambda: _approve(host, cluster))
+
+
+def _approve(host: Host, cluster: Cluster) -> None:
+    def approved() -> bool:
+        # The kubelet asks again with a new request until one is signed, so each look approves what is there.
+        for request in pending(cluster, host):
+            approve_csr(cluster, request)
+        return host.run(f"test -e {SERVING}", check=False).status == 0
+
+    cluster.wait(f"the serving certificate of {host.name}'s kubelet", approved, 120, lambda: _why(cluster, host))
+
+
+def pending(cluster: Cluster, host: Host) -> list[Object]:
+    """Return the host's own unanswered requests whose names and addresses are really its own."""
+    return [
+        request
+        for request in cluster.list("CertificateSigningRequest", api_version=API)
+        if request["spec"]["signerName"] == SIGNER
+        and request["spec"].get("username") == f"system:node:{host.name}"
+        and not request.get("status", {}).get("conditions")
+        and belongs(base64.b64decode(request["spec"]["request"]), host.name, _addresses(host))
+    ]
+
+
+def belongs(pem: bytes, name: str, addresses: set[str]) -> bool:
+    """Return whether a PEM certificate request names only this node and addresses that its NICs carry."""
+    from cryptography import x509
+
+    request = x509.load_pem_x509_csr(pem)
+    try:
+        names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return False
+    hosts = set(names.get_values_for_type(x509.DNSName))
+    asked = {str(address) for address in names.get_values_for_type(x509.IPAddress)}
+    return hosts <= {name} and bool(asked) and asked <= addresses
+
+
+def _addresses(host: Host) -> set[str]:
+    own = {address.split("/")[0] for nic in host.facts.nics for address in nic.addresses}
+    return own | {host.spec.address}
+
+
+def _why(cluster: Cluster, host: Host) -> str:
+    requests = cluster.list("CertificateSigningRequest", api_version=API)
+    mine = [item for item in requests if item["spec"].get("username") == f"system:node:{host.name}"]
+    lines = [f"{item['metadata']['name']} {item['spec']['signerName']} {item.get('status')}" for item in mine]
+    return "\n".join(lines) or f"no request of system:node:{host.name} has reached the API"
+
+
+STEP = Step(
+    name="kubelet-certificates",
+    summary="serving certificates of the kubelets, signed by the cluster's CA",
+    scope=Scope.ALL,
+    changes=changes,
+    query=lambda site: FactQuery(exists=(SERVING,)),
+    after=("control-plane", "join"),
+)

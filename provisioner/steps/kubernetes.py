@@ -1,0 +1,83 @@
+"""Install kubeadm, kubelet and kubectl at the site's version, and hold them there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from provisioner.changes import apt_install, packages
+from provisioner.errors import HostError
+from provisioner.step import Change, FactQuery, Scope, Step
+from provisioner.steps.apt_source import AptSource, source
+
+if TYPE_CHECKING:
+    from provisioner.host import Host
+    from provisioner.kube import Cluster
+    from provisioner.site import Site
+
+PACKAGES = ("kubelet", "kubeadm", "kubectl")
+# Dependencies of the above that a kubelet fails late without.
+NEEDED = ("cri-tools", "kubernetes-cni")
+KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
+
+
+def repository(site: Site) -> AptSource:
+    """Return upstream's apt repository of the site's minor: one repository a minor (kubernetes.io)."""
+    base = (site.mirror.packages or "https://pkgs.k8s.io").rstrip("/")
+    url = f"{base}/core:/stable:/v{site.version.minor_text}/deb/"
+    return AptSource("kubernetes", url, f"{url}Release.key", "/")
+
+
+def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+    """Yield the repository, the packages at their version, and their hold."""
+    del cluster
+    facts = host.facts
+    wanted = str(site.version)
+    installed = {
+        name: facts.packages[name].version.split("-")[0] for name in PACKAGES if name in facts.packages
+    }
+    other = {name: version for name, version in installed.items() if version != wanted}
+    if other and facts.files[KUBELET_CONF].exists:
+        what = ", ".join(f"{name} {version}" for name, version in other.items())
+        raise HostError(
+            host.name,
+            f"is a node with {what}, hosts.toml says {wanted}",
+            "apply does not change the version of a running node; set cluster.kubernetes back",
+        )
+    yield from source(host, repository(site))
+    yield from packages(host, ())  # an interrupted dpkg is finished first
+    if other or len(installed) < len(PACKAGES):
+        names = [f"{name}={wanted}-*" for name in PACKAGES]
+        yield Change(
+            f"install {', '.join(PACKAGES)} {wanted}",
+            lambda: apt_install(host, names, "--allow-change-held-packages --allow-downgrades"),
+            "".join(f"+ package {name}\n" for name in names),
+        )
+    held = all(name in facts.packages and facts.packages[name].held for name in PACKAGES)
+    if not held:
+        yield Change(f"hold {', '.join(PACKAGES)}", lambda: _hold(host))
+    if not facts.units["kubelet.service"].enabled:
+        yield Change("enable kubelet.service", lambda: _enable(host))
+
+
+def _hold(host: Host) -> None:
+    host.run(f"apt-mark hold {' '.join(PACKAGES)}", timeout=60)
+
+
+def _enable(host: Host) -> None:
+    host.run("systemctl enable --quiet kubelet.service", timeout=60)
+
+
+STEP = Step(
+    name="kubernetes",
+    summary="kubeadm, kubelet and kubectl at one version, held",
+    scope=Scope.ALL,
+    changes=changes,
+    query=lambda site: FactQuery(
+        files=AptSource.paths("kubernetes"),
+        exists=(KUBELET_CONF,),
+        packages=(*PACKAGES, *NEEDED),
+        units=("kubelet.service",),
+    ),
+    after=("containerd",),
+)

@@ -1,0 +1,104 @@
+"""Export a directory of the NFS server to the cluster's hosts and to nobody else."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from provisioner.changes import file, packages, unit
+from provisioner.step import Change, FactQuery, Scope, Step
+
+if TYPE_CHECKING:
+    from provisioner.host import Host
+    from provisioner.kube import Cluster
+    from provisioner.site import Site
+
+EXPORTS = "/etc/exports.d/provisioner.exports"
+ETAB = "/var/lib/nfs/etab"  # what the kernel was really told (exports(5), exportfs(8))
+UNIT = "nfs-server.service"
+
+
+def volume_name(number: int) -> str:
+    """Return the name of the static volume with this number, from 1: its PV and its directory."""
+    return f"nfs-{number:02d}"
+
+
+def volume_paths(site: Site) -> list[str]:
+    """Return the directories of the static volumes under the export."""
+    return [f"{site.nfs.export}/{volume_name(number)}" for number in range(1, site.nfs.volumes + 1)]
+
+
+def exports(site: Site) -> str:
+    """Return the exports file: one line, each host of the cluster by address, root squashed unless asked."""
+    squash = "root_squash" if site.nfs.root_squash else "no_root_squash"
+    options = f"rw,sync,no_subtree_check,{squash}"
+    clients = " ".join(f"{client}({options})" for client in clients_of(site))
+    return f"# Written by provisioner from hosts.toml.\n{site.nfs.export} {clients}\n"
+
+
+def clients_of(site: Site) -> list[str]:
+    """Return who may mount: the cluster's hosts, then nfs.clients."""
+    return list(dict.fromkeys([*(spec.address for spec in site.hosts), *site.nfs.clients]))
+
+
+def exported(etab: str, path: str) -> set[str]:
+    """Return the clients that the kernel's export table holds for `path`."""
+    found = set()
+    for line in etab.splitlines():
+        export, _, rest = line.partition("\t")
+        if export == path:
+            found.add(rest.split("(")[0].strip())
+    return found
+
+
+def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+    """Yield what the NFS server lacks: package, directories, exports, and the kernel's knowing of them."""
+    del cluster
+    facts = host.facts
+    yield from packages(host, ("nfs-kernel-server",))
+    missing = [
+        path
+        for path in volume_paths(site)
+        if path not in facts.files or not facts.files[path].exists or facts.files[path].mode != 0o777
+    ]
+    if missing:
+        # World-writable inside, reachable only through the export: root is squashed to nobody, and pods write
+        # under user ids that no host knows.
+        paths = " ".join(map(shlex.quote, missing))
+        yield Change(
+            f"make {len(missing)} volume directories under {site.nfs.export}",
+            lambda: _run(host, f"mkdir -p {paths}; chmod 0777 {paths}"),
+            "".join(f"+ {path}/\n" for path in missing),
+        )
+    wanted = exports(site)
+    yield from file(host, EXPORTS, wanted)
+    yield from unit(host, UNIT)
+    etab = facts.files.get(ETAB)
+    known = exported((etab.content if etab is not None else None) or "", site.nfs.export)
+    now = facts.files.get(EXPORTS)
+    if known != set(clients_of(site)) or now is None or now.content != wanted:
+        yield Change(
+            f"export {site.nfs.export} to {', '.join(clients_of(site))}",
+            lambda: _run(host, "exportfs -ra"),
+        )
+
+
+def _run(host: Host, command: str) -> None:
+    host.run(command, timeout=60)
+
+
+STEP = Step(
+    name="nfs",
+    summary="the NFS export, for the cluster's hosts only",
+    scope=Scope.NFS_SERVER,
+    changes=changes,
+    query=lambda site: FactQuery(
+        files=(EXPORTS, ETAB),
+        exists=tuple(volume_paths(site)),
+        packages=("nfs-kernel-server",),
+        units=(UNIT,),
+    ),
+    after=("prepare",),
+    enabled=lambda site: site.nfs.enabled,
+)

@@ -1,0 +1,129 @@
+"""Look before anything is changed: every reason why a host could not become a node, told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from provisioner.errors import HostError
+from provisioner.neighbours import pool_conflicts
+from provisioner.step import Change, FactQuery, Scope, Step
+
+if TYPE_CHECKING:
+    from provisioner.facts import Facts
+    from provisioner.host import Host
+    from provisioner.kube import Cluster
+    from provisioner.site import Site
+
+SYSTEMS = {"debian": ("11", "12", "13"), "ubuntu": ("20.04", "22.04", "24.04", "26.04")}
+KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
+CONTROL_PLANE_PORTS = {6443: "kube-apiserver", 2379: "etcd", 2380: "etcd", 10257: "kube-controller-manager",
+                       10259: "kube-scheduler"}  # fmt: skip
+NODE_PORTS = {10250: "kubelet"}
+MAX_SKEW = 60.0  # seconds; certificates and leases of a cluster assume one time
+VAGRANT_NAT = "10.0.2.15"
+
+
+def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+    """Raise one HostError that names everything wrong with this host; change nothing."""
+    del cluster
+    facts = host.facts
+    found = [
+        *_system(host, facts, site),
+        *_resources(host, facts),
+        *_identity(host, facts),
+        *_address(host, facts),
+    ]
+    if not facts.files[KUBELET_CONF].exists:
+        found += _ports(host, facts)
+    if host.name == site.first.name and not facts.files[KUBELET_CONF].exists and not found:
+        found += pool_conflicts(host, site)
+    if found:
+        raise HostError(host.name, "; ".join(found), "nothing was changed")
+    yield from ()
+
+
+def _system(host: Host, facts: Facts, site: Site) -> Iterator[str]:
+    if facts.os_version not in SYSTEMS.get(facts.os_id, ()):
+        known = ", ".join(f"{name} {'/'.join(versions)}" for name, versions in SYSTEMS.items())
+        yield f"runs {facts.os_id} {facts.os_version}; supported are {known}"
+    if facts.arch not in ("amd64", "arm64"):
+        yield f"has the architecture {facts.arch}; packages exist for amd64 and arm64"
+    if facts.cgroup != 2 and (site.version.major, site.version.minor) >= (1, 35):
+        yield (
+            "uses cgroup v1, which the kubelet refuses from 1.35: "
+            "boot with systemd.unified_cgroup_hierarchy=1"
+        )
+    if abs(facts.clock_skew) > MAX_SKEW:
+        yield (
+            f"its clock is {facts.clock_skew:+.0f} s off this machine's: "
+            "set it (timedatectl set-ntp true)"
+        )
+
+
+def _resources(host: Host, facts: Facts) -> Iterator[str]:
+    need_cpus, need_memory = (2, 1700) if host.spec.is_control_plane else (1, 900)
+    if facts.cpus < need_cpus:
+        yield f"has {facts.cpus} CPU, needs {need_cpus}"
+    if facts.memory_mib < need_memory:
+        yield f"has {facts.memory_mib} MiB of memory, needs {need_memory}"
+    # A blank machine takes packages and images; one that is a node already only needs to stay clear of eviction.
+    need_disk = 1024 if facts.files[KUBELET_CONF].exists else 3072
+    for path, free in facts.disk_free_mib.items():
+        if free < need_disk:
+            yield f"has {free} MiB free on {path}, needs {need_disk}: free some, or grow the disk"
+
+
+def _identity(host: Host, facts: Facts) -> Iterator[str]:
+    mine = facts.address_nic(host.spec.address)
+    for name, other in host.fleet.items():
+        if name == host.name:
+            continue
+        theirs = other.facts
+        if theirs.hostname == facts.hostname:
+            yield f"has the hostname {facts.hostname}, and so has {name}: hostnamectl set-hostname {host.name}"
+        if theirs.product_uuid and theirs.product_uuid == facts.product_uuid:
+            yield f"has the same product_uuid as {name}: give the virtual machine its own UUID"
+        if theirs.machine_id == facts.machine_id:
+            yield (
+                f"has the same machine-id as {name}: "
+                "rm /etc/machine-id; systemd-machine-id-setup; reboot"
+            )
+        other_nic = theirs.address_nic(other.spec.address)
+        if mine is not None and other_nic is not None and mine.mac == other_nic.mac:
+            yield f"has the MAC {mine.mac} on {mine.name}, and so has {name}: give the NIC its own MAC"
+
+
+def _address(host: Host, facts: Facts) -> Iterator[str]:
+    wanted = host.spec.address
+    nic = facts.address_nic(wanted)
+    if nic is None:
+        have = ", ".join(f"{nic.name} {' '.join(nic.addresses)}" for nic in facts.nics if nic.addresses)
+        yield f"no NIC carries {wanted} (it has {have}): mend the address in hosts.toml or on the host"
+    elif host.spec.interface and nic.name != host.spec.interface:
+        yield f"{wanted} is on {nic.name}, hosts.toml says {host.spec.interface}"
+    if wanted == VAGRANT_NAT:
+        yield f"{wanted} is the NAT address that every Vagrant VM shares: name the host-only address"
+
+
+def _ports(host: Host, facts: Facts) -> Iterator[str]:
+    wanted = NODE_PORTS | (CONTROL_PLANE_PORTS if host.spec.is_control_plane else {})
+    if facts.files["/etc/kubernetes/manifests"].exists and any(
+        path.startswith("/etc/kubernetes/manifests/") and file.exists for path, file in facts.files.items()
+    ):
+        return  # parts of a control plane are here: its own step knows what to make of them
+    for port in sorted(facts.listening & wanted.keys()):
+        yield f"port {port} is taken, and {wanted[port]} needs it: see what listens with ss -ltnp"
+
+
+STEP = Step(
+    name="preflight",
+    summary="look for reasons why a host could not become a node",
+    scope=Scope.ALL,
+    changes=changes,
+    query=lambda site: FactQuery(
+        exists=(KUBELET_CONF, "/etc/kubernetes/manifests", "/etc/kubernetes/manifests/*.yaml"),
+        disks=("/", "/var/lib"),
+    ),
+    reads_only=True,
+)

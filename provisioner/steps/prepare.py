@@ -1,0 +1,78 @@
+"""Make a machine fit for a kubelet: kernel modules, sysctls, no swap, the packages that every node needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from provisioner.changes import file, packages, unified
+from provisioner.step import Change, FactQuery, Scope, Step
+
+if TYPE_CHECKING:
+    from provisioner.host import Host
+    from provisioner.kube import Cluster
+    from provisioner.site import Site
+
+MODULES = ("overlay", "br_netfilter")
+MODULES_FILE = "/etc/modules-load.d/provisioner.conf"
+# kubernetes.io, "Container Runtimes": forwarding, and bridged packets seen by iptables.
+SYSCTLS = {
+    "net.ipv4.ip_forward": "1",
+    "net.bridge.bridge-nf-call-iptables": "1",
+    "net.bridge.bridge-nf-call-ip6tables": "1",
+}
+SYSCTL_FILE = "/etc/sysctl.d/90-provisioner.conf"
+FSTAB = "/etc/fstab"
+# nfs-common on every node: a missing mount.nfs on one worker is the classic silent failure.
+PACKAGES = ("ca-certificates", "curl", "conntrack", "ebtables", "ethtool", "iptables", "nfs-common", "socat")
+
+
+def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+    """Yield what a blank machine lacks."""
+    del cluster, site
+    facts = host.facts
+    yield from file(host, MODULES_FILE, "".join(f"{name}\n" for name in MODULES))
+    missing = [name for name in MODULES if name not in facts.modules]
+    if missing:
+        yield Change(f"load {', '.join(missing)}", lambda: _run(host, f"modprobe -a {' '.join(missing)}"))
+    yield from file(host, SYSCTL_FILE, "".join(f"{name} = {value}\n" for name, value in SYSCTLS.items()))
+    wrong = {name: value for name, value in SYSCTLS.items() if facts.sysctls.get(name) != value}
+    if wrong:
+        diff = "".join(f"- {name} = {facts.sysctls.get(name, '')}\n+ {name} = {wrong[name]}\n" for name in wrong)
+        yield Change(f"set {', '.join(wrong)}", lambda: _run(host, f"sysctl -q -p {SYSCTL_FILE}"), diff)
+    yield from _no_swap(host)
+    yield from packages(host, PACKAGES)
+
+
+def _no_swap(host: Host) -> Iterator[Change]:
+    if host.facts.swap:
+        yield Change(f"turn swap off ({', '.join(host.facts.swap)})", lambda: _run(host, "swapoff -a"))
+    now = host.facts.files.get(FSTAB)
+    old = (now.content if now is not None else None) or ""
+    new = "".join(_without_swap(line) for line in old.splitlines(keepends=True))
+    if new != old:
+        mode = now.mode if now is not None else 0o644
+        yield Change(
+            "take swap out of /etc/fstab", lambda: host.put(FSTAB, new, mode=mode), unified(FSTAB, old, new)
+        )
+
+
+def _without_swap(line: str) -> str:
+    fields = line.split()
+    is_swap = len(fields) > 2 and not fields[0].startswith("#") and fields[2] == "swap"
+    return f"#{line}" if is_swap else line
+
+
+def _run(host: Host, command: str) -> None:
+    host.run(command, timeout=60)
+
+
+STEP = Step(
+    name="prepare",
+    summary="kernel modules, sysctls, swap off, packages that every node needs",
+    scope=Scope.ALL,
+    changes=changes,
+    query=lambda site: FactQuery(
+        files=(MODULES_FILE, SYSCTL_FILE, FSTAB), packages=PACKAGES, sysctls=tuple(SYSCTLS)
+    ),
+)
