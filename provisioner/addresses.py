@@ -1,0 +1,101 @@
+"""Addresses, networks and ranges of addresses, of both families, and whether they share an address."""
+
+from __future__ import annotations
+
+import ipaddress
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import NamedTuple
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+
+class Range(NamedTuple):
+    """The addresses from first to last, both included and of one family."""
+
+    first: IPAddress
+    last: IPAddress
+
+    def __contains__(self, address: object) -> bool:
+        """Tell whether an address, as text or parsed, lies within."""
+        if isinstance(address, str):
+            address = ipaddress.ip_address(address)
+        if not isinstance(address, IPv4Address | IPv6Address) or address.version != self.first.version:
+            return False
+        return int(self.first) <= int(address) <= int(self.last)
+
+    def overlaps(self, other: Range) -> bool:
+        """Tell whether the two share at least one address."""
+        if self.first.version != other.first.version:
+            return False
+        return int(self.first) <= int(other.last) and int(other.first) <= int(self.last)
+
+    @property
+    def size(self) -> int:
+        """Return how many addresses there are."""
+        return int(self.last) - int(self.first) + 1
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+def network_range(network: IPNetwork) -> Range:
+    """Return a network's addresses as a range, its first and last address included as MetalLB does."""
+    return Range(network[0], network[-1])
+
+
+def parse_network(text: str) -> IPNetwork:
+    """Read "10.244.0.0/16"; ValueError for anything else, and for host bits that are set (with the network meant)."""
+    if "/" not in text or not text.rpartition("/")[2].isdecimal():
+        raise ValueError("is not a network in CIDR form")
+    try:
+        interface = ipaddress.ip_interface(text)
+    except ValueError as error:
+        raise ValueError("is not a network in CIDR form") from error
+    if interface.ip != interface.network.network_address:
+        raise ValueError(f"is an address within a network; write {interface.network}")
+    return interface.network
+
+
+def parse_range(text: str) -> Range:
+    """Read what a pool holds: a network ("192.0.2.0/28") or a range ("192.0.2.10-192.0.2.20"); else ValueError."""
+    if "/" in text:
+        return network_range(parse_network(text))
+    first_text, dash, last_text = text.partition("-")
+    try:
+        first = ipaddress.ip_address(first_text.strip())
+        last = ipaddress.ip_address(last_text.strip()) if dash else first
+    except ValueError as error:
+        raise ValueError("is neither a range of addresses nor a network") from error
+    if first.version != last.version:
+        raise ValueError("mixes IPv4 and IPv6")
+    if int(last) < int(first):
+        raise ValueError(f"ends before it begins; write {last}-{first}")
+    return Range(first, last)
+
+
+def host_port(host: str, port: int) -> str:
+    """Return "host:port", with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_host_port(text: str, default: int) -> tuple[str, int]:
+    """Read "host", "host:port", "IPv6" or "[IPv6]:port"; ValueError where the port is no port or the host is empty."""
+    try:
+        return str(ipaddress.IPv6Address(text)), default
+    except ValueError:
+        pass
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ValueError("is not of the form [address]:port")
+        host, colon, port_text = str(ipaddress.IPv6Address(host)), rest[:1], rest[1:]
+    else:
+        host, colon, port_text = text.partition(":")
+    if not host:
+        raise ValueError("names no host")
+    if not colon:
+        return host, default
+    if not (port_text.isascii() and port_text.isdecimal() and 0 < int(port_text[:6]) < 65536):
+        raise ValueError("has a port that is not a number from 1 to 65535")
+    return host, int(port_text)

@@ -1,0 +1,308 @@
+"""The site: what hosts.toml says, validated, frozen, with every default filled in.
+
+The only input is the file. Values are checked in site_values.py, what must hold between them in site_rules.py;
+site_errors.py words the mistakes and toml_lines.py finds their lines, both only when there is one.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from provisioner import addresses, site_values
+from provisioner import version as versions
+from provisioner.errors import ProvisionerError, SiteError
+from provisioner.site_values import AsTuple, Unique
+
+API_PORT = 6443
+
+
+class SiteErrors(ProvisionerError):
+    """Report every mistake in hosts.toml at once: `errors`, one line each."""
+
+    def __init__(self, errors: tuple[SiteError, ...]) -> None:
+        super().__init__("\n".join(str(error) for error in errors))
+        self.errors = errors
+
+
+class Model(BaseModel):
+    """A table of hosts.toml: frozen, of exact types, and without keys that nobody reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class Cluster(Model):
+    """`[cluster]`. pod_cidr and service_cidr: networks, normalised."""
+
+    name: site_values.Name = "lab"
+    kubernetes: site_values.KubernetesVersion = "1.37"
+    pod_cidr: site_values.Cidr = "10.244.0.0/16"
+    service_cidr: site_values.Cidr = "10.96.0.0/16"
+    network: Literal["flannel", "bridge"] = "flannel"
+    endpoint: Annotated[site_values.Endpoint, Field(examples=["api.example.org:6443"])] = ""
+    timeout_scale: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
+
+
+class Ssh(Model):
+    """`[ssh]`. Paths are relative to hosts.toml's folder; connect_timeout: seconds."""
+
+    user: site_values.User = "vagrant"
+    port: site_values.Port = 22
+    key: Annotated[site_values.Text, Field(examples=["~/.ssh/id_ed25519"])] = ""
+    jump: Annotated[site_values.Jump, Field(examples=["user@gate.example.org:22"])] = ""
+    host_keys: Literal["strict", "accept-new", "off"] = "accept-new"
+    known_hosts: Annotated[site_values.Text, Field(min_length=1)] = ".provisioner/known_hosts"
+    sudo_password: Annotated[site_values.SudoPassword, Field(examples=["prompt"])] = "none"
+    connect_timeout: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 10.0
+
+
+class HostSsh(Model):
+    """`ssh` of one host: what differs from `[ssh]`; "" and None inherit."""
+
+    user: Annotated[site_values.OptionalUser, Field(examples=["debian"])] = ""
+    port: Annotated[site_values.Port | None, Field(examples=[2222])] = None
+    key: Annotated[site_values.Text, Field(examples=["~/.ssh/id_ed25519"])] = ""
+
+
+class HostSpec(Model):
+    """One of `[[hosts]]`. address: the node IP on the cluster's segment, normalised."""
+
+    name: Annotated[site_values.Name, Field(examples=["worker1"])]
+    address: Annotated[site_values.NodeAddress, Field(examples=["192.168.56.11"])]
+    ssh_address: Annotated[site_values.SshAddress, Field(examples=["node1.example.org"])] = ""
+    roles: Annotated[
+        tuple[Literal["control-plane", "worker"], ...], AsTuple, Unique, Field(min_length=1, examples=[["worker"]])
+    ]
+    interface: Annotated[site_values.OptionalInterface, Field(examples=["eth1"])] = ""
+    labels: Annotated[
+        Mapping[site_values.LabelKey, site_values.LabelValue], Field(examples=[{"disk": "ssd"}])
+    ] = Field(default_factory=dict)
+    taints: Annotated[
+        tuple[site_values.TaintText, ...], AsTuple, Unique, Field(examples=[["dedicated=storage:NoSchedule"]])
+    ] = ()
+    ssh: Annotated[HostSsh, Field(examples=[{"port": 2222}])] = HostSsh()
+
+    @property
+    def is_control_plane(self) -> bool:
+        """Tell whether the host runs the API server."""
+        return "control-plane" in self.roles
+
+    @property
+    def is_worker(self) -> bool:
+        """Tell whether the host takes ordinary pods; a control plane may do both."""
+        return "worker" in self.roles
+
+    @property
+    def parsed_taints(self) -> tuple[site_values.Taint, ...]:
+        """Return the taints as (key, value, effect)."""
+        return tuple(site_values.parse_taint(taint) for taint in self.taints)
+
+
+class Nfs(Model):
+    """`[nfs]`. clients: addresses and networks beside the cluster's hosts, which are always in."""
+
+    enabled: bool = True
+    server: Annotated[site_values.Text, Field(examples=["master"])] = ""
+    export: site_values.Export = "/srv/nfs"
+    clients: Annotated[tuple[site_values.Client, ...], AsTuple, Unique, Field(examples=[["192.168.56.1"]])] = ()
+    root_squash: bool = True
+    volumes: Annotated[int, Field(ge=0, le=1000)] = 8
+    size: site_values.Size = "1Gi"
+    class_: Annotated[site_values.Name, Field(alias="class")] = "nfs"
+    provisioner: Literal["static"] = "static"
+
+
+class Pool(Model):
+    """One of `[[metallb.pools]]`. addresses: networks or ranges, as written."""
+
+    name: Annotated[site_values.Name, Field(examples=["lab"])]
+    addresses: Annotated[
+        tuple[site_values.PoolRange, ...],
+        AsTuple,
+        Field(min_length=1, examples=[["192.168.56.200-192.168.56.230"]]),
+    ]
+    auto_assign: bool = True
+    avoid_buggy_ips: bool = False
+    interfaces: Annotated[tuple[site_values.Interface, ...], AsTuple, Unique, Field(examples=[["eth1"]])] = ()
+
+    @property
+    def ranges(self) -> tuple[addresses.Range, ...]:
+        """Return (first, last) of every entry of `addresses`, in their order, both ends included."""
+        return tuple(addresses.parse_range(text) for text in self.addresses)
+
+    def __contains__(self, address: object) -> bool:
+        """Tell whether an address, as text or from `ipaddress`, is in the pool."""
+        return any(address in held for held in self.ranges)
+
+
+class Metallb(Model):
+    """`[metallb]`. version: "" is the catalogue's for the Kubernetes version."""
+
+    enabled: bool = True
+    version: Annotated[site_values.ReleaseVersion, Field(examples=["0.16.1"])] = ""
+    pools: Annotated[tuple[Pool, ...], AsTuple] = ()
+
+
+class Metrics(Model):
+    """`[metrics]`."""
+
+    enabled: bool = True
+
+
+class Ingress(Model):
+    """`[ingress]`. controller: "" is the catalogue's for the Kubernetes version."""
+
+    enabled: bool = True
+    controller: Annotated[Literal["", "nginx", "haproxy"], Field(examples=["haproxy"])] = ""
+
+
+class Workloads(Model):
+    """`[workloads]`. enabled: names of the files in workloads/, without .yaml."""
+
+    enabled: Annotated[tuple[site_values.Workload, ...], AsTuple, Unique] = (
+        "nodeport",
+        "loadbalancer",
+        "ingress",
+        "hpa",
+        "statefulset",
+    )
+
+
+class Mirror(Model):
+    """`[mirror]`. What stands for upstream's own addresses, without a slash at the end; "" is upstream itself."""
+
+    packages: Annotated[site_values.Url, Field(examples=["http://192.168.56.2/pkgs.k8s.io"])] = ""
+    images: Annotated[site_values.Url, Field(examples=["http://192.168.56.2:5000"])] = ""
+    manifests: Annotated[site_values.Url, Field(examples=["http://192.168.56.2"])] = ""
+    containerd: Annotated[site_values.Url, Field(examples=["http://192.168.56.2/download.docker.com"])] = ""
+
+
+Flags = Annotated[Mapping[site_values.Flag, site_values.Text], Field(examples=[{"v": "2"}])]
+
+
+class Kubeadm(Model):
+    """`[kubeadm]`. Extra arguments by component, passed through; init_timeout before it is scaled."""
+
+    api_server: Flags = Field(default_factory=dict)
+    controller_manager: Flags = Field(default_factory=dict)
+    scheduler: Flags = Field(default_factory=dict)
+    etcd: Flags = Field(default_factory=dict)
+    kubelet: Flags = Field(default_factory=dict)
+    kubelet_configuration: Annotated[site_values.Plain, Field(examples=[{"maxPods": 50}])] = Field(
+        default_factory=dict
+    )
+    init_timeout: site_values.Duration = "4m"
+
+    @property
+    def init_seconds(self) -> float:
+        """Return `init_timeout` in seconds, not scaled."""
+        units = {"h": 3600, "m": 60, "s": 1}
+        return float(sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([hms])", self.init_timeout)))
+
+
+class Site(Model):
+    """Everything that hosts.toml says."""
+
+    cluster: Cluster = Cluster()
+    ssh: Ssh = Ssh()
+    hosts: Annotated[tuple[HostSpec, ...], AsTuple, Field(min_length=1)]
+    nfs: Nfs = Nfs()
+    metallb: Metallb = Metallb()
+    metrics: Metrics = Metrics()
+    ingress: Ingress = Ingress()
+    workloads: Workloads = Workloads()
+    mirror: Mirror = Mirror()
+    kubeadm: Kubeadm = Kubeadm()
+    _path: Path = PrivateAttr(default=Path("hosts.toml"))
+
+    @property
+    def path(self) -> Path:
+        """Return the file as it was named."""
+        return self._path
+
+    @property
+    def directory(self) -> Path:
+        """Return the file's folder, absolute: what relative paths within the file are relative to."""
+        return self._path.absolute().parent
+
+    @property
+    def state(self) -> Path:
+        """Return the folder of caches and logs; deleting it loses nothing."""
+        return self.directory / ".provisioner"
+
+    @property
+    def version(self) -> versions.Version:
+        """Return the Kubernetes version, its patch filled in from the catalogue."""
+        return versions.kubernetes_version(self.cluster.kubernetes)
+
+    @property
+    def control_planes(self) -> tuple[HostSpec, ...]:
+        """Return the hosts with the role control-plane, in the file's order."""
+        return tuple(host for host in self.hosts if host.is_control_plane)
+
+    @property
+    def workers(self) -> tuple[HostSpec, ...]:
+        """Return the hosts without the role control-plane, in the file's order."""
+        return tuple(host for host in self.hosts if not host.is_control_plane)
+
+    @property
+    def first(self) -> HostSpec:
+        """Return the control plane that `kubeadm init` runs on."""
+        return self.control_planes[0]
+
+    @property
+    def nfs_server(self) -> HostSpec:
+        """Return the host that exports."""
+        return self.host(self.nfs.server) if self.nfs.server else self.first
+
+    @property
+    def endpoint(self) -> str:
+        """Return "host:port" of the API for clients, IPv6 in brackets."""
+        host, port = addresses.split_host_port(self.cluster.endpoint or self.first.address, API_PORT)
+        return addresses.host_port(host, port)
+
+    def host(self, name: str) -> HostSpec:
+        """Return the host of that name; ProvisionerError, naming the nearest, where there is none."""
+        names = [host.name for host in self.hosts]
+        if name in names:
+            return self.hosts[names.index(name)]
+        near = get_close_matches(name, names, 1)
+        remedy = f'did you mean "{near[0]}"?' if near else f"the hosts are {', '.join(names)}"
+        raise ProvisionerError(f"{self._path} has no host {name!r}", remedy)
+
+    def timeout(self, seconds: float) -> float:
+        """Return a timeout as this site wants it: seconds x cluster.timeout_scale."""
+        return seconds * self.cluster.timeout_scale
+
+
+def load(path: Path) -> Site:
+    """Read and validate hosts.toml; SiteErrors with a line for each mistake."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        error = SiteError(str(path), 0, "no such file", "`provisioner init` writes one, -f names another")
+    except IsADirectoryError:
+        error = SiteError(str(path), 0, "is a folder", "-f names the file, as in -f hosts.toml")
+    except OSError as reason:
+        error = SiteError(str(path), 0, f"cannot be read ({reason.strerror})", "check its permissions")
+    else:
+        return parse(content, path)
+    raise SiteErrors((error,))
+
+
+def parse(content: bytes | str, path: Path = Path("hosts.toml")) -> Site:
+    """Validate the content of a hosts.toml that is, or would be, at `path`; SiteErrors as `load` raises them."""
+    try:
+        text = content if isinstance(content, str) else content.decode("utf-8-sig")
+        data: dict[str, Any] = tomllib.loads(text)
+        site = Site.model_validate(data)
+    except (ValueError, RecursionError, ValidationError) as error:
+        raise error
+    site._path = path
+    return site

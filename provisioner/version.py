@@ -1,0 +1,58 @@
+"""Versions of Kubernetes and of what runs on it: parsed, ordered, and checked against what can be installed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_PATTERN = re.compile(r"v?(0|[1-9][0-9]{0,4})\.(0|[1-9][0-9]{0,4})(?:\.(0|[1-9][0-9]{0,4}))?", re.ASCII)
+
+
+@dataclass(frozen=True, order=True)
+class Version:
+    """A released version: three numbers, ordered as numbers, so that 1.9.0 < 1.20.2."""
+
+    major: int
+    minor: int
+    patch: int
+
+    @classmethod
+    def parse(cls, text: str) -> Version:
+        """Read "1.20.2" or "v1.20.2", as kubelets report it; a missing patch is 0. ValueError for anything else."""
+        match = _PATTERN.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r} is not a version such as 1.20.2")
+        major, minor, patch = match.groups(default="0")
+        return cls(int(major), int(minor), int(patch))
+
+    @property
+    def minor_text(self) -> str:
+        """Return "1.20" for 1.20.2: what names a package repository and a support window."""
+        return f"{self.major}.{self.minor}"
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}"
+
+
+def kubernetes_version(text: str) -> Version:
+    """Return the version that cluster.kubernetes means: "1.20.2" is itself, "1.20" the newest known patch.
+
+    ValueError, with what is possible, where no such version can be installed.
+    """
+    from provisioner.catalogue import newest_patches
+
+    patches = newest_patches()
+    known = sorted(Version.parse(patch) for patch in patches.values())
+    oldest, newest = known[0], known[-1]
+    possible = f"versions from {oldest.minor_text} to {newest.minor_text} can be installed"
+    try:
+        version = Version.parse(text)
+    except ValueError as error:
+        raise ValueError(f"is not a Kubernetes version; {possible}") from error
+    if not (oldest.major, oldest.minor) <= (version.major, version.minor) <= (newest.major, newest.minor):
+        raise ValueError(f"is not a Kubernetes version that can be installed; {possible}")
+    if text.count(".") == 2:
+        return version
+    if version.minor_text not in patches:
+        raise ValueError(f"has no known patch; write all three numbers, as in {newest}")
+    return Version.parse(patches[version.minor_text])
