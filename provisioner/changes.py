@@ -33,9 +33,7 @@ def unified(path: str, old: str, new: str) -> str:
     )
 
 
-def file(
-    host: Host, path: str, content: str, *, mode: int = 0o644, then: str = "", why: str = ""
-) -> Iterator[Change]:
+def file(host: Host, path: str, content: str, *, mode: int = 0o644, then: str = "", why: str = "") -> Iterator[Change]:
     """Yield the change that makes `path` hold `content` with `mode`, then runs the shell command `then`.
 
     The step's query must name `path` in `files`.
@@ -115,7 +113,10 @@ def name_of(manifest: Mapping[str, Any]) -> str:
 
 
 def _applying(cluster: Cluster, manifest: Mapping[str, Any]) -> Callable[[], None]:
-    return lambda: cluster.apply(manifest)
+    def do() -> None:
+        cluster.apply(manifest)
+
+    return do
 
 
 def _run(host: Host, command: str, timeout: float = 60) -> None:

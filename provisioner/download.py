@@ -46,7 +46,7 @@ def mirrored(url: str, mirror: str) -> str:
 
 def _get(address: str, timeout: float) -> bytes:
     try:
-        with urllib.request.urlopen(address, timeout=timeout) as answer:  # noqa: S310 - http(s) by construction
+        with urllib.request.urlopen(address, timeout=timeout) as answer:
             return bytes(answer.read())
     except (OSError, urllib.error.URLError) as error:
         reason = getattr(error, "reason", error)

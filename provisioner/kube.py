@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
     from provisioner.host import Host
     from provisioner.site import Site
+    from provisioner.tunnel import Tunnel
 
 T = TypeVar("T")
+Objects = list[Object]  # named before Cluster.list hides the built-in
+Lines = list[str]
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
 FIELD_MANAGER = "provisioner"
 _BUSY = (429, 502, 503, 504)  # the API server asks to come again; etcd's own words for it come with a 500
@@ -52,7 +55,7 @@ class Cluster:
         self._control_planes = [hosts[spec.name] for spec in site.control_planes]
         self._client: ApiClient | None = None
         self._config: dict[str, Any] | None = None
-        self._tunnel: Any = None
+        self._tunnel: Tunnel | None = None
         self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
         self.why = ""
 
@@ -116,7 +119,7 @@ class Cluster:
 
     def list(
         self, kind: str, namespace: str | None = None, api_version: str = "v1", labels: str = "", fields: str = ""
-    ) -> list[Object]:
+    ) -> Objects:
         """Return all objects of a kind; empty where the API has no such kind. Selectors as in kubectl."""
         path = self._path(api_version, kind, namespace, None)
         if path is None:
@@ -130,7 +133,7 @@ class Cluster:
         """Return the nodes by name."""
         return {node["metadata"]["name"]: node for node in self.list("Node")}
 
-    def events(self, namespace: str, name: str = "") -> list[str]:
+    def events(self, namespace: str, name: str = "") -> Lines:
         """Return a namespace's events as lines, oldest first; with `name`, those about that object."""
         fields = f"involvedObject.name={name}" if name else ""
         found = self.list("Event", namespace, fields=fields)
@@ -156,9 +159,7 @@ class Cluster:
     def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Object:
         """Server-side apply one object as our field manager, taking over fields that others set."""
         metadata = manifest["metadata"]
-        path = self._path(
-            manifest["apiVersion"], manifest["kind"], metadata.get("namespace"), metadata["name"], fresh=True
-        )
+        path = self._path(manifest["apiVersion"], manifest["kind"], metadata.get("namespace"), metadata["name"])
         label = f"{manifest['kind']} {metadata['name']}"
         if path is None:
             raise ClusterError(
@@ -191,11 +192,11 @@ class Cluster:
         if status >= 400 and status != 404:
             raise _refused("delete", f"{kind} {name}", status, body)
 
-    def diffs(self, manifests: Sequence[Mapping[str, Any]]) -> list[str]:
+    def diffs(self, manifests: Sequence[Mapping[str, Any]]) -> Lines:
         """Return for each manifest what a server-side apply would change, "" for nothing (dry runs, 4 at once)."""
         self._learn({str(manifest["apiVersion"]) for manifest in manifests})
         with ThreadPoolExecutor(4) as pool:
-            return list(pool.map(self.diff, manifests))
+            return [*pool.map(self.diff, manifests)]
 
     def diff(self, manifest: Mapping[str, Any]) -> str:
         """Return the unified diff that a server-side apply would cause, "" for none."""
@@ -206,15 +207,13 @@ class Cluster:
 
     # --- pods ----------------------------------------------------------------------------------------------
 
-    def exec(
-        self, namespace: str, pod: str, command: Sequence[str], container: str = "", timeout: float = 30
-    ) -> str:
+    def exec(self, namespace: str, pod: str, command: Sequence[str], container: str = "", timeout: float = 30) -> str:
         """Run a command in a pod and return its stdout. Raises ClusterError with stderr when it fails."""
         from kubernetes.client.exceptions import ApiException
         from kubernetes.stream.ws_client import WSClient, get_websocket_url
         from websocket import WebSocketException
 
-        query = [("command", list(command)), ("stdout", "true"), ("stderr", "true")]
+        query = [("command", [*command]), ("stdout", "true"), ("stderr", "true")]
         query += [("container", container)] if container else []
         client = self._connect()
         url = get_websocket_url(f"{client.configuration.host}/api/v1/namespaces/{namespace}/pods/{pod}/exec", query)
@@ -233,9 +232,7 @@ class Cluster:
 
     # --- waiting -------------------------------------------------------------------------------------------
 
-    def wait(
-        self, what: str, look: Callable[[], T | None], timeout: float, why: Callable[[], str] = lambda: ""
-    ) -> T:
+    def wait(self, what: str, look: Callable[[], T | None], timeout: float, why: Callable[[], str] = lambda: "") -> T:
         """Look until something true comes back and return it; errors of a busy API count as not yet.
 
         what: for "waiting for WHAT". timeout: seconds, scaled by the site. why: called once when time is up; its
@@ -253,9 +250,7 @@ class Cluster:
                 last = str(error)
             if time.monotonic() > deadline:
                 waited = f"{time.monotonic() - started:.0f} s"
-                raise ClusterError(
-                    f"waited {waited} for {what}" + (f" ({last})" if last else ""), tail=_explain(why)
-                )
+                raise ClusterError(f"waited {waited} for {what}" + (f" ({last})" if last else ""), tail=_explain(why))
             self.progress(f"waiting for {what} ({time.monotonic() - started:.0f} s)")
             time.sleep(min(2.0, self.site.timeout(0.5)))
 
@@ -275,9 +270,7 @@ class Cluster:
                 if "/" not in item["name"]
             }
 
-    def _path(
-        self, api_version: str, kind: str, namespace: str | None, name: str | None, fresh: bool = False
-    ) -> str | None:
+    def _path(self, api_version: str, kind: str, namespace: str | None, name: str | None) -> str | None:
         """Return the URL path of an object or a collection, None when the API has no such kind."""
         self._learn({api_version})
         if kind not in self._kinds.get(api_version, {}):
@@ -355,11 +348,10 @@ class Cluster:
         except OSError:
             host = self._control_planes[0]
             try:
-                self._tunnel = host.tunnel(host.spec.address, 6443)
+                self._tunnel = host.forward(host.spec.address, 6443)
             except HostError as error:
                 raise ClusterError(f"the API at {server} is out of reach, and so is {host.name}: {error}") from error
-            near, near_port = self._tunnel.address
-            return f"https://{near}:{near_port}"
+            return f"https://{self._tunnel.address}:{self._tunnel.port}"
 
 
 def connect(site: Site, hosts: Mapping[str, Host]) -> Cluster:

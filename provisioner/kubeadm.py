@@ -74,9 +74,7 @@ def cluster_configuration(site: Site) -> Document:
     return document
 
 
-def join_document(
-    site: Site, host: HostSpec, *, token: str, ca_hash: str, certificate_key: str = ""
-) -> Document:
+def join_document(site: Site, host: HostSpec, *, token: str, ca_hash: str, certificate_key: str = "") -> Document:
     """Return the JoinConfiguration; it holds the bootstrap token, so it is never logged nor kept.
 
     token: `abcdef.0123456789abcdef`. ca_hash: `sha256:HEX` of the cluster CA's public key (RFC 7469 style).
@@ -123,13 +121,13 @@ def _registration(site: Site, host: HostSpec) -> Document:
         "criSocket": f"{scheme}/run/containerd/containerd.sock",
         "kubeletExtraArgs": _arguments(site, kubelet),
     }
-    taints = _taints(site, host)
+    taints = _taints(host)
     if taints is not None:
         document["taints"] = taints
     return document
 
 
-def _taints(site: Site, host: HostSpec) -> list[Document] | None:
+def _taints(host: HostSpec) -> list[Document] | None:
     """Return the taints at registration; None leaves kubeadm's own default in place."""
     if host.is_control_plane and "worker" in host.roles:
         return []

@@ -50,7 +50,8 @@ class Scope(Enum):
 class FactQuery:
     """What a step wants to know of a host, so that all steps' facts come in one round trip.
 
-    files: absolute paths or shell globs; content is read up to 256 KiB. contents=False paths go to `exists`.
+    files: absolute paths or shell globs whose content is read, up to 256 KiB. exists: those of which only
+    existence, mode and owner are. disks: paths whose file system's free space is asked for.
     """
 
     files: tuple[str, ...] = ()

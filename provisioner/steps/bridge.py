@@ -36,16 +36,12 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
             'use network = "flannel"',
         )
     ranges = {
-        name: node["spec"]["podCIDR"]
-        for name, node in sorted(cluster.nodes().items())
-        if node["spec"].get("podCIDR")
+        name: node["spec"]["podCIDR"] for name, node in sorted(cluster.nodes().items()) if node["spec"].get("podCIDR")
     }
     if host.name not in ranges:
         raise HostError(host.name, "the API has not given this node a pod range yet", "provisioner apply")
     addresses = {spec.name: spec.address for spec in site.hosts}
-    routes = {
-        pods: addresses[name] for name, pods in ranges.items() if name != host.name and name in addresses
-    }
+    routes = {pods: addresses[name] for name, pods in ranges.items() if name != host.name and name in addresses}
     script = routes_script(site.cluster.pod_cidr, routes)
     yield from file(host, SCRIPT, script, mode=0o755)
     yield from file(host, UNIT_FILE, _UNIT, then="systemctl daemon-reload")

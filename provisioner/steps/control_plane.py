@@ -27,9 +27,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     has_config = halfmade.exists(host, halfmade.ADMIN_CONF)
     if begun:
         if _finished(host, cluster):
-            yield Change(
-                "note that kubeadm init has finished", lambda: halfmade.unmark(host, halfmade.INIT_STARTED)
-            )
+            yield Change("note that kubeadm init has finished", lambda: halfmade.unmark(host, halfmade.INIT_STARTED))
             return
         _refuse_where_others_joined(host)
         yield Change(
@@ -44,12 +42,12 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     documents = yaml.safe_dump_all(kubeadm.init_documents(site, host.spec), sort_keys=False)
     yield Change(
         f"kubeadm init (Kubernetes {site.version}, {site.cluster.network}, pods {site.cluster.pod_cidr})",
-        lambda: _init(host, cluster, site, documents),
+        lambda: _init(host, cluster, documents),
         "".join(f"+ {line}\n" for line in documents.splitlines()),
     )
 
 
-def _init(host: Host, cluster: Cluster, site: Site, documents: str) -> None:
+def _init(host: Host, cluster: Cluster, documents: str) -> None:
     host.put(CONFIG, documents, mode=0o600)
     halfmade.run_marked(
         host,
@@ -59,7 +57,7 @@ def _init(host: Host, cluster: Cluster, site: Site, documents: str) -> None:
         timeout=900,
     )
     cluster.forget()
-    cluster.wait("the API to answer", lambda: cluster.reachable(), 120, lambda: cluster.why)
+    cluster.wait("the API to answer", cluster.reachable, 120, lambda: cluster.why)
 
 
 def _finished(host: Host, cluster: Cluster) -> bool:
@@ -99,7 +97,7 @@ def _must_answer(host: Host, cluster: Cluster, site: Site) -> None:
     if cluster.state() is State.READY:
         return
     try:
-        cluster.wait("the API to answer", lambda: cluster.reachable(), 60, lambda: cluster.why)
+        cluster.wait("the API to answer", cluster.reachable, 60, lambda: cluster.why)
     except ClusterError as error:
         tail = host.run(
             "crictl ps -a 2>&1 | tail -n 15; journalctl -u kubelet -n 15 --no-pager -o cat", check=False

@@ -35,9 +35,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         _refuse_other_cluster(host, cluster)
     if joined and node is not None and (not begun or _finished(host, node)):
         if begun:
-            yield Change(
-                "note that kubeadm join has finished", lambda: halfmade.unmark(host, halfmade.JOIN_STARTED)
-            )
+            yield Change("note that kubeadm join has finished", lambda: halfmade.unmark(host, halfmade.JOIN_STARTED))
         return
     if begun or joined or halfmade.exists(host, halfmade.BOOTSTRAP_CONF):
         yield Change(
@@ -51,9 +49,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 def _join(host: Host, cluster: Cluster, site: Site) -> None:
     token = f"{_random(6)}.{_random(16)}"
     key = _upload_certificates(host, site) if host.spec.is_control_plane else ""
-    document = kubeadm.join_document(
-        site, host.spec, token=token, ca_hash=ca_hash(cluster), certificate_key=key
-    )
+    document = kubeadm.join_document(site, host.spec, token=token, ca_hash=ca_hash(cluster), certificate_key=key)
     cluster.apply(token_secret(token, site.timeout(900)))
     try:
         host.put(JOIN_CONFIG, yaml.safe_dump(document, sort_keys=False), mode=0o600, secret=True)

@@ -33,9 +33,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     del cluster
     facts = host.facts
     wanted = str(site.version)
-    installed = {
-        name: facts.packages[name].version.split("-")[0] for name in PACKAGES if name in facts.packages
-    }
+    installed = {name: facts.packages[name].version.split("-")[0] for name in PACKAGES if name in facts.packages}
     other = {name: version for name, version in installed.items() if version != wanted}
     if other and facts.files[KUBELET_CONF].exists:
         what = ", ".join(f"{name} {version}" for name, version in other.items())

@@ -29,11 +29,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 def wanted(site: Site) -> list[Object]:
     """Return the released manifest's objects; its controller writes the webhooks' CA bundles itself."""
     chosen = release("metallb", str(site.version), site.metallb.version)
-    return order(
-        without_ca_bundles(item)
-        for download in chosen.manifests
-        for item in parse(fetch(site, download))
-    )
+    return order(without_ca_bundles(item) for download in chosen.manifests for item in parse(fetch(site, download)))
 
 
 STEP = Step(

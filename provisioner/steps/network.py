@@ -47,9 +47,7 @@ def one_segment(host: Host) -> bool:
     return all(ipaddress.ip_address(other.spec.address) in network for other in host.fleet.values())
 
 
-def patched(
-    manifest: Object, pod_cidr: str, backend: str, nics: set[str], addresses: list[str]
-) -> Object:
+def patched(manifest: Object, pod_cidr: str, backend: str, nics: set[str], addresses: list[str]) -> Object:
     """Return one of flannel's objects with the site's pod network, backend and NIC.
 
     Left alone, flannel takes the NIC of the default route: on Vagrant the NAT one that all machines share. Where

@@ -5,7 +5,7 @@ Its webhook refuses (or is not there to be asked) for a while after the controll
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from provisioner.changes import name_of
@@ -46,8 +46,11 @@ def wanted(site: Site) -> list[Object]:
     return found
 
 
-def _applying(cluster: Cluster, manifest: Object) -> object:
-    return lambda: _patiently(cluster, f"the webhook to accept {name_of(manifest)}", manifest, dry_run=False)
+def _applying(cluster: Cluster, manifest: Object) -> Callable[[], None]:
+    def do() -> None:
+        _patiently(cluster, f"the webhook to accept {name_of(manifest)}", manifest, dry_run=False)
+
+    return do
 
 
 def _patiently(cluster: Cluster, what: str, manifest: Object, *, dry_run: bool) -> str:

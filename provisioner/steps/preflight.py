@@ -29,7 +29,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     del cluster
     facts = host.facts
     found = [
-        *_system(host, facts, site),
+        *_system(facts, site),
         *_resources(host, facts),
         *_identity(host, facts),
         *_address(host, facts),
@@ -43,22 +43,16 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     yield from ()
 
 
-def _system(host: Host, facts: Facts, site: Site) -> Iterator[str]:
+def _system(facts: Facts, site: Site) -> Iterator[str]:
     if facts.os_version not in SYSTEMS.get(facts.os_id, ()):
         known = ", ".join(f"{name} {'/'.join(versions)}" for name, versions in SYSTEMS.items())
         yield f"runs {facts.os_id} {facts.os_version}; supported are {known}"
     if facts.arch not in ("amd64", "arm64"):
         yield f"has the architecture {facts.arch}; packages exist for amd64 and arm64"
     if facts.cgroup != 2 and (site.version.major, site.version.minor) >= (1, 35):
-        yield (
-            "uses cgroup v1, which the kubelet refuses from 1.35: "
-            "boot with systemd.unified_cgroup_hierarchy=1"
-        )
+        yield ("uses cgroup v1, which the kubelet refuses from 1.35: boot with systemd.unified_cgroup_hierarchy=1")
     if abs(facts.clock_skew) > MAX_SKEW:
-        yield (
-            f"its clock is {facts.clock_skew:+.0f} s off this machine's: "
-            "set it (timedatectl set-ntp true)"
-        )
+        yield (f"its clock is {facts.clock_skew:+.0f} s off this machine's: set it (timedatectl set-ntp true)")
 
 
 def _resources(host: Host, facts: Facts) -> Iterator[str]:
@@ -85,10 +79,7 @@ def _identity(host: Host, facts: Facts) -> Iterator[str]:
         if theirs.product_uuid and theirs.product_uuid == facts.product_uuid:
             yield f"has the same product_uuid as {name}: give the virtual machine its own UUID"
         if theirs.machine_id == facts.machine_id:
-            yield (
-                f"has the same machine-id as {name}: "
-                "rm /etc/machine-id; systemd-machine-id-setup; reboot"
-            )
+            yield (f"has the same machine-id as {name}: rm /etc/machine-id; systemd-machine-id-setup; reboot")
         other_nic = theirs.address_nic(other.spec.address)
         if mine is not None and other_nic is not None and mine.mac == other_nic.mac:
             yield f"has the MAC {mine.mac} on {mine.name}, and so has {name}: give the NIC its own MAC"

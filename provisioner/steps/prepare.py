@@ -52,9 +52,7 @@ def _no_swap(host: Host) -> Iterator[Change]:
     new = "".join(_without_swap(line) for line in old.splitlines(keepends=True))
     if new != old:
         mode = now.mode if now is not None else 0o644
-        yield Change(
-            "take swap out of /etc/fstab", lambda: host.put(FSTAB, new, mode=mode), unified(FSTAB, old, new)
-        )
+        yield Change("take swap out of /etc/fstab", lambda: host.put(FSTAB, new, mode=mode), unified(FSTAB, old, new))
 
 
 def _without_swap(line: str) -> str:
@@ -72,7 +70,5 @@ STEP = Step(
     summary="kernel modules, sysctls, swap off, packages that every node needs",
     scope=Scope.ALL,
     changes=changes,
-    query=lambda site: FactQuery(
-        files=(MODULES_FILE, SYSCTL_FILE, FSTAB), packages=PACKAGES, sysctls=tuple(SYSCTLS)
-    ),
+    query=lambda site: FactQuery(files=(MODULES_FILE, SYSCTL_FILE, FSTAB), packages=PACKAGES, sysctls=tuple(SYSCTLS)),
 )

@@ -34,7 +34,7 @@ def complete(live: Object | None) -> bool:
     if live["kind"] == "DaemonSet":
         wanted = status.get("desiredNumberScheduled", 0)
         updated, ready = status.get("updatedNumberScheduled", 0), status.get("numberReady", 0)
-        return wanted > 0 and updated >= wanted and ready >= wanted
+        return bool(wanted > 0 and updated >= wanted and ready >= wanted)
     wanted = spec.get("replicas", 1)
     return bool(status.get("updatedReplicas", 0) >= wanted and status.get("readyReplicas", 0) >= wanted)
 
@@ -83,5 +83,7 @@ def _states(states: Sequence[Object]) -> str:
         now: dict[str, Any] = state.get("state", {})
         kind = next(iter(now), "unknown")
         reason = now.get(kind, {}).get("reason", "")
-        said.append(f"{state['name']} {kind}{f' ({reason})' if reason else ''}, {state.get('restartCount', 0)} restarts")
+        said.append(
+            f"{state['name']} {kind}{f' ({reason})' if reason else ''}, {state.get('restartCount', 0)} restarts"
+        )
     return "; ".join(said) or "no container has started"
