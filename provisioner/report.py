@@ -1,0 +1,129 @@
+"""What happened, told once: events go to the log file and to whatever the person looks at.
+
+Steps and hosts speak to a Report only; screen.py decides how a terminal, a pipe or a JSON reader sees it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from provisioner.redact import redact
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened.
+
+    kind: note, step, host, change, output, done, failed, summary. host, step: where, or empty. text: a sentence
+    or an output line. data: what else a machine may want. time: Unix time.
+    """
+
+    kind: str
+    text: str = ""
+    host: str = ""
+    step: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    time: float = field(default_factory=time.time)
+
+    def json(self) -> str:
+        """Return the event as one line of JSON, empty fields left out."""
+        entry = {"time": round(self.time, 3), "kind": self.kind, "step": self.step, "host": self.host}
+        entry |= {"text": self.text, **self.data}
+        return json.dumps({key: value for key, value in entry.items() if value not in ("", None)}, default=str)
+
+
+class Report:
+    """Pass events on, redacted, one at a time, to the log and to every viewer."""
+
+    def __init__(self, *viewers: Callable[[Event], None], log: Log | None = None) -> None:
+        self._viewers = viewers
+        self._lock = threading.RLock()
+        self.log = log
+
+    def emit(self, kind: str, text: str = "", *, host: str = "", step: str = "", **data: Any) -> None:
+        """Tell of an event."""
+        event = Event(kind, redact(text), host, step, {key: _clean(value) for key, value in data.items()})
+        with self._lock:
+            if self.log is not None:
+                self.log.event(event)
+            for viewer in self._viewers:
+                viewer(event)
+
+    def command(
+        self, host: str, command: str, *, status: int | None, seconds: float, stdout: str = "", stderr: str = ""
+    ) -> None:
+        """Write a command and all that it said to the log. status None: it did not finish."""
+        if self.log is not None:
+            self.log.command(host, command, status=status, seconds=seconds, stdout=stdout, stderr=stderr)
+
+    def traceback(self, text: str) -> None:
+        """Write a traceback to the log."""
+        if self.log is not None:
+            self.log.write(text)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {key: _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    return value
+
+
+class Log:
+    """The complete account of a run, readable by its owner only; made at the first line written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stream: TextIO | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def for_command(cls, state: Path, command: str) -> Log:
+        """Return the log of a command run now: state/logs/<time>-<command>.log."""
+        return cls(state / "logs" / f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{command}.log")
+
+    def event(self, event: Event) -> None:
+        """Write an event; a change's diff goes below it."""
+        place = " ".join(part for part in (event.step, event.host) if part)
+        rest = {key: value for key, value in event.data.items() if key != "diff"}
+        extra = f" {json.dumps(rest, default=str)}" if rest else ""
+        self.write(f"{event.kind:7} {place}: {event.text}{extra}", str(event.data.get("diff", "")))
+
+    def command(
+        self, host: str, command: str, *, status: int | None, seconds: float, stdout: str, stderr: str
+    ) -> None:
+        """Write a command, its status and its output."""
+        ended = "did not finish" if status is None else f"exit {status}"
+        self.write(f"ran     {host}: {ended} after {seconds:.1f} s", command, stdout, stderr)
+
+    def write(self, line: str, *blocks: str) -> None:
+        """Write a dated line and indented blocks below it."""
+        stamp = datetime.now(UTC).strftime("%H:%M:%S.%f")[:-3]
+        text = f"{stamp} {line}\n"
+        for block in blocks:
+            text += "".join(f"    | {part}\n" for part in block.splitlines())
+        with self._lock:
+            if self._stream is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+                self._stream = os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
+            self._stream.write(redact(text))
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._stream is not None:
+                self._stream.close()
+                self._stream = None

@@ -1,0 +1,219 @@
+"""Run steps over hosts: plan, apply and the check after an apply, all by draining the same generators.
+
+Hosts of a step run in parallel and meet at a barrier; every host's error is collected; a step that failed anywhere
+is the last one.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from provisioner.errors import NotConverged, ProvisionerError
+from provisioner.report import Report
+from provisioner.step import Change, FactQuery, Step
+
+if TYPE_CHECKING:
+    from provisioner.host import Host
+    from provisioner.kube import Cluster
+    from provisioner.site import Site
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of the road: step names (empty: all), the first step, host names (empty: all)."""
+
+    only: tuple[str, ...] = ()
+    start: str = ""
+    limit: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What stopped a host (or, with an empty host, the cluster) in a step."""
+
+    step: str
+    host: str
+    error: Exception
+
+
+@dataclass
+class Outcome:
+    """What a plan or an apply came to.
+
+    changes: (step, host, change) in order. waiting: step name -> the steps whose pending changes keep a plan from
+    knowing. seconds: step name -> time taken.
+    """
+
+    steps: tuple[Step, ...] = ()
+    changes: list[tuple[str, str, Change]] = field(default_factory=list)
+    waiting: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    hosts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.changes or self.waiting)
+
+
+@dataclass
+class Run:
+    """Everything a plan or an apply needs; `guard` is called before every change and raises to stop it."""
+
+    site: Site
+    hosts: Mapping[str, Host]
+    cluster: Cluster
+    report: Report
+    steps: Sequence[Step]
+    selection: Selection = field(default_factory=Selection)
+    parallel: int = 8
+    guard: Callable[[], None] = lambda: None
+
+
+Work = Callable[[Run, Step, "Host"], list[Change]]
+
+
+def select(steps: Iterable[Step], site: Site, selection: Selection) -> tuple[Step, ...]:
+    """Return the steps to run, in order; raise ProvisionerError for a name that no step or host has."""
+    every = tuple(steps)
+    names = [step.name for step in every]
+    for name in (*selection.only, *filter(None, (selection.start,))):
+        if name not in names:
+            raise ProvisionerError(f"there is no step {name}", f"the steps are: {', '.join(names)}")
+    known = [spec.name for spec in site.hosts]
+    for name in selection.limit:
+        if name not in known:
+            raise ProvisionerError(f"there is no host {name} in {site.path}", f"the hosts are: {', '.join(known)}")
+    first = names.index(selection.start) if selection.start else 0
+    return tuple(
+        step for step in every[first:] if step.enabled(site) and (not selection.only or step.name in selection.only)
+    )
+
+
+def union(steps: Iterable[Step], site: Site) -> FactQuery:
+    """Return what all enabled steps want to know of a host, so that one round trip tells it."""
+    query = FactQuery()
+    for step in steps:
+        if step.enabled(site):
+            query |= step.query(site)
+    return query
+
+
+def targets(step: Step, run: Run) -> list[Host]:
+    """Return the hosts that a step visits in this run."""
+    limit = run.selection.limit
+    return [run.hosts[spec.name] for spec in step.scope.hosts(run.site) if not limit or spec.name in limit]
+
+
+def plan(run: Run) -> Outcome:
+    """Find out what an apply would do, changing nothing."""
+    outcome = Outcome(steps=select(run.steps, run.site, run.selection))
+    for step in outcome.steps:
+        hosts = targets(step, run)
+        if not hosts:
+            continue
+        unsettled = {name for name, _, _ in outcome.changes} | set(outcome.waiting)
+        waits_for = tuple(name for name in step.after if name in unsettled)
+        if waits_for:
+            outcome.waiting[step.name] = waits_for
+            run.report.emit("waiting", f"after: {', '.join(waits_for)}", step=step.name)
+            continue
+        _run_step(run, step, hosts, outcome, _plan_on)
+        if outcome.failures:
+            break
+    return outcome
+
+
+def apply(run: Run) -> Outcome:
+    """Do what is missing, step by step, and make sure of each that nothing is missing any more."""
+    outcome = Outcome(steps=select(run.steps, run.site, run.selection))
+    for step in outcome.steps:
+        hosts = targets(step, run)
+        if hosts:
+            _run_step(run, step, hosts, outcome, _apply_on)
+        if outcome.failures:
+            break
+    return outcome
+
+
+def _drain(run: Run, step: Step, host: Host) -> Iterable[Change]:
+    return step.changes(host, run.cluster, run.site)
+
+
+def _plan_on(run: Run, step: Step, host: Host) -> list[Change]:
+    return list(_drain(run, step, host))
+
+
+def _apply_on(run: Run, step: Step, host: Host) -> list[Change]:
+    done = []
+    for change in _drain(run, step, host):
+        if step.reads_only:
+            raise TypeError(f"step {step.name} is declared to read only and wants to {change.summary}")
+        run.guard()
+        run.report.emit("change", change.summary, host=host.name, step=step.name, diff=change.diff)
+        change.do()
+        done.append(change)
+    if done:
+        host.forget()
+        left = [change.summary for change in _drain(run, step, host)]
+        if left:
+            raise NotConverged(
+                host.name,
+                f"step {step.name} made its changes, and still finds to do: {'; '.join(left)}",
+                "something on the host undoes or ignores it; the log has every command",
+            )
+    return done
+
+
+def _run_step(run: Run, step: Step, hosts: Sequence[Host], outcome: Outcome, work: Work) -> None:
+    """Run `work` on every host of a step, several at a time, and gather changes and failures in host order."""
+    started = time.monotonic()
+    run.report.emit("step", step.summary, step=step.name, hosts=[host.name for host in hosts])
+    results = parallel(hosts, lambda host: _on_host(run, step, host, work), 1 if step.serial else run.parallel)
+    for host, result in zip(hosts, results, strict=True):
+        if isinstance(result, Exception):
+            outcome.failures.append(Failure(step.name, host.name, result))
+        else:
+            outcome.changes += [(step.name, host.name, change) for change in result]
+    outcome.seconds[step.name] = time.monotonic() - started
+
+
+def _on_host(run: Run, step: Step, host: Host, work: Work) -> list[Change] | Exception:
+    started = time.monotonic()
+    host.step = step.name
+    run.report.emit("host", host=host.name, step=step.name)
+    try:
+        changes = work(run, step, host)
+    except Exception as error:  # a defect on one host must not hide what the others say
+        if not isinstance(error, ProvisionerError):
+            run.report.traceback("".join(traceback.format_exception(error)))
+        run.report.emit(
+            "failed", str(error), host=host.name, step=step.name, seconds=round(time.monotonic() - started, 1)
+        )
+        return error
+    run.report.emit(
+        "done", host=host.name, step=step.name, changes=len(changes), seconds=round(time.monotonic() - started, 1)
+    )
+    return changes
+
+
+def parallel(items: Sequence[T], work: Callable[[T], R], limit: int) -> list[R]:
+    """Return `work(item)` of every item in order, at most `limit` at a time.
+
+    Ctrl-C does not wait for work under way: closing the hosts ends it.
+    """
+    pool = ThreadPoolExecutor(max_workers=max(1, min(limit, len(items) or 1)))
+    try:
+        futures = [pool.submit(work, item) for item in items]
+        return [future.result() for future in futures]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,357 @@
+"""How a host is logged in to: login settings, host keys, the jump host, and one command over one channel.
+
+Fabric's Connection makes the connection and its gateway. Left alone it accepts any host key, so the policy is set
+on its client here; and Invoke feeds stdin a byte at a time, so commands run on the transport's own channels.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from provisioner.errors import Unreachable
+
+if TYPE_CHECKING:
+    from fabric import Connection
+    from paramiko import Channel, PKey, SSHClient, Transport
+
+    from provisioner.site import HostSpec, Site
+
+KEEPALIVE = 15  # seconds between keepalives, so that a NAT or firewall on the way keeps the connection
+SILENCE = 20  # seconds without output after which the connection is probed
+_known_hosts_lock = threading.Lock()
+
+
+class ConnectionLost(Exception):
+    """Say that the connection broke while a command was running; what became of the command is unknown."""
+
+
+class Refused(Unreachable):
+    """Report a login that fails for a reason that trying again does not mend: key, host key, user."""
+
+
+class CommandTimeout(Exception):
+    """Say that a command outlived its time; `stdout` and `stderr` hold what it had said."""
+
+    def __init__(self, stdout: bytes, stderr: bytes) -> None:
+        super().__init__("timed out")
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+@dataclass(frozen=True)
+class Login:
+    """Whom to log in as, where, with which key file (empty: the agent and the defaults in ~/.ssh)."""
+
+    user: str
+    address: str
+    port: int
+    key: str
+
+    def __str__(self) -> str:
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{self.user}@{address}:{self.port}"
+
+
+def login(site: Site, spec: HostSpec) -> Login:
+    """Return a host's login: its own settings over those of [ssh]."""
+    own = spec.ssh
+    key = own.key or site.ssh.key
+    return Login(
+        user=own.user or site.ssh.user,
+        address=spec.ssh_address or spec.address,
+        port=own.port or site.ssh.port,
+        key=str(site.directory / Path(key).expanduser()) if key else "",
+    )
+
+
+def known_hosts(site: Site) -> Path:
+    """Return the site's known_hosts file (relative paths are relative to hosts.toml's folder)."""
+    return site.directory / Path(site.ssh.known_hosts).expanduser()
+
+
+def connect(site: Site, spec: HostSpec) -> Connection:
+    """Log in to a host, through the jump host where there is one; raise Unreachable, which says why not."""
+    target = login(site, spec)
+    gateway = None
+    if site.ssh.jump:
+        gateway = _connection(site, _jump_login(site), None)
+        _open(site, spec, gateway, "jump host ")
+    connection = _connection(site, target, gateway)
+    try:
+        _open(site, spec, connection, "")
+    except Unreachable:
+        if gateway is not None:
+            gateway.close()
+        raise
+    return connection
+
+
+def _jump_login(site: Site) -> Login:
+    user, _, place = site.ssh.jump.rpartition("@")
+    address, _, port = place.rpartition(":") if place.count(":") == 1 or "]:" in place else (place, "", "")
+    key = str(site.directory / Path(site.ssh.key).expanduser()) if site.ssh.key else ""
+    return Login(user or site.ssh.user, address.strip("[]"), int(port or 22), key)
+
+
+def _connection(site: Site, target: Login, gateway: Connection | None) -> Connection:
+    from fabric import Config, Connection
+    from paramiko import SSHConfig
+
+    patience = site.timeout(site.ssh.connect_timeout)
+    kwargs: dict[str, Any] = {"banner_timeout": patience, "auth_timeout": patience, "channel_timeout": patience}
+    if target.key:
+        kwargs |= {"key_filename": target.key, "look_for_keys": False, "allow_agent": False}
+    # A lazy Config with an empty SSHConfig reads no file of this machine: hosts.toml alone says how to log in.
+    connection = Connection(
+        target.address,
+        user=target.user,
+        port=target.port,
+        config=Config(lazy=True, ssh_config=SSHConfig()),
+        gateway=gateway,
+        connect_timeout=max(1, int(patience)),
+        connect_kwargs=kwargs,
+    )
+    _set_host_key_policy(connection.client, site)
+    return connection
+
+
+def _open(site: Site, spec: HostSpec, connection: Connection, role: str) -> None:
+    """Open `connection`; translate every way in which that fails into one sentence and a remedy."""
+    import paramiko
+
+    place = f"{role}{connection.user}@{connection.host}:{connection.port}"
+    key = connection.connect_kwargs.get("key_filename", "")
+    kind: type[Unreachable] = Refused
+    try:
+        connection.open()
+        transport = cast("Transport", connection.transport)
+        transport.set_keepalive(KEEPALIVE)
+        return
+    except _UnknownHostKey as error:
+        problem, remedy = str(error), error.remedy
+    except paramiko.BadHostKeyException as error:
+        problem = f"the host key of {place} has changed ({error.key.get_name()} {_fingerprint(error.key)})"
+        name = _host_key_name(connection)
+        remedy = (
+            "somebody may be in between; if the machine was rebuilt, forget the old key: "
+            f"ssh-keygen -f {known_hosts(site)} -R '{name}'"
+        )
+    except paramiko.PasswordRequiredException:
+        problem = f"the key {key or 'in ~/.ssh'} has a passphrase"
+        remedy = f"load it into an agent (ssh-add {key}) and leave [ssh] key empty"
+    except paramiko.AuthenticationException:
+        problem = f"{place} refuses to log us in with {key or 'the agent and the keys in ~/.ssh'}"
+        remedy = "check user and key under [ssh], and authorized_keys on the host"
+    except (FileNotFoundError, PermissionError) as error:
+        problem, remedy = f"cannot read the key {error.filename}: {error.strerror}", "check key under [ssh]"
+    except socket.gaierror:
+        problem, remedy = f"the name {connection.host} does not resolve", "check ssh_address in hosts.toml"
+    except TimeoutError:
+        kind = Unreachable
+        problem, remedy = f"{place} does not answer", "check that the machine is up and its address is right"
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        kind = Unreachable
+        problem = f"cannot log in to {place}: {_reason(error)}"
+        remedy = "check that the machine is up and that sshd listens there"
+    connection.close()
+    raise kind(spec.name, problem, remedy)
+
+
+def _reason(error: BaseException) -> str:
+    """Return what an exception says, or what the first of several connection attempts said."""
+    attempts = getattr(error, "errors", None)
+    if isinstance(attempts, dict) and attempts:
+        error = next(iter(attempts.values()))
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+# --- host keys ---------------------------------------------------------------------------------------------
+
+
+class _UnknownHostKey(Exception):
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+def _set_host_key_policy(client: SSHClient, site: Site) -> None:
+    from paramiko import MissingHostKeyPolicy
+
+    file = known_hosts(site)
+    mode = site.ssh.host_keys
+
+    class Policy(MissingHostKeyPolicy):
+        def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
+            del client
+            if mode == "accept-new":
+                _remember(file, hostname, key)
+            elif mode == "strict":
+                raise _UnknownHostKey(
+                    f"the host key of {hostname} ({key.get_name()} {_fingerprint(key)}) is not in {file}",
+                    'compare it on the host and add it there, or set host_keys = "accept-new" under [ssh]',
+                )
+
+    client.set_missing_host_key_policy(Policy())
+    if mode != "off" and file.exists():
+        # Another thread may be appending; a half-written line would read as a missing or broken key.
+        with _known_hosts_lock:
+            client.load_host_keys(str(file))
+
+
+def _remember(file: Path, hostname: str, key: PKey) -> None:
+    """Add one line to known_hosts: beside and renamed, so that a reader never sees half a line."""
+    line = f"{hostname} {key.get_name()} {key.get_base64()}\n"
+    with _known_hosts_lock:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        old = file.read_text() if file.exists() else ""
+        if line in old:
+            return
+        beside = file.with_name(f".{file.name}.{os.getpid()}")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(old if old.endswith("\n") or not old else old + "\n")
+            stream.write(line)
+        beside.replace(file)
+
+
+def _fingerprint(key: PKey) -> str:
+    import base64
+    import hashlib
+
+    return "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
+
+
+def _host_key_name(connection: Connection) -> str:
+    return connection.host if connection.port == 22 else f"[{connection.host}]:{connection.port}"
+
+
+# --- one command -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Output:
+    """What a command said: bytes, its exit status, and when (time.time) it said the first of it."""
+
+    stdout: bytes
+    stderr: bytes
+    status: int
+    first: float
+
+
+def execute(
+    transport: Transport,
+    command: str,
+    *,
+    stdin: bytes,
+    timeout: float,
+    patience: float,
+    on_output: Callable[[bytes], None] | None = None,
+) -> Output:
+    """Run `command` on a channel of its own and return what it said.
+
+    timeout: seconds, then CommandTimeout. patience: seconds that the server may take to answer a request.
+    on_output: gets each piece of stdout as it arrives. Raises ConnectionLost when the connection breaks.
+    """
+    import paramiko
+
+    try:
+        channel = transport.open_session(timeout=patience)
+        channel.settimeout(patience)
+        channel.exec_command(command)
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        raise ConnectionLost(_reason(error)) from error
+    try:
+        return _Exchange(transport, channel, stdin, time.monotonic() + timeout, patience, on_output).run()
+    except (OSError, EOFError) as error:
+        raise ConnectionLost(_reason(error)) from error
+    finally:
+        channel.close()
+
+
+@dataclass
+class _Exchange:
+    """Stdin out, stdout and stderr in, over one channel, until the exit status is there."""
+
+    transport: Transport
+    channel: Channel
+    pending: bytes
+    deadline: float
+    patience: float
+    on_output: Callable[[bytes], None] | None
+    stdout: bytearray = field(default_factory=bytearray)
+    stderr: bytearray = field(default_factory=bytearray)
+    first: float = 0.0
+
+    def run(self) -> Output:
+        channel = self.channel
+        heard = time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            selector.register(channel, selectors.EVENT_READ)
+            while not self._at_end():
+                self._send()
+                wait = 0.05 if self.pending else min(self._remaining(), SILENCE)
+                if selector.select(wait):
+                    self._receive()
+                    heard = time.monotonic()
+                elif not self.transport.is_active():
+                    break
+                elif time.monotonic() - heard >= SILENCE:
+                    probe(self.transport, self.patience)
+                    heard = time.monotonic()
+        # The exit status comes after end-of-file, much later if the command closed its output and went on.
+        while not channel.status_event.wait(min(SILENCE, self._remaining())) and not channel.closed:
+            probe(self.transport, self.patience)
+        if not channel.exit_status_ready() or (channel.exit_status == -1 and not self.transport.is_active()):
+            raise ConnectionLost("the connection was closed")
+        return Output(bytes(self.stdout), bytes(self.stderr), channel.exit_status, self.first or time.time())
+
+    def _at_end(self) -> bool:
+        channel = self.channel
+        over = channel.eof_received or channel.closed
+        return bool(over and not channel.recv_ready() and not channel.recv_stderr_ready())
+
+    def _remaining(self) -> float:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise CommandTimeout(bytes(self.stdout), bytes(self.stderr))
+        return left
+
+    def _send(self) -> None:
+        while self.pending and self.channel.send_ready() and not self.channel.closed:
+            self.pending = self.pending[self.channel.send(self.pending[:32768]) :]
+        if not self.pending and not self.channel.eof_sent:
+            self.channel.shutdown_write()
+
+    def _receive(self) -> None:
+        while self.channel.recv_ready():
+            piece = self.channel.recv(65536)
+            self.first = self.first or time.time()
+            self.stdout += piece
+            if self.on_output is not None:
+                self.on_output(piece)
+        while self.channel.recv_stderr_ready():
+            self.stderr += self.channel.recv_stderr(65536)
+
+
+def probe(transport: Transport, patience: float) -> None:
+    """Ask the server to open a channel, so that a silently dead connection is noticed; else ConnectionLost.
+
+    TCP alone would go on retransmitting for a quarter of an hour.
+    """
+    import paramiko
+
+    try:
+        transport.open_session(timeout=patience).close()
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        transport.close()
+        raise ConnectionLost("the host no longer answers") from error
