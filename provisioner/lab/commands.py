@@ -35,16 +35,10 @@ def lab() -> None:
 
 @lab.command()
 @_DIRECTORY
-@click.option(
-    "--workers", type=click.IntRange(0, MAX_WORKERS), default=None, help="How many workers.  [default: 2]"
-)
-@click.option(
-    "--network", type=click.Choice(NETWORKS), default="flannel", show_default=True, help="The pod network."
-)
+@click.option("--workers", type=click.IntRange(0, MAX_WORKERS), default=None, help="How many workers.  [default: 2]")
+@click.option("--network", type=click.Choice(NETWORKS), default="flannel", show_default=True, help="The pod network.")
 @click.option("--name", default=None, help="Name of the lab, if there are several.  [default: provlab]")
-@click.option(
-    "--no-mirror", is_flag=True, help="Blank VMs only: look for no upstream and serve no stand-ins."
-)
+@click.option("--no-mirror", is_flag=True, help="Blank VMs only: look for no upstream and serve no stand-ins.")
 def up(directory: Path, workers: int | None, network: str, name: str | None, no_mirror: bool) -> None:
     """Bring the lab's machines up, or finish what is missing.
 
@@ -118,7 +112,9 @@ def ssh(directory: Path, host: str, command: tuple[str, ...]) -> None:
 @_DIRECTORY
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def execute(directory: Path, command: tuple[str, ...]) -> None:
-    """Run a command on the operator's machine of the lab: on the segment, but no node.
+    """Run a command on the lab's operator machine.
+
+    It is on the cluster's segment without being a node: where apply, verify and a client belong.
 
     Example: provisioner lab exec -- curl http://192.168.56.200/
     """
@@ -177,7 +173,7 @@ def destroy(directory: Path) -> None:
     """
     from provisioner.lab import lifecycle
 
-    spec = lifecycle.find(directory)
+    spec = lifecycle.find_remains(directory)
     lifecycle.destroy(spec)
     click.echo(f"lab {spec.name}: gone")
 

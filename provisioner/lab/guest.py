@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from provisioner.errors import Unreachable
-from provisioner.lab import network, qemu
+from provisioner.lab import background, network, qemu
 from provisioner.lab.spec import LabSpec, VmSpec
 
 USER = "vagrant"
 BOOT_SECONDS = 60.0
 
 
-def ssh_command(
-    spec: LabSpec, vm: VmSpec, remote: Sequence[str] = (), *, terminal: bool = False
-) -> list[str]:
+def ssh_command(spec: LabSpec, vm: VmSpec, remote: Sequence[str] = (), *, terminal: bool = False) -> list[str]:
     """Return the command that logs in to a VM from the operator's machine, and runs `remote` if given."""
     argv = [
         "ssh", "-i", str(spec.key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
@@ -57,7 +55,7 @@ def _wait_one(spec: LabSpec, vm: VmSpec, seconds: float) -> float:
         return login.returncode == 0
 
     # Each try costs an emulated machine a key exchange, so do not ask at every blink.
-    if not qemu.wait_until(answers, seconds, pause=1.0):
+    if not background.wait_until(answers, seconds, pause=1.0):
         raise Unreachable(
             vm.name,
             f"no login within {seconds:.0f} s ({last})",
@@ -103,6 +101,4 @@ def shut_down(spec: LabSpec, vms: Sequence[VmSpec], seconds: float) -> tuple[str
             qmp.command("cont")  # one that an interrupted snapshot has stopped would never hear the button
             qmp.command("system_powerdown")
     deadline = time.monotonic() + seconds
-    return tuple(
-        vm.name for vm in running if not qemu.wait_gone(spec, vm, max(0.0, deadline - time.monotonic()))
-    )
+    return tuple(vm.name for vm in running if not qemu.wait_gone(spec, vm, max(0.0, deadline - time.monotonic())))

@@ -28,13 +28,6 @@ def mirror_sources(url: str, key: Path) -> Sources:
     return Sources((f"deb [signed-by={MIRROR_KEYRING}] {url} bookworm main",), key)
 
 
-def write(path: Path, vm: VmSpec, public_key: str, sources: Sources) -> None:
-    """Write the machine's identity archive; the same input gives the same bytes."""
-    scratch = path.with_name(path.name + ".new")
-    scratch.write_bytes(archive(vm, public_key, sources))
-    scratch.rename(path)
-
-
 def archive(vm: VmSpec, public_key: str, sources: Sources) -> bytes:
     """Build the identity archive of a machine as tar bytes, paths relative to its root directory."""
     hosts = f"127.0.0.1 localhost\n127.0.1.1 {vm.name}\n::1 localhost ip6-localhost ip6-loopback\n"

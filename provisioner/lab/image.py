@@ -128,9 +128,7 @@ def _unpack(tree: Path, work: Path, say: Say) -> None:
                 say(f"image: {phases.pop(begun)}")
     if process.wait() != 0:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
-        raise ProvisionerError(
-            f"building the lab's image failed; mmdebstrap ended with:\n{tail}", f"see {log}"
-        )
+        raise ProvisionerError(f"building the lab's image failed; mmdebstrap ended with:\n{tail}", f"see {log}")
 
 
 def _lay_down(root: Path, files: dict[str, tuple[int, str]]) -> None:
@@ -183,7 +181,5 @@ def _make_disk(tree: Path, disk: Path) -> None:
         check=False,
     )
     if made.returncode != 0:
-        raise ProvisionerError(
-            f"mkfs.ext4 failed: {made.stderr.strip()}", "see that the cache's disk has 3 GiB free"
-        )
+        raise ProvisionerError(f"mkfs.ext4 failed: {made.stderr.strip()}", "see that the cache's disk has 3 GiB free")
     disk.chmod(0o444)

@@ -20,9 +20,7 @@ housekeepingInterval = "30s"
 """
 
 
-def render_site(
-    spec: LabSpec, mirror: MirrorInfo | None, network: str = "flannel", timeout_scale: float = 1.0
-) -> str:
+def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flannel", timeout_scale: float = 1.0) -> str:
     """Return the text of the lab's hosts.toml.
 
     `network` is flannel or bridge. With a mirror its addresses and versions go in; a `timeout_scale` above 1

@@ -1,20 +1,18 @@
 """Bring a lab up, look at it, stop it, take it away. Each can be interrupted and run again."""
 
 import fcntl
-import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from provisioner.errors import ProvisionerError
 from provisioner.lab import (
-    accel,
     apt,
+    background,
     guest,
     identity,
     image,
@@ -28,6 +26,7 @@ from provisioner.lab import (
 from provisioner.lab import spec as specs
 from provisioner.lab import upstream as mirrors
 from provisioner.lab.image import Image, Say
+from provisioner.lab.settings import Settings, decide, settings_of, write_text
 from provisioner.lab.spec import LabSpec, MirrorInfo, VmSpec
 
 DEFAULT_DIRECTORY = Path(".provisioner/lab")
@@ -54,27 +53,23 @@ class LabStatus:
     vms: tuple[VmStatus, ...]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What `up` decided and later commands need: accelerator, image folder, way out, mirror."""
-
-    accelerator: accel.Accelerator
-    image: Path
-    uplink: bool
-    mirror: MirrorInfo | None
-
-    @property
-    def timeout_scale(self) -> float:
-        """What timeouts are multiplied by on this accelerator."""
-        return accel.TIMEOUT_SCALE[self.accelerator]
-
-
 def find(directory: Path = DEFAULT_DIRECTORY) -> LabSpec:
     """Read the lab in `directory`; ProvisionerError where there is none."""
     spec = specs.load(directory)
     if spec is None:
         raise ProvisionerError(f"there is no lab in {directory}", "make one: provisioner lab up")
     return spec
+
+
+def find_remains(directory: Path = DEFAULT_DIRECTORY) -> LabSpec:
+    """Find a lab to destroy: also one whose state folder has been deleted while its machines run on."""
+    spec = specs.load(directory)
+    if spec is not None:
+        return spec
+    for owner in Path("/run/provisioner").glob("*/directory"):
+        if Path(owner.read_text().strip()) == directory.resolve():
+            return LabSpec(directory.resolve(), owner.parent.name)
+    return find(directory)
 
 
 def up(
@@ -94,27 +89,34 @@ def up(
     with locked(spec):
         specs.save(spec)
         _claim(spec)
+        _end_orphans(spec, say)
         built = image.ensure(say)
-        settings = _settings(spec, built, mirror, uplink, say)
+        settings = decide(spec, built, mirror, uplink, say)
         network.ensure(spec)
         if mirror:
             mirrors.serve(spec, mirror)
         _login_key(spec)
-        machines = [_machine(spec, vm, settings) for vm in spec.vms]
-        for machine in machines:
-            _prepare(machine, mirror)
-            _run(machine, say)
         scale = spec.timeout_scale or settings.timeout_scale
+        machines = [_machine(spec, vm, settings) for vm in spec.vms]
+        identities = [_identity(machine, mirror) for machine in machines]
+        # What a running machine has read at boot and must read anew, it gets by booting.
+        stale = [m.vm for m, content in zip(machines, identities, strict=True) if qemu.is_stale(m, content)]
+        _shut_down(spec, stale, scale, say)
+        _warn_of_memory(spec, say)
+        for machine, content in zip(machines, identities, strict=True):
+            qemu.make_disk(machine)
+            qemu.give_identity(machine, content)
+            _run(machine, say)
         say(f"vms: waiting for {len(machines)} logins")
         times = guest.wait_for_ssh(spec, spec.vms, guest.BOOT_SECONDS * scale)
         say("vms: ready " + ", ".join(f"{name} ({taken:.0f} s)" for name, taken in times.items()))
-        _write(spec.site, inventory.render_site(spec, mirror, network_name, scale))
+        write_text(spec.site, inventory.render_site(spec, mirror, network_name, scale))
     return spec
 
 
 def start(spec: LabSpec, name: str, say: Say) -> None:
     """Start one VM and wait for its login."""
-    settings = load_settings(spec)
+    settings = settings_of(spec)
     machine = _machine(spec, spec.vm(name), settings)
     with locked(spec):
         _run(machine, say)
@@ -131,12 +133,9 @@ def down(spec: LabSpec, say: Say) -> None:
     """Power all VMs off, gracefully where they listen, and stop the mirror; disks and snapshots stay."""
     requirements.require_root()
     with locked(spec):
-        settings = load_settings(spec)
+        settings = settings_of(spec)
         scale = spec.timeout_scale or settings.timeout_scale
-        say("vms: powering off")
-        for name in guest.shut_down(spec, spec.vms, SHUTDOWN_SECONDS * scale):
-            say(f"{name}: did not power off by itself; cutting its power")
-            qemu.power_off(spec, spec.vm(name))
+        _shut_down(spec, spec.vms, scale, say)
         mirrors.stop(spec)
 
 
@@ -147,6 +146,8 @@ def destroy(spec: LabSpec) -> None:
         for vm in spec.vms:
             qemu.power_off(spec, vm)
         mirrors.stop(spec)
+        for number in qemu.orphans(spec) + network.processes(spec.namespace):
+            background.kill(number)
         network.remove(spec)
         shutil.rmtree(spec.run, ignore_errors=True)
         # lab.json goes last: a destroy that is interrupted can be run again.
@@ -159,7 +160,7 @@ def destroy(spec: LabSpec) -> None:
 def status(spec: LabSpec) -> LabStatus:
     """Tell how each machine and the mirror stand now."""
     requirements.require_root()
-    settings = load_settings(spec)
+    settings = settings_of(spec)
     rows = []
     for vm in spec.vms:
         pid = qemu.pid(spec, vm)
@@ -175,7 +176,7 @@ def exec_command(spec: LabSpec, argv: list[str]) -> list[str]:
 
 def machines(spec: LabSpec) -> tuple[qemu.Machine, ...]:
     """Return all machines of a lab that has been up, ready to be started."""
-    settings = load_settings(spec)
+    settings = settings_of(spec)
     return tuple(_machine(spec, vm, settings) for vm in spec.vms)
 
 
@@ -196,38 +197,6 @@ def locked(spec: LabSpec) -> Iterator[None]:
         os.close(fd)
 
 
-def load_settings(spec: LabSpec) -> Settings:
-    """Read what the last `up` decided."""
-    try:
-        stored: dict[str, Any] = json.loads((spec.directory / "settings.json").read_text())
-        mirror = stored["mirror"]
-        if mirror:
-            mirror = MirrorInfo(
-                **(mirror | {"directory": Path(mirror["directory"]), "key": Path(mirror["key"])})
-            )
-        return Settings(stored["accelerator"], Path(stored["image"]), stored["uplink"], mirror)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ProvisionerError("the lab has never been up completely", "provisioner lab up") from error
-
-
-def _settings(spec: LabSpec, built: Image, mirror: MirrorInfo | None, uplink: bool, say: Say) -> Settings:
-    # Disks lie over the image that they were made from, so an existing lab keeps its own.
-    try:
-        before = load_settings(spec)
-        base = before.image if before.image.is_dir() else built.directory
-    except ProvisionerError:
-        base = built.directory
-    settings = Settings(accel.choose(built, say), base, uplink, mirror)
-    stored = {
-        "accelerator": settings.accelerator,
-        "image": str(settings.image),
-        "uplink": uplink,
-        "mirror": {key: str(value) for key, value in vars(mirror).items()} if mirror else None,
-    }
-    _write(spec.directory / "settings.json", json.dumps(stored, indent=2) + "\n")
-    return settings
-
-
 def _claim(spec: LabSpec) -> None:
     spec.run.mkdir(parents=True, exist_ok=True, mode=0o700)
     owner = spec.run / "directory"
@@ -238,7 +207,7 @@ def _claim(spec: LabSpec) -> None:
                 f"a lab named {spec.name!r} already belongs to {other}",
                 "destroy it there, or take another name: provisioner lab up --name NAME",
             )
-    _write(owner, f"{spec.directory}\n")
+    write_text(owner, f"{spec.directory}\n")
 
 
 def _login_key(spec: LabSpec) -> None:
@@ -256,13 +225,40 @@ def _machine(spec: LabSpec, vm: VmSpec, settings: Settings) -> qemu.Machine:
     return qemu.Machine(spec, vm, Image(settings.image), settings.accelerator, settings.uplink)
 
 
-def _prepare(machine: qemu.Machine, mirror: MirrorInfo | None) -> None:
-    qemu.make_disk(machine)
+def _identity(machine: qemu.Machine, mirror: MirrorInfo | None) -> bytes:
     if mirror:
         sources = identity.mirror_sources(mirror.apt, mirror.key)
     else:
         sources = identity.Sources(apt.debian_sources(recipe.SUITE))
-    identity.write(machine.identity, machine.vm, machine.spec.key.with_suffix(".pub").read_text(), sources)
+    public_key = machine.spec.key.with_suffix(".pub").read_text()
+    return identity.archive(machine.vm, public_key, sources)
+
+
+def _shut_down(spec: LabSpec, vms: Sequence[VmSpec], scale: float, say: Say) -> None:
+    on = [vm for vm in vms if qemu.pid(spec, vm) is not None]
+    if not on:
+        return
+    say(f"vms: powering off {', '.join(vm.name for vm in on)}")
+    for name in guest.shut_down(spec, on, SHUTDOWN_SECONDS * scale):
+        say(f"{name}: did not power off by itself; cutting its power")
+        qemu.power_off(spec, spec.vm(name))
+
+
+def _end_orphans(spec: LabSpec, say: Say) -> None:
+    """End machines of an earlier lab of this name whose state folder was deleted under them."""
+    known = {qemu.pid(spec, vm) for vm in spec.vms}
+    for number in qemu.orphans(spec):
+        if number not in known:
+            say(f"vms: ending process {number}, a machine whose files are gone")
+            background.kill(number)
+
+
+def _warn_of_memory(spec: LabSpec, say: Say) -> None:
+    wanted = sum(vm.memory for vm in spec.vms if qemu.pid(spec, vm) is None)
+    fields = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    free = next(int(words[1]) for words in fields if words[0] == "MemAvailable:") // 1024
+    if wanted > free:
+        say(f"memory: the machines may use {wanted} MiB, {free} MiB are free here; fewer workers take less")
 
 
 def _run(machine: qemu.Machine, say: Say) -> None:
@@ -273,9 +269,3 @@ def _run(machine: qemu.Machine, say: Say) -> None:
     elif qemu.paused(spec, vm):
         with monitor.connect(qemu.monitor_socket(spec, vm), vm.name) as qmp:
             qmp.command("cont")
-
-
-def _write(path: Path, text: str) -> None:
-    scratch = path.with_name(path.name + ".new")
-    scratch.write_text(text)
-    scratch.rename(path)

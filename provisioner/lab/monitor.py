@@ -42,9 +42,7 @@ class Monitor:
                 f"{self._name}: QEMU did not answer in time", "power it off: provisioner lab down"
             ) from error
         if not line:
-            raise ProvisionerError(
-                f"{self._name}: its QEMU process ended", "see its serial.log; provisioner lab up"
-            )
+            raise ProvisionerError(f"{self._name}: its QEMU process ended", "see its serial.log; provisioner lab up")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

@@ -98,7 +98,7 @@ def open_tap(spec: LabSpec, tap: str) -> int:
 def within(namespace: str, call: Callable[[], T]) -> T:
     """Call a function in a thread that has the network of `namespace`; what it opens stays there."""
     results: list[T] = []
-    failures: list[OSError] = []
+    failures: list[Exception] = []
 
     def enter() -> None:
         try:
@@ -111,7 +111,7 @@ def within(namespace: str, call: Callable[[], T]) -> T:
             finally:
                 os.close(fd)
             results.append(call())
-        except OSError as error:
+        except Exception as error:  # handed to the caller's thread below
             failures.append(error)
 
     thread = threading.Thread(target=enter, name=f"within {namespace}")

@@ -1,16 +1,13 @@
 """One VM as one QEMU process: its command line, its start, its end."""
 
 import os
-import signal
 import subprocess
-import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from provisioner.errors import ProvisionerError
-from provisioner.lab import accel, monitor, network
+from provisioner.lab import accel, background, monitor, network
 from provisioner.lab.image import Image
 from provisioner.lab.spec import NAT_MAC, LabSpec, VmSpec
 
@@ -61,8 +58,8 @@ def command(machine: Machine, machine_id: str, tap_fd: int, paused: bool) -> lis
     vm = machine.vm
     # The machine id is derived from the UUID: unique, stable, and known before the disk is mounted.
     kernel_line = (
-        "console=ttyS0 root=/dev/vda rw net.ifnames=0 mitigations=off quiet fsck.mode=skip "
-        f"systemd.machine_id={machine_id.replace('-', '')}"
+        "console=ttyS0 loglevel=4 root=/dev/vda rw net.ifnames=0 mitigations=off fsck.mode=skip "
+        f"systemd.show_status=auto systemd.machine_id={machine_id.replace('-', '')}"
     )
     return [
         accel.QEMU, *accel.arguments(machine.accelerator),
@@ -80,7 +77,7 @@ def command(machine: Machine, machine_id: str, tap_fd: int, paused: bool) -> lis
         "-device", f"virtio-net-pci,netdev=nat,mac={NAT_MAC},romfile=,addr=0x10",
         "-netdev", f"tap,id=segment,fd={tap_fd}",
         "-device", f"virtio-net-pci,netdev=segment,mac={vm.mac},romfile=,addr=0x11",
-        "-rtc", "base=utc", "-daemonize", "-pidfile", str(machine.files / "pid"),
+        "-rtc", "base=utc", "-daemonize", "-pidfile", str(machine.files / "vm.pid"),
         *(["-S"] if paused else []),
     ]  # fmt: skip
 
@@ -98,10 +95,24 @@ def make_disk(machine: Machine) -> None:
         check=False,
     )
     if made.returncode != 0:
-        raise ProvisionerError(
-            f"{machine.vm.name}: no disk: {made.stderr.strip()}", "see that the disk has space"
-        )
+        raise ProvisionerError(f"{machine.vm.name}: no disk: {made.stderr.strip()}", "see that the disk has space")
     scratch.rename(machine.disk)
+
+
+def is_stale(machine: Machine, identity: bytes) -> bool:
+    """Tell whether the running VM has booted with another identity or another way out than it is to have."""
+    number = pid(machine.spec, machine.vm)
+    if number is None:
+        return False
+    uplink = number not in network.processes(machine.spec.namespace)
+    return uplink != machine.uplink or machine.identity.read_bytes() != identity
+
+
+def give_identity(machine: Machine, identity: bytes) -> None:
+    """Lay down the archive that the VM reads at its next boot."""
+    scratch = machine.identity.with_suffix(".new")
+    scratch.write_bytes(identity)
+    scratch.rename(machine.identity)
 
 
 def start(machine: Machine, paused: bool = False) -> None:
@@ -131,14 +142,14 @@ def start(machine: Machine, paused: bool = False) -> None:
 def pid(spec: LabSpec, vm: VmSpec) -> int | None:
     """Return the id of the VM's QEMU process, or None where it does not run."""
     files = spec.files(vm)
-    try:
-        number = int((files / "pid").read_text())
-        arguments = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
-        machine_id = (files / "uuid").read_text().strip()
-    except (OSError, ValueError):
-        return None
-    # A process id may have been given to somebody else since; the UUID has not.
-    return number if machine_id.encode() in arguments else None
+    return background.pid(files, "vm", [machine_uuid(files)]) if files.is_dir() else None
+
+
+def orphans(spec: LabSpec) -> tuple[int, ...]:
+    """List QEMU processes of a lab of this name, also those whose state folder somebody has deleted."""
+    mark = f"unix:{spec.run}/"
+    numbers = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return tuple(number for number in numbers if any(word.startswith(mark) for word in background.arguments(number)))
 
 
 def paused(spec: LabSpec, vm: VmSpec) -> bool:
@@ -150,24 +161,12 @@ def paused(spec: LabSpec, vm: VmSpec) -> bool:
 def power_off(spec: LabSpec, vm: VmSpec) -> None:
     """End the VM as pulling its plug does, and wait until its process is gone."""
     number = pid(spec, vm)
-    if number is None:
-        return
-    os.kill(number, signal.SIGKILL)
-    wait_gone(spec, vm, 30.0)
+    if number is not None and not background.kill(number):
+        raise ProvisionerError(f"{vm.name}: its QEMU process {number} does not end", "see: provisioner lab status")
     monitor_socket(spec, vm).unlink(missing_ok=True)
-    (spec.files(vm) / "pid").unlink(missing_ok=True)
+    (spec.files(vm) / "vm.pid").unlink(missing_ok=True)
 
 
 def wait_gone(spec: LabSpec, vm: VmSpec, seconds: float) -> bool:
     """Wait up to `seconds` for the VM's process to end; tell whether it did."""
-    return wait_until(lambda: pid(spec, vm) is None, seconds)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.2) -> bool:
-    """Ask `condition` every `pause` seconds until it holds, for up to `seconds`; return whether it held."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(pause)
-    return True
+    return background.wait_until(lambda: pid(spec, vm) is None, seconds)

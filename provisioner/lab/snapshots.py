@@ -14,9 +14,10 @@ from provisioner.errors import ProvisionerError
 from provisioner.lab import guest, monitor, network, qemu
 from provisioner.lab import upstream as mirrors
 from provisioner.lab.image import Say
-from provisioner.lab.lifecycle import load_settings, locked, machines
+from provisioner.lab.lifecycle import locked, machines
 from provisioner.lab.monitor import Monitor
 from provisioner.lab.requirements import require_root
+from provisioner.lab.settings import settings_of
 from provisioner.lab.spec import LabSpec, VmSpec
 
 SAVE_SECONDS = 120.0
@@ -29,9 +30,7 @@ def snapshot(spec: LabSpec, name: str, say: Say) -> None:
     with locked(spec):
         off = [vm.name for vm in spec.vms if qemu.pid(spec, vm) is None]
         if off:
-            raise ProvisionerError(
-                f"{', '.join(off)} is off; a snapshot holds running machines", "provisioner lab up"
-            )
+            raise ProvisionerError(f"{', '.join(off)} is off; a snapshot holds running machines", "provisioner lab up")
         say(f"snapshot {name}: saving {len(spec.vms)} machines")
         try:
             _each(spec, spec.vms, lambda qmp: qmp.command("stop"))
@@ -53,7 +52,7 @@ def restore(spec: LabSpec, name: str, say: Say) -> None:
         if name not in list_snapshots(spec):
             known = ", ".join(list_snapshots(spec)) or "none yet"
             raise ProvisionerError(f"the lab has no snapshot {name!r}", f"snapshots: {known}")
-        settings = load_settings(spec)
+        settings = settings_of(spec)
         scale = spec.timeout_scale or settings.timeout_scale
         network.ensure(spec)
         if settings.mirror:
@@ -76,6 +75,8 @@ def list_snapshots(spec: LabSpec) -> tuple[str, ...]:
 
 
 def _snapshots(machine: qemu.Machine) -> tuple[str, ...]:
+    if not machine.disk.exists():
+        return ()
     listing = subprocess.run(
         ["qemu-img", "info", "--force-share", "--output=json", str(machine.disk)],
         capture_output=True,
@@ -109,6 +110,4 @@ def _human(qmp: Monitor, line: str) -> None:
 
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]{0,62}", name):
-        raise ProvisionerError(
-            f"snapshot name {name!r} is not possible", "use letters, digits, '.', '_' and '-'"
-        )
+        raise ProvisionerError(f"snapshot name {name!r} is not possible", "use letters, digits, '.', '_' and '-'")

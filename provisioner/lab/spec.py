@@ -152,9 +152,7 @@ def load(directory: Path) -> LabSpec | None:
     try:
         return LabSpec(directory=directory.resolve(), **json.loads(file.read_text()))
     except (ValueError, TypeError) as error:
-        raise ProvisionerError(
-            f"{file} is damaged ({error})", "start anew: provisioner lab destroy"
-        ) from error
+        raise ProvisionerError(f"{file} is damaged ({error})", "start anew: provisioner lab destroy") from error
 
 
 def merged(wanted: LabSpec, existing: LabSpec | None) -> LabSpec:

@@ -6,8 +6,6 @@ what can be built from package registries and serve it inside the lab at upstrea
 
 import http.client
 import json
-import os
-import signal
 import ssl
 import subprocess
 import sys
@@ -17,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from provisioner.errors import ProvisionerError
-from provisioner.lab import network, qemu
+from provisioner.lab import background, network
 from provisioner.lab.image import Say
 from provisioner.lab.spec import MIRROR, LabSpec, MirrorInfo
 
 UPSTREAM = (("pkgs.k8s.io", "/"), ("registry.k8s.io", "/v2/"), ("raw.githubusercontent.com", "/"))
 PROBE_SECONDS = 5.0
 SERVE_SECONDS = 60.0
+_MARKS = ("-m", "tests.mirror", "serve")
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -36,9 +35,7 @@ def ensure(say: Say) -> MirrorInfo | None:
     return build(say)
 
 
-def probe(
-    targets: Sequence[tuple[str, str]] = UPSTREAM, timeout: float = PROBE_SECONDS
-) -> list[tuple[str, str]]:
+def probe(targets: Sequence[tuple[str, str]] = UPSTREAM, timeout: float = PROBE_SECONDS) -> list[tuple[str, str]]:
     """Ask each (host, path) by HTTPS HEAD; return (host, why not), the reason empty where it answers."""
     with ThreadPoolExecutor(max_workers=len(targets)) as pool:
         reasons = list(pool.map(lambda target: _head(target[0], target[1], timeout), targets))
@@ -100,58 +97,38 @@ def parse(text: str) -> MirrorInfo:
 
 def serve(spec: LabSpec, mirror: MirrorInfo) -> None:
     """Start the mirror in the lab's namespace, unless it runs, and wait until it answers."""
+    if pid(spec) is not None and str(mirror.directory) not in background.arguments(pid(spec) or 0):
+        stop(spec)  # an older build
     if pid(spec) is None:
-        argv = [sys.executable, "-m", "tests.mirror", "serve"]
-        argv += ["--directory", str(mirror.directory), "--address", MIRROR]
-        with (spec.directory / "mirror.log").open("ab") as log:
-            process = subprocess.Popen(
-                network.inside(spec.namespace, argv),
-                cwd=_CHECKOUT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        scratch = spec.directory / "mirror.pid.new"
-        scratch.write_text(f"{process.pid}\n")
-        scratch.rename(spec.directory / "mirror.pid")
-    ready = qemu.wait_until(lambda: pid(spec) is None or _serves(spec), SERVE_SECONDS)
+        argv = [sys.executable, *_MARKS, "--directory", str(mirror.directory), "--address", MIRROR]
+        background.start(spec.directory, "mirror", network.inside(spec.namespace, argv), _CHECKOUT)
+    ready = background.wait_until(lambda: pid(spec) is None or _serves(spec), SERVE_SECONDS)
     if not ready or pid(spec) is None:
         raise ProvisionerError("the mirror does not serve", f"see {spec.directory / 'mirror.log'}")
 
 
 def _serves(spec: LabSpec) -> bool:
-    def ask() -> bool:
-        for port in (80, 5000):
+    def ask() -> None:
+        for port, path in ((80, "/debian/dists/bookworm/InRelease"), (5000, "/v2/")):
             connection = http.client.HTTPConnection(MIRROR, port, timeout=5)
             try:
-                connection.request("HEAD", "/v2/" if port == 5000 else "/")
+                connection.request("HEAD", path)
                 connection.getresponse()
             finally:
                 connection.close()
-        return True
 
     try:
-        return network.within(spec.namespace, ask)
-    except OSError:
+        network.within(spec.namespace, ask)
+    except (OSError, http.client.HTTPException):
         return False
+    return True
 
 
 def pid(spec: LabSpec) -> int | None:
     """Return the id of the mirror's process, or None where it does not run."""
-    try:
-        number = int((spec.directory / "mirror.pid").read_text())
-        arguments = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
-    except (OSError, ValueError):
-        return None
-    return number if b"tests.mirror" in arguments else None
+    return background.pid(spec.directory, "mirror", _MARKS)
 
 
 def stop(spec: LabSpec) -> None:
     """End the mirror's process and wait until it is gone."""
-    number = pid(spec)
-    if number is not None:
-        os.killpg(number, signal.SIGTERM)
-        if not qemu.wait_until(lambda: pid(spec) is None, 10.0):
-            os.killpg(number, signal.SIGKILL)
-    (spec.directory / "mirror.pid").unlink(missing_ok=True)
+    background.stop(spec.directory, "mirror", _MARKS)

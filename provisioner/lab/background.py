@@ -1,0 +1,69 @@
+"""A program that the lab keeps running beside its VMs: started once, found again by later commands, ended."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+STOP_SECONDS = 10.0
+
+
+def start(directory: Path, name: str, argv: Sequence[str], cwd: Path) -> None:
+    """Start `argv` detached, its output in NAME.log and its process id in NAME.pid of `directory`."""
+    with (directory / f"{name}.log").open("ab") as log:
+        process = subprocess.Popen(
+            argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    scratch = directory / f"{name}.pid.new"
+    scratch.write_text(f"{process.pid}\n")
+    scratch.rename(directory / f"{name}.pid")
+
+
+def pid(directory: Path, name: str, marks: Sequence[str]) -> int | None:
+    """Return the process id of NAME, or None where no process with all of `marks` as arguments has it."""
+    try:
+        number = int((directory / f"{name}.pid").read_text())
+    except (OSError, ValueError):
+        return None
+    # A process id may have been given to somebody else since; the arguments have not.
+    return number if set(marks) <= set(arguments(number)) else None
+
+
+def arguments(number: int) -> tuple[str, ...]:
+    """Return the arguments of a process, empty where it is gone."""
+    try:
+        line = Path(f"/proc/{number}/cmdline").read_bytes()
+    except OSError:
+        return ()
+    return tuple(part.decode(errors="replace") for part in line.split(b"\0"))
+
+
+def stop(directory: Path, name: str, marks: Sequence[str]) -> None:
+    """End NAME and wait until it is gone; one that ignores the request is killed."""
+    number = pid(directory, name, marks)
+    if number is not None:
+        os.killpg(number, signal.SIGTERM)
+        if not wait_until(lambda: pid(directory, name, marks) is None, STOP_SECONDS):
+            os.killpg(number, signal.SIGKILL)
+    (directory / f"{name}.pid").unlink(missing_ok=True)
+
+
+def kill(number: int) -> bool:
+    """Kill a process and wait until it is gone; tell whether it went."""
+    try:
+        os.kill(number, signal.SIGKILL)
+    except ProcessLookupError:
+        return True
+    return wait_until(lambda: not arguments(number), STOP_SECONDS)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.2) -> bool:
+    """Ask `condition` every `pause` seconds until it holds, for up to `seconds`; return whether it held."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+    return True

@@ -1,0 +1,63 @@
+"""What `up` decided about a lab and later commands need: accelerator, image, way out, mirror."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from provisioner.errors import ProvisionerError
+from provisioner.lab import accel
+from provisioner.lab.image import Image, Say
+from provisioner.lab.spec import LabSpec, MirrorInfo
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One lab's decisions. `image` is the folder that its disks lie over; `uplink` means VMs reach the outside."""
+
+    accelerator: accel.Accelerator
+    image: Path
+    uplink: bool
+    mirror: MirrorInfo | None
+
+    @property
+    def timeout_scale(self) -> float:
+        """What timeouts are multiplied by on this accelerator."""
+        return accel.TIMEOUT_SCALE[self.accelerator]
+
+
+def decide(spec: LabSpec, built: Image, mirror: MirrorInfo | None, uplink: bool, say: Say) -> Settings:
+    """Choose the accelerator, keep the image that existing disks lie over, and remember it all."""
+    try:
+        before = settings_of(spec)
+        base = before.image if before.image.is_dir() else built.directory
+    except ProvisionerError:
+        base = built.directory
+    settings = Settings(accel.choose(built, say), base, uplink, mirror)
+    stored = {
+        "accelerator": settings.accelerator,
+        "image": str(settings.image),
+        "uplink": uplink,
+        "mirror": {key: str(value) for key, value in vars(mirror).items()} if mirror else None,
+    }
+    write_text(spec.directory / "settings.json", json.dumps(stored, indent=2) + "\n")
+    return settings
+
+
+def settings_of(spec: LabSpec) -> Settings:
+    """Read what the last `up` decided."""
+    try:
+        stored: dict[str, Any] = json.loads((spec.directory / "settings.json").read_text())
+        mirror = stored["mirror"]
+        if mirror:
+            mirror = MirrorInfo(**(mirror | {"directory": Path(mirror["directory"]), "key": Path(mirror["key"])}))
+        return Settings(stored["accelerator"], Path(stored["image"]), stored["uplink"], mirror)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ProvisionerError("the lab has never been up completely", "provisioner lab up") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is there as a whole or not at all."""
+    scratch = path.with_name(path.name + ".new")
+    scratch.write_text(text)
+    scratch.rename(path)
