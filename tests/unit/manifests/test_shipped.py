@@ -11,7 +11,7 @@ from provisioner.objects import Object, containers
 ROOT = Path(__file__).parents[3]
 WORKLOADS = sorted((ROOT / "workloads").glob("*.yaml"))
 VALUES: dict[Path, dict[str, Any]] = {
-    **dict.fromkeys(WORKLOADS, {"agnhost": "agnhost:1", "ingress_class": "nginx", "nfs_class": "nfs"}),
+    **{key: {"agnhost": "agnhost:1", "ingress_class": "nginx", "nfs_class": "nfs"} for key in WORKLOADS},
     ROOT / "nfs/storageclass.yaml": {"nfs_class": "nfs"},
     ROOT / "nfs/volume.yaml": {
         "volume": "nfs-0",
