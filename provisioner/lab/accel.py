@@ -24,6 +24,7 @@ _ARGUMENTS: dict[Accelerator, tuple[str, ...]] = {
     "kvm": ("-accel", "kvm", "-cpu", "host"),
     "tcg": ("-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"),
 }
+_DEVICE = Path("/dev/kvm")
 # The boot stub prints lines of its own ("Probing EDD") before the kernel proper has run an instruction.
 _KERNEL_OUTPUT = re.compile(rb"Linux version \d+\.\d+")
 
@@ -35,13 +36,14 @@ def arguments(accelerator: Accelerator) -> tuple[str, ...]:
 
 def choose(image: Image, say: Say) -> Accelerator:
     """Return "kvm" where a kernel boots under it within the time limit, else "tcg"."""
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+    if not os.access(_DEVICE, os.R_OK | os.W_OK):
         return "tcg"
     remembered = cache_root() / f"accelerator-{_fingerprint()}"
     if remembered.exists():
         return "kvm" if remembered.read_text().strip() == "kvm" else "tcg"
     say(f"kvm: /dev/kvm is there; trying it once, for up to {TRIAL_SECONDS:.0f} s")
-    works, why = try_kvm(image)
+    why = trial(image, "kvm")
+    works = not why
     answer: Accelerator = "kvm" if works else "tcg"
     say("kvm: works" if works else f"kvm: does not work here ({why}); the lab is emulated, and slower")
     scratch = remembered.with_suffix(f".{os.getpid()}")
@@ -50,10 +52,10 @@ def choose(image: Image, say: Say) -> Accelerator:
     return answer
 
 
-def try_kvm(image: Image, seconds: float = TRIAL_SECONDS) -> tuple[bool, str]:
-    """Boot the image's kernel under KVM; return whether its own first line came, and if not, why not."""
+def trial(image: Image, accelerator: Accelerator, seconds: float = TRIAL_SECONDS) -> str:
+    """Boot the image's kernel until its own first line comes; return why that did not happen, "" if it did."""
     argv = [
-        QEMU, *arguments("kvm"), "-m", "256", "-nodefaults", "-no-reboot", "-display", "none",
+        QEMU, *arguments(accelerator), "-m", "256", "-nodefaults", "-no-reboot", "-display", "none",
         "-serial", "stdio", "-kernel", str(image.kernel),
         "-append", "console=ttyS0 earlyprintk=ttyS0 panic=-1",
     ]  # fmt: skip
@@ -69,15 +71,15 @@ def try_kvm(image: Image, seconds: float = TRIAL_SECONDS) -> tuple[bool, str]:
                 break
             data = os.read(process.stdout.fileno(), 65536)
             if not data:
-                return False, f"QEMU ended: {_last_line(output)}"
+                return f"QEMU ended: {_last_line(output)}"
             output += data
             if _KERNEL_OUTPUT.search(output):
-                return True, ""
+                return ""
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
-    return False, f"no kernel output within {seconds:.0f} s"
+    return f"no kernel output within {seconds:.0f} s"
 
 
 def _fingerprint() -> str:

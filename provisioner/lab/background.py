@@ -7,18 +7,29 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from provisioner.errors import ProvisionerError
+
+START_SECONDS = 10.0
 STOP_SECONDS = 10.0
+# The id is that of the program itself: the shell becomes it.
+_NOTE_PID = 'echo $$ >"$0.new" && mv "$0.new" "$0" && exec "$@"'
 
 
 def start(directory: Path, name: str, argv: Sequence[str], cwd: Path) -> None:
-    """Start `argv` detached, its output in NAME.log and its process id in NAME.pid of `directory`."""
+    """Start `argv` as nobody's child, its output in NAME.log and its process id in NAME.pid of `directory`."""
+    file = directory / f"{name}.pid"
+    file.unlink(missing_ok=True)
     with (directory / f"{name}.log").open("ab") as log:
-        process = subprocess.Popen(
-            argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        subprocess.run(
+            ["setsid", "--fork", "sh", "-c", _NOTE_PID, str(file), *argv],
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            check=True,
         )
-    scratch = directory / f"{name}.pid.new"
-    scratch.write_text(f"{process.pid}\n")
-    scratch.rename(directory / f"{name}.pid")
+    if not wait_until(file.exists, START_SECONDS, pause=0.02):
+        raise ProvisionerError(f"{name} could not be started", f"see {directory / name}.log")
 
 
 def pid(directory: Path, name: str, marks: Sequence[str]) -> int | None:

@@ -57,6 +57,8 @@ def up(directory: Path, workers: int | None, network: str, name: str | None, no_
     mirror = None if no_mirror else upstream.ensure(_say)
     uplink = mirror is None and not no_mirror
     made = lifecycle.up(wanted, mirror, uplink=uplink, network_name=network, say=_say)
+    if uplink:
+        upstream.prefetch(made.site, _say)
     site = _relative(made.site)
     seconds = time.monotonic() - begun
     click.echo(f"lab {made.name}: {len(made.vms)} machines up after {seconds:.0f} s; {site} describes them")
@@ -174,6 +176,9 @@ def destroy(directory: Path) -> None:
     from provisioner.lab import lifecycle
 
     spec = lifecycle.find_remains(directory)
+    if spec is None:
+        click.echo(f"there is no lab in {directory}; nothing to do")
+        return
     lifecycle.destroy(spec)
     click.echo(f"lab {spec.name}: gone")
 

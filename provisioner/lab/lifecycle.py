@@ -61,15 +61,15 @@ def find(directory: Path = DEFAULT_DIRECTORY) -> LabSpec:
     return spec
 
 
-def find_remains(directory: Path = DEFAULT_DIRECTORY) -> LabSpec:
-    """Find a lab to destroy: also one whose state folder has been deleted while its machines run on."""
+def find_remains(directory: Path = DEFAULT_DIRECTORY) -> LabSpec | None:
+    """Find what there is to destroy: also a lab whose state folder was deleted while its machines run on."""
     spec = specs.load(directory)
     if spec is not None:
         return spec
     for owner in Path("/run/provisioner").glob("*/directory"):
         if Path(owner.read_text().strip()) == directory.resolve():
             return LabSpec(directory.resolve(), owner.parent.name)
-    return find(directory)
+    return None
 
 
 def up(

@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,19 @@ class Monitor:
     """One conversation with one QEMU process."""
 
     def __init__(self, connection: socket.socket, name: str) -> None:
-        self._stream = connection.makefile("rw", encoding="utf-8")
+        self._connection = connection
+        self._lines = connection.makefile("r", encoding="utf-8")
         self._name = name
         self._read()  # the greeting
         self.command("qmp_capabilities")
 
     def command(self, command: str, **arguments: object) -> Any:
         """Execute a QMP command and return its answer; ProvisionerError when QEMU refuses it."""
-        self._stream.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-        self._stream.flush()
+        request = json.dumps({"execute": command, "arguments": arguments}) + "\n"
+        try:
+            self._connection.sendall(request.encode())
+        except BrokenPipeError as error:
+            raise self._ended() from error
         while True:
             answer = self._read()
             if "error" in answer:
@@ -34,17 +38,26 @@ class Monitor:
         """Execute a line of the human monitor (`savevm`, `loadvm`) and return what it prints."""
         return str(self.command("human-monitor-command", **{"command-line": line})).strip()
 
+    def close(self) -> None:
+        """End the conversation; QEMU runs on."""
+        self._lines.close()
+
     def _read(self) -> dict[str, Any]:
         try:
-            line = self._stream.readline()
+            line = self._lines.readline()
+        except ConnectionResetError as error:
+            raise self._ended() from error
         except TimeoutError as error:
             raise ProvisionerError(
                 f"{self._name}: QEMU did not answer in time", "power it off: provisioner lab down"
             ) from error
         if not line:
-            raise ProvisionerError(f"{self._name}: its QEMU process ended", "see its serial.log; provisioner lab up")
+            raise self._ended()
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def _ended(self) -> ProvisionerError:
+        return ProvisionerError(f"{self._name}: its QEMU process ended", "see its serial.log; provisioner lab up")
 
 
 @contextmanager
@@ -58,4 +71,5 @@ def connect(path: Path, name: str, timeout: float = 60.0) -> Iterator[Monitor]:
             raise ProvisionerError(
                 f"{name}: cannot reach its QEMU process ({error})", "start it again: provisioner lab up"
             ) from error
-        yield Monitor(connection, name)
+        with closing(Monitor(connection, name)) as conversation:
+            yield conversation

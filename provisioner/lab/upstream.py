@@ -54,6 +54,23 @@ def _head(host: str, path: str, timeout: float) -> str:
     return "" if status < 400 else f"status {status}"
 
 
+def prefetch(site_file: Path, say: Say) -> None:
+    """Fetch the manifests that the lab's cluster needs: its operator's machine has no way out, this one has."""
+    from provisioner.catalogue import release
+    from provisioner.download import fetch
+    from provisioner.site import load
+    from provisioner.steps.ingress import controller
+
+    site = load(site_file)
+    programs = [("metallb", site.metallb.version), ("metrics_server", ""), (controller(site), "")]
+    if site.cluster.network == "flannel":
+        programs.append(("flannel", ""))
+    say("upstream: fetching the manifests of " + ", ".join(name for name, _ in programs))
+    for name, version in programs:
+        for download in release(name, str(site.version), version).manifests:
+            fetch(site, download)
+
+
 def build(say: Say) -> MirrorInfo:
     """Build the mirror into the cache (a no-op when it is there) and return what it holds."""
     if not (_CHECKOUT / "tests/mirror").is_dir():

@@ -1,0 +1,98 @@
+"""What goes into the image, from where, and what a VM is told at boot."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from provisioner.lab import identity, image, recipe
+from provisioner.lab.apt import KEYRING, select_debian
+from provisioner.lab.identity import MIRROR_KEYRING, Sources, mirror_sources
+from provisioner.lab.spec import LabSpec
+
+TARGETS = """\
+Debian|Debian-Security|http://deb.example/security/|bookworm-security|main|Packages
+Debian|Debian|http://deb.example/debian/|bookworm|main|Packages
+Debian|Debian|http://deb.example/debian/|bookworm|main|DEP-11
+Debian|Debian|http://deb.example/debian/|bookworm|contrib|Packages
+Debian|Debian|http://deb.example/debian/|bookworm-updates|main|Packages
+Debian Backports|Debian Backports|http://deb.example/debian/|bookworm-backports|main|Packages
+Debian|Debian|http://deb.example/debian/|bookworm-proposed-updates|main|Packages
+. nodistro|. nodistro|http://node.example/|nodistro|main|Packages
+"""
+
+
+def test_only_debians_own_entries_are_taken() -> None:
+    assert select_debian(TARGETS.splitlines(), "bookworm") == (
+        f"deb [signed-by={KEYRING}] http://deb.example/security/ bookworm-security main",
+        f"deb [signed-by={KEYRING}] http://deb.example/debian/ bookworm main",
+        f"deb [signed-by={KEYRING}] http://deb.example/debian/ bookworm-updates main",
+    )
+
+
+def test_a_host_of_another_release_gives_the_same_suites() -> None:
+    newer = TARGETS.replace("bookworm", "trixie").splitlines()
+    assert select_debian(newer, "bookworm") == select_debian(TARGETS.splitlines(), "bookworm")
+
+
+def test_no_debian_entry() -> None:
+    assert select_debian(["Ubuntu|Ubuntu|http://x.example/|noble|main|Packages", ""], "bookworm") == ()
+
+
+def test_recipe_hash_follows_the_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = recipe.recipe_hash()
+    assert before == recipe.recipe_hash()
+    monkeypatch.setattr(recipe, "PACKAGES", (*recipe.PACKAGES, "nano"))
+    with_package = recipe.recipe_hash()
+    monkeypatch.setitem(recipe.FILES, "etc/motd", (0o644, "hello\n"))
+    assert len({before, with_package, recipe.recipe_hash()}) == 3
+
+
+def test_nothing_of_a_cluster_is_in_the_image() -> None:
+    forbidden = {"containerd", "runc", "nfs-common", "nfs-kernel-server", "conntrack", "socat", "kubelet", "python3"}
+    assert forbidden.isdisjoint(recipe.PACKAGES)
+
+
+def test_image_is_found_only_under_its_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert image.cached() is None
+    (tmp_path / "provisioner/lab" / f"image-{recipe.recipe_hash()}").mkdir(parents=True)
+    found = image.cached()
+    assert found is not None
+    assert found.dpkg_status.name == "dpkg-status"
+    monkeypatch.setattr(recipe, "DISK_GIB", 99)
+    assert image.cached() is None
+
+
+def members(content: bytes) -> dict[str, tuple[tarfile.TarInfo, str]]:
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        return {
+            member.name: (member, file.read().decode() if (file := tar.extractfile(member)) else "")
+            for member in tar.getmembers()
+        }
+
+
+def test_identity_of_a_machine_behind_the_mirror(tmp_path: Path) -> None:
+    key = tmp_path / "key.asc"
+    key.write_text("-----BEGIN PGP PUBLIC KEY BLOCK-----\n")
+    worker = LabSpec(tmp_path).vm("worker1")
+    sources = mirror_sources("http://192.168.56.2/debian", key)
+    content = identity.archive(worker, "ssh-ed25519 AAAA lab\n", sources)
+    assert content == identity.archive(worker, "ssh-ed25519 AAAA lab\n", sources), "the same bytes every time"
+    found = members(content)
+    assert found["etc/hostname"][1] == "worker1\n"
+    assert "address 192.168.56.11/24" in found["etc/network/interfaces.d/eth1"][1]
+    assert found["etc/apt/sources.list"][1] == (
+        "deb [signed-by=/usr/share/keyrings/lab-mirror.asc] http://192.168.56.2/debian bookworm main\n"
+    )
+    assert found[MIRROR_KEYRING.lstrip("/")][1] == key.read_text()
+    authorized, text = found["home/vagrant/.ssh/authorized_keys"]
+    assert (authorized.mode, authorized.uid, text) == (0o600, 1000, "ssh-ed25519 AAAA lab\n")
+    assert found["home/vagrant/.ssh"][0].mode == 0o700
+
+
+def test_identity_without_a_mirror_brings_no_key(tmp_path: Path) -> None:
+    found = members(identity.archive(LabSpec(tmp_path).vm("master"), "k\n", Sources(("deb http://x.example y main",))))
+    assert found["etc/apt/sources.list"][1] == "deb http://x.example y main\n"
+    assert MIRROR_KEYRING.lstrip("/") not in found

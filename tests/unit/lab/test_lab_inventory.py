@@ -1,0 +1,46 @@
+"""The hosts.toml of a lab is one that the product reads."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from provisioner.lab.inventory import NETWORKS, render_site
+from provisioner.lab.spec import LabSpec, MirrorInfo
+
+MIRROR = MirrorInfo(Path("/cache/mirror"), Path("/cache/mirror/key.asc"), "1.20.2", "0.13.12")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("mirror", [MIRROR, None])
+@pytest.mark.parametrize("scale", [1.0, 8.0])
+def test_the_product_accepts_it(tmp_path: Path, network: str, mirror: MirrorInfo | None, scale: float) -> None:
+    from provisioner.site import load
+
+    lab = LabSpec(tmp_path, workers=3)
+    lab.site.write_text(render_site(lab, mirror, network, scale))
+    site = load(lab.site)
+    assert [host.name for host in site.hosts] == [vm.name for vm in lab.vms]
+    assert [host.name for host in site.control_planes] == ["master"]
+    assert site.cluster.network == network
+    assert site.timeout(10) == 10 * scale
+    assert (str(site.version) == "1.20.2") == (mirror is not None)
+
+
+def test_mirror_addresses_and_versions(tmp_path: Path) -> None:
+    site = tomllib.loads(render_site(LabSpec(tmp_path), MIRROR, "flannel", 8.0))
+    assert site["mirror"] == {
+        "packages": "http://192.168.56.2/pkgs.k8s.io",
+        "images": "http://192.168.56.2:5000",
+        "manifests": "http://192.168.56.2",
+    }
+    assert site["metallb"]["version"] == "0.13.12"
+    assert site["ingress"]["controller"] == "haproxy"
+    assert site["kubeadm"]["scheduler"] == {"leader-elect": "false"}
+    assert site["ssh"]["host_keys"] == "accept-new"
+
+
+def test_a_real_machine_gets_no_special_settings(tmp_path: Path) -> None:
+    site = tomllib.loads(render_site(LabSpec(tmp_path), None, "flannel", 1.0))
+    assert "kubeadm" not in site
+    assert "mirror" not in site

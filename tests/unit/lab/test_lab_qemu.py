@@ -1,0 +1,98 @@
+"""QEMU's command line, and the processes that belong to a lab."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from provisioner.lab import background, qemu
+from provisioner.lab.image import Image
+from provisioner.lab.qemu import Machine
+from provisioner.lab.spec import NAT_MAC, LabSpec
+
+ID = "f3f8bda0-ca64-4ffd-a0c1-3777865dc8dd"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    lab = LabSpec(tmp_path)
+    return Machine(lab, lab.vm("worker2"), Image(tmp_path / "image"), "tcg", uplink=False)
+
+
+def after(argv: list[str], option: str) -> list[str]:
+    return [argv[place + 1] for place, word in enumerate(argv) if word == option]
+
+
+def test_two_nics_as_vagrant_gives_them(machine: Machine) -> None:
+    argv = qemu.command(machine, ID, 7, paused=False)
+    nat, segment = after(argv, "-netdev")
+    assert nat.startswith("user,")
+    assert segment == "tap,id=segment,fd=7"
+    first, second = (device for device in after(argv, "-device") if "net-pci" in device)
+    assert f"mac={NAT_MAC}" in first
+    assert "mac=52:54:00:56:00:0c" in second
+    places = [int(device.rpartition("addr=")[2], 16) for device in (first, second)]
+    assert places == sorted(places), "eth0 is the NAT interface by its place on the bus"
+
+
+def test_size_accelerator_and_identity(machine: Machine) -> None:
+    argv = qemu.command(machine, ID, 7, paused=False)
+    assert after(argv, "-smp") == ["1"]
+    assert after(argv, "-m") == ["2048"]
+    assert after(argv, "-accel") == ["tcg,thread=multi,tb-size=512"]
+    assert after(argv, "-uuid") == [ID]
+    assert f"systemd.machine_id={ID.replace('-', '')}" in after(argv, "-append")[0]
+    assert "-S" not in argv
+    assert "-S" in qemu.command(machine, ID, 7, paused=True)
+
+
+def test_every_writable_disk_can_hold_snapshots(machine: Machine) -> None:
+    for drive in after(qemu.command(machine, ID, 7, paused=False), "-drive"):
+        assert "format=qcow2" in drive
+
+
+def test_uuid_is_random_and_stays(tmp_path: Path) -> None:
+    one, other = tmp_path / "a", tmp_path / "b"
+    one.mkdir()
+    other.mkdir()
+    assert qemu.machine_uuid(one) == qemu.machine_uuid(one)
+    assert qemu.machine_uuid(one) != qemu.machine_uuid(other)
+
+
+def test_a_process_id_given_to_somebody_else_is_not_the_vm(tmp_path: Path) -> None:
+    lab = LabSpec(tmp_path)
+    files = lab.files(lab.vm("master"))
+    files.mkdir(parents=True)
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        (files / "vm.pid").write_text(str(stranger.pid))
+        assert qemu.pid(lab, lab.vm("master")) is None
+        qemu.power_off(lab, lab.vm("master"))
+        assert stranger.poll() is None, "power_off must not touch it"
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_vm_process_is_known_by_its_uuid_and_ends_with_its_power(tmp_path: Path) -> None:
+    lab = LabSpec(tmp_path)
+    vm = lab.vm("master")
+    lab.files(vm).mkdir(parents=True)
+    argv = [sys.executable, "-c", "import time; time.sleep(60)", qemu.machine_uuid(lab.files(vm))]
+    background.start(lab.files(vm), "vm", argv, tmp_path)
+    number = qemu.pid(lab, vm)
+    assert number is not None
+    qemu.power_off(lab, vm)
+    assert qemu.pid(lab, vm) is None
+    assert background.arguments(number) == ()
+
+
+def test_background_program_is_found_again_and_ended(tmp_path: Path) -> None:
+    marks = ["-c", "import time; time.sleep(60)"]
+    background.start(tmp_path, "mirror", [sys.executable, *marks], tmp_path)
+    assert background.pid(tmp_path, "mirror", marks) is not None
+    assert background.pid(tmp_path, "mirror", ["something else"]) is None
+    background.stop(tmp_path, "mirror", marks)
+    assert background.pid(tmp_path, "mirror", marks) is None
+    assert not (tmp_path / "mirror.pid").exists()

@@ -1,0 +1,79 @@
+"""The address plan and the rules by which a lab grows."""
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+
+from provisioner.errors import ProvisionerError
+from provisioner.lab import spec as specs
+from provisioner.lab.spec import LabSpec
+
+
+def test_address_plan() -> None:
+    lab = LabSpec(Path("/x"), workers=3)
+    assert [(vm.name, vm.address, vm.mac) for vm in lab.vms] == [
+        ("master", "192.168.56.10", "52:54:00:56:00:0a"),
+        ("worker1", "192.168.56.11", "52:54:00:56:00:0b"),
+        ("worker2", "192.168.56.12", "52:54:00:56:00:0c"),
+        ("worker3", "192.168.56.13", "52:54:00:56:00:0d"),
+    ]
+    assert (lab.vm("master").cpus, lab.vm("master").memory) == (2, 4096)
+    assert (lab.vm("worker3").cpus, lab.vm("worker3").memory) == (1, 2048)
+
+
+def test_largest_lab_keeps_out_of_the_pool_and_is_unique() -> None:
+    lab = LabSpec(Path("/x"), workers=specs.MAX_WORKERS)
+    addresses = [ip_address(vm.address) for vm in lab.vms] + [ip_address(specs.OPERATOR), ip_address(specs.MIRROR)]
+    assert len(set(addresses)) == len(addresses)
+    assert all(address in ip_network("192.168.56.0/25") for address in addresses)
+    assert len({vm.mac for vm in lab.vms}) == len(lab.vms)
+    assert all(len(vm.tap) < 16 for vm in lab.vms), "IFNAMSIZ"
+
+
+def test_two_labs_share_no_namespace_and_no_socket() -> None:
+    one, other = LabSpec(Path("/x")), LabSpec(Path("/y"), name="second")
+    assert {one.namespace, one.operator}.isdisjoint({other.namespace, other.operator})
+    assert one.run != other.run
+    assert (one.namespace, one.operator) == ("provlab", "provlab-op")
+
+
+@pytest.mark.parametrize("name", ["", "Lab", "a-op", "9lab", "../x", "a" * 13])
+def test_impossible_name(name: str) -> None:
+    with pytest.raises(ProvisionerError, match="namespace"):
+        LabSpec(Path("/x"), name=name)
+
+
+@pytest.mark.parametrize("workers", [-1, specs.MAX_WORKERS + 1])
+def test_impossible_number_of_workers(workers: int) -> None:
+    with pytest.raises(ProvisionerError, match="workers"):
+        LabSpec(Path("/x"), workers=workers)
+
+
+def test_unknown_machine_names_the_known_ones() -> None:
+    with pytest.raises(ProvisionerError, match="master, worker1"):
+        LabSpec(Path("/x"), workers=1).vm("worker7")
+
+
+def test_saved_spec_comes_back(tmp_path: Path) -> None:
+    lab = LabSpec(tmp_path.resolve(), name="second", workers=4, worker_memory=3072, timeout_scale=3.0)
+    specs.save(lab)
+    assert specs.load(tmp_path) == lab
+
+
+def test_no_lab_and_damaged_lab(tmp_path: Path) -> None:
+    assert specs.load(tmp_path) is None
+    (tmp_path / "lab.json").write_text('{"name": "provlab", "machines": 3}')
+    with pytest.raises(ProvisionerError, match="damaged"):
+        specs.load(tmp_path)
+
+
+def test_a_lab_grows_but_never_shrinks_or_changes_its_name() -> None:
+    two = LabSpec(Path("/x"), workers=2)
+    assert specs.merged(two, None) == two
+    assert specs.merged(replace(two, workers=3, worker_memory=999), two) == replace(two, workers=3)
+    with pytest.raises(ProvisionerError, match="destroy"):
+        specs.merged(replace(two, workers=1), two)
+    with pytest.raises(ProvisionerError, match="provlab"):
+        specs.merged(replace(two, name="other"), two)
