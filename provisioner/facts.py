@@ -12,6 +12,7 @@ import shlex
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -21,7 +22,10 @@ from provisioner.step import FactQuery
 
 @dataclass(frozen=True)
 class File:
-    """A path on a host. content: text, None for a directory, a file over 256 KiB or one that is not UTF-8."""
+    """A path on a host. content: text, None for a directory, a file over 256 KiB or one that is not UTF-8.
+
+    mtime: when its content last changed, Unix time by the host's own clock.
+    """
 
     exists: bool
     mode: int = 0
@@ -29,6 +33,7 @@ class File:
     content: str | None = None
     is_dir: bool = False
     sha256: str = ""
+    mtime: float = 0.0
 
     def __repr__(self) -> str:  # a file may hold a secret, and a repr ends up in logs and assertion messages
         return f"File(exists={self.exists}, mode={self.mode:04o}, owner={self.owner!r}, is_dir={self.is_dir})"
@@ -60,13 +65,17 @@ class Package:
 
 @dataclass(frozen=True)
 class Unit:
-    """A systemd unit. state: ActiveState/SubState; file: UnitFileState ("enabled", "masked", …, "" for none)."""
+    """A systemd unit. state: ActiveState/SubState; file: UnitFileState ("enabled", "masked", …, "" for none).
+
+    since: when it last became active, Unix time in whole seconds by the host's own clock; 0 for never.
+    """
 
     active: bool
     enabled: bool
     loaded: bool = True
     state: str = ""
     file: str = ""
+    since: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -296,8 +305,16 @@ def _units(names: tuple[str, ...], text: str) -> dict[str, Unit]:
             loaded=values.get("LoadState") == "loaded",
             state=f"{values.get('ActiveState', '')}/{values.get('SubState', '')}",
             file=values.get("UnitFileState", ""),
+            since=_timestamp(values.get("ActiveEnterTimestamp", "")),
         )
     return units
+
+
+def _timestamp(text: str) -> float:
+    """Return the Unix time of systemd's "Sun 2026-11-22 15:52:11 UTC", 0 for an empty one."""
+    if not text:
+        return 0.0
+    return datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC).timestamp()
 
 
 def _files(query: FactQuery, sections: Mapping[str, bytes], proc: Mapping[str, list[str]]) -> dict[str, File]:
@@ -312,7 +329,7 @@ def _files(query: FactQuery, sections: Mapping[str, bytes], proc: Mapping[str, l
     for entry in sections.get("paths", b"").decode(errors="surrogateescape").split("\0"):
         if not entry.strip("\n"):
             continue
-        kind, mode, owner, path = entry.split(" ", 3)
+        kind, mode, owner, mtime, path = entry.split(" ", 4)
         body = contents.get(path)
         if gather.is_pseudo(path) and path in proc:
             body = "".join(f"{line}\n" for line in proc[path]).encode()
@@ -323,6 +340,7 @@ def _files(query: FactQuery, sections: Mapping[str, bytes], proc: Mapping[str, l
             content=_decode(body),
             is_dir=kind == "d",
             sha256=hashlib.sha256(body).hexdigest() if body is not None else large.get(path, ""),
+            mtime=float(mtime),
         )
     return found
 

@@ -30,7 +30,7 @@ PROC = (
 )
 PROCESSES = ("kubeadm", "kubelet", "apt-get", "dpkg", "containerd", "etcd", "kube-apiserver")
 DISKS = ("/", "/var/lib")
-UNIT_PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState"
+UNIT_PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,ActiveEnterTimestamp"
 
 
 def script(query: FactQuery, token: str) -> str:
@@ -62,10 +62,10 @@ def script(query: FactQuery, token: str) -> str:
     ]
     if query.units:
         units = " ".join(map(shlex.quote, query.units))
-        sections.append(("units", f"systemctl show --property={UNIT_PROPERTIES} -- {units}"))
+        sections.append(("units", f"TZ=UTC systemctl show --property={UNIT_PROPERTIES} -- {units}"))
     asked = " ".join(map(_glob, dict.fromkeys((*query.files, *query.exists))))
     if asked:
-        sections.append(("paths", rf"find -L {asked} -maxdepth 0 -printf '%y %m %u:%g %p\0'"))
+        sections.append(("paths", rf"find -L {asked} -maxdepth 0 -printf '%y %m %u:%g %T@ %p\0'"))
     if real:
         paths = " ".join(map(_glob, real))
         find = f"find -L {paths} -maxdepth 0 -type f"

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from provisioner import site_manifests
 from provisioner.changes import name_of
 from provisioner.errors import ClusterError
-from provisioner.manifests import load, values
 from provisioner.objects import Object
 from provisioner.step import Change, Scope, Step
 
@@ -35,14 +35,15 @@ def wanted(site: Site) -> list[Object]:
     """Return an IPAddressPool and an L2Advertisement for each pool of hosts.toml."""
     found: list[Object] = []
     for pool in site.metallb.pools:
-        own = {
-            "pool": pool.name,
-            "pool_addresses": list(pool.addresses),
-            "pool_auto_assign": pool.auto_assign,
-            "pool_avoid_buggy_ips": pool.avoid_buggy_ips,
-            "pool_interfaces": list(pool.interfaces),
-        }
-        found += load("metallb/pool.yaml", {**values(site), **own})
+        found += site_manifests.read(
+            site,
+            "metallb/pool.yaml",
+            pool=pool.name,
+            addresses=list(pool.addresses),
+            auto_assign=pool.auto_assign,
+            avoid_buggy_ips=pool.avoid_buggy_ips,
+            interfaces=list(pool.interfaces),
+        )
     return found
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from provisioner import site_manifests
 from provisioner.changes import objects
-from provisioner.manifests import load, values
 from provisioner.objects import Object
 from provisioner.step import Change, Scope, Step
 from provisioner.steps.nfs_server import volume_name, volume_paths
@@ -25,11 +25,9 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 
 def wanted(site: Site) -> list[Object]:
     """Return the class and one PersistentVolume for each directory under the export."""
-    base = values(site)
-    found = load("nfs/storageclass.yaml", base)
+    found = site_manifests.read(site, "nfs/storageclass.yaml")
     for number, path in enumerate(volume_paths(site), start=1):
-        own = {"volume": volume_name(number), "nfs_path": path}
-        found += load("nfs/volume.yaml", {**base, **own})
+        found += site_manifests.read(site, "nfs/volume.yaml", volume=volume_name(number), nfs_path=path)
     return found
 
 

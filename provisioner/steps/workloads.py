@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from provisioner import site_manifests
 from provisioner.changes import objects
-from provisioner.manifests import load, values
 from provisioner.objects import order
 from provisioner.step import Change, Scope, Step
 from provisioner.steps.rollout import rolled_out
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     """Yield each workload's objects that are missing or differ, then the waits for all of them."""
     del host
-    files = [order(load(f"workloads/{name}.yaml", values(site))) for name in site.workloads.enabled]
+    files = [order(site_manifests.read(site, f"workloads/{name}.yaml")) for name in site.workloads.enabled]
     for manifests in files:
         yield from objects(cluster, manifests)
     for manifests in files:

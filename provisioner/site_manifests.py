@@ -1,0 +1,54 @@
+"""The manifests of the top-level folders, filled in for a site: the operator's own copy first, then ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from provisioner.catalogue import agnhost_image
+from provisioner.errors import ProvisionerError
+from provisioner.manifests import load
+
+if TYPE_CHECKING:
+    from provisioner.objects import Object
+    from provisioner.site import Site
+
+# A checkout has the folders beside the package; a wheel carries them inside it.
+_SHIPPED = (Path(__file__).resolve().parents[1], Path(__file__).resolve().parent / "shipped")
+
+
+def read(site: Site, name: str, **own: Any) -> list[Object]:
+    """Return the objects of a manifest such as "workloads/hpa.yaml", with the site's values and `own` filled in.
+
+    The file beside hosts.toml wins over the shipped one. Raises ProvisionerError naming the places looked at, and
+    file and line of a name that nobody gives a value.
+    """
+    return load(find(site, name), {**values(site), **own}, name)
+
+
+def find(site: Site, name: str) -> Path:
+    """Return the path of a manifest."""
+    places = [site.directory / name, *(folder / name for folder in _SHIPPED)]
+    for place in places:
+        if place.is_file():
+            return place
+    shipped = sorted(path.stem for folder in _SHIPPED for path in (folder / name).parent.glob("*.yaml"))
+    raise ProvisionerError(
+        f"there is no {name} (looked at {', '.join(str(place) for place in places[:2])})",
+        f"shipped are: {', '.join(shipped)}",
+    )
+
+
+def values(site: Site) -> dict[str, Any]:
+    """Return what every manifest may name."""
+    from provisioner.steps.ingress import controller
+
+    return {
+        "cluster": site.cluster.name,
+        "agnhost": agnhost_image(str(site.version)),
+        "ingress_class": controller(site),
+        "nfs_class": site.nfs.class_,
+        "nfs_address": site.nfs_server.address,
+        "nfs_export": site.nfs.export,
+        "size": site.nfs.size,
+    }
