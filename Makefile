@@ -1,0 +1,56 @@
+# One-line verbs onto the CLI and the tests. `make` alone lists them.
+SHELL := /bin/sh
+BIN := .venv/bin
+SITE ?= hosts.toml
+LAB := .provisioner/lab/hosts.toml
+# The lab makes network namespaces, which only root may.
+ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
+Y := $(if $(CI),-y,)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup cluster plan verify status destroy lab test e2e bench lint clean
+
+help: ## list the verbs
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Debian packages (asks first) and the virtual environment
+	@./setup.sh $(Y)
+
+cluster: setup ## make the cluster that hosts.toml describes (Vagrant machines are brought up first)
+	@$(BIN)/python -m provisioner.vagrant -f $(SITE)
+	@$(BIN)/provisioner -f $(SITE) apply
+	@$(BIN)/provisioner -f $(SITE) verify
+
+plan: setup ## show what apply would change
+	@$(BIN)/provisioner -f $(SITE) plan
+
+verify: setup ## prove that the cluster works
+	@$(BIN)/provisioner -f $(SITE) verify
+
+status: setup ## show the nodes
+	@$(BIN)/provisioner -f $(SITE) status
+
+lab: setup ## three blank VMs on this machine become a verified cluster
+	@$(ROOT) $(BIN)/provisioner lab up
+	@$(ROOT) $(BIN)/provisioner lab exec -- $(BIN)/provisioner -f $(LAB) apply -y
+	@$(ROOT) $(BIN)/provisioner lab exec -- $(BIN)/provisioner -f $(LAB) verify
+
+destroy: setup ## remove the lab's VMs and all they left
+	@$(ROOT) $(BIN)/provisioner lab destroy
+
+test: setup lint ## unit and integration tests (the latter need root)
+	@$(BIN)/python -m pytest
+
+e2e: setup ## the whole road on the lab, killed on the way
+	@$(ROOT) $(BIN)/python -m pytest tests/e2e -x -s --timeout=0
+
+bench: setup ## figures, as ratios in one run
+	@$(BIN)/python -m tests.bench
+
+lint: setup ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+clean: ## remove what tests and tools leave in the checkout
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -1,0 +1,56 @@
+#!/bin/sh
+# Make this checkout usable: Debian packages that are missing (asked first), the virtual environment, its locked
+# dependencies. Re-runnable and quick when there is nothing to do. usage: setup.sh [-y]
+set -eu
+cd "$(dirname "$0")"
+yes=${CI:+-y}
+[ "${1:-}" = "-y" ] && yes=-y
+
+python=${PYTHON:-python3}
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "setup: $("$python" --version) is too old; provisioner needs Python 3.11: set PYTHON=…" >&2
+    exit 1
+}
+
+if command -v dpkg-query >/dev/null; then
+    missing=
+    while read -r package _; do
+        case $package in '' | '#'*) continue ;; esac
+        status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+        [ "$status" = installed ] || missing="$missing $package"
+    done <debian-packages.txt
+    if [ -n "$missing" ]; then
+        sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+        echo "setup: these Debian packages are missing (why: see debian-packages.txt):$missing"
+        if [ -z "$yes" ]; then
+            [ -t 0 ] || { echo "setup: nobody to ask; run ./setup.sh -y, or apt-get install$missing" >&2; exit 1; }
+            printf 'setup: install them now? [Y/n] '
+            read -r answer
+            case $answer in '' | [yY]*) ;; *) echo "setup: not installed; nothing was changed" >&2; exit 1 ;; esac
+        fi
+        # A package that comes with a service (sshd) must not start it here: this machine is not a node.
+        policy=/usr/sbin/policy-rc.d
+        if [ ! -e $policy ]; then
+            printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null
+            $sudo chmod 755 $policy
+            trap '$sudo rm -f /usr/sbin/policy-rc.d' EXIT INT TERM
+        fi
+        export DEBIAN_FRONTEND=noninteractive
+        $sudo apt-get -q update
+        # shellcheck disable=SC2086 # a list of words on purpose
+        $sudo apt-get -q -y -o DPkg::Lock::Timeout=600 install --no-install-recommends $missing
+    fi
+else
+    echo "setup: this is no Debian; it needs what debian-packages.txt lists" >&2
+fi
+
+# The environment is made anew when the lock or the interpreter has changed since it was made.
+want=$(cat requirements.lock pyproject.toml setup.sh | sha256sum | cut -d' ' -f1)-$("$python" --version | tr -d ' ')
+if [ "$(cat .venv/complete 2>/dev/null)" != "$want" ]; then
+    echo "setup: making .venv"
+    rm -rf .venv
+    "$python" -m venv .venv
+    .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+    .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+    echo "$want" >.venv/complete
+fi

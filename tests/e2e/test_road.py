@@ -1,0 +1,147 @@
+"""The whole road, then the same road with a kill at every crossing."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e import drive
+
+pytestmark = pytest.mark.e2e
+HOSTS = ("master", "worker1", "worker2")
+
+
+def begins(step: str) -> Any:
+    """Return a test of an event: does this step begin?"""
+    return lambda event: event["kind"] == "step" and event.get("step") == step
+
+
+def changing(step: str, words: str = "") -> Any:
+    """Return a test of an event: does this step make a change whose sentence starts with `words`?"""
+    return lambda event: (
+        event["kind"] == "change" and event.get("step") == step and str(event.get("text")).startswith(words)
+    )
+
+
+def test_a_full_disk_stops_in_preflight() -> None:
+    """A worker with too little room is named, and no host is touched."""
+    assert drive.ssh("worker1", "fallocate -l $(( $(df --output=avail -k / | tail -1) - 500000 ))K /full").status == 0
+    ran = drive.operator("apply", "-y")
+    assert drive.ssh("worker1", "rm /full").status == 0
+    assert ran.status == 1
+    assert "worker1" in ran.text
+    assert "MiB free on /" in ran.text
+    assert not ran.changes(), ran.changes()
+    assert "Traceback" not in ran.text
+
+
+def test_a_pool_address_in_use_stops_in_preflight() -> None:
+    """A stranger on a pool's address is named by its MAC before anything is installed."""
+    add = drive.lab("exec", "--", "ip", "address", "add", "192.168.56.205/24", "dev", "eth1")
+    assert add.status == 0, add.text
+    ran = drive.operator("apply", "-y")
+    drive.lab("exec", "--", "ip", "address", "del", "192.168.56.205/24", "dev", "eth1")
+    assert ran.status == 1
+    assert re.search(r"192\.168\.56\.205 of the MetalLB pool is in use by ([0-9a-f]{2}:){5}[0-9a-f]{2}", ran.text)
+    assert not ran.changes(), ran.changes()
+
+
+def test_apply_from_blank() -> None:
+    """One apply makes a cluster of blank machines; a snapshot is taken on the way, before Kubernetes comes."""
+    ran = drive.pausing(begins("kubernetes"), lambda: _snapshot("prepared"))
+    assert ran.status == 0, ran.text[-4000:]
+    drive.say(f"apply from blank: {ran.seconds:.0f} s, {len(ran.changes())} changes")
+
+
+def test_a_second_apply_changes_nothing() -> None:
+    """Asserted, not hoped."""
+    ran = drive.operator("apply", "-y")
+    assert ran.status == 0, ran.text[-4000:]
+    assert ran.changes() == []
+
+
+def test_plan_is_empty() -> None:
+    """Plan exits 0."""
+    ran = drive.operator("plan")
+    assert ran.status == 0, ran.text[-4000:]
+    assert ran.changes() == []
+
+
+def test_verify_passes() -> None:
+    """Every check, from outside the cluster."""
+    ran = drive.operator("verify")
+    assert ran.status == 0, ran.text[-6000:]
+
+
+def test_no_secret_is_left_anywhere() -> None:
+    """No token, key or password in a log, a plan, an argv or a world-readable file of a node."""
+    token = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
+    key = re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----|client-key-data: \S|\"token-secret\": \"[a-z0-9]")
+    for path in [*drive.LOGS.glob("*.log")]:
+        text = path.read_text(errors="replace")
+        assert not token.search(text), f"{path}: {token.search(text)}"
+        assert not key.search(text), f"{path} holds a key"
+        assert path.stat().st_mode & 0o077 == 0, f"{path} can be read by others"
+    assert list(drive.LOGS.glob("*apply*.log")), "there are logs to look through"
+    for host in HOSTS:
+        # What an ordinary user of the node could read, outside the packages' own files.
+        found = drive.ssh(
+            host,
+            "find /etc /var/lib/provisioner /run/provisioner /tmp /var/tmp /home /root -xdev -type f -perm -o=r "
+            '-size -300k -exec grep -lE "PRIVATE KEY-----|client-key-data: .|token: [a-z0-9]{6}\\.[a-z0-9]{16}" {} + '
+            "2>/dev/null || true",
+        )
+        readable = [line for line in found.text.splitlines() if not _behind_a_closed_folder(host, line)]
+        assert readable == [], f"{host}: {readable}"
+        argv = drive.ssh(host, "cat /proc/[0-9]*/cmdline | tr \\\\0 \\\\n")
+        assert not token.search(argv.text), f"{host}: a token in an argument list"
+
+
+def test_killed_at_every_crossing() -> None:
+    """From a snapshot: SIGKILL during init, a join, NFS and MetalLB; the next apply goes on each time."""
+    assert drive.lab("restore", "prepared").status == 0
+    drive.killed_during(changing("control-plane", "kubeadm init"), lambda: _runs("master", "kubeadm"), "kubeadm init")
+    # The machine itself may die as well: the init that was left behind ends half-way.
+    assert drive.ssh("master", "pkill -9 -x kubeadm").status == 0
+    begun = drive.killed_during(changing("join", "kubeadm join"), lambda: _runs("worker1", "kubeadm"), "a join")
+    assert any(text.startswith("clean up a kubeadm init") for text in begun), begun
+    drive.killed_during(changing("nfs"), lambda: True, "the NFS step")
+    drive.killed_during(changing("metallb"), lambda: True, "the MetalLB step")
+    ran = drive.operator("apply", "-y")
+    assert ran.status == 0, ran.text[-4000:]
+    assert ran.changes(), "the last kill left something to do"
+
+
+def test_converged_after_the_kills() -> None:
+    """The plan is empty and every check passes, as after a quiet run."""
+    plan = drive.operator("plan")
+    assert plan.status == 0, plan.text[-4000:]
+    verify = drive.operator("verify")
+    assert verify.status == 0, verify.text[-6000:]
+
+
+def test_destroy_leaves_nothing() -> None:
+    """No process, no namespace, no file."""
+    drive.lab("destroy")
+    assert not drive.LAB.exists()
+    assert "provlab" not in Path("/run/netns").iterdir().__repr__()
+
+
+def _snapshot(name: str) -> None:
+    begun = time.monotonic()
+    ran = drive.lab("snapshot", name)
+    assert ran.status == 0, ran.text
+    drive.say(f"snapshot {name}: {time.monotonic() - begun:.1f} s")
+
+
+def _runs(host: str, process: str) -> bool:
+    return drive.ssh(host, f"pgrep -x {process} >/dev/null").status == 0
+
+
+def _behind_a_closed_folder(host: str, path: str) -> bool:
+    """Return whether an ordinary user of the host cannot open a file after all."""
+    return drive.ssh(host, f"su -s /bin/sh nobody -c \"cat {path} >/dev/null 2>&1\"").status != 0
