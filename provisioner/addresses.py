@@ -36,7 +36,12 @@ class Range(NamedTuple):
         return int(self.last) - int(self.first) + 1
 
     def __str__(self) -> str:
-        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+        if self.first == self.last:
+            return str(self.first)
+        network: IPNetwork = ipaddress.ip_network(
+            (self.first, self.first.max_prefixlen - self.size.bit_length() + 1), False
+        )
+        return str(network) if network_range(network) == self else f"{self.first}-{self.last}"
 
 
 def network_range(network: IPNetwork) -> Range:
@@ -45,32 +50,37 @@ def network_range(network: IPNetwork) -> Range:
 
 
 def parse_network(text: str) -> IPNetwork:
-    """Read "10.244.0.0/16"; ValueError for anything else, and for host bits that are set (with the network meant)."""
-    if "/" not in text or not text.rpartition("/")[2].isdecimal():
-        raise ValueError("is not a network in CIDR form")
+    """Read "10.244.0.0/16"; ValueError, with a remedy, for anything else and where bits of the host part are set."""
+    form = 'write one such as "10.244.0.0/16"'
+    prefix = text.rpartition("/")[2]
+    if "/" not in text or not (prefix.isascii() and prefix.isdecimal()) or "%" in text:
+        raise ValueError(f"is not a network in CIDR form; {form}")
     try:
         interface = ipaddress.ip_interface(text)
     except ValueError as error:
-        raise ValueError("is not a network in CIDR form") from error
+        raise ValueError(f"is not a network in CIDR form; {form}") from error
     if interface.ip != interface.network.network_address:
-        raise ValueError(f"is an address within a network; write {interface.network}")
+        raise ValueError(f'is an address within a network; write "{interface.network}"')
     return interface.network
 
 
 def parse_range(text: str) -> Range:
     """Read what a pool holds: a network ("192.0.2.0/28") or a range ("192.0.2.10-192.0.2.20"); else ValueError."""
-    if "/" in text:
+    form = 'write one such as "192.168.56.200-192.168.56.230" or "192.168.56.224/27"'
+    if "/" in text and "-" not in text:
         return network_range(parse_network(text))
     first_text, dash, last_text = text.partition("-")
+    if not dash:
+        raise ValueError(f"is neither a range nor a network; {form}")
     try:
         first = ipaddress.ip_address(first_text.strip())
-        last = ipaddress.ip_address(last_text.strip()) if dash else first
+        last = ipaddress.ip_address(last_text.strip())
     except ValueError as error:
-        raise ValueError("is neither a range of addresses nor a network") from error
-    if first.version != last.version:
-        raise ValueError("mixes IPv4 and IPv6")
+        raise ValueError(f"is not a range of addresses; {form}") from error
+    if first.version != last.version or "%" in text:
+        raise ValueError(f"is not a range of addresses of one family; {form}")
     if int(last) < int(first):
-        raise ValueError(f"ends before it begins; write {last}-{first}")
+        raise ValueError(f'ends before it begins; write "{last}-{first}"')
     return Range(first, last)
 
 

@@ -1,7 +1,7 @@
 """The site: what hosts.toml says, validated, frozen, with every default filled in.
 
-The only input is the file. Values are checked in site_values.py, what must hold between them in site_rules.py;
-site_errors.py words the mistakes and toml_lines.py finds their lines, both only when there is one.
+The only input is the file. Single values are checked in site_syntax.py, what must hold between them in
+site_rules.py; site_errors.py words the mistakes and toml_lines.py finds their lines, both only when there is one.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from provisioner import addresses, site_values
+from provisioner import site_rules, site_syntax, site_values
 from provisioner import version as versions
+from provisioner.addresses import Range, host_port, parse_range, split_host_port
 from provisioner.errors import ProvisionerError, SiteError
 from provisioner.site_values import AsTuple, Unique
 
@@ -63,10 +64,10 @@ class Ssh(Model):
 
 
 class HostSsh(Model):
-    """`ssh` of one host: what differs from `[ssh]`; "" and None inherit."""
+    """`ssh` of one host: what differs from `[ssh]`; "" and 0 mean the same as there."""
 
     user: Annotated[site_values.OptionalUser, Field(examples=["debian"])] = ""
-    port: Annotated[site_values.Port | None, Field(examples=[2222])] = None
+    port: Annotated[int, Field(ge=0, le=65535, examples=[2222])] = 0
     key: Annotated[site_values.Text, Field(examples=["~/.ssh/id_ed25519"])] = ""
 
 
@@ -80,11 +81,11 @@ class HostSpec(Model):
         tuple[Literal["control-plane", "worker"], ...], AsTuple, Unique, Field(min_length=1, examples=[["worker"]])
     ]
     interface: Annotated[site_values.OptionalInterface, Field(examples=["eth1"])] = ""
-    labels: Annotated[
-        Mapping[site_values.LabelKey, site_values.LabelValue], Field(examples=[{"disk": "ssd"}])
-    ] = Field(default_factory=dict)
+    labels: Annotated[Mapping[site_values.LabelKey, site_values.LabelValue], Field(examples=[{"disk": "ssd"}])] = (
+        Field(default_factory=dict)
+    )
     taints: Annotated[
-        tuple[site_values.TaintText, ...], AsTuple, Unique, Field(examples=[["dedicated=storage:NoSchedule"]])
+        tuple[site_values.Taint, ...], AsTuple, Unique, Field(examples=[["dedicated=storage:NoSchedule"]])
     ] = ()
     ssh: Annotated[HostSsh, Field(examples=[{"port": 2222}])] = HostSsh()
 
@@ -99,9 +100,9 @@ class HostSpec(Model):
         return "worker" in self.roles
 
     @property
-    def parsed_taints(self) -> tuple[site_values.Taint, ...]:
+    def parsed_taints(self) -> tuple[site_syntax.Taint, ...]:
         """Return the taints as (key, value, effect)."""
-        return tuple(site_values.parse_taint(taint) for taint in self.taints)
+        return tuple(site_syntax.parse_taint(taint) for taint in self.taints)
 
 
 class Nfs(Model):
@@ -132,9 +133,9 @@ class Pool(Model):
     interfaces: Annotated[tuple[site_values.Interface, ...], AsTuple, Unique, Field(examples=[["eth1"]])] = ()
 
     @property
-    def ranges(self) -> tuple[addresses.Range, ...]:
+    def ranges(self) -> tuple[Range, ...]:
         """Return (first, last) of every entry of `addresses`, in their order, both ends included."""
-        return tuple(addresses.parse_range(text) for text in self.addresses)
+        return tuple(parse_range(text) for text in self.addresses)
 
     def __contains__(self, address: object) -> bool:
         """Tell whether an address, as text or from `ipaddress`, is in the pool."""
@@ -145,7 +146,7 @@ class Metallb(Model):
     """`[metallb]`. version: "" is the catalogue's for the Kubernetes version."""
 
     enabled: bool = True
-    version: Annotated[site_values.ReleaseVersion, Field(examples=["0.16.1"])] = ""
+    version: Annotated[site_values.Release, Field(examples=["0.16.1"])] = ""
     pools: Annotated[tuple[Pool, ...], AsTuple] = ()
 
 
@@ -202,8 +203,8 @@ class Kubeadm(Model):
     @property
     def init_seconds(self) -> float:
         """Return `init_timeout` in seconds, not scaled."""
-        units = {"h": 3600, "m": 60, "s": 1}
-        return float(sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([hms])", self.init_timeout)))
+        parts = re.findall(r"(\d+)([hms])", self.init_timeout)
+        return float(sum(int(number) * {"h": 3600, "m": 60, "s": 1}[unit] for number, unit in parts))
 
 
 class Site(Model):
@@ -264,8 +265,8 @@ class Site(Model):
     @property
     def endpoint(self) -> str:
         """Return "host:port" of the API for clients, IPv6 in brackets."""
-        host, port = addresses.split_host_port(self.cluster.endpoint or self.first.address, API_PORT)
-        return addresses.host_port(host, port)
+        host, port = split_host_port(self.cluster.endpoint or self.first.address, API_PORT)
+        return host_port(host, port)
 
     def host(self, name: str) -> HostSpec:
         """Return the host of that name; ProvisionerError, naming the nearest, where there is none."""
@@ -300,9 +301,21 @@ def parse(content: bytes | str, path: Path = Path("hosts.toml")) -> Site:
     """Validate the content of a hosts.toml that is, or would be, at `path`; SiteErrors as `load` raises them."""
     try:
         text = content if isinstance(content, str) else content.decode("utf-8-sig")
-        data: dict[str, Any] = tomllib.loads(text)
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        from provisioner import site_errors
+
+        raise SiteErrors((site_errors.unreadable(content, path, error),)) from None
+    try:
         site = Site.model_validate(data)
-    except (ValueError, RecursionError, ValidationError) as error:
-        raise error
+        problems = [*site_rules.conflicts(site), *site_rules.gaps(site)]
+    except ValidationError as error:
+        from provisioner import site_errors
+
+        problems = site_errors.problems(data, error)
+    if problems:
+        from provisioner import site_errors
+
+        raise SiteErrors(site_errors.placed(problems, text, path))
     site._path = path
     return site
