@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import time
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from provisioner import __version__
-from provisioner.errors import HostError, ProvisionerError
-from provisioner.session import Options, opened
+from provisioner.errors import Inconclusive, ProvisionerError
+from provisioner.redact import redact
+from provisioner.session import Defect, Options, Session, locked, opened
 
-# Commands that live elsewhere, imported when they are used: name -> (module:attribute, one line of help).
+if TYPE_CHECKING:
+    from provisioner.runner import Outcome, Run
+
+# Commands in modules of their own, imported when they are used: name -> (module:attribute, one line of help).
 LAZY = {
     "init": ("provisioner.init:command", "Write a commented hosts.toml."),
-    "lab": ("provisioner.lab.commands:lab", "Blank VMs on this machine to try it all on."),
+    "verify": ("provisioner.commands:verify", "Prove that the cluster does what it should."),
+    "status": ("provisioner.commands:status", "Show the nodes as the API sees them."),
+    "unlock": ("provisioner.commands:unlock", "Show the lock that keeps two runs apart, and remove it."),
+    "kubeconfig": ("provisioner.commands:kubeconfig", "Print the administrator's kubeconfig, or merge it into yours."),
+    "ssh": ("provisioner.commands:ssh", "Log in to a host with the site's settings."),
+    "exec": ("provisioner.commands:execute", "Run a command on every host, as root."),
     "l2": ("provisioner.l2.commands:l2", "Who answers for an external IP, seen from the wire."),
+    "lab": ("provisioner.lab.commands:lab", "Blank VMs on this machine to try it all on."),
 }
+ORDER = ("init", "plan", "apply", *(name for name in LAZY if name != "init"))
 
 
 class Commands(click.Group):
@@ -28,9 +41,7 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return all commands, in the order in which people meet them."""
         del ctx
-        order = ["init", "plan", "apply", "verify", "status", "l2", "kubeconfig", "ssh", "exec", "unlock", "lab"]
-        names = {*self.commands, *LAZY}
-        return [name for name in order if name in names] + sorted(names - set(order))
+        return list(ORDER)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command, importing it where it lives elsewhere."""
@@ -44,8 +55,7 @@ class Commands(click.Group):
         """List the commands by their first line, importing none."""
         rows = []
         for name in self.list_commands(ctx):
-            command = self.commands.get(name)
-            rows.append((name, LAZY[name][1] if command is None else command.get_short_help_str(100)))
+            rows.append((name, LAZY[name][1] if name in LAZY else self.commands[name].get_short_help_str(100)))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
@@ -54,7 +64,7 @@ class Commands(click.Group):
 @click.option(
     "-f", "--file", default="hosts.toml", type=click.Path(path_type=Path), show_default=True, help="The site."
 )
-@click.option("-v", "--verbose", count=True, help="Show output lines; -vv also tracebacks.")
+@click.option("-v", "--verbose", count=True, help="Show every output line; -vv also the traceback of a defect.")
 @click.option("--parallel", default=8, type=click.IntRange(1), show_default=True, help="Hosts at a time.")
 @click.option("--log", type=click.Path(path_type=Path), help="Log file. [default: .provisioner/logs/…]")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="For people or machines.")
@@ -78,19 +88,11 @@ def plan(options: Options, diff: bool) -> None:
 
     Example: provisioner plan --diff
     """
-    from provisioner import runner
+    from provisioner.runner import Selection
     from provisioner.steps import STEPS
 
     with opened(options, "plan", STEPS) as session:
-        run = runner.Run(
-            session.site, session.hosts, session.cluster, session.report, STEPS, parallel=options.parallel
-        )
-        outcome = runner.plan(run)
-        for step, host, change in outcome.changes:
-            click.echo(f"{step:20} {host:12} {change.summary}")
-            if diff and change.diff:
-                click.echo(change.diff)
-    sys.exit(1 if outcome.failures else 2 if outcome.pending else 0)
+        _plan(session, _run(session, Selection()), diff)
 
 
 @cli.command()
@@ -103,19 +105,112 @@ def plan(options: Options, diff: bool) -> None:
 def apply(options: Options, *, yes: bool, limit: str, only: str, start: str, dry_run: bool) -> None:
     """Do what is missing on hosts and cluster, and make sure of it.
 
+    Shows the plan and asks first. It may be interrupted, killed or lose its connection at any time; run again, it
+    goes on from there.
+
     Example: provisioner apply --limit worker1,worker2 --from join
     """
+    from provisioner.runner import Selection
+    from provisioner.steps import STEPS
+
+    if not (yes or dry_run or sys.stdin.isatty()):
+        raise ProvisionerError("there is no terminal to ask on", "provisioner apply -y applies without asking")
+    with opened(options, "apply", STEPS) as session:
+        run = _run(session, Selection(_names(only), start, _names(limit)))
+        if dry_run:
+            _plan(session, run, diff=False)
+        try:
+            _apply(session, run, ask=not yes)
+        except KeyboardInterrupt:
+            session.report.close()
+            for line in session.under_way():
+                click.echo(line, err=True)
+            click.echo(f"stopped; to go on: provisioner{options.again()} apply", err=True)
+            raise
+
+
+def _run(session: Session, selection: Any) -> Run:
     from provisioner import runner
     from provisioner.steps import STEPS
 
-    with opened(options, "apply", STEPS) as session:
-        selection = runner.Selection(_names(only), start, _names(limit))
-        run = runner.Run(
-            session.site, session.hosts, session.cluster, session.report, STEPS, selection, options.parallel
-        )
-        outcome = runner.plan(run) if dry_run else runner.apply(run)
-    del yes
+    run = runner.Run(session.site, session.hosts, session.cluster, session.report, STEPS, selection)
+    run.parallel = session.options.parallel
+    runner.select(STEPS, session.site, selection)  # a wrong name is told before anything is connected
+    return run
+
+
+def _plan(session: Session, run: Run, diff: bool) -> NoReturn:
+    """Plan, show it on stdout, and exit as `plan` does."""
+    from provisioner import runner, summary
+
+    outcome = runner.connect(run, lambda host: host.facts)
+    if not outcome.failures:
+        outcome = runner.plan(run)
+    _show_plan(session, outcome, diff)
+    if outcome.failures:
+        _show_failures(session, outcome)
+        sys.exit(1)
+    session.report.emit("note", summary.plan_verdict(outcome), pending=len(outcome.changes))
+    sys.exit(2 if outcome.pending else 0)
+
+
+def _apply(session: Session, run: Run, ask: bool) -> None:
+    from provisioner import runner, summary
+
+    started = time.monotonic()
+    busy: dict[str, str] = {}
+    outcome = runner.connect(run, lambda host: busy.__setitem__(host.name, host.busy()))
+    if outcome.failures:
+        _finish(session, outcome, started)
+    with locked(session, "apply") as guard:
+        run.guard = guard
+        outcome = runner.wait_idle(run, [name for name, work in busy.items() if work])
+        if ask and not outcome.failures:
+            planned = runner.plan(run)
+            _show_plan(session, planned, diff=False)
+            if planned.failures:
+                _finish(session, planned, started)
+            session.report.emit("note", summary.plan_verdict(planned))
+            if planned.pending and not click.confirm("Go on?", err=True):
+                raise ProvisionerError("nothing was changed")
+        if not outcome.failures:
+            outcome = runner.apply(run)
+        _finish(session, outcome, started)
+
+
+def _finish(session: Session, outcome: Outcome, started: float) -> NoReturn:
+    """Tell how it ended and what to type next; exit."""
+    from provisioner import summary
+
+    if outcome.failures:
+        _show_failures(session, outcome)
+    text, data = summary.summary(outcome, time.monotonic() - started)
+    session.report.emit("summary", text, **data)
+    options = session.options.again()
+    following = summary.again(outcome, options) if outcome.failures else [f"next: provisioner{options} verify"]
+    for line in following:
+        session.report.emit("note", line)
     sys.exit(1 if outcome.failures else 0)
+
+
+def _show_plan(session: Session, outcome: Outcome, diff: bool) -> None:
+    from provisioner import summary
+
+    if session.options.output == "json":
+        for step, host, change in outcome.changes:
+            session.report.emit("pending", change.summary, step=step, host=host, diff=change.diff)
+        return
+    for line in summary.plan_lines(outcome, diff):
+        click.echo(line)
+
+
+def _show_failures(session: Session, outcome: Outcome) -> None:
+    from provisioner import summary
+
+    if session.options.output == "json":
+        return  # each was an event already
+    for line in summary.failure_lines(outcome.failures, session.log):
+        click.echo(line, err=True)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -123,16 +218,32 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; a person's mistake is one line on stderr and exit status 1."""
+    """Run the command line; a person's mistake is a line on stderr and exit status 1, never a traceback."""
+    # A service manager or a closed terminal ends us as Ctrl-C does: the lock is given back.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
-        cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        status = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except ProvisionerError as error:
-        click.echo(str(error), err=True)
-        if isinstance(error, HostError) and error.tail:
-            click.echo(error.tail, err=True)
+        click.echo(redact(str(error)), err=True)
+        for line in redact(getattr(error, "tail", "")).splitlines():
+            click.echo(f"  | {line}", err=True)
+        sys.exit(2 if isinstance(error, Inconclusive) else 1)
+    except Defect as error:
+        where = f"; its traceback is in {error.log}" if error.log else ""
+        click.echo(f"a defect of this program: {error}{where}", err=True)
+        if "-vv" in (arguments or sys.argv):
+            click.echo(error.text, err=True)
         sys.exit(1)
+    if isinstance(status, int):
+        sys.exit(status)
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    del number, frame
+    raise KeyboardInterrupt

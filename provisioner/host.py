@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shlex
 import threading
@@ -12,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, cast
 
-from provisioner import facts as facts_module
-from provisioner import gather, ssh, work
+from provisioner import channel, facts_parser, gather, ssh, work
 from provisioner.errors import HostError, Unreachable
 from provisioner.facts import Facts
 from provisioner.redact import redact
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 PROLOGUE = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
 TAIL_LINES = 15
+# sudo says so before every command on a host whose own name does not resolve, and carries on.
+_SUDO_NOISE = re.compile(rb"^sudo: unable to resolve host .*\n?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Host:
         self.report = report
         self.query = query or FactQuery()
         self.step = ""
-        self.doing = ""
+        self.working = ""  # the name of the `work` under way, which goes on if we end
         self._sudo = sudo
         self._connection: Connection | None = None
         self._connecting = threading.Lock()
@@ -112,13 +114,13 @@ class Host:
             self._facts = None
 
     def _gather(self) -> Facts:
-        token = facts_module.new_token()
+        token = facts_parser.new_token()
         sent = time.time()
         output = self._execute(gather.script(self.query, token), b"", 120, loggable="(facts)")
         if output.status != 0:
             self._fail("reading facts", output)
         try:
-            return facts_module.parse(self.query, token, output.stdout, sent, output.first)
+            return facts_parser.parse(self.query, token, output.stdout, sent, output.first)
         except (ValueError, KeyError) as error:
             raise HostError(self.name, f"its facts cannot be read: {error!r}", "see the log") from error
 
@@ -190,7 +192,7 @@ class Host:
         """Follow the `work` of an earlier run until it ends; return its name, empty when there was none."""
         return work.wait_idle(self, timeout)
 
-    def follow(self, name: str, script: str, seconds: float, on_output: Callable[[bytes], None]) -> ssh.Output:
+    def follow(self, name: str, script: str, seconds: float, on_output: Callable[[bytes], None]) -> channel.Output:
         """Run a script that follows something, passing its output on; seconds are real, not scaled."""
         scaled = max(1.0, seconds) / self.site.timeout(1)
         return self._execute(script, b"", scaled, loggable=name, on_output=on_output, kill=False)
@@ -218,7 +220,7 @@ class Host:
         loggable: str = "",
         on_output: Callable[[bytes], None] | None = None,
         kill: bool = True,
-    ) -> ssh.Output:
+    ) -> channel.Output:
         """Run `command` over one channel; log it as `loggable` (with output only if that is the command)."""
         seconds = self.site.timeout(timeout)
         patience = self.site.timeout(self.site.ssh.connect_timeout)
@@ -233,11 +235,10 @@ class Host:
             script = f'eval "$(head -c {len(body)})"'
         line = " ".join([*prefix, *words, "sh", "-euc", shlex.quote(script)])
         started = time.monotonic()
-        before, self.doing = self.doing, loggable or "(a command with a secret)"
-        output: ssh.Output | None = None
+        output: channel.Output | None = None
         try:
             # The host ends the command by itself; our own limit, a little later, is for a host that does not.
-            output = ssh.execute(
+            output = channel.execute(
                 transport,
                 line,
                 stdin=head + stdin,
@@ -245,17 +246,16 @@ class Host:
                 patience=patience,
                 on_output=on_output,
             )
-        except ssh.ConnectionLost as error:
+        except channel.ConnectionLost as error:
             raise Unreachable(
                 self.name,
                 f"the connection was lost ({error})",
                 "run it again: what was done is kept",
                 command=redact(loggable),
             ) from error
-        except ssh.CommandTimeout as error:
-            output = ssh.Output(error.stdout, error.stderr, 124, time.time())
+        except channel.CommandTimeout as error:
+            output = channel.Output(error.stdout, error.stderr, 124, time.time())
         finally:
-            self.doing = before
             whole = loggable == command
             self.report.command(
                 self.name,
@@ -265,10 +265,11 @@ class Host:
                 stdout=output.stdout.decode(errors="replace") if whole and output else "",
                 stderr=output.stderr.decode(errors="replace") if not secret and output else "",
             )
+        output.stderr = _SUDO_NOISE.sub(b"", output.stderr)
         self._sudo.refused(self, output)
         return output
 
-    def _fail(self, command: str, output: ssh.Output, *, hide: bool = False) -> None:
+    def _fail(self, command: str, output: channel.Output, *, hide: bool = False) -> None:
         text = b"" if hide else output.stdout + (b"\n" if output.stdout and output.stderr else b"") + output.stderr
         raise failure(self.name, command, output.status, text.decode(errors="replace"))
 

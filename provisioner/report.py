@@ -22,8 +22,8 @@ from provisioner.redact import redact
 class Event:
     """Something that happened.
 
-    kind: note, step, host, change, output, done, failed, summary. host, step: where, or empty. text: a sentence
-    or an output line. data: what else a machine may want. time: Unix time.
+    kind: step, host, change, output, done, failed, step-done, waiting, pending, note, summary. host, step: where,
+    or empty. text: a sentence or an output line. data: what else a machine may want. time: Unix time.
     """
 
     kind: str
@@ -46,6 +46,7 @@ class Report:
     def __init__(self, *viewers: Callable[[Event], None], log: Log | None = None) -> None:
         self._viewers = viewers
         self._lock = threading.RLock()
+        self._closed = False
         self.log = log
 
     def emit(self, kind: str, text: str = "", *, host: str = "", step: str = "", **data: Any) -> None:
@@ -54,8 +55,13 @@ class Report:
         with self._lock:
             if self.log is not None:
                 self.log.event(event)
-            for viewer in self._viewers:
+            for viewer in () if self._closed else self._viewers:
                 viewer(event)
+
+    def close(self) -> None:
+        """Show nothing any more: threads that end late would write over the last words."""
+        with self._lock:
+            self._closed = True
 
     def command(
         self, host: str, command: str, *, status: int | None, seconds: float, stdout: str = "", stderr: str = ""
@@ -64,10 +70,10 @@ class Report:
         if self.log is not None:
             self.log.command(host, command, status=status, seconds=seconds, stdout=stdout, stderr=stderr)
 
-    def traceback(self, text: str) -> None:
-        """Write a traceback to the log."""
+    def detail(self, line: str, *blocks: str) -> None:
+        """Write something to the log only."""
         if self.log is not None:
-            self.log.write(text)
+            self.log.write(line, *blocks)
 
 
 def _clean(value: Any) -> Any:

@@ -6,6 +6,7 @@ is the last one.
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from provisioner.errors import NotConverged, ProvisionerError
 from provisioner.report import Report
-from provisioner.step import Change, FactQuery, Step
+from provisioner.step import Change, FactQuery, Scope, Step
 
 if TYPE_CHECKING:
     from provisioner.host import Host
@@ -49,15 +50,14 @@ class Outcome:
     """What a plan or an apply came to.
 
     changes: (step, host, change) in order. waiting: step name -> the steps whose pending changes keep a plan from
-    knowing. seconds: step name -> time taken.
+    knowing. visited: the hosts that any step looked at. seconds: (step, host) -> time taken.
     """
 
-    steps: tuple[Step, ...] = ()
     changes: list[tuple[str, str, Change]] = field(default_factory=list)
     waiting: dict[str, tuple[str, ...]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    hosts: dict[str, str] = field(default_factory=dict)
+    visited: dict[str, None] = field(default_factory=dict)
+    seconds: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @property
     def pending(self) -> bool:
@@ -79,6 +79,9 @@ class Run:
     guard: Callable[[], None] = lambda: None
 
 
+CONNECT = Step("connect", "log in to every host", Scope.ALL, lambda host, cluster, site: iter(()), reads_only=True)
+WAIT = Step("wait", "let what an earlier run started come to its end", Scope.ALL, CONNECT.changes, reads_only=True)
+_here = threading.local()  # the host whose step a thread runs: the Cluster, shared by all, does not know it
 Work = Callable[[Run, Step, "Host"], list[Change]]
 
 
@@ -114,10 +117,44 @@ def targets(step: Step, run: Run) -> list[Host]:
     return [run.hosts[spec.name] for spec in step.scope.hosts(run.site) if not limit or spec.name in limit]
 
 
+def connect(run: Run, look: Callable[[Host], object]) -> Outcome:
+    """Log in to every host that the run may touch, all at once, so that all that are out of reach are named.
+
+    look: what to ask each host; `Host.busy` is the cheapest, its facts what a plan needs anyway.
+    """
+    limit = run.selection.limit
+    first = run.site.first.name
+    hosts = [host for name, host in run.hosts.items() if not limit or name in limit or name == first]
+    outcome = Outcome()
+
+    def work(run: Run, step: Step, host: Host) -> list[Change]:
+        del run, step
+        look(host)
+        return []
+
+    _run_step(run, CONNECT, hosts, outcome, work)
+    outcome.visited.clear()
+    return outcome
+
+
+def wait_idle(run: Run, names: Sequence[str]) -> Outcome:
+    """Let the work that an earlier run left under way on these hosts end, however long its own limit lets it."""
+    outcome = Outcome()
+
+    def work(run: Run, step: Step, host: Host) -> list[Change]:
+        del run, step
+        host.wait_idle(3600)
+        return []
+
+    if names:
+        _run_step(run, WAIT, [run.hosts[name] for name in names], outcome, work)
+    return outcome
+
+
 def plan(run: Run) -> Outcome:
     """Find out what an apply would do, changing nothing."""
-    outcome = Outcome(steps=select(run.steps, run.site, run.selection))
-    for step in outcome.steps:
+    outcome = Outcome()
+    for step in select(run.steps, run.site, run.selection):
         hosts = targets(step, run)
         if not hosts:
             continue
@@ -135,8 +172,8 @@ def plan(run: Run) -> Outcome:
 
 def apply(run: Run) -> Outcome:
     """Do what is missing, step by step, and make sure of each that nothing is missing any more."""
-    outcome = Outcome(steps=select(run.steps, run.site, run.selection))
-    for step in outcome.steps:
+    outcome = Outcome()
+    for step in select(run.steps, run.site, run.selection):
         hosts = targets(step, run)
         if hosts:
             _run_step(run, step, hosts, outcome, _apply_on)
@@ -177,33 +214,48 @@ def _apply_on(run: Run, step: Step, host: Host) -> list[Change]:
 def _run_step(run: Run, step: Step, hosts: Sequence[Host], outcome: Outcome, work: Work) -> None:
     """Run `work` on every host of a step, several at a time, and gather changes and failures in host order."""
     started = time.monotonic()
-    run.report.emit("step", step.summary, step=step.name, hosts=[host.name for host in hosts])
+    names = [host.name for host in hosts]
+    run.report.emit("step", step.summary, step=step.name, hosts=names)
     results = parallel(hosts, lambda host: _on_host(run, step, host, work), 1 if step.serial else run.parallel)
-    for host, result in zip(hosts, results, strict=True):
+    for host, (result, seconds) in zip(hosts, results, strict=True):
+        outcome.visited[host.name] = None
+        outcome.seconds[step.name, host.name] = seconds
         if isinstance(result, Exception):
             outcome.failures.append(Failure(step.name, host.name, result))
         else:
             outcome.changes += [(step.name, host.name, change) for change in result]
-    outcome.seconds[step.name] = time.monotonic() - started
+    run.report.emit("step-done", step=step.name, seconds=round(time.monotonic() - started, 1))
 
 
-def _on_host(run: Run, step: Step, host: Host, work: Work) -> list[Change] | Exception:
+def _on_host(run: Run, step: Step, host: Host, work: Work) -> tuple[list[Change] | Exception, float]:
     started = time.monotonic()
     host.step = step.name
+    _here.host = host
     run.report.emit("host", host=host.name, step=step.name)
+    result: list[Change] | Exception
     try:
-        changes = work(run, step, host)
+        result = work(run, step, host)
     except Exception as error:  # a defect on one host must not hide what the others say
         if not isinstance(error, ProvisionerError):
-            run.report.traceback("".join(traceback.format_exception(error)))
-        run.report.emit(
-            "failed", str(error), host=host.name, step=step.name, seconds=round(time.monotonic() - started, 1)
-        )
-        return error
-    run.report.emit(
-        "done", host=host.name, step=step.name, changes=len(changes), seconds=round(time.monotonic() - started, 1)
-    )
-    return changes
+            run.report.detail(f"defect  {step.name} {host.name}", "".join(traceback.format_exception(error)))
+        result = error
+    seconds = time.monotonic() - started
+    if isinstance(result, Exception):
+        run.report.emit("failed", str(result), host=host.name, step=step.name, seconds=round(seconds, 1))
+    else:
+        run.report.emit("done", host=host.name, step=step.name, changes=len(result), seconds=round(seconds, 1))
+    return result, seconds
+
+
+def progress(report: Report) -> Callable[[str], None]:
+    """Return what the Cluster tells its waiting to: it goes to the host whose step this thread is running."""
+
+    def tell(text: str) -> None:
+        host: Host | None = getattr(_here, "host", None)
+        if host is not None:
+            report.emit("output", text, host=host.name, step=host.step)
+
+    return tell
 
 
 def parallel(items: Sequence[T], work: Callable[[T], R], limit: int) -> list[R]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provisioner.report import Log, Report
-from provisioner.step import Step
+from provisioner.errors import ProvisionerError
 
 if TYPE_CHECKING:
     from provisioner.host import Host
     from provisioner.kube import Cluster
+    from provisioner.report import Report
     from provisioner.site import Site
+    from provisioner.step import Step
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class Options:
     log: Path | None = None
     output: str = "text"
 
+    def again(self) -> str:
+        """Return the options that a command to retype needs."""
+        return "" if self.file == Path("hosts.toml") else f" -f {self.file}"
+
 
 @dataclass(frozen=True)
 class Session:
@@ -38,22 +44,71 @@ class Session:
     hosts: Mapping[str, Host]
     cluster: Cluster
 
+    @property
+    def log(self) -> Path | None:
+        """Return the log file, None while nothing was written to it."""
+        log = self.report.log
+        return log.path if log is not None and log.path.exists() else None
+
+    def under_way(self) -> list[str]:
+        """Return, as sentences, what goes on on hosts although this process ends."""
+        return [f"{host.name}: {host.working} goes on there" for host in self.hosts.values() if host.working]
+
+
+class Defect(Exception):
+    """Carry an unexpected exception to the command line, which names the log that holds its traceback."""
+
+    def __init__(self, error: Exception, log: Path | None, text: str) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.log = log
+        self.text = text
+
 
 @contextmanager
 def opened(options: Options, command: str, steps: Sequence[Step] = ()) -> Iterator[Session]:
-    """Give a session for a command; nothing is connected before it is used."""
+    """Give a session for a command; nothing is connected before it is used.
+
+    steps: those whose facts are wanted. An unexpected exception becomes a Defect, its traceback in the log.
+    """
     from provisioner import host, kube, runner, screen
     from provisioner import site as site_module
+    from provisioner.report import Log, Report
+    from provisioner.sudo import Sudo
 
     site = site_module.load(options.file)
     log = Log(options.log) if options.log else Log.for_command(site.state, command)
-    viewer = screen.json_lines() if options.output == "json" else screen.plain(verbose=options.verbose)
-    report = Report(viewer, log=log)
-    hosts = host.fleet(site, report, runner.union(steps, site))
+    view = screen.viewer(options.output, options.verbose)
+    report = Report(view, log=log)
+    sudo = Sudo(site)
+    sudo.prompt()  # before any live line is drawn over the question
+    hosts = host.fleet(site, report, runner.union(steps, site), sudo)
     cluster = kube.connect(site, hosts)
+    cluster.progress = runner.progress(report)
+    session = Session(options, site, report, hosts, cluster)
     try:
-        yield Session(options, site, report, hosts, cluster)
+        yield session
+    except ProvisionerError as error:
+        report.detail(f"error   {error}")
+        raise
+    except Exception as error:
+        if type(error).__module__.startswith("click"):
+            raise
+        text = traceback.format_exc()
+        report.detail("defect", text)
+        raise Defect(error, session.log, text) from error
     finally:
+        if isinstance(view, screen.Terminal):
+            view.stop()
+        report.close()
         cluster.close()
         host.close(hosts)
         log.close()
+
+
+@contextmanager
+def locked(session: Session, command: str) -> Iterator[Callable[[], None]]:
+    """Hold the cluster's lock meanwhile; give the guard that raises once it is lost."""
+    from provisioner import lock
+
+    with lock.acquired(session.hosts[session.site.first.name], command) as guard:
+        yield guard

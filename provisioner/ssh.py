@@ -1,49 +1,34 @@
-"""How a host is logged in to: login settings, host keys, the jump host, and one command over one channel.
+"""How a host is logged in to: login settings, host keys, the jump host.
 
-Fabric's Connection makes the connection and its gateway. Left alone it accepts any host key, so the policy is set
-on its client here; and Invoke feeds stdin a byte at a time, so commands run on the transport's own channels.
+Fabric's Connection makes the connection and its gateway. Left alone it accepts any host key and loads no
+known_hosts, so the policy is set on its client here.
 """
 
 from __future__ import annotations
 
 import os
-import selectors
 import socket
 import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from provisioner.addresses import split_host_port
+from provisioner.channel import reason
 from provisioner.errors import Unreachable
 
 if TYPE_CHECKING:
     from fabric import Connection
-    from paramiko import Channel, PKey, SSHClient, Transport
+    from paramiko import PKey, SSHClient, Transport
 
     from provisioner.site import HostSpec, Site
 
 KEEPALIVE = 15  # seconds between keepalives, so that a NAT or firewall on the way keeps the connection
-SILENCE = 20  # seconds without output after which the connection is probed
 _known_hosts_lock = threading.Lock()
-
-
-class ConnectionLost(Exception):
-    """Say that the connection broke while a command was running; what became of the command is unknown."""
 
 
 class Refused(Unreachable):
     """Report a login that fails for a reason that trying again does not mend: key, host key, user."""
-
-
-class CommandTimeout(Exception):
-    """Say that a command outlived its time; `stdout` and `stderr` hold what it had said."""
-
-    def __init__(self, stdout: bytes, stderr: bytes) -> None:
-        super().__init__("timed out")
-        self.stdout = stdout
-        self.stderr = stderr
 
 
 @dataclass(frozen=True)
@@ -81,8 +66,8 @@ def connect(site: Site, spec: HostSpec) -> Connection:
     """Log in to a host, through the jump host where there is one; raise Unreachable, which says why not."""
     target = login(site, spec)
     gateway = None
-    if site.ssh.jump:
-        gateway = _connection(site, _jump_login(site), None)
+    if (jump := jump_login(site)) is not None:
+        gateway = _connection(site, jump, None)
         _open(site, spec, gateway, "jump host ")
     connection = _connection(site, target, gateway)
     try:
@@ -94,11 +79,14 @@ def connect(site: Site, spec: HostSpec) -> Connection:
     return connection
 
 
-def _jump_login(site: Site) -> Login:
+def jump_login(site: Site) -> Login | None:
+    """Return the jump host's login ("user@host:port", user and port optional), None where there is none."""
+    if not site.ssh.jump:
+        return None
     user, _, place = site.ssh.jump.rpartition("@")
-    address, _, port = place.rpartition(":") if place.count(":") == 1 or "]:" in place else (place, "", "")
+    address, port = split_host_port(place, 22)
     key = str(site.directory / Path(site.ssh.key).expanduser()) if site.ssh.key else ""
-    return Login(user or site.ssh.user, address.strip("[]"), int(port or 22), key)
+    return Login(user or site.ssh.user, address, port, key)
 
 
 def _connection(site: Site, target: Login, gateway: Connection | None) -> Connection:
@@ -159,20 +147,10 @@ def _open(site: Site, spec: HostSpec, connection: Connection, role: str) -> None
         problem, remedy = f"{place} does not answer", "check that the machine is up and its address is right"
     except (paramiko.SSHException, OSError, EOFError) as error:
         kind = Unreachable
-        problem = f"cannot log in to {place}: {_reason(error)}"
+        problem = f"cannot log in to {place}: {reason(error)}"
         remedy = "check that the machine is up and that sshd listens there"
     connection.close()
     raise kind(spec.name, problem, remedy)
-
-
-def _reason(error: BaseException) -> str:
-    """Return what an exception says, or what the first of several connection attempts said."""
-    attempts = getattr(error, "errors", None)
-    if isinstance(attempts, dict) and attempts:
-        error = next(iter(attempts.values()))
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
 
 
 # --- host keys ---------------------------------------------------------------------------------------------
@@ -233,125 +211,3 @@ def _fingerprint(key: PKey) -> str:
 
 def _host_key_name(connection: Connection) -> str:
     return connection.host if connection.port == 22 else f"[{connection.host}]:{connection.port}"
-
-
-# --- one command -------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Output:
-    """What a command said: bytes, its exit status, and when (time.time) it said the first of it."""
-
-    stdout: bytes
-    stderr: bytes
-    status: int
-    first: float
-
-
-def execute(
-    transport: Transport,
-    command: str,
-    *,
-    stdin: bytes,
-    timeout: float,
-    patience: float,
-    on_output: Callable[[bytes], None] | None = None,
-) -> Output:
-    """Run `command` on a channel of its own and return what it said.
-
-    timeout: seconds, then CommandTimeout. patience: seconds that the server may take to answer a request.
-    on_output: gets each piece of stdout as it arrives. Raises ConnectionLost when the connection breaks.
-    """
-    import paramiko
-
-    try:
-        channel = transport.open_session(timeout=patience)
-        channel.settimeout(patience)
-        channel.exec_command(command)
-    except (paramiko.SSHException, OSError, EOFError) as error:
-        raise ConnectionLost(_reason(error)) from error
-    try:
-        return _Exchange(transport, channel, stdin, time.monotonic() + timeout, patience, on_output).run()
-    except (OSError, EOFError) as error:
-        raise ConnectionLost(_reason(error)) from error
-    finally:
-        channel.close()
-
-
-@dataclass
-class _Exchange:
-    """Stdin out, stdout and stderr in, over one channel, until the exit status is there."""
-
-    transport: Transport
-    channel: Channel
-    pending: bytes
-    deadline: float
-    patience: float
-    on_output: Callable[[bytes], None] | None
-    stdout: bytearray = field(default_factory=bytearray)
-    stderr: bytearray = field(default_factory=bytearray)
-    first: float = 0.0
-
-    def run(self) -> Output:
-        channel = self.channel
-        heard = time.monotonic()
-        with selectors.DefaultSelector() as selector:
-            selector.register(channel, selectors.EVENT_READ)
-            while not self._at_end():
-                self._send()
-                wait = 0.05 if self.pending else min(self._remaining(), SILENCE)
-                if selector.select(wait):
-                    self._receive()
-                    heard = time.monotonic()
-                elif not self.transport.is_active():
-                    break
-                elif time.monotonic() - heard >= SILENCE:
-                    probe(self.transport, self.patience)
-                    heard = time.monotonic()
-        # The exit status comes after end-of-file, much later if the command closed its output and went on.
-        while not channel.status_event.wait(min(SILENCE, self._remaining())) and not channel.closed:
-            probe(self.transport, self.patience)
-        if not channel.exit_status_ready() or (channel.exit_status == -1 and not self.transport.is_active()):
-            raise ConnectionLost("the connection was closed")
-        return Output(bytes(self.stdout), bytes(self.stderr), channel.exit_status, self.first or time.time())
-
-    def _at_end(self) -> bool:
-        channel = self.channel
-        over = channel.eof_received or channel.closed
-        return bool(over and not channel.recv_ready() and not channel.recv_stderr_ready())
-
-    def _remaining(self) -> float:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise CommandTimeout(bytes(self.stdout), bytes(self.stderr))
-        return left
-
-    def _send(self) -> None:
-        while self.pending and self.channel.send_ready() and not self.channel.closed:
-            self.pending = self.pending[self.channel.send(self.pending[:32768]) :]
-        if not self.pending and not self.channel.eof_sent:
-            self.channel.shutdown_write()
-
-    def _receive(self) -> None:
-        while self.channel.recv_ready():
-            piece = self.channel.recv(65536)
-            self.first = self.first or time.time()
-            self.stdout += piece
-            if self.on_output is not None:
-                self.on_output(piece)
-        while self.channel.recv_stderr_ready():
-            self.stderr += self.channel.recv_stderr(65536)
-
-
-def probe(transport: Transport, patience: float) -> None:
-    """Ask the server to open a channel, so that a silently dead connection is noticed; else ConnectionLost.
-
-    TCP alone would go on retransmitting for a quarter of an hour.
-    """
-    import paramiko
-
-    try:
-        transport.open_session(timeout=patience).close()
-    except (paramiko.SSHException, OSError, EOFError) as error:
-        transport.close()
-        raise ConnectionLost("the host no longer answers") from error

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provisioner import ssh
+from provisioner import channel, ssh
 from provisioner.errors import HostError, ProvisionerError
 from provisioner.redact import hide
 
@@ -31,6 +31,12 @@ class Sudo:
         self._lock = threading.Lock()
         self._password: str | None = None
         self._wanted: dict[str, bool] = {}
+
+    def prompt(self) -> None:
+        """Ask for the password now, if it is to be asked for at all."""
+        users = {ssh.login(self._site, spec).user for spec in self._site.hosts}
+        if self._site.ssh.sudo_password == "prompt" and users != {"root"}:
+            self._get()
 
     def prefix(self, host: Host, transport: Transport, patience: float) -> tuple[list[str], bytes]:
         """Return the words before a command, and what sudo reads from stdin before the command does.
@@ -57,10 +63,10 @@ class Sudo:
         command = "export LC_ALL=C; sudo -kn true 2>/dev/null && echo free || sudo -k -S -p '' true"
         try:
             # Nothing follows the password: sudo's second attempt meets end-of-file, so one attempt is counted.
-            output = ssh.execute(
+            output = channel.execute(
                 transport, command, stdin=password.encode() + b"\n", timeout=30 + patience, patience=patience
             )
-        except (ssh.ConnectionLost, ssh.CommandTimeout) as error:
+        except (channel.ConnectionLost, channel.CommandTimeout) as error:
             raise HostError(host.name, f"sudo does not answer ({error})", "check sudo on the host") from error
         self.refused(host, output)
         if output.status != 0:
@@ -72,7 +78,7 @@ class Sudo:
             )
         return output.stdout.strip() != b"free"
 
-    def refused(self, host: Host, output: ssh.Output) -> None:
+    def refused(self, host: Host, output: channel.Output) -> None:
         """Raise HostError when what a command said is sudo's refusal to run it."""
         if output.status not in (1, 127):
             return

@@ -102,8 +102,10 @@ def run(host: Host, name: str, command: str, timeout: float) -> Result:
         patience=host.site.timeout(60),
     )
     started = time.monotonic()
-    host.report.command(host.name, f"work {name}:\n{command}", status=None, seconds=0)
+    host.report.detail(f"start   {host.name}: {name}", command)
+    host.working = name
     text, outcome = _follow(host, name, directory, start, seconds + 60)
+    host.working = ""
     word, _, detail = outcome.partition(" ")
     if word == "busy":
         holder = detail.split(" ")[0] or "another command"

@@ -1,0 +1,193 @@
+"""The commands beside plan and apply; the command line imports this module when one of them is used."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from provisioner.errors import ClusterError, HostError, ProvisionerError
+from provisioner.session import Options, opened
+
+if TYPE_CHECKING:
+    from provisioner.host import Host
+
+
+@click.command()
+@click.argument("checks", nargs=-1)
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), help="For people or machines.")
+@click.pass_obj
+def verify(options: Options, checks: tuple[str, ...], output: str | None) -> None:
+    """Prove from this machine, not from a node, that the cluster does what it should; all CHECKS by default.
+
+    Exit status: 0 all well, 1 something is not, 2 it cannot be told from here.
+
+    Example: provisioner verify nodes external-ips
+    """
+    from provisioner import checks as checks_module
+
+    as_json = (output or options.output) == "json"
+    failed = 0
+    total = 0
+    with opened(options, "verify") as session:
+        for finding in checks_module.run(session.site, session.cluster, checks):
+            total += 1
+            failed += not finding.ok
+            session.report.detail(f"finding {'ok' if finding.ok else 'FAILED'} {finding.subject}: {finding.detail}")
+            if as_json:
+                entry = {"ok": finding.ok, "subject": finding.subject, "detail": finding.detail}
+                click.echo(json.dumps(entry | {"remedy": finding.remedy, "code": finding.code}))
+                continue
+            click.echo(f"{'ok    ' if finding.ok else 'FAILED'} {finding.subject}: {finding.detail}")
+            if not finding.ok and finding.remedy:
+                click.echo(f"       try: {finding.remedy}")
+        if not as_json:
+            click.echo(f"{total - failed} of {total} as they should be", err=True)
+            if failed:
+                click.echo(f"log: {session.log}", err=True)
+    sys.exit(1 if failed else 0)
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Choice(["text", "wide", "json"]), help="wide: also system and runtime.")
+@click.pass_obj
+def status(options: Options, output: str | None) -> None:
+    """Show the nodes as the API sees them, and the hosts of the site that are none.
+
+    Exit status: 0 every host is a Ready node, 1 otherwise.
+
+    Example: provisioner status -o wide
+    """
+    from provisioner.status import rows, table
+
+    with opened(options, "status") as session:
+        if not session.cluster.reachable():
+            raise ClusterError(
+                f"the API at {session.site.endpoint} does not answer: {session.cluster.why or 'there is none yet'}",
+                f"provisioner{options.again()} plan shows what is missing",
+            )
+        found = rows(session.site, session.cluster.nodes())
+    form = output or options.output
+    if form == "json":
+        click.echo(json.dumps(found, indent=2))
+    else:
+        for line in table(found, wide=form == "wide"):
+            click.echo(line)
+    sys.exit(0 if all(row["status"] == "Ready" for row in found) else 1)
+
+
+@click.command()
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def unlock(options: Options, yes: bool) -> None:
+    """Show the lock that keeps two runs apart, and remove it.
+
+    Only for a lock whose run is known to be gone; a lock expires by itself within a minute of its run's end.
+
+    Example: provisioner unlock
+    """
+    from provisioner import lock
+
+    with opened(options, "unlock") as session:
+        first = session.hosts[session.site.first.name]
+        found = lock.held(first)
+        if found is None:
+            click.echo(f"{first.name}: there is no lock")
+            return
+        whose = found.owner or "a run that cannot be made out"
+        when = f"expires in {found.left:.0f} s" if found.left > 0 else f"expired {-found.left:.0f} s ago"
+        click.echo(f"{first.name}: held by {whose}; refreshed {found.age:.0f} s ago, {when}")
+        if not yes:
+            if not sys.stdin.isatty():
+                raise ProvisionerError("there is no terminal to ask on", "provisioner unlock -y removes the lock")
+            click.confirm("Remove it?", abort=True)
+        if not lock.remove(first, found):
+            raise ProvisionerError("the lock has changed hands meanwhile and was left alone", "look again")
+        click.echo("removed")
+
+
+@click.command()
+@click.option("--merge", is_flag=True, help="Merge it into $KUBECONFIG or ~/.kube/config and make it the current one.")
+@click.pass_obj
+def kubeconfig(options: Options, merge: bool) -> None:
+    """Print the administrator's kubeconfig, or merge it into yours.
+
+    Whoever holds it is the cluster's administrator.
+
+    Example: provisioner kubeconfig >lab.conf && kubectl --kubeconfig lab.conf get nodes
+    """
+    import yaml
+
+    from provisioner import kubeconfig as module
+
+    with opened(options, "kubeconfig") as session:
+        config = session.cluster.kubeconfig()
+        if config is None:
+            raise ClusterError("no control plane has a kubeconfig yet", f"provisioner{options.again()} apply")
+        own = module.renamed(config, session.site.cluster.name)
+    if not merge:
+        click.echo(yaml.safe_dump(own, sort_keys=False), nl=False)
+        return
+    path = Path(os.environ.get("KUBECONFIG", "").split(os.pathsep)[0] or Path.home() / ".kube" / "config")
+    module.merge_into(path, own)
+    click.echo(f"context {own['current-context']} is now the current one of {path}")
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("host")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def ssh(options: Options, host: str, command: tuple[str, ...]) -> NoReturn:
+    """Log in to a host with the site's settings, or run a command there.
+
+    Example: provisioner ssh worker1 -- sudo journalctl -u kubelet
+    """
+    from provisioner import site as site_module
+    from provisioner.openssh import arguments
+
+    site = site_module.load(options.file)
+    words = arguments(site, site.host(host))
+    try:
+        os.execvp(words[0], [*words, *command])
+    except FileNotFoundError:
+        raise ProvisionerError("there is no ssh client here", "install openssh-client") from None
+
+
+@click.command(name="exec", context_settings={"ignore_unknown_options": True})
+@click.option("--limit", default="", metavar="HOSTS", help="Only these hosts, with commas between.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_obj
+def execute(options: Options, limit: str, command: tuple[str, ...]) -> None:
+    """Run a command on every host at once, as root; a single word is taken as shell.
+
+    Exit status: 0 it succeeded everywhere, 1 otherwise.
+
+    Example: provisioner exec -- systemctl is-active kubelet
+    """
+    import shlex
+
+    from provisioner.runner import parallel
+
+    line = command[0] if len(command) == 1 else shlex.join(command)
+    with opened(options, "exec") as session:
+        names = [name.strip() for name in limit.split(",") if name.strip()]
+        hosts = [session.hosts[session.site.host(name).name] for name in names] or list(session.hosts.values())
+
+        def work(host: Host) -> bool:
+            try:
+                result = host.run(line, check=False, timeout=600)
+            except HostError as error:
+                click.echo(str(error), err=True)
+                return False
+            prefix = f"{host.name}: "
+            said = "".join(f"{prefix}{text}\n" for text in (result.stdout + result.stderr).splitlines())
+            ended = f"{prefix}exit status {result.status}\n" if result.status else ""
+            click.echo(said + ended, nl=False)
+            return result.status == 0
+
+        well = parallel(hosts, work, options.parallel)
+    sys.exit(0 if all(well) else 1)

@@ -1,0 +1,65 @@
+"""The administrator's kubeconfig: under names of the cluster's own, and merged into a person's file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from provisioner.errors import ProvisionerError
+
+_LISTS = {"clusters": "cluster", "contexts": "context", "users": "user"}
+
+
+def renamed(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a kubeconfig of one cluster, user and context that are called after the cluster.
+
+    kubeadm calls every cluster "kubernetes", so that two would overwrite one another in a merged file.
+    """
+    user = f"{name}-admin"
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": config["clusters"][0]["cluster"]}],
+        "users": [{"name": user, "user": config["users"][0]["user"]}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": user}}],
+        "current-context": name,
+    }
+
+
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return `old` with the entries of `new` in place of those of the same name, and its current context."""
+    result = {"apiVersion": "v1", "kind": "Config", "preferences": {}, **old}
+    for key in _LISTS:
+        names = {entry["name"] for entry in new[key]}
+        result[key] = [entry for entry in old.get(key) or [] if entry.get("name") not in names] + new[key]
+    result["current-context"] = new["current-context"]
+    return result
+
+
+def merge_into(path: Path, new: dict[str, Any]) -> None:
+    """Merge into a file, atomically and readable by its owner only; what it held is kept as PATH.before."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        text = ""
+    try:
+        old = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ProvisionerError(f"{path} is not valid YAML, so nothing was merged", "mend or move it") from error
+    if not isinstance(old, dict):
+        raise ProvisionerError(f"{path} is not a kubeconfig, so nothing was merged", "mend or move it")
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if text:
+        _write(path.with_name(path.name + ".before"), text)
+    _write(path, yaml.safe_dump(merged(old, new), sort_keys=False))
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(text)
+    beside.replace(path)
