@@ -1,0 +1,44 @@
+"""The mirror's command line: `python -m tests.mirror build | info | serve`."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from provisioner.errors import ProvisionerError
+from tests.mirror import mirror, requirements
+from tests.mirror.serve import serve
+
+
+def main() -> int:
+    """Run one command; return 0, or 1 after one message on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mirror", description=sys.modules["tests.mirror"].__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    build = verbs.add_parser("build", help="build what the cache lacks; print the description as JSON")
+    build.add_argument("--dpkg-status", type=Path, help="leave out of the Debian repository what is installed there")
+    verbs.add_parser("info", help="print the description of the mirror that was built last as JSON")
+    verbs.add_parser("requirements", help="print the Debian packages that building needs and this machine lacks")
+    foreground = verbs.add_parser("serve", help="serve on ports 80 and 5000 until told to stop")
+    foreground.add_argument("--directory", type=Path, required=True, help="`directory` of the description")
+    foreground.add_argument("--address", required=True, help="an address of this network namespace")
+    arguments = parser.parse_args()
+    try:
+        if arguments.verb == "build":
+            requirements.check()
+            os.umask(0o022)
+            print(json.dumps(mirror.build(arguments.dpkg_status)))
+        elif arguments.verb == "info":
+            print(json.dumps(mirror.info(mirror.newest())))
+        elif arguments.verb == "requirements":
+            print(" ".join(requirements.missing()))
+        else:
+            serve(arguments.directory, arguments.address)
+    except ProvisionerError as error:
+        print(f"mirror: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

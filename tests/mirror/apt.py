@@ -1,0 +1,123 @@
+"""Debian packages for the nodes: a closure that apt itself computes, in a signed repository of our own."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from provisioner.errors import ProvisionerError
+from provisioner.lab.apt import debian_sources
+from tests.mirror import cache, signing
+from tests.mirror.progress import output, run
+
+SUITE = "bookworm"
+# What nodes install beyond a bare image: for the product's steps, and for kubelet's and kubeadm's dependencies.
+NODE_PACKAGES = (
+    "apparmor", "ca-certificates", "conntrack", "containerd", "containernetworking-plugins", "curl", "ebtables",
+    "ethtool", "gnupg", "gpg", "iproute2", "ipset", "iptables", "ipvsadm", "kmod", "mount", "nfs-common",
+    "nfs-kernel-server", "runc", "socat", "util-linux",
+)  # fmt: skip
+# What images are made of.
+IMAGE_PACKAGES = ("busybox-static", "etcd-client", "etcd-server")
+
+
+@dataclass(frozen=True)
+class PoolFile:
+    """A file of the Debian archive by its path below pool/, and its SHA-256 (hex)."""
+
+    path: str
+    sha256: str
+
+
+def pool_file(wanted: PoolFile, target: Path) -> Path:
+    """Download one file of the archive that this machine's apt uses; apt verifies it."""
+    archive = debian_sources(SUITE)[0].split()[2].rstrip("/")
+    address = f"{archive}/pool/{wanted.path}"
+    checksum = f"SHA256:{wanted.sha256}"
+    run(["/usr/lib/apt/apt-helper", "download-file", address, target, checksum], cache.root() / "logs/apt.log")
+    return target
+
+
+def build(status: Path | None) -> Path:
+    """Return a directory that is a Debian repository: `pool/*.deb` and signed `dists/bookworm`.
+
+    status: a dpkg status file of the machines that will use it; what is installed there is left out. By default
+    nothing counts as installed, which gives more than any machine needs.
+    """
+    key = signing.key()
+    recipe: dict[str, object] = {
+        "packages": (NODE_PACKAGES, IMAGE_PACKAGES),
+        "suite": SUITE,
+        "key": str(key),
+        "status": status.read_text(errors="replace") if status else "",
+        "steps": cache.own_source("apt.py", "signing.py"),
+    }
+    return cache.artefact("debian", recipe, lambda directory: _fetch(directory, key, status))
+
+
+def _fetch(directory: Path, key: Path, status: Path | None) -> None:
+    log = cache.root() / "logs/apt.log"
+    private = directory / "private"
+    options = _private(private, status)
+    run(["apt-get", *options, "-q", "update"], log)
+    ask = ["apt-get", *options, "-q", "-y", "--no-install-recommends", "--download-only", "install"]
+    run([*ask, *NODE_PACKAGES, *IMAGE_PACKAGES], log)
+    pool = directory / "pool"
+    pool.mkdir()
+    for package in sorted((private / "cache/archives").glob("*.deb")):
+        # An epoch's %3a would have to be escaped in URLs; the name of the file carries no meaning.
+        package.rename(pool / package.name.replace("%3a", "_"))
+    shutil.rmtree(private)
+    index = directory / f"dists/{SUITE}/main/binary-amd64"
+    index.mkdir(parents=True)
+    (index / "Packages").write_text(output(["apt-ftparchive", "packages", "pool"], log, cwd=directory))
+    run(["gzip", "-kn9", index / "Packages"], log)
+    release(index.parents[1], {"Suite": SUITE, "Codename": SUITE, "Components": "main"}, key)
+
+
+def _private(directory: Path, status: Path | None) -> list[str]:
+    """Return the options of an apt that knows the Debian archive only, and keeps its state in `directory`."""
+    for name in ("state/lists/partial", "cache/archives/partial", "parts"):
+        (directory / name).mkdir(parents=True)
+    sources = directory / "sources.list"
+    sources.write_text("".join(f"{line}\n" for line in debian_sources(SUITE)))
+    known = directory / "status"
+    known.write_text(status.read_text(errors="replace") if status else "")
+    settings = {
+        "Dir::Etc::sourcelist": sources,
+        "Dir::Etc::sourceparts": directory / "parts",
+        "Dir::Etc::preferences": "/dev/null",
+        "Dir::Etc::preferencesparts": directory / "parts",
+        "Dir::State": directory / "state",
+        "Dir::State::status": known,
+        "Dir::Cache": directory / "cache",
+        # apt's own user cannot enter a cache in somebody's home directory.
+        "APT::Sandbox::User": "root",
+        "APT::Architecture": "amd64",
+        "Acquire::Languages": "none",
+    }
+    return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+
+
+def release(directory: Path, fields: dict[str, str], key: Path) -> None:
+    """Write Release, Release.gpg and InRelease for the indices below `directory`."""
+    options = [
+        word
+        for name, value in ({"Origin": "mirror", "Label": "mirror", "Architectures": "amd64"} | fields).items()
+        for word in ("-o", f"APT::FTPArchive::Release::{name}={value}")
+    ]
+    text = output(["apt-ftparchive", *options, "release", "."], cache.root() / "logs/apt.log", cwd=directory)
+    (directory / "Release").write_text(text)
+    signing.sign(key, directory / "Release")
+
+
+def package(repository: Path, name: str) -> Path:
+    """Return the file of a package in a repository made by `build`."""
+    found = sorted((repository / "pool").glob(f"{name}_*.deb"))
+    if len(found) != 1:
+        raise ProvisionerError(f"{len(found)} files of the package {name} in {repository}", "remove that directory")
+    return found[0]
+
+
+def unpack(repository: Path, name: str, tree: Path) -> None:
+    """Unpack the files of a package into `tree`, without its maintainer scripts."""
+    run(["dpkg-deb", "-x", package(repository, name), tree], cache.root() / "logs/apt.log")

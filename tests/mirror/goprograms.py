@@ -1,0 +1,115 @@
+"""Programs of the Go ecosystem, installed by name and version, each with the toolchain that it needs.
+
+Any `go` from 1.19 on will do to start with (Debian 12's): it fetches the toolchains themselves as the module
+golang.org/toolchain, whose checksums the Go checksum database vouches for.
+"""
+
+import json
+import os
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from provisioner.errors import ProvisionerError
+from tests.mirror import cache
+from tests.mirror.progress import output, run
+from tests.mirror.requirements import program
+
+LDFLAGS = "-s -w"
+# What a user may have set for a proxy of their own; everything else of Go's environment is ours.
+_PASSED_ON = ("GOPROXY", "GONOPROXY", "GOPRIVATE", "GOSUMDB", "GONOSUMDB")
+
+
+@dataclass(frozen=True)
+class Program:
+    """A main package: `package` inside the module, as `version`, compiled by Go `go`, called `name` here."""
+
+    name: str
+    package: str
+    version: str
+    go: str
+
+
+METALLB = "0.13.12"
+# reflect2 1.0.1 in CoreDNS 1.7.0's dependencies crashes when compiled by Go 1.18 or later.
+PROGRAMS = (
+    Program("metallb-controller", "go.universe.tf/metallb/controller", f"v{METALLB}", "1.20.14"),
+    Program("metallb-speaker", "go.universe.tf/metallb/speaker", f"v{METALLB}", "1.20.14"),
+    Program("coredns", "github.com/coredns/coredns", "v1.7.0", "1.15.15"),
+    Program("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server", "v0.9.0", "1.26.4"),
+)
+
+
+def build(wanted: Program) -> Path:
+    """Return the path of the program's static binary, built unless the cache has it."""
+    recipe: dict[str, object] = {**asdict(wanted), "ldflags": LDFLAGS, "cgo": "0"}
+    directory = cache.artefact(wanted.name, recipe, lambda directory: _install(wanted, directory))
+    return directory / wanted.name
+
+
+def _install(wanted: Program, directory: Path) -> None:
+    scratch = directory / "scratch"
+    scratch.mkdir()
+    # Before 1.16 `go install` knew no versions; there `go get` in an empty module did the same.
+    verb = "get" if minor(wanted.go) < 16 else "install"
+    (scratch / "go.mod").write_text("module scratch\n")
+    go = toolchain(wanted.go)
+    env = environment() | {"GOROOT": str(go.parent.parent), "GOBIN": str(directory), "CGO_ENABLED": "0"}
+    argv: list[str | Path] = [go, verb, "-trimpath", "-ldflags", LDFLAGS, f"{wanted.package}@{wanted.version}"]
+    run(argv, cache.root() / "logs" / f"{wanted.name}.log", cwd=scratch, env=env)
+    for leftover in scratch.iterdir():
+        leftover.unlink()
+    scratch.rmdir()
+    (directory / wanted.package.rpartition("/")[2]).rename(directory / wanted.name)
+
+
+def minor(version: str) -> int:
+    """Return 15 of "1.15.15"."""
+    return int(version.split(".")[1])
+
+
+def toolchain(version: str) -> Path:
+    """Return the path of `go` in the toolchain of a version such as "1.20.14", fetched unless it is there."""
+    listing = output(
+        [_bootstrap(), "mod", "download", "-json", f"golang.org/toolchain@v0.0.1-go{version}.linux-amd64"],
+        cache.root() / "logs" / "toolchain.log",
+        cwd=cache.work(),
+        env=environment(),
+    )
+    directory = Path(json.loads(listing)["Dir"])
+    # Modules carry no executable bits (golang.org/toolchain; cmd/go sets them itself from Go 1.21 on).
+    for path in (*directory.glob("bin/*"), *directory.glob("pkg/tool/*/*")):
+        path.chmod(0o755)
+    return directory / "bin/go"
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment with Go's directories inside the cache and no flags of the user's."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GO")}
+    gopath = cache.work() / "gopath"
+    listing = subprocess.run(
+        [_bootstrap(), "env", "-json", *_PASSED_ON],
+        cwd=cache.work(),
+        env={**os.environ, "GOTOOLCHAIN": "local"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {
+        **own,
+        **{name: value for name, value in json.loads(listing.stdout).items() if value},
+        "GOENV": "off",
+        "GOFLAGS": "-modcacherw",
+        "GOTOOLCHAIN": "local",
+        "GO111MODULE": "on",
+        "GOPATH": str(gopath),
+        "GOMODCACHE": str(gopath / "pkg/mod"),
+        "GOCACHE": str(cache.work() / "gocache"),
+    }
+
+
+def _bootstrap() -> str:
+    found = program("go")
+    if found is None:
+        raise ProvisionerError("there is no Go here", "apt-get install --no-install-recommends golang-go")
+    return found

@@ -1,0 +1,196 @@
+"""The images: what each is made of, and the registry's storage that holds them all.
+
+Names are upstream's paths without the registry's host, tags are those that manifests and kubeadm ask for. Where the
+program inside has another version than the tag, the label org.opencontainers.image.version tells the true one.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.mirror import apt, cache, kubernetes, oci, registry
+from tests.mirror.progress import output, run
+
+_PAUSE_SOURCE = Path(__file__).parent / "pause/pause.c"
+# Debian packages of the base of images whose programs call iptables and its kin (or only need a C library).
+BASE_PACKAGES = (
+    "conntrack", "ipset", "iptables", "libc6", "libip4tc2", "libip6tc2", "libipset13", "libmnl0",
+    "libnetfilter-conntrack3", "libnfnetlink0", "libnftnl11", "libxtables12",
+)  # fmt: skip
+# Of these packages, what no program reads in a container.
+_UNUSED = ("usr/share", "usr/lib/x86_64-linux-gnu/gconv", "var", "etc/init.d", "etc/default", "lib/systemd")
+_TITLE = "org.opencontainers.image.title"
+_VERSION = "org.opencontainers.image.version"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image: a shared layer below, or none, and one layer of files (path inside -> path here)."""
+
+    name: str
+    tags: tuple[str, ...]
+    version: str
+    files: Mapping[str, Path]
+    below: str = ""
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+
+
+def images(kube: Path, programs: Mapping[str, Path], etcd: Path, etcd_version: str, pause: Path) -> tuple[Image, ...]:
+    """List all images.
+
+    kube: directory of Kubernetes' binaries; programs: the Go programs by name; etcd: directory of etcd and etcdctl;
+    pause: the pause program.
+    """
+    release = f"v{kubernetes.VERSION}"
+    static = tuple(
+        Image(name, (release,), release, {f"usr/local/bin/{name}": kube / name}, entrypoint=(name,))
+        for name in kubernetes.CONTROL_PLANE
+    )
+    metallb = "v0.13.12"
+    return (
+        *static,
+        Image(
+            "kube-proxy",
+            (release,),
+            release,
+            {"usr/local/bin/kube-proxy": kube / "kube-proxy"},
+            below="base",
+            entrypoint=("kube-proxy",),
+        ),
+        Image(
+            "etcd",
+            (kubernetes.ETCD_TAG,),
+            etcd_version,
+            {"usr/local/bin/etcd": etcd / "etcd", "usr/local/bin/etcdctl": etcd / "etcdctl"},
+            below="base",
+            entrypoint=("etcd",),
+        ),
+        Image("coredns", ("1.7.0",), "1.7.0", {"coredns": programs["coredns"]}, entrypoint=("/coredns",)),
+        # kubeadm 1.20 asks for 3.2; containerd's own default and other configurations for the rest.
+        Image("pause", ("3.2", "3.6", "3.7", "3.8", "3.9"), "own", {"pause": pause}, entrypoint=("/pause",)),
+        *(
+            Image(
+                f"metallb/{name}",
+                (metallb,),
+                metallb,
+                {name: programs[f"metallb-{name}"]},
+                entrypoint=(f"/{name}",),
+            )
+            for name in ("controller", "speaker")
+        ),
+        # 0.6.4 cannot be had; its manifest and that of 0.9.0 differ in the port alone.
+        Image(
+            "metrics-server/metrics-server",
+            ("v0.6.4", "v0.9.0"),
+            "v0.9.0",
+            {"metrics-server": programs["metrics-server"]},
+            entrypoint=("/metrics-server",),
+        ),
+        Image(
+            "e2e-test-images/agnhost",
+            ("2.21", kubernetes.AGNHOST_VERSION),
+            kubernetes.AGNHOST_VERSION,
+            {"agnhost": kube / "agnhost"},
+            below="shell",
+            entrypoint=("/agnhost",),
+            command=("pause",),
+        ),
+    )
+
+
+def build(kube: Path, programs: Mapping[str, Path], debian: Path) -> Path:
+    """Return a directory with the registry's storage (`registry`) and `etcd`, `etcdctl` in `bin`.
+
+    kube: directory of Kubernetes' binaries; programs: path of each Go program by name; debian: repository of `apt`.
+    """
+    recipe: dict[str, object] = {
+        "inputs": (str(kube), str(debian), {name: str(path) for name, path in programs.items()}),
+        "pause": _PAUSE_SOURCE.read_text(),
+        "steps": cache.own_source("images.py", "oci.py", "registry.py"),
+    }
+    return cache.artefact("images", recipe, lambda directory: _make(directory, kube, programs, debian))
+
+
+def _make(directory: Path, kube: Path, programs: Mapping[str, Path], debian: Path) -> None:
+    log = cache.root() / "logs/images.log"
+    scratch = directory / "scratch"
+    (scratch / "etcd").mkdir(parents=True)
+    (directory / "bin").mkdir()
+    for package, program in (("etcd-server", "etcd"), ("etcd-client", "etcdctl")):
+        apt.unpack(debian, package, scratch / "etcd")
+        (scratch / f"etcd/usr/bin/{program}").rename(directory / "bin" / program)
+    version = apt.package(debian, "etcd-server").name.split("_")[1]
+    pause = scratch / "pause"
+    run(["gcc", "-Os", "-static", "-s", "-Wall", "-Werror", "-o", pause, _PAUSE_SOURCE], log)
+    shared = {"base": lambda tree: _base(debian, tree), "shell": lambda tree: _shell(debian, tree)}
+    with registry.running(directory / "registry", "127.0.0.1", 0, readonly=False) as (_, port):
+        client = registry.Client(port)
+        below = {name: _layer(scratch / name, fill) for name, fill in shared.items()}
+        for image in images(kube, programs, directory / "bin", version, pause):
+            _push(client, image, below.get(image.below), scratch / image.name.replace("/", "-"))
+        client.close()
+    shutil.rmtree(scratch)
+
+
+def _layer(tree: Path, fill: Callable[[Path], None]) -> tuple[oci.Blob, Path]:
+    tree.mkdir(parents=True)
+    fill(tree)
+    tar = tree.with_name(f"{tree.name}.tar")
+    blob = oci.write_layer(tree, tar)
+    shutil.rmtree(tree)
+    return blob, tar
+
+
+def _push(client: registry.Client, image: Image, below: tuple[oci.Blob, Path] | None, tree: Path) -> None:
+    layers = [below] if below else []
+    layers.append(_layer(tree.with_name(f"{tree.name}-files"), lambda place: _files(image, place)))
+    for blob, path in layers:
+        client.push_blob(image.name, blob, path)
+    blobs = [blob for blob, _ in layers]
+    labels = {_TITLE: image.name, _VERSION: image.version}
+    configuration = oci.config(blobs, entrypoint=image.entrypoint, command=image.command, labels=labels)
+    client.push_blob(image.name, oci.describe(configuration), configuration)
+    manifest = oci.manifest(configuration, blobs)
+    for tag in image.tags:
+        client.push_manifest(image.name, tag, manifest)
+    layers[-1][1].unlink()
+
+
+def _files(image: Image, tree: Path) -> None:
+    for place, source in image.files.items():
+        (tree / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, tree / place)
+        (tree / place).chmod(0o755)
+    (tree / "tmp").mkdir()
+    (tree / "tmp").chmod(0o1777)
+
+
+def _shell(debian: Path, tree: Path) -> None:
+    """Fill a tree with busybox under all its names."""
+    apt.unpack(debian, "busybox-static", tree)
+    shutil.rmtree(tree / "usr/share")
+    _busybox_links(tree)
+
+
+def _base(debian: Path, tree: Path) -> None:
+    """Fill a tree with the base packages, and busybox for what they lack."""
+    for package in BASE_PACKAGES:
+        apt.unpack(debian, package, tree)
+    apt.unpack(debian, "busybox-static", tree)
+    for place in _UNUSED:
+        shutil.rmtree(tree / place, ignore_errors=True)
+    # What the packages' maintainer scripts choose on a Debian host (update-alternatives): the nft variant.
+    for family in ("iptables", "ip6tables"):
+        for ending in ("", "-save", "-restore"):
+            os.symlink("xtables-nft-multi", tree / f"usr/sbin/{family}{ending}")
+    _busybox_links(tree)
+
+
+def _busybox_links(tree: Path) -> None:
+    listing = output([tree / "bin/busybox", "--list"], cache.root() / "logs/images.log")
+    taken = {path.name for place in ("bin", "sbin", "usr/bin", "usr/sbin") for path in (tree / place).glob("*")}
+    for name in sorted(set(listing.split()) - taken):
+        os.symlink("busybox", tree / "bin" / name)

@@ -1,0 +1,106 @@
+"""The whole mirror: build every part, put them together, describe the result."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from provisioner.errors import ProvisionerError
+from tests.mirror import apt, cache, goprograms, images, kubernetes, manifests, packages, signing
+from tests.mirror.progress import say, stage, timings
+
+# What upstream has under that name is not what is served; said wherever the mirror is described.
+SUBSTITUTES = {
+    "crictl": "cri-tools cannot be installed from the Go module proxy: a small CRI client of our own stands in",
+    "metrics-server:v0.6.4": "is v0.9.0, the version that can be installed; the manifests differ in the port alone",
+    "etcd:3.4.13-0": "is Debian's etcd 3.4",
+    "kubernetes-cni": "is Debian's containernetworking-plugins",
+    "pause": "is twenty lines of our own",
+}
+LEFT_OUT = {
+    "flannel": 'needs modules that the Go module proxy does not offer; use cluster.network = "bridge"',
+    "haproxy ingress controller": "is not offered by the Go module proxy; no ingress controller is served",
+}
+
+
+def build(status: Path | None = None) -> dict[str, Any]:
+    """Build what the cache lacks and return the description. status: see `apt.build`."""
+    with cache.locked():
+        debian = apt.build(status)
+        kube = kubernetes.build()
+        programs = {program.name: goprograms.build(program) for program in goprograms.PROGRAMS}
+        repository = packages.build(kube, debian)
+        storage = images.build(kube, programs, debian)
+        yaml = manifests.build()
+        parts = {
+            "debian": debian,
+            "packages": repository,
+            "images": storage,
+            "manifests": yaml,
+            "kubernetes": kube,
+            "key": signing.key(),
+            **programs,
+        }
+        whole = cache.artefact("mirror", {"parts": parts}, lambda directory: _assemble(directory, parts))
+        with stage("tidying"):
+            cache.tidy()
+        say(f"complete in {whole}")
+    return info(whole) | {"seconds": timings}
+
+
+def _assemble(directory: Path, parts: dict[str, Path]) -> None:
+    www = directory / "www"
+    shutil.copytree(parts["manifests"], www)
+    (www / "debian").symlink_to(parts["debian"])
+    (www / "pkgs.k8s.io" / packages.PATH).parent.mkdir(parents=True)
+    (www / "pkgs.k8s.io" / packages.PATH).symlink_to(parts["packages"])
+    (directory / "registry").symlink_to(parts["images"] / "registry")
+    (directory / "key.asc").symlink_to(parts["key"] / "public.asc")
+    programs = directory / "bin"
+    programs.mkdir()
+    for path in (*parts["kubernetes"].iterdir(), *(parts["images"] / "bin").iterdir()):
+        (programs / path.name).symlink_to(path)
+    for program in goprograms.PROGRAMS:
+        (programs / program.name).symlink_to(parts[program.name])
+    described = {
+        "kubernetes": kubernetes.VERSION,
+        "metallb": goprograms.METALLB,
+        "images": _images(parts["images"] / "registry"),
+        "manifests": sorted(
+            str(path.relative_to(parts["manifests"])) for path in parts["manifests"].rglob("*") if path.is_file()
+        ),
+        "substitutes": SUBSTITUTES,
+        "left_out": LEFT_OUT,
+    }
+    (directory / "info.json").write_text(json.dumps(described))
+
+
+def _images(storage: Path) -> dict[str, int]:
+    """Return the size in bytes (all layers) of every name:tag, as the storage has them."""
+    registry = storage / "docker/registry/v2"
+    sizes: dict[str, int] = {}
+    for link in sorted(registry.glob("repositories/**/_manifests/tags/*/current/link")):
+        tag = link.parents[1]
+        name = tag.parents[2].relative_to(registry / "repositories")
+        digest = link.read_text().removeprefix("sha256:")
+        manifest = json.loads((registry / f"blobs/sha256/{digest[:2]}/{digest}/data").read_bytes())
+        sizes[f"{name}:{tag.name}"] = sum(layer["size"] for layer in manifest["layers"])
+    return sizes
+
+
+def newest() -> Path:
+    """Return the directory of the mirror that was built last; raises ProvisionerError where there is none."""
+    built = [path for path in cache.root().glob("mirror-*") if (path / "info.json").is_file()]
+    if not built:
+        raise ProvisionerError("no mirror has been built", "python3 -m tests.mirror build")
+    return max(built, key=lambda path: path.stat().st_mtime)
+
+
+def info(directory: Path) -> dict[str, Any]:
+    """Describe a built mirror: what to serve, its key, its programs (`bin`), what it holds and what it lacks."""
+    return {
+        "directory": str(directory),
+        "key": str(directory / "key.asc"),
+        "bin": str(directory / "bin"),
+        **json.loads((directory / "info.json").read_text()),
+    }
