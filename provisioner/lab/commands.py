@@ -44,7 +44,7 @@ def up(directory: Path, workers: int | None, network: str, name: str | None, no_
 
     Example: provisioner lab up --workers 3
     """
-    from provisioner.lab import lifecycle, requirements, spec, upstream
+    from provisioner.lab import image, lifecycle, requirements, spec, upstream
 
     requirements.check()
     begun = time.monotonic()
@@ -54,6 +54,7 @@ def up(directory: Path, workers: int | None, network: str, name: str | None, no_
         name=name or (existing.name if existing else "provlab"),
         workers=workers if workers is not None else existing.workers if existing else 2,
     )
+    image.ensure(_say)  # first, since a mirror offers what this image lacks
     mirror = None if no_mirror else upstream.ensure(_say)
     uplink = mirror is None and not no_mirror
     made = lifecycle.up(wanted, mirror, uplink=uplink, network_name=network, say=_say)

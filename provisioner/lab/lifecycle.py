@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,6 +150,8 @@ def destroy(spec: LabSpec) -> None:
             background.kill(number)
         network.remove(spec)
         shutil.rmtree(spec.run, ignore_errors=True)
+        with suppress(OSError):  # other labs may be there
+            spec.run.parent.rmdir()
         # lab.json goes last: a destroy that is interrupted can be run again.
         for entry in spec.directory.iterdir():
             if entry.name != "lab.json":

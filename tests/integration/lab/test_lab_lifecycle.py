@@ -1,0 +1,196 @@
+"""A small real lab: up, addresses, snapshot, restore, power, SIGKILL in the middle, and nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from provisioner.errors import ProvisionerError
+from provisioner.lab import accel, background, guest, image, lifecycle, network, qemu, requirements, snapshots
+from provisioner.lab.spec import LabSpec
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespaces and a Debian image"),
+    pytest.mark.skipif(bool(requirements.missing_programs()), reason=f"needs {requirements.missing_programs()}"),
+]
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabSpec]:
+    """Two running VMs in a lab of their own name, beside whatever other lab is up."""
+    wanted = LabSpec(
+        tmp_path_factory.mktemp("lab"), "labtest", workers=1, master_cpus=1, master_memory=512, worker_memory=512
+    )
+    try:
+        yield lifecycle.up(wanted, None, say=say)
+    finally:
+        lifecycle.destroy(wanted)
+
+
+def on(lab: LabSpec, name: str, command: str) -> str:
+    argv = guest.ssh_command(lab, lab.vm(name), [command])
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_two_nics_as_vagrant_gives_them(lab: LabSpec) -> None:
+    for vm in lab.vms:
+        addresses = on(lab, vm.name, "ip -brief -4 address; ip -brief link; ip route")
+        assert "10.0.2.15/24" in addresses
+        assert f"{vm.address}/24" in addresses
+        assert vm.mac in addresses
+        assert "default via 10.0.2.2 dev eth0" in addresses
+
+
+def test_machines_are_blank_and_unlike_each_other(lab: LabSpec) -> None:
+    ask = (
+        "hostname; cat /etc/machine-id; sudo cat /sys/class/dmi/id/product_uuid; "
+        "cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub"
+    )
+    facts = {name: on(lab, name, ask) for name in ("master", "worker1")}
+    for one, other in zip(facts["master"].splitlines(), facts["worker1"].splitlines(), strict=True):
+        assert one != other
+    assert facts["worker1"].splitlines()[0] == "worker1"
+    absent = "containerd kubelet mount.nfs conntrack python3"
+    assert on(lab, "master", f"for p in {absent}; do command -v $p || true; done") == ""
+
+
+def test_nothing_leads_out(lab: LabSpec) -> None:
+    # 192.0.2.0/24 (RFC 5737) is nobody's; what counts is that even a route to it is missing.
+    for namespace in (lab.namespace, lab.operator):
+        route = subprocess.run(
+            ["ip", "-n", namespace, "route", "get", "192.0.2.1"], capture_output=True, text=True, check=False
+        )
+        assert route.returncode != 0, route.stdout
+    for vm in lab.vms:
+        assert qemu.pid(lab, vm) in network.processes(lab.namespace)
+
+
+def test_a_second_up_changes_nothing(lab: LabSpec) -> None:
+    before = [qemu.pid(lab, vm) for vm in lab.vms]
+    lifecycle.up(lab, None, say=say)
+    assert [qemu.pid(lab, vm) for vm in lab.vms] == before
+
+
+def test_snapshot_and_restore(lab: LabSpec) -> None:
+    on(lab, "master", "echo before > marker; sync")
+    snapshots.snapshot(lab, "mark", say)
+    assert snapshots.list_snapshots(lab) == ("mark",)
+    saved = time.time()
+    on(lab, "master", "echo after > marker; sync")
+    on(lab, "worker1", "touch new; sync")
+    # Long enough for a clock that was not set to show.
+    assert background.wait_until(lambda: time.time() - saved > 10, 20)
+    snapshots.restore(lab, "mark", say)
+    assert on(lab, "master", "cat marker") == "before"
+    assert on(lab, "worker1", "ls -A | grep new || true") == ""
+    for vm in lab.vms:
+        earliest = time.time()
+        clock = float(on(lab, vm.name, "date +%s.%N"))
+        assert earliest - 2 < clock < time.time() + 2
+
+
+def test_restore_starts_machines_that_are_off(lab: LabSpec) -> None:
+    on(lab, "master", "echo before > marker; sync")
+    snapshots.snapshot(lab, "mark", say)
+    boot = on(lab, "worker1", "cat /proc/sys/kernel/random/boot_id")
+    lifecycle.power_off(lab, "worker1")
+    assert [row.state for row in lifecycle.status(lab).vms] == ["running", "off"]
+    snapshots.restore(lab, "mark", say)
+    assert on(lab, "worker1", "cat /proc/sys/kernel/random/boot_id") == boot
+
+
+def test_unknown_snapshot_names_the_known(lab: LabSpec) -> None:
+    snapshots.snapshot(lab, "mark", say)
+    with pytest.raises(ProvisionerError, match="mark"):
+        snapshots.restore(lab, "other", say)
+
+
+def test_a_snapshot_interrupted_leaves_machines_that_up_wakes(lab: LabSpec) -> None:
+    from provisioner.lab import monitor
+
+    vm = lab.vm("worker1")
+    with monitor.connect(qemu.monitor_socket(lab, vm), vm.name) as qmp:
+        qmp.command("stop")
+    assert [row.state for row in lifecycle.status(lab).vms] == ["running", "paused"]
+    lifecycle.up(lab, None, say=say)
+    assert [row.state for row in lifecycle.status(lab).vms] == ["running", "running"]
+
+
+def test_down_keeps_disks_and_up_starts_them(lab: LabSpec) -> None:
+    on(lab, "master", "echo kept > kept; sync")
+    lifecycle.down(lab, say)
+    assert all(row.state == "off" for row in lifecycle.status(lab).vms)
+    lifecycle.up(lab, None, say=say)
+    assert on(lab, "master", "cat kept") == "kept"
+
+
+def test_tcg_passes_the_trial_that_kvm_has_to_pass(lab: LabSpec) -> None:
+    del lab
+    built = image.cached()
+    assert built is not None
+    assert accel.trial(built, "tcg", seconds=120) == ""
+
+
+def test_killed_at_any_moment_and_run_again_then_destroyed_without_trace(tmp_path: Path) -> None:
+    wanted = LabSpec(tmp_path / "lab", "labkill", workers=1, master_cpus=1, master_memory=512, worker_memory=512)
+    program = (
+        "import sys; from pathlib import Path; from provisioner.lab import lifecycle; from provisioner.lab.spec "
+        "import LabSpec; lifecycle.up(LabSpec(Path(sys.argv[1]), 'labkill', workers=1, master_cpus=1, "
+        "master_memory=512, worker_memory=512), None, say=print)"
+    )
+    try:
+        for seconds in (0.3, 0.5, 0.7, 0.9, 1.2, 2.0):
+            run = subprocess.Popen([sys.executable, "-c", program, str(wanted.directory)], cwd=CHECKOUT)
+            background.wait_until(lambda run=run: run.poll() is not None, seconds, pause=0.05)  # type: ignore[misc]
+            run.send_signal(signal.SIGKILL)
+            run.wait()
+        spec = lifecycle.up(wanted, None, say=say)
+        assert len(qemu.orphans(spec)) == len(spec.vms), "one process a machine"
+        assert on(spec, "worker1", "hostname") == "worker1"
+
+        background.start(spec.directory, "client", network.inside(spec.namespace, ["sleep", "600"]), tmp_path)
+        client = background.pid(spec.directory, "client", ["sleep"])
+        assert client
+        processes = (client, *qemu.orphans(spec))
+    finally:
+        lifecycle.destroy(wanted)
+    assert [background.arguments(number) for number in processes] == [()] * 3
+    assert qemu.orphans(wanted) == ()
+    assert not network.exists(wanted.namespace)
+    assert not network.exists(wanted.operator)
+    assert not wanted.run.exists()
+    assert not wanted.directory.exists()
+
+
+def test_a_lab_whose_folder_was_deleted_is_found_and_destroyed(tmp_path: Path) -> None:
+    import shutil
+
+    spec = LabSpec(tmp_path / "lab", "laborphan", workers=0, master_cpus=1, master_memory=512)
+    lifecycle.up(spec, None, say=say)
+    shutil.rmtree(spec.directory)
+    remains = lifecycle.find_remains(spec.directory)
+    assert remains is not None
+    assert remains.name == "laborphan"
+    lifecycle.destroy(remains)
+    assert qemu.orphans(spec) == ()
+    assert not network.exists(spec.namespace)
+
+
+def test_a_name_in_use_elsewhere_is_refused(lab: LabSpec, tmp_path: Path) -> None:
+    with pytest.raises(ProvisionerError, match="already belongs"):
+        lifecycle.up(replace(lab, directory=tmp_path / "second"), None, say=say)
