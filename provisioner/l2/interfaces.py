@@ -1,0 +1,110 @@
+"""Find where this machine meets an address's segment: interface, MAC and source address.
+
+A question asked from the wrong interface gets no answer, and that would look like a fault of the cluster; so what
+is not clearly on a segment here ends as Inconclusive.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Any
+
+from provisioner.errors import Inconclusive, ProvisionerError
+
+
+@dataclass(frozen=True)
+class Interface:
+    """A network interface of this machine. addresses: its IPv4 addresses, each with its on-link subnet."""
+
+    name: str
+    mac: str
+    up: bool
+    ethernet: bool
+    addresses: tuple[IPv4Interface, ...] = ()
+
+    def source_for(self, target: IPv4Address) -> IPv4Address | None:
+        """Return the address to ask from: the one in the target's subnet, else the first; None without any."""
+        near = [own for own in self.addresses if target in own.network]
+        near.sort(key=lambda own: own.network.prefixlen, reverse=True)
+        return next((own.ip for own in [*near, *self.addresses]), None)
+
+    def reaches(self, target: IPv4Address) -> bool:
+        """Tell whether the target lies in one of the interface's subnets."""
+        return any(target in own.network for own in self.addresses)
+
+
+def read() -> tuple[Interface, ...]:
+    """Return this machine's interfaces, as `ip -json address` tells them."""
+    try:
+        answer = subprocess.run(
+            ["ip", "-json", "address", "show"], capture_output=True, text=True, check=True, timeout=10
+        ).stdout
+    except FileNotFoundError as error:
+        raise ProvisionerError("the ip command is missing here", "apt install iproute2") from error
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        raise ProvisionerError(f"cannot list this machine's interfaces: {error}") from error
+    return parse(answer)
+
+
+def parse(text: str) -> tuple[Interface, ...]:
+    """Return the interfaces in the output of `ip -json address`."""
+    entries: list[dict[str, Any]] = [entry for entry in json.loads(text or "[]") if entry.get("ifname")]
+    return tuple(
+        Interface(
+            name=entry["ifname"],
+            mac=entry.get("address", ""),
+            # UP is the administrator's word, NO-CARRIER the cable's; NOARP ones (tunnels, dummies) have no ARP.
+            up="UP" in entry.get("flags", ()) and "NO-CARRIER" not in entry.get("flags", ()),
+            ethernet=entry.get("link_type") == "ether" and "NOARP" not in entry.get("flags", ()),
+            addresses=tuple(
+                IPv4Interface(f"{own['local']}/{own['prefixlen']}")
+                for own in entry.get("addr_info", ())
+                if own.get("family") == "inet" and "local" in own
+            ),
+        )
+        for entry in entries
+    )
+
+
+def choose(interfaces: Sequence[Interface], targets: Sequence[IPv4Address], name: str = "") -> Interface:
+    """Return the interface to ask from: the one called `name`, else the one whose subnet holds the targets.
+
+    With `name` the targets need not lie in its subnet: a pool outside of it may still be answered there.
+    Raises Inconclusive where there is none, where several would do, and where targets are not all on one.
+    """
+    if name:
+        return _named(interfaces, name)
+    usable = [interface for interface in interfaces if interface.up and interface.ethernet]
+    prefixes: dict[str, int] = {}
+    for interface in usable:
+        if all(interface.reaches(target) for target in targets):
+            prefixes[interface.name] = max(
+                own.network.prefixlen for own in interface.addresses if targets[0] in own.network
+            )
+    best = [name for name, prefix in prefixes.items() if prefix == max(prefixes.values())]
+    if len(best) == 1:
+        return next(interface for interface in usable if interface.name == best[0])
+    shown = str(targets[0]) if len(targets) == 1 else f"{targets[0]} … {targets[-1]}"
+    if best:
+        raise Inconclusive(f"{' and '.join(best)} are both on the segment of {shown}", "choose with --interface")
+    here = [f"{own.network} on {interface.name}" for interface in usable for own in interface.addresses]
+    raise Inconclusive(
+        f"this machine is not on the segment of {shown} (its segments: {', '.join(here) or 'none'})",
+        "run this on a machine that is and that is no node, or name the interface with --interface",
+    )
+
+
+def _named(interfaces: Sequence[Interface], name: str) -> Interface:
+    found = next((interface for interface in interfaces if interface.name == name), None)
+    if found is None:
+        known = ", ".join(interface.name for interface in interfaces if interface.ethernet)
+        raise Inconclusive(f"there is no interface {name} here", f"choose one of: {known}")
+    if not found.ethernet:
+        raise Inconclusive(f"{name} does not speak ARP", "choose an Ethernet interface")
+    if not found.up:
+        raise Inconclusive(f"{name} is down", f"sudo ip link set {name} up, and look at its cable")
+    return found

@@ -1,0 +1,158 @@
+"""Whose a MAC is, and how a sweep is shown: tables, no frames."""
+
+import subprocess
+import sys
+from ipaddress import IPv4Address, IPv4Interface
+
+import pytest
+
+from provisioner.errors import ProvisionerError
+from provisioner.facts import Nic
+from provisioner.l2 import listing
+from provisioner.l2.commands import addresses_of
+from provisioner.l2.frames import NOBODY, Kind, Reply
+from provisioner.l2.interfaces import Interface
+from provisioner.l2.owners import Known, Owner, from_answers, from_nics
+from provisioner.l2.prober import Answer, _answer, privileged
+from provisioner.l2.scan import Sweep
+
+A, B, C = "52:54:00:00:00:0a", "52:54:00:00:00:0b", "52:54:00:00:00:0c"
+
+
+def answer(ip: str, mac: str, kind: Kind = Kind.ZERO) -> Answer:
+    return Answer(IPv4Address(ip), mac, kind, 100.0, 0.0005, 60)
+
+
+def nic(name: str, mac: str, *addresses: str, master: str = "") -> Nic:
+    return Nic(name, mac, True, addresses, master)
+
+
+def test_the_inventory_knows_node_and_interface() -> None:
+    known = Known(
+        from_nics({"w1": [nic("eth1", A.upper(), "192.0.2.11/24")], "w2": [nic("eth1", B, "192.0.2.12/24")]}),
+        {C: ("w3",)},
+    )
+    assert known.owner(A.upper()) == Owner(A, ("w1",), "eth1", "inventory")
+    assert known.owner(C) == Owner(C, ("w3",), "", "arp")
+    assert str(known.owner(B)) == f"{B} (w2 eth1)"
+    assert B in known
+
+
+def test_strangers_and_shared_macs_are_not_guessed() -> None:
+    known = Known(from_nics({"w1": [nic("eth0", A)], "w2": [nic("eth0", A)]}))
+    assert known.owner(A).node == ""
+    assert str(known.owner(A)) == f"{A} (shared by w1 and w2)"
+    assert str(known.owner(B)) == f"{B} (no node's)"
+    assert B not in known
+
+
+def test_of_a_bridge_and_its_port_the_one_with_addresses_answers() -> None:
+    own = [nic("eth0", A, master="br0"), nic("br0", A, "192.0.2.11/24"), nic("lo", "00:00:00:00:00:00")]
+    inventory = from_nics({"w1": own})
+    assert inventory == {A: (("w1", "br0"), ("w1", "eth0"))}
+
+
+@pytest.mark.parametrize(
+    ("answers", "wanted"),
+    [
+        ([answer("192.0.2.11", A), answer("192.0.2.200", B)], {A: ("w1",)}),
+        ([answer("192.0.2.11", A), answer("192.0.2.12", A)], {A: ("w1", "w2")}),
+        ([answer("192.0.2.11", A), answer("192.0.2.11", C)], {}),  # a conflict proves neither
+        ([answer("192.0.2.11", A, Kind.ZERO), answer("192.0.2.11", A, Kind.CLIENT)], {A: ("w1",)}),
+    ],
+)
+def test_owners_by_the_nodes_own_answers(answers: list[Answer], wanted: dict[str, tuple[str, ...]]) -> None:
+    assert from_answers(answers, {"w1": "192.0.2.11", "w2": "192.0.2.12", "w6": "2001:db8::6"}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("asked_from", "timestamp", "kind", "rtt"),
+    [
+        (NOBODY, 11.5, Kind.ZERO, 1.5),
+        (IPv4Address("192.0.2.1"), 12.5, Kind.CLIENT, 0.5),
+        (IPv4Address("192.0.2.1"), 14.5, Kind.UNICAST, 0.5),
+        (NOBODY, 14.5, Kind.ZERO, 1.5),  # the second try
+        (NOBODY, 9.9, Kind.ZERO, 0.0),  # a clock that was set back never makes a negative time
+    ],
+)
+def test_an_answer_is_matched_with_its_question(
+    asked_from: IPv4Address, timestamp: float, kind: Kind, rtt: float
+) -> None:
+    asked = [(10.0, Kind.ZERO), (12.0, Kind.CLIENT), (13.0, Kind.ZERO), (14.0, Kind.UNICAST)]
+    found = _answer(Reply(IPv4Address("192.0.2.9"), A, A, B, asked_from, 60), timestamp, asked)
+    assert found.kind is kind
+    assert found.rtt == pytest.approx(rtt)
+
+
+def test_listing() -> None:
+    interface = Interface("eth1", C, True, True, (IPv4Interface("192.0.2.1/24"),))
+    targets = tuple(IPv4Address(f"192.0.2.{last}") for last in (1, 200, 201, 202))
+    heard = (
+        answer("192.0.2.200", A),
+        answer("192.0.2.200", A, Kind.CLIENT),
+        answer("192.0.2.201", B),
+        answer("192.0.2.201", A),
+    )
+    sweep = Sweep(interface, targets, targets[:1], heard, 0.0, 6, 0)
+    rows = listing.rows(sweep, Known({A: (("w1", "eth1"),)}))
+    assert listing.table(rows, 4).splitlines() == [
+        "ADDRESS      MAC                OWNER         ANSWERED",
+        f"192.0.2.1    {C}  this machine",
+        f"192.0.2.200  {A}  w1            Z B",
+        f"192.0.2.201  {B}  unknown       Z         one of 2 owners",
+        f"192.0.2.201  {A}  w1            Z         one of 2 owners",
+        "1 of 4 addresses are silent.",
+    ]
+    report = listing.report(sweep, rows, 200)
+    assert [len(result["owners"]) for result in report["results"]] == [1, 1, 2, 0]
+    assert report["results"][1]["owners"][0]["rtt_us"] == [500, 500]
+    assert sweep.only(targets[1:2]).owners == {targets[1]: (A,)}
+    assert listing.table([], 3) == "All 3 addresses are silent."
+
+
+@pytest.mark.parametrize(
+    ("words", "first", "last", "count"),
+    [
+        (["192.0.2.7"], "192.0.2.7", "192.0.2.7", 1),
+        (["192.0.2.0/29"], "192.0.2.1", "192.0.2.6", 6),
+        (["192.0.2.0/31"], "192.0.2.0", "192.0.2.1", 2),
+        (["192.0.2.9-192.0.2.11", "192.0.2.10"], "192.0.2.9", "192.0.2.11", 3),
+    ],
+)
+def test_targets(words: list[str], first: str, last: str, count: int) -> None:
+    found = addresses_of(words, None)
+    assert (str(found[0]), str(found[-1]), len(found)) == (first, last, count)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["web"], "'web' is neither an address nor a range or network"),
+        (["192.0.2.9-192.0.2.1"], "is neither an address nor a range"),
+        (["2001:db8::1"], "asks with ARP, which is for IPv4 only"),
+        (["pool:x"], "there is no pool 'x'; the pools are none"),
+        (["10.0.0.0/8"], "16777214 addresses are too many"),
+        ([], "there is no pool in hosts.toml"),
+    ],
+)
+def test_bad_targets(words: list[str], message: str) -> None:
+    with pytest.raises(ProvisionerError) as caught:
+        addresses_of(words, None)
+    assert message in str(caught.value)
+
+
+def test_the_command_for_an_ordinary_user_quotes_what_he_typed() -> None:
+    command = privileged(["/opt/my tools/provisioner", "verify"])
+    assert command.startswith("sudo -E setpriv --reuid=")
+    assert command.endswith(" '/opt/my tools/provisioner' verify")
+
+
+def test_help_does_not_wait_for_scapy() -> None:
+    code = (
+        "import sys; from provisioner.l2.commands import l2\n"
+        "l2.main(['scan', '--help'], standalone_mode=False)\n"
+        "assert not {'scapy', 'pydantic', 'fabric', 'kubernetes'} & set(sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "Sweep addresses" in ended.stdout
