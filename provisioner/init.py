@@ -20,18 +20,16 @@ def template() -> str:
 
 
 def write_site(path: Path, *, force: bool = False) -> None:
-    """Write the commented hosts.toml to `path`, whole or not at all; ProvisionerError where a file is in the way."""
-    # Beside its place and then moved there, so that no moment has half a file, nor an old one lost.
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write the commented hosts.toml to `path`; ProvisionerError where a file is in the way."""
     try:
-        draft.write_text(template(), encoding="utf-8")
-        try:
-            if force:
-                draft.replace(path)
-            else:
-                path.hardlink_to(draft)  # unlike a rename, refuses to replace what is there
-        finally:
-            draft.unlink(missing_ok=True)
+        if force:
+            # Beside its place and then moved there, so that the old file is not lost where this one cannot be written.
+            draft = path.with_name(f".{path.name}.{os.getpid()}")
+            draft.write_text(template(), encoding="utf-8")
+            draft.replace(path)
+        else:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(template())
     except FileExistsError:
         raise ProvisionerError(f"{path} exists already", "edit it, or replace it with --force") from None
     except OSError as error:
@@ -40,11 +38,11 @@ def write_site(path: Path, *, force: bool = False) -> None:
         ) from error
 
 
-@click.command()
+@click.command("init")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Replace a file that is there already.")
 @click.pass_context
-def init(context: click.Context, file: Path | None, force: bool) -> None:
+def command(context: click.Context, file: Path | None, force: bool) -> None:
     """Write a commented hosts.toml that describes a lab of four machines.
 
     FILE is hosts.toml, or what -f names. An existing file is left alone.
