@@ -1,0 +1,1 @@
+"""The engine without a network: facts, lock, runner, report, command line."""
