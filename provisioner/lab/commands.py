@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from provisioner.lab.inventory import NETWORKS
+from provisioner.lab.inventory import NETWORKS, choose_network
 from provisioner.lab.spec import MAX_WORKERS
 
 _DIRECTORY = click.option(
@@ -36,10 +36,12 @@ def lab() -> None:
 @lab.command()
 @_DIRECTORY
 @click.option("--workers", type=click.IntRange(0, MAX_WORKERS), default=None, help="How many workers.  [default: 2]")
-@click.option("--network", type=click.Choice(NETWORKS), default="flannel", show_default=True, help="The pod network.")
+@click.option(
+    "--network", type=click.Choice(NETWORKS), default=None, help="The pod network.  [default: flannel if to be had]"
+)
 @click.option("--name", default=None, help="Name of the lab, if there are several.  [default: provlab]")
 @click.option("--no-mirror", is_flag=True, help="Blank VMs only: look for no upstream and serve no stand-ins.")
-def up(directory: Path, workers: int | None, network: str, name: str | None, no_mirror: bool) -> None:
+def up(directory: Path, workers: int | None, network: str | None, name: str | None, no_mirror: bool) -> None:
     """Bring the lab's machines up, or finish what is missing.
 
     Example: provisioner lab up --workers 3
@@ -54,10 +56,10 @@ def up(directory: Path, workers: int | None, network: str, name: str | None, no_
         name=name or (existing.name if existing else "provlab"),
         workers=workers if workers is not None else existing.workers if existing else 2,
     )
-    image.ensure(_say)  # first, since a mirror offers what this image lacks
-    mirror = None if no_mirror else upstream.ensure(_say)
+    # The image first: a mirror offers what it lacks.
+    mirror = None if no_mirror else upstream.ensure(image.ensure(_say), _say)
     uplink = mirror is None and not no_mirror
-    made = lifecycle.up(wanted, mirror, uplink=uplink, network_name=network, say=_say)
+    made = lifecycle.up(wanted, mirror, uplink=uplink, network_name=choose_network(network, mirror), say=_say)
     if uplink:
         upstream.prefetch(made.site, _say)
     site = _relative(made.site)
@@ -107,7 +109,7 @@ def ssh(directory: Path, host: str, command: tuple[str, ...]) -> None:
     from provisioner.lab import guest, lifecycle, requirements
 
     requirements.require_root()
-    spec = lifecycle.find(directory)
+    spec = lifecycle.find_up(directory)
     _become(guest.ssh_command(spec, spec.vm(host), command, terminal=not command and sys.stdin.isatty()))
 
 
@@ -124,7 +126,7 @@ def execute(directory: Path, command: tuple[str, ...]) -> None:
     from provisioner.lab import lifecycle, requirements
 
     requirements.require_root()
-    _become(lifecycle.exec_command(lifecycle.find(directory), list(command)))
+    _become(lifecycle.exec_command(lifecycle.find_up(directory), list(command)))
 
 
 @lab.command()

@@ -1,5 +1,6 @@
 """The hosts.toml of a lab: what `provisioner apply` is to make of its VMs."""
 
+from provisioner.errors import ProvisionerError
 from provisioner.lab.guest import USER
 from provisioner.lab.spec import LabSpec, MirrorInfo
 
@@ -9,7 +10,6 @@ NETWORKS = ("flannel", "bridge")
 _SLOW_MACHINE = """\
 
 [kubeadm]
-init_timeout = "6m"
 controller_manager = { "leader-elect" = "false" }
 scheduler = { "leader-elect" = "false" }
 
@@ -18,6 +18,14 @@ nodeStatusUpdateFrequency = "20s"
 syncFrequency = "2m"
 housekeepingInterval = "30s"
 """
+
+
+def choose_network(wanted: str | None, mirror: MirrorInfo | None) -> str:
+    """Return the pod network: the one wanted, else flannel, else bridge where the mirror lacks flannel."""
+    why = mirror.lacks("flannel") if mirror else ""
+    if wanted == "flannel" and why:
+        raise ProvisionerError(f"flannel {why}", "provisioner lab up --network bridge")
+    return wanted or ("bridge" if why else "flannel")
 
 
 def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flannel", timeout_scale: float = 1.0) -> str:
@@ -46,7 +54,7 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
     lines += ["", "[metallb]", *([f'version = "{mirror.metallb}"'] if mirror else [])]
     lines += ["", "[[metallb.pools]]", 'name = "lab"', f'addresses = ["{POOL}"]']
     if mirror:
-        lines += ["", "[ingress]", f'controller = "{mirror.ingress}"', "", "[mirror]"]
+        lines += ["", *_ingress(mirror), "", "[mirror]"]
         lines += [
             f'packages = "{mirror.packages}"',
             f'images = "{mirror.images}"',
@@ -54,3 +62,11 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
         ]
     text = "\n".join(lines) + "\n"
     return text + _SLOW_MACHINE if timeout_scale > 1 else text
+
+
+def _ingress(mirror: MirrorInfo) -> list[str]:
+    why = mirror.lacks("haproxy ingress")
+    if not why:
+        return ["[ingress]", 'controller = "haproxy"']
+    workloads = 'enabled = ["nodeport", "loadbalancer", "hpa", "statefulset"]'
+    return [f"# haproxy {why}", "[ingress]", "enabled = false", "", "[workloads]", workloads]

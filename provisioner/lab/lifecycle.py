@@ -61,6 +61,14 @@ def find(directory: Path = DEFAULT_DIRECTORY) -> LabSpec:
     return spec
 
 
+def find_up(directory: Path = DEFAULT_DIRECTORY) -> LabSpec:
+    """Read the lab in `directory`; ProvisionerError where its network is not there."""
+    spec = find(directory)
+    if not network.exists(spec.operator):
+        raise ProvisionerError(f"the lab {spec.name} is not up", "provisioner lab up")
+    return spec
+
+
 def find_remains(directory: Path = DEFAULT_DIRECTORY) -> LabSpec | None:
     """Find what there is to destroy: also a lab whose state folder was deleted while its machines run on."""
     spec = specs.load(directory)

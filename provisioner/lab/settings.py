@@ -38,9 +38,9 @@ def decide(spec: LabSpec, built: Image, mirror: MirrorInfo | None, uplink: bool,
         "accelerator": settings.accelerator,
         "image": str(settings.image),
         "uplink": uplink,
-        "mirror": {key: str(value) for key, value in vars(mirror).items()} if mirror else None,
+        "mirror": vars(mirror) if mirror else None,
     }
-    write_text(spec.directory / "settings.json", json.dumps(stored, indent=2) + "\n")
+    write_text(spec.directory / "settings.json", json.dumps(stored, indent=2, default=str) + "\n")
     return settings
 
 

@@ -6,7 +6,7 @@ The address plan is fixed, as a Vagrant lab's is: operator .1, mirror .2, master
 
 import json
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from provisioner.errors import ProvisionerError
@@ -41,18 +41,23 @@ class VmSpec:
 class MirrorInfo:
     """Where the stand-ins for upstream are served, and what they hold.
 
-    `key` is the ASCII-armoured key of the apt repository. The others are base URLs as `[mirror]` takes them.
+    `key` is the ASCII-armoured key of the apt repository. `left_out` says, by name, what cannot be had without
+    upstream and why. The others are base URLs as `[mirror]` takes them.
     """
 
     directory: Path
     key: Path
     kubernetes: str
     metallb: str
-    ingress: str = "haproxy"
+    left_out: dict[str, str] = field(default_factory=dict)
     apt: str = f"http://{MIRROR}/debian"
     packages: str = f"http://{MIRROR}/pkgs.k8s.io"
     images: str = f"http://{MIRROR}:5000"
     manifests: str = f"http://{MIRROR}"
+
+    def lacks(self, program: str) -> str:
+        """Return why `program` is not served, "" where it is."""
+        return next((why for name, why in self.left_out.items() if program in name), "")
 
 
 @dataclass(frozen=True)

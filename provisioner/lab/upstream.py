@@ -16,7 +16,7 @@ from typing import Any
 
 from provisioner.errors import ProvisionerError
 from provisioner.lab import background, network
-from provisioner.lab.image import Say
+from provisioner.lab.image import Image, Say
 from provisioner.lab.spec import MIRROR, LabSpec, MirrorInfo
 
 UPSTREAM = (("pkgs.k8s.io", "/"), ("registry.k8s.io", "/v2/"), ("raw.githubusercontent.com", "/"))
@@ -26,13 +26,13 @@ _MARKS = ("-m", "tests.mirror", "serve")
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def ensure(say: Say) -> MirrorInfo | None:
+def ensure(built: Image, say: Say) -> MirrorInfo | None:
     """Return None where upstream is within reach; else build the mirror (if need be) and describe it."""
     unreachable = [host for host, why in probe() if why]
     if not unreachable:
         return None
     say(f"upstream: {', '.join(unreachable)}: out of reach; the lab serves stand-ins instead")
-    return build(say)
+    return build(built, say)
 
 
 def probe(targets: Sequence[tuple[str, str]] = UPSTREAM, timeout: float = PROBE_SECONDS) -> list[tuple[str, str]]:
@@ -71,33 +71,34 @@ def prefetch(site_file: Path, say: Say) -> None:
             fetch(site, download)
 
 
-def build(say: Say) -> MirrorInfo:
+def build(built: Image, say: Say) -> MirrorInfo:
     """Build the mirror into the cache (a no-op when it is there) and return what it holds."""
     if not (_CHECKOUT / "tests/mirror").is_dir():
         raise ProvisionerError(
             "upstream is out of reach, and the mirror's programs come with the source checkout only",
             "run the lab from a checkout, or with: provisioner lab up --no-mirror",
         )
-    say("mirror: building what the cache lacks")
-    for verb in ("build", "info"):
-        # Progress goes to the screen as it comes (stderr); stdout is one line of JSON.
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.mirror", verb],
-            cwd=_CHECKOUT,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
+    # Progress goes to the screen as it comes (stderr); stdout is one line of JSON.
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.mirror", "build", "--dpkg-status", str(built.dpkg_status)],
+        cwd=_CHECKOUT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise ProvisionerError(
+            "the mirror could not be built",
+            "see the lines above; blank VMs without it: provisioner lab up --no-mirror",
         )
-        if done.returncode != 0:
-            raise ProvisionerError(
-                f"the mirror could not be made (`{verb}` failed)",
-                "see the lines above; blank VMs without it: provisioner lab up --no-mirror",
-            )
-    return parse(done.stdout)
+    mirror = parse(done.stdout)
+    for name, why in mirror.left_out.items():
+        say(f"mirror: left out: {name} {why}")
+    return mirror
 
 
 def parse(text: str) -> MirrorInfo:
-    """Read the JSON line of `python -m tests.mirror info`."""
+    """Read the JSON line that `python -m tests.mirror build` ends with."""
     try:
         info: dict[str, Any] = json.loads(text.strip().splitlines()[-1])
         return MirrorInfo(
@@ -105,6 +106,7 @@ def parse(text: str) -> MirrorInfo:
             key=Path(info["key"]),
             kubernetes=info["kubernetes"],
             metallb=info["metallb"],
+            left_out=dict(info.get("left_out", {})),
         )
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise ProvisionerError(

@@ -1,11 +1,13 @@
 """The hosts.toml of a lab is one that the product reads."""
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from provisioner.lab.inventory import NETWORKS, render_site
+from provisioner.errors import ProvisionerError
+from provisioner.lab.inventory import NETWORKS, choose_network, render_site
 from provisioner.lab.spec import LabSpec, MirrorInfo
 
 MIRROR = MirrorInfo(Path("/cache/mirror"), Path("/cache/mirror/key.asc"), "1.20.2", "0.13.12")
@@ -38,6 +40,22 @@ def test_mirror_addresses_and_versions(tmp_path: Path) -> None:
     assert site["ingress"]["controller"] == "haproxy"
     assert site["kubeadm"]["scheduler"] == {"leader-elect": "false"}
     assert site["ssh"]["host_keys"] == "accept-new"
+
+
+def test_what_the_mirror_lacks_is_not_asked_for(tmp_path: Path) -> None:
+    from provisioner.site import load
+
+    lacking = replace(MIRROR, left_out={"flannel": "needs more", "haproxy ingress controller": "is not offered"})
+    assert choose_network(None, MIRROR) == choose_network(None, None) == "flannel"
+    assert choose_network(None, lacking) == "bridge"
+    with pytest.raises(ProvisionerError, match="flannel needs more"):
+        choose_network("flannel", lacking)
+    lab = LabSpec(tmp_path)
+    lab.site.write_text(render_site(lab, lacking, "bridge", 8.0))
+    site = load(lab.site)
+    assert not site.ingress.enabled
+    assert "ingress" not in site.workloads.enabled
+    assert "is not offered" in lab.site.read_text()
 
 
 def test_a_real_machine_gets_no_special_settings(tmp_path: Path) -> None:
