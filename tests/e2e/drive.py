@@ -50,15 +50,26 @@ def lab(*arguments: str) -> Ran:
     return _run([*CLI, "lab", *arguments])
 
 
-def on_site(*arguments: str) -> list[str]:
+def on_site(*arguments: str, site: Path = SITE) -> list[str]:
     """Return the argument vector of a provisioner command as the lab's operator types it."""
-    return [*CLI, "lab", "exec", "--", *CLI, "-f", str(SITE), "-o", "json", *arguments]
+    return [*CLI, "lab", "exec", "--", *CLI, "-f", str(site), "-o", "json", *arguments]
 
 
-def operator(*arguments: str) -> Ran:
+def operator(*arguments: str, site: Path = SITE) -> Ran:
     """Run a provisioner command on the lab's operator machine and return its events."""
     say(f"provisioner {' '.join(arguments)}")
-    return _run(on_site(*arguments))
+    return _run(on_site(*arguments, site=site))
+
+
+def other_site(name: str, *replacements: tuple[str, str]) -> Path:
+    """Write a copy of the lab's hosts.toml with some text replaced, beside it, and return its path."""
+    text = SITE.read_text()
+    for old, new in replacements:
+        assert old in text, f"{SITE} has no {old!r}"
+        text = text.replace(old, new)
+    path = LAB / f"{name}.toml"
+    path.write_text(text)
+    return path
 
 
 def ssh(host: str, command: str) -> Ran:

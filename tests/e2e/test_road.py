@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,30 @@ def changing(step: str, words: str = "") -> Any:
     return lambda event: (
         event["kind"] == "change" and event.get("step") == step and str(event.get("text")).startswith(words)
     )
+
+
+def test_a_wrong_key_stops_before_anything() -> None:
+    """Each host says that it does not let this key in; no host is touched."""
+    key = drive.LAB / "stranger"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    ran = drive.operator("apply", "-y", site=drive.other_site("wrong-key", (str(drive.LAB / "id_ed25519"), str(key))))
+    _refused(ran, *HOSTS)
+
+
+def test_an_unreachable_host_is_named() -> None:
+    """The one that does not answer is named, the others are left alone."""
+    site = drive.other_site("unreachable", ("192.168.56.12", "192.168.56.99"))
+    ran = drive.operator("apply", "-y", site=site)
+    _refused(ran, "worker2")
+    assert "192.168.56.99" in ran.text
+
+
+def test_a_missing_sudo_password_is_named() -> None:
+    """A host whose sudo wants a password, and none is given: said before anything is done."""
+    for host in HOSTS:
+        made = drive.ssh(host, "useradd -m -G sudo ops && cp -a /home/vagrant/.ssh /home/ops/ && chown -R ops /home/ops")
+        assert made.status == 0, made.text
+    _refused(drive.operator("apply", "-y", site=drive.other_site("ops", ('user = "vagrant"', 'user = "ops"'))), *HOSTS)
 
 
 def test_a_full_disk_stops_in_preflight() -> None:
@@ -129,6 +154,16 @@ def test_destroy_leaves_nothing() -> None:
     drive.lab("destroy")
     assert not drive.LAB.exists()
     assert "provlab" not in Path("/run/netns").iterdir().__repr__()
+
+
+def _refused(ran: drive.Ran, *hosts: str) -> None:
+    assert ran.status == 1, ran.text
+    assert not ran.changes(), ran.changes()
+    assert "Traceback" not in ran.text
+    for host in hosts:
+        told = {event["text"] for event in ran.events if event["kind"] == "failed" and event.get("host") == host}
+        told |= {line for line in ran.text.splitlines() if line.startswith(f"{host}: ")}
+        assert told, f"nothing is said of {host}:\n{ran.text}"
 
 
 def _snapshot(name: str) -> None:
