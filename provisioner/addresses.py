@@ -99,7 +99,10 @@ def split_host_port(text: str, default: int) -> tuple[str, int]:
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
             raise ValueError("is not of the form [address]:port")
-        host, colon, port_text = str(ipaddress.IPv6Address(host)), rest[:1], rest[1:]
+        try:
+            host, colon, port_text = str(ipaddress.IPv6Address(host)), rest[:1], rest[1:]
+        except ValueError:
+            raise ValueError("is not of the form [address]:port") from None
     else:
         host, colon, port_text = text.partition(":")
     if not host:

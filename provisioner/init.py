@@ -25,8 +25,11 @@ def write_site(path: Path, *, force: bool = False) -> None:
         if force:
             # Beside its place and then moved there, so that the old file is not lost where this one cannot be written.
             draft = path.with_name(f".{path.name}.{os.getpid()}")
-            draft.write_text(template(), encoding="utf-8")
-            draft.replace(path)
+            try:
+                draft.write_text(template(), encoding="utf-8")
+                draft.replace(path)
+            finally:
+                draft.unlink(missing_ok=True)
         else:
             with path.open("x", encoding="utf-8") as file:
                 file.write(template())
@@ -34,7 +37,7 @@ def write_site(path: Path, *, force: bool = False) -> None:
         raise ProvisionerError(f"{path} exists already", "edit it, or replace it with --force") from None
     except OSError as error:
         raise ProvisionerError(
-            f"{path} cannot be written ({error.strerror})", "check that its folder exists and is yours"
+            f"{path} cannot be written ({error.strerror})", "name a file in a folder that exists and is yours"
         ) from error
 
 

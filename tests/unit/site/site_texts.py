@@ -1,0 +1,29 @@
+"""Small hosts.toml files that the tests start from, and what is wrong with them."""
+
+from __future__ import annotations
+
+import pytest
+
+from provisioner import site
+from provisioner.errors import SiteError
+
+MASTER = """\
+[[hosts]]
+name = "master"
+address = "192.168.56.10"
+roles = ["control-plane"]
+"""
+
+WORKER = """\
+[[hosts]]
+name = "worker1"
+address = "192.168.56.11"
+roles = ["worker"]
+"""
+
+
+def errors(text: str | bytes) -> tuple[SiteError, ...]:
+    """Return the mistakes in a hosts.toml that must have some."""
+    with pytest.raises(site.SiteErrors) as caught:
+        site.parse(text)
+    return caught.value.errors
