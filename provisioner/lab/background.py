@@ -61,6 +61,15 @@ def stop(directory: Path, name: str, marks: Sequence[str]) -> None:
     (directory / f"{name}.pid").unlink(missing_ok=True)
 
 
+def ancestry() -> frozenset[int]:
+    """Return the process ids of this process and of all that it descends from."""
+    found = [os.getpid()]
+    while found[-1] > 1:
+        # proc_pid_stat(5): the parent is the second field behind the name, which may itself hold brackets.
+        found.append(int(Path(f"/proc/{found[-1]}/stat").read_text().rpartition(")")[2].split()[1]))
+    return frozenset(found)
+
+
 def kill(number: int) -> bool:
     """Kill a process and wait until it is gone; tell whether it went."""
     try:

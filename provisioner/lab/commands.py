@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from provisioner.lab.inventory import NETWORKS, choose_network
+from provisioner.lab.inventory import NETWORKS
 from provisioner.lab.spec import MAX_WORKERS
 
 _DIRECTORY = click.option(
@@ -55,11 +55,12 @@ def up(directory: Path, workers: int | None, network: str | None, name: str | No
         directory=directory.resolve(),
         name=name or (existing.name if existing else "provlab"),
         workers=workers if workers is not None else existing.workers if existing else 2,
+        network=network or "",
     )
     # The image first: a mirror offers what it lacks.
     mirror = None if no_mirror else upstream.ensure(image.ensure(_say), _say)
     uplink = mirror is None and not no_mirror
-    made = lifecycle.up(wanted, mirror, uplink=uplink, network_name=choose_network(network, mirror), say=_say)
+    made = lifecycle.up(wanted, mirror, uplink=uplink, say=_say)
     if uplink:
         upstream.prefetch(made.site, _say)
     site = _relative(made.site)

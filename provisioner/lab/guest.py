@@ -1,12 +1,13 @@
 """Reach into a running VM over SSH, as a person at the operator's machine would."""
 
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from provisioner.errors import Unreachable
-from provisioner.lab import background, network, qemu
+from provisioner.lab import background, monitor, network, qemu
 from provisioner.lab.spec import LabSpec, VmSpec
 
 USER = "vagrant"
@@ -29,17 +30,28 @@ def ssh_command(spec: LabSpec, vm: VmSpec, remote: Sequence[str] = (), *, termin
 
 def wait_for_ssh(spec: LabSpec, vms: Sequence[VmSpec], seconds: float) -> dict[str, float]:
     """Wait until each VM takes a login; return the seconds each took. Unreachable after `seconds`."""
+    given_up = threading.Event()
     with ThreadPoolExecutor(max_workers=max(1, len(vms))) as pool:
-        times = list(pool.map(lambda vm: _wait_one(spec, vm, seconds), vms))
+        waits = [pool.submit(_wait_one, spec, vm, seconds, given_up) for vm in vms]
+        try:
+            done, _ = wait(waits, return_when=FIRST_EXCEPTION)
+        finally:
+            given_up.set()  # one that never comes, or Ctrl-C: no reason to go on waiting for the others
+    for failure in (found.exception() for found in done):
+        if failure:
+            raise failure
+    times = [found.result() for found in waits]
     return {vm.name: taken for vm, taken in zip(vms, times, strict=True)}
 
 
-def _wait_one(spec: LabSpec, vm: VmSpec, seconds: float) -> float:
+def _wait_one(spec: LabSpec, vm: VmSpec, seconds: float, given_up: threading.Event) -> float:
     begun = time.monotonic()
     last = ""
 
     def answers() -> bool:
         nonlocal last
+        if given_up.is_set():
+            raise Unreachable(vm.name, f"not waited for any longer ({last})", "provisioner lab up")
         if qemu.pid(spec, vm) is None:
             raise Unreachable(
                 vm.name, "its QEMU process ended", f"see {spec.files(vm) / 'serial.log'}; provisioner lab up"
@@ -93,8 +105,6 @@ def _set_clock(spec: LabSpec, vm: VmSpec) -> None:
 
 def shut_down(spec: LabSpec, vms: Sequence[VmSpec], seconds: float) -> tuple[str, ...]:
     """Press the VMs' power buttons; return the names of those still on after `seconds`."""
-    from provisioner.lab import monitor
-
     running = [vm for vm in vms if qemu.pid(spec, vm) is not None]
     for vm in running:
         with monitor.connect(qemu.monitor_socket(spec, vm), vm.name) as qmp:

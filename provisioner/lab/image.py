@@ -47,6 +47,13 @@ class Image:
         return self.directory / "initrd"
 
     @property
+    def fingerprint(self) -> str:
+        """The UUID of the file system, new with every build; a disk over another build would be garbage."""
+        with self.disk.open("rb") as file:
+            file.seek(1024 + 0x68)  # s_uuid in the superblock, Documentation/filesystems/ext4/super.rst
+            return file.read(16).hex()
+
+    @property
     def dpkg_status(self) -> Path:
         """The packages in the image, as dpkg's own status file: what a mirror need not offer."""
         return self.directory / "dpkg-status"

@@ -20,8 +20,8 @@ housekeepingInterval = "30s"
 """
 
 
-def choose_network(wanted: str | None, mirror: MirrorInfo | None) -> str:
-    """Return the pod network: the one wanted, else flannel, else bridge where the mirror lacks flannel."""
+def choose_network(wanted: str, mirror: MirrorInfo | None) -> str:
+    """Return the pod network: the one wanted, else (for "") flannel, or bridge where the mirror lacks flannel."""
     why = mirror.lacks("flannel") if mirror else ""
     if wanted == "flannel" and why:
         raise ProvisionerError(f"flannel {why}", "provisioner lab up --network bridge")

@@ -85,7 +85,6 @@ def up(
     mirror: MirrorInfo | None,
     *,
     uplink: bool = False,
-    network_name: str = "flannel",
     say: Say,
 ) -> LabSpec:
     """Bring the lab up and return it once every VM takes a login; what already runs stays as it is.
@@ -94,9 +93,10 @@ def up(
     """
     requirements.check()
     spec = specs.merged(wanted, specs.load(wanted.directory))
+    pod_network = inventory.choose_network(spec.network, mirror)
     with locked(spec):
-        specs.save(spec)
         _claim(spec)
+        specs.save(spec)
         _end_orphans(spec, say)
         built = image.ensure(say)
         settings = decide(spec, built, mirror, uplink, say)
@@ -118,7 +118,7 @@ def up(
         say(f"vms: waiting for {len(machines)} logins")
         times = guest.wait_for_ssh(spec, spec.vms, guest.BOOT_SECONDS * scale)
         say("vms: ready " + ", ".join(f"{name} ({taken:.0f} s)" for name, taken in times.items()))
-        write_text(spec.site, inventory.render_site(spec, mirror, network_name, scale))
+        write_text(spec.site, inventory.render_site(spec, mirror, pod_network, scale))
     return spec
 
 
@@ -154,12 +154,8 @@ def destroy(spec: LabSpec) -> None:
         for vm in spec.vms:
             qemu.power_off(spec, vm)
         mirrors.stop(spec)
-        for number in qemu.orphans(spec) + network.processes(spec.namespace):
-            background.kill(number)
-        network.remove(spec)
-        shutil.rmtree(spec.run, ignore_errors=True)
-        with suppress(OSError):  # other labs may be there
-            spec.run.parent.rmdir()
+        if _owner(spec) in (None, spec.directory):
+            _remove_network(spec)
         # lab.json goes last: a destroy that is interrupted can be run again.
         for entry in spec.directory.iterdir():
             if entry.name != "lab.json":
@@ -207,17 +203,34 @@ def locked(spec: LabSpec) -> Iterator[None]:
         os.close(fd)
 
 
+def _owner(spec: LabSpec) -> Path | None:
+    """Return the state folder of the lab that has this name now."""
+    try:
+        return Path((spec.run / "directory").read_text().strip())
+    except FileNotFoundError:
+        return None
+
+
 def _claim(spec: LabSpec) -> None:
+    other = _owner(spec)
+    if other not in (None, spec.directory) and (other / "lab.json").exists():
+        raise ProvisionerError(
+            f"a lab named {spec.name!r} already belongs to {other}",
+            "destroy it there, or take another name: provisioner lab up --name NAME",
+        )
     spec.run.mkdir(parents=True, exist_ok=True, mode=0o700)
-    owner = spec.run / "directory"
-    if owner.exists():
-        other = Path(owner.read_text().strip())
-        if other != spec.directory and (other / "lab.json").exists():
-            raise ProvisionerError(
-                f"a lab named {spec.name!r} already belongs to {other}",
-                "destroy it there, or take another name: provisioner lab up --name NAME",
-            )
-    write_text(owner, f"{spec.directory}\n")
+    write_text(spec.run / "directory", f"{spec.directory}\n")
+
+
+def _remove_network(spec: LabSpec) -> None:
+    """End whatever still uses the lab's network, then remove it; only who called us is spared."""
+    users = {*qemu.orphans(spec), *network.processes(spec.namespace), *network.processes(spec.operator)}
+    for number in users - background.ancestry():
+        background.kill(number)
+    network.remove(spec)
+    shutil.rmtree(spec.run, ignore_errors=True)
+    with suppress(OSError):  # other labs may be there
+        spec.run.parent.rmdir()
 
 
 def _login_key(spec: LabSpec) -> None:
@@ -255,12 +268,13 @@ def _shut_down(spec: LabSpec, vms: Sequence[VmSpec], scale: float, say: Say) -> 
 
 
 def _end_orphans(spec: LabSpec, say: Say) -> None:
-    """End machines of an earlier lab of this name whose state folder was deleted under them."""
-    known = {qemu.pid(spec, vm) for vm in spec.vms}
-    for number in qemu.orphans(spec):
-        if number not in known:
-            say(f"vms: ending process {number}, a machine whose files are gone")
-            background.kill(number)
+    """End what an earlier lab of this name left running when its state folder was deleted under it."""
+    found = set(qemu.orphans(spec))
+    if mirrors.pid(spec) is None:
+        found.update(network.processes(spec.namespace))
+    for number in found - {qemu.pid(spec, vm) for vm in spec.vms}:
+        say(f"vms: ending process {number}, left by a lab whose files are gone")
+        background.kill(number)
 
 
 def _warn_of_memory(spec: LabSpec, say: Say) -> None:

@@ -13,10 +13,14 @@ from provisioner.lab.spec import LabSpec, MirrorInfo
 
 @dataclass(frozen=True)
 class Settings:
-    """One lab's decisions. `image` is the folder that its disks lie over; `uplink` means VMs reach the outside."""
+    """One lab's decisions. `image` is the folder that its disks lie over, `fingerprint` which build of it.
+
+    `uplink` means that VMs reach the outside.
+    """
 
     accelerator: accel.Accelerator
     image: Path
+    fingerprint: str
     uplink: bool
     mirror: MirrorInfo | None
 
@@ -28,15 +32,20 @@ class Settings:
 
 def decide(spec: LabSpec, built: Image, mirror: MirrorInfo | None, uplink: bool, say: Say) -> Settings:
     """Choose the accelerator, keep the image that existing disks lie over, and remember it all."""
-    try:
+    base = built
+    if any(spec.directory.glob("vms/*/disk.qcow2")):
         before = settings_of(spec)
-        base = before.image if before.image.is_dir() else built.directory
-    except ProvisionerError:
-        base = built.directory
-    settings = Settings(accel.choose(built, say), base, uplink, mirror)
+        base = Image(before.image)
+        if not base.disk.exists() or base.fingerprint != before.fingerprint:
+            raise ProvisionerError(
+                f"the image in {before.image} that the lab's disks lie over is gone",
+                "start anew: provisioner lab destroy, then provisioner lab up",
+            )
+    settings = Settings(accel.choose(built, say), base.directory, base.fingerprint, uplink, mirror)
     stored = {
         "accelerator": settings.accelerator,
         "image": str(settings.image),
+        "fingerprint": settings.fingerprint,
         "uplink": uplink,
         "mirror": vars(mirror) if mirror else None,
     }
@@ -51,7 +60,7 @@ def settings_of(spec: LabSpec) -> Settings:
         mirror = stored["mirror"]
         if mirror:
             mirror = MirrorInfo(**(mirror | {"directory": Path(mirror["directory"]), "key": Path(mirror["key"])}))
-        return Settings(stored["accelerator"], Path(stored["image"]), stored["uplink"], mirror)
+        return Settings(stored["accelerator"], Path(stored["image"]), stored["fingerprint"], stored["uplink"], mirror)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ProvisionerError("the lab has never been up completely", "provisioner lab up") from error
 

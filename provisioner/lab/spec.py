@@ -62,7 +62,10 @@ class MirrorInfo:
 
 @dataclass(frozen=True)
 class LabSpec:
-    """One lab. `directory` holds its state; memory in MiB; `timeout_scale` 0 means by the accelerator."""
+    """One lab. `directory` holds its state; memory in MiB.
+
+    `network` is flannel, bridge, or "" for what can be had; `timeout_scale` 0 means by the accelerator.
+    """
 
     directory: Path
     name: str = "provlab"
@@ -71,6 +74,7 @@ class LabSpec:
     master_memory: int = 4096
     worker_cpus: int = 1
     worker_memory: int = 2048
+    network: str = ""
     timeout_scale: float = 0.0
 
     def __post_init__(self) -> None:
@@ -177,4 +181,4 @@ def merged(wanted: LabSpec, existing: LabSpec | None) -> LabSpec:
             f"the lab already has {existing.workers} workers, {wanted.workers} are wanted",
             "a smaller lab starts anew: provisioner lab destroy",
         )
-    return replace(existing, workers=wanted.workers)
+    return replace(existing, workers=wanted.workers, network=wanted.network or existing.network)

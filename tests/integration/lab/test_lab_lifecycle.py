@@ -13,7 +13,7 @@ import pytest
 
 from provisioner.errors import ProvisionerError
 from provisioner.lab import accel, background, guest, image, lifecycle, network, qemu, requirements, snapshots
-from provisioner.lab.spec import LabSpec
+from provisioner.lab.spec import LabSpec, save
 
 pytestmark = [
     pytest.mark.integration,
@@ -194,3 +194,14 @@ def test_a_lab_whose_folder_was_deleted_is_found_and_destroyed(tmp_path: Path) -
 def test_a_name_in_use_elsewhere_is_refused(lab: LabSpec, tmp_path: Path) -> None:
     with pytest.raises(ProvisionerError, match="already belongs"):
         lifecycle.up(replace(lab, directory=tmp_path / "second"), None, say=say)
+    assert lifecycle.find_remains(tmp_path / "second") is None
+
+
+def test_destroying_a_namesake_leaves_the_lab_alone(lab: LabSpec, tmp_path: Path) -> None:
+    before = lifecycle.status(lab)
+    namesake = replace(lab, directory=tmp_path / "second")
+    save(namesake)
+    lifecycle.destroy(namesake)
+    assert not namesake.directory.exists()
+    assert lifecycle.status(lab) == before
+    assert on(lab, "worker1", "hostname") == "worker1"

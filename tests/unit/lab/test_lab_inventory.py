@@ -46,8 +46,8 @@ def test_what_the_mirror_lacks_is_not_asked_for(tmp_path: Path) -> None:
     from provisioner.site import load
 
     lacking = replace(MIRROR, left_out={"flannel": "needs more", "haproxy ingress controller": "is not offered"})
-    assert choose_network(None, MIRROR) == choose_network(None, None) == "flannel"
-    assert choose_network(None, lacking) == "bridge"
+    assert choose_network("", MIRROR) == choose_network("", None) == "flannel"
+    assert choose_network("", lacking) == "bridge"
     with pytest.raises(ProvisionerError, match="flannel needs more"):
         choose_network("flannel", lacking)
     lab = LabSpec(tmp_path)

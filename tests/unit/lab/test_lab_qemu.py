@@ -1,5 +1,6 @@
 """QEMU's command line, and the processes that belong to a lab."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,11 @@ def test_vm_process_is_known_by_its_uuid_and_ends_with_its_power(tmp_path: Path)
     qemu.power_off(lab, vm)
     assert qemu.pid(lab, vm) is None
     assert background.arguments(number) == ()
+
+
+def test_ancestry_ends_at_the_first_process() -> None:
+    found = background.ancestry()
+    assert {1, os.getpid(), os.getppid()} <= found
 
 
 def test_background_program_is_found_again_and_ended(tmp_path: Path) -> None:
