@@ -46,7 +46,7 @@ def up(directory: Path, workers: int | None, network: str | None, name: str | No
 
     Example: provisioner lab up --workers 3
     """
-    from provisioner.lab import image, lifecycle, requirements, spec, upstream
+    from provisioner.lab import lifecycle, requirements, spec, upstream
 
     requirements.check()
     begun = time.monotonic()
@@ -57,8 +57,7 @@ def up(directory: Path, workers: int | None, network: str | None, name: str | No
         workers=workers if workers is not None else existing.workers if existing else 2,
         network=network or "",
     )
-    # The image first: a mirror offers what it lacks.
-    mirror = None if no_mirror else upstream.ensure(image.ensure(_say), _say)
+    mirror = None if no_mirror else upstream.ensure(_say)
     uplink = mirror is None and not no_mirror
     made = lifecycle.up(wanted, mirror, uplink=uplink, say=_say)
     if uplink:

@@ -12,11 +12,11 @@ _SLOW_MACHINE = """\
 [kubeadm]
 controller_manager = { "leader-elect" = "false" }
 scheduler = { "leader-elect" = "false" }
+kubelet = { "housekeeping-interval" = "30s" }
 
 [kubeadm.kubelet_configuration]
 nodeStatusUpdateFrequency = "20s"
 syncFrequency = "2m"
-housekeepingInterval = "30s"
 """
 
 

@@ -161,7 +161,9 @@ def paused(spec: LabSpec, vm: VmSpec) -> bool:
 def power_off(spec: LabSpec, vm: VmSpec) -> None:
     """End the VM as pulling its plug does, and wait until its process is gone."""
     number = pid(spec, vm)
-    if number is not None and not background.kill(number):
+    if number is None:
+        return
+    if not background.kill(number):
         raise ProvisionerError(f"{vm.name}: its QEMU process {number} does not end", "see: provisioner lab status")
     monitor_socket(spec, vm).unlink(missing_ok=True)
     (spec.files(vm) / "vm.pid").unlink(missing_ok=True)

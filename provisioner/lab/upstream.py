@@ -16,7 +16,7 @@ from typing import Any
 
 from provisioner.errors import ProvisionerError
 from provisioner.lab import background, network
-from provisioner.lab.image import Image, Say
+from provisioner.lab.image import Say
 from provisioner.lab.spec import MIRROR, LabSpec, MirrorInfo
 
 UPSTREAM = (("pkgs.k8s.io", "/"), ("registry.k8s.io", "/v2/"), ("raw.githubusercontent.com", "/"))
@@ -26,13 +26,13 @@ _MARKS = ("-m", "tests.mirror", "serve")
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def ensure(built: Image, say: Say) -> MirrorInfo | None:
+def ensure(say: Say) -> MirrorInfo | None:
     """Return None where upstream is within reach; else build the mirror (if need be) and describe it."""
     unreachable = [host for host, why in probe() if why]
     if not unreachable:
         return None
     say(f"upstream: {', '.join(unreachable)}: out of reach; the lab serves stand-ins instead")
-    return build(built, say)
+    return build(say)
 
 
 def probe(targets: Sequence[tuple[str, str]] = UPSTREAM, timeout: float = PROBE_SECONDS) -> list[tuple[str, str]]:
@@ -71,7 +71,7 @@ def prefetch(site_file: Path, say: Say) -> None:
             fetch(site, download)
 
 
-def build(built: Image, say: Say) -> MirrorInfo:
+def build(say: Say) -> MirrorInfo:
     """Build the mirror into the cache (a no-op when it is there) and return what it holds."""
     if not (_CHECKOUT / "tests/mirror").is_dir():
         raise ProvisionerError(
@@ -80,7 +80,7 @@ def build(built: Image, say: Say) -> MirrorInfo:
         )
     # Progress goes to the screen as it comes (stderr); stdout is one line of JSON.
     done = subprocess.run(
-        [sys.executable, "-m", "tests.mirror", "build", "--dpkg-status", str(built.dpkg_status)],
+        [sys.executable, "-m", "tests.mirror", "build"],
         cwd=_CHECKOUT,
         stdout=subprocess.PIPE,
         text=True,
