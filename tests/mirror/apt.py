@@ -16,8 +16,13 @@ NODE_PACKAGES = (
     "ethtool", "gnupg", "gpg", "iproute2", "ipset", "iptables", "ipvsadm", "kmod", "mount", "nfs-common",
     "nfs-kernel-server", "runc", "socat", "util-linux",
 )  # fmt: skip
-# What images are made of.
-IMAGE_PACKAGES = ("busybox-static", "etcd-client", "etcd-server")
+# What images and packages of ours are made of, each by itself: the base of images whose programs call iptables and
+# its kin (or only need a C library), etcd, a shell, CNI plugins.
+BASE_PACKAGES = (
+    "conntrack", "ipset", "iptables", "libc6", "libip4tc2", "libip6tc2", "libipset13", "libmnl0",
+    "libnetfilter-conntrack3", "libnfnetlink0", "libnftnl11", "libxtables12",
+)  # fmt: skip
+INGREDIENTS = (*BASE_PACKAGES, "busybox-static", "containernetworking-plugins", "etcd-client", "etcd-server")
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ def pool_file(wanted: PoolFile, target: Path) -> Path:
     archive = debian_sources(SUITE)[0].split()[2].rstrip("/")
     address = f"{archive}/pool/{wanted.path}"
     checksum = f"SHA256:{wanted.sha256}"
-    run(["/usr/lib/apt/apt-helper", "download-file", address, target, checksum], cache.root() / "logs/apt.log")
+    run(["/usr/lib/apt/apt-helper", "download-file", address, target, checksum], _log())
     return target
 
 
@@ -45,22 +50,35 @@ def build(status: Path | None) -> Path:
     """
     key = signing.key()
     recipe: dict[str, object] = {
-        "packages": (NODE_PACKAGES, IMAGE_PACKAGES),
+        "packages": NODE_PACKAGES,
         "suite": SUITE,
         "key": str(key),
-        "status": status.read_text(errors="replace") if status else "",
+        "status": _text(status),
         "steps": cache.own_source("apt.py", "signing.py"),
     }
-    return cache.artefact("debian", recipe, lambda directory: _fetch(directory, key, status))
+    return cache.artefact("debian", recipe, lambda directory: _repository(directory, key, status))
 
 
-def _fetch(directory: Path, key: Path, status: Path | None) -> None:
-    log = cache.root() / "logs/apt.log"
+def ingredients() -> Path:
+    """Return a directory with the .deb files that images and packages of ours are made of."""
+    recipe: dict[str, object] = {"packages": INGREDIENTS, "suite": SUITE, "steps": cache.own_source("apt.py")}
+
+    def fetch(directory: Path) -> None:
+        private = directory / "private"
+        options = _private(private, None)
+        run(["apt-get", *options, "-q", "update"], _log())
+        run(["apt-get", *options, "-q", "download", *INGREDIENTS], _log(), cwd=directory)
+        shutil.rmtree(private)
+
+    return cache.artefact("ingredients", recipe, fetch)
+
+
+def _repository(directory: Path, key: Path, status: Path | None) -> None:
     private = directory / "private"
     options = _private(private, status)
-    run(["apt-get", *options, "-q", "update"], log)
+    run(["apt-get", *options, "-q", "update"], _log())
     ask = ["apt-get", *options, "-q", "-y", "--no-install-recommends", "--download-only", "install"]
-    run([*ask, *NODE_PACKAGES, *IMAGE_PACKAGES], log)
+    run([*ask, *NODE_PACKAGES], _log())
     pool = directory / "pool"
     pool.mkdir()
     for package in sorted((private / "cache/archives").glob("*.deb")):
@@ -69,9 +87,23 @@ def _fetch(directory: Path, key: Path, status: Path | None) -> None:
     shutil.rmtree(private)
     index = directory / f"dists/{SUITE}/main/binary-amd64"
     index.mkdir(parents=True)
-    (index / "Packages").write_text(output(["apt-ftparchive", "packages", "pool"], log, cwd=directory))
-    run(["gzip", "-kn9", index / "Packages"], log)
+    (index / "Packages").write_text(output(["apt-ftparchive", "packages", "pool"], _log(), cwd=directory))
+    run(["gzip", "-kn9", index / "Packages"], _log())
     release(index.parents[1], {"Suite": SUITE, "Codename": SUITE, "Components": "main"}, key)
+
+
+def _log() -> Path:
+    return cache.root() / "logs/apt.log"
+
+
+def _text(status: Path | None) -> str:
+    """Return a dpkg status file's text, "" for none."""
+    if status is None:
+        return ""
+    try:
+        return status.read_text(errors="replace")
+    except OSError as error:
+        raise ProvisionerError(f"{status} cannot be read: {error.strerror}", "name a dpkg status file") from error
 
 
 def _private(directory: Path, status: Path | None) -> list[str]:
@@ -81,7 +113,7 @@ def _private(directory: Path, status: Path | None) -> list[str]:
     sources = directory / "sources.list"
     sources.write_text("".join(f"{line}\n" for line in debian_sources(SUITE)))
     known = directory / "status"
-    known.write_text(status.read_text(errors="replace") if status else "")
+    known.write_text(_text(status))
     settings = {
         "Dir::Etc::sourcelist": sources,
         "Dir::Etc::sourceparts": directory / "parts",
@@ -105,19 +137,19 @@ def release(directory: Path, fields: dict[str, str], key: Path) -> None:
         for name, value in ({"Origin": "mirror", "Label": "mirror", "Architectures": "amd64"} | fields).items()
         for word in ("-o", f"APT::FTPArchive::Release::{name}={value}")
     ]
-    text = output(["apt-ftparchive", *options, "release", "."], cache.root() / "logs/apt.log", cwd=directory)
+    text = output(["apt-ftparchive", *options, "release", "."], _log(), cwd=directory)
     (directory / "Release").write_text(text)
     signing.sign(key, directory / "Release")
 
 
-def package(repository: Path, name: str) -> Path:
-    """Return the file of a package in a repository made by `build`."""
-    found = sorted((repository / "pool").glob(f"{name}_*.deb"))
+def package(directory: Path, name: str) -> Path:
+    """Return the file of a package in the directory of `ingredients`."""
+    found = sorted(directory.glob(f"{name}_*.deb"))
     if len(found) != 1:
-        raise ProvisionerError(f"{len(found)} files of the package {name} in {repository}", "remove that directory")
+        raise ProvisionerError(f"{len(found)} files of the package {name} in {directory}", "remove that directory")
     return found[0]
 
 
-def unpack(repository: Path, name: str, tree: Path) -> None:
-    """Unpack the files of a package into `tree`, without its maintainer scripts."""
-    run(["dpkg-deb", "-x", package(repository, name), tree], cache.root() / "logs/apt.log")
+def unpack(directory: Path, name: str, tree: Path) -> None:
+    """Unpack the files of a package of `ingredients` into `tree`, without its maintainer scripts."""
+    run(["dpkg-deb", "-x", package(directory, name), tree], _log())

@@ -14,12 +14,7 @@ from tests.mirror import apt, cache, kubernetes, oci, registry
 from tests.mirror.progress import output, run
 
 _PAUSE_SOURCE = Path(__file__).parent / "pause/pause.c"
-# Debian packages of the base of images whose programs call iptables and its kin (or only need a C library).
-BASE_PACKAGES = (
-    "conntrack", "ipset", "iptables", "libc6", "libip4tc2", "libip6tc2", "libipset13", "libmnl0",
-    "libnetfilter-conntrack3", "libnfnetlink0", "libnftnl11", "libxtables12",
-)  # fmt: skip
-# Of these packages, what no program reads in a container.
+# Of Debian's packages, what no program reads in a container.
 _UNUSED = ("usr/share", "usr/lib/x86_64-linux-gnu/gconv", "var", "etc/init.d", "etc/default", "lib/systemd")
 _TITLE = "org.opencontainers.image.title"
 _VERSION = "org.opencontainers.image.version"
@@ -101,31 +96,32 @@ def images(kube: Path, programs: Mapping[str, Path], etcd: Path, etcd_version: s
     )
 
 
-def build(kube: Path, programs: Mapping[str, Path], debian: Path) -> Path:
+def build(kube: Path, programs: Mapping[str, Path], ingredients: Path) -> Path:
     """Return a directory with the registry's storage (`registry`) and `etcd`, `etcdctl` in `bin`.
 
-    kube: directory of Kubernetes' binaries; programs: path of each Go program by name; debian: repository of `apt`.
+    kube: directory of Kubernetes' binaries; programs: path of each Go program by name;
+    ingredients: the Debian packages of `apt.ingredients`.
     """
     recipe: dict[str, object] = {
-        "inputs": (str(kube), str(debian), {name: str(path) for name, path in programs.items()}),
+        "inputs": (str(kube), str(ingredients), {name: str(path) for name, path in programs.items()}),
         "pause": _PAUSE_SOURCE.read_text(),
         "steps": cache.own_source("images.py", "oci.py", "registry.py"),
     }
-    return cache.artefact("images", recipe, lambda directory: _make(directory, kube, programs, debian))
+    return cache.artefact("images", recipe, lambda directory: _make(directory, kube, programs, ingredients))
 
 
-def _make(directory: Path, kube: Path, programs: Mapping[str, Path], debian: Path) -> None:
+def _make(directory: Path, kube: Path, programs: Mapping[str, Path], ingredients: Path) -> None:
     log = cache.root() / "logs/images.log"
     scratch = directory / "scratch"
     (scratch / "etcd").mkdir(parents=True)
     (directory / "bin").mkdir()
     for package, program in (("etcd-server", "etcd"), ("etcd-client", "etcdctl")):
-        apt.unpack(debian, package, scratch / "etcd")
+        apt.unpack(ingredients, package, scratch / "etcd")
         (scratch / f"etcd/usr/bin/{program}").rename(directory / "bin" / program)
-    version = apt.package(debian, "etcd-server").name.split("_")[1]
+    version = apt.package(ingredients, "etcd-server").name.split("_")[1]
     pause = scratch / "pause"
     run(["gcc", "-Os", "-static", "-s", "-Wall", "-Werror", "-o", pause, _PAUSE_SOURCE], log)
-    shared = {"base": lambda tree: _base(debian, tree), "shell": lambda tree: _shell(debian, tree)}
+    shared = {"base": lambda tree: _base(ingredients, tree), "shell": lambda tree: _shell(ingredients, tree)}
     with registry.running(directory / "registry", "127.0.0.1", 0, readonly=False) as (_, port):
         client = registry.Client(port)
         below = {name: _layer(scratch / name, fill) for name, fill in shared.items()}
@@ -168,18 +164,18 @@ def _files(image: Image, tree: Path) -> None:
     (tree / "tmp").chmod(0o1777)
 
 
-def _shell(debian: Path, tree: Path) -> None:
+def _shell(ingredients: Path, tree: Path) -> None:
     """Fill a tree with busybox under all its names."""
-    apt.unpack(debian, "busybox-static", tree)
+    apt.unpack(ingredients, "busybox-static", tree)
     shutil.rmtree(tree / "usr/share")
     _busybox_links(tree)
 
 
-def _base(debian: Path, tree: Path) -> None:
+def _base(ingredients: Path, tree: Path) -> None:
     """Fill a tree with the base packages, and busybox for what they lack."""
-    for package in BASE_PACKAGES:
-        apt.unpack(debian, package, tree)
-    apt.unpack(debian, "busybox-static", tree)
+    for package in apt.BASE_PACKAGES:
+        apt.unpack(ingredients, package, tree)
+    apt.unpack(ingredients, "busybox-static", tree)
     for place in _UNUSED:
         shutil.rmtree(tree / place, ignore_errors=True)
     # What the packages' maintainer scripts choose on a Debian host (update-alternatives): the nft variant.

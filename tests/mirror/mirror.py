@@ -29,8 +29,9 @@ def build(status: Path | None = None) -> dict[str, Any]:
         debian = apt.build(status)
         kube = kubernetes.build()
         programs = {program.name: goprograms.build(program) for program in goprograms.PROGRAMS}
-        repository = packages.build(kube, debian)
-        storage = images.build(kube, programs, debian)
+        ingredients = apt.ingredients()
+        repository = packages.build(kube, ingredients)
+        storage = images.build(kube, programs, ingredients)
         yaml = manifests.build()
         parts = {
             "debian": debian,
@@ -41,7 +42,8 @@ def build(status: Path | None = None) -> dict[str, Any]:
             "key": signing.key(),
             **programs,
         }
-        whole = cache.artefact("mirror", {"parts": parts}, lambda directory: _assemble(directory, parts))
+        recipe = {"parts": parts, "steps": cache.own_source("mirror.py")}
+        whole = cache.artefact("mirror", recipe, lambda directory: _assemble(directory, parts))
         with stage("tidying"):
             cache.tidy()
         say(f"complete in {whole}")

@@ -95,17 +95,17 @@ PACKAGES = (
 )
 
 
-def build(binaries: Path, debian: Path) -> Path:
-    """Return the repository's directory, from the binaries of `kubernetes` and the Debian repository of `apt`."""
+def build(binaries: Path, ingredients: Path) -> Path:
+    """Return the repository's directory, from the binaries of `kubernetes` and Debian's packages in `ingredients`."""
     recipe: dict[str, object] = {
         "binaries": str(binaries),
-        "debian": str(debian),
+        "ingredients": str(ingredients),
         "steps": cache.own_source("packages.py", "apt.py"),
     }
-    return cache.artefact("packages", recipe, lambda directory: _make(directory, binaries, debian))
+    return cache.artefact("packages", recipe, lambda directory: _make(directory, binaries, ingredients))
 
 
-def _make(directory: Path, binaries: Path, debian: Path) -> None:
+def _make(directory: Path, binaries: Path, ingredients: Path) -> None:
     log = cache.root() / "logs/packages.log"
     for package in PACKAGES:
         tree = directory / package.name
@@ -116,7 +116,7 @@ def _make(directory: Path, binaries: Path, debian: Path) -> None:
             (tree / place).parent.mkdir(parents=True)
             (tree / place).write_text(text)
         if package.name == "kubernetes-cni":
-            apt.unpack(debian, "containernetworking-plugins", directory / "plugins")
+            apt.unpack(ingredients, "containernetworking-plugins", directory / "plugins")
             shutil.copytree(directory / "plugins/usr/lib/cni", tree / "opt/cni/bin", symlinks=True)
             shutil.rmtree(directory / "plugins")
         _control(tree, package)
