@@ -148,9 +148,11 @@ def ssh(options: Options, host: str, command: tuple[str, ...]) -> NoReturn:
     """
     from provisioner import site as site_module
     from provisioner.openssh import arguments
+    from provisioner.ssh import known_hosts
 
     site = site_module.load(options.file)
     words = arguments(site, site.host(host))
+    known_hosts(site).parent.mkdir(parents=True, exist_ok=True)  # ssh makes the file, not its folder
     try:
         os.execvp(words[0], [*words, *command])
     except FileNotFoundError:

@@ -166,10 +166,10 @@ class Host:
         folder = shlex.quote(str(place.parent))
         # A connection that breaks ends our stdin early: the size tells a whole file from a part of one.
         command = (
-            f"[ -d {folder} ] || mkdir -p {folder}; umask 077; trap 'rm -f {beside}' EXIT\n"
-            f"cat >{beside}; [ $(wc -c <{beside}) -eq {len(body)} ]\n"
-            f"chown {shlex.quote(owner)} {beside}; chmod {mode:04o} {beside}; sync {beside}\n"
-            f"mv -fT {beside} {shlex.quote(path)}; trap - EXIT\n"
+            f"[ -d {folder} ] || mkdir -p {folder}; umask 077; t={beside}; trap 'rm -f \"$t\"' EXIT\n"
+            f'cat >"$t"; [ "$(wc -c <"$t")" -eq {len(body)} ]\n'
+            f'chown {shlex.quote(owner)} "$t"; chmod {mode:04o} "$t"; sync "$t"\n'
+            f'mv -fT "$t" {shlex.quote(path)}; trap - EXIT\n'
         )
         output = self._execute(command, body, 60, loggable=f"(write {path}, {len(body)} bytes)")
         if output.status != 0:

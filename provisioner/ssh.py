@@ -6,6 +6,7 @@ known_hosts, so the policy is set on its client here.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -93,6 +94,8 @@ def _connection(site: Site, target: Login, gateway: Connection | None) -> Connec
     from fabric import Config, Connection
     from paramiko import SSHConfig
 
+    # What goes wrong is told by our own errors; Python would print Paramiko's log over the screen besides.
+    logging.getLogger("paramiko").addHandler(logging.NullHandler())
     patience = site.timeout(site.ssh.connect_timeout)
     kwargs: dict[str, Any] = {"banner_timeout": patience, "auth_timeout": patience, "channel_timeout": patience}
     if target.key:
@@ -117,6 +120,7 @@ def _open(site: Site, spec: HostSpec, connection: Connection, role: str) -> None
 
     place = f"{role}{connection.user}@{connection.host}:{connection.port}"
     key = connection.connect_kwargs.get("key_filename", "")
+    key = key if isinstance(key, str) else ", ".join(key)  # Fabric makes a list of it when it opens
     kind: type[Unreachable] = Refused
     try:
         connection.open()
@@ -135,9 +139,14 @@ def _open(site: Site, spec: HostSpec, connection: Connection, role: str) -> None
     except paramiko.PasswordRequiredException:
         problem = f"the key {key or 'in ~/.ssh'} has a passphrase"
         remedy = f"load it into an agent (ssh-add {key}) and leave [ssh] key empty"
-    except paramiko.AuthenticationException:
-        problem = f"{place} refuses to log us in with {key or 'the agent and the keys in ~/.ssh'}"
-        remedy = "check user and key under [ssh], and authorized_keys on the host"
+    except paramiko.AuthenticationException as error:
+        # Paramiko gives a connection that broke, or a server that is slow, while logging in the same name.
+        if "EOF" in str(error) or "timeout" in str(error):
+            kind = Unreachable
+            problem, remedy = f"{place} ended the login: {error}", "check the load and sshd's log on the host"
+        else:
+            problem = f"{place} refuses to log us in with {key or 'the agent and the keys in ~/.ssh'}"
+            remedy = "check user and key under [ssh], and authorized_keys on the host"
     except (FileNotFoundError, PermissionError) as error:
         problem, remedy = f"cannot read the key {error.filename}: {error.strerror}", "check key under [ssh]"
     except socket.gaierror:

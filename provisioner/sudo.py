@@ -23,6 +23,10 @@ _REMEDY = (
 )
 
 
+class _WrongPassword(HostError):
+    pass
+
+
 class Sudo:
     """The site's sudo password, asked for once for all hosts, and which hosts want it."""
 
@@ -31,6 +35,7 @@ class Sudo:
         self._lock = threading.Lock()
         self._password: str | None = None
         self._wanted: dict[str, bool] = {}
+        self._wrong: dict[str, HostError] = {}
 
     def prompt(self) -> None:
         """Ask for the password now, if it is to be asked for at all."""
@@ -49,12 +54,15 @@ class Sudo:
         if self._site.ssh.sudo_password == "none":
             return ["LC_ALL=C", "sudo", "-n", "--"], b""
         password = self._get()
-        with self._lock:
-            wanted = self._wanted.get(host.name)
+        if host.name in self._wrong:
+            raise self._wrong[host.name]  # asking again would count as one more failure against the account
+        wanted = self._wanted.get(host.name)
         if wanted is None:
-            wanted = self._ask(host, transport, password, patience)
-            with self._lock:
-                self._wanted[host.name] = wanted
+            try:
+                wanted = self._wanted[host.name] = self._ask(host, transport, password, patience)
+            except _WrongPassword as error:
+                self._wrong[host.name] = error
+                raise
         if not wanted:
             return ["LC_ALL=C", "sudo", "-n", "--"], b""
         return ["LC_ALL=C", "sudo", "-k", "-S", "-p", "''", "--"], password.encode() + b"\n"
@@ -70,7 +78,7 @@ class Sudo:
             raise HostError(host.name, f"sudo does not answer ({error})", "check sudo on the host") from error
         self.refused(host, output)
         if output.status != 0:
-            raise HostError(
+            raise _WrongPassword(
                 host.name,
                 "sudo refuses the password given" if password else "needs a sudo password, and none was given",
                 f'check it (sudo_password = "{self._site.ssh.sudo_password}" under [ssh])',

@@ -1,0 +1,144 @@
+"""Machines for the tests of this folder, and sites that name them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner import host as host_module
+from provisioner.host import Host
+from provisioner.report import Event, Log, Report
+from provisioner.site import Site, load
+from provisioner.step import FactQuery
+
+from .nodes import Machine, network
+
+ROOT = Path(__file__).parents[3]
+NAMES = ("master", "one", "gate")
+TOOLS = ("sshd", "ssh-keygen", "sudo", "ip", "unshare", "nsenter", "flock")
+
+
+def _lacking() -> str:
+    if os.geteuid() != 0:
+        return "needs root: makes network namespaces and starts sshd in them"
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    missing = [tool for tool in TOOLS if shutil.which(tool, path=path) is None]
+    return f"needs {', '.join(missing)} (Debian: openssh-server sudo iproute2 util-linux)" if missing else ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of this folder, and say why where they cannot run."""
+    lacking = _lacking()
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+            if lacking:
+                item.add_marker(pytest.mark.skip(reason=lacking))
+
+
+@pytest.fixture(scope="package")
+def machines() -> Iterator[dict[str, Machine]]:
+    """Three machines, for all tests of this folder; this thread sits in the operator's namespace meanwhile."""
+    # Not below pytest's folders, which are root's alone: sshd reads authorized_keys as the user who logs in.
+    with tempfile.TemporaryDirectory(prefix="provisioner-ssh-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        with network(Path(name), NAMES) as made:
+            yield made
+
+
+@pytest.fixture
+def folder(machines: dict[str, Machine], tmp_path: Path) -> Path:
+    """The folder of hosts.toml."""
+    key = machines["master"].folder.parent / "id"
+    shutil.copy(key, tmp_path / "id")
+    return tmp_path
+
+
+MakeSite = Callable[..., Site]
+
+
+@pytest.fixture
+def make_site(machines: dict[str, Machine], folder: Path) -> MakeSite:
+    """Write a hosts.toml with the given values under [ssh] and load it."""
+
+    def make(hosts: tuple[str, ...] = ("master", "one"), scale: float = 1.0, **ssh: object) -> Site:
+        values = {"user": "plain", "key": "id", "connect_timeout": 5.0, **ssh}
+        lines = [f"[cluster]\ntimeout_scale = {scale}\n[ssh]"]
+        lines += [
+            f"{key} = {value if isinstance(value, int | float) else repr(value)}" for key, value in values.items()
+        ]
+        for name in hosts:
+            role = "control-plane" if name == hosts[0] else "worker"
+            lines += ["[[hosts]]", f'name = "{name}"', f'address = "{machines[name].address}"', f'roles = ["{role}"]']
+        (folder / "hosts.toml").write_text("\n".join(lines) + "\n")
+        return load(folder / "hosts.toml")
+
+    return make
+
+
+def provisioner(site: Site, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command line for a site, in a process of its own."""
+    return subprocess.run(
+        command_line(site, *words),
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        **more,
+    )
+
+
+def command_line(site: Site, *words: str) -> list[str]:
+    """Return the argv of the command line, its steps being those of demo.py where there is anything to plan."""
+    return [sys.executable, str(Path(__file__).with_name("demo.py")), "-f", str(site.path), *words]
+
+
+class Desk:
+    """What an operator has in hand: opened hosts, the events that they would see, and the log."""
+
+    def __init__(self, site: Site, query: FactQuery | None = None) -> None:
+        self.site = site
+        self.events: list[Event] = []
+        self._log = Log(site.directory / "test.log")
+        self.hosts = host_module.fleet(site, Report(self.events.append, log=self._log), query)
+
+    def __getitem__(self, name: str) -> Host:
+        return self.hosts[name]
+
+    @property
+    def log(self) -> str:
+        """What the log says by now."""
+        return self._log.path.read_text() if self._log.path.exists() else ""
+
+    def output(self) -> list[str]:
+        """Return the output lines that were shown."""
+        return [event.text for event in self.events if event.kind == "output"]
+
+    def close(self) -> None:
+        """Close everything."""
+        host_module.close(self.hosts)
+        self._log.close()
+
+
+@pytest.fixture
+def desk() -> Iterator[Callable[..., Desk]]:
+    """Open a site; closed after the test."""
+    opened: list[Desk] = []
+
+    def open_site(site: Site, query: FactQuery | None = None) -> Desk:
+        opened.append(Desk(site, query))
+        return opened[-1]
+
+    yield open_site
+    for each in opened:
+        each.close()

@@ -1,0 +1,71 @@
+"""The command line over a road of three small steps, so that runs can be watched, killed and repeated.
+
+`files` writes one file a host, `slow` is a long command (it waits for /run/go, and counts its runs in
+/etc/demo.count), `last` depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from provisioner import steps
+from provisioner.cli import main
+from provisioner.errors import HostError
+from provisioner.step import Change, FactQuery, Scope, Step
+
+if TYPE_CHECKING:
+    from provisioner.host import Host
+    from provisioner.kube import Cluster
+    from provisioner.site import Site
+
+SLOW = """echo begun
+echo run >>/etc/demo.count
+while [ ! -e /run/go ]; do sleep 0.05; done
+echo ended >/etc/demo.slow
+"""
+
+
+def _preflight(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+    del cluster, site
+    if host.facts.files["/etc/demo.bad"].exists:
+        raise HostError(host.name, "is bad", "rm /etc/demo.bad on it")
+    yield from ()
+
+
+def _files(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+    del cluster
+    wanted = f"{site.cluster.name}\n"
+    if host.facts.files["/etc/demo.conf"].content != wanted:
+        yield Change("write /etc/demo.conf", lambda: host.put("/etc/demo.conf", wanted), f"+ {wanted}")
+
+
+def _slow(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+    del cluster, site
+    if not host.facts.files["/etc/demo.slow"].exists:
+        yield Change("take a long time", lambda: _work(host))
+
+
+def _work(host: Host) -> None:
+    host.work("slow", SLOW, timeout=60)
+
+
+def _last(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+    del cluster, site
+    if "demo" not in (host.facts.files["/etc/demo.last"].content or ""):
+        yield Change("write /etc/demo.last", lambda: host.put("/etc/demo.last", "demo\n"))
+
+
+def _query(*files: str) -> FactQuery:
+    return FactQuery(files=files)
+
+
+steps.STEPS = (
+    Step("preflight", "look", Scope.ALL, _preflight, lambda site: _query("/etc/demo.bad"), reads_only=True),
+    Step("files", "one file", Scope.ALL, _files, lambda site: _query("/etc/demo.conf")),
+    Step("slow", "a long command", Scope.FIRST, _slow, lambda site: _query("/etc/demo.slow")),
+    Step("last", "what needs it", Scope.ALL, _last, lambda site: _query("/etc/demo.last"), after=("slow",)),
+)
+
+if __name__ == "__main__":
+    main()

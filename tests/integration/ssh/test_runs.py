@@ -1,0 +1,311 @@
+"""Whole runs of the command line: plan, apply, kills, interrupts, the lock, what is shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from provisioner import lock
+from provisioner.errors import Locked
+from provisioner.site import Site
+
+from .conftest import ROOT, Desk, MakeSite, command_line, provisioner
+from .nodes import Machine, wait_for
+
+Open = Callable[..., Desk]
+
+
+@pytest.fixture
+def site(make_site: MakeSite, machines: dict[str, Machine]) -> Iterator[Site]:
+    """A site of master and one, blank but for /run/go on the master: nothing is slow."""
+    for machine in machines.values():
+        machine.sh("rm -rf /etc/demo.* /var/lib/provisioner /run/provisioner; touch /run/go")
+    yield make_site()
+    for machine in machines.values():
+        machine.sh("touch /run/go")
+
+
+@pytest.fixture
+def started(site: Site) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start the command line and leave it running; what is left is killed after the test."""
+    children: list[subprocess.Popen[str]] = []
+
+    def start(*words: str) -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            command_line(site, *words),
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        child.kill()
+        child.communicate()
+
+
+def begun(machine: Machine) -> Callable[[], bool]:
+    """Return whether the slow command has begun on a machine."""
+    return lambda: "demo.count" in machine.sh("ls /etc")
+
+
+def test_plan_apply_plan_apply(site: Site, machines: dict[str, Machine]) -> None:
+    first = provisioner(site, "plan", "--diff")
+    assert first.returncode == 2, first.stderr
+    assert first.stdout.splitlines() == [
+        "files",
+        "  write /etc/demo.conf  [master, one]",
+        "      + lab",
+        "slow",
+        "  take a long time  [master]",
+        "last  after: slow",
+    ]
+    assert "3 changes on 2 hosts, and 1 step to be known after them" in first.stderr
+    assert machines["master"].sh("ls /etc | grep demo[.]; ls -A /var/lib/provisioner 2>/dev/null; true") == ""
+
+    applied = provisioner(site, "apply", "-y")
+    assert applied.returncode == 0, applied.stderr
+    assert re.search(r"2 changed, 0 unchanged, 0 failed in \d", applied.stderr)
+    assert "verify" in applied.stderr.splitlines()[-1]
+    assert machines["one"].sh("cat /etc/demo.conf /etc/demo.last") == "lab\ndemo\n"
+    assert machines["master"].sh("ls -A /var/lib/provisioner") == "lock.guard\n"
+
+    before = {name: machine.sessions() for name, machine in machines.items()}
+    again = provisioner(site, "plan")
+    assert (again.returncode, again.stdout) == (0, ""), again.stderr
+    assert "nothing to do on 2 hosts" in again.stderr
+    # The promise of the design: a plan of an unchanged host costs at most two round trips. One it is.
+    assert {name: machine.sessions() - before[name] for name, machine in machines.items()} == {
+        "master": 1,
+        "one": 1,
+        "gate": 0,
+    }
+    second = provisioner(site, "apply", "-y")
+    assert second.returncode == 0
+    assert "0 changed, 2 unchanged, 0 failed" in second.stderr
+
+
+def test_a_plan_with_a_sudo_password_is_two_round_trips(
+    make_site: MakeSite, machines: dict[str, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from .nodes import SUDO_PASSWORD
+
+    monkeypatch.setenv("SUDO_PW", SUDO_PASSWORD)
+    own = make_site(user="careful", sudo_password="env:SUDO_PW")
+    before = machines["one"].sessions()
+    assert provisioner(own, "plan").returncode in (0, 2)
+    assert machines["one"].sessions() - before == 2
+
+
+def test_the_same_as_json(site: Site) -> None:
+    applied = provisioner(site, "-o", "json", "apply", "-y")
+    events = [json.loads(line) for line in applied.stdout.splitlines()]
+    assert [event["step"] for event in events if event["kind"] == "step"] == [
+        "connect", "preflight", "files", "slow", "last"
+    ]  # fmt: skip
+    assert {event["text"] for event in events if event["kind"] == "output"} == {"begun"}
+    last = next(event for event in events if event["kind"] == "summary")
+    assert (last["changed"], last["failed"], last["changes"]) == (["master", "one"], [], 5)
+
+
+def test_asking_without_a_terminal_is_refused_before_anything(site: Site, machines: dict[str, Machine]) -> None:
+    before = machines["master"].sessions()
+    done = provisioner(site, "apply")
+    assert done.returncode == 1
+    assert "no terminal to ask on" in done.stderr
+    assert machines["master"].sessions() == before
+
+
+@pytest.mark.parametrize(("answer", "status", "made"), [("y\n", 0, True), ("n\n", 1, False)])
+def test_on_a_terminal_it_shows_the_plan_and_asks(
+    site: Site, machines: dict[str, Machine], answer: str, status: int, made: bool
+) -> None:
+    ours, theirs = os.openpty()
+    child = subprocess.Popen(
+        command_line(site, "apply"),
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    screen = b""
+    try:
+        while b"Go on?" not in screen:
+            screen += os.read(ours, 4096)
+        assert b"write /etc/demo.conf  [master, one]" in screen
+        assert "demo.conf" not in machines["one"].sh("ls /etc")
+        os.write(ours, answer.encode())
+        while True:
+            try:
+                screen += os.read(ours, 4096)
+            except OSError:  # EIO: the other end is closed
+                break
+        assert child.wait(30) == status, screen.decode()
+    finally:
+        child.kill()
+        child.wait()
+        os.close(ours)
+    assert ("demo.conf" in machines["one"].sh("ls /etc")) is made
+    assert (b"\xe2\x9c\x94 files" in screen.split(b"Go on?")[1]) is made
+
+
+def test_a_failure_names_host_cause_log_and_what_to_type(site: Site, machines: dict[str, Machine]) -> None:
+    machines["one"].sh("touch /etc/demo.bad")
+    done = provisioner(site, "apply", "-y")
+    assert done.returncode == 1
+    assert "one: preflight failed\n  cause: is bad\n  try: rm /etc/demo.bad on it\n" in done.stderr
+    log = re.search(r"^log: (.+)$", done.stderr, re.MULTILINE)
+    assert log
+    assert "one: is bad" in Path(log[1]).read_text()
+    assert f"again: provisioner -f {site.path} apply --from preflight" in done.stderr
+    assert f"provisioner -f {site.path} apply --limit one --from preflight" in done.stderr
+    assert "1 failed" in done.stderr
+    assert "demo.conf" not in machines["master"].sh("ls /etc")
+
+
+def test_every_host_out_of_reach_is_named_and_nothing_is_done(
+    make_site: MakeSite, site: Site, machines: dict[str, Machine]
+) -> None:
+    del site
+    own = make_site(hosts=("master", "one", "gate"), connect_timeout=1.0)
+    for name in ("one", "gate"):
+        machines[name].link("down")
+    try:
+        done = provisioner(own, "apply", "-y")
+    finally:
+        for name in ("one", "gate"):
+            machines[name].link("up")
+    assert done.returncode == 1
+    assert "one: connect failed" in done.stderr
+    assert "gate: connect failed" in done.stderr
+    assert "demo.conf" not in machines["master"].sh("ls /etc")
+
+
+def test_killed_in_a_long_command_then_run_again(
+    machines: dict[str, Machine], started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    master = machines["master"]
+    master.sh("rm /run/go")
+    first = started("apply", "-y")
+    wait_for(begun(master), "the slow command")
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert '"id"' in master.sh("cat /var/lib/provisioner/lock")
+    second = started("-v", "apply", "-y")
+    assert second.stderr is not None
+    told = ""
+    while "waiting for slow" not in told:
+        line = second.stderr.readline()
+        assert line, told
+        told += line
+    master.sh("touch /run/go")
+    rest = second.communicate(timeout=30)[1]
+    assert second.returncode == 0, told + rest
+    assert master.sh("cat /etc/demo.count") == "run\n"
+    assert "demo.last" in machines["one"].sh("ls /etc")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_says_what_goes_on_and_gives_the_lock_back(
+    site: Site,
+    machines: dict[str, Machine],
+    started: Callable[..., subprocess.Popen[str]],
+    number: signal.Signals,
+) -> None:
+    master = machines["master"]
+    master.sh("rm /run/go")
+    child = started("apply", "-y")
+    wait_for(begun(master), "the slow command")
+    child.send_signal(number)
+    told = child.communicate(timeout=20)[1]
+    assert child.returncode == 130, told
+    assert "master: slow goes on there" in told
+    assert f"to go on: provisioner -f {site.path} apply" in told
+    assert "Traceback" not in told
+    assert master.sh("ls -A /var/lib/provisioner") == "lock.guard\n"
+    master.sh("touch /run/go")
+    assert provisioner(site, "apply", "-y").returncode == 0
+    assert master.sh("cat /etc/demo.count") == "run\n"
+
+
+def test_two_runs_at_once(
+    site: Site, machines: dict[str, Machine], started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    master = machines["master"]
+    master.sh("rm /run/go")
+    first = started("apply", "-y")
+    wait_for(begun(master), "the slow command")
+    second = provisioner(site, "apply", "-y")
+    assert second.returncode == 1
+    assert re.search(rf"master: another run holds the lock: .*\(pid {first.pid}, `apply`, since ", second.stderr)
+    assert "provisioner unlock" in second.stderr
+    assert provisioner(site, "plan").returncode == 2  # a plan takes no lock and needs none
+    refused = provisioner(site, "unlock")
+    assert refused.returncode == 1
+    assert f"pid {first.pid}" in refused.stdout
+    master.sh("touch /run/go")
+    told = first.communicate(timeout=30)[1]
+    assert first.returncode == 0, told
+    assert "there is no lock" in provisioner(site, "unlock", "-y").stdout
+
+
+def test_unlock_stops_the_run_that_had_it(site: Site, desk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "TTL", 0.6)
+    first, second = desk(site)["master"], desk(site)["master"]
+    with lock.acquired(first, "apply") as guard:
+        guard()
+        with pytest.raises(Locked), lock.acquired(second, "apply"):
+            pass
+        held = lock.held(second)
+        assert held is not None
+        assert lock.remove(second, held)
+        with lock.acquired(second, "other"):
+            wait_for(lambda: "the lock was lost to" in _refusal(guard), "the loss of the lock to be noticed")
+            assert lock.held(second) is not None
+            assert not lock.remove(second, held)
+    assert lock.held(second) is None
+
+
+def _refusal(guard: Callable[[], None]) -> str:
+    try:
+        guard()
+    except Locked as error:
+        return str(error)
+    return ""
+
+
+def test_a_lock_is_refreshed_while_held_and_expires_when_nobody_does(
+    site: Site, desk: Open, machines: dict[str, Machine]
+) -> None:
+    host = desk(site)["master"]
+    with lock.acquired(host, "apply"):
+        held = lock.held(host)
+        assert held is not None
+        machines["master"].sh("touch -d '-61 seconds' /var/lib/provisioner/lock")
+        old = lock.held(host)
+        assert old is not None
+        assert old.left < 0
+        with lock.acquired(desk(site)["master"], "another"):
+            new = lock.held(host)
+            assert new is not None
+            assert new.owner is not None
+            assert new.owner.command == "another"
+
+
+def test_exec_runs_everywhere_as_root(site: Site) -> None:
+    done = provisioner(site, "exec", "--", "id", "-un")
+    assert (done.returncode, sorted(done.stdout.splitlines())) == (0, ["master: root", "one: root"])
+    failed = provisioner(site, "exec", "--limit", "one", "--", "echo here; exit 3")
+    assert (failed.returncode, failed.stdout) == (1, "one: here\none: exit status 3\n")
