@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from urllib.parse import urlencode
 import yaml
 
 from provisioner.errors import ClusterError, HostError
-from provisioner.objects import Object, difference
+from provisioner.objects import Object, difference, explicit
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -36,6 +37,8 @@ ADMIN_CONF = "/etc/kubernetes/admin.conf"
 FIELD_MANAGER = "provisioner"
 _BUSY = (429, 502, 503, 504)  # the API server asks to come again; etcd's own words for it come with a 500
 _BUSY_WORDS = ("etcdserver:", "context deadline exceeded", "leader changed")
+# An API server that serves these without field management (1.20) breaks off over a server-side apply of one.
+_MERGED_KINDS = ("APIService",)
 
 
 class State(Enum):
@@ -57,14 +60,17 @@ class Cluster:
         self._config: dict[str, Any] | None = None
         self._tunnel: Tunnel | None = None
         self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
+        self._server = ""
+        self._connecting = threading.RLock()  # the hosts of a step share one connection, and one tunnel
         self.why = ""
 
     def forget(self) -> None:
         """Drop the connection and credentials (a control plane was made or removed)."""
-        if self._tunnel is not None:
-            self._tunnel.close()
-        self._client = self._config = self._tunnel = None
-        self._kinds = {}
+        with self._connecting:
+            if self._tunnel is not None:
+                self._tunnel.close()
+            self._client = self._config = self._tunnel = None
+            self._kinds = {}
 
     close = forget
 
@@ -85,13 +91,14 @@ class Cluster:
 
     def kubeconfig(self) -> dict[str, Any] | None:
         """Return the administrator's kubeconfig as read from a control plane, None when none has one."""
-        if self._config is None:
-            for host in self._control_planes:
-                text = host.run(f"cat {ADMIN_CONF} 2>/dev/null || true", secret=True).stdout
-                if text.strip():
-                    self._config = yaml.safe_load(text)
-                    break
-        return self._config
+        with self._connecting:
+            if self._config is None:
+                for host in self._control_planes:
+                    text = host.run(f"cat {ADMIN_CONF} 2>/dev/null || true", secret=True).stdout
+                    if text.strip():
+                        self._config = yaml.safe_load(text)
+                        break
+            return self._config
 
     # --- reading -------------------------------------------------------------------------------------------
 
@@ -158,18 +165,21 @@ class Cluster:
 
     def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Object:
         """Server-side apply one object as our field manager, taking over fields that others set."""
-        metadata = manifest["metadata"]
-        path = self._path(manifest["apiVersion"], manifest["kind"], metadata.get("namespace"), metadata["name"])
+        metadata, name = manifest["metadata"], manifest["metadata"]["name"]
+        path = self._path(manifest["apiVersion"], manifest["kind"], metadata.get("namespace"), name)
         label = f"{manifest['kind']} {metadata['name']}"
         if path is None:
             raise ClusterError(
                 f"the API does not know {manifest['apiVersion']} {manifest['kind']}",
                 f"{label} needs its definition (CRD) first",
             )
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
-        status, body = self._request(
-            "PATCH", f"{path}?{urlencode(query)}", dict(manifest), "application/apply-patch+yaml"
-        )
+        query = {"fieldManager": FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
+        if manifest["kind"] in _MERGED_KINDS:
+            status, body = self._create_or_merge(path, name, urlencode(query), manifest)
+        else:
+            query["force"] = "true"
+            content = "application/apply-patch+yaml"
+            status, body = self._request("PATCH", f"{path}?{urlencode(query)}", explicit(manifest), content)
         if status >= 400:
             raise _refused("apply", label, status, body)
         return dict(json.loads(body))
@@ -194,7 +204,8 @@ class Cluster:
 
     def diffs(self, manifests: Sequence[Mapping[str, Any]]) -> Lines:
         """Return for each manifest what a server-side apply would change, "" for nothing (dry runs, 4 at once)."""
-        self._learn({str(manifest["apiVersion"]) for manifest in manifests})
+        for api_version in {str(manifest["apiVersion"]) for manifest in manifests} - self._kinds.keys():
+            self._learn(api_version)
         with ThreadPoolExecutor(4) as pool:
             return [*pool.map(self.diff, manifests)]
 
@@ -256,27 +267,31 @@ class Cluster:
 
     # --- the wire ------------------------------------------------------------------------------------------
 
-    def _learn(self, api_versions: set[str]) -> None:
-        for api_version in api_versions - self._kinds.keys():
-            prefix = "/api" if "/" not in api_version else "/apis"
-            status, body = self._request("GET", f"{prefix}/{api_version}")
-            if status == 404:
-                continue
-            if status >= 400:
-                raise _refused("GET", api_version, status, body)
-            self._kinds[api_version] = {
-                item["kind"]: (item["name"], item["namespaced"])
-                for item in json.loads(body)["resources"]
-                if "/" not in item["name"]
-            }
+    def _create_or_merge(self, path: str, name: str, query: str, manifest: Mapping[str, Any]) -> tuple[int, bytes]:
+        collection = path.removesuffix(f"/{name}")
+        status, body = self._request("PATCH", f"{path}?{query}", dict(manifest), "application/merge-patch+json")
+        return (status, body) if status != 404 else self._request("POST", f"{collection}?{query}", dict(manifest))
+
+    def _learn(self, api_version: str) -> dict[str, tuple[str, bool]]:
+        """Ask the API which kinds it has under an API version: kind -> plural name, whether in a namespace."""
+        prefix = "/api" if "/" not in api_version else "/apis"
+        status, body = self._request("GET", f"{prefix}/{api_version}")
+        if status == 404:
+            return {}
+        if status >= 400:
+            raise _refused("GET", api_version, status, body)
+        found = {
+            item["kind"]: (item["name"], item["namespaced"])
+            for item in json.loads(body)["resources"]
+            if "/" not in item["name"]
+        }
+        self._kinds[api_version] = found  # as a whole: other threads read it
+        return found
 
     def _path(self, api_version: str, kind: str, namespace: str | None, name: str | None) -> str | None:
         """Return the URL path of an object or a collection, None when the API has no such kind."""
-        self._learn({api_version})
-        if kind not in self._kinds.get(api_version, {}):
-            self._kinds.pop(api_version, None)  # a definition may have come since
-            self._learn({api_version})
-        found = self._kinds.get(api_version, {}).get(kind)
+        # A kind that is not known may have been defined since.
+        found = self._kinds.get(api_version, {}).get(kind) or self._learn(api_version).get(kind)
         if found is None:
             return None
         plural, namespaced = found
@@ -312,15 +327,19 @@ class Cluster:
             except (HTTPError, ApiException, OSError) as error:
                 if time.monotonic() > deadline:
                     raise ClusterError(
-                        f"the API at {client.configuration.host} does not answer: {_reason(error)}",
+                        f"the API at {self._server} does not answer: {_reason(error)}",
                         "look at the control plane: provisioner ssh "
                         f"{self._control_planes[0].name} -- sudo crictl ps -a",
                     ) from error
             time.sleep(min(1.0, self.site.timeout(0.25)))
 
     def _connect(self) -> ApiClient:
-        if self._client is not None:
+        with self._connecting:
+            if self._client is None:
+                self._client = self._new_client()
             return self._client
+
+    def _new_client(self) -> ApiClient:
         config = self.kubeconfig()
         if config is None:
             raise ClusterError("there is no cluster yet", "provisioner apply")
@@ -336,12 +355,12 @@ class Cluster:
         configuration.connection_pool_maxsize = 8
         configuration.retries = False
         configuration.no_proxy = "*"
-        self._client = ApiClient(configuration)
-        return self._client
+        return ApiClient(configuration)
 
     def _address(self, server: str) -> str:
         """Return the API's URL: the server's own, or the near end of a tunnel when that is out of reach."""
         address, port = server.removeprefix("https://").rsplit(":", 1)
+        self._server = server
         try:
             with socket.create_connection((address.strip("[]"), int(port)), timeout=self.site.timeout(3)):
                 return server
@@ -351,6 +370,7 @@ class Cluster:
                 self._tunnel = host.forward(host.spec.address, 6443)
             except HostError as error:
                 raise ClusterError(f"the API at {server} is out of reach, and so is {host.name}: {error}") from error
+            self._server = f"{server} (through {host.name})"
             return f"https://{self._tunnel.address}:{self._tunnel.port}"
 
 
@@ -392,8 +412,10 @@ def _explain(why: Callable[[], str]) -> str:
 
 def _reason(error: BaseException) -> str:
     """Return the innermost words of a urllib3 error, which wraps the one that matters."""
-    text = str(getattr(error, "reason", None) or error)
-    return text.rsplit("): ", 1)[-1].strip("'\")")
+    inner = getattr(error, "reason", None) or (error.args[-1] if error.args else None)
+    if isinstance(inner, BaseException):
+        return _reason(inner)
+    return str(error).rsplit("): ", 1)[-1]
 
 
 def _refused(action: str, what: str, status: int, body: bytes) -> ClusterError:

@@ -35,9 +35,23 @@ def order(manifests: Iterable[Object]) -> list[Object]:
 def difference(path: str, live: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> str:
     """Return the unified diff between a live object and what a dry-run apply made of it; "" when equal.
 
-    Server-written metadata and status are left out, and the values of Secrets are replaced by their length.
+    Server-written metadata and status are left out. The values of Secrets are replaced by their length, and by
+    whether they change.
     """
-    return unified(path, _text(live) if live is not None else "", _text(wanted))
+    return unified(path, _text(live, live) if live is not None else "", _text(wanted, live))
+
+
+def explicit(manifest: Mapping[str, Any]) -> Object:
+    """Return the manifest with the protocol of a Service's ports spelled out.
+
+    It is part of a port's key, and API servers below 1.21 refuse a server-side apply that leaves it to its default.
+    """
+    if manifest.get("kind") != "Service":
+        return dict(manifest)
+    result = copy.deepcopy(dict(manifest))
+    for port in result.get("spec", {}).get("ports") or []:
+        port.setdefault("protocol", "TCP")
+    return result
 
 
 def without_ca_bundles(manifest: Object) -> Object:
@@ -63,13 +77,20 @@ def _drop(node: Any, key: str) -> None:
             _drop(value, key)
 
 
-def _text(source: Mapping[str, Any]) -> str:
+def _text(source: Mapping[str, Any], live: Mapping[str, Any] | None) -> str:
     shown = copy.deepcopy(dict(source))
     shown.pop("status", None)
+    metadata = shown.get("metadata", {})
     for key in _SERVER_METADATA:
-        shown.get("metadata", {}).pop(key, None)
+        metadata.pop(key, None)
     if shown.get("kind") == "Secret":
-        for part in ("data", "stringData"):
-            if part in shown:
-                shown[part] = {key: f"({len(value)} characters)" for key, value in shown[part].items()}
+        for part in {"data", "stringData"} & shown.keys():
+            before = (live or source).get(part) or {}
+            shown[part] = {key: _hidden(value, before.get(key)) for key, value in (shown[part] or {}).items()}
+        # kubectl's copy of what it applied, values and all
+        metadata.get("annotations", {}).pop("kubectl.kubernetes.io/last-applied-configuration", None)
     return yaml.safe_dump(shown, sort_keys=True, width=120)
+
+
+def _hidden(value: str, before: str | None) -> str:
+    return f"({len(value)} characters{'' if value == before else ', changed'})"
