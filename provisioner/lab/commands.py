@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import time
 from dataclasses import asdict
@@ -65,7 +66,7 @@ def up(directory: Path, workers: int | None, network: str | None, name: str | No
     site = _relative(made.site)
     seconds = time.monotonic() - begun
     click.echo(f"lab {made.name}: {len(made.vms)} machines up after {seconds:.0f} s; {site} describes them")
-    click.echo(f"next: provisioner lab exec -- provisioner -f {site} apply")
+    click.echo(f"next: {_program()} lab exec -- {_program()} -f {site} apply")
 
 
 @lab.command()
@@ -193,6 +194,15 @@ def _say(text: str) -> None:
 def _become(argv: list[str]) -> NoReturn:
     sys.stdout.flush()
     os.execvp(argv[0], argv)
+
+
+def _program() -> str:
+    """Return how this program was called, so that the next command can be typed as it stands."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{_relative(Path(sys.executable))} -m provisioner"
+    found = shutil.which("provisioner")
+    return "provisioner" if found and Path(found).absolute() == called.absolute() else str(_relative(called))
 
 
 def _relative(path: Path) -> Path:

@@ -40,6 +40,7 @@ def snapshot(spec: LabSpec, name: str, say: Say) -> None:
             raise
         finally:
             _each(spec, spec.vms, lambda qmp: qmp.command("cont"))
+        guest.set_clocks(spec, spec.vms)  # which stood still meanwhile
 
 
 def restore(spec: LabSpec, name: str, say: Say) -> None:
