@@ -1,0 +1,86 @@
+"""What a check is: a generator of findings, each a sentence for people and a code for machines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from provisioner.host import Host
+    from provisioner.kube import Cluster
+    from provisioner.site import Site
+
+T = TypeVar("T")
+NAMESPACE = "course"  # where the shipped workloads live
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    subject: what it is about. detail: what was seen; with the subject before it, a sentence. remedy: what to do,
+    as a sentence or a command. code: CAPITALS_WITH_UNDERSCORES, the same for the same cause in every release.
+    evidence: events, log lines and answers that explain a finding that is not ok.
+    """
+
+    ok: bool
+    subject: str
+    detail: str
+    remedy: str = ""
+    code: str = ""
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a check may look at: the site, the API, and the hosts' facts. It runs on the operator's machine."""
+
+    site: Site
+    cluster: Cluster
+    hosts: Mapping[str, Host]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A named proof. not_for: why a site has nothing of the kind to prove, "" when it has."""
+
+    name: str
+    summary: str
+    run: Callable[[Context], Iterator[Finding]]
+    not_for: Callable[[Site], str] = lambda site: ""
+
+
+def good(code: str, subject: str, detail: str, remedy: str = "") -> Finding:
+    """Return a finding that is as it should be; a remedy then is advice."""
+    return Finding(True, subject, detail, remedy, code)
+
+
+def bad(code: str, subject: str, detail: str, remedy: str, *evidence: str) -> Finding:
+    """Return a finding that is not; evidence may hold several lines each."""
+    lines = tuple(line.rstrip() for text in evidence for line in text.splitlines() if line.strip())
+    return Finding(False, subject, detail, remedy, code, lines)
+
+
+def settle(
+    context: Context,
+    what: str,
+    look: Callable[[], T],
+    settled: Callable[[T], bool],
+    *,
+    timeout: float,
+    pause: float = 2,
+) -> T:
+    """Look until `settled` says so or time is up, and return what was seen last, either way.
+
+    what: for "waiting for WHAT". timeout: seconds, scaled by the site; pause: seconds between two looks.
+    """
+    began = time.monotonic()
+    deadline = began + context.site.timeout(timeout)
+    while True:
+        seen = look()
+        if settled(seen) or time.monotonic() >= deadline:
+            return seen
+        context.cluster.progress(f"waiting for {what} ({time.monotonic() - began:.0f} s)")
+        time.sleep(min(pause, max(0.0, deadline - time.monotonic())))

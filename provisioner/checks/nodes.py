@@ -1,0 +1,102 @@
+"""Every host of the site is a Ready node of the right version at its own address, and nobody else is one."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from provisioner.checks import pods
+from provisioner.checks.check import Check, Context, Finding, bad, good, settle
+
+if TYPE_CHECKING:
+    from provisioner.objects import Object
+    from provisioner.site import HostSpec
+
+
+def run(context: Context) -> Iterator[Finding]:
+    """Yield a finding for each host of the site, and for each node that is no host of it."""
+    site = context.site
+    names = [host.name for host in site.hosts]
+    nodes = settle(
+        context,
+        "every host to be a Ready node",
+        context.cluster.nodes,
+        lambda seen: all(name in seen and _ready(seen[name]) for name in names),
+        timeout=60,
+    )
+    for host in site.hosts:
+        node = nodes.get(host.name)
+        if node is None:
+            yield bad(
+                "NODE_MISSING",
+                host.name,
+                "is no node of the cluster",
+                f"provisioner apply --limit {host.name}",
+                f"nodes: {', '.join(nodes) or 'none'}",
+            )
+        else:
+            yield judge(context, host, node)
+    for name in sorted(nodes.keys() - set(names)):
+        yield good(
+            "NODE_UNKNOWN",
+            name,
+            "is a node of the cluster but no host of hosts.toml, so nothing else here speaks of it",
+            f"add it to hosts.toml, or kubectl delete node {name}",
+        )
+
+
+def judge(context: Context, host: HostSpec, node: Object) -> Finding:
+    """Return what is wrong first with the node of a host, or that nothing is."""
+    version = running_version(node)
+    addresses = internal_addresses(node)
+    if not _ready(node):
+        said = pods.condition(node, "Ready", "message") or "its kubelet has reported nothing"
+        return bad(
+            "NODE_NOT_READY",
+            host.name,
+            f"is not Ready: {said}",
+            f"provisioner ssh {host.name} -- sudo journalctl -u kubelet -n 30",
+            *context.cluster.events("default", host.name)[-pods.EVENTS :],
+        )
+    if version != str(context.site.version):
+        return bad(
+            "NODE_WRONG_VERSION",
+            host.name,
+            f"runs kubelet {version}, and hosts.toml wants {context.site.version}",
+            f"provisioner apply --limit {host.name}",
+        )
+    if ipaddress.ip_address(host.address) not in map(ipaddress.ip_address, addresses):
+        return bad(
+            "NODE_WRONG_ADDRESS",
+            host.name,
+            f"has the InternalIP {' and '.join(addresses) or '(none)'}, not {host.address}",
+            f"provisioner apply --limit {host.name} (the kubelet needs --node-ip={host.address})",
+        )
+    if node["spec"].get("unschedulable"):
+        return good(
+            "NODE_CORDONED",
+            host.name,
+            f"is Ready at {host.address} with kubelet {version}, but cordoned: it takes no new pods",
+            f"kubectl uncordon {host.name}",
+        )
+    return good("NODE_READY", host.name, f"is Ready at {host.address} with kubelet {version}")
+
+
+def running_version(node: Object) -> str:
+    """Return the kubelet's version without the "v" and what a distributor put behind it."""
+    text = str(node.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", ""))
+    return text.removeprefix("v").partition("+")[0].partition("-")[0]
+
+
+def internal_addresses(node: Object) -> list[str]:
+    """Return the node's InternalIPs."""
+    addresses = node.get("status", {}).get("addresses") or ()
+    return [str(entry["address"]) for entry in addresses if entry.get("type") == "InternalIP"]
+
+
+def _ready(node: Object) -> bool:
+    return pods.condition(node, "Ready") == "True"
+
+
+CHECK = Check("nodes", "Every host is a Ready node of the right version at its address.", run)

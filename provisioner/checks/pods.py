@@ -1,0 +1,104 @@
+"""What pod objects say: which are ready, which belong to whom, and why one is not running."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from provisioner.kube import Cluster
+    from provisioner.objects import Object
+
+LOG_LINES = 8
+EVENTS = 5
+
+
+def name_of(item: Object) -> str:
+    """Return an object's namespace/name."""
+    return f"{item['metadata'].get('namespace', '')}/{item['metadata']['name']}"
+
+
+def leaving(pod: Object) -> bool:
+    """Tell whether the pod is being deleted."""
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def ready(pod: Object) -> bool:
+    """Tell whether the pod runs, is Ready and stays."""
+    status = pod.get("status", {})
+    return status.get("phase") == "Running" and not leaving(pod) and condition(pod, "Ready") == "True"
+
+
+def healthy(pod: Object) -> bool:
+    """Tell whether nothing is wrong with the pod: ready, or done with what it had to do."""
+    return ready(pod) or pod.get("status", {}).get("phase") == "Succeeded"
+
+
+def condition(item: Object, kind: str, field: str = "status") -> str:
+    """Return a field of the condition of that type, "" when there is none."""
+    for entry in item.get("status", {}).get("conditions") or ():
+        if entry.get("type") == kind:
+            return str(entry.get(field, ""))
+    return ""
+
+
+def selected(pods: Iterable[Object], selector: Mapping[str, str]) -> list[Object]:
+    """Return the pods whose labels hold the selector (never all of them for an empty one)."""
+    wanted = selector.items()
+    return [pod for pod in pods if wanted and wanted <= (pod["metadata"].get("labels") or {}).items()]
+
+
+def by_node(pods: Iterable[Object]) -> dict[str, Object]:
+    """Return one ready pod for each node that has any, sorted by node."""
+    found: dict[str, Object] = {}
+    for pod in pods:
+        if ready(pod):
+            found.setdefault(pod["spec"]["nodeName"], pod)
+    return dict(sorted(found.items()))
+
+
+def trouble(pod: Object) -> str:
+    """Return in a few words why the pod is not ready: what a container waits for or ended with, else its phase."""
+    status = pod.get("status", {})
+    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    for container in containers:
+        words = _container_trouble(container)
+        if words:
+            return words
+    unscheduled = condition(pod, "PodScheduled", "message")
+    if condition(pod, "PodScheduled") == "False" and unscheduled:
+        return f"not scheduled: {unscheduled}"
+    if leaving(pod):
+        return "being deleted"
+    phase = str(status.get("phase", "unknown"))
+    return "running but not ready" if phase == "Running" else phase.lower()
+
+
+def _container_trouble(container: Mapping[str, Any]) -> str:
+    state = container.get("state") or {}
+    name = container.get("name", "")
+    if waiting := state.get("waiting"):
+        message = f": {waiting['message']}" if waiting.get("message") else ""
+        return f"container {name} waits, {waiting.get('reason', 'for no given reason')}{message}"
+    ended = state.get("terminated")
+    if ended and ended.get("exitCode"):
+        return f"container {name} ended with status {ended['exitCode']} ({ended.get('reason', '')})"
+    if not container.get("ready") and container.get("restartCount"):
+        return f"container {name} is not ready and was restarted {container['restartCount']} times"
+    return ""
+
+
+def explain(cluster: Cluster, pod: Object) -> tuple[str, ...]:
+    """Return the last events about a pod, and the last log lines of its container that is in trouble."""
+    namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+    lines = cluster.events(namespace, name)[-EVENTS:]
+    for container in pod.get("status", {}).get("containerStatuses") or ():
+        if container.get("ready"):
+            continue
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        crashed = waiting.get("reason") == "CrashLoopBackOff"
+        if container.get("restartCount") or not waiting:
+            text = cluster.logs(namespace, name, container["name"], LOG_LINES, previous=crashed)
+            lines += [f"{container['name']}: {line}" for line in text.splitlines()[-LOG_LINES:]]
+        break
+    return tuple(lines)

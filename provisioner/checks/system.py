@@ -1,0 +1,144 @@
+"""What the cluster itself needs runs: every pod of the system's namespaces, and every part that the site wants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from provisioner.checks import pods
+from provisioner.checks.check import Check, Context, Finding, bad, good, settle
+
+if TYPE_CHECKING:
+    from provisioner.objects import Object
+    from provisioner.site import Site
+
+KUBE_SYSTEM = "kube-system"
+METALLB = "metallb-system"
+FLANNEL = "kube-flannel"
+Part = tuple[tuple[str, ...], str]  # namespaces that may hold it, what its name begins with
+INGRESS = {"nginx": "nginx-ingress", "haproxy": "haproxy-controller"}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One look at the system: pods (those being deleted left out), Deployments and DaemonSets of its namespaces."""
+
+    pods: tuple[Object, ...]
+    workloads: tuple[Object, ...]
+
+    def sick_pods(self) -> list[Object]:
+        """Return the pods with which something is wrong."""
+        return [pod for pod in self.pods if not pods.healthy(pod)]
+
+    def incomplete(self) -> list[Object]:
+        """Return the workloads that have fewer pods than they should, or old ones."""
+        return [workload for workload in self.workloads if shortage(workload)]
+
+
+def run(context: Context) -> Iterator[Finding]:
+    """Yield one finding a namespace that is well, and one for each pod, workload or part that is not."""
+    wanted = expected(context.site)
+    seen = settle(
+        context,
+        "the system's pods to be ready",
+        lambda: look(context),
+        lambda now: not (now.sick_pods() or now.incomplete() or missing(wanted, now)),
+        timeout=120,
+    )
+    for namespace, name in missing(wanted, seen):
+        yield bad(
+            "SYSTEM_PART_MISSING",
+            f"{namespace}/{name}",
+            "is not there, and this site needs it",
+            "provisioner apply",
+        )
+    troubled = set()
+    for pod in seen.sick_pods():
+        troubled.add(pod["metadata"]["namespace"])
+        where = pod["spec"].get("nodeName", "no node")
+        yield bad(
+            "SYSTEM_POD_NOT_READY",
+            f"pod {pods.name_of(pod)}",
+            f"on {where} is not ready: {pods.trouble(pod)}",
+            f"kubectl -n {pod['metadata']['namespace']} describe pod {pod['metadata']['name']}",
+            *pods.explain(context.cluster, pod),
+        )
+    for workload in seen.incomplete():
+        namespace, name = workload["metadata"]["namespace"], workload["metadata"]["name"]
+        troubled.add(namespace)
+        yield bad(
+            "SYSTEM_WORKLOAD_INCOMPLETE",
+            f"{workload['kind']} {pods.name_of(workload)}",
+            shortage(workload),
+            f"kubectl -n {namespace} describe {workload['kind'].lower()} {name}",
+            *context.cluster.events(namespace, name)[-pods.EVENTS :],
+        )
+    for namespace in sorted({pod["metadata"]["namespace"] for pod in seen.pods} - troubled):
+        running = sum(pod["metadata"]["namespace"] == namespace for pod in seen.pods)
+        complete = [one["metadata"]["name"] for one in seen.workloads if one["metadata"]["namespace"] == namespace]
+        parts = f"; complete: {', '.join(sorted(complete))}" if complete else ""
+        yield good("SYSTEM_READY", namespace, f"{running} pods are ready{parts}")
+
+
+def look(context: Context) -> Seen:
+    """Read pods, Deployments and DaemonSets of the system's namespaces in three requests."""
+    cluster = context.cluster
+    namespaces = {KUBE_SYSTEM, METALLB, FLANNEL, *INGRESS.values()}
+
+    def ours(kind: str, api_version: str) -> list[Object]:
+        found = cluster.list(kind, api_version=api_version)
+        return [item for item in found if item["metadata"]["namespace"] in namespaces]
+
+    return Seen(
+        tuple(pod for pod in ours("Pod", "v1") if not pods.leaving(pod)),
+        (*ours("Deployment", "apps/v1"), *ours("DaemonSet", "apps/v1")),
+    )
+
+
+def expected(site: Site) -> list[Part]:
+    """Return the parts that the site wants: the namespaces that may hold each, and what its name begins with."""
+    wanted: list[Part] = [((KUBE_SYSTEM,), "coredns"), ((KUBE_SYSTEM,), "kube-proxy")]
+    if site.cluster.network == "flannel":
+        wanted.append(((FLANNEL,), "kube-flannel"))
+    if site.metallb.enabled:
+        wanted += [((METALLB,), "controller"), ((METALLB,), "speaker")]
+    if site.metrics.enabled:
+        wanted.append(((KUBE_SYSTEM,), "metrics-server"))
+    if site.ingress.enabled:
+        chosen = site.ingress.controller
+        wanted.append(((INGRESS[chosen],) if chosen else tuple(INGRESS.values()), ""))
+    return wanted
+
+
+def missing(wanted: list[Part], seen: Seen) -> list[tuple[str, str]]:
+    """Return (namespace, name) of the parts that no Deployment or DaemonSet stands for."""
+    return [
+        (" or ".join(namespaces), begins or "ingress controller")
+        for namespaces, begins in wanted
+        if not any(
+            one["metadata"]["namespace"] in namespaces and one["metadata"]["name"].startswith(begins)
+            for one in seen.workloads
+        )
+    ]
+
+
+def shortage(workload: Object) -> str:
+    """Return what a Deployment or DaemonSet lacks, "" when it is complete and current."""
+    status = workload.get("status", {})
+    if status.get("observedGeneration", 0) < workload["metadata"].get("generation", 0):
+        return "has been changed and its controller has not seen it yet"
+    if workload["kind"] == "DaemonSet":
+        wanted = status.get("desiredNumberScheduled", 0)
+        current, ready = status.get("updatedNumberScheduled", 0), status.get("numberReady", 0)
+    else:
+        wanted = workload["spec"].get("replicas", 1)
+        current, ready = status.get("updatedReplicas", 0), status.get("readyReplicas", 0)
+    if ready < wanted:
+        return f"has {ready} of {wanted} pods ready"
+    if current < wanted:
+        return f"has {current} of {wanted} pods of its current version"
+    return ""
+
+
+CHECK = Check("system", "Every pod of the system's namespaces is ready, and no part is missing.", run)

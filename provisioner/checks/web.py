@@ -1,0 +1,59 @@
+"""Ask over HTTP and TCP as a client outside of the cluster does."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from dataclasses import dataclass
+
+from provisioner.addresses import host_port
+
+
+@dataclass(frozen=True)
+class Page:
+    """What came back. status: 0 when nothing did, and error then says what happened instead."""
+
+    url: str
+    status: int = 0
+    body: str = ""
+    error: str = ""
+
+    def __str__(self) -> str:
+        if not self.status:
+            return f"{self.url}: {self.error}"
+        first = self.body.strip().splitlines()[:1]
+        return f"{self.url}: {self.status}{f' {first[0][:100]}' if first else ''}"
+
+
+def get(address: str, port: int, path: str = "/", *, host: str = "", timeout: float = 5) -> Page:
+    """GET a page over a connection of its own, so that each request may reach another pod.
+
+    host: the Host header, when it is not the address. timeout: seconds for each of connecting and reading.
+    """
+    url = f"http://{host_port(address, port)}{path}" + (f" (Host: {host})" if host else "")
+    connection = http.client.HTTPConnection(address, port, timeout=timeout)
+    try:
+        connection.request("GET", path, headers={"Connection": "close", **({"Host": host} if host else {})})
+        answer = connection.getresponse()
+        return Page(url, answer.status, answer.read(65536).decode(errors="replace"))
+    except http.client.HTTPException as error:
+        return Page(url, error=f"no HTTP: {error!r}")
+    except OSError as error:
+        return Page(url, error=_words(error))
+    finally:
+        connection.close()
+
+
+def connect(address: str, port: int, timeout: float = 5) -> str:
+    """Open and close a TCP connection; return "" when that worked, else what happened."""
+    try:
+        with socket.create_connection((address, port), timeout=timeout):
+            return ""
+    except OSError as error:
+        return _words(error)
+
+
+def _words(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    return str(error.strerror or error).lower()

@@ -1,0 +1,315 @@
+"""The checks that only read: nodes, system, the autoscaler, and the running of all of them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner import checks
+from provisioner.checks import hpa, nodes, pods, system
+from provisioner.checks.check import Check, Context, Finding, good, settle
+from provisioner.errors import ClusterError, ProvisionerError
+from provisioner.objects import Object
+
+from .memory import SITE, Memory, context, findings, node, pod, service, workload
+
+NODES = [node("master", "192.0.2.10"), node("w1", "192.0.2.11"), node("w2", "192.0.2.12")]
+
+
+def test_nodes_as_they_should_be(tmp_path: Path) -> None:
+    cluster = Memory(*NODES)
+    found = findings(nodes.CHECK, context(tmp_path, cluster))
+    assert [(one.ok, one.subject, one.detail) for one in found.pop("NODE_READY")] == [
+        (True, "master", "is Ready at 192.0.2.10 with kubelet 1.20.2"),
+        (True, "w1", "is Ready at 192.0.2.11 with kubelet 1.20.2"),
+        (True, "w2", "is Ready at 192.0.2.12 with kubelet 1.20.2"),
+    ]
+    assert not found
+    assert cluster.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "ok", "words"),
+    [
+        (None, "NODE_MISSING", False, "is no node of the cluster"),
+        (node("w2", "192.0.2.12", ready="False"), "NODE_NOT_READY", False, "not Ready: what the kubelet says"),
+        (node("w2", "192.0.2.12", ready="Unknown"), "NODE_NOT_READY", False, "is not Ready"),
+        (node("w2", "10.0.2.15"), "NODE_WRONG_ADDRESS", False, "has the InternalIP 10.0.2.15, not 192.0.2.12"),
+        (node("w2", "192.0.2.12", version="v1.19.9"), "NODE_WRONG_VERSION", False, "runs kubelet 1.19.9"),
+        (node("w2", "192.0.2.12", version="v1.20.2-4+deb12u1"), "NODE_READY", True, "with kubelet 1.20.2"),
+        (node("w2", "192.0.2.12", unschedulable=True), "NODE_CORDONED", True, "takes no new pods"),
+    ],
+)
+def test_a_node_that_differs(tmp_path: Path, changed: Object | None, code: str, ok: bool, words: str) -> None:
+    found = findings(nodes.CHECK, context(tmp_path, Memory(*NODES[:2], *([changed] if changed else []))))
+    (one,) = (one for one in found[code] if one.subject == "w2")
+    assert one.ok is ok
+    assert words in one.detail
+    assert bool(one.remedy) is (code != "NODE_READY")
+    if code == "NODE_NOT_READY":
+        assert one.evidence == ("Warning Something about default/w2",)
+
+
+def test_a_node_that_no_host_stands_for_is_told(tmp_path: Path) -> None:
+    found = findings(nodes.CHECK, context(tmp_path, Memory(*NODES, node("guest", "192.0.2.99"))))
+    (one,) = found["NODE_UNKNOWN"]
+    assert (one.ok, one.subject) == (True, "guest")
+
+
+SYSTEM = [
+    workload("Deployment", "coredns", "kube-system", 2),
+    workload("Deployment", "metrics-server", "kube-system"),
+    workload("DaemonSet", "kube-proxy", "kube-system", 3),
+    workload("DaemonSet", "kube-flannel-ds", "kube-flannel", 3),
+    workload("Deployment", "controller", "metallb-system"),
+    workload("DaemonSet", "speaker", "metallb-system", 3),
+    workload("Deployment", "haproxy-kubernetes-ingress", "haproxy-controller"),
+    pod("coredns-1", "master", namespace="kube-system"),
+    pod("speaker-1", "w1", namespace="metallb-system"),
+    pod("crd-job", "w1", namespace="haproxy-controller", ready=False, phase="Succeeded"),
+    pod("somebody-elses", "w1", namespace="default", ready=False),
+]
+
+
+def test_a_healthy_system_in_three_requests(tmp_path: Path) -> None:
+    cluster = Memory(*SYSTEM)
+    found = findings(system.CHECK, context(tmp_path, cluster))
+    assert [(one.subject, one.detail) for one in found.pop("SYSTEM_READY")] == [
+        ("haproxy-controller", "1 pods are ready; complete: haproxy-kubernetes-ingress"),
+        ("kube-system", "1 pods are ready; complete: coredns, kube-proxy, metrics-server"),
+        ("metallb-system", "1 pods are ready; complete: controller, speaker"),
+    ]
+    assert not found
+    assert cluster.asked == 3
+
+
+@pytest.mark.parametrize(
+    "part", [one for one in SYSTEM if one["kind"] != "Pod"], ids=lambda one: one["metadata"]["name"]
+)
+def test_each_part_is_missed(tmp_path: Path, part: Object) -> None:
+    found = findings(system.CHECK, context(tmp_path, Memory(*(one for one in SYSTEM if one is not part))))
+    (one,) = found["SYSTEM_PART_MISSING"]
+    assert not one.ok
+    assert one.subject.split("/")[0] in (part["metadata"]["namespace"], "nginx-ingress or haproxy-controller")
+
+
+def test_what_the_site_does_not_want_is_not_missed(tmp_path: Path) -> None:
+    text = SITE.replace("[cluster]", '[cluster]\nnetwork = "bridge"')
+    text += "[metrics]\nenabled = false\n[ingress]\nenabled = false\n[metallb]\nenabled = false\n"
+    text = text.replace('[[metallb.pools]]\nname = "lab"\naddresses = ["192.0.2.200-192.0.2.210"]\n', "")
+    found = findings(system.CHECK, context(tmp_path, Memory(*SYSTEM[:3:2]), text))
+    assert not found
+
+
+def waiting(reason: str, message: str = "", **more: Any) -> list[dict[str, Any]]:
+    state = {"waiting": {"reason": reason, "message": message}}
+    return [{"name": "one", "ready": False, "restartCount": 0, "state": state, **more}]
+
+
+@pytest.mark.parametrize(
+    ("sick", "words", "log"),
+    [
+        (
+            pod("x", "w1", ready=False, containerStatuses=waiting("ImagePullBackOff", "Back-off pulling a:1")),
+            "container one waits, ImagePullBackOff: Back-off pulling a:1",
+            "",
+        ),
+        (
+            pod("x", "w1", ready=False, containerStatuses=waiting("CrashLoopBackOff", restartCount=4)),
+            "container one waits, CrashLoopBackOff",
+            "one: log of course/x one 8 True",
+        ),
+        (
+            pod(
+                "x",
+                "w1",
+                ready=False,
+                containerStatuses=[{"name": "one", "ready": False, "restartCount": 3, "state": {"running": {}}}],
+            ),
+            "container one is not ready and was restarted 3 times",
+            "one: log of course/x one 8 False",
+        ),
+        (
+            pod(
+                "x",
+                "",
+                ready=False,
+                phase="Pending",
+                containerStatuses=None,
+                conditions=[{"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}],
+            ),
+            "not scheduled: 0/3 nodes are available",
+            "",
+        ),
+        (pod("x", "w1", ready=False), "running but not ready", "agnhost: log of course/x agnhost 8 False"),
+        (pod("x", "w1", ready=False, phase="Pending", containerStatuses=[]), "pending", ""),
+        (pod("x", "w1", metadata={"deletionTimestamp": "2026"}), "being deleted", ""),
+        (
+            pod(
+                "x",
+                "w1",
+                ready=False,
+                containerStatuses=[{"name": "one", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}],
+            ),
+            "container one ended with status 1 (Error)",
+            "one: log of course/x one 8 False",
+        ),
+    ],
+)
+def test_why_a_pod_is_not_ready(sick: Object, words: str, log: str) -> None:
+    assert not pods.ready(sick)
+    assert words in pods.trouble(sick)
+    explained = pods.explain(Memory(), sick)  # type: ignore[arg-type]
+    assert explained == ("Warning Something about course/x", *([log] if log else []))
+
+
+def test_a_sick_pod_and_a_short_workload_are_told_with_what_explains_them(tmp_path: Path) -> None:
+    sick = pod("speaker-2", "w2", namespace="metallb-system", ready=False)
+    short = workload("DaemonSet", "speaker", "metallb-system", 3, ready=2)
+    objects = [one for one in SYSTEM if one["metadata"]["name"] != "speaker"]
+    found = findings(system.CHECK, context(tmp_path, Memory(*objects, sick, short)))
+    (one,) = found["SYSTEM_POD_NOT_READY"]
+    assert one.subject == "pod metallb-system/speaker-2"
+    assert one.detail == "on w2 is not ready: running but not ready"
+    assert "agnhost: log of metallb-system/speaker-2 agnhost 8 False" in one.evidence
+    (two,) = found["SYSTEM_WORKLOAD_INCOMPLETE"]
+    assert (two.subject, two.detail) == ("DaemonSet metallb-system/speaker", "has 2 of 3 pods ready")
+    assert "metallb-system" not in [one.subject for one in found["SYSTEM_READY"]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"observedGeneration": 0}, "has been changed and its controller has not seen it yet"),
+        ({"updatedReplicas": 1}, "has 1 of 2 pods of its current version"),
+        ({"readyReplicas": None}, ""),
+    ],
+)
+def test_shortage(changes: dict[str, Any], words: str) -> None:
+    short = workload("Deployment", "one", "kube-system", 2)
+    short["status"] = {key: value for key, value in (short["status"] | changes).items() if value is not None}
+    assert system.shortage(short) == (words or "has 0 of 2 pods ready")
+
+
+def scaler(percent: int | None) -> Object:
+    status = {"currentReplicas": 1} | ({} if percent is None else {"currentCPUUtilizationPercentage": percent})
+    return {
+        "apiVersion": "autoscaling/v1",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "hpa-pods", "namespace": "course"},
+        "spec": {"minReplicas": 1, "maxReplicas": 3, "targetCPUUtilizationPercentage": 50},
+        "status": status,
+    }
+
+
+FIGURES = {"items": [{"metadata": {"name": "hpa-pods-1"}, "containers": [{"usage": {"cpu": "1m"}}]}]}
+
+
+@pytest.mark.parametrize(
+    ("objects", "metrics", "codes"),
+    [
+        ([scaler(0)], FIGURES, {"METRICS_PODS": True, "HPA_METRIC": True}),
+        ([scaler(None)], FIGURES, {"METRICS_PODS": True, "HPA_NO_METRIC": False}),
+        ([], FIGURES, {"METRICS_PODS": True, "HPA_NONE": False}),
+        ([scaler(3)], None, {"METRICS_MISSING": False}),
+        ([scaler(3)], {"items": []}, {"METRICS_MISSING": False}),
+        ([scaler(3)], {"items": None}, {"METRICS_MISSING": False}),
+        ([scaler(3)], "404 page not found", {"METRICS_MISSING": False}),
+    ],
+)
+def test_autoscaler(tmp_path: Path, objects: list[Object], metrics: Any, codes: dict[str, bool]) -> None:
+    cluster = Memory(*objects)
+    cluster.metrics = metrics
+    found = findings(hpa.CHECK, context(tmp_path, cluster))
+    assert {code: one.ok for code, (one,) in found.items()} == codes
+    if "METRICS_MISSING" in found:
+        assert found["METRICS_MISSING"][0].evidence == ("there is no APIService v1beta1.metrics.k8s.io",)
+
+
+def test_the_metrics_servers_own_words(tmp_path: Path) -> None:
+    api = {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": "v1beta1.metrics.k8s.io"},
+        "status": {"conditions": [{"type": "Available", "status": "False", "message": "no endpoints"}]},
+    }
+    server = pod("metrics-server-1", "w1", namespace="kube-system", ready=False)
+    server["metadata"]["labels"] = {"k8s-app": "metrics-server"}
+    found = findings(hpa.CHECK, context(tmp_path, Memory(api, server, scaler(None))))
+    assert found["METRICS_MISSING"][0].evidence == (
+        "APIService v1beta1.metrics.k8s.io: Available False: no endpoints",
+        "metrics-server-1: running but not ready",
+        "log of kube-system/metrics-server-1  8 False",
+    )
+
+
+def test_all_checks_are_known_by_distinct_names_and_can_be_chosen() -> None:
+    names = [check.name for check in checks.CHECKS]
+    assert names == [
+        "nodes",
+        "system",
+        "dns",
+        "storage",
+        "nodeport",
+        "loadbalancer",
+        "ingress",
+        "hpa",
+        "statefulset",
+    ]
+    assert [check.name for check in checks.choose(["hpa", "nodes"])] == ["nodes", "hpa"]
+    assert checks.choose([]) == checks.CHECKS
+    with pytest.raises(
+        ProvisionerError, match="there is no check 'node'; did you mean nodes\\? the checks are nodes,"
+    ):
+        checks.choose(["hpa", "node"])
+
+
+def test_without_the_api_one_finding(tmp_path: Path) -> None:
+    cluster = Memory()
+    cluster.up, cluster.why = False, "connection refused"
+    found = list(checks.run(context(tmp_path, cluster)))
+    assert [(one.ok, one.code) for _, one in found] == [(False, "API_UNREACHABLE")]
+    assert "connection refused" in found[0][1].detail
+
+
+@pytest.mark.parametrize("names", [[], ["hpa"]])
+def test_what_the_site_does_not_have_is_said(tmp_path: Path, names: list[str]) -> None:
+    cluster = Memory(*NODES)
+    text = SITE + "[metrics]\nenabled = false\n"
+    found = [one for check, one in checks.run(context(tmp_path, cluster, text), names) if check.name == "hpa"]
+    assert [(one.ok, one.code) for one in found] == [(not names, "NOT_ENABLED")]
+    assert "[metrics] is not enabled" in found[0].detail
+
+
+def test_an_error_ends_one_check_not_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(where: Context) -> Any:
+        yield good("X", "x", "is well")
+        raise ClusterError("the API went away", "look at it", tail=f"line of {where.site.cluster.name}")
+
+    def fine(where: Context) -> Any:
+        yield good("Y", "y", f"is well in {where.site.cluster.name}")
+
+    monkeypatch.setattr(checks, "CHECKS", (Check("broken", "", broken), Check("fine", "", fine)))
+    found: list[Finding] = [one for _, one in checks.run(context(tmp_path, Memory()))]
+    assert [one.code for one in found] == ["X", "API_ERROR", "Y"]
+    assert found[1].evidence == ("line of lab",)
+    assert found[1].remedy == "look at it"
+
+
+def test_settle_looks_until_it_is_so_and_at_least_once(tmp_path: Path) -> None:
+    where = context(tmp_path, Memory(), SITE.replace("timeout_scale = 0.001", "timeout_scale = 1.0"))
+    looks = iter(range(10))
+    said: list[str] = []
+    where.cluster.progress = said.append
+    assert settle(where, "three", lambda: next(looks), lambda seen: seen == 3, timeout=5, pause=0) == 3
+    assert len(said) == 3
+    assert said[0].startswith("waiting for three (")
+    assert settle(where, "nothing", lambda: 7, lambda seen: seen == 8, timeout=0) == 7
+
+
+def test_pods_by_node_and_by_selector() -> None:
+    own = [pod("b", "w2", app="x"), pod("a", "w1", app="x"), pod("c", "w1", app="x"), pod("d", "w3", ready=False)]
+    assert {where: one["metadata"]["name"] for where, one in pods.by_node(own).items()} == {"w1": "a", "w2": "b"}
+    assert [one["metadata"]["name"] for one in pods.selected(own, {"app.kubernetes.io/name": "x"})] == ["b", "a", "c"]
+    assert pods.selected(own, {}) == []
+    assert pods.name_of(service("web")) == "course/web"
