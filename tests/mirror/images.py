@@ -105,7 +105,7 @@ def build(kube: Path, programs: Mapping[str, Path], ingredients: Path) -> Path:
     recipe: dict[str, object] = {
         "inputs": (str(kube), str(ingredients), {name: str(path) for name, path in programs.items()}),
         "pause": _PAUSE_SOURCE.read_text(),
-        "steps": cache.own_source("images.py", "oci.py", "registry.py"),
+        "steps": cache.own_source("images.py", "oci.py"),
     }
     return cache.artefact("images", recipe, lambda directory: _make(directory, kube, programs, ingredients))
 

@@ -4,7 +4,6 @@ import http.client
 import json
 import subprocess
 import sys
-import tempfile
 import threading
 import urllib.parse
 from collections.abc import Iterator
@@ -32,32 +31,32 @@ def running(storage: Path, address: str, port: int, *, readonly: bool) -> Iterat
         },
         "http": {"addr": f"{address}:{port}"},
     }
-    with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
-        json.dump(settings, file)  # JSON is YAML
-        file.flush()
-        registry = program("docker-registry")
-        if registry is None:
-            raise ProvisionerError("docker-registry is not installed", "apt-get install docker-registry")
-        process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", registry, "serve", file.name],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
-        assert process.stderr is not None
-        drain = threading.Thread(target=_drain, args=(process.stderr, sys.stderr if readonly else None), daemon=True)
-        try:
-            bound = _listening(process.stderr)
-            drain.start()
-            yield process, bound
-        finally:
-            process.terminate()
-            process.wait()
-            if drain.is_alive():
-                drain.join()
-            process.stderr.close()
+    registry = program("docker-registry")
+    if registry is None:
+        raise ProvisionerError("docker-registry is not installed", "apt-get install docker-registry")
+    process = subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", registry, "serve", "/dev/stdin"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    assert process.stdin is not None
+    assert process.stderr is not None
+    drain = threading.Thread(target=_drain, args=(process.stderr, sys.stderr if readonly else None), daemon=True)
+    try:
+        with process.stdin as configuration:
+            json.dump(settings, configuration)  # JSON is YAML
+        bound = _listening(process.stderr)
+        drain.start()
+        yield process, bound
+    finally:
+        process.terminate()
+        process.wait()
+        if drain.is_alive():
+            drain.join()
+        process.stderr.close()
 
 
 def _listening(log: IO[str]) -> int:
