@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from provisioner import site_rules, site_syntax, site_values
 from provisioner import version as versions
 from provisioner.addresses import Range, host_port, parse_range, split_host_port
+from provisioner.catalogue import default_minor
 from provisioner.errors import ProvisionerError, SiteError
 from provisioner.site_values import AsTuple, Unique
 
@@ -42,7 +43,7 @@ class Cluster(Model):
     """`[cluster]`. pod_cidr and service_cidr: networks, normalised."""
 
     name: site_values.Name = "lab"
-    kubernetes: site_values.KubernetesVersion = "1.37"
+    kubernetes: site_values.KubernetesVersion = Field(default_factory=default_minor)
     pod_cidr: site_values.Cidr = "10.244.0.0/16"
     service_cidr: site_values.Cidr = "10.96.0.0/16"
     network: Literal["flannel", "bridge"] = "flannel"

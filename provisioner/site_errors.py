@@ -90,10 +90,11 @@ def placed(found: list[Problem], text: str, path: FilePath) -> tuple[SiteError, 
     lines = toml_lines.key_lines(text)
     errors: dict[tuple[int, str], SiteError] = {}
     for problem in found:
+        message = problem.message
         if problem.other in lines:
-            message = problem.message.replace("{line}", str(lines[problem.other]))
-        else:
-            message = problem.message.replace(" on line {line}", " by default")
+            message = message.replace("{line}", str(lines[problem.other]))
+        elif problem.other:
+            message = message.replace(" on line {line}", " by default")
         place = problem.path if problem.path in lines or problem.other not in lines else problem.other
         line = toml_lines.line_of(place, lines)
         message = f"{dotted(problem.path)}: {message}" if problem.path else message
@@ -198,7 +199,7 @@ def _example(path: Path, value: Any) -> str:
 
 
 def _right_form(path: Path, field: FieldInfo, value: Any) -> Any:
-    example = field.examples[0] if field.examples else field.default
+    example = field.examples[0] if field.examples else field.get_default(call_default_factory=True)
     if shown(path, value) == HIDDEN or isinstance(value, datetime | date | time | float | None):
         return example  # a float is not what was typed: 1.20 has become 1.2
     if isinstance(example, str) and isinstance(value, bool | int):

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from provisioner import site
+from provisioner.catalogue import default_minor, minor_of, newest_patches
 from provisioner.errors import ProvisionerError
 from tests.unit.site.site_texts import MASTER, WORKER, errors
 
+MINORS = sorted(newest_patches(), key=minor_of)
+POSSIBLE = f"versions from {MINORS[0]} to {MINORS[-1]} can be installed"
 HOSTS = MASTER + WORKER  # 8 lines; what a case adds begins on line 9
 
 # (the file, the line, "key: what is wrong; remedy" without the file and the line)
@@ -32,7 +35,7 @@ SINGLE: dict[str, tuple[str, int, str]] = {
     "unknown key of a pool": (HOSTS + "[[metallb.pools]]\nname='a'\naddresses=['192.0.2.0/24']\nx=1\n", 12, "pools[0].x: "),
     "text for a number": (HOSTS + '[ssh]\nport = "22"\n', 10, 'ssh.port: "22" is text, a whole number is wanted; write port = 22'),
     "number for text": (HOSTS + "[cluster]\nname = 5\n", 10, 'is a whole number, text in quotes is wanted; write name = "5"'),
-    "fraction for a version": (HOSTS + "[cluster]\nkubernetes = 1.20\n", 10, 'wanted; write kubernetes = "1.37"'),
+    "fraction for a version": (HOSTS + "[cluster]\nkubernetes = 1.20\n", 10, 'wanted; write kubernetes = "'+default_minor()),
     "text for a boolean": (HOSTS + '[nfs]\nenabled = "True"\n', 10, "true or false is wanted; write enabled = true"),
     "number for a boolean": (HOSTS + "[nfs]\nenabled = 1\n", 10, "1 is a whole number, true or false is wanted; write ena"),
     "boolean for a number": (HOSTS + "[nfs]\nvolumes = true\n", 10, "true is a boolean, a whole number is wanted; write volumes = 8"),
@@ -82,9 +85,9 @@ SINGLE: dict[str, tuple[str, int, str]] = {
     "endpoint": (HOSTS + '[cluster]\nendpoint = "https://api"\n', 10, '"https://api" is a URL; write host and port only'),
     "endpoint port": (HOSTS + '[cluster]\nendpoint = "[fd00::1]:0"\n', 10, "has a port that is not a number"),
     "endpoint address": (HOSTS + '[cluster]\nendpoint = "[fd00::g]:1"\n', 10, "is not of the form [address]:port; write host"),
-    "version 1.99": (HOSTS + '[cluster]\nkubernetes = "1.99"\n', 10, "versions from 1.20 to 1.37 can be installed"),
-    "version 1.19.1": (HOSTS + '[cluster]\nkubernetes = "1.19.1"\n', 10, "versions from 1.20 to 1.37 can be installed"),
-    "version 2.0": (HOSTS + '[cluster]\nkubernetes = "2.0"\n', 10, "versions from 1.20 to 1.37 can be installed"),
+    "version 1.99": (HOSTS + '[cluster]\nkubernetes = "1.99"\n', 10, POSSIBLE),
+    "version 1.19.1": (HOSTS + '[cluster]\nkubernetes = "1.19.1"\n', 10, POSSIBLE),
+    "version 2.0": (HOSTS + '[cluster]\nkubernetes = "2.0"\n', 10, POSSIBLE),
     "version banana": (HOSTS + '[cluster]\nkubernetes = "banana"\n', 10, '"banana" is not a Kubernetes version; versions from'),
     "version 1.20.2.3": (HOSTS + '[cluster]\nkubernetes = "1.20.2.3"\n', 10, "is not a Kubernetes version; versions from"),
     "cidr": (HOSTS + '[cluster]\npod_cidr = "10.244.0.0"\n', 10, "is not a network in CIDR form; write one such as"),
@@ -172,6 +175,7 @@ def test_one_mistake_is_one_line_with_a_place_and_a_remedy(text: str, line: int,
     assert expected in str(error)
     assert str(error).startswith(f"hosts.toml:{line}: ")
     assert "\n" not in str(error)
+    assert "{line}" not in str(error)
     assert error.remedy
 
 
