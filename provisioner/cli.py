@@ -181,13 +181,15 @@ def _apply(session: Session, run: Run, ask: bool) -> None:
 def _finish(session: Session, outcome: Outcome, started: float) -> NoReturn:
     """Tell how it ended and what to type next; exit."""
     from provisioner import summary
+    from provisioner.steps import STEPS
 
     if outcome.failures:
         _show_failures(session, outcome)
     text, data = summary.summary(outcome, time.monotonic() - started)
     session.report.emit("summary", text, **data)
     options = session.options.again()
-    following = summary.again(outcome, options) if outcome.failures else [f"next: provisioner{options} verify"]
+    steps = [step.name for step in STEPS]
+    following = summary.again(outcome, steps, options) if outcome.failures else [f"next: provisioner{options} verify"]
     for line in following:
         session.report.emit("note", line)
     sys.exit(1 if outcome.failures else 0)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from provisioner.errors import ClusterError, HostError, ProvisionerError
+from provisioner.redact import redact
 from provisioner.session import Options, opened
 
 if TYPE_CHECKING:
+    from provisioner.checks import Finding
     from provisioner.host import Host
 
 
@@ -28,28 +32,38 @@ def verify(options: Options, checks: tuple[str, ...], output: str | None) -> Non
 
     Example: provisioner verify nodes external-ips
     """
-    from provisioner import checks as checks_module
+    from provisioner import checks as module
 
     as_json = (output or options.output) == "json"
-    failed = 0
-    total = 0
+    module.choose(checks)  # a wrong name is told before anything is connected
+    found = []
     with opened(options, "verify") as session:
-        for finding in checks_module.run(session.site, session.cluster, checks):
-            total += 1
-            failed += not finding.ok
-            session.report.detail(f"finding {'ok' if finding.ok else 'FAILED'} {finding.subject}: {finding.detail}")
-            if as_json:
-                entry = {"ok": finding.ok, "subject": finding.subject, "detail": finding.detail}
-                click.echo(json.dumps(entry | {"remedy": finding.remedy, "code": finding.code}))
-                continue
-            click.echo(f"{'ok    ' if finding.ok else 'FAILED'} {finding.subject}: {finding.detail}")
-            if not finding.ok and finding.remedy:
-                click.echo(f"       try: {finding.remedy}")
+        report = session.report
+        session.cluster.progress = lambda text: report.emit("output", text, host="cluster", step="verify")
+        for check, finding in module.run(module.Context(session.site, session.cluster, session.hosts), checks):
+            found.append(finding)
+            report.emit("idle")  # a live line would be written over
+            report.detail(f"finding {check.name}: {finding}")
+            for line in _finding_lines(check.name, finding, as_json):
+                click.echo(line)
+        failed = [finding for finding in found if not finding.ok]
         if not as_json:
-            click.echo(f"{total - failed} of {total} as they should be", err=True)
+            click.echo(f"{len(found) - len(failed)} of {len(found)} as they should be", err=True)
             if failed:
                 click.echo(f"log: {session.log}", err=True)
-    sys.exit(1 if failed else 0)
+    sure = [finding for finding in failed if finding.code != "INCONCLUSIVE"]
+    sys.exit(1 if sure else 2 if failed else 0)
+
+
+def _finding_lines(check: str, finding: Finding, as_json: bool) -> Iterator[str]:
+    if as_json:
+        yield redact(json.dumps({"check": check, **asdict(finding)}))
+        return
+    yield redact(f"{'ok    ' if finding.ok else 'FAILED'} {check:12} {finding.subject}: {finding.detail}")
+    if not finding.ok:
+        yield from (redact(f"         | {line}") for line in finding.evidence)
+        if finding.remedy:
+            yield f"         try: {finding.remedy}"
 
 
 @click.command()

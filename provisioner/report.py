@@ -22,8 +22,8 @@ from provisioner.redact import redact
 class Event:
     """Something that happened.
 
-    kind: step, host, change, output, done, failed, step-done, waiting, pending, note, summary. host, step: where,
-    or empty. text: a sentence or an output line. data: what else a machine may want. time: Unix time.
+    kind: step, host, change, output, done, failed, step-done, waiting, pending, note, idle, summary. host, step:
+    where, or empty. text: a sentence or an output line. data: what else a machine may want. time: Unix time.
     """
 
     kind: str
@@ -53,7 +53,7 @@ class Report:
         """Tell of an event."""
         event = Event(kind, redact(text), host, step, {key: _clean(value) for key, value in data.items()})
         with self._lock:
-            if self.log is not None:
+            if self.log is not None and kind != "idle":
                 self.log.event(event)
             for viewer in () if self._closed else self._viewers:
                 viewer(event)

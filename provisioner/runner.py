@@ -10,9 +10,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from provisioner.errors import NotConverged, ProvisionerError
 from provisioner.report import Report
@@ -259,13 +259,32 @@ def progress(report: Report) -> Callable[[str], None]:
 
 
 def parallel(items: Sequence[T], work: Callable[[T], R], limit: int) -> list[R]:
-    """Return `work(item)` of every item in order, at most `limit` at a time.
+    """Return `work(item)` of every item in order, at most `limit` at a time; raise what the first of them raised.
 
-    Ctrl-C does not wait for work under way: closing the hosts ends it.
+    The threads are daemons: after Ctrl-C nobody waits for a login that is still timing out.
     """
-    pool = ThreadPoolExecutor(max_workers=max(1, min(limit, len(items) or 1)))
-    try:
-        futures = [pool.submit(work, item) for item in items]
-        return [future.result() for future in futures]
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    waiting: SimpleQueue[int] = SimpleQueue()
+    ended: SimpleQueue[tuple[int, R | None, BaseException | None]] = SimpleQueue()
+    for index in range(len(items)):
+        waiting.put(index)
+
+    def labour() -> None:
+        while True:
+            try:
+                index = waiting.get_nowait()
+            except Empty:
+                return
+            try:
+                ended.put((index, work(items[index]), None))
+            except BaseException as error:
+                ended.put((index, None, error))
+
+    for _ in range(min(limit, len(items))):
+        threading.Thread(target=labour, daemon=True).start()
+    results: dict[int, R] = {}
+    while len(results) < len(items):
+        index, result, error = ended.get()
+        if error is not None:
+            raise error
+        results[index] = cast("R", result)
+    return [results[index] for index in range(len(items))]

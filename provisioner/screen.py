@@ -32,7 +32,8 @@ def json_lines(stream: TextIO) -> Viewer:
     """Return a viewer that prints every event as one line of JSON."""
 
     def view(event: Event) -> None:
-        print(event.json(), file=stream, flush=True)
+        if event.kind != "idle":
+            print(event.json(), file=stream, flush=True)
 
     return view
 
@@ -112,18 +113,24 @@ class Terminal:
             yield Text(row[: console.width], no_wrap=True, overflow="ellipsis")
 
     def _on_step(self, event: Event) -> None:
+        self._begin(f"{event.step}: {event.text}")
+
+    def _begin(self, title: str) -> None:
         from rich.live import Live
 
         self.stop()
-        self._title = f"{event.step}: {event.text}"
+        self._title = title
         self._lines = {}
-        self._live = Live(self, console=self._console, transient=True, refresh_per_second=4)
+        self._live = Live(self, console=self._console, transient=True, refresh_per_second=4, redirect_stdout=False)
         self._live.start()
 
     def _on_host(self, event: Event) -> None:
         self._lines[event.host] = _Line(event.time)
 
     def _on_output(self, event: Event) -> None:
+        if self._live is None:  # between steps: what a single waiting command says
+            self._begin(f"{event.step}:")
+            self._lines[event.host] = _Line(event.time)
         if event.host in self._lines:
             self._lines[event.host].text = event.text
 
@@ -149,6 +156,10 @@ class Terminal:
         style = "red" if failed else "yellow" if changes else "green"
         mark = "✘" if failed else "✔"
         self._print(f"{mark} {event.step:22} {verdict:24} {duration(event.data['seconds']):>12}", style)
+
+    def _on_idle(self, event: Event) -> None:
+        del event
+        self.stop()
 
     def _on_waiting(self, event: Event) -> None:
         self._print(f"- {event.step:22} {event.text}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +72,13 @@ def _text(error: Exception) -> str:
     return str(error) if not isinstance(error, HostError) else f"{error.host} {error} {error.command}"
 
 
-def again(outcome: Outcome, options: str = "") -> Iterator[str]:
-    """Yield the commands to type after a failed apply: from that step on; only the hosts that failed."""
+def again(outcome: Outcome, steps: Sequence[str], options: str = "") -> Iterator[str]:
+    """Yield the commands to type after a failed apply: from that step on; only the hosts that failed.
+
+    steps: the road's step names, in order; what failed before or in the first of them starts over.
+    """
     step = outcome.failures[0].step
-    start = "" if step in ("connect", "wait", "lock") else f" --from {step}"
+    start = f" --from {step}" if step in steps[1:] else ""
     yield f"again: provisioner{options} apply{start}"
     failed = [failure.host for failure in outcome.failures]
     if len(failed) < len(outcome.visited):

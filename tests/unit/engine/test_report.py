@@ -142,10 +142,15 @@ def test_a_failure_tells_command_last_lines_cause_remedy_log_and_what_to_type() 
     assert "  try: see the kubelet" in lines
     assert lines[-1] == "log: logs/x.log"
     assert TOKEN not in "".join(lines)
-    assert list(again(outcome, " -f lab.toml")) == [
+    assert list(again(outcome, ["preflight", "join"], " -f lab.toml")) == [
         "again: provisioner -f lab.toml apply --from join",
         "only what failed: provisioner -f lab.toml apply --limit one --from join",
     ]
+
+
+def test_what_failed_at_the_beginning_starts_over() -> None:
+    outcome = Outcome(failures=[Failure("connect", "one", HostError("one", "x"))])
+    assert list(again(outcome, ["preflight", "join"])) == ["again: provisioner apply"]
 
 
 def test_the_same_error_of_several_hosts_is_told_once() -> None:
