@@ -1,18 +1,14 @@
 """Bring a lab up, look at it, stop it, take it away. Each can be interrupted and run again."""
 
-import fcntl
-import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from provisioner.errors import ProvisionerError
 from provisioner.lab import (
     apt,
-    background,
     guest,
     identity,
     image,
@@ -26,6 +22,7 @@ from provisioner.lab import (
 from provisioner.lab import spec as specs
 from provisioner.lab import upstream as mirrors
 from provisioner.lab.image import Image, Say
+from provisioner.lab.ownership import claim, end_orphans, locked, owner, release
 from provisioner.lab.settings import Settings, decide, settings_of, write_text
 from provisioner.lab.spec import LabSpec, MirrorInfo, VmSpec
 
@@ -35,7 +32,7 @@ SHUTDOWN_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class VmStatus:
-    """One machine as it is now: `state` is running, paused or off; `pid` of QEMU or None."""
+    """One machine as it is now: `state` is running, paused, lost or off; `pid` of QEMU or None."""
 
     vm: VmSpec
     state: str
@@ -74,9 +71,9 @@ def find_remains(directory: Path = DEFAULT_DIRECTORY) -> LabSpec | None:
     spec = specs.load(directory)
     if spec is not None:
         return spec
-    for owner in Path("/run/provisioner").glob("*/directory"):
-        if Path(owner.read_text().strip()) == directory.resolve():
-            return LabSpec(directory.resolve(), owner.parent.name)
+    for claim_file in Path("/run/provisioner").glob("*/directory"):
+        if Path(claim_file.read_text().strip()) == directory.resolve():
+            return LabSpec(directory.resolve(), claim_file.parent.name)
     return None
 
 
@@ -95,9 +92,9 @@ def up(
     spec = specs.merged(wanted, specs.load(wanted.directory))
     pod_network = inventory.choose_network(spec.network, mirror)
     with locked(spec):
-        _claim(spec)
+        claim(spec)
         specs.save(spec)
-        _end_orphans(spec, say)
+        end_orphans(spec, say)
         built = image.ensure(say)
         settings = decide(spec, built, mirror, uplink, say)
         network.ensure(spec)
@@ -154,8 +151,8 @@ def destroy(spec: LabSpec) -> None:
         for vm in spec.vms:
             qemu.power_off(spec, vm)
         mirrors.stop(spec)
-        if _owner(spec) in (None, spec.directory):
-            _remove_network(spec)
+        if owner(spec) in (None, spec.directory):
+            release(spec)
         # lab.json goes last: a destroy that is interrupted can be run again.
         for entry in spec.directory.iterdir():
             if entry.name != "lab.json":
@@ -169,10 +166,16 @@ def status(spec: LabSpec) -> LabStatus:
     settings = settings_of(spec)
     rows = []
     for vm in spec.vms:
-        pid = qemu.pid(spec, vm)
-        state = "off" if pid is None else "paused" if qemu.paused(spec, vm) else "running"
-        rows.append(VmStatus(vm, state, pid))
+        rows.append(VmStatus(vm, _state(spec, vm), qemu.pid(spec, vm)))
     return LabStatus(spec, settings.accelerator, settings.uplink, mirrors.pid(spec), tuple(rows))
+
+
+def _state(spec: LabSpec, vm: VmSpec) -> str:
+    if qemu.pid(spec, vm) is None:
+        return "off"
+    if qemu.is_lost(spec, vm):
+        return "lost"
+    return "paused" if qemu.paused(spec, vm) else "running"
 
 
 def exec_command(spec: LabSpec, argv: list[str]) -> list[str]:
@@ -184,53 +187,6 @@ def machines(spec: LabSpec) -> tuple[qemu.Machine, ...]:
     """Return all machines of a lab that has been up, ready to be started."""
     settings = settings_of(spec)
     return tuple(_machine(spec, vm, settings) for vm in spec.vms)
-
-
-@contextmanager
-def locked(spec: LabSpec) -> Iterator[None]:
-    """Hold the lab for one command; a second one is told so at once instead of interfering."""
-    spec.directory.mkdir(parents=True, exist_ok=True)
-    fd = os.open(spec.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ProvisionerError(
-                f"another command is at work on the lab in {spec.directory}", "wait for it, then try again"
-            ) from error
-        yield
-    finally:
-        os.close(fd)
-
-
-def _owner(spec: LabSpec) -> Path | None:
-    """Return the state folder of the lab that has this name now."""
-    try:
-        return Path((spec.run / "directory").read_text().strip())
-    except FileNotFoundError:
-        return None
-
-
-def _claim(spec: LabSpec) -> None:
-    other = _owner(spec)
-    if other not in (None, spec.directory) and (other / "lab.json").exists():
-        raise ProvisionerError(
-            f"a lab named {spec.name!r} already belongs to {other}",
-            "destroy it there, or take another name: provisioner lab up --name NAME",
-        )
-    spec.run.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_text(spec.run / "directory", f"{spec.directory}\n")
-
-
-def _remove_network(spec: LabSpec) -> None:
-    """End whatever still uses the lab's network, then remove it; only who called us is spared."""
-    users = {*qemu.orphans(spec), *network.processes(spec.namespace), *network.processes(spec.operator)}
-    for number in users - background.ancestry():
-        background.kill(number)
-    network.remove(spec)
-    shutil.rmtree(spec.run, ignore_errors=True)
-    with suppress(OSError):  # other labs may be there
-        spec.run.parent.rmdir()
 
 
 def _login_key(spec: LabSpec) -> None:
@@ -258,6 +214,7 @@ def _identity(machine: qemu.Machine, mirror: MirrorInfo | None) -> bytes:
 
 
 def _shut_down(spec: LabSpec, vms: Sequence[VmSpec], scale: float, say: Say) -> None:
+    cut_lost(spec, vms, say)
     on = [vm for vm in vms if qemu.pid(spec, vm) is not None]
     if not on:
         return
@@ -267,14 +224,12 @@ def _shut_down(spec: LabSpec, vms: Sequence[VmSpec], scale: float, say: Say) -> 
         qemu.power_off(spec, spec.vm(name))
 
 
-def _end_orphans(spec: LabSpec, say: Say) -> None:
-    """End what an earlier lab of this name left running when its state folder was deleted under it."""
-    found = set(qemu.orphans(spec))
-    if mirrors.pid(spec) is None:
-        found.update(network.processes(spec.namespace))
-    for number in found - {qemu.pid(spec, vm) for vm in spec.vms}:
-        say(f"vms: ending process {number}, left by a lab whose files are gone")
-        background.kill(number)
+def cut_lost(spec: LabSpec, vms: Sequence[VmSpec], say: Say) -> None:
+    """Cut the power of machines that nothing else reaches any more."""
+    for vm in vms:
+        if qemu.is_lost(spec, vm):
+            say(f"{vm.name}: its monitor socket is gone; cutting its power")
+            qemu.power_off(spec, vm)
 
 
 def _warn_of_memory(spec: LabSpec, say: Say) -> None:
@@ -287,6 +242,7 @@ def _warn_of_memory(spec: LabSpec, say: Say) -> None:
 
 def _run(machine: qemu.Machine, say: Say) -> None:
     spec, vm = machine.spec, machine.vm
+    cut_lost(spec, [vm], say)
     if qemu.pid(spec, vm) is None:
         say(f"{vm.name}: starting at {vm.address} ({machine.accelerator}, {vm.cpus} CPU, {vm.memory} MiB)")
         qemu.start(machine)

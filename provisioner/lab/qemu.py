@@ -145,6 +145,11 @@ def pid(spec: LabSpec, vm: VmSpec) -> int | None:
     return background.pid(files, "vm", [machine_uuid(files)]) if files.is_dir() else None
 
 
+def is_lost(spec: LabSpec, vm: VmSpec) -> bool:
+    """Tell whether the VM runs without its monitor socket (somebody emptied /run): only its plug is left then."""
+    return pid(spec, vm) is not None and not monitor_socket(spec, vm).exists()
+
+
 def orphans(spec: LabSpec) -> tuple[int, ...]:
     """List QEMU processes of a lab of this name, also those whose state folder somebody has deleted."""
     mark = f"unix:{spec.run}/"
@@ -165,7 +170,6 @@ def power_off(spec: LabSpec, vm: VmSpec) -> None:
         return
     if not background.kill(number):
         raise ProvisionerError(f"{vm.name}: its QEMU process {number} does not end", "see: provisioner lab status")
-    monitor_socket(spec, vm).unlink(missing_ok=True)
     (spec.files(vm) / "vm.pid").unlink(missing_ok=True)
 
 

@@ -14,8 +14,9 @@ from provisioner.errors import ProvisionerError
 from provisioner.lab import guest, monitor, network, qemu
 from provisioner.lab import upstream as mirrors
 from provisioner.lab.image import Say
-from provisioner.lab.lifecycle import locked, machines
+from provisioner.lab.lifecycle import cut_lost, machines
 from provisioner.lab.monitor import Monitor
+from provisioner.lab.ownership import locked
 from provisioner.lab.requirements import require_root
 from provisioner.lab.settings import settings_of
 from provisioner.lab.spec import LabSpec, VmSpec
@@ -59,6 +60,7 @@ def restore(spec: LabSpec, name: str, say: Say) -> None:
         if settings.mirror:
             mirrors.serve(spec, settings.mirror)
         say(f"restore {name}: loading {len(spec.vms)} machines")
+        cut_lost(spec, spec.vms, say)
         for machine in machines(spec):
             if qemu.pid(spec, machine.vm) is None:
                 qemu.start(machine, paused=True)

@@ -131,6 +131,14 @@ def test_a_snapshot_interrupted_leaves_machines_that_up_wakes(lab: LabSpec) -> N
     assert [row.state for row in lifecycle.status(lab).vms] == ["running", "running"]
 
 
+def test_a_machine_whose_socket_is_gone_is_started_anew(lab: LabSpec) -> None:
+    snapshots.snapshot(lab, "mark", say)
+    qemu.monitor_socket(lab, lab.vm("master")).unlink()
+    assert [row.state for row in lifecycle.status(lab).vms] == ["lost", "running"]
+    snapshots.restore(lab, "mark", say)
+    assert [row.state for row in lifecycle.status(lab).vms] == ["running", "running"]
+
+
 def test_down_keeps_disks_and_up_starts_them(lab: LabSpec) -> None:
     on(lab, "master", "echo kept > kept; sync")
     lifecycle.down(lab, say)

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from provisioner.errors import ProvisionerError
-from provisioner.lab import lifecycle, requirements, upstream
+from provisioner.lab import ownership, requirements, upstream
 from provisioner.lab.commands import lab
 from provisioner.lab.spec import LabSpec
 
@@ -67,12 +67,12 @@ def test_missing_programs_come_in_one_message_with_the_command(monkeypatch: pyte
 def test_two_commands_do_not_meet(tmp_path: Path) -> None:
     spec = LabSpec(tmp_path)
     with (
-        lifecycle.locked(spec),
+        ownership.locked(spec),
         pytest.raises(ProvisionerError, match="another command"),
-        lifecycle.locked(spec),
+        ownership.locked(spec),
     ):
         pass
-    with lifecycle.locked(spec):
+    with ownership.locked(spec):
         pass
 
 

@@ -17,7 +17,7 @@ ID = "f3f8bda0-ca64-4ffd-a0c1-3777865dc8dd"
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    lab = LabSpec(tmp_path)
+    lab = LabSpec(tmp_path, "labunit")
     return Machine(lab, lab.vm("worker2"), Image(tmp_path / "image"), "tcg", uplink=False)
 
 
@@ -62,7 +62,7 @@ def test_uuid_is_random_and_stays(tmp_path: Path) -> None:
 
 
 def test_a_process_id_given_to_somebody_else_is_not_the_vm(tmp_path: Path) -> None:
-    lab = LabSpec(tmp_path)
+    lab = LabSpec(tmp_path, "labunit")
     files = lab.files(lab.vm("master"))
     files.mkdir(parents=True)
     stranger = subprocess.Popen(["sleep", "60"])
@@ -77,7 +77,7 @@ def test_a_process_id_given_to_somebody_else_is_not_the_vm(tmp_path: Path) -> No
 
 
 def test_vm_process_is_known_by_its_uuid_and_ends_with_its_power(tmp_path: Path) -> None:
-    lab = LabSpec(tmp_path)
+    lab = LabSpec(tmp_path, "labunit")
     vm = lab.vm("master")
     lab.files(vm).mkdir(parents=True)
     argv = [sys.executable, "-c", "import time; time.sleep(60)", qemu.machine_uuid(lab.files(vm))]
