@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def main() -> int:
         if arguments.verb == "build":
             requirements.check()
             os.umask(0o022)
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
             print(json.dumps(mirror.build(arguments.dpkg_status)))
         elif arguments.verb == "info":
             print(json.dumps(mirror.info(mirror.newest())))

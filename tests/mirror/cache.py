@@ -64,7 +64,8 @@ def artefact(name: str, recipe: Mapping[str, object], build: Callable[[Path], No
     if final.is_dir():
         os.utime(final)
         return final
-    unfinished = root() / f"unfinished-{name}"
+    # Of this process alone: compilers of a build that was killed outright may still be writing to its own.
+    unfinished = root() / f"unfinished-{name}-{os.getpid()}"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     with stage(name):
@@ -87,4 +88,4 @@ def tidy(now: float | None = None) -> None:
         if not path.is_dir() or path.name == "logs":
             continue
         if path.name == "work" or path.name.startswith("unfinished-") or path.stat().st_mtime < oldest:
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)  # what cannot go now goes next time

@@ -1,5 +1,7 @@
 """Progress on stderr, one line a stage with elapsed time; every command's output in a log file."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ from pathlib import Path
 
 from provisioner.errors import ProvisionerError
 
+QUIET_SECONDS = 30.0  # after which a running command's last line of output is shown
 _started = time.monotonic()
 # Seconds that each stage of this process took.
 timings: dict[str, float] = {}
@@ -32,7 +35,7 @@ def stage(name: str) -> Iterator[None]:
 def run(
     argv: Sequence[str | Path], log: Path, *, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> None:
-    """Run a command with its output going to the end of `log`.
+    """Run a command with its output going to the end of `log`; say now and then what it said last.
 
     env: the whole environment, this process's own by default. Raises ProvisionerError with the last lines.
     """
@@ -54,7 +57,7 @@ def _call(
     with open(log, "a") as handle:
         handle.write(f"+ {' '.join(words)}\n")
         handle.flush()
-        done = subprocess.run(
+        with subprocess.Popen(
             words,
             cwd=cwd,
             env=None if env is None else dict(env),
@@ -63,11 +66,30 @@ def _call(
             stderr=handle,
             text=True,
             errors="replace",
-            check=False,
-        )
-    if done.returncode != 0:
-        last = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
+            start_new_session=True,
+        ) as process:
+            try:
+                printed = _follow(process, log)
+            except BaseException:
+                # Whoever ends the build ends its compilers too.
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+    if process.returncode != 0:
         raise ProvisionerError(
-            f"{words[0]} ended with status {done.returncode}; its last lines:\n{last}\n", f"see {log}"
+            f"{words[0]} ended with status {process.returncode}; its last lines:\n{_last_lines(log, 12)}\n",
+            f"see {log}",
         )
-    return done.stdout or ""
+    return printed
+
+
+def _follow(process: subprocess.Popen[str], log: Path) -> str:
+    """Wait for a process; return what it printed where its stdout is a pipe."""
+    while True:
+        try:
+            return process.communicate(timeout=QUIET_SECONDS)[0] or ""
+        except subprocess.TimeoutExpired:
+            say(f"  {_last_lines(log, 1).strip()[:100]}")
+
+
+def _last_lines(log: Path, count: int) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
