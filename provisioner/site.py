@@ -169,6 +169,7 @@ class Workloads(Model):
 
     enabled: Annotated[tuple[site_values.Workload, ...], AsTuple, Unique] = (
         "nodeport",
+        "shared-volume",
         "loadbalancer",
         "ingress",
         "hpa",

@@ -68,5 +68,5 @@ def _ingress(mirror: MirrorInfo) -> list[str]:
     why = mirror.lacks("haproxy ingress")
     if not why:
         return ["[ingress]", 'controller = "haproxy"']
-    workloads = 'enabled = ["nodeport", "loadbalancer", "hpa", "statefulset"]'
+    workloads = 'enabled = ["nodeport", "shared-volume", "loadbalancer", "hpa", "statefulset"]'
     return [f"# haproxy {why}", "[ingress]", "enabled = false", "", "[workloads]", workloads]
