@@ -423,7 +423,8 @@ def _refused(action: str, what: str, status: int, body: bytes) -> ClusterError:
 
 
 def _message(text: str) -> str:
+    """Return the message of a Status; of anything else its beginning, on one line."""
     try:
-        return str(json.loads(text).get("message", text))
-    except (ValueError, AttributeError):
-        return text.strip()
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return " ".join(text.split())[:200]

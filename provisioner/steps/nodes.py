@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from provisioner.changes import objects
@@ -24,10 +24,10 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     if missing:
         raise ClusterError(f"{', '.join(missing)}: not a node of the cluster", "provisioner apply --from join")
     for spec in site.hosts:
-        if spec.labels:
-            # Server-side applied, so that a label taken out of hosts.toml goes and one set by others stays.
-            labels = {"name": spec.name, "labels": dict(spec.labels)}
-            yield from objects(cluster, [{"apiVersion": "v1", "kind": "Node", "metadata": labels}])
+        # Server-side applied, so that a label taken out of hosts.toml goes (also the last one) and one set by others
+        # stays.
+        labels = {"name": spec.name, "labels": dict(spec.labels)}
+        yield from objects(cluster, [{"apiVersion": "v1", "kind": "Node", "metadata": labels}])
         yield from _taints(cluster, spec, nodes[spec.name])
         if not ready(nodes[spec.name]):
             yield Change(f"wait for node {spec.name} to be Ready", _waiting(cluster, spec.name))
@@ -48,30 +48,33 @@ def parse_taint(text: str) -> dict[str, str]:
     return {"key": key, "value": value, "effect": effect} if value else {"key": key, "effect": effect}
 
 
+def with_taints(have: list[dict[str, Any]], texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the taints of a node with those of `texts` added; one of the same key and effect is replaced."""
+    wanted = [parse_taint(text) for text in texts]
+    places = {(taint["key"], taint["effect"]) for taint in wanted}
+    kept = [taint for taint in have if (taint["key"], taint["effect"]) not in places]
+    return [*kept, *wanted]
+
+
 def _taints(cluster: Cluster, spec: HostSpec, node: Object) -> Iterator[Change]:
-    have: list[dict[str, Any]] = node["spec"].get("taints") or []
-    missing = [
-        taint
-        for taint in map(parse_taint, spec.taints)
-        if not any(taint.items() <= present.items() for present in have)
-    ]
+    have = {_identity(taint) for taint in node["spec"].get("taints") or []}
+    missing = [text for text in spec.taints if _identity(parse_taint(text)) not in have]
     if missing:
-        # The list is replaced as a whole: what others put there (not-ready and the like) is kept.
-        kept = [
-            present
-            for present in have
-            if not any((present["key"], present["effect"]) == (new["key"], new["effect"]) for new in missing)
-        ]
-        patch = {"spec": {"taints": kept + missing}}
         yield Change(
-            f"taint {spec.name} with {', '.join(spec.taints)}",
-            lambda: _patch(cluster, spec.name, patch),
-            "".join(f"+ taint {text}\n" for text in spec.taints),
+            f"taint {spec.name} with {', '.join(missing)}",
+            lambda: _taint(cluster, spec.name, missing),
+            "".join(f"+ taint {text}\n" for text in missing),
         )
 
 
-def _patch(cluster: Cluster, name: str, patch: dict[str, Any]) -> None:
-    cluster.merge("Node", name, patch)
+def _identity(taint: Mapping[str, str]) -> tuple[str, str, str]:
+    return taint["key"], taint.get("value", ""), taint["effect"]
+
+
+def _taint(cluster: Cluster, name: str, texts: Sequence[str]) -> None:
+    # The list is replaced as a whole, so it is read now: others (not-ready and the like) come and go meanwhile.
+    node = cluster.get("Node", name) or {"spec": {}}
+    cluster.merge("Node", name, {"spec": {"taints": with_taints(node["spec"].get("taints") or [], texts)}})
 
 
 def _waiting(cluster: Cluster, name: str) -> Any:
