@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +17,7 @@ import click
 from provisioner import __version__
 from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.redact import redact
+from provisioner.report import Log
 from provisioner.session import Defect, Options, Session, locked, opened
 
 if TYPE_CHECKING:
@@ -236,14 +239,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for line in redact(getattr(error, "tail", "")).splitlines():
             click.echo(f"  | {line}", err=True)
         sys.exit(2 if isinstance(error, Inconclusive) else 1)
-    except Defect as error:
-        where = f"; its traceback is in {error.log}" if error.log else ""
-        click.echo(f"a defect of this program: {error}{where}", err=True)
-        if "-vv" in (arguments or sys.argv):
-            click.echo(error.text, err=True)
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`); the interpreter would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Defect as error:
+        _tell_defect(str(error), error.log, error.text, arguments or sys.argv)
+    except Exception as error:  # a command without a session of its own
+        text = traceback.format_exc()
+        log = Log.for_command(Path(".provisioner"), "defect")
+        log.write("defect", text)
+        _tell_defect(f"{type(error).__name__}: {error}", log.path, text, arguments or sys.argv)
     if isinstance(status, int):
         sys.exit(status)
+
+
+def _tell_defect(what: str, log: Path | None, text: str, arguments: Sequence[str]) -> NoReturn:
+    where = f"; its traceback is in {log}" if log else ""
+    click.echo(redact(f"a defect of this program: {what}{where}"), err=True)
+    if "-vv" in arguments:
+        click.echo(redact(text), err=True)
+    sys.exit(1)
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

@@ -39,6 +39,7 @@ def parse(query: FactQuery, token: str, output: bytes, sent: float, received: fl
     packages, arch = _packages(_text(sections, "packages"))
     mounts = _mounts(proc.get("/proc/mounts", []))
     clock = float(sections["clock"])
+    processes = frozenset(_text(sections, "processes").split())
     gateway, nic = _default_route(proc)
     memory = next((line.split()[1] for line in proc.get("/proc/meminfo", []) if line.startswith("MemTotal")), "0")
     sysctls = {name: proc.get(gather.sysctl_path(name)) for name in query.sysctls}
@@ -65,14 +66,15 @@ def parse(query: FactQuery, token: str, output: bytes, sent: float, received: fl
             int(line.split()[1].rpartition(":")[2], 16) for line in _text(sections, "listening").splitlines() if line
         ),
         disk_free_mib=_disks(_text(sections, "disks"), (*gather.DISKS, *query.disks)),
-        dpkg_interrupted=bool(_text(sections, "dpkg").strip()),
+        # While a dpkg runs (unattended-upgrades, say), its half-done state is no interruption.
+        dpkg_interrupted=bool(_text(sections, "dpkg").strip()) and "dpkg" not in processes,
         files=_files(query, sections, proc),
         packages=packages,
         units=_units(query.units, _text(sections, "units")),
         sysctls={name: "\n".join(lines).strip() for name, lines in sysctls.items() if lines is not None},
         modules=frozenset(_text(sections, "modules").split()),
         mounts=mounts,
-        processes=frozenset(_text(sections, "processes").split()),
+        processes=processes,
     )
 
 

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from provisioner.errors import NotConverged, ProvisionerError
 from provisioner.report import Report
@@ -243,7 +243,8 @@ def _on_host(run: Run, step: Step, host: Host, work: Work) -> tuple[list[Change]
     if isinstance(result, Exception):
         run.report.emit("failed", str(result), host=host.name, step=step.name, seconds=round(seconds, 1))
     else:
-        run.report.emit("done", host=host.name, step=step.name, changes=len(result), seconds=round(seconds, 1))
+        count: dict[str, Any] = {"pending" if work is _plan_on else "changes": len(result)}
+        run.report.emit("done", host=host.name, step=step.name, seconds=round(seconds, 1), **count)
     return result, seconds
 
 

@@ -62,18 +62,22 @@ class Plain:
 def sentence(event: Event) -> str:
     """Return the line for an event, empty for those that are not shown."""
     took = f" ({duration(event.data['seconds'])})" if "seconds" in event.data else ""
-    count = event.data.get("changes", 0)
     lines = {
         "step": f"== {event.step}: {event.text}",
         "waiting": f"== {event.step}: {event.text}",
         "change": f"   {event.host}: {event.text}",
         "output": f"   {event.host}: | {event.text}",
-        "done": f"   {event.host}: {f'{count} to do or done' if count else 'ok'}{took}",
+        "done": f"   {event.host}: {_count(event)}{took}",
         "failed": f"   {event.host}: FAILED{took}",
         "note": event.text,
         "summary": event.text,
     }
     return lines.get(event.kind, "")
+
+
+def _count(event: Event) -> str:
+    pending, changes = event.data.get("pending", 0), event.data.get("changes", 0)
+    return f"{pending} to do" if pending else f"{changes} changed" if changes else "ok"
 
 
 @dataclass
@@ -83,6 +87,7 @@ class _Line:
     text: str = ""
     seconds: float | None = None
     changes: int = 0
+    pending: int = 0
 
 
 class Terminal:
@@ -141,7 +146,8 @@ class Terminal:
     def _on_done(self, event: Event) -> None:
         line = self._lines[event.host]
         line.state, line.text, line.seconds = "✔", "", event.data["seconds"]
-        line.changes = event.data["changes"]
+        line.changes += event.data.get("changes", 0)
+        line.pending += event.data.get("pending", 0)
 
     def _on_failed(self, event: Event) -> None:
         line = self._lines[event.host]
@@ -151,9 +157,10 @@ class Terminal:
         self.stop()
         lines = self._lines.values()
         failed = [name for name, line in self._lines.items() if line.state == "✘"]
-        changes = sum(line.changes for line in lines)
-        verdict = f"failed on {', '.join(failed)}" if failed else f"{changes} changes" if changes else "ok"
-        style = "red" if failed else "yellow" if changes else "green"
+        changes, pending = sum(line.changes for line in lines), sum(line.pending for line in lines)
+        done = f"{pending} to do" if pending else f"{changes} changed" if changes else "ok"
+        verdict = f"failed on {', '.join(failed)}" if failed else done
+        style = "red" if failed else "yellow" if changes or pending else "green"
         mark = "✘" if failed else "✔"
         self._print(f"{mark} {event.step:22} {verdict:24} {duration(event.data['seconds']):>12}", style)
 

@@ -90,6 +90,8 @@ def opened(options: Options, command: str, steps: Sequence[Step] = ()) -> Iterat
     except ProvisionerError as error:
         report.detail(f"error   {error}")
         raise
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if type(error).__module__.startswith("click"):
             raise

@@ -119,6 +119,7 @@ def _open(site: Site, spec: HostSpec, connection: Connection, role: str) -> None
     import paramiko
 
     place = f"{role}{connection.user}@{connection.host}:{connection.port}"
+    place += " through the jump host" if connection.gateway else ""
     key = connection.connect_kwargs.get("key_filename", "")
     key = key if isinstance(key, str) else ", ".join(key)  # Fabric makes a list of it when it opens
     kind: type[Unreachable] = Refused

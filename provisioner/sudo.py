@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,6 +113,11 @@ def read_password(source: str, directory: Path) -> str:
     if source == "prompt":
         import click
 
+        if not sys.stdin.isatty():
+            raise ProvisionerError(
+                "there is no terminal to ask for the sudo password on",
+                'set sudo_password to "env:NAME" or "file:PATH" under [ssh]',
+            )
         return str(click.prompt("sudo password for the hosts", hide_input=True, err=True))
     kind, _, value = source.partition(":")
     if kind == "env":

@@ -122,6 +122,16 @@ def test_a_jump_host_that_does_not_answer_is_named_as_such(make_site: MakeSite, 
         desk(make_site(jump=f"plain@{NETWORK}.99:22", connect_timeout=1.0))["one"].run("true")
 
 
+def test_a_host_that_the_jump_host_cannot_reach(make_site: MakeSite, desk: Open, machines: dict[str, Machine]) -> None:
+    site = make_site(jump=f"plain@{machines['gate'].address}:22", connect_timeout=1.0)
+    machines["one"].link("down")
+    try:
+        with pytest.raises(Unreachable, match=r"one: .*192\.0\.2\.11:22 through the jump host"):
+            desk(site)["one"].run("true")
+    finally:
+        machines["one"].link("up")
+
+
 def test_the_openssh_client_logs_in_the_same_way(make_site: MakeSite, machines: dict[str, Machine]) -> None:
     site = make_site(jump=f"plain@{machines['gate'].address}:22")
     done = provisioner(site, "ssh", "one", "--", "echo", "$SSH_CONNECTION")

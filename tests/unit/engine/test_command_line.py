@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -39,22 +40,36 @@ def test_help_imports_nothing_heavy_and_is_fast() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    fastest = 9.0
-    for _ in range(5):
-        started = time.monotonic()
-        provisioner("--help")
-        fastest = min(fastest, time.monotonic() - started)
-    assert fastest < 0.25
+    # Processor time, which other work on this machine does not change.
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert provisioner("--help").returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 0.25
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in cli.list_commands(click.Context(cli)) if name not in ("init", "l2")]
-)
-def test_every_command_has_help_with_an_example(name: str) -> None:
-    command = cli.get_command(click.Context(cli), name)
-    assert command is not None
+def leaves(group: click.Group, place: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield every command that does something, by its full name."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from leaves(command, f"{place}{name} ")
+        else:
+            yield f"{place}{name}", command
+
+
+@pytest.mark.parametrize(("name", "command"), [pytest.param(*leaf, id=leaf[0]) for leaf in leaves(cli)])
+def test_every_command_has_help_with_an_example(name: str, command: click.Command) -> None:
     assert command.help
-    assert "Example:" in command.help
+    assert "Example" in command.help
+    assert f"provisioner {name.split(' ', maxsplit=1)[0]}" in command.help
+
+
+def test_every_command_is_listed_by_its_first_words() -> None:
+    said = provisioner("--help").stdout
+    for name in cli.list_commands(click.Context(cli)):
+        assert re.search(rf"^  {name} +\w", said, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +120,39 @@ def test_a_defect_names_the_log_which_has_the_traceback(tmp_path: Path) -> None:
     assert match
     assert "Traceback" in Path(match[1]).read_text()
     assert "Traceback" in run("-vv", "status").stderr
+
+
+def test_a_defect_elsewhere_is_one_line_too(tmp_path: Path) -> None:
+    crash = (
+        "import sys, click, provisioner.cli as cli\n"
+        "@cli.cli.command('crash')\ndef crash(): raise RuntimeError('boom')\n"
+        "cli.main(sys.argv[1:])\n"
+    )
+    words = [sys.executable, "-c", crash, "crash"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    match = re.fullmatch(
+        r"a defect of this program: RuntimeError: boom; its traceback is in (\S+)", done.stderr.strip()
+    )
+    assert match
+    assert "Traceback" in (tmp_path / match[1]).read_text()
+
+
+def test_a_reader_that_goes_away_is_no_defect(tmp_path: Path) -> None:
+    """As in `provisioner --help | true`."""
+    code = "import sys, click, provisioner.cli as cli\n@cli.cli.command('talk')\ndef talk():\n"
+    code += "    for _ in range(100000): click.echo('x' * 100)\ncli.main(['talk'])\n"
+    words = [sys.executable, "-c", code]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    child = subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stderr is not None
+    child.stdout.readline()
+    child.stdout.close()
+    assert child.stderr.read() == b""
+    child.stderr.close()
+    assert child.wait(30) == 1
 
 
 def test_the_version() -> None:

@@ -177,7 +177,10 @@ def test_output_that_was_cut_is_refused() -> None:
 
 def test_interrupted_dpkg() -> None:
     assert not recorded(VAGRANT, FactQuery()).dpkg_interrupted
-    assert recorded(VAGRANT.replace("@T dpkg\n", "@T dpkg\ninterrupted\n"), FactQuery()).dpkg_interrupted
+    half = VAGRANT.replace("@T dpkg\n", "@T dpkg\ninterrupted\n")
+    assert recorded(half, FactQuery()).dpkg_interrupted
+    running = half.replace("@T processes\n", "@T processes\ndpkg\n")
+    assert not recorded(running, FactQuery()).dpkg_interrupted
 
 
 # --- for real ----------------------------------------------------------------------------------------------
