@@ -152,9 +152,10 @@ class Metallb(Model):
 
 
 class Metrics(Model):
-    """`[metrics]`."""
+    """`[metrics]`. version: "" is the catalogue's for the Kubernetes version."""
 
     enabled: bool = True
+    version: Annotated[site_values.Release, Field(examples=["0.9.0"])] = ""
 
 
 class Ingress(Model):

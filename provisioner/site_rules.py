@@ -70,9 +70,11 @@ def gaps(site: Site) -> Iterator[Problem]:
 
 
 def _unknown_releases(site: Site) -> Iterator[Problem]:
-    wanted = [
-        (("metallb", "version"), site.metallb.enabled and site.metallb.version, "metallb", site.metallb.version),
-        (("ingress", "controller"), site.ingress.enabled and site.ingress.controller, site.ingress.controller, ""),
+    metallb, metrics, ingress = site.metallb, site.metrics, site.ingress
+    wanted: list[tuple[Path, bool, str, str]] = [
+        (("metallb", "version"), metallb.enabled and metallb.version != "", "metallb", metallb.version),
+        (("metrics", "version"), metrics.enabled and metrics.version != "", "metrics_server", metrics.version),
+        (("ingress", "controller"), ingress.enabled and ingress.controller != "", ingress.controller, ""),
     ]
     for path, is_wanted, program, release in wanted:
         if is_wanted:

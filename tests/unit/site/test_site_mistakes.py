@@ -122,6 +122,7 @@ SINGLE: dict[str, tuple[str, int, str]] = {
     "csi": (HOSTS + '[nfs]\nprovisioner = "csi"\n', 10, '"csi" is not possible here; write "static"'),
     "metallb version": (HOSTS + '[metallb]\nversion = "0.1.0"\n', 10, "metallb 0.1.0 is not in the catalogue; use one of"),
     "metallb version of another form": (HOSTS + '[metallb]\nversion = "v0.16"\n', 10, '"v0.16" is not a version; write one such'),
+    "metrics-server version": (HOSTS + '[metrics]\nversion = "0.1.0"\n', 10, "metrics_server 0.1.0 is not in the catalogue; use one of"),
     "ingress of another time": (
         HOSTS + '[cluster]\nkubernetes = "1.20"\n[ingress]\ncontroller = "nginx"\n',
         12,
