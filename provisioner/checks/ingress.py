@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provisioner.addresses import host_port
-from provisioner.checks import pods, system, web
+from provisioner.checks import pods, web
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
+from provisioner.steps import ingress as step
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
@@ -44,7 +45,7 @@ def run(context: Context) -> Iterator[Finding]:
             "INGRESS_NO_ENTRANCE",
             "ingress controller",
             "has no Service that leads to its port 80 from outside",
-            f"kubectl get services -A | grep -E '{'|'.join(system.INGRESS.values())}'",
+            f"kubectl -n {step.NAMESPACES[step.controller(context.site)]} get services",
         )
         return
     pages = settle(
@@ -98,11 +99,9 @@ def routes(context: Context, ingresses: list[Object]) -> list[Route]:
 
 def entrances(context: Context) -> list[tuple[str, int]]:
     """Return address and port of the ways into the controller, best first: external IPs, then NodePorts."""
-    found = []
-    for namespace in _namespaces(context.site):
-        for service in context.cluster.list("Service", namespace):
-            found += ways_in(service, [host.address for host in context.site.hosts])
-    return sorted(found, key=lambda way: way[1] != 80)
+    chosen = step.controller(context.site)
+    service = context.cluster.get("Service", step.SERVICES[chosen], step.NAMESPACES[chosen])
+    return ways_in(service, [host.address for host in context.site.hosts]) if service else []
 
 
 def ways_in(service: Object, nodes: list[str]) -> list[tuple[str, int]]:
@@ -134,21 +133,15 @@ def ask(context: Context, doors: list[tuple[str, int]], route: Route) -> web.Pag
     return web.Page("every entrance", error="; ".join(silent))
 
 
-def _namespaces(site: Site) -> tuple[str, ...]:
-    chosen = site.ingress.controller
-    return (system.INGRESS[chosen],) if chosen else tuple(system.INGRESS.values())
-
-
 def _controller_log(context: Context) -> list[str]:
     cluster = context.cluster
-    lines = []
-    for namespace in _namespaces(context.site):
-        for pod in cluster.list("Pod", namespace):
-            if pods.ready(pod):
-                name = pod["metadata"]["name"]
-                log = cluster.logs(namespace, name, lines=pods.LOG_LINES)
-                lines += [f"{name}: {line}" for line in log.splitlines()]
-    return lines
+    namespace = step.NAMESPACES[step.controller(context.site)]
+    names = [pod["metadata"]["name"] for pod in cluster.list("Pod", namespace) if pods.ready(pod)]
+    return [
+        f"{name}: {line}"
+        for name in names
+        for line in cluster.logs(namespace, name, lines=pods.LOG_LINES).splitlines()
+    ]
 
 
 def _not_for(site: Site) -> str:

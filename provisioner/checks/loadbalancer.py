@@ -125,9 +125,13 @@ def ask(context: Context, targets: Sequence[IPv4Address]) -> tuple[Sweep, owners
     interface = interfaces.choose(interfaces.read(), targets)
     nodes = {host.name: host.address for host in site.hosts}
     inventory = owners.from_nics(nics(context.hosts))
-    if entries := inventory.get(interface.mac.lower()):
+    held = {str(own.ip) for own in interface.addresses}
+    own = [name for name, address in nodes.items() if address in held] + [
+        name for name, _ in inventory.get(interface.mac.lower(), ())
+    ]
+    if own:
         raise Inconclusive(
-            f"this machine is the node {entries[0][0]}", "run verify on a machine of the segment that is no node"
+            f"this machine is the node {own[0]}", "run verify on a machine of the segment that is no node"
         )
     near = [IPv4Address(address) for address in nodes.values() if ":" not in address]
     everyone = [*targets, *(address for address in near if interface.reaches(address))]

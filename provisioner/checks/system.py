@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.checks import pods
 from provisioner.checks.check import Check, Context, Finding, bad, good, settle
+from provisioner.steps import ingress
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 KUBE_SYSTEM = "kube-system"
 METALLB = "metallb-system"
 FLANNEL = "kube-flannel"
-Part = tuple[tuple[str, ...], str]  # namespaces that may hold it, what its name begins with
-INGRESS = {"nginx": "nginx-ingress", "haproxy": "haproxy-controller"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def run(context: Context) -> Iterator[Finding]:
 def look(context: Context) -> Seen:
     """Read pods, Deployments and DaemonSets of the system's namespaces in three requests."""
     cluster = context.cluster
-    namespaces = {KUBE_SYSTEM, METALLB, FLANNEL, *INGRESS.values()}
+    namespaces = {KUBE_SYSTEM, METALLB, FLANNEL, *ingress.NAMESPACES.values()}
 
     def ours(kind: str, api_version: str) -> list[Object]:
         found = cluster.list(kind, api_version=api_version)
@@ -96,28 +95,27 @@ def look(context: Context) -> Seen:
     )
 
 
-def expected(site: Site) -> list[Part]:
-    """Return the parts that the site wants: the namespaces that may hold each, and what its name begins with."""
-    wanted: list[Part] = [((KUBE_SYSTEM,), "coredns"), ((KUBE_SYSTEM,), "kube-proxy")]
+def expected(site: Site) -> list[tuple[str, str]]:
+    """Return the parts that the site wants: the namespace of each, and what its name begins with."""
+    wanted = [(KUBE_SYSTEM, "coredns"), (KUBE_SYSTEM, "kube-proxy")]
     if site.cluster.network == "flannel":
-        wanted.append(((FLANNEL,), "kube-flannel"))
+        wanted.append((FLANNEL, "kube-flannel"))
     if site.metallb.enabled:
-        wanted += [((METALLB,), "controller"), ((METALLB,), "speaker")]
+        wanted += [(METALLB, "controller"), (METALLB, "speaker")]
     if site.metrics.enabled:
-        wanted.append(((KUBE_SYSTEM,), "metrics-server"))
+        wanted.append((KUBE_SYSTEM, "metrics-server"))
     if site.ingress.enabled:
-        chosen = site.ingress.controller
-        wanted.append(((INGRESS[chosen],) if chosen else tuple(INGRESS.values()), ""))
+        wanted.append((ingress.NAMESPACES[ingress.controller(site)], ingress.SERVICES[ingress.controller(site)]))
     return wanted
 
 
-def missing(wanted: list[Part], seen: Seen) -> list[tuple[str, str]]:
-    """Return (namespace, name) of the parts that no Deployment or DaemonSet stands for."""
+def missing(wanted: list[tuple[str, str]], seen: Seen) -> list[tuple[str, str]]:
+    """Return the parts that no Deployment or DaemonSet stands for."""
     return [
-        (" or ".join(namespaces), begins or "ingress controller")
-        for namespaces, begins in wanted
+        (namespace, begins)
+        for namespace, begins in wanted
         if not any(
-            one["metadata"]["namespace"] in namespaces and one["metadata"]["name"].startswith(begins)
+            one["metadata"]["namespace"] == namespace and one["metadata"]["name"].startswith(begins)
             for one in seen.workloads
         )
     ]

@@ -90,7 +90,8 @@ def test_each_part_is_missed(tmp_path: Path, part: Object) -> None:
     found = findings(system.CHECK, context(tmp_path, Memory(*(one for one in SYSTEM if one is not part))))
     (one,) = found["SYSTEM_PART_MISSING"]
     assert not one.ok
-    assert one.subject.split("/")[0] in (part["metadata"]["namespace"], "nginx-ingress or haproxy-controller")
+    assert one.subject.split("/")[0] == part["metadata"]["namespace"]
+    assert part["metadata"]["name"].startswith(one.subject.split("/")[1])
 
 
 def test_what_the_site_does_not_want_is_not_missed(tmp_path: Path) -> None:
