@@ -156,7 +156,7 @@ def _extra_args(site: Site, arguments: Mapping[str, str]) -> Document:
 
 
 def _init_timeout(site: Site) -> str:
-    return f"{int(site.timeout(240))}s"
+    return f"{int(site.timeout(site.kubeadm.init_seconds))}s"
 
 
 def _timeouts(site: Site) -> Document:

@@ -42,19 +42,19 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     documents = yaml.safe_dump_all(kubeadm.init_documents(site, host.spec), sort_keys=False)
     yield Change(
         f"kubeadm init (Kubernetes {site.version}, {site.cluster.network}, pods {site.cluster.pod_cidr})",
-        lambda: _init(host, cluster, documents),
+        lambda: _init(host, cluster, documents, 600 + site.kubeadm.init_seconds),
         "".join(f"+ {line}\n" for line in documents.splitlines()),
     )
 
 
-def _init(host: Host, cluster: Cluster, documents: str) -> None:
+def _init(host: Host, cluster: Cluster, documents: str, timeout: float) -> None:
     host.put(CONFIG, documents, mode=0o600)
     halfmade.run_marked(
         host,
         "kubeadm-init",
         halfmade.INIT_STARTED,
         f"kubeadm init --config {CONFIG} --skip-token-print",
-        timeout=900,
+        timeout=timeout,  # images are pulled first; then kubeadm itself waits for init_timeout
     )
     cluster.forget()
     cluster.wait("the API to answer", cluster.reachable, 120, lambda: cluster.why)

@@ -25,10 +25,15 @@ ETCD = "/var/lib/etcd/member"
 
 
 def run_marked(host: Host, name: str, marker: str, command: str, *, timeout: float) -> None:
-    """Run a kubeadm command on the host with its marker around it; it survives this process."""
+    """Run a kubeadm command on the host with its marker around it; it survives this process.
+
+    Both the marker and its removal are on disk before the next thing happens: a marker that a power cut brought back
+    would have a finished control plane cleaned up.
+    """
     host.work(
         name,
-        f"mkdir -p {DIRECTORY}; chmod 0700 {DIRECTORY}; touch {marker}; sync {marker}\n{command}\nrm -f {marker}",
+        f"mkdir -p {DIRECTORY}; chmod 0700 {DIRECTORY}; touch {marker}; sync {marker}\n{command}\n"
+        f"rm -f {marker}; sync {DIRECTORY}",
         timeout=timeout,
     )
 
