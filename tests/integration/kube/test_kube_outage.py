@@ -1,0 +1,77 @@
+"""An API server that dies and returns: said in one line with its address and a remedy, and survived."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from provisioner.errors import ClusterError
+from provisioner.kube import Cluster, State
+from provisioner.site import Site
+
+from .apiserver import ControlPlane
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def dead(control_plane: ControlPlane) -> Iterator[ControlPlane]:
+    """Give a control plane whose API server was killed; it is back after the test."""
+    control_plane.kill("kube-apiserver")
+    yield control_plane
+    if "kube-apiserver" not in control_plane.running:
+        control_plane.start_api()
+
+
+def test_killed_under_a_connection_and_back(
+    control_plane: ControlPlane, impatient: Site, connect: Callable[..., Cluster]
+) -> None:
+    cluster = connect(control_plane.kubeconfig(), at=impatient)
+    assert cluster.state() is State.READY
+    control_plane.kill("kube-apiserver")
+    try:
+        with pytest.raises(ClusterError) as raised:
+            cluster.nodes()
+        text = str(raised.value)
+        assert text == (
+            f"the API at {control_plane.url} does not answer: "
+            "Failed to establish a new connection: [Errno 111] Connection refused; "
+            "look at the control plane: provisioner ssh master -- sudo crictl ps -a"
+        )
+        assert cluster.state() is State.UNREACHABLE
+        assert cluster.why == text
+    finally:
+        control_plane.start_api()
+    assert cluster.state() is State.READY
+    assert "kube-system" in {item["metadata"]["name"] for item in cluster.list("Namespace")}
+
+
+def test_dead_from_the_start(dead: ControlPlane, impatient: Site, connect: Callable[..., Cluster]) -> None:
+    """Nothing is known then; it is not taken for a cluster that is absent."""
+    cluster = connect(dead.kubeconfig(), at=impatient)
+    assert cluster.state() is State.UNREACHABLE
+    assert cluster.why == f"the API at {dead.url} is out of reach, and so is master: master: connection refused"
+    dead.start_api()
+    assert cluster.state() is State.READY
+
+
+def test_a_wait_outlives_the_api_server(control_plane: ControlPlane, connect: Callable[..., Cluster]) -> None:
+    cluster = connect(control_plane.kubeconfig())
+    looked = threading.Event()
+    found: list[object] = []
+
+    def look() -> object:
+        looked.set()
+        return cluster.get("Namespace", "after-the-outage")
+
+    waiting = threading.Thread(target=lambda: found.append(cluster.wait("the namespace", look, 120)))
+    waiting.start()
+    assert looked.wait(30)
+    control_plane.kill("kube-apiserver")
+    control_plane.start_api()
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "after-the-outage"}}
+    assert control_plane.ask("POST", "/api/v1/namespaces", namespace)[0] == 201
+    waiting.join(60)
+    assert len(found) == 1

@@ -1,0 +1,95 @@
+"""The real kubeadm reads the documents that are built for it, every field of them."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from provisioner import kubeadm
+from provisioner import site as sites
+
+from .apiserver import programs
+from .conftest import HOSTS
+
+pytestmark = pytest.mark.integration
+
+FULL = """
+[kubeadm]
+api_server = { "audit-log-maxage" = "7" }
+controller_manager = { "leader-elect" = "false" }
+scheduler = { "leader-elect" = "false" }
+etcd = { "snapshot-count" = "5000" }
+kubelet = { "v" = "2" }
+kubelet_configuration = { maxPods = 50 }
+init_timeout = "9m"
+"""
+
+
+def read(documents: list[kubeadm.Document], tmp_path: Path, *command: str) -> str:
+    """Have kubeadm read a configuration; return its stdout. What it does not know it says as a warning."""
+    path = tmp_path / "kubeadm.yaml"
+    path.write_text(yaml.safe_dump_all(documents, sort_keys=False))
+    done = subprocess.run(
+        [programs() / "kubeadm", *command, f"--{'old-' if 'migrate' in command else ''}config={path}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if "unknown field" in line or "error unmarshaling" in line]
+    assert told == []
+    return done.stdout
+
+
+@pytest.mark.parametrize("more", ["", FULL], ids=["as shipped", "everything set"])
+def test_init(tmp_path: Path, more: str) -> None:
+    (tmp_path / "hosts.toml").write_text(HOSTS + more)
+    site = sites.load(tmp_path / "hosts.toml")
+    documents = kubeadm.init_documents(site, site.first)
+    images = read(documents, tmp_path, "config", "images", "list").split()
+    assert "registry.k8s.io/kube-apiserver:v1.20.2" in images
+    assert "registry.k8s.io/pause:3.2" in images, "the sandbox image that containerd is told is kubeadm's own"
+    said = yaml.safe_load_all(read(documents, tmp_path, "config", "migrate"))
+    found = {document["kind"]: document for document in said}
+    assert found["InitConfiguration"]["localAPIEndpoint"]["advertiseAddress"] == "192.0.2.10"
+    assert found["InitConfiguration"]["nodeRegistration"]["kubeletExtraArgs"]["node-ip"] == "192.0.2.10"
+    (token,) = found["InitConfiguration"]["bootstrapTokens"]
+    assert token["ttl"] == kubeadm.TOKEN_LIFETIME
+    timeout = found["ClusterConfiguration"]["apiServer"]["timeoutForControlPlane"]
+    assert timeout == ("9m0s" if more else "4m0s")
+
+
+@pytest.mark.parametrize("control_plane", [False, True], ids=["worker", "control plane"])
+def test_join(tmp_path: Path, control_plane: bool) -> None:
+    text = HOSTS
+    if control_plane:
+        text = text.replace('roles = ["worker"]', 'roles = ["control-plane"]')
+        text = text.replace("[[hosts]]", 'endpoint = "192.0.2.9:6443"\n[[hosts]]', 1)
+    (tmp_path / "hosts.toml").write_text(text)
+    site = sites.load(tmp_path / "hosts.toml")
+    document = kubeadm.join_document(
+        site,
+        site.host("worker1"),
+        token="abcdef.0123456789abcdef",
+        ca_hash=f"sha256:{'0' * 64}",
+        certificate_key="1" * 64 if control_plane else "",
+    )
+    (found,) = yaml.safe_load_all(read([document], tmp_path, "config", "migrate"))
+    assert found["discovery"]["bootstrapToken"]["apiServerEndpoint"] == site.endpoint
+    assert found["discovery"]["bootstrapToken"]["token"] == "abcdef.0123456789abcdef"
+    assert found["nodeRegistration"]["kubeletExtraArgs"]["node-ip"] == "192.0.2.11"
+    assert ("controlPlane" in found) is control_plane
+
+
+def test_kubeadm_says_a_field_that_it_does_not_know(tmp_path: Path) -> None:
+    """Else the tests above could not fail."""
+    (tmp_path / "hosts.toml").write_text(HOSTS)
+    site = sites.load(tmp_path / "hosts.toml")
+    documents = kubeadm.init_documents(site, site.first)
+    documents[0]["nonsense"] = True
+    with pytest.raises(AssertionError, match="nonsense"):
+        read(documents, tmp_path, "config", "images", "list")

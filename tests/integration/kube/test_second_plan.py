@@ -1,0 +1,276 @@
+"""The second plan is empty: every object that the steps apply, against a real API server and its controllers."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from provisioner import site as sites
+from provisioner.errors import ClusterError
+from provisioner.facts import Nic
+from provisioner.host import Host
+from provisioner.kube import Cluster
+from provisioner.objects import Object
+from provisioner.site import Site
+from provisioner.step import Change, Step
+from provisioner.steps import ingress, metallb, metrics_server, network, nodes, pools, storage, workloads
+from provisioner.steps.rollout import rolled_out
+
+from .apiserver import ControlPlane
+from .conftest import AdminConf
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("upstream", "away")]
+
+WEBHOOK = "metallb-webhook-configuration"
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the network away from downloads: what is pinned is in the site's cache."""
+
+    def refuse(address: str, timeout: float) -> bytes:
+        raise AssertionError(f"{address} may not be downloaded here ({timeout:.0f} s)")
+
+    monkeypatch.setattr("provisioner.download._get", refuse)
+
+
+@pytest.fixture
+def host(site: Site) -> Host:
+    """Return the first control plane, with as many facts as the network step asks for."""
+    fleet: dict[str, Any] = {}
+    for spec in site.hosts:
+        nic = Nic("eth1", f"02:00:00:00:00:{len(fleet):02x}", True, (f"{spec.address}/24",))
+        facts = SimpleNamespace(address_nic=lambda address, nic=nic: nic if nic.has(address) else None)
+        fleet[spec.name] = AdminConf(spec, "", fleet=fleet, facts=facts)
+    return cast(Host, fleet[site.first.name])
+
+
+def applies(changes: Iterator[Change]) -> list[Change]:
+    """Return the changes of a step that are not waits: without nodes nothing here ever runs."""
+    return [change for change in changes if not change.summary.startswith("wait for ")]
+
+
+STEPS = (network, storage, metallb, metrics_server, ingress, workloads)
+
+
+@pytest.mark.parametrize("module", STEPS, ids=lambda module: str(module.STEP.name))
+def test_a_step_that_was_applied_has_nothing_left_to_apply(
+    module: Any, cluster: Cluster, site: Site, host: Host
+) -> None:
+    step: Step = module.STEP
+    first = applies(_without_webhook(step.changes(host, cluster, site)))
+    assert len(first) >= 5
+    assert all(change.diff for change in first)
+    for change in first:
+        change.do()
+    _let_controllers_write(cluster)
+    left = applies(_without_webhook(step.changes(host, cluster, site)))
+    assert [f"{change.summary}\n{change.diff}" for change in left] == []
+
+
+def test_pools_after_metallb(cluster: Cluster, site: Site, host: Host) -> None:
+    for manifest in metallb.wanted(site):
+        if manifest["kind"] in ("Namespace", "CustomResourceDefinition"):
+            cluster.apply(manifest)
+    first = cluster.wait("the definitions to be served", lambda: [*pools.changes(host, cluster, site)], 30)
+    assert [change.summary for change in first] == [
+        "apply IPAddressPool metallb-system/lab",
+        "apply L2Advertisement metallb-system/lab",
+    ]
+
+    def apply() -> bool:
+        for change in first:
+            change.do()
+        return True
+
+    cluster.wait("the definitions to be served", apply, 30)
+    assert [*pools.changes(host, cluster, site)] == []
+
+
+def test_a_webhook_that_is_not_there_yet_is_waited_for_and_a_written_ca_is_no_difference(
+    cluster: Cluster, control_plane: ControlPlane, impatient: Site, site: Site, connect: Callable[..., Cluster]
+) -> None:
+    for manifest in metallb.wanted(site):
+        if manifest["kind"] in ("Namespace", "CustomResourceDefinition", "Service"):
+            cluster.apply(manifest)
+    cluster.wait("the definitions to be served", lambda: _all_applied(cluster, pools.wanted(site)), 30)
+    (webhook,) = [item for item in metallb.wanted(site) if item["kind"] == "ValidatingWebhookConfiguration"]
+    where = (WEBHOOK, None, "admissionregistration.k8s.io/v1")
+    cluster.apply(webhook)
+    try:
+        bundle = _with_bundle(cluster.get("ValidatingWebhookConfiguration", *where), control_plane)
+        path = f"/apis/{where[2]}/validatingwebhookconfigurations/{WEBHOOK}"
+        assert control_plane.ask("PUT", path, bundle)[0] == 200  # as MetalLB's controller does at run time
+        assert cluster.diff(webhook) == ""
+
+        short = connect(control_plane.kubeconfig(), at=impatient)
+        (pool, *_) = pools.wanted(site)
+        pool["spec"]["addresses"] = ["192.0.2.200-192.0.2.201"]
+        with pytest.raises(
+            ClusterError, match=r"^waited \d+ s for the webhook to judge IPAddressPool metallb-system/"
+        ):
+            pools._patiently(short, "the webhook to judge IPAddressPool metallb-system/lab", pool, dry_run=True)
+    finally:
+        cluster.delete("ValidatingWebhookConfiguration", *where)
+
+
+def test_a_pool_that_is_refused_is_not_waited_for(cluster: Cluster, site: Site) -> None:
+    for manifest in metallb.wanted(site):
+        if manifest["kind"] in ("Namespace", "CustomResourceDefinition"):
+            cluster.apply(manifest)
+    cluster.wait("the definitions to be served", lambda: _all_applied(cluster, pools.wanted(site)), 30)
+    (pool, *_) = pools.wanted(site)
+    pool["spec"]["addresses"] = "not a list"
+    with pytest.raises(ClusterError, match=r"^the API refused to apply IPAddressPool lab: .*spec\.addresses"):
+        pools._patiently(cluster, "the webhook", pool, dry_run=True)
+
+
+def test_a_rollout_that_does_not_end_says_which_pods_and_why(
+    control_plane: ControlPlane, impatient: Site, site: Site, host: Host, connect: Callable[..., Cluster]
+) -> None:
+    short = connect(control_plane.kubeconfig(), at=impatient)
+    for change in applies(metrics_server.changes(host, short, site)):
+        change.do()
+    short.wait("a pod", lambda: short.list("Pod", "kube-system", labels="k8s-app=metrics-server"), 300)
+    (wait,) = metrics_server.changes(host, short, site)
+    assert wait.summary == "wait for Deployment kube-system/metrics-server"
+    (deployment,) = short.list("Deployment", "kube-system", "apps/v1", labels="k8s-app=metrics-server")
+    (wait,) = rolled_out(short, [deployment], timeout=20)
+    with pytest.raises(ClusterError, match="for Deployment kube-system/metrics-server to run") as raised:
+        wait.do()
+    assert "pod metrics-server-" in raised.value.tail
+    assert "on no node: no container has started" in raised.value.tail
+
+
+# --- nodes ------------------------------------------------------------------------------------------------------
+
+
+READY = {"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}]}}
+
+
+@pytest.fixture
+def registered(control_plane: ControlPlane, cluster: Cluster, site: Site) -> Iterator[None]:
+    """Register the site's hosts as their kubelets would, Ready; take them away again."""
+    for spec in site.hosts:
+        node = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": spec.name, "labels": {"kubernetes.io/hostname": spec.name}},
+            "spec": {"taints": [{"key": "example.org/theirs", "effect": "PreferNoSchedule"}]},
+        }
+        assert control_plane.ask("POST", "/api/v1/nodes", node)[0] == 201
+        path = f"/api/v1/nodes/{spec.name}/status"
+        assert control_plane.ask("PATCH", path, READY, content="application/merge-patch+json")[0] == 200
+    yield
+    for spec in site.hosts:
+        cluster.delete("Node", spec.name)
+
+
+def summaries(changes: Iterator[Change]) -> list[str]:
+    found = []
+    for change in changes:
+        change.do()
+        found.append(change.summary)
+    return found
+
+
+def test_hosts_that_are_no_nodes_yet_are_named(cluster: Cluster, site: Site, host: Host) -> None:
+    with pytest.raises(ClusterError, match=r"^master, worker1: not a node of the cluster; provisioner apply --from"):
+        [*nodes.changes(host, cluster, site)]
+
+
+@pytest.mark.usefixtures("registered")
+def test_labels_and_taints_come_once_and_others_stay(cluster: Cluster, site: Site, host: Host) -> None:
+    assert summaries(nodes.changes(host, cluster, site)) == [
+        "apply Node worker1",
+        "taint worker1 with dedicated=storage:NoSchedule",
+    ]
+    node = cluster.nodes()["worker1"]
+    assert node["metadata"]["labels"] == {"disk": "ssd", "kubernetes.io/hostname": "worker1"}
+    taints = {taint["key"]: taint["effect"] for taint in node["spec"]["taints"]}
+    assert taints["dedicated"] == "NoSchedule"
+    assert taints["example.org/theirs"] == "PreferNoSchedule"
+    assert [*nodes.changes(host, cluster, site)] == []
+
+
+@pytest.mark.usefixtures("registered")
+def test_labels_taken_out_of_hosts_toml_go(cluster: Cluster, site: Site, host: Host, tmp_path: Path) -> None:
+    summaries(nodes.changes(host, cluster, site))
+    text = site.path.read_text().replace('labels = { disk = "ssd" }', "")
+    (tmp_path / "hosts.toml").write_text(text)
+    fewer = sites.load(tmp_path / "hosts.toml")
+    (change,) = nodes.changes(host, cluster, fewer)
+    assert "-    disk: ssd" in change.diff
+    change.do()
+    assert cluster.nodes()["worker1"]["metadata"]["labels"] == {"kubernetes.io/hostname": "worker1"}
+    assert [*nodes.changes(host, cluster, fewer)] == []
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_taint_is_added_to_those_that_are_there_when_it_is_added(
+    control_plane: ControlPlane, cluster: Cluster, site: Site, host: Host
+) -> None:
+    """A plan is older than its change: a taint that went in between must not come back."""
+    changes = [*nodes.changes(host, cluster, site)]
+    patch = {"spec": {"taints": None}}
+    path = "/api/v1/nodes/worker1"
+    assert control_plane.ask("PATCH", path, patch, content="application/merge-patch+json")[0] == 200
+    for change in changes:
+        change.do()
+    keys = [taint["key"] for taint in cluster.nodes()["worker1"]["spec"]["taints"]]
+    assert "dedicated" in keys
+    assert "example.org/theirs" not in keys
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_node_that_does_not_become_ready_says_its_conditions(
+    control_plane: ControlPlane, impatient: Site, host: Host, connect: Callable[..., Cluster]
+) -> None:
+    short = connect(control_plane.kubeconfig(), at=impatient)
+    conditions = [{"type": "Ready", "status": "False", "reason": "KubeletNotReady", "message": "no CNI config"}]
+    path = "/api/v1/nodes/worker1/status"
+    patch = {"status": {"conditions": conditions}}
+    assert control_plane.ask("PATCH", path, patch, content="application/merge-patch+json")[0] == 200
+    wait = [*nodes.changes(host, short, impatient)][-1]
+    assert wait.summary == "wait for node worker1 to be Ready"
+    hasty = impatient.cluster.model_copy(update={"timeout_scale": 0.02})
+    short.site = impatient.model_copy(update={"cluster": hasty})
+    with pytest.raises(ClusterError, match="for node worker1 to be Ready") as raised:
+        wait.do()
+    assert "Ready=False: no CNI config" in raised.value.tail
+
+
+def _all_applied(cluster: Cluster, manifests: list[Object]) -> bool:
+    for manifest in manifests:
+        cluster.apply(manifest)
+    return True
+
+
+def _with_bundle(live: Object | None, control_plane: ControlPlane) -> Object:
+    assert live is not None
+    for entry in live["webhooks"]:
+        entry["clientConfig"]["caBundle"] = base64.b64encode(control_plane.ca.certificate).decode()
+    return live
+
+
+def _without_webhook(changes: Iterator[Change]) -> Iterator[Change]:
+    """Leave the webhook configuration out: nothing answers it here, and it would refuse the pools."""
+    return (change for change in changes if WEBHOOK not in change.summary)
+
+
+def _let_controllers_write(cluster: Cluster) -> None:
+    """Wait until the controllers have seen every workload and service account, and written into them."""
+
+    def settled() -> bool:
+        workloads = [
+            item for kind in ("Deployment", "DaemonSet", "StatefulSet") for item in cluster.list(kind, None, "apps/v1")
+        ]
+        seen = all(item["status"].get("observedGeneration") == item["metadata"]["generation"] for item in workloads)
+        return seen and all(item.get("secrets") for item in cluster.list("ServiceAccount"))
+
+    cluster.wait("the controllers", settled, 60)
