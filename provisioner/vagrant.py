@@ -6,6 +6,7 @@ Without Vagrant the machines are somebody else's to start; then it is only made 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import socket
 import subprocess
@@ -18,16 +19,24 @@ from provisioner.site import HostSpec, Site, load
 
 
 def bring_up(site: Site) -> None:
-    """Run `vagrant up` beside hosts.toml, or make sure that the hosts answer; raise ProvisionerError else."""
+    """Make sure that the site's machines are up, by `vagrant up` where some do not answer; raise ProvisionerError.
+
+    Machines that all answer are left alone: servers of a site must not get virtual namesakes.
+    """
+    if site.ssh.jump:
+        return  # they are out of sight from here
+    with ThreadPoolExecutor(len(site.hosts)) as pool:
+        answers = list(pool.map(lambda spec: _answers(site, spec), site.hosts))
+    if all(answers):
+        return
     vagrant = shutil.which("vagrant")
     if vagrant and (site.directory / "Vagrantfile").is_file():
-        done = subprocess.run([vagrant, "up"], cwd=site.directory, check=False)
+        environment = os.environ | {"PROVISIONER_SITE": str(site.path.absolute())}
+        done = subprocess.run([vagrant, "up"], cwd=site.directory, env=environment, check=False)
         if done.returncode != 0:
             raise ProvisionerError("vagrant up failed", "see its lines above; then make cluster again")
         return
-    with ThreadPoolExecutor(len(site.hosts)) as pool:
-        answers = list(pool.map(lambda spec: _answers(site, spec), site.hosts))
-    if not any(answers) and not site.ssh.jump:
+    if not any(answers):
         names = ", ".join(f"{spec.name} ({spec.ssh_address or spec.address})" for spec in site.hosts)
         raise ProvisionerError(
             f"none of {names} answers on SSH, and Vagrant is not installed",
