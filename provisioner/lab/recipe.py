@@ -20,7 +20,7 @@ KERNEL_MODULES = (
 PACKAGES = (
     KERNEL, "initramfs-tools", "systemd", "systemd-sysv", "dbus", "udev", "kmod", "procps", "ifupdown",
     "iproute2", "iputils-ping", "netbase", "openssh-server", "sudo", "ca-certificates", "curl", "gpg", "gpgv",
-    "apt", "debian-archive-keyring", "less", "e2fsprogs",
+    "apt", "debian-archive-keyring", "less", "e2fsprogs", "python3",
 )  # fmt: skip
 
 _IDENTITY = """\

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -49,7 +48,8 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 def _join(host: Host, cluster: Cluster, site: Site) -> None:
     token = f"{_random(6)}.{_random(16)}"
     key = _upload_certificates(host, site) if host.spec.is_control_plane else ""
-    document = kubeadm.join_document(site, host.spec, token=token, ca_hash=ca_hash(cluster), certificate_key=key)
+    pin = ca_hash(host.fleet[site.first.name])
+    document = kubeadm.join_document(site, host.spec, token=token, ca_hash=pin, certificate_key=key)
     cluster.apply(token_secret(token, site.timeout(900)))
     try:
         host.put(JOIN_CONFIG, yaml.safe_dump(document, sort_keys=False), mode=0o600, secret=True)
@@ -90,14 +90,17 @@ def token_secret(token: str, lifetime: float) -> Object:
     }
 
 
-def ca_hash(cluster: Cluster) -> str:
-    """Return the pin of the cluster's CA as kubeadm wants it: sha256 of the SubjectPublicKeyInfo (RFC 7469)."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+def ca_hash(first: Host) -> str:
+    """Return the pin of the cluster's CA as kubeadm wants it: sha256 of the SubjectPublicKeyInfo (RFC 7469).
 
-    certificate = x509.load_pem_x509_certificate(_ca(cluster))
-    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return f"sha256:{hashlib.sha256(key).hexdigest()}"
+    By openssl on the control plane, as in kubeadm's own documentation: the CA that kubeadm makes has the serial
+    number 0, which Python's cryptography is about to refuse.
+    """
+    command = (
+        f"key=$(openssl x509 -pubkey -noout -in {halfmade.CA})\n"
+        "printf '%s\\n' \"$key\" | openssl pkey -pubin -outform der | sha256sum"
+    )
+    return f"sha256:{first.run(command).stdout.split()[0]}"
 
 
 def _ca(cluster: Cluster) -> bytes:
