@@ -174,7 +174,9 @@ def _apply(session: Session, run: Run, ask: bool) -> None:
             if planned.failures:
                 _finish(session, planned, started)
             session.report.emit("note", summary.plan_verdict(planned))
-            if planned.pending and not click.confirm("Go on?", err=True):
+            if not planned.pending:
+                _finish(session, planned, started)
+            if not click.confirm("Go on?", err=True):
                 raise ProvisionerError("nothing was changed")
         if not outcome.failures:
             outcome = runner.apply(run)

@@ -64,7 +64,6 @@ def sentence(event: Event) -> str:
     took = f" ({duration(event.data['seconds'])})" if "seconds" in event.data else ""
     lines = {
         "step": f"== {event.step}: {event.text}",
-        "waiting": f"== {event.step}: {event.text}",
         "change": f"   {event.host}: {event.text}",
         "output": f"   {event.host}: | {event.text}",
         "done": f"   {event.host}: {_count(event)}{took}",
@@ -167,9 +166,6 @@ class Terminal:
     def _on_idle(self, event: Event) -> None:
         del event
         self.stop()
-
-    def _on_waiting(self, event: Event) -> None:
-        self._print(f"- {event.step:22} {event.text}")
 
     def _on_note(self, event: Event) -> None:
         self._print(event.text)

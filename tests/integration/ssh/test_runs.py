@@ -94,6 +94,7 @@ def test_plan_apply_plan_apply(site: Site, machines: dict[str, Machine]) -> None
     second = provisioner(site, "apply", "-y")
     assert second.returncode == 0
     assert "0 changed, 2 unchanged, 0 failed" in second.stderr
+    assert provisioner(site, "apply", "--dry-run").returncode == 0
 
 
 def test_a_plan_with_a_sudo_password_is_two_round_trips(

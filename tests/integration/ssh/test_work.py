@@ -116,6 +116,7 @@ def test_a_daemon_that_it_starts_does_not_keep_the_host_busy(one: tuple[Host, Ma
     try:
         assert "sleep 6543" in machine.arguments()
         assert host.busy() == ""
+        host.work("next", "true", timeout=30)
     finally:
         machine.sh("pkill -f 'sleep 654[3]'")
 
