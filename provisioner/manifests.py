@@ -59,9 +59,7 @@ def load(source: Path | str, values: Mapping[str, Any] | None = None, name: str 
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}" if mark else name
         problem = " ".join(part for part in (error.context, error.problem) if part)
-        raise ProvisionerError(
-            f"{place}: not YAML: {problem}", "check indentation and quotes there"
-        ) from error
+        raise ProvisionerError(f"{place}: not YAML: {problem}", "check indentation and quotes there") from error
     except yaml.YAMLError as error:  # characters that YAML does not admit carry no mark
         raise ProvisionerError(f"{name}: not YAML: {str(error).splitlines()[0]}") from error
     except RecursionError as error:
@@ -145,9 +143,7 @@ class _Walk:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
                     place = _place(key, self.name)
-                    raise ProvisionerError(
-                        f"{place}: the key {key.value!r} is given twice", "keep one of them"
-                    )
+                    raise ProvisionerError(f"{place}: the key {key.value!r} is given twice", "keep one of them")
                 seen.add(key.value)
 
 
