@@ -30,7 +30,7 @@ def verify(options: Options, checks: tuple[str, ...], output: str | None) -> Non
 
     Exit status: 0 all well, 1 something is not, 2 it cannot be told from here.
 
-    Example: provisioner verify nodes external-ips
+    Example: provisioner verify nodes loadbalancer
     """
     from provisioner import checks as module
 
@@ -51,7 +51,9 @@ def verify(options: Options, checks: tuple[str, ...], output: str | None) -> Non
             click.echo(f"{len(found) - len(failed)} of {len(found)} as they should be", err=True)
             if failed:
                 click.echo(f"log: {session.log}", err=True)
-    sure = [finding for finding in failed if finding.code != "INCONCLUSIVE"]
+            else:
+                click.echo(f"next: provisioner{options.again()} kubeconfig --merge, then kubectl get pods -A", err=True)
+    sure = [finding for finding in failed if not finding.code.endswith("INCONCLUSIVE")]
     sys.exit(1 if sure else 2 if failed else 0)
 
 

@@ -62,7 +62,7 @@ def prefetch(site_file: Path, say: Say) -> None:
     from provisioner.steps.ingress import controller
 
     site = load(site_file)
-    programs = [("metallb", site.metallb.version), ("metrics_server", ""), (controller(site), "")]
+    programs = [("metallb", site.metallb.version), ("metrics_server", site.metrics.version), (controller(site), "")]
     if site.cluster.network == "flannel":
         programs.append(("flannel", ""))
     say("upstream: fetching the manifests of " + ", ".join(name for name, _ in programs))
