@@ -52,7 +52,7 @@ def verify(options: Options, checks: tuple[str, ...], output: str | None) -> Non
             if failed:
                 click.echo(f"log: {session.log}", err=True)
             else:
-                click.echo(f"next: provisioner{options.again()} kubeconfig --merge, then kubectl get pods -A", err=True)
+                click.echo(f"next: provisioner{options.again()} kubeconfig --merge; kubectl get pods -A", err=True)
     sure = [finding for finding in failed if not finding.code.endswith("INCONCLUSIVE")]
     sys.exit(1 if sure else 2 if failed else 0)
 
