@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 MOST_ADDRESSES = 1024
 
-# IPv4 only in its first form: Linux asks three times at one-second intervals, then marks the entry FAILED.
+# IPv4 only in its first form: Linux asks three times at one-second intervals, then marks the entry FAILED. What it
+# knew already it asks again only after five seconds (arp(7), delay_first_probe_time): an entry that is merely old
+# must not count as an answer.
 _SCRIPT = """
 nic=$1; shift
 for ip; do (: > "/dev/udp/$ip/9") 2>/dev/null || true; printf x > "/dev/udp/$ip/9" 2>/dev/null || true; done
-for _ in 1 2 3 4 5 6 7 8 9 10; do
-  ip -4 neigh show dev "$nic" | grep -q INCOMPLETE || break
+for _ in $(seq 20); do
+  ip -4 neigh show dev "$nic" | grep -Eq "INCOMPLETE|DELAY|PROBE" || break
   sleep 0.5
 done
 ip -4 neigh show dev "$nic"

@@ -37,7 +37,8 @@ class AptSource:
 def source(host: Host, repository: AptSource) -> Iterator[Change]:
     """Yield the changes that make apt trust and know a repository."""
     key, listing = repository.paths(repository.name)
-    if not host.facts.files[key].exists:
+    # Another address (a mirror in place of upstream) may be signed with another key.
+    if not host.facts.files[key].exists or host.facts.files[listing].content != repository.line():
         yield Change(
             f"fetch the key of {repository.url}",
             lambda: _fetch_key(host, repository.key_url, key),

@@ -56,13 +56,23 @@ def pending(cluster: Cluster, host: Host) -> list[Object]:
 
 
 def belongs(pem: bytes, name: str, addresses: set[str]) -> bool:
-    """Return whether a PEM certificate request names only this node and addresses that its NICs carry."""
+    """Return whether a PEM certificate request names only this node and addresses that its NICs carry.
+
+    Source: kubernetes.io, "Certificate Signing Requests", what an approver of kubelet-serving has to check.
+    """
     from cryptography import x509
+    from cryptography.x509.oid import NameOID
 
     request = x509.load_pem_x509_csr(pem)
+    wanted = {NameOID.COMMON_NAME: f"system:node:{name}", NameOID.ORGANIZATION_NAME: "system:nodes"}
+    for oid, value in wanted.items():
+        if [attribute.value for attribute in request.subject.get_attributes_for_oid(oid)] != [value]:
+            return False
     try:
         names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
+        return False
+    if not all(isinstance(item, x509.DNSName | x509.IPAddress) for item in names):
         return False
     hosts = set(names.get_values_for_type(x509.DNSName))
     asked = {str(address) for address in names.get_values_for_type(x509.IPAddress)}

@@ -52,7 +52,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
             "".join(f"+ package {name}\n" for name in names),
         )
     held = all(name in facts.packages and facts.packages[name].held for name in PACKAGES)
-    if not held:
+    if other or not held:  # apt may drop the hold of what it changes
         yield Change(f"hold {', '.join(PACKAGES)}", lambda: _hold(host))
     if not facts.units["kubelet.service"].enabled:
         yield Change("enable kubelet.service", lambda: _enable(host))
