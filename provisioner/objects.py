@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -65,6 +66,22 @@ def containers(manifest: Object) -> list[Object]:
     """Return the containers, init containers first, of a workload manifest (for patching in place)."""
     spec = manifest.get("spec", {}).get("template", {}).get("spec", {})
     return [*spec.get("initContainers", []), *spec.get("containers", [])]
+
+
+def patient(manifest: Object, scale: float) -> Object:
+    """Return a manifest of others whose probes wait `scale` times as long for an answer, as the site's timeouts do.
+
+    A probe's default is one second, which an emulated machine misses while nothing is wrong; the kubelet then
+    restarts what works.
+    """
+    result = copy.deepcopy(manifest)
+    for container in containers(result):
+        for name in ("livenessProbe", "readinessProbe", "startupProbe"):
+            if name in container:
+                probe = container[name]
+                probe["timeoutSeconds"] = max(1, math.ceil(probe.get("timeoutSeconds", 1) * scale))
+                probe["periodSeconds"] = max(probe.get("periodSeconds", 10), probe["timeoutSeconds"])
+    return result
 
 
 def _drop(node: Any, key: str) -> None:

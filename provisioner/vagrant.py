@@ -1,4 +1,4 @@
-"""Bring up the Vagrant machines that hosts.toml describes, where Vagrant is installed: the first line of `make cluster`.
+"""Bring up the Vagrant machines of hosts.toml, where Vagrant is installed: the first line of `make cluster`.
 
 Without Vagrant the machines are somebody else's to start; then it is only made sure that one of them answers.
 """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from provisioner.catalogue import minor_of, release
 from provisioner.changes import objects
 from provisioner.download import fetch
-from provisioner.objects import Object, containers, order, parse
+from provisioner.objects import Object, containers, order, parse, patient
 from provisioner.step import Change, Scope, Step
 from provisioner.steps.rollout import rolled_out
 
@@ -57,7 +57,7 @@ def wanted(site: Site) -> list[Object]:
                 "spec": {"controller": CLASSES[name]},
             }
         )
-    return order(found)
+    return order(patient(item, site.cluster.timeout_scale) for item in found)
 
 
 def _adapted(manifest: Object, name: str, image: str, load_balancer: bool) -> Object:

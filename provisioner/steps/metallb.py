@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from provisioner.catalogue import release
 from provisioner.changes import objects
 from provisioner.download import fetch
-from provisioner.objects import Object, order, parse, without_ca_bundles
+from provisioner.objects import Object, order, parse, patient, without_ca_bundles
 from provisioner.step import Change, Scope, Step
 from provisioner.steps.rollout import rolled_out
 
@@ -29,7 +29,11 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 def wanted(site: Site) -> list[Object]:
     """Return the released manifest's objects; its controller writes the webhooks' CA bundles itself."""
     chosen = release("metallb", str(site.version), site.metallb.version)
-    return order(without_ca_bundles(item) for download in chosen.manifests for item in parse(fetch(site, download)))
+    return order(
+        patient(without_ca_bundles(item), site.cluster.timeout_scale)
+        for download in chosen.manifests
+        for item in parse(fetch(site, download))
+    )
 
 
 STEP = Step(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from provisioner.catalogue import release
 from provisioner.changes import objects
 from provisioner.download import fetch
-from provisioner.objects import order, parse
+from provisioner.objects import order, parse, patient
 from provisioner.step import Change, Scope, Step
 from provisioner.steps.rollout import rolled_out
 
@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     """Yield metrics-server's objects that are missing or differ, then the wait for it."""
     del host
-    chosen = release("metrics_server", str(site.version))
-    manifests = order(item for download in chosen.manifests for item in parse(fetch(site, download)))
+    chosen = release("metrics_server", str(site.version), site.metrics.version)
+    manifests = order(
+        patient(item, site.cluster.timeout_scale)
+        for download in chosen.manifests
+        for item in parse(fetch(site, download))
+    )
     yield from objects(cluster, manifests)
     yield from rolled_out(cluster, manifests)
 

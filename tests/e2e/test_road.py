@@ -47,7 +47,9 @@ def test_an_unreachable_host_is_named() -> None:
 def test_a_missing_sudo_password_is_named() -> None:
     """A host whose sudo wants a password, and none is given: said before anything is done."""
     for host in HOSTS:
-        made = drive.ssh(host, "useradd -m -G sudo ops && cp -a /home/vagrant/.ssh /home/ops/ && chown -R ops /home/ops")
+        made = drive.ssh(
+            host, "useradd -m -G sudo ops && cp -a /home/vagrant/.ssh /home/ops/ && chown -R ops /home/ops"
+        )
         assert made.status == 0, made.text
     _refused(drive.operator("apply", "-y", site=drive.other_site("ops", ('user = "vagrant"', 'user = "ops"'))), *HOSTS)
 
@@ -179,4 +181,4 @@ def _runs(host: str, process: str) -> bool:
 
 def _behind_a_closed_folder(host: str, path: str) -> bool:
     """Return whether an ordinary user of the host cannot open a file after all."""
-    return drive.ssh(host, f"su -s /bin/sh nobody -c \"cat {path} >/dev/null 2>&1\"").status != 0
+    return drive.ssh(host, f'su -s /bin/sh nobody -c "cat {path} >/dev/null 2>&1"').status != 0
