@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -48,7 +49,7 @@ def _get(address: str, timeout: float) -> bytes:
     try:
         with urllib.request.urlopen(address, timeout=timeout) as answer:
             return bytes(answer.read())
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise ProvisionerError(
             f"cannot download {address}: {reason}",

@@ -232,7 +232,9 @@ class Cluster:
             stream = WSClient(client.configuration, url, {}, True)
             stream.run_forever(timeout=self.site.timeout(timeout))
         except (OSError, ApiException, WebSocketException) as error:
-            raise ClusterError(f"cannot run a command in pod {namespace}/{pod}: {error}") from error
+            body = getattr(error, "resp_body", None)  # the API's own answer to the handshake
+            reason = _message(body.decode(errors="replace")) if body else error
+            raise ClusterError(f"cannot run a command in pod {namespace}/{pod}: {reason}") from error
         if stream.is_open():
             stream.close()
             raise ClusterError(f"{' '.join(command)} in pod {namespace}/{pod} took over {timeout:.0f} s (scaled)")

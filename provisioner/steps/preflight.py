@@ -21,7 +21,6 @@ CONTROL_PLANE_PORTS = {6443: "kube-apiserver", 2379: "etcd", 2380: "etcd", 10257
                        10259: "kube-scheduler"}  # fmt: skip
 NODE_PORTS = {10250: "kubelet"}
 MAX_SKEW = 60.0  # seconds; certificates and leases of a cluster assume one time
-VAGRANT_NAT = "10.0.2.15"
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
@@ -93,8 +92,6 @@ def _address(host: Host, facts: Facts) -> Iterator[str]:
         yield f"no NIC carries {wanted} (it has {have}): mend the address in hosts.toml or on the host"
     elif host.spec.interface and nic.name != host.spec.interface:
         yield f"{wanted} is on {nic.name}, hosts.toml says {host.spec.interface}"
-    if wanted == VAGRANT_NAT:
-        yield f"{wanted} is the NAT address that every Vagrant VM shares: name the host-only address"
 
 
 def _ports(host: Host, facts: Facts) -> Iterator[str]:
