@@ -1,0 +1,72 @@
+"""Preflight's question who has a pool's addresses, asked by the real kernel of a real segment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from provisioner.facts import Nic
+from provisioner.host import Host, Result
+from provisioner.neighbours import pool_conflicts
+from provisioner.site import Site
+
+pytestmark = pytest.mark.integration
+
+MASTER, STRANGER = "02:00:00:00:00:10", "02:00:00:00:00:99"
+
+
+def run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+@pytest.fixture
+def segment() -> Iterator[tuple[str, str]]:
+    """Two hosts on a cable: the master with its address, and a stranger with 192.0.2.205 of the pool."""
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces need root")
+    names = (f"pool-{os.getpid()}-m", f"pool-{os.getpid()}-s")
+    try:
+        for name in names:
+            run("ip", "netns", "add", name)
+        cable = ["ip", "-n", names[0], "link", "add", "eth1", "address", MASTER, "type", "veth"]
+        run(*cable, "peer", "name", "eth1", "address", STRANGER, "netns", names[1])
+        for name, address in zip(names, ("192.0.2.10/24", "192.0.2.205/24"), strict=True):
+            run("ip", "-n", name, "address", "add", address, "dev", "eth1")
+            run("ip", "-n", name, "link", "set", "eth1", "up")
+        yield names
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def master(namespace: str, site: Site) -> Host:
+    """Return the master as far as the scan uses it: its commands run in its namespace, as a host runs them."""
+    nic = Nic("eth1", MASTER, True, ("192.0.2.10/24",))
+    facts = SimpleNamespace(address_nic=lambda _: nic, nics=(nic,))
+
+    def execute(command: str, **_: Any) -> Result:
+        return Result(run("ip", "netns", "exec", namespace, "sh", "-euc", command), "", 0, 0.0)
+
+    host = SimpleNamespace(name="master", spec=site.first, site=site, facts=facts, run=execute)
+    host.fleet = {"master": host}
+    return cast(Host, host)
+
+
+def test_who_answers_is_named_and_nobody_else(segment: tuple[str, str], site: Site) -> None:
+    assert pool_conflicts(master(segment[0], site), site) == [
+        f"192.0.2.205 of the MetalLB pool is in use by {STRANGER}: "
+        "take it out of metallb.pools, or that machine off it"
+    ]
+
+
+def test_a_machine_that_has_gone_is_not_named(segment: tuple[str, str], site: Site) -> None:
+    """The kernel remembers it for a while; an entry that is merely old is asked again."""
+    remembered = ["nud", "stale", "dev", "eth1"]
+    run("ip", "-n", segment[0], "neigh", "replace", "192.0.2.206", "lladdr", "02:00:00:00:00:98", *remembered)
+    found = pool_conflicts(master(segment[0], site), site)
+    assert [sentence.split()[0] for sentence in found] == ["192.0.2.205"]

@@ -1,0 +1,130 @@
+"""Kubernetes objects as dicts: parsing, order, differences that hide secrets."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from provisioner import objects
+from provisioner.changes import name_of, unified
+from provisioner.objects import Object
+
+
+def secret(**data: str) -> Object:
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, "data": data}
+
+
+def test_parse_unrolls_lists_and_skips_empty_documents() -> None:
+    text = "---\n---\nkind: A\n---\nkind: List\nitems:\n- kind: B\n- kind: C\n---\n# nothing\n"
+    assert objects.parse(text) == [{"kind": "A"}, {"kind": "B"}, {"kind": "C"}]
+    assert objects.parse(text.encode()) == objects.parse(text)
+
+
+def test_order_is_namespaces_then_definitions_then_as_given() -> None:
+    kinds = ["Role", "CustomResourceDefinition", "Deployment", "Namespace", "Role"]
+    given = [{"kind": kind, "n": number} for number, kind in enumerate(kinds)]
+    assert [(item["kind"], item["n"]) for item in objects.order(given)] == [
+        ("Namespace", 3),
+        ("CustomResourceDefinition", 1),
+        ("Role", 0),
+        ("Deployment", 2),
+        ("Role", 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "name"),
+    [
+        ({"kind": "Node", "metadata": {"name": "a"}}, "Node a"),
+        ({"kind": "Pod", "metadata": {"name": "a", "namespace": "b"}}, "Pod b/a"),
+    ],
+)
+def test_names(manifest: Object, name: str) -> None:
+    assert name_of(manifest) == name
+
+
+def test_what_the_server_writes_is_no_difference() -> None:
+    wanted = {"kind": "A", "metadata": {"name": "a"}, "spec": {"x": 1}}
+    live = {
+        "kind": "A",
+        "metadata": {
+            "name": "a",
+            "uid": "u",
+            "resourceVersion": "5",
+            "generation": 2,
+            "creationTimestamp": "t",
+            "selfLink": "/a",
+            "managedFields": [{}],
+        },
+        "spec": {"x": 1},
+        "status": {"ready": True},
+    }
+    before = copy.deepcopy(live)
+    assert objects.difference("a", live, wanted) == ""
+    assert live == before, "the caller's objects stay as they are"
+    assert objects.difference("a", live, {**wanted, "spec": {"x": 2}}).splitlines()[-2:] == ["-  x: 1", "+  x: 2"]
+
+
+@pytest.mark.parametrize(
+    ("live", "wanted", "lines"),
+    [
+        (None, secret(a="c2VjcmV0"), ["+  a: (8 characters)"]),
+        (secret(a="c2VjcmV0"), secret(a="c2VjcmV0"), []),
+        (secret(a="c2VjcmV0"), secret(a="b3RoZXIx"), ["-  a: (8 characters)", "+  a: (8 characters, changed)"]),
+        (secret(a="c2VjcmV0"), secret(a="c2VjcmV0", b="eA=="), ["+  b: (4 characters, changed)"]),
+        (secret(a="c2VjcmV0", b="eA=="), secret(a="c2VjcmV0"), ["-  b: (4 characters)"]),
+    ],
+    ids=["new", "same", "same length", "one more", "one less"],
+)
+def test_secrets(live: Object | None, wanted: Object, lines: list[str]) -> None:
+    diff = objects.difference("s", live, wanted)
+    assert [line for line in diff.splitlines() if line.startswith(("+  ", "-  ")) and "characters" in line] == lines
+    assert "c2VjcmV0" not in diff
+    assert "b3RoZXIx" not in diff
+
+
+def test_a_secret_of_nothing() -> None:
+    empty: Object = {"kind": "Secret", "metadata": {"name": "s"}, "data": None}
+    assert objects.difference("s", empty, empty) == ""
+
+
+def test_kubectls_copy_of_a_secret_is_hidden_too() -> None:
+    live = secret(a="c2VjcmV0")
+    live["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": '{"data":{"a":"c2VjcmV0"}}'}
+    assert "c2VjcmV0" not in objects.difference("s", live, secret(a="eA=="))
+
+
+def test_ca_bundles_are_dropped_wherever_they_are() -> None:
+    manifest = {"webhooks": [{"clientConfig": {"caBundle": "x", "url": "u"}}], "spec": {"caBundle": "y"}}
+    assert objects.without_ca_bundles(manifest) == {"webhooks": [{"clientConfig": {"url": "u"}}], "spec": {}}
+    assert manifest["spec"] == {"caBundle": "y"}
+
+
+def test_containers_are_those_of_the_manifest_itself() -> None:
+    manifest: Object = {
+        "spec": {"template": {"spec": {"initContainers": [{"name": "i"}], "containers": [{"name": "c"}]}}}
+    }
+    found = objects.containers(manifest)
+    assert [item["name"] for item in found] == ["i", "c"]
+    found[1]["image"] = "x"
+    assert manifest["spec"]["template"]["spec"]["containers"] == [{"name": "c", "image": "x"}]
+    assert objects.containers({"kind": "Service", "spec": {"ports": []}}) == []
+    assert objects.containers({"kind": "ConfigMap"}) == []
+
+
+def test_ports_of_services_get_their_protocol() -> None:
+    service: Object = {"kind": "Service", "spec": {"ports": [{"port": 1}, {"port": 2, "protocol": "UDP"}]}}
+    assert objects.explicit(service)["spec"]["ports"] == [
+        {"port": 1, "protocol": "TCP"},
+        {"port": 2, "protocol": "UDP"},
+    ]
+    assert service["spec"]["ports"][0] == {"port": 1}
+    assert objects.explicit({"kind": "Service", "spec": {"type": "ExternalName"}})["spec"] == {"type": "ExternalName"}
+    other = {"kind": "Other", "spec": {"ports": [{"port": 1}]}}
+    assert objects.explicit(other) == other
+
+
+def test_unified_names_both_sides() -> None:
+    assert unified("/etc/x", "a\n", "b\n") == "--- /etc/x (now)\n+++ /etc/x (wanted)\n@@ -1 +1 @@\n-a\n+b\n"
+    assert unified("/etc/x", "a\n", "a\n") == ""

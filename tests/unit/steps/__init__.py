@@ -1,0 +1,1 @@
+"""Steps as tables: facts in, changes out."""

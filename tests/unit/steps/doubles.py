@@ -1,0 +1,348 @@
+"""What a step is given in these tests: real Facts and a real Site, and a Host and a Cluster that only record.
+
+The real Host runs commands over SSH on a machine, the real Cluster talks to an API server; both are exercised for
+real by the integration and end-to-end tests. Here it matters which changes a step finds missing for given facts,
+and what carrying them out would do, so recording is enough, and it allows thousands of states that no lab could be
+brought into. Facts that a step's query does not ask for are refused: on a real host they would be missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from provisioner import site as sites
+from provisioner.errors import ClusterError
+from provisioner.facts import Facts, File, Nic, Unit
+from provisioner.host import Host, Result
+from provisioner.kube import Cluster, State
+from provisioner.objects import Object, difference
+from provisioner.site import HostSpec, Site
+from provisioner.step import Change, FactQuery, Step
+
+V = TypeVar("V")
+
+CLUSTER = """
+[cluster]
+name = "lab"
+"""
+HOSTS = """
+[[hosts]]
+name = "master"
+address = "192.168.56.10"
+roles = ["control-plane"]
+[[hosts]]
+name = "worker1"
+address = "192.168.56.11"
+roles = ["worker"]
+[[hosts]]
+name = "worker2"
+address = "192.168.56.12"
+roles = ["worker"]
+[metallb]
+[[metallb.pools]]
+name = "lab"
+addresses = ["192.168.56.200-192.168.56.203"]
+"""
+
+
+def site_at(directory: Path, cluster: str = "", rest: str = "", hosts: str = HOSTS) -> Site:
+    """Return the site of a hosts.toml with lines for [cluster], other hosts, and further tables."""
+    path = directory / "hosts.toml"
+    path.write_text(f"{CLUSTER}{cluster}\n{hosts}\n{rest}")
+    return sites.load(path)
+
+
+class Asked(dict[str, V]):
+    """Facts by name, of which only those that the query asked for may be looked at."""
+
+    def __init__(self, values: Mapping[str, V], asked: Iterable[str], what: str) -> None:
+        super().__init__(values)
+        self.asked = tuple(asked)
+        self.what = what
+
+    def learn(self, values: Mapping[str, V]) -> None:
+        """Take over what a look at the host would find, as far as it is asked for."""
+        for name in values:
+            self._check(name)
+        self.update(values)
+
+    def _check(self, name: object) -> None:
+        known = any(fnmatchcase(str(name), pattern) for pattern in self.asked)
+        assert known, f"{self.what} {name} is not in the step's query"
+
+    def __contains__(self, name: object) -> bool:
+        self._check(name)
+        return super().__contains__(name)
+
+    def __getitem__(self, name: str) -> V:
+        self._check(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self._check(name)
+        return super().get(name, default)
+
+
+def blank(spec: HostSpec, query: FactQuery, number: int = 0) -> Facts:
+    """Return the facts of a machine as Debian 12 installs it; `number` keeps two of them apart."""
+    address = f"{spec.address}/24"
+    paths = [path for path in (*query.files, *query.exists) if "*" not in path]
+    return Facts(
+        os_id="debian",
+        os_version="12",
+        codename="bookworm",
+        arch="amd64",
+        kernel="6.1.0-30-amd64",
+        hostname=spec.name,
+        machine_id=f"{number:032x}",
+        product_uuid=f"00000000-0000-0000-0000-{number:012x}",
+        boot_id="b",
+        cpus=2,
+        memory_mib=2000,
+        swap=(),
+        cgroup=2,
+        clock=1_800_000_000.0,
+        clock_skew=0.0,
+        nics=(
+            Nic("lo", "00:00:00:00:00:00", True, ("127.0.0.1/8",)),
+            Nic("eth0", f"52:54:00:00:00:{number:02x}", True, ("10.0.2.15/24",)),
+            Nic("eth1", f"52:54:00:00:01:{number:02x}", True, (address, f"fe80::{number + 1}/64")),
+        ),
+        default_nic="eth0",
+        default_gateway="10.0.2.2",
+        listening=frozenset({22}),
+        disk_free_mib={"/": 20000, "/var/lib": 20000},
+        dpkg_interrupted=False,
+        files=Asked(dict.fromkeys(paths, File(exists=False)), (*query.files, *query.exists), "file"),
+        packages=Asked({}, query.packages, "package"),
+        units=Asked(dict.fromkeys(query.units, Unit(False, False, False)), query.units, "unit"),
+        sysctls=Asked({}, query.sysctls, "sysctl"),
+        modules=frozenset(),
+        mounts={},
+        processes=frozenset(),
+    )
+
+
+@dataclass
+class RecordingHost:
+    """Record what a step does to a host; `says` maps a part of a command to the output that it gets.
+
+    A command that `fails` names a part of ends with status 1.
+    """
+
+    spec: HostSpec
+    site: Site
+    facts: Facts
+    fleet: dict[str, RecordingHost] = field(default_factory=dict)
+    says: dict[str, str] = field(default_factory=dict)
+    fails: tuple[str, ...] = ()
+    files: dict[str, tuple[str, int]] = field(default_factory=dict)  # path -> what was put, and its mode
+    commands: list[str] = field(default_factory=list)
+    works: dict[str, str] = field(default_factory=dict)  # name -> command
+    timeouts: dict[str, float] = field(default_factory=dict)
+    secret: set[str] = field(default_factory=set)  # paths and commands that were declared secret
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    def run(
+        self,
+        command: str,
+        *,
+        stdin: str | None = None,
+        timeout: float = 60,
+        check: bool = True,
+        secret: bool = False,
+        root: bool = True,
+    ) -> Result:
+        assert stdin is None
+        assert root
+        assert timeout > 0
+        self.commands.append(command)
+        if secret:
+            self.secret.add(command)
+        output = "".join(text for part, text in self.says.items() if part in command)
+        status = int(any(part in command for part in self.fails))
+        assert status == 0 or not check
+        return Result(output, "", status, 0.0)
+
+    def put(
+        self, path: str, content: str, *, mode: int = 0o644, owner: str = "root:root", secret: bool = False
+    ) -> None:
+        assert owner == "root:root"
+        self.files[path] = (content, mode)
+        if secret:
+            self.secret.add(path)
+
+    def work(self, name: str, command: str, *, timeout: float) -> Result:
+        self.works[name] = command
+        self.timeouts[name] = timeout
+        return Result("", "", 0, 0.0)
+
+    # --- states ------------------------------------------------------------------------------------------------
+
+    def know(self, **facts: Any) -> RecordingHost:
+        """Change facts; `files`, `packages`, `units` and `sysctls` are merged into those that are there."""
+        for name, values in facts.items():
+            if name in ("files", "packages", "units", "sysctls"):
+                getattr(self.facts, name).learn(values)
+            else:
+                self.facts = replace(self.facts, **{name: values})
+        return self
+
+    def keep(self, *, mtime: float = 100.0) -> RecordingHost:
+        """Take over as facts the files that were put, as the next look at the host would find them."""
+        found = {
+            path: File(exists=True, mode=mode, owner="root:root", content=content, mtime=mtime)
+            for path, (content, mode) in self.files.items()
+        }
+        return self.know(files=found)
+
+
+def present(content: str | None = None, mode: int = 0o644, mtime: float = 100.0) -> File:
+    """Return a file that is there."""
+    return File(exists=True, mode=mode, owner="root:root", content=content, mtime=mtime)
+
+
+def running(since: float = 200.0) -> Unit:
+    """Return a unit that is enabled and has run since then."""
+    return Unit(active=True, enabled=True, state="active/running", file="enabled", since=since)
+
+
+def fleet_for(step: Step, site: Site) -> dict[str, RecordingHost]:
+    """Return the site's hosts as blank machines, with the facts that the step asks for."""
+    query = step.query(site)
+    hosts: dict[str, RecordingHost] = {}
+    for number, spec in enumerate(site.hosts, start=1):
+        hosts[spec.name] = RecordingHost(spec, site, blank(spec, query, number), hosts)
+    return hosts
+
+
+@dataclass
+class RecordingCluster:
+    """Record what a step does to the cluster; `holds` are the objects that the API has."""
+
+    holds: dict[tuple[str, str, str], Object] = field(default_factory=dict)  # (kind, namespace, name)
+    answers: State = State.READY
+    why: str = "connection refused"
+    applied: list[Object] = field(default_factory=list)
+    deleted: list[tuple[str, str, str]] = field(default_factory=list)
+    merged: list[tuple[str, str, Object]] = field(default_factory=list)
+    waits: list[str] = field(default_factory=list)
+    forgotten: int = 0
+    config: Object | None = None
+    wait_fails: bool = False
+
+    def hold(self, *objects: Object) -> RecordingCluster:
+        for item in objects:
+            metadata = item["metadata"]
+            self.holds[item["kind"], metadata.get("namespace") or "", metadata["name"]] = item
+        return self
+
+    def _silence(self) -> None:
+        if self.answers is not State.READY:
+            raise ClusterError(f"the API does not answer: {self.why}")
+
+    def state(self) -> State:
+        return self.answers
+
+    def reachable(self) -> bool:
+        return self.answers is State.READY
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
+    def kubeconfig(self) -> Object | None:
+        return self.config
+
+    def get(self, kind: str, name: str, namespace: str | None = None, api_version: str = "v1") -> Object | None:
+        del api_version
+        self._silence()
+        return self.holds.get((kind, namespace or "", name))
+
+    def list(self, kind: str, namespace: str | None = None, api_version: str = "v1", **_: Any) -> list[Object]:
+        del api_version
+        self._silence()
+        return [item for key, item in self.holds.items() if key[0] == kind and namespace in (None, key[1])]
+
+    def nodes(self) -> dict[str, Object]:
+        self._silence()
+        return {name: item for (kind, _, name), item in self.holds.items() if kind == "Node"}
+
+    def diff(self, manifest: Mapping[str, Any]) -> str:
+        self._silence()
+        metadata = manifest["metadata"]
+        live = self.holds.get((manifest["kind"], metadata.get("namespace") or "", metadata["name"]))
+        return difference(metadata["name"], live, manifest)
+
+    def diffs(self, manifests: Iterable[Mapping[str, Any]]) -> Any:
+        return [self.diff(manifest) for manifest in manifests]
+
+    def apply(self, manifest: Object, *, dry_run: bool = False) -> Object:
+        assert not dry_run
+        self._silence()
+        self.applied.append(manifest)
+        self.hold(manifest)
+        return manifest
+
+    def merge(self, kind: str, name: str, patch: Object, **_: Any) -> Object:
+        self.merged.append((kind, name, patch))
+        return {}
+
+    def delete(self, kind: str, name: str, namespace: str | None = None, api_version: str = "v1") -> None:
+        del api_version
+        self.deleted.append((kind, namespace or "", name))
+        self.holds.pop((kind, namespace or "", name), None)
+
+    def events(self, namespace: str, name: str = "") -> Any:
+        return [f"Warning FailedScheduling {namespace}/{name}: no nodes"]
+
+    def logs(self, namespace: str, pod: str, container: str = "", lines: int = 20, previous: bool = False) -> str:
+        return f"log of {namespace}/{pod}/{container} ({lines}, previous={previous})"
+
+    def wait(self, what: str, look: Callable[[], Any], timeout: float, why: Callable[[], str] = lambda: "") -> Any:
+        assert timeout > 0
+        self.waits.append(what)
+        found = look()
+        if self.wait_fails or not found:
+            raise ClusterError(f"waited for {what}", tail=why())
+        return found
+
+
+def drain(step: Step, host: RecordingHost, cluster: RecordingCluster | None = None) -> list[Change]:
+    """Return the changes that a plan would show; nothing is done."""
+    return [*_changes(step, host, cluster)]
+
+
+def carry_out(step: Step, host: RecordingHost, cluster: RecordingCluster | None = None) -> list[str]:
+    """Do each change as it is yielded, as an apply does; return the summaries."""
+    done = []
+    for change in _changes(step, host, cluster):
+        change.do()
+        done.append(change.summary)
+    return done
+
+
+def summaries(step: Step, host: RecordingHost, cluster: RecordingCluster | None = None) -> list[str]:
+    """Return the summaries of the changes that a plan would show."""
+    return [change.summary for change in drain(step, host, cluster)]
+
+
+def _changes(step: Step, host: RecordingHost, cluster: RecordingCluster | None) -> Iterator[Change]:
+    return step.changes(cast(Host, host), cast(Cluster, cluster or RecordingCluster()), host.site)
+
+
+def node(name: str, **labels: str) -> Object:
+    """Return a node as a kubelet registers it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, **labels}},
+        "spec": {},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    }

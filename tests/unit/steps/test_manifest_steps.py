@@ -1,0 +1,356 @@
+"""Steps that apply released or shipped manifests: what is adapted, what is left alone, and in which order."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from provisioner.catalogue import Download
+from provisioner.changes import name_of
+from provisioner.errors import ClusterError, ProvisionerError
+from provisioner.kube import State
+from provisioner.objects import Object, containers, order
+from provisioner.steps import ingress, metallb, metrics_server, network, pools, workloads
+
+from .doubles import RecordingCluster, RecordingHost, carry_out, drain, fleet_for, site_at, summaries
+
+OLD, NEW = 'kubernetes = "1.20.2"', 'kubernetes = "1.37"'
+
+
+def give(monkeypatch: pytest.MonkeyPatch, module: ModuleType, *manifests: Object) -> None:
+    """Have a step's downloads hold these objects, once."""
+    texts = [yaml.safe_dump_all(manifests).encode()]
+    monkeypatch.setattr(module, "fetch", lambda site, download: texts.pop() if texts else b"")
+
+
+def machine(tmp_path: Path, module: ModuleType, cluster: str = OLD, rest: str = "") -> RecordingHost:
+    return fleet_for(module.STEP, site_at(tmp_path, cluster, rest))["master"]
+
+
+# --- ingress ----------------------------------------------------------------------------------------------------
+
+HAPROXY: Object = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "haproxy-kubernetes-ingress", "namespace": "haproxy-controller"},
+    "spec": {
+        "template": {
+            "spec": {
+                "containers": [
+                    {
+                        "name": "haproxy-ingress",
+                        "image": "haproxytech/kubernetes-ingress",
+                        "args": ["--configmap=a/b"],
+                        "resources": {"requests": {"memory": "2048Mi"}, "limits": {"memory": "2560Mi"}},
+                    }
+                ]
+            }
+        }
+    },
+}
+NODE_PORT: Object = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "haproxy-kubernetes-ingress", "namespace": "haproxy-controller"},
+    "spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]},
+}
+NGINX: Object = {
+    **copy.deepcopy(HAPROXY),
+    "metadata": {"name": "nginx-ingress", "namespace": "nginx-ingress"},
+}
+CLASS: Object = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "IngressClass",
+    "metadata": {"name": "nginx"},
+    "spec": {"controller": "nginx.org/ingress-controller"},
+}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "table", "expected"),
+    [
+        (OLD, "", "haproxy"),
+        ('kubernetes = "1.27"', "", "haproxy"),
+        ('kubernetes = "1.28"', "", "nginx"),
+        (NEW, "", "nginx"),
+        (NEW, '[ingress]\ncontroller = "haproxy"', "haproxy"),
+    ],
+)
+def test_which_controller(tmp_path: Path, cluster: str, table: str, expected: str) -> None:
+    assert ingress.controller(site_at(tmp_path, cluster, table)) == expected
+
+
+def test_haproxy_is_adapted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    give(monkeypatch, ingress, HAPROXY, NODE_PORT)
+    deployment, service, made = ingress.wanted(site_at(tmp_path, OLD))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "docker.io/haproxytech/kubernetes-ingress:1.9.15", "the released file has no tag"
+    assert container["args"] == ["--configmap=a/b", "--ingress.class=haproxy"]
+    assert container["resources"] == {"requests": {"cpu": "50m", "memory": "96Mi"}}, "2 GiB fit no lab's worker"
+    assert service["spec"]["type"] == "LoadBalancer"
+    assert made["kind"] == "IngressClass"
+    assert made["metadata"]["name"] == "haproxy"
+    assert made["spec"] == {"controller": "haproxy.org/ingress-controller/haproxy"}
+
+
+def test_without_metallb_it_stays_on_node_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    give(monkeypatch, ingress, NODE_PORT)
+    service, _ = ingress.wanted(site_at(tmp_path, OLD, hosts=_single(), rest="[metallb]\nenabled = false"))
+    assert service["spec"]["type"] == "NodePort"
+
+
+def test_nginx_is_taken_as_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    give(monkeypatch, ingress, NGINX, CLASS)
+    assert ingress.wanted(site_at(tmp_path, NEW)) == [NGINX, CLASS]
+
+
+def test_ingress_classes_have_names_that_the_workloads_use(tmp_path: Path) -> None:
+    """A LoadBalancer's Service and the class are known by name to the checks and the workloads."""
+    for cluster in (OLD, NEW):
+        host = machine(tmp_path, workloads, cluster)
+        name = ingress.controller(host.site)
+        assert name in ingress.CLASSES
+        changes = drain(workloads.STEP, host)
+        (diff,) = [change.diff for change in changes if change.summary == "apply Ingress course/course"]
+        assert f"ingressClassName: {name}" in diff
+
+
+def _single() -> str:
+    return '[[hosts]]\nname = "master"\naddress = "192.168.56.10"\nroles = ["control-plane", "worker"]\n'
+
+
+# --- MetalLB ----------------------------------------------------------------------------------------------------
+
+WEBHOOK: Object = {
+    "apiVersion": "admissionregistration.k8s.io/v1",
+    "kind": "ValidatingWebhookConfiguration",
+    "metadata": {"name": "metallb-webhook-configuration"},
+    "webhooks": [{"name": "a", "clientConfig": {"caBundle": "Cg==", "service": {"name": "webhook-service"}}}],
+}
+DEFINITION: Object = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "ipaddresspools.metallb.io"},
+    "spec": {"conversion": {"webhook": {"clientConfig": {"caBundle": "Cg==", "url": "https://x"}}}},
+}
+SPEAKER: Object = {
+    "apiVersion": "apps/v1",
+    "kind": "DaemonSet",
+    "metadata": {"name": "speaker", "namespace": "metallb-system"},
+    "spec": {"selector": {"matchLabels": {"app": "metallb"}}},
+}
+NAMESPACE: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "metallb-system"}}
+
+
+def test_metallbs_own_ca_bundles_are_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    give(monkeypatch, metallb, WEBHOOK, SPEAKER, DEFINITION, NAMESPACE)
+    found = metallb.wanted(site_at(tmp_path, OLD))
+    assert [item["kind"] for item in found] == [
+        "Namespace",
+        "CustomResourceDefinition",
+        "ValidatingWebhookConfiguration",
+        "DaemonSet",
+    ]
+    assert "caBundle" not in yaml.safe_dump(found)
+    assert found[2]["webhooks"][0]["clientConfig"] == {"service": {"name": "webhook-service"}}
+
+
+def test_metallb_is_applied_and_then_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    give(monkeypatch, metallb, NAMESPACE, SPEAKER)
+    host = machine(tmp_path, metallb)
+    assert summaries(metallb.STEP, host) == [
+        "apply Namespace metallb-system",
+        "apply DaemonSet metallb-system/speaker",
+        "wait for DaemonSet metallb-system/speaker",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "table", "version"),
+    [(OLD, "", "v0.13.12"), (NEW, "", "v0.16.1"), (NEW, '[metallb]\nversion = "0.13.12"', "v0.13.12")],
+)
+def test_metallbs_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: str, table: str, version: str
+) -> None:
+    asked: list[str] = []
+
+    def fetch(_: object, download: Download) -> bytes:
+        asked.append(download.url)
+        return b""
+
+    monkeypatch.setattr(metallb, "fetch", fetch)
+    hosts = _single()
+    pool = '[[metallb.pools]]\nname = "p"\naddresses = ["192.168.56.200-192.168.56.201"]'
+    metallb.wanted(site_at(tmp_path, cluster, hosts=hosts, rest=f"{table}\n{pool}"))
+    (url,) = asked
+    assert f"/{version}/" in url
+
+
+POOLS = """
+[[metallb.pools]]
+name = "slow"
+addresses = ["192.168.56.240/30", "192.168.56.250-192.168.56.251"]
+auto_assign = false
+avoid_buggy_ips = true
+interfaces = ["eth1"]
+"""
+
+
+def test_pools(tmp_path: Path) -> None:
+    first, second, third, fourth = pools.wanted(site_at(tmp_path, OLD, POOLS))
+    assert first["kind"] == third["kind"] == "IPAddressPool"
+    assert second["kind"] == fourth["kind"] == "L2Advertisement"
+    assert first["spec"] == {
+        "addresses": ["192.168.56.200-192.168.56.203"],
+        "autoAssign": True,
+        "avoidBuggyIPs": False,
+    }
+    assert third["metadata"] == {"name": "slow", "namespace": "metallb-system"}
+    assert third["spec"] == {
+        "addresses": ["192.168.56.240/30", "192.168.56.250-192.168.56.251"],
+        "autoAssign": False,
+        "avoidBuggyIPs": True,
+    }
+    assert fourth["spec"] == {"ipAddressPools": ["slow"], "interfaces": ["eth1"]}
+
+
+def test_pools_are_applied_once(tmp_path: Path) -> None:
+    host, cluster = machine(tmp_path, pools), RecordingCluster()
+    assert carry_out(pools.STEP, host, cluster) == [
+        "apply IPAddressPool metallb-system/lab",
+        "apply L2Advertisement metallb-system/lab",
+    ]
+    assert drain(pools.STEP, host, cluster) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "waited"),
+    [
+        ('Internal error occurred: failed calling webhook "x": Post "https://y": connection refused (500)', True),
+        ('no endpoints available for service "webhook-service" (500)', True),
+        ("x509: certificate signed by unknown authority (500)", True),
+        ('admission webhook "x" denied the request: CIDR overlaps (403)', False),
+        ('IPAddressPool.metallb.io "lab" is invalid: spec.addresses (422)', False),
+    ],
+)
+def test_a_webhook_to_come_is_waited_for_and_a_refusal_is_told(tmp_path: Path, said: str, waited: bool) -> None:
+    host, cluster = machine(tmp_path, pools), RecordingCluster()
+
+    def refuse(*_: object, **__: object) -> Object:
+        raise ClusterError(f"the API refused to apply: {said}")
+
+    cluster.apply = refuse  # type: ignore[method-assign]
+
+    def wait(what: str, look: Callable[[], object], *_: object) -> object:
+        try:
+            return look()
+        except ClusterError as error:
+            raise ClusterError(f"waited for {what} ({error})") from error
+
+    cluster.wait = wait  # type: ignore[method-assign, assignment]
+    with pytest.raises(ClusterError) as raised:
+        carry_out(pools.STEP, host, cluster)
+    assert str(raised.value).startswith("waited for the webhook to accept IPAddressPool") is waited
+    assert said in str(raised.value)
+    assert drain(pools.STEP, host, cluster), "and it is still to do"
+
+
+def test_a_silent_api_is_no_plan(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="does not answer"):
+        drain(pools.STEP, machine(tmp_path, pools), RecordingCluster(answers=State.UNREACHABLE))
+
+
+# --- metrics-server, workloads ----------------------------------------------------------------------------------
+
+
+def test_metrics_server_is_applied_and_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment = copy.deepcopy(HAPROXY)
+    deployment["metadata"] = {"name": "metrics-server", "namespace": "kube-system"}
+    give(monkeypatch, metrics_server, deployment)
+    assert summaries(metrics_server.STEP, machine(tmp_path, metrics_server)) == [
+        "apply Deployment kube-system/metrics-server",
+        "wait for Deployment kube-system/metrics-server",
+    ]
+
+
+def test_workloads_are_all_applied_before_any_is_waited_for(tmp_path: Path) -> None:
+    said = summaries(workloads.STEP, machine(tmp_path, workloads))
+    kinds = [text.split()[0] for text in said]
+    assert kinds == sorted(kinds), "apply comes before wait"
+    assert said[0] == "apply Namespace course"
+    for name in ("np-pods", "lb-one", "lb-two", "ing-root", "ing-hname", "hpa-pods"):
+        assert f"apply Deployment course/{name}" in said
+        assert f"wait for Deployment course/{name}" in said
+    assert "wait for StatefulSet course/ss-pods" in said
+
+
+def test_only_enabled_workloads(tmp_path: Path) -> None:
+    host = machine(tmp_path, workloads, rest='[workloads]\nenabled = ["nodeport"]')
+    assert summaries(workloads.STEP, host) == [
+        "apply Namespace course",
+        "apply Deployment course/np-pods",
+        "apply Service course/np-pods",
+        "wait for Deployment course/np-pods",
+    ]
+
+
+def test_an_operators_own_workload_beside_hosts_toml(tmp_path: Path) -> None:
+    (tmp_path / "workloads").mkdir()
+    (tmp_path / "workloads" / "mine.yaml").write_text(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: mine, namespace: course}\ndata: {image: '${agnhost}'}\n"
+    )
+    host = machine(tmp_path, workloads, rest='[workloads]\nenabled = ["mine"]')
+    (change,) = drain(workloads.STEP, host)
+    assert change.summary == "apply ConfigMap course/mine"
+    assert "registry.k8s.io/e2e-test-images/agnhost:2.21" in change.diff
+
+
+def test_a_workload_that_there_is_not(tmp_path: Path) -> None:
+    host = machine(tmp_path, workloads, rest='[workloads]\nenabled = ["no-such"]')
+    with pytest.raises(ProvisionerError, match=r"there is no workloads/no-such\.yaml .*shipped are: hpa, ingress"):
+        drain(workloads.STEP, host)
+
+
+# --- as released ------------------------------------------------------------------------------------------------
+
+UPSTREAM = Path(__file__).parents[4] / "shared/upstream"
+
+
+@pytest.mark.parametrize("cluster", [OLD, NEW])
+@pytest.mark.parametrize("module", [ingress, metallb, metrics_server, network], ids=lambda module: module.STEP.name)
+def test_the_real_manifests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, cluster: str) -> None:
+    """What upstream publishes fits what the steps expect of it: names, containers, arguments."""
+    if not UPSTREAM.is_dir():
+        pytest.skip("there is no shared/upstream beside the checkout")
+    published = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in UPSTREAM.rglob("*.y*ml")}
+    monkeypatch.setattr(module, "fetch", lambda site, download: published[download.sha256].read_bytes())
+    host, api = machine(tmp_path, module, cluster), RecordingCluster()
+    changes = [change for change in drain(module.STEP, host, api) if not change.summary.startswith("wait")]
+    for change in changes:
+        change.do()
+    kinds = [item["kind"] for item in api.applied]
+    assert kinds == [item["kind"] for item in order(api.applied)]
+    images = [container["image"] for item in api.applied for container in containers(item)]
+    assert images
+    assert all(":" in image.rsplit("/", 1)[-1] for image in images), "every image has a tag"
+    services = {item["metadata"]["name"]: item for item in api.applied if item["kind"] == "Service"}
+    if module is ingress:
+        name = ingress.controller(host.site)
+        assert services[ingress.SERVICES[name]]["metadata"]["namespace"] == ingress.NAMESPACES[name]
+        assert services[ingress.SERVICES[name]]["spec"]["type"] == "LoadBalancer"
+        (made,) = [item for item in api.applied if item["kind"] == "IngressClass"]
+        assert (made["metadata"]["name"], made["spec"]["controller"]) == (name, ingress.CLASSES[name])
+    if module is network:
+        (daemons,) = [item for item in api.applied if item["kind"] == "DaemonSet"]
+        assert containers(daemons)[-1]["args"][-1] == "--iface=eth1"
+    assert summaries(module.STEP, host, api) == [
+        f"wait for {name_of(item)}"
+        for item in api.applied
+        if item["kind"] in ("Deployment", "DaemonSet") and module is not network
+    ]

@@ -1,0 +1,169 @@
+"""The NFS export: who may mount, what the kernel was told, and the volumes behind the storage class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.facts import File, Package
+from provisioner.steps import nfs_server, storage
+from provisioner.steps.nfs_server import ETAB, EXPORTS, STEP, UNIT
+
+from .doubles import (
+    RecordingCluster,
+    RecordingHost,
+    carry_out,
+    drain,
+    fleet_for,
+    present,
+    running,
+    site_at,
+    summaries,
+)
+
+THREE = "192.168.56.10, 192.168.56.11, 192.168.56.12"
+TWO_VOLUMES = "[nfs]\nvolumes = 2\n"
+EXPORT = f"export /srv/nfs to {THREE}"
+# As exportfs writes it: one line a client, the options with all defaults.
+OPTIONS = "rw,sync,wdelay,hide,nocrossmnt,secure,root_squash,no_all_squash,no_subtree_check,secure_locks,acl,no_pnfs"
+KERNEL = "".join(f"/srv/nfs\t192.168.56.{last}({OPTIONS},anonuid=65534,anongid=65534)\n" for last in (12, 10, 11))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> RecordingHost:
+    return fleet_for(STEP, site_at(tmp_path, rest=TWO_VOLUMES))["master"]
+
+
+@pytest.fixture
+def converged(host: RecordingHost) -> RecordingHost:
+    carry_out(STEP, host)
+    host.keep()
+    host.commands.clear()
+    host.works.clear()
+    return host.know(
+        packages={"nfs-kernel-server": Package("1")},
+        units={UNIT: running()},
+        files={
+            ETAB: present(KERNEL),
+            **{f"/srv/nfs/nfs-0{n}": File(exists=True, mode=0o777, is_dir=True) for n in (1, 2)},
+        },
+    )
+
+
+def test_a_blank_server(host: RecordingHost) -> None:
+    assert carry_out(STEP, host) == [
+        "install nfs-kernel-server",
+        "make 2 volume directories under /srv/nfs",
+        f"write {EXPORTS}",
+        f"enable and start {UNIT}",
+        EXPORT,
+    ]
+    assert host.commands == [
+        "mkdir -p /srv/nfs/nfs-01 /srv/nfs/nfs-02; chmod 0777 /srv/nfs/nfs-01 /srv/nfs/nfs-02",
+        f"systemctl enable --quiet {UNIT} && systemctl restart {UNIT}",
+        "exportfs -ra",
+    ]
+
+
+def test_a_converged_server(converged: RecordingHost) -> None:
+    assert drain(STEP, converged) == []
+
+
+STATES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "killed before exportfs": ({"files": {ETAB: present("")}}, [EXPORT]),
+    "no table yet": ({"files": {ETAB: File(exists=False)}}, [EXPORT]),
+    "the kernel exports to one host less": (
+        {"files": {ETAB: present(KERNEL.replace("/srv/nfs\t192.168.56.11", "/srv/other\t192.168.56.11"))}},
+        [EXPORT],
+    ),
+    "the kernel still exports to a host that has left": (
+        {"files": {ETAB: present(KERNEL + f"/srv/nfs\t192.168.56.99({OPTIONS})\n")}},
+        [EXPORT],
+    ),
+    "the kernel exports to the world": ({"files": {ETAB: present(KERNEL + f"/srv/nfs\t*({OPTIONS})\n")}}, [EXPORT]),
+    "somebody's exports of other directories": (
+        {"files": {ETAB: present(KERNEL + f"/srv/nfs-other\t*({OPTIONS})\n")}},
+        [],
+    ),
+    "the server is stopped": ({"units": {UNIT: running().__class__(False, True)}}, [f"enable and start {UNIT}"]),
+    "a directory is missing": (
+        {"files": {"/srv/nfs/nfs-02": File(exists=False)}},
+        ["make 1 volume directories under /srv/nfs"],
+    ),
+    "a directory is not writable": (
+        {"files": {"/srv/nfs/nfs-02": File(exists=True, mode=0o755, is_dir=True)}},
+        ["make 1 volume directories under /srv/nfs"],
+    ),
+    "the file was edited": (
+        {"files": {EXPORTS: present("/srv/nfs *(rw,no_root_squash)\n")}},
+        [f"change {EXPORTS}", EXPORT],
+    ),
+}
+
+
+@pytest.mark.parametrize(("facts", "expected"), STATES.values(), ids=STATES)
+def test_half_way(converged: RecordingHost, facts: dict[str, Any], expected: list[str]) -> None:
+    assert summaries(STEP, converged.know(**facts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ("", "/srv/nfs 192.168.56.10(R) 192.168.56.11(R) 192.168.56.12(R)"),
+        (
+            'clients = ["192.168.56.1", "10.9.0.0/24", "192.168.56.11"]',
+            "/srv/nfs 192.168.56.10(R) 192.168.56.11(R) 192.168.56.12(R) 192.168.56.1(R) 10.9.0.0/24(R)",
+        ),
+        ('export = "/data"', "/data 192.168.56.10(R) 192.168.56.11(R) 192.168.56.12(R)"),
+        ("root_squash = false", "/srv/nfs 192.168.56.10(N) 192.168.56.11(N) 192.168.56.12(N)"),
+    ],
+)
+def test_the_exports_file(tmp_path: Path, table: str, line: str) -> None:
+    """Nobody but the cluster's hosts, root squashed unless it is asked otherwise, and never the world."""
+    text = nfs_server.exports(site_at(tmp_path, rest=f"[nfs]\n{table}"))
+    line = line.replace("(R)", "(rw,sync,no_subtree_check,root_squash)")
+    line = line.replace("(N)", "(rw,sync,no_subtree_check,no_root_squash)")
+    assert text == f"# Written by provisioner from hosts.toml.\n{line}\n"
+    assert "*" not in text
+
+
+@pytest.mark.parametrize(
+    ("etab", "expected"),
+    [
+        ("", set()),
+        (KERNEL, {"192.168.56.10", "192.168.56.11", "192.168.56.12"}),
+        (f"/srv\t192.168.56.10({OPTIONS})\n", set()),
+        (f"/srv/nfs/x\t192.168.56.10({OPTIONS})\n", set()),
+    ],
+)
+def test_exported(etab: str, expected: set[str]) -> None:
+    assert nfs_server.exported(etab, "/srv/nfs") == expected
+
+
+def test_another_host_may_serve(tmp_path: Path) -> None:
+    site = site_at(tmp_path, rest='[nfs]\nserver = "worker2"\nvolumes = 1\nsize = "5Gi"\nexport = "/data"')
+    _, volume = storage.wanted(site)
+    assert volume["spec"]["nfs"] == {"server": "192.168.56.12", "path": "/data/nfs-01"}
+    assert volume["spec"]["capacity"] == {"storage": "5Gi"}
+
+
+def test_the_storage_step(host: RecordingHost) -> None:
+    cluster = RecordingCluster()
+    assert carry_out(storage.STEP, host, cluster) == [
+        "apply StorageClass nfs",
+        "apply PersistentVolume nfs-01",
+        "apply PersistentVolume nfs-02",
+    ]
+    assert {item["spec"]["storageClassName"] for item in cluster.applied[1:]} == {"nfs"}
+    assert drain(storage.STEP, host, cluster) == []
+
+
+def test_every_volume_has_a_directory_of_its_own(tmp_path: Path) -> None:
+    site = site_at(tmp_path, rest="[nfs]\nvolumes = 120")
+    paths = nfs_server.volume_paths(site)
+    assert paths[0] == "/srv/nfs/nfs-01"
+    assert paths[-1] == "/srv/nfs/nfs-120"
+    assert len(set(paths)) == 120
+    assert [item["spec"]["nfs"]["path"] for item in storage.wanted(site)[1:]] == paths

@@ -1,0 +1,96 @@
+"""Addresses of the pools that somebody answers for: which are asked, and how the kernel's answer is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from provisioner.facts import Nic
+from provisioner.host import Host
+from provisioner.neighbours import MOST_ADDRESSES, pool_conflicts
+from provisioner.steps.preflight import STEP
+
+from .doubles import RecordingHost, fleet_for, site_at
+
+HOSTS = """
+[[hosts]]
+name = "master"
+address = "192.168.56.10"
+roles = ["control-plane"]
+[[hosts]]
+name = "worker1"
+address = "192.168.56.11"
+roles = ["worker"]
+"""
+
+
+def machine(tmp_path: Path, *addresses: str) -> RecordingHost:
+    listed = ", ".join(f'"{address}"' for address in addresses or ("192.168.56.200-192.168.56.203",))
+    pool = f'[[metallb.pools]]\nname = "lab"\naddresses = [{listed}]'
+    return fleet_for(STEP, site_at(tmp_path, hosts=HOSTS, rest=pool))["master"]
+
+
+def conflicts(host: RecordingHost, answer: str) -> list[str]:
+    host.says["neigh show"] = answer
+    return [text.split()[0] for text in pool_conflicts(cast(Host, host), host.site)]
+
+
+TABLE: list[tuple[str, list[str]]] = [
+    ("", []),
+    ("192.168.56.201 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n", ["192.168.56.201"]),
+    ("192.168.56.201 lladdr aa:bb:cc:dd:ee:ff STALE\n", ["192.168.56.201"]),
+    ("192.168.56.201 lladdr aa:bb:cc:dd:ee:ff router REACHABLE\n", ["192.168.56.201"]),
+    ("192.168.56.201 lladdr aa:bb:cc:dd:ee:ff PERMANENT\n", ["192.168.56.201"]),
+    ("192.168.56.201 FAILED\n", []),
+    ("192.168.56.201 INCOMPLETE\n", []),
+    ("192.168.56.201 lladdr aa:bb:cc:dd:ee:ff FAILED\n", []),
+    ("192.168.56.1 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n", []),
+    ("192.168.56.20 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n", []),
+    ("192.168.56.201 lladdr 52:54:00:00:01:02 REACHABLE\n", []),
+    ("192.168.56.201 lladdr 52:54:00:00:01:02 REACHABLE\n".upper().replace("LLADDR", "lladdr"), []),
+    (
+        "192.168.56.200 FAILED\n"
+        "192.168.56.203 lladdr aa:bb:cc:dd:ee:01 DELAY\n"
+        "192.168.56.202 lladdr aa:bb:cc:dd:ee:02 REACHABLE\n"
+        "192.168.56.11 lladdr 52:54:00:00:01:02 REACHABLE\n",
+        ["192.168.56.203", "192.168.56.202"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("answer", "expected"), TABLE, ids=[text.strip()[:48] or "nothing" for text, _ in TABLE])
+def test_what_the_kernel_says(tmp_path: Path, answer: str, expected: list[str]) -> None:
+    assert conflicts(machine(tmp_path), answer) == expected
+
+
+def asked(host: RecordingHost) -> list[str]:
+    conflicts(host, "")
+    (command,) = host.commands
+    nic, *addresses = command.rsplit(" scan ", 1)[1].split()
+    assert nic == "eth1"
+    return addresses
+
+
+def test_every_address_of_the_segment_is_asked_once(tmp_path: Path) -> None:
+    host = machine(tmp_path, "192.168.56.202-192.168.56.203", "192.168.56.240/31", "10.99.0.0/30")
+    assert asked(host) == ["192.168.56.202", "192.168.56.203", "192.168.56.240", "192.168.56.241"]
+
+
+def test_no_more_than_the_kernels_table_holds(tmp_path: Path) -> None:
+    host = machine(tmp_path, "192.168.64.0/20")
+    host.know(nics=(Nic("eth1", "52:54:00:00:01:01", True, ("192.168.56.10/16",)),))
+    assert len(asked(host)) == MOST_ADDRESSES
+
+
+@pytest.mark.parametrize("addresses", [("10.99.0.0/30",), ("fd00::1-fd00::9",)])
+def test_a_pool_elsewhere_is_not_asked_about(tmp_path: Path, addresses: tuple[str, ...]) -> None:
+    host = machine(tmp_path, *addresses)
+    assert conflicts(host, "192.168.56.201 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n") == []
+    assert host.commands == []
+
+
+def test_a_host_without_its_address_asks_nobody(tmp_path: Path) -> None:
+    host = machine(tmp_path).know(nics=())
+    assert conflicts(host, "192.168.56.201 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n") == []

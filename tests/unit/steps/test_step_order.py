@@ -1,0 +1,83 @@
+"""The tuple of steps: names, order, and that each knows what it may look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provisioner.step import FactQuery, Scope, Step
+from provisioner.steps import STEPS
+
+from .doubles import site_at
+
+BY_NAME = {step.name: step for step in STEPS}
+
+
+def test_names_are_told_apart() -> None:
+    assert len(BY_NAME) == len(STEPS)
+    assert all(step.summary and not step.summary.endswith(".") for step in STEPS)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: str(step.name))
+def test_what_a_step_comes_after_comes_before_it(step: Step) -> None:
+    before = [other.name for other in STEPS[: STEPS.index(step)]]
+    assert set(step.after) <= set(before)
+
+
+def test_the_road_is_the_one_that_is_promised() -> None:
+    road = ["preflight", "prepare", "containerd", "kubernetes", "control-plane", "network", "join", "nfs", "storage"]
+    road += ["metallb", "pools", "metrics-server", "ingress", "workloads"]
+    assert [step.name for step in STEPS if step.name in road] == road
+
+
+@pytest.mark.parametrize(
+    ("table", "off"),
+    [
+        ("", {"pod-routes"}),
+        ("[nfs]\nenabled = false", {"pod-routes", "nfs", "storage"}),
+        ("[metallb]\nenabled = false", {"pod-routes", "metallb", "pools"}),
+        ("[metrics]\nenabled = false", {"pod-routes", "metrics-server"}),
+        ("[ingress]\nenabled = false", {"pod-routes", "ingress"}),
+        ("[workloads]\nenabled = []", {"pod-routes", "workloads"}),
+    ],
+)
+def test_steps_that_the_site_does_not_want(tmp_path: Path, table: str, off: set[str]) -> None:
+    hosts = '[[hosts]]\nname = "one"\naddress = "192.168.56.10"\nroles = ["control-plane", "worker"]\n'
+    if "[metallb]" not in table:
+        hosts += '[[metallb.pools]]\nname = "p"\naddresses = ["192.168.56.200-192.168.56.201"]\n'
+    if "nfs" in table:
+        table += '\n[workloads]\nenabled = ["nodeport"]'
+    site = site_at(tmp_path, rest=table, hosts=hosts)
+    assert {step.name for step in STEPS if not step.enabled(site)} == off
+
+
+def test_bridge_and_flannel_exclude_one_another(tmp_path: Path) -> None:
+    site = site_at(tmp_path, 'network = "bridge"')
+    assert BY_NAME["pod-routes"].enabled(site)
+    assert not BY_NAME["network"].enabled(site)
+
+
+def test_scopes(tmp_path: Path) -> None:
+    site = site_at(tmp_path, rest='[nfs]\nserver = "worker2"')
+    assert [spec.name for spec in Scope.ALL.hosts(site)] == ["master", "worker1", "worker2"]
+    assert [spec.name for spec in Scope.FIRST.hosts(site)] == ["master"]
+    assert [spec.name for spec in Scope.JOINING.hosts(site)] == ["worker1", "worker2"]
+    assert [spec.name for spec in Scope.NFS_SERVER.hosts(site)] == ["worker2"]
+    assert [spec.name for spec in Scope.CLUSTER.hosts(site)] == ["master"]
+
+
+def test_a_union_of_queries_asks_for_everything_once() -> None:
+    one = FactQuery(files=("/a", "/b"), packages=("p",), sysctls=("s",), disks=("/",))
+    two = FactQuery(files=("/b", "/c"), exists=("/e",), units=("u",), disks=("/",))
+    assert one | two == FactQuery(("/a", "/b", "/c"), ("/e",), ("p",), ("u",), ("s",), ("/",))
+
+
+@pytest.mark.parametrize("version", ["1.20.2", "1.37"])
+def test_no_secret_is_read_as_a_fact(tmp_path: Path, version: str) -> None:
+    """Facts are kept and compared; keys and kubeconfigs are not among them."""
+    site = site_at(tmp_path, f'kubernetes = "{version}"')
+    for step in STEPS:
+        for path in step.query(site).files:
+            assert not path.endswith((".key", ".pem", ".conf")) or "/etc/kubernetes" not in path, (step.name, path)
+            assert "admin.conf" not in path
