@@ -54,6 +54,7 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
     lines += ["", "[metallb]", *([f'version = "{mirror.metallb}"'] if mirror else [])]
     lines += ["", "[[metallb.pools]]", 'name = "lab"', f'addresses = ["{POOL}"]']
     if mirror:
+        lines += ["", "[metrics]", f'version = "{mirror.metrics_server}"']
         lines += ["", *_ingress(mirror), "", "[mirror]"]
         lines += [
             f'packages = "{mirror.packages}"',

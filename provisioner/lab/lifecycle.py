@@ -201,7 +201,7 @@ def _login_key(spec: LabSpec) -> None:
 
 
 def _machine(spec: LabSpec, vm: VmSpec, settings: Settings) -> qemu.Machine:
-    return qemu.Machine(spec, vm, Image(settings.image), settings.accelerator, settings.uplink)
+    return qemu.Machine(spec, vm, Image(settings.image), settings.accelerator, settings.uplink, settings.cgroup_v1)
 
 
 def _identity(machine: qemu.Machine, mirror: MirrorInfo | None) -> bytes:

@@ -21,6 +21,7 @@ class Machine:
     image: Image
     accelerator: accel.Accelerator
     uplink: bool
+    cgroup_v1: bool = False
 
     @property
     def files(self) -> Path:
@@ -61,6 +62,8 @@ def command(machine: Machine, machine_id: str, tap_fd: int, paused: bool) -> lis
         "console=ttyS0 loglevel=4 root=/dev/vda rw net.ifnames=0 mitigations=off fsck.mode=skip "
         f"systemd.show_status=auto systemd.machine_id={machine_id.replace('-', '')}"
     )
+    if machine.cgroup_v1:
+        kernel_line += " systemd.unified_cgroup_hierarchy=0"
     return [
         accel.QEMU, *accel.arguments(machine.accelerator),
         "-name", f"{machine.spec.name}-{vm.name}", "-uuid", machine_id,

@@ -25,6 +25,11 @@ class Settings:
     mirror: MirrorInfo | None
 
     @property
+    def cgroup_v1(self) -> bool:
+        """Whether the machines boot with cgroup v1: a kubelet below 1.25 reads no figures of a v2 node."""
+        return self.mirror is not None and tuple(map(int, self.mirror.kubernetes.split(".")[:2])) < (1, 25)
+
+    @property
     def timeout_scale(self) -> float:
         """What timeouts are multiplied by on this accelerator."""
         return accel.TIMEOUT_SCALE[self.accelerator]

@@ -49,6 +49,7 @@ class MirrorInfo:
     key: Path
     kubernetes: str
     metallb: str
+    metrics_server: str
     left_out: dict[str, str] = field(default_factory=dict)
     apt: str = f"http://{MIRROR}/debian"
     packages: str = f"http://{MIRROR}/pkgs.k8s.io"

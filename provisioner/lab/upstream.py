@@ -106,6 +106,7 @@ def parse(text: str) -> MirrorInfo:
             key=Path(info["key"]),
             kubernetes=info["kubernetes"],
             metallb=info["metallb"],
+            metrics_server=info["metrics_server"],
             left_out=dict(info.get("left_out", {})),
         )
     except (ValueError, KeyError, IndexError, TypeError) as error:

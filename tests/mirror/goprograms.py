@@ -31,12 +31,13 @@ class Program:
 
 
 METALLB = "0.13.12"
+METRICS_SERVER = "0.9.0"
 # reflect2 1.0.1 in CoreDNS 1.7.0's dependencies crashes when compiled by Go 1.18 or later.
 PROGRAMS = (
     Program("metallb-controller", "go.universe.tf/metallb/controller", f"v{METALLB}", "1.20.14"),
     Program("metallb-speaker", "go.universe.tf/metallb/speaker", f"v{METALLB}", "1.20.14"),
     Program("coredns", "github.com/coredns/coredns", "v1.7.0", "1.15.15"),
-    Program("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server", "v0.9.0", "1.26.4"),
+    Program("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server", f"v{METRICS_SERVER}", "1.26.4"),
 )
 
 

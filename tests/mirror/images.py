@@ -76,10 +76,9 @@ def images(kube: Path, programs: Mapping[str, Path], etcd: Path, etcd_version: s
             )
             for name in ("controller", "speaker")
         ),
-        # 0.6.4 cannot be had; its manifest and that of 0.9.0 differ in the port alone.
         Image(
             "metrics-server/metrics-server",
-            ("v0.6.4", "v0.9.0"),
+            ("v0.9.0",),
             "v0.9.0",
             {"metrics-server": programs["metrics-server"]},
             entrypoint=("/metrics-server",),

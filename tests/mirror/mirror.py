@@ -12,7 +12,7 @@ from tests.mirror.progress import say, stage, timings
 # What upstream has under that name is not what is served; said wherever the mirror is described.
 SUBSTITUTES = {
     "crictl": "cri-tools cannot be installed from the Go module proxy: a small CRI client of our own stands in",
-    "metrics-server:v0.6.4": "is v0.9.0, the version that can be installed; the manifests differ in the port alone",
+    "agnhost:2.21": "is 2.25, what the source tree of Kubernetes 1.20.2 holds",
     "etcd:3.4.13-0": "is Debian's etcd 3.4",
     "kubernetes-cni": "is Debian's containernetworking-plugins",
     "pause": "is twenty lines of our own",
@@ -67,6 +67,7 @@ def _assemble(directory: Path, parts: dict[str, Path]) -> None:
     described = {
         "kubernetes": kubernetes.VERSION,
         "metallb": goprograms.METALLB,
+        "metrics_server": goprograms.METRICS_SERVER,
         "images": _images(parts["images"] / "registry"),
         "manifests": sorted(
             str(path.relative_to(parts["manifests"])) for path in parts["manifests"].rglob("*") if path.is_file()

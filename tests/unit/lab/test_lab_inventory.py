@@ -10,7 +10,7 @@ from provisioner.errors import ProvisionerError
 from provisioner.lab.inventory import NETWORKS, choose_network, render_site
 from provisioner.lab.spec import LabSpec, MirrorInfo
 
-MIRROR = MirrorInfo(Path("/cache/mirror"), Path("/cache/mirror/key.asc"), "1.20.2", "0.13.12")
+MIRROR = MirrorInfo(Path("/cache/mirror"), Path("/cache/mirror/key.asc"), "1.20.2", "0.13.12", "0.9.0")
 
 
 @pytest.mark.parametrize("network", NETWORKS)
