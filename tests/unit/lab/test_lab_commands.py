@@ -87,7 +87,8 @@ def test_upstream_that_refuses_is_out_of_reach_at_once() -> None:
 
 def test_mirrors_description_is_read() -> None:
     info = upstream.parse(
-        'some progress\n{"directory": "/c/m", "key": "/c/m/key.asc", "kubernetes": "1.20.2", "metallb": "0.13.12"}\n'
+        'some progress\n{"directory": "/c/m", "key": "/c/m/key.asc", "kubernetes": "1.20.2", "metallb": "0.13.12", '
+        '"metrics_server": "0.9.0"}\n'
     )
     assert (info.directory, info.key, info.kubernetes) == (Path("/c/m"), Path("/c/m/key.asc"), "1.20.2")
 

@@ -50,7 +50,7 @@ def test_recipe_hash_follows_the_content(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_nothing_of_a_cluster_is_in_the_image() -> None:
-    forbidden = {"containerd", "runc", "nfs-common", "nfs-kernel-server", "conntrack", "socat", "kubelet", "python3"}
+    forbidden = {"containerd", "runc", "nfs-common", "nfs-kernel-server", "conntrack", "socat", "kubelet", "iptables"}
     assert forbidden.isdisjoint(recipe.PACKAGES)
 
 
