@@ -61,7 +61,8 @@ def _finding_lines(check: str, finding: Finding, as_json: bool) -> Iterator[str]
     if as_json:
         yield redact(json.dumps({"check": check, **asdict(finding)}))
         return
-    yield redact(f"{'ok    ' if finding.ok else 'FAILED'} {check:12} {finding.subject}: {finding.detail}")
+    word = "FAILED" if not finding.ok else "-" if finding.code == "NOT_ENABLED" else "ok"
+    yield redact(f"{word:6} {check:12} {finding.subject}: {finding.detail}")
     if not finding.ok:
         yield from (redact(f"         | {line}") for line in finding.evidence)
         if finding.remedy:
