@@ -63,7 +63,7 @@ def test_a_password_is_not_sent_where_sudo_wants_none(
         ("nobodys", "none", r"one: (needs a sudo password|nobodys may not use sudo)"),
     ],
 )
-def test_a_missing_or_wrong_password_stops_before_anything_ran(  # noqa: PLR0917
+def test_a_missing_or_wrong_password_stops_before_anything_ran(
     make_site: MakeSite,
     desk: Open,
     monkeypatch: pytest.MonkeyPatch,
