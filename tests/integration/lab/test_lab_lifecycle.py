@@ -65,7 +65,7 @@ def test_machines_are_blank_and_unlike_each_other(lab: LabSpec) -> None:
     for one, other in zip(facts["master"].splitlines(), facts["worker1"].splitlines(), strict=True):
         assert one != other
     assert facts["worker1"].splitlines()[0] == "worker1"
-    absent = "containerd kubelet mount.nfs conntrack python3"
+    absent = "containerd kubelet mount.nfs conntrack iptables"
     assert on(lab, "master", f"for p in {absent}; do command -v $p || true; done") == ""
 
 
