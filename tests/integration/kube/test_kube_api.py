@@ -80,7 +80,7 @@ def test_many_threads_share_one_tunnel(control_plane: ControlPlane, connect: Cal
     with ThreadPoolExecutor(8) as pool:
         answers = [*pool.map(lambda _: through.get("Namespace", "default"), range(8))]
     assert all(answers)
-    host: Any = through._control_planes[0]
+    host: Any = through._api._control_planes[0]
     assert host.tunnels == [("192.0.2.10", 6443)]
 
 
@@ -92,7 +92,7 @@ def test_an_api_that_another_ca_vouches_for_is_not_believed(
     text = control_plane.kubeconfig()
     assert right in text.replace("\n", "").replace(" ", "")
     stranger = connect("", at=impatient)
-    host: Any = stranger._control_planes[0]
+    host: Any = stranger._api._control_planes[0]
     import yaml
 
     config = yaml.safe_load(text)
