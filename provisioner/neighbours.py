@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 MOST_ADDRESSES = 1024
 
-# IPv4 only in its first form: Linux asks three times at one-second intervals, then marks the entry FAILED. What it
-# knew already it asks again only after five seconds (arp(7), delay_first_probe_time): an entry that is merely old
-# must not count as an answer.
+# IPv4 only in its first form: Linux asks three times at one-second intervals, then marks the entry FAILED. What the
+# host itself knew of these addresses is forgotten first: an answer of half a minute ago must not count as one of now.
 _SCRIPT = """
 nic=$1; shift
+for ip; do echo "neigh del $ip dev $nic"; done | ip -force -batch - 2>/dev/null || true
 for ip; do (: > "/dev/udp/$ip/9") 2>/dev/null || true; printf x > "/dev/udp/$ip/9" 2>/dev/null || true; done
 for _ in $(seq 20); do
   ip -4 neigh show dev "$nic" | grep -Eq "INCOMPLETE|DELAY|PROBE" || break

@@ -64,9 +64,10 @@ def test_who_answers_is_named_and_nobody_else(segment: tuple[str, str], site: Si
     ]
 
 
-def test_a_machine_that_has_gone_is_not_named(segment: tuple[str, str], site: Site) -> None:
-    """The kernel remembers it for a while; an entry that is merely old is asked again."""
-    remembered = ["nud", "stale", "dev", "eth1"]
+@pytest.mark.parametrize("state", ["stale", "reachable"])
+def test_a_machine_that_has_gone_is_not_named(segment: tuple[str, str], site: Site, state: str) -> None:
+    """The kernel remembers it for a while, and believes it for half a minute; it is asked anew."""
+    remembered = ["nud", state, "dev", "eth1"]
     run("ip", "-n", segment[0], "neigh", "replace", "192.0.2.206", "lladdr", "02:00:00:00:00:98", *remembered)
     found = pool_conflicts(master(segment[0], site), site)
     assert [sentence.split()[0] for sentence in found] == ["192.0.2.205"]
