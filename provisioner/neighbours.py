@@ -19,7 +19,7 @@ MOST_ADDRESSES = 1024
 # host itself knew of these addresses is forgotten first: an answer of half a minute ago must not count as one of now.
 _SCRIPT = """
 nic=$1; shift
-for ip; do echo "neigh del $ip dev $nic"; done | ip -force -batch - 2>/dev/null || true
+for ip; do echo "neigh flush to $ip dev $nic"; done | ip -force -batch - >/dev/null 2>&1 || true
 for ip; do (: > "/dev/udp/$ip/9") 2>/dev/null || true; printf x > "/dev/udp/$ip/9" 2>/dev/null || true; done
 for _ in $(seq 20); do
   ip -4 neigh show dev "$nic" | grep -Eq "INCOMPLETE|DELAY|PROBE" || break
