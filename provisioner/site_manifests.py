@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from provisioner.objects import Object
     from provisioner.site import Site
 
-# A checkout has the folders beside the package; a wheel carries them inside it.
-_SHIPPED = (Path(__file__).resolve().parents[1], Path(__file__).resolve().parent / "shipped")
+# The folders lie beside the package: the program runs from its checkout.
+_SHIPPED = Path(__file__).resolve().parents[1]
 
 
 def read(site: Site, name: str, **own: Any) -> list[Object]:
@@ -28,13 +28,13 @@ def read(site: Site, name: str, **own: Any) -> list[Object]:
 
 def find(site: Site, name: str) -> Path:
     """Return the path of a manifest."""
-    places = [site.directory / name, *(folder / name for folder in _SHIPPED)]
+    places = [site.directory / name, _SHIPPED / name]
     for place in places:
         if place.is_file():
             return place
-    shipped = sorted(path.stem for folder in _SHIPPED for path in (folder / name).parent.glob("*.yaml"))
+    shipped = sorted(path.stem for path in (_SHIPPED / name).parent.glob("*.yaml"))
     raise ProvisionerError(
-        f"there is no {name} (looked at {', '.join(str(place) for place in places[:2])})",
+        f"there is no {name} (looked at {', '.join(str(place) for place in places)})",
         f"shipped are: {', '.join(shipped)}",
     )
 
