@@ -22,8 +22,9 @@ from provisioner.redact import redact
 class Event:
     """Something that happened.
 
-    kind: step, host, change, output, done, failed, step-done, waiting, pending, note, idle, summary. host, step:
-    where, or empty. text: a sentence or an output line. data: what else a machine may want. time: Unix time.
+    kind: step, host, change, output, proof, done, failed, step-done, waiting, pending, note, idle, summary.
+    host, step: where, or empty. text: a sentence or an output line. data: what else a machine may want. time: Unix
+    time.
     """
 
     kind: str

@@ -208,6 +208,8 @@ def _apply_on(run: Run, step: Step, host: Host) -> list[Change]:
                 f"step {step.name} made its changes, and still finds to do: {'; '.join(left)}",
                 "something on the host undoes or ignores it; the log has every command",
             )
+    for sentence in step.proof(host, run.cluster, run.site):
+        run.report.emit("proof", sentence, host=host.name, step=step.name)
     return done
 
 

@@ -66,6 +66,7 @@ def sentence(event: Event) -> str:
         "step": f"== {event.step}: {event.text}",
         "change": f"   {event.host}: {event.text}",
         "output": f"   {event.host}: | {event.text}",
+        "proof": f"   {event.text}",
         "done": f"   {event.host}: {_count(event)}{took}",
         "failed": f"   {event.host}: FAILED{took}",
         "note": event.text,
@@ -141,6 +142,9 @@ class Terminal:
     def _on_change(self, event: Event) -> None:
         self._print(f"  {event.host}: {event.text}")
         self._on_output(event)
+
+    def _on_proof(self, event: Event) -> None:
+        self._print(f"  {event.text}")
 
     def _on_done(self, event: Event) -> None:
         line = self._lines[event.host]

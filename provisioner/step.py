@@ -1,12 +1,13 @@
 """What a step is: a generator that reads facts and yields only the changes that are missing.
 
 Plan, apply and the check after an apply drain the same generators. A plan never calls `Change.do`; an apply
-calls it as soon as the change is yielded; afterwards a step that still yields something has not converged.
+calls it as soon as the change is yielded; afterwards a step that still yields something has not converged. What
+can only be seen from outside the hosts is a step's proof: an apply looks at it, a plan does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -82,6 +83,8 @@ class Step:
     reads_only: the step looks and refuses but never changes anything (preflight).
     serial: its hosts are worked one at a time (joining control planes).
     enabled: whether the site wants the step at all.
+    proof: looks from outside whether the step's work does what it is for, after every apply, changed or not; the
+        sentences are shown, and what it raises stops the run. A sentence may say that nothing can be told from here.
     """
 
     name: str
@@ -93,3 +96,4 @@ class Step:
     reads_only: bool = False
     serial: bool = False
     enabled: Callable[[Site], bool] = lambda site: True
+    proof: Callable[[Host, Cluster, Site], Iterable[str]] = lambda host, cluster, site: ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -69,6 +70,33 @@ def test_a_step_that_only_reads_may_not_change(world: World) -> None:
     outcome = runner.apply(world.run(makes(world, "a", reads_only=True)))
     assert [type(failure.error) for failure in outcome.failures] == [TypeError] * 3
     assert not any(world.has.values())
+
+
+def test_a_proof_is_looked_at_by_every_apply_and_by_no_plan(world: World) -> None:
+    looked: list[str] = []
+
+    def proof(host: Host, cluster: Cluster, own: Site) -> Iterator[str]:
+        del cluster, own
+        assert "a" in world.has[host.name], "the changes come first"
+        looked.append(host.name)
+        yield f"{host.name} answers"
+
+    step = replace(makes(world, "a", scope=Scope.FIRST), proof=proof)
+    assert runner.plan(world.run(step)).pending
+    assert looked == []
+    for _ in range(2):
+        assert not runner.apply(world.run(step)).failures
+    assert looked == ["master", "master"]
+
+
+def test_a_proof_that_fails_stops_the_run(world: World) -> None:
+    def proof(host: Host, cluster: Cluster, own: Site) -> Iterator[str]:
+        raise HostError(host.name, "does not answer on the wire")
+        yield ""
+
+    outcome = runner.apply(world.run(replace(makes(world, "a", scope=Scope.FIRST), proof=proof), makes(world, "b")))
+    assert [(failure.step, failure.host) for failure in outcome.failures] == [("a", "master")]
+    assert world.has == {"master": {"a"}, "one": set(), "two": set()}
 
 
 def test_every_hosts_error_is_told_and_the_step_is_the_last(world: World) -> None:
