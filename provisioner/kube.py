@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from provisioner.api import Api, message, refused
 from provisioner.errors import ClusterError
-from provisioner.objects import Object, difference, explicit
+from provisioner.objects import FIELD_MANAGER, Object, difference, explicit
 
 if TYPE_CHECKING:
     from provisioner.host import Host
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Objects = list[Object]  # named before Cluster.list hides the built-in
 Lines = list[str]
-FIELD_MANAGER = "provisioner"
 # An API server that serves these without field management (1.20) breaks off over a server-side apply of one.
 _MERGED_KINDS = ("APIService",)
 

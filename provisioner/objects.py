@@ -13,6 +13,7 @@ from provisioner.changes import unified
 
 Object = dict[str, Any]
 
+FIELD_MANAGER = "provisioner"  # the name that our server-side applies are known by (`managedFields`)
 # What the API server writes by itself and what therefore says nothing about a difference.
 _SERVER_METADATA = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 
@@ -33,13 +34,20 @@ def order(manifests: Iterable[Object]) -> list[Object]:
     return sorted(manifests, key=lambda manifest: first.get(manifest["kind"], 2))
 
 
-def difference(path: str, live: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> str:
+def ours(live: Mapping[str, Any]) -> bool:
+    """Tell whether we applied a live object: its managed fields name our field manager."""
+    entries = live["metadata"].get("managedFields") or ()
+    return any(entry.get("manager") == FIELD_MANAGER for entry in entries)
+
+
+def difference(path: str, live: Mapping[str, Any] | None, wanted: Mapping[str, Any] | None) -> str:
     """Return the unified diff between a live object and what a dry-run apply made of it; "" when equal.
 
-    Server-written metadata and status are left out. The values of Secrets are replaced by their length, and by
-    whether they change.
+    None: there is no such object, before or afterwards. Server-written metadata and status are left out. The values
+    of Secrets are replaced by their length, and by whether they change.
     """
-    return unified(path, _text(live, live) if live is not None else "", _text(wanted, live))
+    before = _text(live, live) if live is not None else ""
+    return unified(path, before, _text(wanted, live) if wanted is not None else "")
 
 
 def explicit(manifest: Mapping[str, Any]) -> Object:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from provisioner.checks import pods, web
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
 from provisioner.errors import HostError, Inconclusive
+from provisioner.external import addresses, balanced
 from provisioner.l2 import owners
 
 if TYPE_CHECKING:
@@ -56,18 +57,6 @@ def run(context: Context) -> Iterator[Finding]:
         yield from wire(context, externals)
     for external in externals:
         yield serves(context, external)
-
-
-def balanced(service: Object) -> bool:
-    """Tell whether a Service is MetalLB's to announce: a class of its own makes it another controller's."""
-    spec = service["spec"]
-    return spec.get("type") == "LoadBalancer" and not spec.get("loadBalancerClass")
-
-
-def addresses(service: Object) -> list[str]:
-    """Return the external IPs that a Service has been given."""
-    entries = service.get("status", {}).get("loadBalancer", {}).get("ingress") or ()
-    return [str(entry["ip"]) for entry in entries if entry.get("ip")]
 
 
 def _pools(context: Context, service: Object) -> Iterator[Finding]:

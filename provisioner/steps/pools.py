@@ -1,38 +1,70 @@
-"""Give MetalLB its address pools and announce them on layer 2.
+"""Give MetalLB its address pools, announce them on layer 2, and let no Service stay behind on an old address.
 
-Its webhook refuses (or is not there to be asked) for a while after the controller is up; that is waited for.
+Its webhook refuses (or is not there to be asked) for a while after the controller is up; that is waited for. It also
+refuses pools that overlap, so a pool that goes or shrinks comes before one that takes its addresses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+import yaml
+
 from provisioner import site_manifests
+from provisioner.catalogue import minor_of, release
 from provisioner.changes import name_of
 from provisioner.errors import ClusterError
-from provisioner.objects import Object
+from provisioner.external import addresses, asked_addresses, asked_pool, balanced
+from provisioner.objects import Object, difference, ours
 from provisioner.step import Change, Scope, Step
+from provisioner.steps.rollout import complete
 
 if TYPE_CHECKING:
     from provisioner.host import Host
     from provisioner.kube import Cluster
     from provisioner.site import Site
 
+NAMESPACE = "metallb-system"
+KINDS = ("L2Advertisement", "IPAddressPool")
+API = "metallb.io/v1beta1"
+CONTROLLER = "app=metallb,component=controller"
 _NOT_YET = ("failed calling webhook", "no endpoints available", "connection refused", "x509")
+_OVERLAP = "overlap"  # internal/config/config.go: "CIDR … overlaps with already defined CIDR"
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
-    """Yield the pools and advertisements that are missing or differ."""
+    """Yield pools and advertisements that are too many, missing or differ; then the move of stranded Services."""
     del host
-    for manifest in wanted(site):
-        difference = _patiently(cluster, f"the webhook to judge {name_of(manifest)}", manifest, dry_run=True)
-        if difference:
-            yield Change(f"apply {name_of(manifest)}", _applying(cluster, manifest), difference)
+    services = [service for service in cluster.list("Service") if balanced(service)]
+    stranded = [service for service in services if any(not _held(site, ip) for ip in addresses(service))]
+    refuse_loss(services, site)
+    settled = True
+    for old in unwanted(cluster, site):
+        settled = False
+        yield Change(
+            f"remove {name_of(old)}, which hosts.toml does not name",
+            _removing(cluster, old),
+            difference(name_of(old), old, None),
+        )
+    for manifest in _smaller_first(cluster, wanted(site)):
+        diff = _difference(cluster, manifest, guess=not settled)
+        if diff:
+            settled = False
+            yield Change(f"apply {name_of(manifest)}", _applying(cluster, manifest), diff)
+    if stranded:
+        names = ", ".join(f"{_key(service)} ({', '.join(addresses(service))})" for service in stranded)
+        yield Change(
+            f"move to the pools: {names}; MetalLB's controller restarts for it", lambda: _move(cluster, site, stranded)
+        )
 
 
 def wanted(site: Site) -> list[Object]:
-    """Return an IPAddressPool and an L2Advertisement for each pool of hosts.toml."""
+    """Return an IPAddressPool and an L2Advertisement for each pool of hosts.toml; a ConfigMap below MetalLB 0.13."""
+    version = release("metallb", str(site.version), site.metallb.version).version
+    if minor_of(version) < (0, 13):
+        return site_manifests.read(site, "metallb/config.yaml", config=old_configuration(site))
     found: list[Object] = []
     for pool in site.metallb.pools:
         found += site_manifests.read(
@@ -47,11 +79,125 @@ def wanted(site: Site) -> list[Object]:
     return found
 
 
+def old_configuration(site: Site) -> str:
+    """Return the text of the ConfigMap `config`, as MetalLB reads it below 0.13 (its internal/config/config.go)."""
+    pools = [
+        {
+            "name": pool.name,
+            "protocol": "layer2",
+            "addresses": list(pool.addresses),
+            "auto-assign": pool.auto_assign,
+            "avoid-buggy-ips": pool.avoid_buggy_ips,
+        }
+        for pool in site.metallb.pools
+    ]
+    return str(yaml.safe_dump({"address-pools": pools}, sort_keys=False))
+
+
+def unwanted(cluster: Cluster, site: Site) -> list[Object]:
+    """Return the pools and advertisements that an earlier apply made and hosts.toml names no more."""
+    names = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in wanted(site)}
+    live = [found for kind in KINDS for found in cluster.list(kind, NAMESPACE, API)]
+    return [found for found in live if ours(found) and (found["kind"], found["metadata"]["name"]) not in names]
+
+
+def refuse_loss(services: Sequence[Object], site: Site) -> None:
+    """Raise ClusterError for a Service that would have no address under the pools of hosts.toml."""
+    pools = {pool.name: pool for pool in site.metallb.pools}
+    for service in services:
+        if not addresses(service):
+            continue
+        lost = [ip for ip in asked_addresses(service) if not _held(site, ip)]
+        if lost:
+            raise ClusterError(
+                f"Service {_key(service)} asks for {', '.join(lost)}, which no pool of hosts.toml holds",
+                "put the address back into a pool, or change what the Service asks for",
+            )
+        pool = asked_pool(service)
+        if pool and pool not in pools:
+            raise ClusterError(
+                f"Service {_key(service)} asks for the pool {pool}, which hosts.toml does not name",
+                f"the pools are {', '.join(pools) or 'none'}: change the Service's annotation, or name the pool",
+            )
+    given = {ip_address(ip) for service in services for ip in addresses(service)}
+    for version in (4, 6):
+        ranges = [part for pool in pools.values() for part in pool.ranges if part.first.version == version]
+        need = sum(ip.version == version for ip in given)
+        if need > sum(part.size for part in ranges):
+            raise ClusterError(
+                f"{need} external IPv{version} addresses are in use, and the pools of hosts.toml hold "
+                f"{sum(part.size for part in ranges)}",
+                "make a pool larger, or delete a Service of type LoadBalancer; nothing was changed",
+            )
+
+
+def _held(site: Site, ip: str) -> bool:
+    return any(ip in pool for pool in site.metallb.pools)
+
+
+def _key(service: Object) -> str:
+    return f"{service['metadata']['namespace']}/{service['metadata']['name']}"
+
+
+def _smaller_first(cluster: Cluster, manifests: Iterable[Object]) -> list[Object]:
+    """Return manifests in order, but pools that give addresses away before those that may take them."""
+    live = {found["metadata"]["name"]: found for found in cluster.list("IPAddressPool", NAMESPACE, API)}
+
+    def grows(manifest: Object) -> bool:
+        before = live.get(manifest["metadata"]["name"])
+        if manifest["kind"] != "IPAddressPool" or before is None:
+            return True
+        return not set(manifest["spec"]["addresses"]) <= set(before["spec"].get("addresses", ()))
+
+    return sorted(manifests, key=grows)
+
+
+def _difference(cluster: Cluster, manifest: Object, *, guess: bool) -> str:
+    """Return what an apply would change. guess: other changes come first, which the webhook cannot know of."""
+    try:
+        return _patiently(cluster, f"the webhook to judge {name_of(manifest)}", manifest, dry_run=True)
+    except ClusterError as error:
+        if not guess or _OVERLAP not in error.message:
+            raise
+        live = cluster.get(manifest["kind"], manifest["metadata"]["name"], NAMESPACE, manifest["apiVersion"])
+        return difference(name_of(manifest), live, manifest)
+
+
 def _applying(cluster: Cluster, manifest: Object) -> Callable[[], None]:
     def do() -> None:
         _patiently(cluster, f"the webhook to accept {name_of(manifest)}", manifest, dry_run=False)
 
     return do
+
+
+def _removing(cluster: Cluster, old: Object) -> Callable[[], None]:
+    return lambda: cluster.delete(old["kind"], old["metadata"]["name"], NAMESPACE, old["apiVersion"])
+
+
+def _move(cluster: Cluster, site: Site, stranded: Sequence[Object]) -> None:
+    """Restart the controller and wait until the Services have addresses of the pools.
+
+    Up to 0.13 it keeps its old pools for as long as a Service holds an address outside of the new ones
+    (internal/allocator/allocator.go, SetPools); at its start it gives such a Service another one.
+    """
+    for pod in cluster.list("Pod", NAMESPACE, labels=CONTROLLER):
+        cluster.delete("Pod", pod["metadata"]["name"], NAMESPACE)
+
+    def again() -> bool:
+        return complete(cluster.get("Deployment", "controller", NAMESPACE, "apps/v1"))
+
+    cluster.wait("MetalLB's controller to run again", again, 120)
+    for service in stranded:
+        namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
+
+        def moved(namespace: str = namespace, name: str = name) -> bool:
+            live = cluster.get("Service", name, namespace)
+            return live is None or (bool(addresses(live)) and all(_held(site, ip) for ip in addresses(live)))
+
+        def why(namespace: str = namespace, name: str = name) -> str:
+            return "\n".join(cluster.events(namespace, name)[-4:])
+
+        cluster.wait(f"an address of the pools for Service {_key(service)}", moved, 60, why)
 
 
 def _patiently(cluster: Cluster, what: str, manifest: Object, *, dry_run: bool) -> str:
@@ -69,7 +215,7 @@ def _patiently(cluster: Cluster, what: str, manifest: Object, *, dry_run: bool) 
             refusals.append(error)
         return ("",)
 
-    (diff,) = cluster.wait(what, attempt, 120, lambda: "\n".join(cluster.events("metallb-system")[-6:]))
+    (diff,) = cluster.wait(what, attempt, 120, lambda: "\n".join(cluster.events(NAMESPACE)[-6:]))
     if refusals:
         raise refusals[0]
     return diff

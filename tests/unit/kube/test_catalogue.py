@@ -86,7 +86,7 @@ def test_a_version_that_nobody_pinned() -> None:
         catalogue.release("metallb", "1.37", "0.99.0")
     assert str(raised.value) == (
         "metallb 0.99.0 is not in the catalogue; "
-        "use one of 0.13.12, 0.16.1, or add it to provisioner/catalogue.toml with its SHA-256"
+        "use one of 0.12.1, 0.13.12, 0.16.1, or add it to provisioner/catalogue.toml with its SHA-256"
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -13,12 +12,11 @@ import yaml
 
 from provisioner.catalogue import Download
 from provisioner.changes import name_of
-from provisioner.errors import ClusterError, ProvisionerError
-from provisioner.kube import State
+from provisioner.errors import ProvisionerError
 from provisioner.objects import Object, containers, order
-from provisioner.steps import ingress, metallb, metrics_server, network, pools, workloads
+from provisioner.steps import ingress, metallb, metrics_server, network, workloads
 
-from .doubles import RecordingCluster, RecordingHost, carry_out, drain, fleet_for, site_at, summaries
+from .doubles import RecordingCluster, RecordingHost, drain, fleet_for, site_at, summaries
 
 OLD, NEW = 'kubernetes = "1.20.2"', 'kubernetes = "1.37"'
 
@@ -190,80 +188,6 @@ def test_metallbs_version(
     metallb.wanted(site_at(tmp_path, cluster, hosts=hosts, rest=f"{table}\n{pool}"))
     (url,) = asked
     assert f"/{version}/" in url
-
-
-POOLS = """
-[[metallb.pools]]
-name = "slow"
-addresses = ["192.168.56.240/30", "192.168.56.250-192.168.56.251"]
-auto_assign = false
-avoid_buggy_ips = true
-interfaces = ["eth1"]
-"""
-
-
-def test_pools(tmp_path: Path) -> None:
-    first, second, third, fourth = pools.wanted(site_at(tmp_path, OLD, POOLS))
-    assert first["kind"] == third["kind"] == "IPAddressPool"
-    assert second["kind"] == fourth["kind"] == "L2Advertisement"
-    assert first["spec"] == {
-        "addresses": ["192.168.56.200-192.168.56.203"],
-        "autoAssign": True,
-        "avoidBuggyIPs": False,
-    }
-    assert third["metadata"] == {"name": "slow", "namespace": "metallb-system"}
-    assert third["spec"] == {
-        "addresses": ["192.168.56.240/30", "192.168.56.250-192.168.56.251"],
-        "autoAssign": False,
-        "avoidBuggyIPs": True,
-    }
-    assert fourth["spec"] == {"ipAddressPools": ["slow"], "interfaces": ["eth1"]}
-
-
-def test_pools_are_applied_once(tmp_path: Path) -> None:
-    host, cluster = machine(tmp_path, pools), RecordingCluster()
-    assert carry_out(pools.STEP, host, cluster) == [
-        "apply IPAddressPool metallb-system/lab",
-        "apply L2Advertisement metallb-system/lab",
-    ]
-    assert drain(pools.STEP, host, cluster) == []
-
-
-@pytest.mark.parametrize(
-    ("said", "waited"),
-    [
-        ('Internal error occurred: failed calling webhook "x": Post "https://y": connection refused (500)', True),
-        ('no endpoints available for service "webhook-service" (500)', True),
-        ("x509: certificate signed by unknown authority (500)", True),
-        ('admission webhook "x" denied the request: CIDR overlaps (403)', False),
-        ('IPAddressPool.metallb.io "lab" is invalid: spec.addresses (422)', False),
-    ],
-)
-def test_a_webhook_to_come_is_waited_for_and_a_refusal_is_told(tmp_path: Path, said: str, waited: bool) -> None:
-    host, cluster = machine(tmp_path, pools), RecordingCluster()
-
-    def refuse(*_: object, **__: object) -> Object:
-        raise ClusterError(f"the API refused to apply: {said}")
-
-    cluster.apply = refuse  # type: ignore[method-assign]
-
-    def wait(what: str, look: Callable[[], object], *_: object) -> object:
-        try:
-            return look()
-        except ClusterError as error:
-            raise ClusterError(f"waited for {what} ({error})") from error
-
-    cluster.wait = wait  # type: ignore[method-assign, assignment]
-    with pytest.raises(ClusterError) as raised:
-        carry_out(pools.STEP, host, cluster)
-    assert str(raised.value).startswith("waited for the webhook to accept IPAddressPool") is waited
-    assert said in str(raised.value)
-    assert drain(pools.STEP, host, cluster), "and it is still to do"
-
-
-def test_a_silent_api_is_no_plan(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match="does not answer"):
-        drain(pools.STEP, machine(tmp_path, pools), RecordingCluster(answers=State.UNREACHABLE))
 
 
 # --- metrics-server, workloads ----------------------------------------------------------------------------------

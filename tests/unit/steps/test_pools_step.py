@@ -1,0 +1,242 @@
+"""The pools step: what MetalLB is given, in which order, and that no Service stays behind or loses its address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from provisioner.errors import ClusterError
+from provisioner.kube import State
+from provisioner.objects import Object
+from provisioner.steps import pools
+
+from .doubles import HOSTS, RecordingCluster, RecordingHost, carry_out, drain, fleet_for, site_at
+
+OLD = 'kubernetes = "1.20.2"'
+CONTROLLER: Object = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "controller", "namespace": "metallb-system", "generation": 1},
+    "spec": {"replicas": 1},
+    "status": {"observedGeneration": 1, "updatedReplicas": 1, "readyReplicas": 1},
+}
+POD: Object = {"kind": "Pod", "metadata": {"name": "controller-1", "namespace": "metallb-system"}, "spec": {}}
+
+
+def machine(tmp_path: Path, cluster: str = OLD, rest: str = "") -> RecordingHost:
+    return fleet_for(pools.STEP, site_at(tmp_path, cluster, rest))["master"]
+
+
+def ours(kind: str, name: str, **spec: object) -> Object:
+    return {
+        "apiVersion": "metallb.io/v1beta1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": "metallb-system", "managedFields": [{"manager": "provisioner"}]},
+        "spec": spec,
+    }
+
+
+def service(name: str, *ips: str, **annotations: str) -> Object:
+    return {
+        "kind": "Service",
+        "metadata": {
+            "namespace": "course",
+            "name": name,
+            "annotations": {
+                f"metallb.universe.tf/{key.replace('_', '-')}": value for key, value in annotations.items()
+            },
+        },
+        "spec": {"type": "LoadBalancer"},
+        "status": {"loadBalancer": {"ingress": [{"ip": ip} for ip in ips]}},
+    }
+
+
+POOLS = """
+[[metallb.pools]]
+name = "slow"
+addresses = ["192.168.56.240/30", "192.168.56.250-192.168.56.251"]
+auto_assign = false
+avoid_buggy_ips = true
+interfaces = ["eth1"]
+"""
+
+
+def test_pools(tmp_path: Path) -> None:
+    first, second, third, fourth = pools.wanted(site_at(tmp_path, OLD, POOLS))
+    assert first["kind"] == third["kind"] == "IPAddressPool"
+    assert second["kind"] == fourth["kind"] == "L2Advertisement"
+    assert first["spec"] == {
+        "addresses": ["192.168.56.200-192.168.56.203"],
+        "autoAssign": True,
+        "avoidBuggyIPs": False,
+    }
+    assert third["metadata"] == {"name": "slow", "namespace": "metallb-system"}
+    assert third["spec"] == {
+        "addresses": ["192.168.56.240/30", "192.168.56.250-192.168.56.251"],
+        "autoAssign": False,
+        "avoidBuggyIPs": True,
+    }
+    assert fourth["spec"] == {"ipAddressPools": ["slow"], "interfaces": ["eth1"]}
+
+
+def test_pools_are_applied_once(tmp_path: Path) -> None:
+    host, cluster = machine(tmp_path), RecordingCluster()
+    assert carry_out(pools.STEP, host, cluster) == [
+        "apply IPAddressPool metallb-system/lab",
+        "apply L2Advertisement metallb-system/lab",
+    ]
+    assert drain(pools.STEP, host, cluster) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "waited"),
+    [
+        ('Internal error occurred: failed calling webhook "x": Post "https://y": connection refused (500)', True),
+        ('no endpoints available for service "webhook-service" (500)', True),
+        ("x509: certificate signed by unknown authority (500)", True),
+        ('admission webhook "x" denied the request: CIDR overlaps (403)', False),
+        ('IPAddressPool.metallb.io "lab" is invalid: spec.addresses (422)', False),
+    ],
+)
+def test_a_webhook_to_come_is_waited_for_and_a_refusal_is_told(tmp_path: Path, said: str, waited: bool) -> None:
+    host, cluster = machine(tmp_path), RecordingCluster()
+
+    def refuse(*_: object, **__: object) -> Object:
+        raise ClusterError(f"the API refused to apply: {said}")
+
+    cluster.apply = refuse  # type: ignore[method-assign]
+
+    def wait(what: str, look: Callable[[], object], *_: object) -> object:
+        try:
+            return look()
+        except ClusterError as error:
+            raise ClusterError(f"waited for {what} ({error})") from error
+
+    cluster.wait = wait  # type: ignore[method-assign, assignment]
+    with pytest.raises(ClusterError) as raised:
+        carry_out(pools.STEP, host, cluster)
+    assert str(raised.value).startswith("waited for the webhook to accept IPAddressPool") is waited
+    assert said in str(raised.value)
+    assert drain(pools.STEP, host, cluster), "and it is still to do"
+
+
+def test_a_silent_api_is_no_plan(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="does not answer"):
+        drain(pools.STEP, machine(tmp_path), RecordingCluster(answers=State.UNREACHABLE))
+
+
+def test_a_pool_that_hosts_toml_names_no_more_goes_and_only_ours(tmp_path: Path) -> None:
+    theirs = ours("IPAddressPool", "by-hand", addresses=["192.168.56.90-192.168.56.91"])
+    theirs["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+    cluster = RecordingCluster().hold(
+        ours("IPAddressPool", "old", addresses=["192.168.56.100-192.168.56.103"]),
+        ours("L2Advertisement", "old"),
+        theirs,
+    )
+    assert carry_out(pools.STEP, machine(tmp_path), cluster)[:2] == [
+        "remove L2Advertisement metallb-system/old, which hosts.toml does not name",
+        "remove IPAddressPool metallb-system/old, which hosts.toml does not name",
+    ]
+    assert cluster.deleted == [
+        ("L2Advertisement", "metallb-system", "old"), ("IPAddressPool", "metallb-system", "old")
+    ]  # fmt: skip
+    assert drain(pools.STEP, machine(tmp_path), cluster) == []
+
+
+def test_a_pool_that_gives_addresses_away_comes_first(tmp_path: Path) -> None:
+    giving = '[[metallb.pools]]\nname = "z"\naddresses = ["192.168.56.240/30"]'
+    cluster = RecordingCluster().hold(
+        ours("IPAddressPool", "z", addresses=["192.168.56.240/30", "192.168.56.200-192.168.56.203"])
+    )
+    done = carry_out(pools.STEP, machine(tmp_path, rest=giving), cluster)
+    assert done[0] == "apply IPAddressPool metallb-system/z"
+    assert "apply IPAddressPool metallb-system/lab" in done[1:]
+
+
+def test_a_plan_is_told_although_the_webhook_still_sees_the_old_pool(tmp_path: Path) -> None:
+    cluster = RecordingCluster().hold(ours("IPAddressPool", "old", addresses=["192.168.56.200-192.168.56.203"]))
+    judge = cluster.diff
+
+    def overlapping(manifest: Object) -> str:
+        if manifest["kind"] == "IPAddressPool" and ("IPAddressPool", "metallb-system", "old") in cluster.holds:
+            raise ClusterError(
+                'denied the request: CIDR "x" in pool "lab" overlaps with already defined CIDR "x" (403)'
+            )
+        return judge(manifest)
+
+    cluster.diff = overlapping  # type: ignore[method-assign, assignment]
+    planned = [change.summary for change in drain(pools.STEP, machine(tmp_path), cluster)]
+    assert planned == carry_out(pools.STEP, machine(tmp_path), cluster)
+    assert planned == [
+        "remove IPAddressPool metallb-system/old, which hosts.toml does not name",
+        "apply IPAddressPool metallb-system/lab",
+        "apply L2Advertisement metallb-system/lab",
+    ]
+
+
+def test_a_service_outside_of_the_pools_is_moved(tmp_path: Path) -> None:
+    stays, moves = service("stays", "192.168.56.201"), service("moves", "192.168.56.100")
+    cluster = RecordingCluster().hold(stays, moves, CONTROLLER, POD)
+    delete = cluster.delete
+
+    def restart(kind: str, name: str, namespace: str | None = None, api_version: str = "v1") -> None:
+        delete(kind, name, namespace, api_version)
+        cluster.hold(service("moves", "192.168.56.202"))
+
+    cluster.delete = restart  # type: ignore[method-assign]
+    assert carry_out(pools.STEP, machine(tmp_path), cluster)[-1] == (
+        "move to the pools: course/moves (192.168.56.100); MetalLB's controller restarts for it"
+    )
+    assert cluster.deleted == [("Pod", "metallb-system", "controller-1")]
+    assert drain(pools.STEP, machine(tmp_path), cluster) == []
+
+
+def test_a_service_that_gets_no_new_address_is_an_error_with_its_events(tmp_path: Path) -> None:
+    cluster = RecordingCluster().hold(service("moves", "192.168.56.100"), CONTROLLER)
+    with pytest.raises(ClusterError, match="an address of the pools for Service course/moves") as raised:
+        carry_out(pools.STEP, machine(tmp_path), cluster)
+    assert "course/moves" in raised.value.tail
+
+
+@pytest.mark.parametrize(
+    ("stranded", "said"),
+    [
+        ([service("a", "192.168.56.100", loadBalancerIPs="192.168.56.100")], "asks for 192.168.56.100, which no pool"),
+        (
+            [service("a", "192.168.56.100", address_pool="old")],
+            "asks for the pool old, which hosts.toml does not name",
+        ),
+        ([service(str(n), f"192.168.56.{100 + n}") for n in range(5)], "5 external IPv4 addresses .* hold 4"),
+    ],
+)
+def test_no_service_loses_its_address(tmp_path: Path, stranded: list[Object], said: str) -> None:
+    cluster = RecordingCluster().hold(*stranded)
+    with pytest.raises(ClusterError, match=said):
+        carry_out(pools.STEP, machine(tmp_path), cluster)
+    assert cluster.applied == []
+    assert cluster.deleted == []
+
+
+def test_other_controllers_services_are_not_looked_at(tmp_path: Path) -> None:
+    other = service("other", "203.0.113.9")
+    other["spec"]["loadBalancerClass"] = "example.com/lb"
+    cluster = RecordingCluster().hold(other)
+    assert not [text for text in carry_out(pools.STEP, machine(tmp_path), cluster) if "move" in text]
+
+
+def test_below_013_the_pools_are_one_config_map(tmp_path: Path) -> None:
+    hosts = HOSTS.replace("[metallb]", '[metallb]\nversion = "0.12.1"')
+    site = site_at(tmp_path, OLD, POOLS, hosts=hosts)
+    (config,) = pools.wanted(site)
+    assert (config["kind"], config["metadata"]) == ("ConfigMap", {"name": "config", "namespace": "metallb-system"})
+    assert yaml.safe_load(config["data"]["config"]) == {
+        "address-pools": [
+            {"name": "lab", "protocol": "layer2", "addresses": ["192.168.56.200-192.168.56.203"],
+             "auto-assign": True, "avoid-buggy-ips": False},
+            {"name": "slow", "protocol": "layer2", "addresses": ["192.168.56.240/30", "192.168.56.250-192.168.56.251"],
+             "auto-assign": False, "avoid-buggy-ips": True},
+        ]
+    }  # fmt: skip
