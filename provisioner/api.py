@@ -27,8 +27,15 @@ if TYPE_CHECKING:
     from provisioner.tunnel import Tunnel
 
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
-_BUSY = (429, 502, 503, 504)  # the API server asks to come again; etcd's own words for it come with a 500
-_BUSY_WORDS = ("etcdserver:", "context deadline exceeded", "leader changed")
+_BUSY = (429, 502, 503, 504)  # the API server asks to come again
+# What it says with a 500 when it was too busy to decide: etcd's words, and the quota admission's (resourcequota/
+# controller.go), which a loaded machine shows for its first objects of a kind. Nothing was stored then.
+_BUSY_WORDS = (b"etcdserver:", b"context deadline exceeded", b"leader changed", b"quota evaluation timed out")
+
+
+def busy(status: int, body: bytes) -> bool:
+    """Tell whether an answer of the API server means "come again", rather than a refusal."""
+    return status in _BUSY or (status == 500 and any(words in body for words in _BUSY_WORDS))
 
 
 class Api:
@@ -87,8 +94,7 @@ class Api:
                 )
                 answer.read()
                 status, data = answer.status, answer.data or b""
-                busy = status in _BUSY or (status == 500 and any(word.encode() in data for word in _BUSY_WORDS))
-                if not busy or time.monotonic() > deadline:
+                if not busy(status, data) or time.monotonic() > deadline:
                     return status, data
             except (HTTPError, ApiException, OSError) as error:
                 if time.monotonic() > deadline:
