@@ -107,7 +107,10 @@ class HostSpec(Model):
 
 
 class Nfs(Model):
-    """`[nfs]`. clients: addresses and networks beside the cluster's hosts, which are always in."""
+    """`[nfs]`. clients: addresses and networks beside the cluster's hosts, which are always in.
+
+    provisioner: "static", `volumes` of `size` are prepared ahead; "csi", csi-driver-nfs makes one for each claim.
+    """
 
     enabled: bool = True
     server: Annotated[site_values.Text, Field(examples=["master"])] = ""
@@ -117,7 +120,7 @@ class Nfs(Model):
     volumes: Annotated[int, Field(ge=0, le=1000)] = 8
     size: site_values.Size = "1Gi"
     class_: Annotated[site_values.Name, Field(alias="class")] = "nfs"
-    provisioner: Literal["static"] = "static"
+    provisioner: Literal["static", "csi"] = "static"
 
 
 class Pool(Model):
@@ -170,10 +173,12 @@ class Workloads(Model):
 
     enabled: Annotated[tuple[site_values.Workload, ...], AsTuple, Unique] = (
         "nodeport",
-        "shared-volume",
         "loadbalancer",
         "ingress",
         "hpa",
+        "daemonset",
+        "configmap",
+        "shared-volume",
         "statefulset",
     )
 

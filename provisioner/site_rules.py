@@ -74,6 +74,7 @@ def _unknown_releases(site: Site) -> Iterator[Problem]:
     wanted: list[tuple[Path, bool, str, str]] = [
         (("metallb", "version"), metallb.enabled and metallb.version != "", "metallb", metallb.version),
         (("metrics", "version"), metrics.enabled and metrics.version != "", "metrics_server", metrics.version),
+        (("nfs", "provisioner"), site.nfs.enabled and site.nfs.provisioner == "csi", "csi_driver_nfs", ""),
         (("ingress", "controller"), ingress.enabled and ingress.controller != "", ingress.controller, ""),
     ]
     for path, is_wanted, program, release in wanted:

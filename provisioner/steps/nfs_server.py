@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EXPORTS = "/etc/exports.d/provisioner.exports"
 ETAB = "/var/lib/nfs/etab"  # what the kernel was really told (exports(5), exportfs(8))
 UNIT = "nfs-server.service"
+SQUASHED = "nobody:nogroup"  # what root_squash makes of root on Debian (exports(5): 65534)
 
 
 def volume_name(number: int) -> str:
@@ -25,7 +26,9 @@ def volume_name(number: int) -> str:
 
 
 def volume_paths(site: Site) -> list[str]:
-    """Return the directories of the static volumes under the export."""
+    """Return the directories of the static volumes under the export; with csi-driver-nfs it makes its own."""
+    if site.nfs.provisioner == "csi":
+        return []
     return [f"{site.nfs.export}/{volume_name(number)}" for number in range(1, site.nfs.volumes + 1)]
 
 
@@ -71,6 +74,15 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
             lambda: _run(host, f"mkdir -p {paths}; chmod 0777 {paths}"),
             "".join(f"+ {path}/\n" for path in missing),
         )
+    if site.nfs.provisioner == "csi" and site.nfs.root_squash:
+        root = facts.files.get(site.nfs.export)
+        if root is None or not root.exists or root.owner != SQUASHED:
+            # csi-driver-nfs makes the directories as root, which the export turns into nobody.
+            path = shlex.quote(site.nfs.export)
+            yield Change(
+                f"give {site.nfs.export} to {SQUASHED}, as whom csi-driver-nfs makes directories",
+                lambda: _run(host, f"mkdir -p {path}; chown {SQUASHED} {path}"),
+            )
     wanted = exports(site)
     yield from file(host, EXPORTS, wanted)
     yield from unit(host, UNIT)
@@ -95,7 +107,7 @@ STEP = Step(
     changes=changes,
     query=lambda site: FactQuery(
         files=(EXPORTS, ETAB),
-        exists=tuple(volume_paths(site)),
+        exists=(site.nfs.export, *volume_paths(site)),
         packages=("nfs-kernel-server",),
         units=(UNIT,),
     ),

@@ -119,7 +119,12 @@ SINGLE: dict[str, tuple[str, int, str]] = {
     "size of nothing": (HOSTS + '[nfs]\nsize = "0Gi"\n', 10, '"0Gi" is not a size'),
     "volumes": (HOSTS + "[nfs]\nvolumes = -1\n", 10, "nfs.volumes: -1 is too small; write a number from 0"),
     "class": (HOSTS + '[nfs]\nclass = "a b"\n', 10, 'nfs.class: "a b" is not a DNS label'),
-    "csi": (HOSTS + '[nfs]\nprovisioner = "csi"\n', 10, '"csi" is not possible here; write "static"'),
+    "nfs provisioner": (HOSTS + '[nfs]\nprovisioner = "cs"\n', 10, '"cs" is not possible here'),
+    "csi before its time": (
+        HOSTS + '[cluster]\nkubernetes = "1.20"\n[nfs]\nprovisioner = "csi"\n',
+        12,
+        "no csi_driver_nfs in the catalogue serves Kubernetes 1.20",
+    ),
     "metallb version": (HOSTS + '[metallb]\nversion = "0.1.0"\n', 10, "metallb 0.1.0 is not in the catalogue; use one of"),
     "metallb version of another form": (HOSTS + '[metallb]\nversion = "v0.16"\n', 10, '"v0.16" is not a version; write one such'),
     "metrics-server version": (HOSTS + '[metrics]\nversion = "0.1.0"\n', 10, "metrics_server 0.1.0 is not in the catalogue; use one of"),

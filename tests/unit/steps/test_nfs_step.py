@@ -167,3 +167,52 @@ def test_every_volume_has_a_directory_of_its_own(tmp_path: Path) -> None:
     assert paths[-1] == "/srv/nfs/nfs-120"
     assert len(set(paths)) == 120
     assert [item["spec"]["nfs"]["path"] for item in storage.wanted(site)[1:]] == paths
+
+
+CSI = '[nfs]\nprovisioner = "csi"\n'
+DRIVER = [
+    {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": "kube-system", "generation": 1},
+        "spec": {"replicas": 1},
+        "status": {
+            "observedGeneration": 1, "updatedReplicas": 1, "readyReplicas": 1,
+            "desiredNumberScheduled": 1, "updatedNumberScheduled": 1, "numberReady": 1,
+        },
+    }
+    for kind, name in (("Deployment", "csi-nfs-controller"), ("DaemonSet", "csi-nfs-node"))
+]  # fmt: skip
+
+
+def test_with_csi_the_export_belongs_to_whom_root_becomes(tmp_path: Path) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, rest=CSI))["master"]
+    give = "give /srv/nfs to nobody:nogroup, as whom csi-driver-nfs makes directories"
+    assert carry_out(STEP, host)[1] == give
+    host.know(files={"/srv/nfs": File(exists=True, mode=0o755, owner="nobody:nogroup", is_dir=True)})
+    assert give not in carry_out(STEP, host)
+    unsquashed = fleet_for(STEP, site_at(tmp_path, rest=CSI + "root_squash = false\n"))["master"]
+    assert give not in carry_out(STEP, unsquashed)
+
+
+def test_with_csi_the_driver_comes_and_the_class_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "csi_driver", lambda site: DRIVER if site.nfs.provisioner == "csi" else [])
+    static = fleet_for(storage.STEP, site_at(tmp_path))["master"]
+    cluster = RecordingCluster()
+    carry_out(storage.STEP, static, cluster)
+    bound = [key for key in cluster.holds if key[0] == "PersistentVolume"]
+    csi = fleet_for(storage.STEP, site_at(tmp_path, rest=CSI))["master"]
+    assert carry_out(storage.STEP, csi, cluster) == [
+        "apply Deployment kube-system/csi-nfs-controller",
+        "apply DaemonSet kube-system/csi-nfs-node",
+        "replace StorageClass nfs: its volumes come from nfs.csi.k8s.io now",
+    ]
+    assert cluster.deleted == [("StorageClass", "", "nfs")]
+    assert cluster.holds["StorageClass", "", "nfs"]["parameters"] == {
+        "server": "192.168.56.10",
+        "share": "/srv/nfs",
+        "subDir": "${pvc.metadata.namespace}-${pvc.metadata.name}-${pv.metadata.name}",
+        "mountPermissions": "0777",
+    }
+    assert [key for key in cluster.holds if key[0] == "PersistentVolume"] == bound, "no volume goes"
+    assert drain(storage.STEP, csi, cluster) == []
