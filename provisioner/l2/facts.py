@@ -6,14 +6,29 @@ Frozen types and nothing else, so that a diagnosis is a function of facts and fr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from provisioner.l2.facts_values import (
+    AddressText,
+    Count,
+    MacText,
+    Name,
+    NetworkText,
+    PortNumber,
+    PrefixedAddressText,
+    RangeText,
+    Selector,
+    VersionText,
+    shown,
+)
 
 Address = IPv4Address | IPv6Address
-SCHEMA = "l2facts/v1"
+SCHEMA: Literal["l2facts/v1"] = "l2facts/v1"
 
 
 class Part(BaseModel):
@@ -23,14 +38,20 @@ class Part(BaseModel):
 
 
 class MetalLB(Part):
-    """What is known of MetalLB. version: "0.13.12"; config: whether the controller has taken its configuration."""
+    """What is known of MetalLB. version: "0.13.12"; config: whether the controller has taken its configuration.
 
-    version: str | None = None
+    load_balancer_class: the only class that it serves, "" for all Services without one. excluded_interfaces: regular
+    expressions (Go's) of the ConfigMap metallb-excludel2.
+    """
+
+    version: VersionText | None = None
     namespace: str = "metallb-system"
     memberlist: bool | None = None
     ignore_exclude_lb: bool | None = None
     config: Literal["valid", "invalid", "stale", "unknown"] = "unknown"
     config_error: str = ""
+    load_balancer_class: str | None = None
+    excluded_interfaces: tuple[str, ...] | None = None
 
 
 class KubeProxy(Part):
@@ -51,9 +72,9 @@ class Others(Part):
 class Nic(Part):
     """A node's interface. addresses: "192.0.2.11/24"; master: the bridge or bond that it is enslaved to."""
 
-    name: str
-    mac: str = ""
-    addresses: tuple[str, ...] = ()
+    name: Name
+    mac: MacText = ""
+    addresses: tuple[PrefixedAddressText, ...] = ()
     up: bool | None = None
     master: str | None = None
     proxy_arp: bool | None = None
@@ -62,8 +83,8 @@ class Nic(Part):
 class Node(Part):
     """A node. nics: None when nobody could look; speaker: the state of MetalLB's pod there."""
 
-    name: str
-    internal_ips: tuple[str, ...] = ()
+    name: Name
+    internal_ips: tuple[AddressText, ...] = ()
     ready: bool | None = None
     network_unavailable: bool | None = None
     labels: Mapping[str, str] | None = None
@@ -72,33 +93,44 @@ class Node(Part):
 
 
 class Pool(Part):
-    """An IPAddressPool (an address-pool before MetalLB 0.13). addresses: CIDRs and ranges, as MetalLB takes them."""
+    """An IPAddressPool (an address-pool before MetalLB 0.13). addresses: CIDRs and ranges, as MetalLB takes them.
 
-    name: str
-    addresses: tuple[str, ...] = ()
+    labels: for an advertisement's pool selectors; None: unknown. protocol: layer2 or bgp before 0.13, else "".
+    service_allocation: the CR's own serviceAllocation, which keeps the pool for certain namespaces or Services.
+    """
+
+    name: Name
+    addresses: tuple[RangeText, ...] = ()
     auto_assign: bool = True
     avoid_buggy_ips: bool = False
+    labels: Mapping[str, str] | None = None
+    protocol: Literal["", "layer2", "bgp"] = ""
+    service_allocation: Mapping[str, Any] | None = None
 
 
 class Advertisement(Part):
-    """An L2Advertisement. An empty tuple means all, as in MetalLB. Selectors are Kubernetes label selectors."""
+    """An L2Advertisement. An empty tuple means all, as in MetalLB. Selectors are Kubernetes label selectors.
 
-    name: str
+    pools, pool_selectors: together; all pools only where both are empty.
+    """
+
+    name: Name
     pools: tuple[str, ...] = ()
-    node_selectors: tuple[Mapping[str, Any], ...] = ()
+    node_selectors: tuple[Selector, ...] = ()
     interfaces: tuple[str, ...] = ()
-    service_selectors: tuple[Mapping[str, Any], ...] = ()
+    service_selectors: tuple[Selector, ...] = ()
+    pool_selectors: tuple[Selector, ...] = ()
 
 
 class Port(Part):
     """A port of a Service. protocol: TCP, UDP or SCTP."""
 
-    port: int
+    port: PortNumber
     protocol: str = "TCP"
 
 
 class Endpoint(Part):
-    """An endpoint of a Service. node: "" when it is on no node."""
+    """An endpoint of a Service. node: "" when it is on no node; ready: it can serve, by MetalLB's rule."""
 
     node: str = ""
     ready: bool = True
@@ -119,18 +151,18 @@ class Service(Part):
     for.
     """
 
-    namespace: str
-    name: str
-    ingress_ips: tuple[str, ...] = ()
+    namespace: Name
+    name: Name
+    ingress_ips: tuple[AddressText, ...] = ()
     load_balancer_class: str | None = None
     external_traffic_policy: Literal["Cluster", "Local"] | None = None
     allow_shared_ip: str | None = None
-    source_ranges: tuple[str, ...] = ()
+    source_ranges: tuple[NetworkText, ...] = ()
     ports: tuple[Port, ...] = ()
     endpoints: tuple[Endpoint, ...] | None = None
     events: tuple[Event, ...] = ()
     labels: Mapping[str, str] | None = None
-    wanted_ips: tuple[str, ...] = ()
+    wanted_ips: tuple[AddressText, ...] = ()
     wanted_pool: str = ""
 
     @property
@@ -156,12 +188,12 @@ class SpeakerLog(Part):
 class Counters(Part):
     """A speaker's counters for one address (`metallb_layer2_…`)."""
 
-    requests_received: int = 0
-    responses_sent: int = 0
-    gratuitous_sent: int = 0
+    requests_received: Count = 0
+    responses_sent: Count = 0
+    gratuitous_sent: Count = 0
 
 
-Metrics = Mapping[str, Mapping[str, Counters]]  # node -> external IP -> counters
+Metrics = Mapping[str, Mapping[AddressText, Counters]]  # node -> external IP -> counters
 
 
 class Facts(Part):
@@ -179,6 +211,20 @@ class Facts(Part):
     speaker_log: Mapping[str, SpeakerLog] | None = None
     metrics: Metrics | None = None
     metrics_after: Metrics | None = None
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        """Refuse two nodes, pools, advertisements or Services of one name: which of them is meant is a guess."""
+        named = (
+            ("nodes", [node.name for node in self.nodes]),
+            ("pools", [pool.name for pool in self.pools or ()]),
+            ("advertisements", [advertisement.name for advertisement in self.advertisements or ()]),
+            ("services", [service.key for service in self.services or ()]),
+        )
+        for part, names in named:
+            if twice := next((name for name, times in Counter(names).items() if times > 1), ""):
+                raise ValueError(f"{part}: {shown(twice)} is there twice")
+        return self
 
     def node(self, name: str) -> Node | None:
         """Return the node of that name, None without one."""

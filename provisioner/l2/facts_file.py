@@ -1,0 +1,210 @@
+"""Facts files, l2facts/v1: read with errors that name the place and the remedy, written so that they compare well.
+
+A facts file is made by `l2 collect`, carried about, cut and edited by hand. Whatever is wrong with one ends as one
+line: a diagnosis out of half-understood facts would be worse than none.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from provisioner.errors import Inconclusive
+from provisioner.l2.facts import SCHEMA, Facts, Part
+from provisioner.l2.facts_values import shown
+
+MAX_BYTES = 64 * 1024 * 1024  # some 50,000 Services; more than that is some other file
+_COLLECT = "write one with: provisioner l2 collect -o FILE"
+_TYPES = {
+    "string_type": "is not text",
+    "bool_type": "is neither true nor false",
+    "int_type": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "tuple_type": "is not a list",
+    "mapping_type": "is not a table",
+    "dict_type": "is not a table",
+    "model_type": "is not a table",
+    "model_attributes_type": "is not a table",
+    "string_too_short": "is empty",
+}
+
+
+class _Twice(ValueError):
+    """A key that a JSON object has twice."""
+
+
+def load(path: Path) -> Facts:
+    """Read a facts file.
+
+    Raises Inconclusive (exit status 2: nothing can be concluded without the facts) for a file that cannot be read, is
+    no JSON, has another schema, or says something that cannot be; the message names file, place and remedy.
+    """
+    text = _read(path)
+    document = _parse(text, path)
+    if not isinstance(document, dict):
+        raise Inconclusive(f"{path}: is not a facts file: it holds {_kind(document)}, not a table", _COLLECT)
+    _check_schema(document, path)
+    if "nodes" not in document:
+        close = difflib.get_close_matches("nodes", document, 1)
+        raise Inconclusive(
+            f"{path}: nodes is missing" + (f" (is {shown(close[0])} meant?)" if close else ""), _COLLECT
+        )
+    try:
+        return Facts.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        raise _invalid(path, error) from None
+
+
+def dump(facts: Facts) -> str:
+    """Return facts as a facts file: indented, keys sorted, what is unknown left out; `load` gives the same back."""
+    document = facts.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _read(path: Path) -> str:
+    try:
+        if not path.is_file() and path.exists() and path.is_dir():
+            raise Inconclusive(f"{path}: is a directory", "name a facts file")
+        with path.open("rb") as file:
+            body = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise Inconclusive(f"{path}: there is no such file", _COLLECT) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise Inconclusive(f"{path}: cannot be read: {reason}", "name a facts file") from None
+    if len(body) > MAX_BYTES:
+        raise Inconclusive(f"{path}: is larger than {MAX_BYTES // 2**20} MiB, so it is no facts file", _COLLECT)
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        raise Inconclusive(f"{path}:{line}: is not UTF-8 text", _COLLECT) from None
+
+
+def _parse(text: str, path: Path) -> Any:
+    if not text.strip():
+        raise Inconclusive(f"{path}: is empty", _COLLECT)
+    try:
+        return json.loads(text, object_pairs_hook=_once)
+    except json.JSONDecodeError as error:
+        place = f"{path}:{error.lineno}"
+        raise Inconclusive(f"{place}: is not JSON: {error.msg} (column {error.colno})", "mend that line") from None
+    except _Twice as error:
+        raise Inconclusive(f"{path}: the key {error} is there twice in one table", "remove one of them") from None
+    except RecursionError:
+        raise Inconclusive(f"{path}: is nested too deeply for a facts file", _COLLECT) from None
+    except ValueError:  # the only other one: a number with thousands of digits
+        raise Inconclusive(f"{path}: holds a number that is too long", _COLLECT) from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(shown(next(name for name in names if names.count(name) > 1)))
+    return made
+
+
+def _check_schema(document: Mapping[str, Any], path: Path) -> None:
+    schema = document.get("schema")
+    if schema == SCHEMA:
+        return
+    remedy = f'the first key of a facts file is "schema": "{SCHEMA}"; {_COLLECT}'
+    if "schema" not in document:
+        raise Inconclusive(f"{path}: schema is missing", remedy)
+    if isinstance(schema, str) and schema.startswith("l2report/"):
+        raise Inconclusive(f"{path}: schema: {shown(schema)} is a report, not facts", _COLLECT)
+    if isinstance(schema, str) and schema.startswith("l2facts/"):
+        raise Inconclusive(
+            f"{path}: schema: this version reads {SCHEMA}, not {shown(schema)}",
+            "collect again with this version, or read it with the version that wrote it",
+        )
+    raise Inconclusive(f"{path}: schema: is {shown(schema)}, not {shown(SCHEMA)}", remedy)
+
+
+def _invalid(path: Path, error: ValidationError) -> Inconclusive:
+    details = error.errors(include_url=False)
+    first = details[0]
+    message, remedy = _explain(first)
+    place = _place(first["loc"])
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    return Inconclusive(f"{path}: {place}{': ' if place else ''}{message}{more}", remedy)
+
+
+def _explain(detail: ErrorDetails) -> tuple[str, str]:
+    """Return what is wrong and what to do about it."""
+    kind, value, context = detail["type"], _value(detail["input"]), detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown_key(detail["loc"])
+    explained = {
+        "missing": ("is missing", "add it"),
+        "literal_error": (f"{value} is not one of {context.get('expected')}", "write one of these"),
+        "value_error": (str(context.get("error")), "correct it"),
+        "json_invalid": (f"is not JSON: {context.get('error')}", "mend that place"),
+    }
+    if kind in _TYPES:
+        return f"{value} {_TYPES[kind]}", "correct it"
+    return explained.get(kind, (f"{value} is wrong: {detail['msg'].lower()}", "correct it"))
+
+
+def _unknown_key(location: Sequence[int | str]) -> tuple[str, str]:
+    known = _keys(_model(location[:-1]))
+    close = difflib.get_close_matches(str(location[-1]), known, 1)
+    remedy = f"is {close[0]} meant?" if close else f"known are: {', '.join(known)}"
+    return "is not a key that is known here", remedy
+
+
+def _keys(model: type[Part]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model(location: Sequence[int | str]) -> type[Part]:
+    """Return the part of the facts that lies at a place."""
+    model: type[Part] = Facts
+    for step in location:
+        field = model.model_fields.get(str(step)) if isinstance(step, str) else None
+        if field is not None and (found := _part(field.annotation)) is not None:
+            model = found
+    return model
+
+
+def _part(annotation: Any) -> type[Part] | None:
+    """Return the Part within an annotation such as `tuple[Nic, ...] | None`; there is one at most."""
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        return annotation
+    found = (_part(argument) for argument in typing.get_args(annotation))
+    return next((part for part in found if part is not None), None)
+
+
+def _place(location: Sequence[int | str]) -> str:
+    """Return a place as a person writes it: services[0].ports[1].port."""
+    place = ""
+    for step in location:
+        if step == "[key]":
+            continue
+        if isinstance(step, int):
+            place += f"[{step}]"
+        else:
+            name = step if step.isidentifier() and len(step) <= 60 else shown(step)
+            place += f".{name}" if place else name
+    return place
+
+
+def _value(value: Any) -> str:
+    """Return a JSON value as the file shows it, cut where it is long."""
+    if isinstance(value, dict | list):
+        return _kind(value)
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _kind(value: Any) -> str:
+    kinds = {dict: "a table", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return kinds.get(type(value), "a number")
