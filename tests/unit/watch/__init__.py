@@ -1,0 +1,1 @@
+"""The story of a failover: recordings in, timelines, verdicts and pictures out."""
