@@ -91,7 +91,8 @@ class Vantage:
 class Wire:
     """Everything that a run heard, about the addresses that were asked for and about the nodes' own.
 
-    asked: which kinds of question were sent, by address; unicast_to: the MACs that were asked directly, by address.
+    asked: which kinds of question were sent, by address; times: how often each of them (absent: not counted);
+    unicast_to: the MACs that were asked directly, by address.
     echo: whether an ICMP echo came back, by address (absent: none was sent); never a criterion. sent, received:
     frames; dropped: frames that the kernel lost for lack of room: above 0, silence proves nothing. started: Unix time.
     """
@@ -103,6 +104,7 @@ class Wire:
     handshakes: tuple[Handshake, ...] = ()
     asked: Mapping[Address, frozenset[Kind]] = field(default_factory=dict)
     unicast_to: Mapping[Address, tuple[str, ...]] = field(default_factory=dict)
+    times: Mapping[Address, Mapping[Kind, int]] = field(default_factory=dict)
     echo: Mapping[Address, bool] = field(default_factory=dict)
     started: float = 0.0
     sent: int = 0
