@@ -77,6 +77,23 @@ def ssh(host: str, command: str) -> Ran:
     return _run([*CLI, "lab", "ssh", host, "sudo", "sh", "-c", shlex.quote(command)], quiet=True)
 
 
+def kubectl(arguments: str, stdin: str = "") -> str:
+    """Run kubectl on the master and return what it prints; arguments as a shell reads them, quoted by the caller."""
+    words = " ".join(shlex.quote(word) for word in shlex.split(arguments))
+    command = f"kubectl --kubeconfig /etc/kubernetes/admin.conf {words}"
+    ran = ssh("master", f"{command} <<'END-OF-INPUT'\n{stdin}\nEND-OF-INPUT\n" if stdin else command)
+    assert ran.status == 0, ran.text
+    return ran.text.strip()
+
+
+def until(what: str, look: Callable[[], bool], limit: float = 900) -> None:
+    """Look until it is so; fail after `limit` seconds, which is far more than an emulated machine needs."""
+    deadline = time.monotonic() + limit
+    while not look():
+        assert time.monotonic() < deadline, f"waited {limit:.0f} s for {what}"
+        time.sleep(2)
+
+
 def killed_during(at: Callable[[dict[str, Any]], bool], running: Callable[[], bool], what: str) -> list[str]:
     """Start an apply, SIGKILL it while `what` is under way, and return the changes it had begun.
 

@@ -1,0 +1,167 @@
+"""Volumes survive what happens to machines: a restarted server, a worker without power; strangers stay outside.
+
+A pod appends numbered, checksummed lines to a file on NFS and says each number only after the file was closed, which
+is when NFS has it on the server's disk. What was said must be there, whatever happened in between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from provisioner.lab import lifecycle
+from tests.e2e import drive
+
+pytestmark = pytest.mark.e2e
+
+NAMESPACE = "append-log"
+STRANGER = "192.168.56.99"
+# Any worker will do; one that has lost its power is given up after ten seconds, not after five minutes.
+MANIFEST = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: append-log}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: log, namespace: append-log}
+spec:
+  accessModes: [ReadWriteMany]
+  storageClassName: nfs
+  resources: {requests: {storage: 64Mi}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: writer, namespace: append-log}
+spec:
+  replicas: 1
+  strategy: {type: Recreate}
+  selector: {matchLabels: {app: writer}}
+  template:
+    metadata: {labels: {app: writer}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      securityContext: {runAsUser: 1000, runAsGroup: 1000, runAsNonRoot: true, fsGroup: 2000}
+      tolerations:
+        - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 10}
+        - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 10}
+      containers:
+        - name: writer
+          image: IMAGE
+          command: [sh, -c]
+          args:
+            - |
+              n=$(wc -l < /data/log 2>/dev/null || echo 0)
+              while :; do
+                n=$((n + 1))
+                line="$n $HOSTNAME"
+                printf '%s %s\\n' "$line" "$(printf %s "$line" | sha256sum | cut -c1-16)" >> /data/log || exit 1
+                echo "$n"
+                sleep 0.5
+              done
+          volumeMounts: [{name: data, mountPath: /data}]
+      volumes: [{name: data, persistentVolumeClaim: {claimName: log}}]
+"""
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[str]:
+    """Run the writer and give its directory on the NFS server; afterwards remove it, its volume free for the next."""
+    image = drive.kubectl("-n course get deployment np-pods -o jsonpath={.spec.template.spec.containers[0].image}")
+    drive.kubectl("apply -f -", stdin=MANIFEST.replace("IMAGE", image))
+    drive.until("the writer to write", lambda: len(said()) >= 5)
+    volume = drive.kubectl(f"-n {NAMESPACE} get pvc log -o jsonpath={{.spec.volumeName}}")
+    yield drive.kubectl(f"get pv {volume} -o jsonpath={{.spec.nfs.path}}")
+    drive.kubectl(f"delete namespace {NAMESPACE} --wait=false")
+
+
+def said(pod: str = "") -> list[int]:
+    """Return the numbers that the writer has acknowledged, in the order it said them."""
+    name = pod or writer()["metadata"]["name"]
+    return [int(line) for line in drive.kubectl(f"-n {NAMESPACE} logs {name}").split()]
+
+
+def writer() -> dict[str, dict[str, str]]:
+    """Return the writer's pod that is not going away."""
+    pods = json.loads(drive.kubectl(f"-n {NAMESPACE} get pods -o json"))["items"]
+    (pod,) = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    found: dict[str, dict[str, str]] = pod
+    return found
+
+
+def written(folder: str) -> list[int]:
+    """Return the numbers in the file on the server, each line's checksum verified."""
+    numbers = []
+    for line in drive.ssh("master", f"cat {folder}/log").text.splitlines():
+        text, _, checksum = line.rpartition(" ")
+        assert hashlib.sha256(text.encode()).hexdigest()[:16] == checksum, f"a torn line: {line!r}"
+        numbers.append(int(text.split()[0]))
+    return numbers
+
+
+def test_a_pod_that_is_not_root_writes_as_itself(folder: str) -> None:
+    """The file belongs to the pod's user, and a second user finds the directory open."""
+    assert drive.ssh("master", f"stat -c %u {folder}/log").text.strip() == "1000"
+    groups = drive.kubectl(f"-n {NAMESPACE} exec deployment/writer -- id -G").split()
+    assert "2000" in groups, "fsGroup is among the process's groups"
+
+
+def test_the_server_restarts_in_mid_write(folder: str) -> None:
+    """The writer waits, goes on, and has lost nothing that it said; it was not restarted for it."""
+    pod = writer()["metadata"]["name"]
+    before = said()[-1]
+    assert drive.ssh("master", "systemctl restart nfs-server").status == 0
+    begun = time.monotonic()
+    drive.until("the writer to go on", lambda: said()[-1] >= before + 10)
+    drive.say(f"the writer went on within {time.monotonic() - begun:.0f} s of the restart")
+    assert writer()["metadata"]["name"] == pod
+    acknowledged, kept = said(), written(folder)
+    assert kept[: len(acknowledged)] == acknowledged == list(range(acknowledged[0], acknowledged[-1] + 1))
+
+
+def test_a_worker_loses_power_in_mid_write(folder: str) -> None:
+    """The pod comes up elsewhere and finds every acknowledged line."""
+    pod = writer()
+    node, name = pod["spec"]["nodeName"], pod["metadata"]["name"]
+    acknowledged = said()
+    spec = lifecycle.find_up(drive.LAB.parent)
+    lifecycle.power_off(spec, node)
+    begun = time.monotonic()
+    try:
+        drive.until("the writer to come up elsewhere", lambda: _elsewhere(node, name))
+        drive.say(f"the writer writes again, {time.monotonic() - begun:.0f} s after {node} lost its power")
+        assert set(acknowledged) <= set(written(folder))
+    finally:
+        lifecycle.start(spec, node, drive.say)
+    ready = "get node {} -o jsonpath={{.status.conditions[?(@.type=='Ready')].status}}"
+    drive.until(f"{node} to be ready again", lambda: drive.kubectl(ready.format(node)) == "True")
+
+
+def test_a_host_that_is_not_the_clusters_may_not_mount() -> None:
+    """The same machine, from an address that hosts.toml does not name, is refused; from its own it is let in."""
+    share = "192.168.56.10:/srv/nfs"
+    try:
+        nic = drive.ssh("worker2", "ip -o -4 address | awk '/ 192.168.56.12.24/ {print $2}'").text.strip()
+        disguise = f"ip address add {STRANGER}/24 dev {nic} && ip route add 192.168.56.10/32 dev {nic} src {STRANGER}"
+        made = drive.ssh("worker2", f"mkdir -p /mnt/stranger && {disguise}")
+        assert made.status == 0, made.text
+        refused = drive.ssh("worker2", f"mount -t nfs -o nfsvers=4.2,soft,retry=0 {share} /mnt/stranger")
+        assert refused.status != 0, "a stranger may mount the export"
+        assert "denied" in refused.text or "not permitted" in refused.text, refused.text
+    finally:
+        drive.ssh("worker2", f"ip route del 192.168.56.10/32; ip address del {STRANGER}/24 dev {nic}")
+    mount = f"mount -t nfs -o nfsvers=4.2,soft,retry=0 {share} /mnt/stranger"
+    own = drive.ssh("worker2", f"{mount} && umount /mnt/stranger")
+    assert own.status == 0, own.text
+
+
+def _elsewhere(node: str, name: str) -> bool:
+    pods = json.loads(drive.kubectl(f"-n {NAMESPACE} get pods -o json"))["items"]
+    new = [pod for pod in pods if pod["metadata"]["name"] != name and pod["spec"].get("nodeName") not in (None, node)]
+    if not new or new[0]["status"].get("phase") != "Running":
+        return False
+    return bool(said(new[0]["metadata"]["name"]))
