@@ -20,7 +20,7 @@ from provisioner.l2 import owners
 if TYPE_CHECKING:
     from provisioner.facts import Nic
     from provisioner.host import Host
-    from provisioner.l2.scan import Sweep
+    from provisioner.l2.wire import Wire
     from provisioner.objects import Object
     from provisioner.site import Site
 
@@ -101,7 +101,7 @@ def wire(context: Context, externals: Sequence[External]) -> Iterator[Finding]:
         yield judge(one, sweep, known)
 
 
-def ask(context: Context, targets: Sequence[IPv4Address]) -> tuple[Sweep, owners.Known]:
+def ask(context: Context, targets: Sequence[IPv4Address]) -> tuple[Wire, owners.Known]:
     """Sweep the external IPs and the nodes' own; repeat while one is silent or has two owners.
 
     A node that has just become an owner may need a moment, and two answer for under a second during a handover.
@@ -126,13 +126,13 @@ def ask(context: Context, targets: Sequence[IPv4Address]) -> tuple[Sweep, owners
     everyone = [*targets, *(address for address in near if interface.reaches(address))]
     rounds = 0
 
-    def look() -> Sweep:
+    def look() -> Wire:
         nonlocal rounds
         rounds += 1
         return scan(everyone, interface, tail=min(4.0, site.timeout(1)), again=True)
 
-    def settled(sweep: Sweep) -> bool:
-        counts = [len(sweep.owners.get(target, ())) for target in targets]
+    def settled(sweep: Wire) -> bool:
+        counts = [len(sweep.macs(target)) for target in targets]
         return all(count == 1 for count in counts) or (all(counts) and rounds >= 3)
 
     sweep = settle(context, "one owner of each external IP on the wire", look, settled, timeout=20)
@@ -154,22 +154,22 @@ def nics(hosts: Mapping[str, Host]) -> dict[str, tuple[Nic, ...]]:
         return dict(zip(hosts, pool.map(of, hosts.values()), strict=True))
 
 
-def judge(external: External, sweep: Sweep, known: owners.Known) -> Finding:
+def judge(external: External, sweep: Wire, known: owners.Known) -> Finding:
     """Return what a sweep says about one external IP."""
     target = IPv4Address(external.ip)
-    found = [known.owner(mac) for mac in sweep.owners.get(target, ())]
-    if target in sweep.own:
+    found = [known.owner(mac) for mac in sweep.macs(target)]
+    if target in sweep.vantage.own_addresses:
         return bad(
             "L2_STRANGER",
             str(external),
             "is configured on this very machine",
-            f"ip address del {external.ip} dev {sweep.interface.name}, or take it out of the pool",
+            f"ip address del {external.ip} dev {sweep.vantage.interface}, or take it out of the pool",
         )
     if not found:
         return bad(
             "L2_SILENT",
             str(external),
-            f"is answered by nobody on the segment (asked from {sweep.interface.name})",
+            f"is answered by nobody on the segment (asked from {sweep.vantage.interface})",
             "kubectl -n metallb-system get pods -o wide; does the Service have a ready endpoint?",
         )
     shown = " and ".join(map(str, found))

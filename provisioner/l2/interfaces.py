@@ -10,44 +10,72 @@ import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 from typing import Any
 
 from provisioner.errors import Inconclusive, ProvisionerError
+from provisioner.l2.wire import Address, Vantage
 
 
 @dataclass(frozen=True)
 class Interface:
-    """A network interface of this machine. addresses: its IPv4 addresses, each with its on-link subnet."""
+    """A network interface of this machine. addresses: its own, each with its on-link subnet."""
 
     name: str
     mac: str
     up: bool
     ethernet: bool
-    addresses: tuple[IPv4Interface, ...] = ()
+    addresses: tuple[IPv4Interface | IPv6Interface, ...] = ()
 
-    def source_for(self, target: IPv4Address) -> IPv4Address | None:
-        """Return the address to ask from: the one in the target's subnet, else the first; None without any."""
-        near = [own for own in self.addresses if target in own.network]
-        near.sort(key=lambda own: own.network.prefixlen, reverse=True)
-        return next((own.ip for own in [*near, *self.addresses]), None)
+    def source_for(self, target: Address) -> Address | None:
+        """Return the address to ask from: IPv4: the one in the target's subnet, else the first; IPv6: the link-local.
 
-    def reaches(self, target: IPv4Address) -> bool:
+        None where the interface has no such address.
+        """
+        own = [one for one in self.addresses if one.version == target.version]
+        if target.version == 6:
+            return next((one.ip for one in own if one.ip.is_link_local), None)
+        near = [one for one in own if target in one.network]
+        near.sort(key=lambda one: one.network.prefixlen, reverse=True)
+        return next((one.ip for one in [*near, *own]), None)
+
+    def reaches(self, target: Address) -> bool:
         """Tell whether the target lies in one of the interface's subnets."""
-        return any(target in own.network for own in self.addresses)
+        return any(own.version == target.version and target in own.network for own in self.addresses)
 
 
 def read() -> tuple[Interface, ...]:
     """Return this machine's interfaces, as `ip -json address` tells them."""
+    return parse(_ip("address", "show"))
+
+
+def _ip(*words: str) -> str:
     try:
-        answer = subprocess.run(
-            ["ip", "-json", "address", "show"], capture_output=True, text=True, check=True, timeout=10
-        ).stdout
+        return subprocess.run(["ip", "-json", *words], capture_output=True, text=True, check=True, timeout=10).stdout
     except FileNotFoundError as error:
         raise ProvisionerError("the ip command is missing here", "apt install iproute2") from error
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         raise ProvisionerError(f"cannot list this machine's interfaces: {error}") from error
-    return parse(answer)
+
+
+def vantage(interface: Interface) -> Vantage:
+    """Return where is asked from: this machine's MACs, addresses, neighbour cache and routers, as they are now."""
+    here = read()
+    neighbours = json.loads(_ip("neighbour", "show", "dev", interface.name) or "[]")
+    routes = [
+        route
+        for family in ("-4", "-6")
+        for route in json.loads(_ip(family, "route", "show", "dev", interface.name) or "[]")
+    ]
+    return Vantage(
+        interface=interface.name,
+        mac=interface.mac,
+        addresses=interface.addresses,
+        own_macs=frozenset(one.mac for one in here if one.ethernet and one.mac),
+        own_addresses=frozenset(own.ip for one in here for own in one.addresses),
+        neighbours={ip_address(entry["dst"]): entry["lladdr"].lower() for entry in neighbours if "lladdr" in entry},
+        gateways=tuple(dict.fromkeys(ip_address(route["gateway"]) for route in routes if "gateway" in route)),
+    )
 
 
 def parse(text: str) -> tuple[Interface, ...]:
@@ -56,21 +84,21 @@ def parse(text: str) -> tuple[Interface, ...]:
     return tuple(
         Interface(
             name=entry["ifname"],
-            mac=entry.get("address", ""),
+            mac=entry.get("address", "").lower(),
             # UP is the administrator's word, NO-CARRIER the cable's; NOARP ones (tunnels, dummies) have no ARP.
             up="UP" in entry.get("flags", ()) and "NO-CARRIER" not in entry.get("flags", ()),
             ethernet=entry.get("link_type") == "ether" and "NOARP" not in entry.get("flags", ()),
             addresses=tuple(
-                IPv4Interface(f"{own['local']}/{own['prefixlen']}")
+                ip_interface(f"{own['local']}/{own['prefixlen']}")
                 for own in entry.get("addr_info", ())
-                if own.get("family") == "inet" and "local" in own
+                if own.get("family") in ("inet", "inet6") and "local" in own
             ),
         )
         for entry in entries
     )
 
 
-def choose(interfaces: Sequence[Interface], targets: Sequence[IPv4Address], name: str = "") -> Interface:
+def choose(interfaces: Sequence[Interface], targets: Sequence[Address], name: str = "") -> Interface:
     """Return the interface to ask from: the one called `name`, else the one whose subnet holds the targets.
 
     With `name` the targets need not lie in its subnet: a pool outside of it may still be answered there.
@@ -83,7 +111,9 @@ def choose(interfaces: Sequence[Interface], targets: Sequence[IPv4Address], name
     for interface in usable:
         if all(interface.reaches(target) for target in targets):
             prefixes[interface.name] = max(
-                own.network.prefixlen for own in interface.addresses if targets[0] in own.network
+                own.network.prefixlen
+                for own in interface.addresses
+                if own.version == targets[0].version and targets[0] in own.network
             )
     best = [name for name, prefix in prefixes.items() if prefix == max(prefixes.values())]
     if len(best) == 1:
@@ -91,7 +121,12 @@ def choose(interfaces: Sequence[Interface], targets: Sequence[IPv4Address], name
     shown = str(targets[0]) if len(targets) == 1 else f"{targets[0]} … {targets[-1]}"
     if best:
         raise Inconclusive(f"{' and '.join(best)} are both on the segment of {shown}", "choose with --interface")
-    here = [f"{own.network} on {interface.name}" for interface in usable for own in interface.addresses]
+    here = [
+        f"{own.network} on {interface.name}"
+        for interface in usable
+        for own in interface.addresses
+        if own.version == targets[0].version
+    ]
     raise Inconclusive(
         f"this machine is not on the segment of {shown} (its segments: {', '.join(here) or 'none'})",
         "run this on a machine that is and that is no node, or name the interface with --interface",

@@ -16,14 +16,13 @@ import struct
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address
 from types import TracebackType
 
 from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.l2 import frames
 from provisioner.l2.frames import Kind, Question, Reply
 from provisioner.l2.interfaces import Interface
+from provisioner.l2.wire import Address, Announcement, Answer, Handshake
 
 DEFAULT_PPS = 200
 HIGHEST_PPS = 500  # gentle on access points and small switches, whatever was asked for
@@ -39,18 +38,6 @@ _TIMESPEC = struct.Struct("@ll")
 _TO_US = (socket.PACKET_HOST, socket.PACKET_BROADCAST, socket.PACKET_MULTICAST)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One reply to one question: `mac` says that it has `ip`. timestamp: Unix time; rtt: seconds; length: bytes."""
-
-    ip: IPv4Address
-    mac: str
-    kind: Kind
-    timestamp: float
-    rtt: float
-    length: int
-
-
 class Prober:
     """An open ARP socket on one interface; a context manager. `answers` grows in order of arrival."""
 
@@ -59,11 +46,14 @@ class Prober:
             raise ProvisionerError(f"{pps} packets a second is out of range", f"choose 1 to {HIGHEST_PPS}")
         self.interface = interface
         self.answers: list[Answer] = []
+        self.announcements: list[Announcement] = []
+        self.handshakes: list[Handshake] = []
         self.sent = 0
+        self.received = 0
         self.dropped = 0
         self._interval = 1 / pps
         self._due = 0.0
-        self._asked: dict[IPv4Address, list[tuple[float, Kind]]] = {}
+        self._asked: dict[Address, list[tuple[float, Kind]]] = {}
         self._socket = _open(interface.name)
 
     def __enter__(self) -> Prober:
@@ -102,7 +92,7 @@ class Prober:
                 break
         self.dropped += _drops(self._socket)
 
-    def silent(self, targets: Iterable[IPv4Address]) -> list[IPv4Address]:
+    def silent(self, targets: Iterable[Address]) -> list[Address]:
         """Return the targets that nobody has answered for yet."""
         heard = {answer.ip for answer in self.answers}
         return [target for target in targets if target not in heard]
@@ -116,6 +106,7 @@ class Prober:
             raise _lost(self.interface.name, error) from error
         if address[2] not in _TO_US:  # our own frames, or somebody else's seen by a promiscuous interface
             return
+        self.received += 1
         reply = frames.parse(frame)
         if reply is None or reply.ip not in self._asked:
             return
@@ -140,7 +131,8 @@ def _answer(reply: Reply, timestamp: float, asked: Sequence[tuple[float, Kind]])
     fitting = [entry for entry in asked if (entry[1] is Kind.ZERO) == to_zero] or list(asked)
     earlier = [entry for entry in fitting if entry[0] <= timestamp] or fitting[:1]
     sent, kind = earlier[-1]
-    return Answer(reply.ip, reply.mac, kind, timestamp, max(0.0, timestamp - sent), reply.length)
+    source = reply.source if reply.source != reply.mac else ""
+    return Answer(reply.ip, reply.mac, kind, timestamp, max(0.0, timestamp - sent), reply.length, source)
 
 
 def _open(name: str) -> socket.socket:

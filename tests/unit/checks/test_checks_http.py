@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,8 @@ import pytest
 
 from provisioner.checks import Context, ingress, loadbalancer, nodeport, web
 from provisioner.l2.frames import Kind
-from provisioner.l2.interfaces import Interface
 from provisioner.l2.owners import Known
-from provisioner.l2.prober import Answer
-from provisioner.l2.scan import Sweep
+from provisioner.l2.wire import Answer, Vantage, Wire
 from provisioner.objects import Object
 
 from .memory import Memory, context, findings, pod, service
@@ -205,7 +203,6 @@ def test_an_external_ip_is_the_better_entrance() -> None:
     assert ingress.ways_in(service("c", ports=[{"port": 443, "nodePort": 1}]), ["192.0.2.10"]) == []
 
 
-ETH = Interface("eth1", "02:00:00:00:00:01", True, True, (IPv4Interface("192.0.2.1/24"),))
 W1, W2, STRANGER, TWICE = (f"02:00:00:00:00:{last:02x}" for last in (0x11, 0x12, 0x99, 0x33))
 KNOWN = Known({W1: (("w1", "eth1"),), W2: (("w2", "eth1"),), TWICE: (("w1", "eth0"), ("w2", "eth0"))})
 
@@ -226,7 +223,8 @@ KNOWN = Known({W1: (("w1", "eth1"),), W2: (("w2", "eth1"),), TWICE: (("w1", "eth
 def test_what_a_sweep_says_of_an_external_ip(macs: list[str], own: bool, code: str, words: str) -> None:
     ip = IPv4Address("192.0.2.200")
     heard = tuple(Answer(ip, mac, Kind.ZERO, 1.0, 0.1, 60) for mac in macs)
-    sweep = Sweep(ETH, (ip,), (ip,) if own else (), heard, 0.0, 1, 0)
+    vantage = Vantage("eth1", "02:00:00:00:00:01", own_addresses=frozenset([ip] if own else []))
+    sweep = Wire(vantage, (ip,), heard)
     one = loadbalancer.judge(loadbalancer.External(service("lb-one"), "192.0.2.200"), sweep, KNOWN)
     assert (one.code, one.ok) == (code, code == "L2_OWNED")
     assert one.subject == "192.0.2.200 (course/lb-one)"

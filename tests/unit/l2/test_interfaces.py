@@ -1,7 +1,7 @@
 """Which interface to ask from: tables of `ip -json address` and of choices."""
 
 import json
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from typing import Any
 
 import pytest
@@ -42,7 +42,9 @@ def test_parse() -> None:
         entry("tun", flags="UP NOARP"),
         {},
     )
-    assert found[0] == Interface("eth1", "02:00:00:00:00:01", True, True, (IPv4Interface("192.0.2.1/24"),))
+    assert found[0] == Interface(
+        "eth1", "02:00:00:00:00:01", True, True, (IPv4Interface("192.0.2.1/24"), IPv6Interface("fe80::1/64"))
+    )
     assert [(one.name, one.up, one.ethernet) for one in found[1:]] == [
         ("lo", True, False),
         ("down", False, True),

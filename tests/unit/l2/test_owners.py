@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address
 
 import pytest
 
@@ -11,10 +11,10 @@ from provisioner.facts import Nic
 from provisioner.l2 import listing
 from provisioner.l2.commands import addresses_of
 from provisioner.l2.frames import NOBODY, Kind, Reply
-from provisioner.l2.interfaces import Interface
 from provisioner.l2.owners import Known, Owner, from_answers, from_nics
-from provisioner.l2.prober import Answer, _answer, privileged
+from provisioner.l2.prober import _answer, privileged
 from provisioner.l2.scan import Sweep
+from provisioner.l2.wire import Answer, Vantage
 
 A, B, C = "52:54:00:00:00:0a", "52:54:00:00:00:0b", "52:54:00:00:00:0c"
 
@@ -85,7 +85,6 @@ def test_an_answer_is_matched_with_its_question(
 
 
 def test_listing() -> None:
-    interface = Interface("eth1", C, True, True, (IPv4Interface("192.0.2.1/24"),))
     targets = tuple(IPv4Address(f"192.0.2.{last}") for last in (1, 200, 201, 202))
     heard = (
         answer("192.0.2.200", A),
@@ -93,7 +92,7 @@ def test_listing() -> None:
         answer("192.0.2.201", B),
         answer("192.0.2.201", A),
     )
-    sweep = Sweep(interface, targets, targets[:1], heard, 0.0, 6, 0)
+    sweep = Sweep(Vantage("eth1", C, own_addresses=frozenset(targets[:1])), targets, heard)
     rows = listing.rows(sweep, Known({A: (("w1", "eth1"),)}))
     assert listing.table(rows, 4).splitlines() == [
         "ADDRESS      MAC                OWNER         ANSWERED",
