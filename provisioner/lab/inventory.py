@@ -3,6 +3,7 @@
 from provisioner.errors import ProvisionerError
 from provisioner.lab.guest import USER
 from provisioner.lab.spec import LabSpec, MirrorInfo
+from provisioner.site import Workloads
 
 POOL = "192.168.56.200-192.168.56.230"
 NETWORKS = ("flannel", "bridge")
@@ -69,5 +70,5 @@ def _ingress(mirror: MirrorInfo) -> list[str]:
     why = mirror.lacks("haproxy ingress")
     if not why:
         return ["[ingress]", 'controller = "haproxy"']
-    workloads = 'enabled = ["nodeport", "shared-volume", "loadbalancer", "hpa", "statefulset"]'
-    return [f"# haproxy {why}", "[ingress]", "enabled = false", "", "[workloads]", workloads]
+    names = ", ".join(f'"{name}"' for name in Workloads().enabled if name != "ingress")
+    return [f"# haproxy {why}", "[ingress]", "enabled = false", "", "[workloads]", f"enabled = [{names}]"]

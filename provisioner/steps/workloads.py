@@ -1,14 +1,17 @@
-"""Roll out the workloads that hosts.toml enables, each one file under workloads/."""
+"""Roll out the workloads that hosts.toml enables, each a file under workloads/, and remove those it names no more."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from provisioner import site_manifests
+from provisioner import nodeports, site_manifests
 from provisioner.changes import objects
+from provisioner.errors import ClusterError
 from provisioner.objects import order
 from provisioner.step import Change, Scope, Step
+from provisioner.steps import pruning
 from provisioner.steps.rollout import rolled_out
 
 if TYPE_CHECKING:
@@ -18,13 +21,33 @@ if TYPE_CHECKING:
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
-    """Yield each workload's objects that are missing or differ, then the waits for all of them."""
+    """Yield removals, then each workload's objects that are missing or differ, then the waits for all of them."""
     del host
-    files = [order(site_manifests.read(site, f"workloads/{name}.yaml")) for name in site.workloads.enabled]
-    for manifests in files:
-        yield from objects(cluster, manifests)
-    for manifests in files:
+    files = {name: order(site_manifests.read(site, f"workloads/{name}.yaml")) for name in site.workloads.enabled}
+    yield from pruning.changes(cluster, files)
+    for manifests in files.values():
+        for change in objects(cluster, manifests):
+            yield replace(change, do=_naming_holder(cluster, change.do))
+    for manifests in files.values():
         yield from rolled_out(cluster, manifests)
+
+
+def _naming_holder(cluster: Cluster, do: Callable[[], None]) -> Callable[[], None]:
+    """Say which Service holds a NodePort that the API refuses to give twice."""
+
+    def told() -> None:
+        try:
+            do()
+        except ClusterError as error:
+            port = nodeports.refused(error.message)
+            holder = nodeports.holder(cluster, port) if port else ""
+            if not holder:
+                raise
+            raise ClusterError(
+                f"{error.message}: Service {holder} holds {port}", "give one of the two another nodePort"
+            ) from error
+
+    return told
 
 
 STEP = Step(
@@ -33,5 +56,4 @@ STEP = Step(
     scope=Scope.CLUSTER,
     changes=changes,
     after=("control-plane", "nodes", "storage", "pools", "ingress", "metrics-server"),
-    enabled=lambda site: bool(site.workloads.enabled),
 )

@@ -30,7 +30,8 @@ def test_smallest_file_has_every_default() -> None:
     assert lab.nfs.root_squash
     assert (lab.nfs.export, lab.nfs.class_, lab.nfs.clients) == ("/srv/nfs", "nfs", ())
     assert lab.metallb.pools == ()
-    assert lab.workloads.enabled == ("nodeport", "shared-volume", "loadbalancer", "ingress", "hpa", "statefulset")
+    assert lab.workloads.enabled[:4] == ("nodeport", "loadbalancer", "ingress", "hpa")
+    assert lab.workloads.enabled[4:] == ("daemonset", "configmap", "shared-volume", "statefulset")
     assert lab.kubeadm.kubelet_configuration == {}
     assert lab.endpoint == "192.168.56.10:6443"
     assert lab.nfs_server is lab.first is lab.hosts[0]

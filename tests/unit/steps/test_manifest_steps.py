@@ -207,19 +207,22 @@ def test_workloads_are_all_applied_before_any_is_waited_for(tmp_path: Path) -> N
     said = summaries(workloads.STEP, machine(tmp_path, workloads))
     kinds = [text.split()[0] for text in said]
     assert kinds == sorted(kinds), "apply comes before wait"
-    assert said[0] == "apply Namespace course"
-    for name in ("np-pods", "lb-one", "lb-two", "ing-root", "ing-hname", "hpa-pods"):
+    assert said[:2] == ["apply ConfigMap kube-system/provisioner-workloads", "apply Namespace course"]
+    for name in ("np-pods", "lb-one", "lb-two", "ing-root", "ing-hname", "hpa-pods", "cm-pods", "shared-volume"):
         assert f"apply Deployment course/{name}" in said
         assert f"wait for Deployment course/{name}" in said
     assert "wait for StatefulSet course/ss-pods" in said
+    assert "wait for DaemonSet course/ds-pods" in said
 
 
 def test_only_enabled_workloads(tmp_path: Path) -> None:
     host = machine(tmp_path, workloads, rest='[workloads]\nenabled = ["nodeport"]')
     assert summaries(workloads.STEP, host) == [
+        "apply ConfigMap kube-system/provisioner-workloads",
         "apply Namespace course",
         "apply Deployment course/np-pods",
         "apply Service course/np-pods",
+        "apply Service course/np-pods-assigned",
         "wait for Deployment course/np-pods",
     ]
 
@@ -230,14 +233,14 @@ def test_an_operators_own_workload_beside_hosts_toml(tmp_path: Path) -> None:
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: mine, namespace: course}\ndata: {image: '${agnhost}'}\n"
     )
     host = machine(tmp_path, workloads, rest='[workloads]\nenabled = ["mine"]')
-    (change,) = drain(workloads.STEP, host)
+    _, change = drain(workloads.STEP, host)
     assert change.summary == "apply ConfigMap course/mine"
     assert "registry.k8s.io/e2e-test-images/agnhost:2.21" in change.diff
 
 
 def test_a_workload_that_there_is_not(tmp_path: Path) -> None:
     host = machine(tmp_path, workloads, rest='[workloads]\nenabled = ["no-such"]')
-    with pytest.raises(ProvisionerError, match=r"there is no workloads/no-such\.yaml .*shipped are: hpa, ingress"):
+    with pytest.raises(ProvisionerError, match=r"there is no workloads/no-such\.yaml .*shipped are: configmap"):
         drain(workloads.STEP, host)
 
 

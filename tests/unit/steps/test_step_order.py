@@ -39,7 +39,7 @@ def test_the_road_is_the_one_that_is_promised() -> None:
         ("[metallb]\nenabled = false", {"pod-routes", "metallb", "pools"}),
         ("[metrics]\nenabled = false", {"pod-routes", "metrics-server"}),
         ("[ingress]\nenabled = false", {"pod-routes", "ingress"}),
-        ("[workloads]\nenabled = []", {"pod-routes", "workloads"}),
+        ("[workloads]\nenabled = []", {"pod-routes"}),  # what was taken out of it is removed
     ],
 )
 def test_steps_that_the_site_does_not_want(tmp_path: Path, table: str, off: set[str]) -> None:

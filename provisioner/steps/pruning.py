@@ -1,0 +1,117 @@
+"""Remove what a workload left behind when it was taken out of hosts.toml, and nothing else.
+
+A ConfigMap in the cluster lists what each workload consists of. What is on the list, is wanted no longer and was made
+by our field manager goes. Namespaces are never removed, and neither is anything that data hangs on: claims, volumes,
+definitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from provisioner.changes import name_of, objects
+from provisioner.objects import difference, ours
+from provisioner.step import Change
+
+if TYPE_CHECKING:
+    from provisioner.kube import Cluster
+    from provisioner.objects import Object
+
+NAME = "provisioner-workloads"
+NAMESPACE = "kube-system"
+# With a definition go all objects of its kind, with a claim or a volume possibly data, with a namespace everything.
+KEPT = ("Namespace", "PersistentVolumeClaim", "PersistentVolume", "CustomResourceDefinition")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object of a workload. namespace: "" where the manifest names none."""
+
+    workload: str
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """Return what makes two entries the same object: the API version is only a way to look at it."""
+        group = self.api_version.rpartition("/")[0]
+        return group, self.kind, self.namespace, self.name
+
+    def __str__(self) -> str:
+        place = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return f"{self.api_version} {self.kind} {place}"
+
+
+def entries(files: Mapping[str, Sequence[Object]]) -> list[Entry]:
+    """Return what may be removed again of each workload's manifests."""
+    return [
+        Entry(workload, item["apiVersion"], item["kind"], item["metadata"].get("namespace", ""), name)
+        for workload, manifests in files.items()
+        for item in manifests
+        for name in [item["metadata"]["name"]]
+        if item["kind"] not in KEPT
+    ]
+
+
+def recorded(cluster: Cluster) -> list[Entry]:
+    """Return what the cluster's list says was rolled out; lines that are no entries are left out."""
+    held = cluster.get("ConfigMap", NAME, NAMESPACE) or {}
+    found = []
+    for workload, text in (held.get("data") or {}).items():
+        for line in text.splitlines():
+            words = line.split()
+            if len(words) == 3 and words[1] not in KEPT:
+                namespace, _, name = words[2].rpartition("/")
+                found.append(Entry(workload, words[0], words[1], namespace, name))
+    return found
+
+
+def changes(cluster: Cluster, files: Mapping[str, Sequence[Object]]) -> Iterator[Change]:
+    """Yield the removals that are due, then what brings the list up to date.
+
+    In this order: a removal that was interrupted is still on the list, and what is applied next is on it already.
+    """
+    wanted, before = entries(files), recorded(cluster)
+    identities = {entry.identity for entry in wanted}
+    for entry in before:
+        if entry.identity in identities:
+            continue
+        live = cluster.get(entry.kind, entry.name, entry.namespace or None, entry.api_version)
+        if live is not None and ours(live):  # another of its name, made by hand since, is not
+            why = "is not enabled any more" if entry.workload not in files else "has no such object any more"
+            summary = f"delete {name_of(live)} (workload {entry.workload} {why})"
+            yield Change(summary, _deleting(cluster, entry), difference(name_of(live), live, None))
+    if wanted:
+        yield from objects(cluster, [_list(wanted)])
+    elif before:
+        yield Change(
+            f"delete ConfigMap {NAMESPACE}/{NAME}",
+            lambda: cluster.delete("ConfigMap", NAME, NAMESPACE),
+            f"- v1 ConfigMap {NAMESPACE}/{NAME}\n",
+        )
+
+
+def _list(wanted: Sequence[Entry]) -> Object:
+    data: dict[str, str] = {}
+    for entry in wanted:
+        data[entry.workload] = data.get(entry.workload, "") + f"{entry}\n"
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": NAME, "namespace": NAMESPACE},
+        "data": data,
+    }
+
+
+def _deleting(cluster: Cluster, entry: Entry) -> Callable[[], None]:
+    where = (entry.kind, entry.name, entry.namespace or None, entry.api_version)
+
+    def delete() -> None:
+        cluster.delete(*where)
+        cluster.wait(f"{entry.kind} {entry.name} to be gone", lambda: cluster.get(*where) is None, 120)
+
+    return delete
