@@ -1,0 +1,173 @@
+"""What a sweep found, one entry an address: free, right, wrong, a stranger's, owned twice. Table and pictures show it.
+
+A verdict comes from the diagnosis; here it is only said what each address looks like on a map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from provisioner.l2 import targets
+
+if TYPE_CHECKING:
+    from provisioner.l2.facts import Facts
+    from provisioner.l2.result import OwnerSeen, Result
+    from provisioner.l2.targets import Address
+    from provisioner.l2.wire import Wire
+
+
+class State(Enum):
+    """How an address looks: (letter on the map, words in the legend, whether it is a fault).
+
+    TAKEN: somebody answers, and nothing says that this is wrong (outside of the pools, or nothing is known of them).
+    """
+
+    FREE = (".", "free", False)
+    RIGHT = ("o", "assigned and right", False)
+    WRONG = ("X", "assigned and wrong", True)
+    STRANGER = ("S", "stranger in the pool", True)
+    DUPLICATE = ("D", "two owners", True)
+    NODE = ("n", "node, router or this machine", False)
+    TAKEN = ("u", "somebody's", False)
+    UNCLEAR = ("?", "cannot be told", False)
+
+    @property
+    def letter(self) -> str:
+        """Return the letter on the map."""
+        return self.value[0]
+
+    @property
+    def words(self) -> str:
+        """Return the words in the legend."""
+        return self.value[1]
+
+    @property
+    def fault(self) -> bool:
+        """Tell whether such an address is a fault."""
+        return self.value[2]
+
+
+ALWAYS = (State.FREE, State.RIGHT, State.WRONG, State.STRANGER, State.DUPLICATE)  # in every legend
+_STRANGERS = frozenset({"ADDRESS_CONFLICT", "POOL_ADDRESS_IN_USE"})
+
+
+@dataclass(frozen=True)
+class Spot:
+    """One address of a sweep. service, pool: "" for none; note: what it is beside that; result: None without one."""
+
+    ip: Address
+    state: State
+    owners: tuple[OwnerSeen, ...] = ()
+    service: str = ""
+    pool: str = ""
+    note: str = ""
+    result: Result | None = None
+
+    @property
+    def who(self) -> str:
+        """Return the owners in few words."""
+        return ", ".join(name(owner) for owner in self.owners)
+
+    @property
+    def about(self) -> str:
+        """Return the address in one line, for a hover title and the list under a picture."""
+        verdict = self.result.verdict if self.result is not None and not self.result.ok else ""
+        said = [
+            self.state.words,
+            self.service,
+            verdict,
+            self.note,
+            self.who or ("" if self.note else "nobody answers"),
+        ]
+        return f"{self.ip}: {', '.join(part for part in said if part)}"
+
+
+def name(owner: OwnerSeen) -> str:
+    """Return an owner in few words: the node and its NIC, or the MAC."""
+    if owner.node:
+        return f"{owner.node} {owner.nic}".strip()
+    if owner.nodes:
+        return " or ".join(owner.nodes)
+    return f"{owner.mac} ({owner.vendor})" if owner.vendor else owner.mac
+
+
+def to_diagnose(wire: Wire, facts: Facts | None, ips: Sequence[Address]) -> tuple[Address, ...]:
+    """Return the swept addresses that a verdict can be passed on: external IPs, and whoever answers in a pool.
+
+    None without knowledge of the services: whether an owner is right cannot be told then.
+    """
+    if facts is None or facts.services is None:
+        return ()
+    external, pools = targets.assigned(facts), targets.pools(facts)
+    heard = {answer.ip for answer in wire.answers}
+    return tuple(
+        ip
+        for ip in ips
+        if ip in external or (ip in heard and any(ip in one for held in pools.values() for one in held))
+    )
+
+
+def spots(
+    ips: Sequence[Address],
+    wire: Wire,
+    facts: Facts | None,
+    results: Mapping[Address, Result],
+    owners: Mapping[Address, tuple[OwnerSeen, ...]],
+) -> tuple[Spot, ...]:
+    """Return what each address looks like. results: of those diagnosed; owners: who answered, by address."""
+    external, pools = targets.assigned(facts), targets.pools(facts)
+    special = _special(wire, facts)
+    found = []
+    for ip in ips:
+        pool = next((name for name, held in pools.items() if any(ip in one for one in held)), "")
+        service = ", ".join(one.key for one in external.get(ip, ()))
+        seen = owners.get(ip, ())
+        result = results.get(ip)
+        state = _state(seen, pool, special.get(ip, ""), result, known=facts is not None)
+        found.append(Spot(ip, state, seen, service, pool, special.get(ip, ""), result))
+    return tuple(found)
+
+
+def _special(wire: Wire, facts: Facts | None) -> dict[Address, str]:
+    """Return the addresses that are a machine's own, and whose."""
+    found: dict[Address, str] = {ip: "this machine" for ip in wire.vantage.own_addresses}
+    found.update({ip: "router" for ip in wire.vantage.gateways})
+    for node in facts.nodes if facts is not None else ():
+        for text in node.internal_ips:
+            found[ip_address(text)] = f"node {node.name}"
+    return found
+
+
+def _state(seen: Sequence[OwnerSeen], pool: str, special: str, result: Result | None, *, known: bool) -> State:
+    several = len({owner.mac for owner in seen}) > 1
+    if result is not None:
+        return _judged(result, several)
+    if several:
+        return State.DUPLICATE
+    if special:
+        return State.NODE
+    if not seen:
+        return State.FREE
+    strange = known and pool and not any(owner.nodes or owner.node for owner in seen)
+    return State.STRANGER if strange else State.TAKEN
+
+
+def _judged(result: Result, several: bool) -> State:
+    if result.ok:
+        return State.RIGHT
+    if result.inconclusive:
+        return State.UNCLEAR
+    if several:
+        return State.DUPLICATE
+    return State.STRANGER if result.verdict in _STRANGERS else State.WRONG
+
+
+def exit_status(found: Sequence[Spot]) -> int:
+    """Return 1 when a fault was seen, 2 when something that is in use cannot be told, else 0."""
+    if any(spot.state.fault for spot in found):
+        return 1
+    return 2 if any(spot.state is State.UNCLEAR for spot in found) else 0
