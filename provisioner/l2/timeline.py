@@ -71,7 +71,8 @@ class Change:
 
     before, after: MACs; before is "" when nobody answered at first, after is "" when nobody came. silence: from the
     old owner's last answer to the new one's first; silence_least: the part of it that unanswered questions prove.
-    overlap: seconds that both answered. tcp_outage: from the last connection to the first one through `after`.
+    overlap: seconds that both answered; `both` when they still did at the end, and old_last is None then.
+    tcp_outage: from the last connection to the first one through `after`.
     """
 
     before: str
@@ -82,6 +83,7 @@ class Change:
     silence_least: float | None
     unanswered: int
     overlap: float | None
+    both: bool = False
     gratuitous: Gratuitous = Gratuitous()
     tcp_last: float | None = None
     tcp_first: float | None = None
@@ -90,8 +92,8 @@ class Change:
 
     @property
     def moved(self) -> bool:
-        """Tell whether another owner than before has the address."""
-        return bool(self.before and self.after and self.before != self.after)
+        """Tell whether another owner than before has the address, and has it alone."""
+        return bool(self.before and self.after and self.before != self.after) and not self.both
 
     @property
     def lost(self) -> bool:
@@ -137,7 +139,7 @@ def tell(recording: Recording) -> Timeline:
         steps.append((max(spans, key=lambda span: span.end), None))
     ends = [after.start for _, after in steps[1:] if after is not None]
     changes = tuple(
-        _change(recording, before, after, until)
+        _change(recording, before, after, until, both=before in holding and after in holding)
         for (before, after), until in zip(steps, [*ends, *[recording.ended] * len(steps)], strict=False)
     )
     losses = [change.old_last for change in changes if change.old_last is not None]
@@ -163,9 +165,9 @@ def _steps(
     return steps, tuple(strays)
 
 
-def _change(recording: Recording, before: Span | None, after: Span | None, until: float) -> Change:
-    """Return the figures of one change. until: Unix time of the next one, or of the end."""
-    old_last = before.end if before else None
+def _change(recording: Recording, before: Span | None, after: Span | None, until: float, *, both: bool) -> Change:
+    """Return the figures of one change. until: Unix time of the next one, or of the end. both: neither gave way."""
+    old_last = before.end if before and not both else None
     new_first = after.start if after else None
     silence = least = overlap = None
     unanswered = between(
@@ -187,6 +189,7 @@ def _change(recording: Recording, before: Span | None, after: Span | None, until
         silence_least=least,
         unanswered=len(unanswered),
         overlap=overlap,
+        both=both,
         gratuitous=_gratuitous(recording, before, after, until) if after else Gratuitous(),
         tcp_last=tcp_last,
         tcp_first=tcp_first,

@@ -231,7 +231,5 @@ def named(macs: Iterable[str], owners: Owners) -> dict[str, str]:
 
 
 def seconds(value: float) -> str:
-    """Return a duration as people read it: 5.2 s, 0.35 s, 12 ms."""
-    if value < 0.0995:
-        return f"{value * 1000:.0f} ms"
-    return f"{value:.2f} s" if value < 0.995 else f"{value:.1f} s"
+    """Return a duration as people read it: 5.2 s, 350 ms."""
+    return f"{value * 1000:.0f} ms" if value < 0.9995 else f"{value:.1f} s"

@@ -75,7 +75,7 @@ def test_an_overlap_is_no_silence() -> None:
     (change,) = timeline.changes
     assert change.silence == 0
     assert change.overlap == pytest.approx(0.4)
-    assert title(timeline, OWNERS).endswith("moved from worker1 to worker2 without silence: both answered for 0.40 s")
+    assert title(timeline, OWNERS).endswith("moved from worker1 to worker2 without silence: both answered for 400 ms")
     assert judge(timeline, OWNERS).verdict == "OK"
     assert timeline.zero == change.old_last
 
@@ -92,6 +92,10 @@ def test_two_owners_to_the_end(begin: float) -> None:
     timeline = tell(recording(12, (W1, 0, 12), (W2, begin, 12)))
     result = judge(timeline, OWNERS)
     assert result.verdict == "TWO_OWNERS"
+    (change,) = timeline.changes
+    assert change.old_last is None  # it still answers
+    assert (change.moved, change.both) == (False, True)
+    assert change.overlap == pytest.approx(12 - begin - 0.1)
     assert result.command == "provisioner l2 check 192.0.2.200"
     assert title(timeline, OWNERS) == "192.0.2.200 has 2 owners: worker1 and worker2 answer"
 
@@ -135,7 +139,7 @@ def test_a_stray_answer_moves_nothing() -> None:
     assert timeline.changes == ()
     assert timeline.holders == (W1,)
     assert [span.mac for span in timeline.strays] == [STRANGER]
-    assert f"{STRANGER} answered too, for 0.20 s" in judge(timeline, OWNERS).evidence
+    assert f"{STRANGER} answered too, for 200 ms" in judge(timeline, OWNERS).evidence
 
 
 def test_there_and_back_again() -> None:
@@ -153,7 +157,7 @@ def test_there_and_back_again() -> None:
     assert (first.after, second.after) == (W2, W1)
     assert (first.gratuitous.rounds, second.gratuitous.rounds) == (5, 5)
     assert title(timeline, OWNERS) == (
-        "192.0.2.200 changed 2 times, worker1 → worker2 → worker1: silent for 0.90 s in all"
+        "192.0.2.200 changed 2 times, worker1 → worker2 → worker1: silent for 900 ms in all"
     )
     assert judge(timeline, OWNERS).verdict == "OK"
 
@@ -293,7 +297,7 @@ def test_twins_are_told_apart() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0 ms"), (0.0123, "12 ms"), (0.0996, "0.10 s"), (0.35, "0.35 s"), (0.996, "1.0 s"), (5.21, "5.2 s")],
+    [(0.0, "0 ms"), (0.0123, "12 ms"), (0.35, "350 ms"), (0.9994, "999 ms"), (0.9996, "1.0 s"), (5.21, "5.2 s")],
 )
 def test_durations(value: float, text: str) -> None:
     assert seconds(value) == text
