@@ -20,9 +20,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def lab() -> Iterator[None]:
-    """Give blank machines; leave them up for looking at when something failed, else nothing."""
+    """Give blank machines; leave them up for looking at when something failed, else nothing.
+
+    REUSE_LAB=1 takes the lab as it stands and leaves it up, for working on one file of the story.
+    """
     if os.geteuid() != 0:
         pytest.exit("the lab makes network namespaces, which only root may: sudo make e2e", returncode=1)
+    if os.environ.get("REUSE_LAB"):
+        yield
+        return
     drive.lab("destroy")
     up = drive.lab("up")
     assert up.status == 0, up.text
