@@ -81,7 +81,7 @@ class Nic(Part):
 
 
 class Node(Part):
-    """A node. nics: None when nobody could look; speaker: the state of MetalLB's pod there."""
+    """A node. nics: None when nobody could look; speaker: the state of MetalLB's pod; unschedulable: cordoned."""
 
     name: Name
     internal_ips: tuple[AddressText, ...] = ()
@@ -90,6 +90,7 @@ class Node(Part):
     labels: Mapping[str, str] | None = None
     speaker: Literal["ready", "missing", "failing"] | None = None
     nics: tuple[Nic, ...] | None = None
+    unschedulable: bool | None = None
 
 
 class Pool(Part):

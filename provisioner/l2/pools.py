@@ -1,0 +1,66 @@
+"""Pools as arithmetic on their ranges: what is in them and how much is free; never address by address.
+
+A pool may be an IPv6 /64, so nothing here counts by listing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+from typing import Literal
+
+from provisioner.addresses import Range
+from provisioner.l2.facts import Address, Facts, Pool
+from provisioner.l2.facts_values import pool_range
+
+Family = Literal[4, 6]
+
+
+def ranges(pool: Pool) -> tuple[Range, ...]:
+    """Return a pool's ranges, in the order in which they are written."""
+    return tuple(pool_range(text) for text in pool.addresses)
+
+
+def holds(pool: Pool, ip: Address) -> bool:
+    """Tell whether an address lies in a pool, be it one that the pool avoids (.0, .255)."""
+    return any(ip in item for item in ranges(pool))
+
+
+def pool_of(facts: Facts, ip: Address) -> Pool | None:
+    """Return the pool that an address lies in; None where no known pool holds it, or no pool is known."""
+    return next((pool for pool in facts.pools or () if holds(pool, ip)), None)
+
+
+def size(pool: Pool, family: Family | None = None) -> int:
+    """Return how many addresses a pool can give out; `avoid_buggy_ips` takes IPv4's .0 and .255 away."""
+    total = 0
+    for item in ranges(pool):
+        if family in (None, item.first.version):
+            total += item.size
+            if pool.avoid_buggy_ips and item.first.version == 4:
+                total -= _ending(item, 0) + _ending(item, 255)
+    return total
+
+
+def assigned(facts: Facts, pool: Pool, family: Family | None = None) -> int | None:
+    """Return how many of a pool's addresses Services have (a shared one counts once); None: Services are unknown."""
+    if facts.services is None:
+        return None
+    held = {text for service in facts.services for text in service.ingress_ips}
+    return sum(1 for ip in map(ip_address, held) if family in (None, ip.version) and holds(pool, ip))
+
+
+def free(facts: Facts, pool: Pool, family: Family | None = None) -> int | None:
+    """Return how many addresses a pool has left to give out; None: Services are unknown."""
+    taken = assigned(facts, pool, family)
+    return None if taken is None else max(0, size(pool, family) - taken)
+
+
+def overlapping(pool: Pool, addresses: Iterable[Address]) -> tuple[Address, ...]:
+    """Return those of the addresses that lie in a pool."""
+    return tuple(ip for ip in addresses if holds(pool, ip))
+
+
+def _ending(item: Range, octet: int) -> int:
+    """Count a range's IPv4 addresses whose last octet is `octet`."""
+    return (int(item.last) - octet) // 256 - (int(item.first) - 1 - octet) // 256
