@@ -31,13 +31,17 @@ class File:
 
 @dataclass(frozen=True)
 class Nic:
-    """A network interface. addresses: "ip/prefix" of both families; master: its bridge or bond, or empty."""
+    """A network interface. addresses: "ip/prefix" of both families; master: its bridge or bond, or empty.
+
+    proxy_arp: whether the kernel answers ARP there for addresses that it would route elsewhere; None: not known.
+    """
 
     name: str
     mac: str
     up: bool
     addresses: tuple[str, ...]
     master: str = ""
+    proxy_arp: bool | None = None
 
     def has(self, address: str) -> bool:
         """Return whether the interface carries the address."""

@@ -59,7 +59,7 @@ def parse(query: FactQuery, token: str, output: bytes, sent: float, received: fl
         cgroup=2 if "/sys/fs/cgroup" in mounts and mounts["/sys/fs/cgroup"].fstype == "cgroup2" else 1,
         clock=clock,
         clock_skew=clock - (sent + received) / 2,
-        nics=_nics(_text(sections, "nics")),
+        nics=_nics(_text(sections, "nics"), proc),
         default_nic=nic,
         default_gateway=gateway,
         listening=frozenset(
@@ -138,7 +138,7 @@ def _default_route(proc: Mapping[str, list[str]]) -> tuple[str, str]:
     return gateway, nic
 
 
-def _nics(text: str) -> tuple[Nic, ...]:
+def _nics(text: str, proc: Mapping[str, list[str]]) -> tuple[Nic, ...]:
     entries: list[dict[str, Any]] = json.loads(text) if text.strip() else []
     return tuple(
         Nic(
@@ -149,10 +149,17 @@ def _nics(text: str) -> tuple[Nic, ...]:
                 f"{own['local']}/{own['prefixlen']}" for own in entry.get("addr_info", ()) if "local" in own
             ),
             master=entry.get("master", ""),
+            proxy_arp=_proxy_arp(entry["ifname"], proc),
         )
         for entry in entries
         if entry.get("ifname")
     )
+
+
+def _proxy_arp(nic: str, proc: Mapping[str, list[str]]) -> bool | None:
+    """Return whether an interface answers for others: its own switch or that of all (Linux, IN_DEV_PROXY_ARP)."""
+    switches = [_first(proc, f"/proc/sys/net/ipv4/conf/{name}/proxy_arp") for name in (nic, "all")]
+    return "1" in switches if any(switches) else None
 
 
 def _packages(text: str) -> tuple[dict[str, Package], str]:

@@ -27,6 +27,7 @@ PROC = (
     "/proc/sys/kernel/osrelease",
     "/sys/class/dmi/id/product_uuid",
     "/sys/devices/system/cpu/online",
+    "/proc/sys/net/ipv4/conf/*/proxy_arp",  # one small file an interface: a glob for the shell
 )
 PROCESSES = ("kubeadm", "kubelet", "apt-get", "dpkg", "containerd", "etcd", "kube-apiserver")
 DISKS = ("/", "/var/lib")

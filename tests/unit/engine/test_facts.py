@@ -45,6 +45,9 @@ VAGRANT = r"""
 /sys/devices/system/cpu/online~0-1,4
 /proc/sys/net/ipv4/ip_forward~0
 /proc/sys/net/ipv4/conf/eth0.100/rp_filter~2
+/proc/sys/net/ipv4/conf/all/proxy_arp~0
+/proc/sys/net/ipv4/conf/eth0/proxy_arp~1
+/proc/sys/net/ipv4/conf/eth1/proxy_arp~0
 
 @T listening
    0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1
@@ -135,6 +138,14 @@ def test_network(vagrant: Facts) -> None:
     assert vagrant.address_nic("fd00:0:0::10") == nic
     assert vagrant.address_nic("192.168.56.1") is None
     assert [nic.name for nic in vagrant.nics] == ["lo", "eth0", "eth1"]
+
+
+def test_proxy_arp_is_a_switch_of_the_interface_or_of_all(vagrant: Facts) -> None:
+    assert {nic.name: nic.proxy_arp for nic in vagrant.nics} == {"lo": False, "eth0": True, "eth1": False}
+    everywhere = recorded(VAGRANT.replace("conf/all/proxy_arp~0", "conf/all/proxy_arp~1"), FactQuery())
+    assert [nic.proxy_arp for nic in everywhere.nics] == [True, True, True]
+    silent = "\n".join(line for line in VAGRANT.split("\n") if "proxy_arp" not in line)
+    assert [nic.proxy_arp for nic in recorded(silent, FactQuery()).nics] == [None, None, None]
 
 
 def test_ipv6_default_route_where_there_is_none_of_ipv4() -> None:
@@ -249,6 +260,11 @@ def test_script_on_this_machine(tmp_path: Path) -> None:
     assert facts.cpus == len(os.sched_getaffinity(0)) or facts.cpus > 0
     assert abs(facts.clock_skew) < 5
     assert facts.arch
+    switch = (
+        Path("/proc/sys/net/ipv4/conf/lo/proxy_arp").read_text()
+        + Path("/proc/sys/net/ipv4/conf/all/proxy_arp").read_text()
+    )
+    assert {nic.name: nic.proxy_arp for nic in facts.nics}["lo"] is ("1" in switch)
     assert facts.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
