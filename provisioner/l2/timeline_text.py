@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from provisioner.l2.timeline import Timeline
-from provisioner.l2.timeline_report import Owners, events, figures, meaning, noticed, warned
-from provisioner.l2.timeline_verdict import named, seconds, title
+from provisioner.l2.timeline import ONE_ROUND, Timeline
+from provisioner.l2.timeline_report import Owners, events, figures, meaning, warned
+from provisioner.l2.timeline_verdict import named, seconds, shortened, title
 
 if TYPE_CHECKING:
     from provisioner.l2.result import Result
+    from provisioner.l2.wire import Announcement
 
 _LEFT = 2  # columns
 
@@ -61,7 +63,7 @@ def text(timeline: Timeline, result: Result, *, width: int = 100, marks: Marks |
             rows.insert(0, f"{names.get(change.before, 'nobody')} → {names.get(change.after, 'nobody')}:")
         parts.append("\n".join(rows))
     whole = "\n\n".join(parts)
-    return whole.replace("→", "->") if marks == ASCII else whole
+    return whole.replace("→", "->").replace("…", "...") if marks == ASCII else whole
 
 
 def _verdict(result: Result) -> list[str]:
@@ -78,7 +80,7 @@ def _verdict(result: Result) -> list[str]:
 
 
 def _chart(timeline: Timeline, owners: Owners, width: int, marks: Marks) -> list[str]:
-    names = named(timeline.macs, owners)
+    names = {mac: shortened(called) for mac, called in named(timeline.macs, owners).items()}
     tcp = f"TCP {timeline.recording.port}" if timeline.recording.port else ""
     label = max(map(len, [*names.values(), "gratuitous", tcp]))
     first, last = view(timeline)
@@ -102,6 +104,8 @@ def view(timeline: Timeline) -> tuple[float, float]:
     for change in timeline.changes:
         found = (change.old_last, change.new_first, change.tcp_last, change.tcp_first, change.gratuitous.first)
         moments += [moment for moment in found if moment is not None]
+        if change.old_last is None and change.new_first is not None and not change.both:
+            moments.append(max(recording.started, change.new_first - 3))  # some of the silence before it
     moments += [moment for span in timeline.strays for moment in (span.start, span.end)]
     if not moments or not timeline.holders or len(timeline.holders) > 1:
         moments += [recording.ended]
@@ -158,10 +162,21 @@ def _measure(
 
 def _ticks(timeline: Timeline, scale: Scale, marks: Marks) -> str:
     cells = [" "] * scale.width
-    for frame in timeline.recording.announcements:
+    for frame in first_of_round(timeline):
         if scale.first <= (second := frame.timestamp - timeline.zero) <= scale.last:
             cells[scale.column(second)] = marks.tick
     return "".join(cells)
+
+
+def first_of_round(timeline: Timeline) -> list[Announcement]:
+    """Return the gratuitous frames to draw: of those that one owner sends at once, the first."""
+    found: list[Announcement] = []
+    latest: dict[str, float] = {}
+    for frame in sorted(timeline.recording.announcements, key=lambda frame: frame.timestamp):
+        if frame.timestamp - latest.get(frame.mac, float("-inf")) > ONE_ROUND / 10:
+            found.append(frame)
+        latest[frame.mac] = frame.timestamp
+    return found
 
 
 def _connections(timeline: Timeline, scale: Scale, marks: Marks) -> str:
@@ -171,10 +186,9 @@ def _connections(timeline: Timeline, scale: Scale, marks: Marks) -> str:
         if end - timeline.zero >= scale.first and begin - timeline.zero <= scale.last:
             for column in range(scale.column(begin - timeline.zero), scale.column(end - timeline.zero) + 1):
                 cells[column] = marks.bar
-    for change in timeline.changes:
-        if change.tcp_outage is not None and change.tcp_last is not None and noticed(timeline, change):
-            stretch = (change.tcp_last - timeline.zero, change.tcp_last + change.tcp_outage - timeline.zero)
-            _measure(cells, scale, stretch, ("no connection", seconds(change.tcp_outage)), marks)
+    for begin, end in disconnected(timeline):
+        stretch = (begin - timeline.zero, end - timeline.zero)
+        _measure(cells, scale, stretch, ("no connection", seconds(end - begin)), marks)
     return "".join(cells)
 
 
@@ -187,6 +201,15 @@ def connected(timeline: Timeline) -> list[tuple[float, float]]:
             found[-1] = (found[-1][0], when)
         else:
             found.append((when, when))
+    return found
+
+
+def disconnected(timeline: Timeline) -> list[tuple[float, float]]:
+    """Return the stretches (Unix times) between connections, and after the last one, in which none came about."""
+    recording, working = timeline.recording, connected(timeline)
+    found = [(before[1], after[0]) for before, after in pairwise(working)]
+    if working and recording.ended - working[-1][1] > 2.5 * recording.tcp_interval:
+        found.append((working[-1][1], recording.ended))
     return found
 
 

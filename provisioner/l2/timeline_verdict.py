@@ -198,7 +198,8 @@ def title(timeline: Timeline, owners: Owners) -> str:
 def _one(timeline: Timeline, change: Change, names: Mapping[str, str]) -> str:
     before, after = names.get(change.before, ""), names.get(change.after, "")
     if change.lost and change.old_last is not None:
-        return f"went silent: {before} gave its last answer {seconds(timeline.recording.ended - change.old_last)} ago"
+        quiet = seconds(timeline.recording.ended - change.old_last)
+        return f"went silent: {before} gave its last answer {quiet} before the end"
     if not change.before:
         return f"came up on {after}; before, nobody answered for at least {seconds(change.silence_least or 0.0)}"
     if change.before == change.after:
@@ -228,6 +229,11 @@ def named(macs: Iterable[str], owners: Owners) -> dict[str, str]:
         apart = (owner.nic if owner is not None and owner.nic else mac) if len(twins) > 1 else ""
         found[mac] = f"{called} {apart}".strip()
     return found
+
+
+def shortened(called: str, most: int = 28) -> str:
+    """Return a name for the margin of a chart; a long one, such as a full domain name, with its end cut off."""
+    return called if len(called) <= most else f"{called[: most - 1]}…"
 
 
 def seconds(value: float) -> str:
