@@ -1,0 +1,38 @@
+"""The town of the staged verdicts, built once for all of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.kube.apiserver import ControlPlane
+from tests.integration.l2.stage.metallb import Api, speaker
+from tests.integration.l2.stage.street import Street
+from tests.integration.l2.stage.town import Town
+
+
+@pytest.fixture(scope="package")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """Give the town; skip where it cannot be built."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: network namespaces")
+    for program in ("nft", "keepalived", "arptables"):
+        if shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin") is None:
+            pytest.skip(f"there is no {program}: ./setup.sh")
+    speaker()
+    folder = tmp_path_factory.mktemp("town")
+    plane = ControlPlane(folder)
+    made = Town(Street(f"pst-{os.getpid()}-", folder=folder), Api(plane))
+    try:
+        plane.start_etcd()
+        plane.start_api()
+        made.api.definitions()
+        made.build()
+        made.settle()
+        yield made
+    finally:
+        made.street.close()
+        plane.stop()

@@ -1,0 +1,241 @@
+"""Real MetalLB speakers, one a node's namespace, against a real API server that holds their objects.
+
+Several MetalLBs share the API server, each with a namespace of its own for its configuration: that keeps them apart
+as clusters are, since a speaker announces what its own pools hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import json
+import signal
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from provisioner.errors import ProvisionerError
+from tests.integration.kube.apiserver import ControlPlane, programs
+from tests.integration.l2.stage.street import SERVED, Street, until
+from tests.mirror import cache, manifests
+
+VERSION = "0.13.12"
+LABELS = {"app": "metallb", "component": "speaker"}
+
+
+def speaker() -> str:
+    """Return the path of the real speaker, as the mirror builds it; skip without it."""
+    for place in (programs(), *cache.root().glob("metallb-speaker-*")):
+        if (found := place / "metallb-speaker").is_file():
+            return str(found)
+    pytest.skip("there is no MetalLB speaker: python3 -m tests.mirror build")
+
+
+def leader(ip: str, candidates: Sequence[str]) -> str:
+    """Return who wins the election for an address: written here anew, so that the product's is not its own judge."""
+    return min(candidates, key=lambda node: hashlib.sha256(f"{node}#{ip}".encode()).digest())
+
+
+@dataclass
+class Api:
+    """The API server, past the product: objects are created as kubectl and the controllers would."""
+
+    plane: ControlPlane
+
+    def create(self, path: str, body: dict[str, Any], status: dict[str, Any] | None = None) -> None:
+        """Create an object in the collection at `path`, and set its status."""
+        answered, text = self.plane.ask("POST", path, body)
+        assert answered == 201, text
+        if status is not None:
+            self.patch(f"{path}/{body['metadata']['name']}/status", {"status": status})
+
+    def patch(self, path: str, body: dict[str, Any]) -> None:
+        """Merge into an object."""
+        answered, text = self.plane.ask("PATCH", path, body, content="application/merge-patch+json")
+        assert answered == 200, text
+
+    def get(self, path: str) -> Any:
+        """Return an object or a list."""
+        answered, found = self.plane.ask("GET", path)
+        assert answered == 200, found
+        return found
+
+    def definitions(self) -> None:
+        """Create MetalLB's custom resource definitions, from its own manifest."""
+        try:
+            folder = manifests.folder()
+        except ProvisionerError as error:
+            pytest.skip(str(error))
+        (manifest,) = (
+            path
+            for path in folder.rglob("*.yaml")
+            if "metallb" in path.name and f"controller:v{VERSION}" in path.read_text()
+        )
+        for document in yaml.safe_load_all(manifest.read_text()):
+            if document and document["kind"] == "CustomResourceDefinition":
+                self.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", document)
+        until(self._served, "MetalLB's resources to be served")
+
+    def _served(self) -> bool:
+        kinds = ("ipaddresspools", "l2advertisements")
+        return all(self.plane.ask("GET", f"/apis/metallb.io/v1beta1/{kind}")[0] == 200 for kind in kinds)
+
+
+@dataclass
+class MetalLB:
+    """One MetalLB: its configuration's namespace, its nodes, its speakers."""
+
+    api: Api
+    street: Street
+    namespace: str
+    memberlist: bool = True
+    course: str = "default"  # the namespace of its Services
+    nodes: dict[str, str] = field(default_factory=dict)  # name -> address
+    logs: dict[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.api.create("/api/v1/namespaces", {"metadata": {"name": self.namespace}})
+        # What the controller manager would make, and the admission of pods asks for.
+        self.api.create(f"/api/v1/namespaces/{self.namespace}/serviceaccounts", {"metadata": {"name": "default"}})
+        if self.course != "default":
+            self.api.create("/api/v1/namespaces", {"metadata": {"name": self.course}})
+
+    def node(self, name: str, address: str, labels: dict[str, str] | None = None, *, ready: bool = True) -> None:
+        """Register a node and its speaker's pod."""
+        self.nodes[name] = address
+        marks = {"kubernetes.io/hostname": name, **(labels or {})}
+        conditions = [{"type": "Ready", "status": "True" if ready else "Unknown"}]
+        addresses = [{"type": "InternalIP", "address": address}]
+        self.api.create(
+            "/api/v1/nodes",
+            {"metadata": {"name": name, "labels": marks}},
+            {"conditions": conditions, "addresses": addresses},
+        )
+        env = [{"name": "METALLB_ML_BIND_ADDR", "value": address}] if self.memberlist else []
+        self.api.create(
+            f"/api/v1/namespaces/{self.namespace}/pods",
+            {
+                "metadata": {"name": f"speaker-{name}", "labels": LABELS},
+                "spec": {
+                    "nodeName": name,
+                    "automountServiceAccountToken": False,
+                    "containers": [{"name": "speaker", "image": f"quay.io/metallb/speaker:v{VERSION}", "env": env}],
+                },
+            },
+        )
+        self.pod_is(name, ready=ready)
+
+    def pod_is(self, name: str, *, ready: bool) -> None:
+        """Have the pod's status say what its kubelet would."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods/speaker-{name}/status"
+        state: dict[str, Any] = {"running": {}} if ready else {"waiting": {"reason": "CrashLoopBackOff"}}
+        conditions = [{"type": kind, "status": str(ready)} for kind in ("Ready", "ContainersReady")]
+        container = {"name": "speaker", "ready": ready, "restartCount": 0, "image": "", "imageID": "", "state": state}
+        ips = {"hostIP": self.nodes[name], "podIP": self.nodes[name], "podIPs": [{"ip": self.nodes[name]}]}
+        status = {"phase": "Running", "conditions": conditions, "containerStatuses": [container], **ips}
+        self.api.patch(path, {"status": status})
+
+    def pool(self, name: str, *addresses: str, **spec: Any) -> None:
+        """Create an IPAddressPool."""
+        self._resource("ipaddresspools", "IPAddressPool", name, {"addresses": [*addresses], **spec})
+
+    def advertise(self, name: str, **spec: Any) -> None:
+        """Create an L2Advertisement."""
+        self._resource("l2advertisements", "L2Advertisement", name, spec)
+
+    def service(
+        self,
+        name: str,
+        *ips: str,
+        on: Sequence[str] = (),
+        port: int = 80,
+        notes: dict[str, str] | None = None,
+        **spec: Any,
+    ) -> None:
+        """Create a LoadBalancer Service that has its addresses, with a ready endpoint on each node of `on`."""
+        place = f"/api/v1/namespaces/{self.course}"
+        ports = [{"name": "http", "port": port, "protocol": "TCP"}]
+        self.api.create(
+            f"{place}/services",
+            {
+                "metadata": {"name": name, "annotations": notes or {}},
+                "spec": {"type": "LoadBalancer", "ports": ports, **spec},
+            },
+            {"loadBalancer": {"ingress": [{"ip": ip} for ip in ips]}},
+        )
+        pods = [{"ip": f"10.244.{number}.2", "nodeName": node} for number, node in enumerate(on, start=1)]
+        subsets = [{"addresses": pods, "ports": [{"name": "http", "port": SERVED, "protocol": "TCP"}]}] if pods else []
+        self.api.create(f"{place}/endpoints", {"metadata": {"name": name}, "subsets": subsets})
+
+    def _resource(self, plural: str, kind: str, name: str, spec: dict[str, Any]) -> None:
+        body = {"apiVersion": "metallb.io/v1beta1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+        self.api.create(f"/apis/metallb.io/v1beta1/namespaces/{self.namespace}/{plural}", body)
+
+    def start(self, name: str) -> None:
+        """Start a node's speaker; it announces some time later."""
+        kubeconfig = self.street.folder / "kubeconfig"
+        if not kubeconfig.exists():
+            kubeconfig.write_text(self.api.plane.kubeconfig())
+        env = {"GOMAXPROCS": "1"}
+        if self.memberlist:
+            env |= {"METALLB_ML_BIND_ADDR": self.nodes[name]}
+            env |= {"METALLB_ML_LABELS": ",".join(f"{key}={value}" for key, value in LABELS.items())}
+        self.street.relay(name, self.api.plane.ports["api"])
+        self.logs[name] = self.street.spawn(
+            f"speaker-{name}",
+            name,
+            speaker(),
+            f"--kubeconfig={kubeconfig}",
+            f"--node-name={name}",
+            f"--namespace={self.namespace}",
+            "--log-level=info",
+            env=env,
+        )
+
+    def said(self, name: str, *words: str) -> int:
+        """Count the lines of a speaker's log that hold all these words."""
+        lines = self.logs[name].read_text(errors="replace").splitlines()
+        return sum(all(word in line for word in words) for line in lines)
+
+    def wait_for(self, name: str, word: str, times: int = 1) -> None:
+        """Wait until a speaker has logged a word that often."""
+        until(lambda: self.said(name, word) >= times, f"the speaker of {name} to say {word}")
+
+    def announcers(self, ip: str) -> set[str]:
+        """Return the nodes whose speakers say that they announce an address, and have not said that they ceased."""
+        return {name for name in self.logs if self._last_word(name, ip) == "serviceAnnounced"}
+
+    def _last_word(self, name: str, ip: str) -> str:
+        word = ""
+        for line in self.logs[name].read_text(errors="replace").splitlines():
+            if f'"{ip}"' in line and '"event":"service' in line:
+                word = json.loads(line)["event"]
+        return word
+
+    def hang(self, name: str) -> None:
+        """Stop a speaker in its tracks: it is there, and does nothing."""
+        self.street.programs[f"speaker-{name}"].send_signal(signal.SIGSTOP)
+
+    def metrics(self, name: str) -> dict[str, dict[str, int]]:
+        """Scrape a speaker: ip -> requests_received, responses_sent, gratuitous_sent."""
+        found: dict[str, dict[str, int]] = {}
+        for line in self._scrape(name).splitlines():
+            if line.startswith("metallb_layer2_"):
+                key, _, value = line.removeprefix("metallb_layer2_").rpartition(" ")
+                counter, _, label = key.partition("{")
+                ip = label.split('"')[1]
+                found.setdefault(ip, {})[counter] = int(float(value))
+        return found
+
+    def _scrape(self, name: str) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", 7472, timeout=10)
+        connection.sock = self.street.socket_in(name, lambda: socket.create_connection(("127.0.0.1", 7472), 10))
+        with contextlib.closing(connection):
+            connection.request("GET", "/metrics")
+            return connection.getresponse().read().decode()
