@@ -1,103 +1,87 @@
-"""Show a sweep: as a table for people, as JSON for machines."""
+"""A sweep as a table for people and as l2report/v1 for programs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from provisioner.l2 import report, survey
+from provisioner.l2.survey import State
+
 if TYPE_CHECKING:
-    from provisioner.l2.owners import Known
-    from provisioner.l2.scan import Sweep
-    from provisioner.site import Pool
+    from provisioner.l2.result import OwnerSeen
+    from provisioner.l2.survey import Spot
+    from provisioner.l2.wire import Wire
 
 
-@dataclass(frozen=True)
-class Row:
-    """One owner of one address. answered: the kinds of questions, "Z" or "B"; owner: as people read it."""
-
-    ip: str
-    mac: str
-    owner: str
-    node: str
-    nic: str
-    matched_by: str
-    answered: tuple[str, ...]
-    rtt_us: tuple[int, ...]
-    note: str
-
-
-def rows(result: Sweep, known: Known) -> list[Row]:
-    """Return a row for each owner of each address of a sweep, in the order of its targets."""
-    found = []
-    for ip in result.targets:
-        if ip in result.own:
-            found.append(Row(str(ip), result.interface.mac, "this machine", "", "", "", (), (), ""))
-        macs = result.owners.get(ip, ())
-        for mac in macs:
-            owner = known.owner(mac)
-            heard = [answer for answer in result.answers if answer.ip == ip and answer.mac == mac]
-            found.append(
-                Row(
-                    ip=str(ip),
-                    mac=mac,
-                    owner=" and ".join(owner.nodes) or "unknown",
-                    node=owner.node,
-                    nic=owner.nic,
-                    matched_by=owner.matched_by,
-                    answered=tuple(dict.fromkeys(answer.kind.value for answer in heard)),
-                    rtt_us=tuple(round(answer.rtt * 1e6) for answer in heard),
-                    note=f"one of {len(macs)} owners" if len(macs) > 1 else "",
-                )
-            )
-    return found
-
-
-def table(rows: Sequence[Row], asked: int) -> str:
-    """Return rows as text for people. asked: how many addresses were asked for."""
-    lines = [("ADDRESS", "MAC", "OWNER", "ANSWERED", "")]
-    lines += [(row.ip, row.mac, row.owner, " ".join(row.answered), row.note) for row in rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(5)]
-    text = "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+def table(spots: Sequence[Spot], *, colour: bool = False) -> str:
+    """Return a line for each owner of each address, and one for an external IP that nobody answers for."""
+    lines = [("ADDRESS", "STATE", "OWNER", "MAC", "SERVICE", "ANSWERED")]
+    hues = [""]
+    for spot in spots:
+        if spot.state is State.FREE or not (spot.owners or spot.service or spot.note):
+            continue
+        owners = [(_whose(owner, spot.note), owner.mac, " ".join(owner.answered)) for owner in spot.owners]
+        for number, (who, mac, answered) in enumerate(owners or [(spot.note or "-", "", "")]):
+            state, service = (spot.state.words, spot.service) if number == 0 else ("", "")
+            lines.append((str(spot.ip), state, who, mac, service, answered))
+            hues.append("red" if spot.state.fault else "yellow" if spot.state is State.UNCLEAR else "")
+    if len(lines) == 1:
+        return ""
+    # A column that would hold nothing but its heading is left out.
+    widths = [
+        max(len(line[column]) for line in lines) if any(line[column] for line in lines[1:]) else 0
+        for column in range(6)
+    ]
+    return "\n".join(
+        report.paint(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True) if width).rstrip(),
+            hue,
+            colour and bool(hue),
+        )
+        for line, hue in zip(lines, hues, strict=True)
     )
-    silent = asked - len({row.ip for row in rows})
-    return f"{text}\n{silent} of {asked} addresses are silent." if rows else f"All {asked} addresses are silent."
 
 
-def report(result: Sweep, rows: Sequence[Row], pps: int, pools: Sequence[Pool] = ()) -> dict[str, Any]:
-    """Return a sweep as l2report/v1, without verdicts: a scan passes none."""
-    by_ip: dict[str, list[Row]] = {str(ip): [] for ip in result.targets}
-    for row in rows:
-        by_ip[row.ip].append(row)
+def _whose(owner: OwnerSeen, note: str) -> str:
+    """Return an owner without its MAC, which has a column of its own."""
+    if owner.nodes or owner.node:
+        return survey.name(owner)
+    return note or (f"unknown, by {owner.vendor}" if owner.vendor else "unknown")
+
+
+def summary(spots: Sequence[Spot]) -> str:
+    """Return the last line: how many addresses are silent, and how many are in which state."""
+    silent = sum(not spot.owners and spot.note != "this machine" for spot in spots)
+    if silent == len(spots):
+        line = f"All {len(spots)} addresses are silent." if len(spots) > 1 else f"{spots[0].ip} is silent."
+    else:
+        line = f"{silent} of {len(spots)} addresses are silent."
+    faults = [state for state in State if state.fault and any(spot.state is state for spot in spots)]
+    if not faults:
+        return line
+    counted = ", ".join(f"{sum(spot.state is state for spot in spots)} {state.words}" for state in faults)
+    first = next(spot for spot in spots if spot.state.fault)
+    return f"{line} Faults: {counted}.\nnext: provisioner l2 check {first.ip}"
+
+
+def document(wire: Wire, spots: Sequence[Spot], version: str, problem: str = "") -> dict[str, Any]:
+    """Return a sweep as l2report/v1 with a `state` at each address; `verdict` is "" where none was passed."""
+    made = report.document(wire, (), version, problem)
+    made["results"] = [_entry(spot) for spot in spots]
+    return made
+
+
+def _entry(spot: Spot) -> dict[str, Any]:
+    state = spot.state.name.lower()
+    if spot.result is not None:
+        return {**report.one(spot.result), "state": state}
     return {
-        "schema": "l2report/v1",
-        "run": {
-            "interface": result.interface.name,
-            "source_mac": result.interface.mac,
-            "started": result.started,
-            "sent": result.sent,
-            "received": len(result.answers),
-            "dropped": result.dropped,
-            "pps": pps,
-        },
-        "results": [
-            {
-                "ip": ip,
-                "family": "ipv4",
-                "pool": next((pool.name for pool in pools if ip in pool), ""),
-                "owners": [
-                    {
-                        "mac": row.mac,
-                        "node": row.node,
-                        "nic": row.nic,
-                        "matched_by": row.matched_by,
-                        "answered": list(row.answered),
-                        "rtt_us": list(row.rtt_us),
-                    }
-                    for row in own
-                ],
-            }
-            for ip, own in by_ip.items()
-        ],
+        "ip": str(spot.ip),
+        "family": f"ipv{spot.ip.version}",
+        "service": spot.service,
+        "pool": spot.pool,
+        "verdict": "",
+        "state": state,
+        "owners": [report.owner(owner) for owner in spot.owners],
     }

@@ -15,9 +15,10 @@ from provisioner.l2 import targets
 
 if TYPE_CHECKING:
     from provisioner.l2.facts import Facts
+    from provisioner.l2.owners import Known
     from provisioner.l2.result import OwnerSeen, Result
     from provisioner.l2.targets import Address
-    from provisioner.l2.wire import Wire
+    from provisioner.l2.wire import Answer, Wire
 
 
 class State(Enum):
@@ -95,6 +96,36 @@ def name(owner: OwnerSeen) -> str:
     return f"{owner.mac} ({owner.vendor})" if owner.vendor else owner.mac
 
 
+def heard(wire: Wire, known: Known) -> dict[Address, tuple[OwnerSeen, ...]]:
+    """Return who answered, by address, in order of their first answer; the silent ones are absent."""
+    from provisioner.l2.owners import vendor
+    from provisioner.l2.result import OwnerSeen
+
+    grouped: dict[Address, dict[str, list[Answer]]] = {}
+    for answer in wire.answers:
+        grouped.setdefault(answer.ip, {}).setdefault(answer.mac, []).append(answer)
+    made: dict[Address, tuple[OwnerSeen, ...]] = {}
+    for ip, macs in grouped.items():
+        owners = []
+        for mac, answers in macs.items():
+            owner = known.owner(mac)
+            owners.append(
+                OwnerSeen(
+                    mac=mac,
+                    node=owner.node,
+                    nic=owner.nic,
+                    nodes=owner.nodes,
+                    owner_class="foreign" if known.is_foreign(mac) else "unknown",
+                    matched_by=owner.matched_by,
+                    vendor="" if owner.nodes else vendor(mac),
+                    answered=tuple(dict.fromkeys(answer.kind.value for answer in answers)),
+                    rtt_us=tuple(round(answer.rtt * 1e6) for answer in answers),
+                )
+            )
+        made[ip] = tuple(owners)
+    return made
+
+
 def to_diagnose(wire: Wire, facts: Facts | None, ips: Sequence[Address]) -> tuple[Address, ...]:
     """Return the swept addresses that a verdict can be passed on: external IPs, and whoever answers in a pool.
 
@@ -103,11 +134,11 @@ def to_diagnose(wire: Wire, facts: Facts | None, ips: Sequence[Address]) -> tupl
     if facts is None or facts.services is None:
         return ()
     external, pools = targets.assigned(facts), targets.pools(facts)
-    heard = {answer.ip for answer in wire.answers}
+    answered = {answer.ip for answer in wire.answers}
     return tuple(
         ip
         for ip in ips
-        if ip in external or (ip in heard and any(ip in one for held in pools.values() for one in held))
+        if ip in external or (ip in answered and any(ip in one for held in pools.values() for one in held))
     )
 
 

@@ -35,8 +35,8 @@ def test_owners_by_node_two_owners_and_silence(segment: Segment, tmp_path: Path)
     segment.host("worker1", 11, "192.0.2.11/24", "192.0.2.201/32", "192.0.2.202/32")
     segment.host("stranger", 99, "192.0.2.202/32")
     (tmp_path / "hosts.toml").write_text(SITE)
-    ended = segment.cli("-f", str(tmp_path / "hosts.toml"), "-o", "json", "l2", "scan")
-    assert ended.returncode == 0, ended.stderr
+    ended = segment.cli("-f", str(tmp_path / "hosts.toml"), "-o", "json", "l2", "scan", "--offline")
+    assert ended.returncode == 1, ended.stderr  # two owners of one address
     report = json.loads(ended.stdout)
     found = {result["ip"]: result["owners"] for result in report["results"]}
     assert list(found) == [f"192.0.2.{last}" for last in range(200, 204)]
@@ -57,13 +57,17 @@ def test_the_table_names_owners_and_counts_the_silent(segment: Segment) -> None:
     segment.host("a", 11, "192.0.2.50/24")
     segment.host("b", 12, "192.0.2.50/24")
     ended = segment.cli("l2", "scan", "192.0.2.1", "192.0.2.50-192.0.2.52")
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == 1, ended.stderr  # two owners of one address
     lines = [line.split() for line in ended.stdout.splitlines()]
-    assert lines[1] == ["192.0.2.1", mac(1), "this", "machine"]
-    assert sorted(lines[2:4]) == [
-        ["192.0.2.50", mac(number), "unknown", "Z", "B", "one", "of", "2", "owners"] for number in (11, 12)
+    assert lines[0] == ["ADDRESS", "STATE", "OWNER", "MAC", "ANSWERED"]
+    assert (lines[1][0], lines[1][-2:]) == ("192.0.2.1", ["this", "machine"])
+    assert sorted([line[0], line[-3], line[-2], line[-1]] for line in lines[2:4]) == [
+        ["192.0.2.50", mac(number), "Z", "B"] for number in (11, 12)
     ]
-    assert ended.stdout.splitlines()[-1] == "2 of 4 addresses are silent."
+    assert ended.stdout.splitlines()[-2:] == [
+        "2 of 4 addresses are silent. Faults: 1 two owners.",
+        "next: provisioner l2 check 192.0.2.50",
+    ]
 
 
 def test_every_owner_and_every_duplicate_of_a_large_sweep(segment: Segment) -> None:
@@ -201,7 +205,7 @@ def test_an_interface_that_is_down(segment: Segment) -> None:
 def test_a_node_cannot_judge(segment: Segment, tmp_path: Path) -> None:
     segment.host("worker1", 11, "192.0.2.11/24")
     (tmp_path / "hosts.toml").write_text(SITE)
-    ended = segment.cli("-f", str(tmp_path / "hosts.toml"), "l2", "scan", name="worker1")
+    ended = segment.cli("-f", str(tmp_path / "hosts.toml"), "l2", "scan", "--offline", name="worker1")
     assert ended.returncode == 2
     assert "this machine is the node worker1" in ended.stderr
 

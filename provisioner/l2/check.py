@@ -1,0 +1,208 @@
+"""One diagnosis from beginning to end: where to ask from, what to ask, who answered, what it means.
+
+Every address is asked as a client asks, and each node directly; so are the nodes' own addresses, which tell their MACs
+where nobody could read them on the nodes. Where two owners answer it is looked again, since for a moment two may answer
+while one hands over to the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface
+from typing import TYPE_CHECKING
+
+from provisioner.errors import Inconclusive
+
+if TYPE_CHECKING:
+    from provisioner.l2.facts import Facts, Metrics
+    from provisioner.l2.interfaces import Interface
+    from provisioner.l2.probe import Ask
+    from provisioner.l2.result import Result
+    from provisioner.l2.targets import Address, Targets
+    from provisioner.l2.wire import Vantage, Wire
+
+PPS = 200
+LOOKS = 3  # more looks, of a second each, while it may still be a handover that two answered
+
+
+def place(here: Sequence[Interface], ips: Sequence[Address], facts: Facts | None, name: str = "") -> Interface:
+    """Return the interface to ask from: the one called `name`, else the targets' segment, else the nodes'.
+
+    An address that is in no subnet here may still be announced on the nodes' segment; that it is not reached by
+    clients is then a verdict, not a reason to give up. Raises Inconclusive.
+    """
+    from provisioner.l2 import interfaces
+
+    def reached(addresses: Sequence[Address]) -> list[Address]:
+        usable = [one for one in here if one.up and one.ethernet]
+        return [ip for ip in addresses if any(one.reaches(ip) for one in usable)]
+
+    if name:
+        return interfaces.choose(here, ips, name)
+    near = reached(ips) or reached([*node_addresses(facts)])
+    return interfaces.choose(here, near or ips)
+
+
+def run(
+    facts: Facts | None,
+    targets: Targets,
+    interface: Interface | None,
+    *,
+    metrics: Callable[[], Metrics | None] | None = None,
+    pps: int = PPS,
+    zero: bool = True,
+    timeout: float = 1.0,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[Wire | None, tuple[Result, ...]]:
+    """Ask for the targets and return what was heard with a verdict for each.
+
+    interface: see `place`; None only where the targets are services without an address, and the wire is None then.
+    metrics: reads the speakers' counters; called before and after. pps: frames a second; zero: whether to ask as
+    nobody too; timeout: seconds to listen after the last question. Raises Inconclusive (CAP_NET_RAW, interface lost).
+    """
+    from provisioner.l2 import diagnosis
+
+    if interface is None or not targets.ips:
+        return None, tuple(diagnosis.pending(facts, service) for service in targets.pending if facts is not None)
+    vantage = _vantage(interface)
+    if (nowhere := diagnosis.location(vantage, facts, targets.ips)) is not None:
+        return _unasked(vantage, targets, pps), _everywhere(nowhere, facts, targets)
+    before = metrics() if metrics is not None else None
+    wire = ask(facts, targets.ips, interface, pps=pps, zero=zero, timeout=timeout, progress=progress)
+    if facts is not None and metrics is not None:
+        after = metrics()
+        facts = facts.model_copy(update={"metrics": before, "metrics_after": after})
+    return wire, diagnosis.all(wire, facts, targets.ips, targets.pending)
+
+
+def ask(
+    facts: Facts | None,
+    ips: Sequence[Address],
+    interface: Interface,
+    *,
+    pps: int,
+    zero: bool,
+    timeout: float,
+    progress: Callable[[str], None] | None = None,
+) -> Wire:
+    """Return what the segment says of the addresses and of the nodes' own, without judging it."""
+    from provisioner.l2.diagnosis import handover
+    from provisioner.l2.probe import Ask, probe
+
+    def asked(asks: Sequence[Ask], *, zero: bool = zero) -> Wire:
+        return probe(interface, asks, pps=pps, zero=zero, tail=timeout, progress=progress)
+
+    nodes = [ip for ip in node_addresses(facts) if interface.reaches(ip) and ip not in ips]
+    ports = tcp_ports(facts)
+    known = inventory(facts, interface)
+    asks = [Ask(ip, ports=ports.get(ip, ()), unicast_to=known) for ip in ips]
+    wire = asked([*asks, *(Ask(ip, echo=False) for ip in nodes)])
+    # Nodes whose network cards nobody could list are known by now, by their answers for their own addresses.
+    learned = tuple(dict.fromkeys(mac for ip in nodes for mac in wire.macs(ip) if mac not in known))
+    silent = [replace(ask, unicast_to=learned, echo=False) for ask in asks if not wire.macs(ask.ip)]
+    if learned and silent:
+        wire = joined(wire, asked(silent, zero=False))
+    for _ in range(LOOKS):
+        open_ = [Ask(ip, echo=False) for ip in ips if handover.unsettled(wire, ip)]
+        if not open_:
+            break
+        wire = joined(wire, asked(open_, zero=False))
+    return wire
+
+
+def joined(first: Wire, second: Wire) -> Wire:
+    """Return two runs from one place as one; its vantage is the first's, as it was before any question."""
+    asked = {ip: first.asked.get(ip, frozenset()) | second.asked.get(ip, frozenset()) for ip in _keys(first, second)}
+    return replace(
+        first,
+        targets=tuple(dict.fromkeys([*first.targets, *second.targets])),
+        answers=first.answers + second.answers,
+        announcements=first.announcements + second.announcements,
+        handshakes=first.handshakes + second.handshakes,
+        asked=asked,
+        unicast_to={**first.unicast_to, **{ip: macs for ip, macs in second.unicast_to.items() if macs}},
+        echo={**first.echo, **second.echo},
+        sent=first.sent + second.sent,
+        received=first.received + second.received,
+        dropped=first.dropped + second.dropped,
+    )
+
+
+def _keys(first: Wire, second: Wire) -> list[Address]:
+    return list(dict.fromkeys([*first.asked, *second.asked]))
+
+
+def node_addresses(facts: Facts | None) -> dict[Address, str]:
+    """Return the nodes' own addresses, each with the node's name."""
+    nodes = facts.nodes if facts is not None else ()
+    return {ip_address(text): node.name for node in nodes for text in node.internal_ips}
+
+
+def inventory(facts: Facts | None, interface: Interface) -> tuple[str, ...]:
+    """Return the MACs that nodes are known to have on this segment: of NICs with an address in a subnet of it."""
+    nics = [nic for node in (facts.nodes if facts is not None else ()) for nic in node.nics or ()]
+    near = [nic.mac for nic in nics if nic.mac and any(map(near_by(interface), nic.addresses))]
+    return tuple(dict.fromkeys(near))
+
+
+def near_by(interface: Interface) -> Callable[[str], bool]:
+    """Return a function that tells whether an address with its prefix, "192.0.2.11/24", is on the segment."""
+    return lambda text: interface.reaches(ip_interface(text).ip)
+
+
+def tcp_ports(facts: Facts | None) -> Mapping[Address, tuple[int, ...]]:
+    """Return the TCP ports of each external IP, of all services that share it."""
+    from provisioner.l2 import targets
+
+    return {
+        ip: tuple(dict.fromkeys(port.port for one in services for port in one.ports if port.protocol == "TCP"))
+        for ip, services in targets.assigned(facts).items()
+    }
+
+
+def nowhere(error: Inconclusive, facts: Facts | None, targets: Targets) -> tuple[Result, ...]:
+    """Return the results where this machine is not on the segment, so that nothing could even be asked."""
+    from provisioner.l2.result import Result
+
+    blank = Result(
+        ip="",
+        family="",
+        service="",
+        pool="",
+        verdict="INCONCLUSIVE_PROBE_LOCATION",
+        confidence="certain",
+        evidence=(f"{error.message}.",),
+        remedy=f"{error.remedy}.",
+    )
+    return _everywhere(blank, facts, targets)
+
+
+def _everywhere(result: Result, facts: Facts | None, targets: Targets) -> tuple[Result, ...]:
+    """Return one result for every address; services without an address need no wire and keep their own."""
+    from provisioner.l2 import diagnosis
+    from provisioner.l2 import targets as targets_module
+
+    external = targets_module.assigned(facts)
+    same = tuple(
+        replace(
+            result,
+            ip=str(ip),
+            family="ipv4" if ip.version == 4 else "ipv6",
+            service=", ".join(one.key for one in external.get(ip, ())),
+        )
+        for ip in targets.ips
+    )
+    return same + tuple(diagnosis.pending(facts, service) for service in targets.pending if facts is not None)
+
+
+def _vantage(interface: Interface) -> Vantage:
+    from provisioner.l2 import interfaces
+
+    return interfaces.vantage(interface)
+
+
+def _unasked(vantage: Vantage, targets: Targets, pps: int) -> Wire:
+    from provisioner.l2.wire import Wire
+
+    return Wire(vantage, targets.ips, pps=pps)

@@ -1,0 +1,96 @@
+"""`provisioner l2 check`: a verdict for each address or service."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from provisioner.errors import Inconclusive
+from provisioner.l2.commands import wire_options
+from provisioner.redact import redact
+from provisioner.session import Options
+
+if TYPE_CHECKING:
+    from provisioner.l2.result import Result
+    from provisioner.l2.sources import Source
+    from provisioner.l2.wire import Wire
+
+
+@click.command()
+@click.argument("targets", nargs=-1, metavar="[SERVICE|IP]...")
+@wire_options
+@click.pass_obj
+def check(
+    options: Options | None,
+    targets: tuple[str, ...],
+    *,
+    facts: Path | None,
+    offline: bool,
+    interface: str,
+    pps: int,
+    no_zero: bool,
+    timeout: float,
+) -> None:
+    """Say of each address whether it is right, and if not, why, with evidence and what to do.
+
+    A SERVICE is namespace/name. Without any: every service of type LoadBalancer, those that wait for an address too.
+
+    Exit status: 0 all well (warnings allowed), 1 a fault, 2 it cannot be told from here, or a mistake in the input.
+
+    Example: provisioner l2 check default/web 192.168.56.201
+    """
+    from provisioner.l2 import check as diagnosis
+    from provisioner.l2 import sources
+    from provisioner.l2 import targets as words
+
+    options = options or Options()
+    with sources.opened(options, "l2-check", facts, offline=offline) as source:
+        wanted = words.for_check(targets, source.facts)
+        try:
+            from provisioner.l2 import interfaces
+
+            place = diagnosis.place(interfaces.read(), wanted.ips, source.facts, interface) if wanted.ips else None
+        except Inconclusive as error:
+            _finish(options, None, diagnosis.nowhere(error, source.facts, wanted), source)
+        wire, results = diagnosis.run(
+            source.facts,
+            wanted,
+            place,
+            metrics=source.metrics,
+            pps=pps,
+            zero=not no_zero,
+            timeout=timeout,
+        )
+        source.settle()
+        _finish(options, wire, results, source)
+
+
+def _finish(options: Options, wire: Wire | None, results: tuple[Result, ...], source: Source) -> None:
+    """Print what was found and exit; what could not be read is never all well."""
+    from provisioner import __version__
+    from provisioner.l2 import report
+
+    problem = "; ".join(source.problems)
+    if options.output == "json":
+        made = report.document(wire, results, __version__, problem)
+        click.echo(redact(json.dumps(made, indent=2)))
+    else:
+        width = min(click_width(), 100)
+        click.echo(redact(report.text(results, colour=report.colours(os.environ, sys.stdout.isatty()), width=width)))
+    if source.note:
+        click.echo(f"note: {source.note}", err=True)
+    for line in source.problems:
+        click.echo(redact(f"inconclusive: {line}"), err=True)
+    sys.exit(2 if source.problems else report.exit_status(results))
+
+
+def click_width() -> int:
+    """Return the terminal's width in columns, 100 where there is none."""
+    import shutil
+
+    return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100

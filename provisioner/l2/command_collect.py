@@ -1,0 +1,59 @@
+"""`provisioner l2 collect`: the cluster's side of a diagnosis, in a file for another machine or another person."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import click
+
+from provisioner.errors import ProvisionerError
+from provisioner.session import Options, opened
+
+
+@click.command()
+@click.option("-o", "--output", "file", required=True, metavar="FILE", help="Where to; - is the standard output.")
+@click.pass_obj
+def collect(options: Options | None, file: str) -> None:
+    """Write down what nodes, MetalLB, kube-proxy and services say of themselves, for `check --facts FILE`.
+
+    Asks the API and, over SSH, the nodes for their network cards. It holds names, addresses and labels, no secrets;
+    it is also what to attach to a question.
+
+    Exit status: 0 written, 2 the cluster could not be asked.
+
+    Example: provisioner l2 collect -o cluster.json
+    """
+    from provisioner.l2 import collect as collecting
+    from provisioner.l2 import facts_file
+
+    with opened(options or Options(), "l2-collect") as session:
+        facts = collecting.from_cluster(session.cluster, session.hosts, session.site)
+        session.report.emit("idle")
+    text = facts_file.dump(facts)
+    if file == "-":
+        click.echo(text.rstrip("\n"))
+        return
+    write(Path(file), text)
+    services = facts.services or ()
+    click.echo(f"{file}: {len(facts.nodes)} nodes, {len(services)} services of type LoadBalancer", err=True)
+    click.echo(f"next, on a machine of the segment: provisioner l2 check --facts {file}", err=True)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file as a whole or not at all, readable by its owner alone: it describes somebody's network."""
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise ProvisionerError(f"cannot write {path}: {error.strerror}", "name a file in a folder of yours") from error
+    made = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as opened_file:
+            opened_file.write(text)
+            opened_file.flush()
+            os.fsync(opened_file.fileno())
+        made.replace(path)
+    except OSError as error:
+        made.unlink(missing_ok=True)
+        raise ProvisionerError(f"cannot write {path}: {error.strerror}", "look at the disk and the path") from error

@@ -1,0 +1,145 @@
+"""`provisioner l2 scan`: sweep addresses; a table, a map in the terminal, SVG, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from provisioner.errors import Inconclusive, ProvisionerError
+from provisioner.l2.commands import wire_options
+from provisioner.redact import redact
+from provisioner.session import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provisioner.l2.sources import Source
+    from provisioner.l2.survey import Spot
+    from provisioner.l2.targets import Address
+    from provisioner.l2.wire import Wire
+
+ASK_ABOVE = 1024  # addresses; at the default pace that is ten seconds
+
+
+@click.command()
+@click.argument("targets", nargs=-1, metavar="[CIDR|RANGE|IP|pool:NAME]...")
+@wire_options
+@click.option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Draw the map into this file too.")
+@click.option("-y", "--yes", is_flag=True, help=f"Do not ask before more than {ASK_ABOVE} addresses.")
+@click.pass_obj
+def scan(
+    options: Options | None,
+    targets: tuple[str, ...],
+    *,
+    facts: Path | None,
+    offline: bool,
+    interface: str,
+    pps: int,
+    no_zero: bool,
+    timeout: float,
+    svg: Path | None,
+    yes: bool,
+) -> None:
+    """Sweep addresses: who owns each, which node and network card, which have two owners. Draws a map.
+
+    Without any: every pool and every external IP that is known. With the cluster (or --facts) it also says which
+    service has an address, and whether the right node answers.
+
+    Exit status: 0 no fault seen, 1 a fault (two owners, a stranger in a pool, a wrong owner), 2 it cannot be told
+    from here, or a mistake in the input.
+
+    Example: provisioner l2 scan 192.168.56.200-192.168.56.230 --interface eth1
+    """
+    from provisioner.l2 import sources
+    from provisioner.l2 import targets as words
+
+    options = options or Options()
+    with sources.opened(options, "l2-scan", facts, offline=offline) as source:
+        sweep = words.for_scan(targets, source.facts)
+        _agree(len(sweep.ips), pps, yes)
+        wire, spots = _swept(sweep.ips, source, interface, pps=pps, zero=not no_zero, timeout=timeout)
+    if wire.dropped:
+        source.problems.append(
+            f"the kernel dropped {wire.dropped} frames here, so silence proves nothing; use a lower --pps"
+        )
+    _show(options, wire, spots, source)
+    if svg is not None:
+        _draw(svg, wire, spots)
+    for note in (source.note, *sweep.notes):
+        if note:
+            click.echo(f"note: {note}", err=True)
+    for line in source.problems:
+        click.echo(redact(f"inconclusive: {line}"), err=True)
+    from provisioner.l2 import survey
+
+    sys.exit(2 if source.problems else survey.exit_status(spots))
+
+
+def _agree(count: int, pps: int, yes: bool) -> None:
+    """Ask before a long sweep; without a terminal to ask on, refuse."""
+    if count <= ASK_ABOVE or yes:
+        return
+    seconds = count * 2 / pps
+    took = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+    if not sys.stdin.isatty():
+        raise ProvisionerError(f"{count} addresses would take {took}", "with -y they are asked for all the same")
+    if not click.confirm(f"Ask for {count} addresses ({took})?", err=True):
+        raise ProvisionerError("nothing was sent")
+
+
+def _swept(
+    ips: Sequence[Address], source: Source, name: str, *, pps: int, zero: bool, timeout: float
+) -> tuple[Wire, tuple[Spot, ...]]:
+    from provisioner.l2 import check, interfaces, owners, survey
+    from provisioner.l2.scan import scan as sweep
+
+    facts = source.facts
+    interface = check.place(interfaces.read(), ips, facts, name)
+    near = [ip for ip in check.node_addresses(facts) if interface.reaches(ip)]
+    if facts is not None:
+        from provisioner.l2 import diagnosis
+
+        if (nowhere := diagnosis.location(interfaces.vantage(interface), facts, ips)) is not None:
+            raise Inconclusive(" ".join(nowhere.evidence).rstrip("."), nowhere.remedy)
+    wire = sweep([*ips, *near], interface, pps=pps, zero=zero, tail=timeout)
+    source.settle()
+    known = owners.from_facts(facts, wire.answers) if facts is not None else owners.Known()
+    seen = survey.heard(wire, known)
+    results = {}
+    if wanted := survey.to_diagnose(wire, facts, ips):
+        results = {ip: diagnosis.diagnose(wire, facts, ip) for ip in wanted}
+    seen |= {ip: result.owners for ip, result in results.items()}
+    return wire, survey.spots(ips, wire, facts, results, seen)
+
+
+def _show(options: Options, wire: Wire, spots: tuple[Spot, ...], source: Source) -> None:
+    from provisioner import __version__
+    from provisioner.l2 import listing, picture, report
+
+    if options.output == "json":
+        made = listing.document(wire, spots, __version__, "; ".join(source.problems))
+        click.echo(redact(json.dumps(made, indent=2)))
+        return
+    colour = report.colours(os.environ, sys.stdout.isatty())
+    parts = [listing.table(spots, colour=colour), picture.terminal(spots, colour=colour), listing.summary(spots)]
+    click.echo("\n\n".join(part for part in parts if part))
+
+
+def _draw(path: Path, wire: Wire, spots: tuple[Spot, ...]) -> None:
+    from datetime import datetime
+
+    from provisioner.l2 import picture_svg
+    from provisioner.l2.command_collect import write
+
+    pools = list(dict.fromkeys(spot.pool for spot in spots if spot.pool))
+    first, last = str(spots[0].ip), str(spots[-1].ip)
+    what = f"{first} to {last}" if first != last else first
+    title = f"{what} (pool {', '.join(pools)})" if len(pools) == 1 else what
+    when = datetime.fromtimestamp(wire.started).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+    write(path, picture_svg.svg(spots, title, f"{len(spots)} addresses, seen from {wire.vantage.interface} at {when}"))
+    click.echo(f"{path}: the map", err=True)

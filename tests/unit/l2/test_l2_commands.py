@@ -1,0 +1,129 @@
+"""The command line of l2: what it loads, what it refuses, and with which status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from provisioner.l2.command_collect import write
+from provisioner.l2.commands import l2
+from provisioner.session import Options
+
+ROOT = Path(__file__).parents[3]
+HEAVY = ("scapy", "pydantic", "kubernetes", "fabric", "paramiko", "yaml", "rich")
+
+
+@pytest.mark.parametrize("verb", ["", "scan", "check", "collect", "watch"])
+def test_help_loads_nothing_heavy(verb: str) -> None:
+    """Not by the clock, which is another one on every machine: by what was imported."""
+    words = ["l2", *([verb] if verb else []), "--help"]
+    program = (
+        "import sys\n"
+        "from provisioner.cli import cli\n"
+        f"try: cli.main({words!r})\n"
+        "except SystemExit: pass\n"
+        f"print('LOADED', *(name for name in {HEAVY!r} if name in sys.modules))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ended.stdout.splitlines()[-1] == "LOADED"
+    assert "Usage: " in ended.stdout
+    if verb:
+        assert "Example: provisioner l2 " in ended.stdout
+
+
+@pytest.fixture(autouse=True)
+def _no_site_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def run(tmp_path: Path, *words: str, output: str = "text", facts: str | None = None) -> tuple[int, str, str]:
+    if facts is not None:
+        (tmp_path / "facts.json").write_text(facts)
+        words = (*words, "--facts", str(tmp_path / "facts.json"))
+    ended = CliRunner().invoke(l2, list(words), obj=Options(output=output))
+    return ended.exit_code, ended.stdout, ended.stderr
+
+
+NONE = '{"schema": "l2facts/v1", "nodes": [], "services": []}'
+
+
+@pytest.mark.parametrize(
+    ("words", "facts", "message"),
+    [
+        (["scan"], None, "no pool and no external IP is known here; say which addresses"),
+        (["scan", "192.0.2.300"], None, "neither an address nor a range"),
+        (["scan", "pool:x"], NONE, "there is no pool 'x'"),
+        (["scan", "10.0.0.0/8"], None, "are too many for one scan"),
+        (["scan", "2001:db8::/64"], None, "are too many for one scan"),
+        (["scan", "10.20.0.0/16"], None, "65534 addresses would take 11 minutes; with -y"),
+        (["check"], None, "which services there are is not known here"),
+        (["check"], NONE, "there is no service of type LoadBalancer, so there is nothing to check"),
+        (["check", "default/web"], NONE, "neither an address nor a service"),
+        (["check", "192.0.2.0/24"], None, "sweep it: provisioner l2 scan 192.0.2.0/24"),
+        (["check", "192.0.2.7"], "{", "facts.json"),
+        (["check", "192.0.2.7"], '{"schema": "l2facts/v9", "nodes": []}', "l2facts/v1"),
+        (["check", "192.0.2.7", "--facts", "not-there.json"], None, "not-there.json"),
+        (["check", "192.0.2.7", "--pps", "501"], None, "501 is not in the range 1<=x<=500"),
+        (["scan", "192.0.2.7", "--timeout", "0"], None, "is not in the range"),
+        (["scan", "--colour"], None, "No such option"),
+        (["collect"], None, "Missing option '-o'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_two(
+    tmp_path: Path, words: list[str], facts: str | None, message: str
+) -> None:
+    status, stdout, stderr = run(tmp_path, *words, facts=facts)
+    assert message in stderr
+    assert (status, stdout) == (2, "")
+    assert "Traceback" not in stderr
+
+
+def test_a_mistake_is_valid_json_too(tmp_path: Path) -> None:
+    status, stdout, stderr = run(tmp_path, "check", output="json")
+    made = json.loads(stdout)
+    assert (status, made["schema"], made["results"]) == (2, "l2report/v1", [])
+    assert "which services there are is not known here" in made["problem"]
+    assert "which services" in stderr
+
+
+def test_the_verdict_on_a_service_that_waits_needs_no_wire(tmp_path: Path) -> None:
+    facts = json.dumps(
+        {
+            "schema": "l2facts/v1",
+            "nodes": [],
+            "pools": [{"name": "lab", "addresses": ["192.0.2.200/32"]}],
+            "services": [
+                {"namespace": "a", "name": "has", "ingress_ips": ["192.0.2.200"]},
+                {"namespace": "a", "name": "waits", "ingress_ips": []},
+            ],
+        }
+    )
+    status, stdout, _ = run(tmp_path, "check", "a/waits", output="json", facts=facts)
+    (result,) = json.loads(stdout)["results"]
+    assert (status, result["verdict"], result["service"]) == (1, "POOL_EXHAUSTED", "a/waits")
+
+
+def test_a_file_is_written_whole_and_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+    path.write_text("old")
+    write(path, "new\n")
+    assert path.read_text() == "new\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["facts.json"]
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    from provisioner.errors import ProvisionerError
+
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ProvisionerError, match="cannot write .*folder"):
+        write(tmp_path / "folder", "text")
+    with pytest.raises(ProvisionerError, match="cannot write .*No such file"):
+        write(tmp_path / "none" / "facts.json", "text")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+    assert not list((tmp_path / "folder").iterdir())

@@ -1,0 +1,198 @@
+"""The map of a sweep: what each address looks like, where it stands, and that no name breaks the SVG."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Interface, ip_address
+from xml.etree import ElementTree
+
+import click
+import pytest
+
+from provisioner.l2 import listing, picture, picture_svg, survey
+from provisioner.l2.facts import Facts, Node, Pool, Service
+from provisioner.l2.frames import Kind
+from provisioner.l2.result import OwnerSeen, Result
+from provisioner.l2.survey import Spot, State
+from provisioner.l2.wire import Answer, Vantage, Wire
+
+W1 = OwnerSeen("52:54:00:00:00:11", "w1", "eth1", ("w1",))
+W2 = OwnerSeen("52:54:00:00:00:12", "w2", "eth1", ("w2",))
+STRANGE = OwnerSeen("aa:bb:cc:00:00:01", vendor='<Printers> & "Co"')
+GATEWAY = ip_address("192.0.2.1")
+VANTAGE = Vantage(
+    "eth1",
+    "02:00:00:00:00:02",
+    (IPv4Interface("192.0.2.2/24"),),
+    own_addresses=frozenset({ip_address("192.0.2.2")}),
+    gateways=(GATEWAY,),
+)
+FACTS = Facts(
+    nodes=(Node(name="w1", internal_ips=("192.0.2.11",)),),
+    pools=(Pool(name="lab", addresses=("192.0.2.200-192.0.2.203",)),),
+    services=(Service(namespace="default", name="web", ingress_ips=("192.0.2.200",)),),
+)
+SITE = Facts(nodes=FACTS.nodes, pools=FACTS.pools)
+
+
+def result(verdict: str, *owners: OwnerSeen) -> Result:
+    return Result("", "ipv4", "", "", verdict, "certain", (), owners=owners)
+
+
+def spot(last: int, state: State = State.FREE, *owners: OwnerSeen) -> Spot:
+    return Spot(ip_address(f"192.0.2.{last}"), state, owners)
+
+
+@pytest.mark.parametrize(
+    ("ip", "facts", "verdict", "owners", "state"),
+    [
+        ("192.0.2.200", FACTS, "OK", [W1], State.RIGHT),
+        ("192.0.2.200", FACTS, "NO_ENDPOINTS", [], State.WRONG),
+        ("192.0.2.200", FACTS, "SPEAKER_DOWN", [W2], State.WRONG),
+        ("192.0.2.200", FACTS, "SPLIT_BRAIN", [W1, W2], State.DUPLICATE),
+        ("192.0.2.200", FACTS, "ADDRESS_CONFLICT", [STRANGE], State.STRANGER),
+        ("192.0.2.200", FACTS, "ADDRESS_CONFLICT", [W1, STRANGE], State.DUPLICATE),
+        ("192.0.2.200", FACTS, "UNKNOWN", [], State.UNCLEAR),
+        ("192.0.2.201", FACTS, "POOL_ADDRESS_IN_USE", [STRANGE], State.STRANGER),
+        ("192.0.2.201", FACTS, "", [], State.FREE),
+        ("192.0.2.201", SITE, "", [W1], State.TAKEN),
+        ("192.0.2.201", SITE, "", [STRANGE], State.STRANGER),
+        ("192.0.2.201", SITE, "", [W1, W2], State.DUPLICATE),
+        ("192.0.2.201", None, "", [STRANGE], State.TAKEN),  # nothing is known of pools: no stranger
+        ("192.0.2.90", FACTS, "", [STRANGE], State.TAKEN),  # outside of the pools: somebody else's machine
+        ("192.0.2.90", None, "", [W1, W2], State.DUPLICATE),
+        ("192.0.2.11", FACTS, "", [W1], State.NODE),
+        ("192.0.2.1", None, "", [STRANGE], State.NODE),
+        ("192.0.2.2", None, "", [], State.NODE),
+    ],
+)
+def test_what_an_address_looks_like(
+    ip: str, facts: Facts | None, verdict: str, owners: list[OwnerSeen], state: State
+) -> None:
+    address = ip_address(ip)
+    results = {address: result(verdict, *owners)} if verdict else {}
+    (found,) = survey.spots([address], Wire(VANTAGE, (address,)), facts, results, {address: tuple(owners)})
+    assert found.state is state
+
+
+def test_only_what_can_be_judged_is_diagnosed() -> None:
+    ips = [ip_address(f"192.0.2.{last}") for last in (1, 90, 200, 201, 202)]
+    heard = [Answer(ips[number], "aa:bb:cc:00:00:01", Kind.CLIENT, 1.0, 0.001, 60) for number in (0, 1, 4)]
+    wire = Wire(VANTAGE, tuple(ips), tuple(heard))
+    assert [str(ip) for ip in survey.to_diagnose(wire, FACTS, ips)] == ["192.0.2.200", "192.0.2.202"]
+    assert survey.to_diagnose(wire, SITE, ips) == ()
+    assert survey.to_diagnose(wire, None, ips) == ()
+
+
+@pytest.mark.parametrize(
+    ("states", "status"),
+    [
+        ([State.FREE, State.RIGHT, State.NODE, State.TAKEN], 0),
+        ([State.FREE, State.WRONG], 1),
+        ([State.STRANGER, State.UNCLEAR], 1),
+        ([State.DUPLICATE], 1),
+        ([State.UNCLEAR, State.RIGHT], 2),
+    ],
+)
+def test_exit_status(states: list[State], status: int) -> None:
+    assert survey.exit_status([spot(last, state) for last, state in enumerate(states)]) == status
+
+
+def test_the_address_can_be_read_off_row_and_column() -> None:
+    found = [spot(last, State.RIGHT if last == 227 else State.FREE, W1) for last in range(208, 231)]
+    lines = picture.terminal(found).splitlines()
+    assert lines[0].split() == ["0", "5", "10", "15"]
+    row = next(line for line in lines if line.startswith("192.0.2.220"))
+    column = lines[0].index("5", lines[0].index("0")) + 2 * 3  # two to the right of the five
+    assert row[column] == "o"
+    first = next(line for line in lines if line.startswith("192.0.2.200"))
+    assert first.count(".") == 3 + 12  # the address's own dots, and twelve free ones from 208 on
+    assert first.rstrip().endswith(".  .")
+
+
+def test_rows_never_mix_networks_and_families() -> None:
+    found = [
+        Spot(ip_address(text), State.RIGHT) for text in ("192.0.2.255", "192.0.3.0", "2001:db8::1f", "2001:db8::20")
+    ]
+    assert [row.label for row in picture.rows(found) if isinstance(row, picture.Row)] == [
+        "192.0.2.240",
+        "192.0.3.0",
+        "2001:db8::10",
+        "2001:db8::20",
+    ]
+
+
+def test_stretches_of_free_addresses_are_one_line() -> None:
+    found = [spot(last, State.RIGHT if last in (3, 250) else State.FREE) for last in range(1, 255)]
+    rows = picture.rows(found)
+    assert rows[1] == picture.Gap("192.0.2.20", "192.0.2.239", 220)
+    assert len(rows) == 3
+    assert "220 free, 192.0.2.20 to 192.0.2.239" in picture.terminal(found)
+
+
+def test_letters_serve_without_colours_and_colours_change_no_letter() -> None:
+    found = [spot(number, state, W1) for number, state in enumerate(State)]
+    plain = picture.terminal(found)
+    assert "\x1b" not in plain
+    assert len({state.letter for state in State}) == len(State)
+    assert plain.splitlines()[1].split()[1:] == [state.letter for state in State]
+    coloured = picture.terminal(found, colour=True)
+    assert "\x1b[" in coloured
+    assert [line.rstrip() for line in click.unstyle(coloured).splitlines()] == [
+        line.rstrip() for line in plain.splitlines()
+    ]
+
+
+def test_the_legend_explains_the_usual_states_always_and_the_others_when_seen() -> None:
+    assert [state for state, _ in picture.legend([spot(1)])] == list(survey.ALWAYS)
+    assert (State.NODE, 1) in picture.legend([spot(1, State.NODE)])
+
+
+def test_the_svg_is_well_formed_whatever_a_name_holds() -> None:
+    found = [
+        spot(200, State.STRANGER, STRANGE),
+        spot(201, State.DUPLICATE, W1, W2),
+        spot(202),
+        spot(203, State.RIGHT, W1),
+    ]
+    text = picture_svg.svg(found, 'pool "<lab>" & co', "when")
+    root = ElementTree.fromstring(text)
+    space = "{http://www.w3.org/2000/svg}"
+    hovers = [element.text or "" for element in root.iter(f"{space}title")]
+    assert hovers[0] == 'pool "<lab>" & co'
+    assert hovers[1] == '192.0.2.200: stranger in the pool, aa:bb:cc:00:00:01 (<Printers> & "Co")'
+    assert hovers[2] == "192.0.2.201: two owners, w1 eth1, w2 eth1"
+    assert len(hovers) == 1 + len(found)
+    words = [element.text for element in root.iter(f"{space}text")]
+    assert "192.0.2.200" in words  # the label of a row
+    assert {"S", "D", "o"} <= set(words)
+    assert any((word or "").startswith("two owners: 1") for word in words)
+    assert "192.0.2.201: two owners, w1 eth1, w2 eth1" in words  # faults are told below the map
+
+
+def test_nothing_in_the_svg_leaves_its_frame() -> None:
+    found = [spot(last, State.STRANGER, STRANGE) for last in range(1, 255)]
+    root = ElementTree.fromstring(picture_svg.svg(found, "title"))
+    width, height = float(root.get("width", "0")), float(root.get("height", "0"))
+    for element in root.iter():
+        if element.get("x"):
+            assert 0 <= float(element.get("x", "")) + float(element.get("width", "0")) <= width
+            assert 0 <= float(element.get("y", "")) <= height
+
+
+def test_the_table_names_owners_and_leaves_empty_columns_out() -> None:
+    found = [spot(200, State.DUPLICATE, W1, STRANGE), spot(201), spot(202, State.TAKEN, W2)]
+    text = listing.table(found)
+    assert text.splitlines()[0].split() == ["ADDRESS", "STATE", "OWNER", "MAC"]
+    assert text.count("192.0.2.200") == 2
+    assert 'unknown, by <Printers> & "Co"' in text
+    assert "192.0.2.201" not in text
+    assert listing.table([spot(201)]) == ""
+
+
+def test_the_summary_counts_silence_and_faults_and_names_the_next_command() -> None:
+    assert listing.summary([spot(1), spot(2)]) == "All 2 addresses are silent."
+    assert listing.summary([spot(1), spot(2, State.RIGHT, W1)]) == "1 of 2 addresses are silent."
+    found = [spot(1), spot(2, State.STRANGER, STRANGE), spot(3, State.STRANGER, STRANGE)]
+    assert listing.summary(found) == (
+        "1 of 3 addresses are silent. Faults: 2 stranger in the pool.\nnext: provisioner l2 check 192.0.2.2"
+    )
