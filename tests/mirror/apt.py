@@ -22,7 +22,12 @@ BASE_PACKAGES = (
     "conntrack", "ipset", "iptables", "libc6", "libip4tc2", "libip6tc2", "libipset13", "libmnl0",
     "libnetfilter-conntrack3", "libnfnetlink0", "libnftnl11", "libxtables12",
 )  # fmt: skip
-INGREDIENTS = (*BASE_PACKAGES, "busybox-static", "containernetworking-plugins", "etcd-client", "etcd-server")
+# A web server, with the libraries that it links.
+WEB_PACKAGES = ("libc6", "libcrypt1", "libpcre2-8-0", "libssl3", "nginx", "zlib1g")
+INGREDIENTS = (
+    *dict.fromkeys((*BASE_PACKAGES, *WEB_PACKAGES)),
+    "busybox-static", "containernetworking-plugins", "etcd-client", "etcd-server",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mirror import apt, cache, kubernetes, oci, registry
+from tests.mirror import apt, cache, kubernetes, oci, registry, traefik
 from tests.mirror.progress import output, run
 
 _PAUSE_SOURCE = Path(__file__).parent / "pause/pause.c"
@@ -84,6 +84,14 @@ def images(kube: Path, programs: Mapping[str, Path], etcd: Path, etcd_version: s
             entrypoint=("/metrics-server",),
         ),
         Image(
+            "library/traefik",
+            (f"v{traefik.VERSION}",),
+            f"v{traefik.VERSION}",
+            {"usr/local/bin/traefik": programs[traefik.NAME]},
+            entrypoint=("traefik",),
+        ),
+        Image("library/nginx", ("1.22.1",), "1.22.1", {}, below="web", entrypoint=("nginx",)),
+        Image(
             "e2e-test-images/agnhost",
             ("2.21", kubernetes.AGNHOST_VERSION),
             kubernetes.AGNHOST_VERSION,
@@ -120,7 +128,11 @@ def _make(directory: Path, kube: Path, programs: Mapping[str, Path], ingredients
     version = apt.package(ingredients, "etcd-server").name.split("_")[1]
     pause = scratch / "pause"
     run(["gcc", "-Os", "-static", "-s", "-Wall", "-Werror", "-o", pause, _PAUSE_SOURCE], log)
-    shared = {"base": lambda tree: _base(ingredients, tree), "shell": lambda tree: _shell(ingredients, tree)}
+    shared = {
+        "base": lambda tree: _base(ingredients, tree),
+        "shell": lambda tree: _shell(ingredients, tree),
+        "web": lambda tree: _web(ingredients, tree),
+    }
     with registry.running(directory / "registry", "127.0.0.1", 0, readonly=False) as (_, port):
         client = registry.Client(port)
         below = {name: _layer(scratch / name, fill) for name, fill in shared.items()}
@@ -168,6 +180,14 @@ def _shell(ingredients: Path, tree: Path) -> None:
     apt.unpack(ingredients, "busybox-static", tree)
     shutil.rmtree(tree / "usr/share")
     _busybox_links(tree)
+
+
+def _web(ingredients: Path, tree: Path) -> None:
+    """Fill a tree with a web server that wants its configuration named."""
+    for package in apt.WEB_PACKAGES:
+        apt.unpack(ingredients, package, tree)
+    for place in _UNUSED:
+        shutil.rmtree(tree / place, ignore_errors=True)
 
 
 def _base(ingredients: Path, tree: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from provisioner.errors import ProvisionerError
-from tests.mirror import apt, cache, goprograms, images, kubernetes, manifests, packages, signing
+from tests.mirror import apt, cache, goprograms, images, kubernetes, manifests, packages, signing, traefik
 from tests.mirror.progress import say, stage, timings
 
 # What upstream has under that name is not what is served; said wherever the mirror is described.
@@ -15,11 +15,13 @@ SUBSTITUTES = {
     "agnhost:2.21": "is 2.25, what the source tree of Kubernetes 1.20.2 holds",
     "etcd:3.4.13-0": "is Debian's etcd 3.4",
     "kubernetes-cni": "is Debian's containernetworking-plugins",
+    "nginx:1.22.1": "is Debian's nginx 1.22",
     "pause": "is twenty lines of our own",
+    "traefik:v2.11.2": "is built without dashboard and without the DNS providers of its ACME client",
 }
 LEFT_OUT = {
     "flannel": 'needs modules that the Go module proxy does not offer; use cluster.network = "bridge"',
-    "haproxy ingress controller": "is not offered by the Go module proxy; no ingress controller is served",
+    "nginx and haproxy ingress controllers": 'cannot be had there either; use ingress.controller = "traefik"',
 }
 
 
@@ -29,6 +31,7 @@ def build(status: Path | None = None) -> dict[str, Any]:
         debian = apt.build(status)
         kube = kubernetes.build()
         programs = {program.name: goprograms.build(program) for program in goprograms.PROGRAMS}
+        programs[traefik.NAME] = traefik.build()
         ingredients = apt.ingredients()
         repository = packages.build(kube, ingredients)
         storage = images.build(kube, programs, ingredients)
@@ -62,8 +65,8 @@ def _assemble(directory: Path, parts: dict[str, Path]) -> None:
     programs.mkdir()
     for path in (*parts["kubernetes"].iterdir(), *(parts["images"] / "bin").iterdir()):
         (programs / path.name).symlink_to(path)
-    for program in goprograms.PROGRAMS:
-        (programs / program.name).symlink_to(parts[program.name])
+    for name in (*(program.name for program in goprograms.PROGRAMS), traefik.NAME):
+        (programs / name).symlink_to(parts[name])
     described = {
         "kubernetes": kubernetes.VERSION,
         "metallb": goprograms.METALLB,
