@@ -55,6 +55,11 @@ def agnhost_image(kubernetes: str) -> str:
     return f"registry.k8s.io/e2e-test-images/agnhost:{_newest_fitting(_data()['agnhost'], kubernetes)}"
 
 
+def nginx_image(kubernetes: str) -> str:
+    """Return the web server that the Ingress workload runs."""
+    return f"docker.io/library/nginx:{_newest_fitting(_data()['nginx_image'], kubernetes)}"
+
+
 def release(program: str, kubernetes: str, version: str = "") -> Release:
     """Return the wanted or, with no `version`, the newest release of a program that serves `kubernetes`.
 
@@ -79,7 +84,7 @@ def release(program: str, kubernetes: str, version: str = "") -> Release:
 
 
 def _release(program: str, entry: dict[str, Any]) -> Release:
-    manifests = tuple(Download(item["url"], item["sha256"]) for item in entry["manifests"])
+    manifests = tuple(Download(item["url"], item["sha256"]) for item in entry.get("manifests", ()))
     return Release(program, entry["version"], manifests, entry.get("image", ""))
 
 

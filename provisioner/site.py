@@ -165,7 +165,7 @@ class Ingress(Model):
     """`[ingress]`. controller: "" is the catalogue's for the Kubernetes version."""
 
     enabled: bool = True
-    controller: Annotated[Literal["", "nginx", "haproxy"], Field(examples=["haproxy"])] = ""
+    controller: Annotated[Literal["", "nginx", "haproxy", "traefik"], Field(examples=["traefik"])] = ""
 
 
 class Workloads(Model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from provisioner.catalogue import agnhost_image
+from provisioner.catalogue import agnhost_image, nginx_image
 from provisioner.errors import ProvisionerError
 from provisioner.manifests import load
 
@@ -46,6 +46,7 @@ def values(site: Site) -> dict[str, Any]:
     return {
         "cluster": site.cluster.name,
         "agnhost": agnhost_image(str(site.version)),
+        "nginx": nginx_image(str(site.version)),
         "ingress_class": controller(site),
         "nfs_class": site.nfs.class_,
         "nfs_address": site.nfs_server.address,

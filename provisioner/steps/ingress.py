@@ -1,7 +1,8 @@
-"""Install an ingress controller from its released manifests, reachable on an external IP.
+"""Install an ingress controller, reachable on an external IP, and the certificates that the workloads' Ingresses name.
 
-NGINX's own on current Kubernetes, HAProxy Technologies' where that is what can be had; the workloads' Ingress
-objects use networking.k8s.io/v1 only, so that either serves them.
+NGINX's own on current Kubernetes, HAProxy Technologies' on older, both from their released manifests; Traefik, which
+releases none, from ingress/traefik.yaml. The workloads' Ingress objects use networking.k8s.io/v1 only, so that any of
+them serves them.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from provisioner import site_manifests
 from provisioner.catalogue import minor_of, release
 from provisioner.changes import objects
 from provisioner.download import fetch
 from provisioner.objects import Object, containers, order, parse, patient
 from provisioner.step import Change, Scope, Step
+from provisioner.steps import ingress_certificate
 from provisioner.steps.rollout import rolled_out
 
 if TYPE_CHECKING:
@@ -23,29 +26,38 @@ if TYPE_CHECKING:
     from provisioner.site import Site
 
 # IngressClass.spec.controller, as each controller's own documentation names it.
-CLASSES = {"haproxy": "haproxy.org/ingress-controller/haproxy", "nginx": "nginx.org/ingress-controller"}
-NAMESPACES = {"haproxy": "haproxy-controller", "nginx": "nginx-ingress"}
-SERVICES = {"haproxy": "haproxy-kubernetes-ingress", "nginx": "nginx-ingress"}
+CLASSES = {
+    "haproxy": "haproxy.org/ingress-controller/haproxy",
+    "nginx": "nginx.org/ingress-controller",
+    "traefik": "traefik.io/ingress-controller",
+}
+NAMESPACES = {"haproxy": "haproxy-controller", "nginx": "nginx-ingress", "traefik": "traefik"}
+SERVICES = {"haproxy": "haproxy-kubernetes-ingress", "nginx": "nginx-ingress", "traefik": "traefik"}
 _NGINX_FROM = (1, 28)  # the oldest minor that NGINX's controller 5.x is tested with
 
 
 def controller(site: Site) -> str:
-    """Return the site's ingress controller, "nginx" or "haproxy"; by Kubernetes version unless chosen."""
+    """Return the site's ingress controller, "nginx", "haproxy" or "traefik"; by Kubernetes version unless chosen."""
     return site.ingress.controller or ("nginx" if minor_of(str(site.version)) >= _NGINX_FROM else "haproxy")
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
-    """Yield the controller's objects that are missing or differ, then the wait for it."""
+    """Yield the certificates and the controller's objects that are missing or differ, then the wait for it."""
     del host
     manifests = wanted(site)
+    yield from ingress_certificate.changes(cluster, site)
     yield from objects(cluster, manifests)
     yield from rolled_out(cluster, manifests)
 
 
 def wanted(site: Site) -> list[Object]:
-    """Return the released objects with image, resources and Service adapted to the site, and an IngressClass."""
+    """Return the controller's objects with image, resources and Service adapted to the site, and an IngressClass."""
     name = controller(site)
     chosen = release(name, str(site.version))
+    if name == "traefik":
+        kind = "LoadBalancer" if site.metallb.enabled else "NodePort"
+        ours = site_manifests.read(site, "ingress/traefik.yaml", traefik=chosen.image, service_type=kind)
+        return order(patient(item, site.cluster.timeout_scale) for item in ours)
     released = [item for download in chosen.manifests for item in parse(fetch(site, download))]
     found = [_adapted(item, name, chosen.image, site.metallb.enabled) for item in released]
     if not any(item["kind"] == "IngressClass" for item in found):
@@ -70,6 +82,8 @@ def _adapted(manifest: Object, name: str, image: str, load_balancer: bool) -> Ob
             container["resources"] = {"requests": {"cpu": "50m", "memory": "96Mi"}}
     if result["kind"] == "Service" and load_balancer and result["spec"].get("type") == "NodePort":
         result["spec"]["type"] = "LoadBalancer"
+        # As NGINX's own Service has it: any other node would put its own address in the client's place.
+        result["spec"]["externalTrafficPolicy"] = "Local"
     return result
 
 

@@ -22,7 +22,7 @@ PINNED = [
     pytest.param(name, entry["version"], item["url"], item["sha256"], id=Path(item["url"]).name)
     for name in PROGRAMS
     for entry in DATA[name]
-    for item in entry["manifests"]
+    for item in entry.get("manifests", ())
 ]
 FOLDERS = {"metrics_server": "metrics-server", "haproxy": "haproxy-ingress", "nginx": "nginx-ingress"}
 
@@ -74,6 +74,8 @@ def test_every_minor_is_served(program: str, minor: str) -> None:
         ("metrics_server", "1.31.0", "", "0.9.0"),
         ("nginx", "1.28.0", "", "5.5.4"),
         ("haproxy", "1.20.2", "", "1.9.15"),
+        ("traefik", "1.20.2", "", "2.11.2"),
+        ("traefik", "1.37.1", "", "3.7.13"),
     ],
 )
 def test_release(program: str, kubernetes: str, version: str, expected: str) -> None:
@@ -120,6 +122,18 @@ def test_sandbox_images(kubernetes: str, pause: str) -> None:
 @pytest.mark.parametrize(("kubernetes", "agnhost"), [("1.20.2", "2.21"), ("1.23.17", "2.21"), ("1.24.0", "2.53")])
 def test_test_images(kubernetes: str, agnhost: str) -> None:
     assert catalogue.agnhost_image(kubernetes) == f"registry.k8s.io/e2e-test-images/agnhost:{agnhost}"
+
+
+@pytest.mark.parametrize(("kubernetes", "nginx"), [("1.20.2", "1.22.1"), ("1.37.1", "1.28.0")])
+def test_web_servers(kubernetes: str, nginx: str) -> None:
+    assert catalogue.nginx_image(kubernetes) == f"docker.io/library/nginx:{nginx}"
+
+
+@pytest.mark.parametrize("minor", catalogue.newest_patches())
+def test_a_program_without_manifests_has_an_image_of_its_version(minor: str) -> None:
+    chosen = catalogue.release("traefik", minor)
+    assert not chosen.manifests
+    assert chosen.image == f"docker.io/library/traefik:v{chosen.version}"
 
 
 def test_patches_belong_to_their_minors_and_the_default_has_one() -> None:

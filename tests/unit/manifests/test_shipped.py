@@ -12,7 +12,10 @@ from provisioner.site import Workloads
 ROOT = Path(__file__).parents[3]
 WORKLOADS = sorted((ROOT / "workloads").glob("*.yaml"))
 VALUES: dict[Path, dict[str, Any]] = {
-    **{key: {"agnhost": "agnhost:1", "ingress_class": "nginx", "nfs_class": "nfs"} for key in WORKLOADS},
+    **{
+        key: {"agnhost": "agnhost:1", "nginx": "nginx:1", "ingress_class": "nginx", "nfs_class": "nfs"}
+        for key in WORKLOADS
+    },
     ROOT / "nfs/storageclass.yaml": {"nfs_class": "nfs"},
     ROOT / "nfs/storageclass-csi.yaml": {
         "nfs_class": "nfs",

@@ -78,6 +78,7 @@ CLASS: Object = {
         ('kubernetes = "1.28"', "", "nginx"),
         (NEW, "", "nginx"),
         (NEW, '[ingress]\ncontroller = "haproxy"', "haproxy"),
+        (OLD, '[ingress]\ncontroller = "traefik"', "traefik"),
     ],
 )
 def test_which_controller(tmp_path: Path, cluster: str, table: str, expected: str) -> None:
@@ -92,6 +93,7 @@ def test_haproxy_is_adapted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert container["args"] == ["--configmap=a/b", "--ingress.class=haproxy"]
     assert container["resources"] == {"requests": {"cpu": "50m", "memory": "96Mi"}}, "2 GiB fit no lab's worker"
     assert service["spec"]["type"] == "LoadBalancer"
+    assert service["spec"]["externalTrafficPolicy"] == "Local", "else it never sees a client's address"
     assert made["kind"] == "IngressClass"
     assert made["metadata"]["name"] == "haproxy"
     assert made["spec"] == {"controller": "haproxy.org/ingress-controller/haproxy"}
@@ -106,6 +108,42 @@ def test_without_metallb_it_stays_on_node_ports(tmp_path: Path, monkeypatch: pyt
 def test_nginx_is_taken_as_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     give(monkeypatch, ingress, NGINX, CLASS)
     assert ingress.wanted(site_at(tmp_path, NEW)) == [NGINX, CLASS]
+
+
+TRAEFIK = '[ingress]\ncontroller = "traefik"\n'
+
+
+@pytest.mark.parametrize(
+    ("cluster", "image"),
+    [(OLD, "docker.io/library/traefik:v2.11.2"), (NEW, "docker.io/library/traefik:v3.7.13")],
+)
+def test_traefik_comes_from_the_manifest_that_operators_edit(tmp_path: Path, cluster: str, image: str) -> None:
+    found = {item["kind"]: item for item in ingress.wanted(site_at(tmp_path, cluster, TRAEFIK))}
+    assert found["Service"]["metadata"] == {"name": "traefik", "namespace": "traefik"}
+    assert found["Service"]["spec"]["type"] == "LoadBalancer"
+    assert found["Service"]["spec"]["externalTrafficPolicy"] == "Local"
+    assert {port["port"] for port in found["Service"]["spec"]["ports"]} == {80, 443}
+    (container,) = containers(found["Deployment"])
+    assert container["image"] == image
+    assert found["IngressClass"]["metadata"]["name"] == "traefik"
+    assert found["IngressClass"]["spec"] == {"controller": ingress.CLASSES["traefik"]}
+    named = {port["name"] for port in container["ports"]}
+    assert {port["targetPort"] for port in found["Service"]["spec"]["ports"]} <= named
+    # It reads secrets, so it may write nothing but the status of an Ingress.
+    writing = [rule for rule in found["ClusterRole"]["rules"] if {"update", "patch", "create"} & {*rule["verbs"]}]
+    assert [rule["resources"] for rule in writing] == [["ingresses/status"]]
+
+
+def test_traefik_waits_as_long_as_the_site_does(tmp_path: Path) -> None:
+    slow = f"{OLD}\ntimeout_scale = 8.0"
+    (deployment,) = [item for item in ingress.wanted(site_at(tmp_path, slow, TRAEFIK)) if item["kind"] == "Deployment"]
+    assert containers(deployment)[0]["livenessProbe"]["timeoutSeconds"] == 16
+
+
+def test_traefik_without_metallb_stays_on_node_ports(tmp_path: Path) -> None:
+    site = site_at(tmp_path, OLD, hosts=_single(), rest=f"{TRAEFIK}[metallb]\nenabled = false")
+    (service,) = [item for item in ingress.wanted(site) if item["kind"] == "Service"]
+    assert service["spec"]["type"] == "NodePort"
 
 
 def test_ingress_classes_have_names_that_the_workloads_use(tmp_path: Path) -> None:
@@ -208,7 +246,7 @@ def test_workloads_are_all_applied_before_any_is_waited_for(tmp_path: Path) -> N
     kinds = [text.split()[0] for text in said]
     assert kinds == sorted(kinds), "apply comes before wait"
     assert said[:2] == ["apply ConfigMap kube-system/provisioner-workloads", "apply Namespace course"]
-    for name in ("np-pods", "lb-one", "lb-two", "ing-root", "ing-hname", "hpa-pods", "cm-pods", "shared-volume"):
+    for name in ("np-pods", "lb-one", "lb-two", "ing-root", "ing-info", "hpa-pods", "cm-pods", "shared-volume"):
         assert f"apply Deployment course/{name}" in said
         assert f"wait for Deployment course/{name}" in said
     assert "wait for StatefulSet course/ss-pods" in said
@@ -246,6 +284,7 @@ def test_a_workload_that_there_is_not(tmp_path: Path) -> None:
 
 # --- as released ------------------------------------------------------------------------------------------------
 
+COURSE: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "course"}}
 UPSTREAM = Path(__file__).parents[4] / "shared/upstream"
 
 
@@ -261,6 +300,7 @@ def test_the_real_manifests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mod
     changes = [change for change in drain(module.STEP, host, api) if not change.summary.startswith("wait")]
     for change in changes:
         change.do()
+    api.applied = [item for item in api.applied if item["kind"] != "Secret" and item != COURSE]
     kinds = [item["kind"] for item in api.applied]
     assert kinds == [item["kind"] for item in order(api.applied)]
     images = [container["image"] for item in api.applied for container in containers(item)]

@@ -1,0 +1,109 @@
+"""Self-signed certificates for a site's own HTTPS, and what is wrong with one that is there.
+
+Private keys stay in memory: nobody prints, diffs or logs what these functions return as a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+DAYS = 365
+RENEW_BEFORE = timedelta(days=30)
+# Clocks of a site's machines and of its clients differ a little.
+_SKEW = timedelta(hours=1)
+
+
+def self_signed(names: Sequence[str], now: datetime | None = None) -> tuple[bytes, bytes]:
+    """Return (certificate, private key) for host names, both PEM: ECDSA P-256, valid for DAYS from `now`."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = key.public_key()
+    # RFC 5280 limits a common name to 64 characters; clients read the alternative names.
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
+    begin = now or datetime.now(UTC)
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin - _SKEW)
+        .not_valid_after(begin + timedelta(days=DAYS))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage, critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM), secret
+
+
+def trouble(certificate: bytes, key: bytes, names: Sequence[str], now: datetime | None = None) -> str:
+    """Return why a certificate and its key (PEM) do not do for these host names much longer, "" when they do."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from cryptography.x509 import load_pem_x509_certificate
+
+    try:
+        found = load_pem_x509_certificate(certificate)
+        secret = load_pem_private_key(key, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return "certificate or key cannot be read"
+    if found.public_key() != secret.public_key():
+        return "its key belongs to another certificate"
+    if missing := [name for name in names if name not in names_of(found)]:
+        return f"it is not for {', '.join(missing)}"
+    end = found.not_valid_after_utc
+    if (now or datetime.now(UTC)) > end - RENEW_BEFORE:
+        return f"it ends on {end:%Y-%m-%d}"
+    return ""
+
+
+def names_of(certificate: Certificate) -> list[str]:
+    """Return the DNS names that a certificate is for."""
+    from cryptography.x509 import DNSName, ExtensionNotFound, SubjectAlternativeName
+
+    try:
+        names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+    except ExtensionNotFound:
+        return []
+    return names.get_values_for_type(DNSName)
+
+
+def der(pem: bytes) -> bytes:
+    """Return the first certificate of a PEM text as DER, b"" where there is none."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.x509 import load_pem_x509_certificate
+
+    try:
+        return load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+    except ValueError:
+        return b""
+
+
+def described(certificate: bytes) -> str:
+    """Return in a few words whose a certificate (DER) is, until when, and the start of its SHA-256."""
+    import hashlib
+
+    from cryptography.x509 import load_der_x509_certificate
+
+    try:
+        found = load_der_x509_certificate(certificate)
+    except ValueError:
+        return "no readable certificate"
+    whose = ", ".join(names_of(found)) or found.subject.rfc4514_string() or "nobody"
+    print_ = hashlib.sha256(certificate).hexdigest()[:16]
+    return f"for {whose}, until {found.not_valid_after_utc:%Y-%m-%d}, SHA-256 {print_}…"

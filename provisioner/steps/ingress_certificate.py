@@ -1,0 +1,93 @@
+"""The certificates that the workloads' Ingresses present: self-signed ones, where nobody gave better ones.
+
+An Ingress names a Secret; where that is not there it is made, and made again before it ends. A Secret that somebody
+else made is left as it is. No key is ever in a plan, a diff or a log: a change says for whom a certificate is.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from provisioner import certificates, site_manifests
+from provisioner.step import Change
+
+if TYPE_CHECKING:
+    from provisioner.kube import Cluster
+    from provisioner.objects import Object
+    from provisioner.site import Site
+
+# What tells our Secrets from those of others.
+LABELS = {"app.kubernetes.io/managed-by": "provisioner", "app.kubernetes.io/component": "ingress-certificate"}
+_TLS = "kubernetes.io/tls"
+
+
+def changes(cluster: Cluster, site: Site) -> Iterator[Change]:
+    """Yield each certificate that is missing, or of ours and no longer good; then those that no Ingress names."""
+    needed = wanted(site)
+    for (namespace, name), hosts in needed.items():
+        why = _why(cluster.get("Secret", name, namespace), hosts)
+        if why:
+            summary = f"make a certificate for {', '.join(hosts)} (Secret {namespace}/{name}: {why})"
+            yield Change(summary, _making(cluster, namespace, name, hosts), _shown(namespace, name, hosts))
+    labels = ",".join(f"{key}={value}" for key, value in LABELS.items())
+    for secret in cluster.list("Secret", labels=labels):
+        metadata = secret["metadata"]
+        if _ours(secret) and (metadata["namespace"], metadata["name"]) not in needed:
+            yield Change(
+                f"remove Secret {metadata['namespace']}/{metadata['name']} (no Ingress of the workloads names it)",
+                _removing(cluster, metadata["namespace"], metadata["name"]),
+                f"- Secret {metadata['namespace']}/{metadata['name']}\n",
+            )
+
+
+def wanted(site: Site) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return the host names of each certificate that an Ingress of the workloads names, by (namespace, name)."""
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for workload in site.workloads.enabled:
+        for item in site_manifests.read(site, f"workloads/{workload}.yaml"):
+            if item["kind"] != "Ingress":
+                continue
+            for entry in item["spec"].get("tls") or ():
+                if entry.get("secretName") and entry.get("hosts"):
+                    key = (item["metadata"].get("namespace", "default"), entry["secretName"])
+                    found[key] = tuple(dict.fromkeys((*found.get(key, ()), *entry["hosts"])))
+    return found
+
+
+def _why(live: Object | None, hosts: tuple[str, ...]) -> str:
+    if live is None:
+        return "there is none"
+    if not _ours(live):
+        return ""
+    data = live.get("data") or {}
+    certificate, key = (base64.b64decode(data.get(part, "")) for part in ("tls.crt", "tls.key"))
+    return certificates.trouble(certificate, key, hosts)
+
+
+def _ours(secret: Object) -> bool:
+    return LABELS.items() <= (secret["metadata"].get("labels") or {}).items()
+
+
+def _making(cluster: Cluster, namespace: str, name: str, hosts: tuple[str, ...]) -> Callable[[], None]:
+    def make() -> None:
+        if cluster.get("Namespace", namespace) is None:
+            cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+        certificate, key = certificates.self_signed(hosts)
+        data = {"tls.crt": base64.b64encode(certificate).decode(), "tls.key": base64.b64encode(key).decode()}
+        metadata = {"name": name, "namespace": namespace, "labels": LABELS}
+        cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": _TLS, "data": data})
+
+    return make
+
+
+def _removing(cluster: Cluster, namespace: str, name: str) -> Callable[[], None]:
+    def remove() -> None:
+        cluster.delete("Secret", name, namespace)
+
+    return remove
+
+
+def _shown(namespace: str, name: str, hosts: tuple[str, ...]) -> str:
+    return f"+ Secret {namespace}/{name}: self-signed, for {', '.join(hosts)}, {certificates.DAYS} days\n"

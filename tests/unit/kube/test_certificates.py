@@ -1,0 +1,91 @@
+"""A site's own certificate: what a browser would accept of it, and when it has to be made again."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.x509 import BasicConstraints, load_pem_x509_certificate
+
+from provisioner import certificates
+
+NAMES = ["course.test", "www.course.test"]
+CERTIFICATE, KEY = certificates.self_signed(NAMES)
+NOW = datetime.now(UTC)
+
+
+def handshake(folder: Path, name: str) -> str:
+    """Return why a client that trusts the certificate, and nothing else, refuses a server of that name; or ""."""
+    (folder / "both.pem").write_bytes(CERTIFICATE + KEY)
+    (folder / "trusted.pem").write_bytes(CERTIFICATE)
+    ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ours.load_cert_chain(folder / "both.pem")
+    theirs = ssl.create_default_context(cafile=str(folder / "trusted.pem"))
+    client, server = socket.socketpair()
+
+    def serve() -> None:
+        try:
+            ours.wrap_socket(server, server_side=True).close()
+        except OSError:
+            server.close()  # the client says why
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with client, theirs.wrap_socket(client, server_hostname=name):
+            return ""
+    except ssl.SSLError as error:
+        return str(error)
+    finally:
+        client.close()
+        thread.join()
+
+
+def test_a_client_that_trusts_it_accepts_it_for_its_names_only(tmp_path: Path) -> None:
+    assert handshake(tmp_path, "course.test") == ""
+    assert handshake(tmp_path, "www.course.test") == ""
+    assert "Hostname mismatch" in handshake(tmp_path, "other.test")
+
+
+def test_it_can_sign_for_nobody_else() -> None:
+    found = load_pem_x509_certificate(CERTIFICATE)
+    assert not found.extensions.get_extension_for_class(BasicConstraints).value.ca
+    assert found.not_valid_before_utc < NOW < found.not_valid_after_utc
+    assert certificates.names_of(found) == NAMES
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "names", "now", "why"),
+    [
+        (CERTIFICATE, KEY, NAMES, NOW, ""),
+        (CERTIFICATE, KEY, ["course.test"], NOW, ""),
+        (CERTIFICATE, KEY, ["course.test", "new.test"], NOW, "it is not for new.test"),
+        (CERTIFICATE, certificates.self_signed(NAMES)[1], NAMES, NOW, "its key belongs to another certificate"),
+        (CERTIFICATE, b"", NAMES, NOW, "certificate or key cannot be read"),
+        (b"", KEY, NAMES, NOW, "certificate or key cannot be read"),
+        (b"\xff", b"\xff", NAMES, NOW, "certificate or key cannot be read"),
+        (CERTIFICATE, KEY, NAMES, NOW + timedelta(days=330), ""),
+        (CERTIFICATE, KEY, NAMES, NOW + timedelta(days=340), "it ends on "),
+    ],
+)
+def test_what_is_wrong_with_one(certificate: bytes, key: bytes, names: list[str], now: datetime, why: str) -> None:
+    said = certificates.trouble(certificate, key, names, now)
+    assert said.startswith(why)
+    assert bool(said) is bool(why)
+
+
+def test_a_long_name_fits() -> None:
+    name = ".".join(["a" * 60, "b" * 60, "test"])
+    certificate, key = certificates.self_signed([name])
+    assert certificates.trouble(certificate, key, [name]) == ""
+
+
+def test_it_is_told_apart_in_a_few_words() -> None:
+    described = certificates.described(certificates.der(CERTIFICATE))
+    assert described.startswith("for course.test, www.course.test, until ")
+    assert certificates.described(b"nonsense") == "no readable certificate"
+    assert certificates.der(b"nonsense") == b""
