@@ -3,7 +3,6 @@
 from provisioner.errors import ProvisionerError
 from provisioner.lab.guest import USER
 from provisioner.lab.spec import LabSpec, MirrorInfo
-from provisioner.site import Workloads
 
 POOL = "192.168.56.200-192.168.56.230"
 NETWORKS = ("flannel", "bridge")
@@ -56,7 +55,7 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
     lines += ["", "[[metallb.pools]]", 'name = "lab"', f'addresses = ["{POOL}"]']
     if mirror:
         lines += ["", "[metrics]", f'version = "{mirror.metrics_server}"']
-        lines += ["", *_ingress(mirror), "", "[mirror]"]
+        lines += ["", "[ingress]", 'controller = "traefik"  # the one that the mirror has', "", "[mirror]"]
         lines += [
             f'packages = "{mirror.packages}"',
             f'images = "{mirror.images}"',
@@ -64,11 +63,3 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
         ]
     text = "\n".join(lines) + "\n"
     return text + _SLOW_MACHINE if timeout_scale > 1 else text
-
-
-def _ingress(mirror: MirrorInfo) -> list[str]:
-    why = mirror.lacks("haproxy ingress")
-    if not why:
-        return ["[ingress]", 'controller = "haproxy"']
-    names = ", ".join(f'"{name}"' for name in Workloads().enabled if name != "ingress")
-    return [f"# haproxy {why}", "[ingress]", "enabled = false", "", "[workloads]", f"enabled = [{names}]"]

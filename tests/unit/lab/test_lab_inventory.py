@@ -37,7 +37,7 @@ def test_mirror_addresses_and_versions(tmp_path: Path) -> None:
         "manifests": "http://192.168.56.2",
     }
     assert site["metallb"]["version"] == "0.13.12"
-    assert site["ingress"]["controller"] == "haproxy"
+    assert site["ingress"]["controller"] == "traefik"
     assert site["kubeadm"]["scheduler"] == {"leader-elect": "false"}
     assert site["ssh"]["host_keys"] == "accept-new"
 
@@ -45,7 +45,7 @@ def test_mirror_addresses_and_versions(tmp_path: Path) -> None:
 def test_what_the_mirror_lacks_is_not_asked_for(tmp_path: Path) -> None:
     from provisioner.site import load
 
-    lacking = replace(MIRROR, left_out={"flannel": "needs more", "haproxy ingress controller": "is not offered"})
+    lacking = replace(MIRROR, left_out={"flannel": "needs more"})
     assert choose_network("", MIRROR) == choose_network("", None) == "flannel"
     assert choose_network("", lacking) == "bridge"
     with pytest.raises(ProvisionerError, match="flannel needs more"):
@@ -53,9 +53,22 @@ def test_what_the_mirror_lacks_is_not_asked_for(tmp_path: Path) -> None:
     lab = LabSpec(tmp_path)
     lab.site.write_text(render_site(lab, lacking, "bridge", 8.0))
     site = load(lab.site)
-    assert not site.ingress.enabled
-    assert "ingress" not in site.workloads.enabled
-    assert "is not offered" in lab.site.read_text()
+    assert site.cluster.network == "bridge"
+
+
+def test_the_lab_has_the_ingress_controller_of_its_mirror(tmp_path: Path) -> None:
+    """By the name that the product knows, in the version that the mirror serves for its Kubernetes."""
+    from provisioner.catalogue import release
+    from provisioner.site import load
+    from provisioner.steps.ingress import controller
+    from tests.mirror import traefik
+
+    lab = LabSpec(tmp_path)
+    lab.site.write_text(render_site(lab, MIRROR, "bridge", 8.0))
+    site = load(lab.site)
+    assert site.ingress.enabled
+    assert "ingress" in site.workloads.enabled
+    assert release(controller(site), str(site.version)).version == traefik.VERSION
 
 
 def test_a_real_machine_gets_no_special_settings(tmp_path: Path) -> None:

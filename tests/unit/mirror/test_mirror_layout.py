@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from provisioner import catalogue
-from tests.mirror import images, kubernetes, manifests, packages, requirements
+from provisioner.errors import ProvisionerError
+from tests.mirror import images, kubernetes, manifests, mirror, packages, requirements, traefik
 
 
 def test_manifest_lies_at_its_own_address() -> None:
@@ -39,17 +40,45 @@ def test_control_file_leaves_empty_fields_out() -> None:
 
 
 def every_image() -> dict[str, images.Image]:
-    names = ("coredns", "metallb-controller", "metallb-speaker", "metrics-server")
+    names = ("coredns", "metallb-controller", "metallb-speaker", "metrics-server", "traefik")
     programs = {name: Path(name) for name in names}
     listed = images.images(Path("kube"), programs, Path("etcd"), "3.4.23", Path("pause"))
     return {f"{image.name}:{tag}": image for image in listed for tag in image.tags}
 
 
 @pytest.mark.parametrize(
-    "reference", [catalogue.pause_image(kubernetes.VERSION), catalogue.agnhost_image(kubernetes.VERSION)]
+    "reference",
+    [
+        catalogue.pause_image(kubernetes.VERSION),
+        catalogue.agnhost_image(kubernetes.VERSION),
+        catalogue.nginx_image(kubernetes.VERSION),
+        catalogue.release("traefik", kubernetes.VERSION).image,
+    ],
 )
 def test_images_that_the_product_asks_for_are_there(reference: str) -> None:
     assert reference.partition("/")[2] in every_image()
+
+
+def test_what_is_not_quite_upstreams_is_named_as_it_is_served() -> None:
+    served = {reference.removeprefix("library/") for reference in every_image()}
+    served |= {reference.rpartition("/")[2] for reference in served}
+    for name in mirror.SUBSTITUTES:
+        assert ":" not in name or name in served
+
+
+def test_traefik_is_built_without_dns_providers(tmp_path: Path) -> None:
+    source = tmp_path / "pkg/provider/acme/provider.go"
+    source.parent.mkdir(parents=True)
+    line = 'import "github.com/go-acme/lego/v4/providers/dns"\n'
+    source.write_text(line)
+    traefik._without_dns_providers(tmp_path)
+    assert source.read_text() == 'import "github.com/traefik/traefik/v2/pkg/nodns"\n'
+    assert (tmp_path / "pkg/nodns/dns.go").is_file()
+    source.write_text("import nothing\n")
+    (tmp_path / "pkg/nodns/dns.go").unlink()
+    (tmp_path / "pkg/nodns").rmdir()
+    with pytest.raises(ProvisionerError, match=r"does not import .*; adapt this recipe"):
+        traefik._without_dns_providers(tmp_path)
 
 
 def test_etcd_tells_its_true_version() -> None:
