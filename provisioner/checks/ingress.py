@@ -1,20 +1,26 @@
-"""Each path of an Ingress leads to its own Deployment, and no other path leads anywhere."""
+"""Each path of an Ingress leads to its own Deployment and no other path anywhere, through every way in; HTTPS
+presents the site's certificate; the client's address arrives, or it is said why not.
+"""
 
 from __future__ import annotations
 
+import base64
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from provisioner.addresses import host_port
-from provisioner.checks import pods, web
+from provisioner import certificates
+from provisioner.checks import ingress_client, pods, web
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
+from provisioner.checks.ingress_doors import Door, controller_pods, doors, external, named, service
 from provisioner.steps import ingress as step
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
     from provisioner.site import Site
+
+Pages = dict[Door, web.Page]
 
 
 @dataclass(frozen=True)
@@ -29,50 +35,84 @@ class Route:
 
     def right(self, page: web.Page) -> bool:
         """Tell whether a page is what this route should give. Our pods answer with their own name."""
-        return page.body.strip() in self.pods if self.service else page.status == 404
+        return bool(self.who(page)) if self.service else page.status == 404
+
+    def who(self, page: web.Page) -> str:
+        """Return the pod that says it is the one who answered, "" when none of the route's does."""
+        answered = self.pods.intersection(page.body.split()) if page.status == 200 else ()
+        return next(iter(answered), "")
 
 
 def run(context: Context) -> Iterator[Finding]:
-    """Yield a finding for each path of each Ingress of the workloads, and one for a path that none has."""
-    cluster = context.cluster
-    ingresses = cluster.list("Ingress", NAMESPACE, api_version="networking.k8s.io/v1")
+    """Yield a finding for each path and for one that no Ingress has, then for HTTPS and the client's address."""
+    ingresses = context.cluster.list("Ingress", NAMESPACE, api_version="networking.k8s.io/v1")
     if not ingresses:
         yield bad("INGRESS_NONE", NAMESPACE, "has no Ingress", "provisioner apply")
         return
-    doors = settle(context, "the ingress controller's address", lambda: entrances(context), bool, timeout=60)
-    if not doors:
+    found = settle(context, "the ingress controller's address", lambda: service(context), _given, timeout=60)
+    ways = doors(context, found)
+    namespace = step.NAMESPACES[step.controller(context.site)]
+    if found is None or not ways:
         yield bad(
             "INGRESS_NO_ENTRANCE",
             "ingress controller",
             "has no Service that leads to its port 80 from outside",
-            f"kubectl -n {step.NAMESPACES[step.controller(context.site)]} get services",
+            f"kubectl -n {namespace} get services,pods",
         )
         return
-    pages = settle(
+    if found["spec"].get("type") == "LoadBalancer" and not external(found):
+        yield bad(
+            "INGRESS_NO_ADDRESS",
+            pods.name_of(found),
+            "is of type LoadBalancer and has no address",
+            f"kubectl -n {namespace} describe service {found['metadata']['name']}",
+            *context.cluster.events(namespace, found["metadata"]["name"]),
+        )
+    seen = settle(
         context,
         "every path of the Ingress",
-        lambda: {route: ask(context, doors, route) for route in routes(context, ingresses)},
-        lambda seen: all(route.right(page) for route, page in seen.items()),
+        lambda: {route: _through(context, ways, route) for route in routes(context, ingresses)},
+        lambda pages: all(route.right(page) for route, each in pages.items() for page in each.values()),
         timeout=60,
     )
-    log = [] if all(route.right(page) for route, page in pages.items()) else _controller_log(context)
-    for route, page in pages.items():
-        yield _judge(route, page, log)
+    log = _log(context, found) if any(_wrong(route, each) for route, each in seen.items()) else []
+    for route, each in seen.items():
+        yield _judge(route, each, log)
+    yield from _https(context, ingresses, ways, list(seen))
+    for route, each in seen.items():
+        yield from ingress_client.judge(context, found, f"{route.host}{route.path}", each)
 
 
-def _judge(route: Route, page: web.Page, log: list[str]) -> Finding:
+def _given(found: Object | None) -> bool:
+    return found is not None and (found["spec"].get("type") != "LoadBalancer" or bool(external(found)))
+
+
+def _through(context: Context, ways: list[Door], route: Route) -> Pages:
+    return {door: door.ask(context, route.path, route.host) for door in ways}
+
+
+def _wrong(route: Route, each: Pages) -> Pages:
+    return {door: page for door, page in each.items() if not route.right(page)}
+
+
+def _judge(route: Route, each: Pages, log: list[str]) -> Finding:
     subject = f"{route.host}{route.path}"
-    if route.right(page):
-        if route.service:
-            return good("INGRESS_ROUTES", subject, f"leads to {page.body.strip()} of {route.service} ({page.url})")
-        return good("INGRESS_UNKNOWN_404", subject, "leads nowhere (404), as a path that no Ingress names should")
+    wrong = _wrong(route, each)
+    if not wrong:
+        through = named(list(each))
+        if not route.service:
+            return good("INGRESS_UNKNOWN_404", subject, f"leads nowhere (404), as no Ingress names it ({through})")
+        answered = ", ".join(sorted({route.who(page) for page in each.values()}))
+        return good("INGRESS_ROUTES", subject, f"leads to {answered} of {route.service} through {through}")
     wanted = f"a pod of {route.service}" if route.service else "a 404"
+    first = next(iter(wrong.values()))
     return bad(
-        "INGRESS_WRONG" if page.status else "INGRESS_SILENT",
+        "INGRESS_WRONG" if any(page.status for page in wrong.values()) else "INGRESS_SILENT",
         subject,
-        f"should give {wanted} and gave: {page}",
+        f"should give {wanted} and gave: {first}",
         f"kubectl -n {NAMESPACE} describe ingress {route.ingress}",
         f"pods of {route.service}: {', '.join(sorted(route.pods)) or 'none is ready'}" if route.service else "",
+        *(str(page) for page in list(wrong.values())[1:]),
         *log,
     )
 
@@ -97,50 +137,64 @@ def routes(context: Context, ingresses: list[Object]) -> list[Route]:
     return found
 
 
-def entrances(context: Context) -> list[tuple[str, int]]:
-    """Return address and port of the ways into the controller, best first: external IPs, then NodePorts."""
-    chosen = step.controller(context.site)
-    service = context.cluster.get("Service", step.SERVICES[chosen], step.NAMESPACES[chosen])
-    return ways_in(service, [host.address for host in context.site.hosts]) if service else []
+def _https(context: Context, ingresses: list[Object], ways: list[Door], known: list[Route]) -> Iterator[Finding]:
+    """Yield what HTTPS presents for each host name that an Ingress has a certificate for."""
+    for ingress in ingresses:
+        for entry in ingress["spec"].get("tls") or ():
+            for host in entry.get("hosts") or ():
+                route = next((one for one in known if one.host == host and one.service), None)
+                if route:
+                    yield _presented(context, str(entry.get("secretName", "")), ways, route)
 
 
-def ways_in(service: Object, nodes: list[str]) -> list[tuple[str, int]]:
-    """Return the ways through one Service to its port 80, from outside of the cluster."""
-    port: Mapping[str, Any] = next((one for one in service["spec"].get("ports") or () if one.get("port") == 80), {})
-    if not port:
-        return []
-    balancers = service.get("status", {}).get("loadBalancer", {}).get("ingress") or ()
-    ways = [(str(entry["ip"]), 80) for entry in balancers if entry.get("ip")]
-    if port.get("nodePort"):
-        ways += [(address, int(port["nodePort"])) for address in nodes]
-    return ways
+def _presented(context: Context, name: str, ways: list[Door], route: Route) -> Finding:
+    secret = context.cluster.get("Secret", name, NAMESPACE)
+    pem = base64.b64decode(((secret or {}).get("data") or {}).get("tls.crt", ""))
+    ours, subject = certificates.der(pem), f"https://{route.host}"
+    if not ours:
+        why = f"has no certificate: Secret {NAMESPACE}/{name} is missing or holds none"
+        return bad("INGRESS_TLS_NO_CERTIFICATE", subject, why, "provisioner apply")
+    open_ = [door for door in ways if door.tls_port]
+    if not open_:
+        return bad("INGRESS_TLS_CLOSED", subject, "has no way in: the controller's Service has no port 443", "")
+
+    def look() -> Pages:
+        return {door: door.ask(context, route.path, route.host, tls=True) for door in open_}
+
+    def fine(page: web.Page) -> bool:
+        return page.certificate == ours and route.right(page)
+
+    each = settle(
+        context, f"{subject} to present its certificate", look, lambda seen: all(map(fine, seen.values())), timeout=60
+    )
+    wrong = {door: page for door, page in each.items() if not fine(page)}
+    if not wrong:
+        places = named([Door(door.address, door.tls_port, 0, door.node) for door in open_])
+        said = f"presents the site's certificate ({certificates.described(ours)}) through {places}"
+        return good("INGRESS_TLS", subject, said)
+    door, page = next(iter(wrong.items()))
+    if not page.certificate:
+        said = f"has no TLS through {door}: {page}"
+    elif page.certificate != ours:
+        said = f"presents another certificate through {door}: one {certificates.described(page.certificate)}"
+    else:
+        said = f"presents the site's certificate through {door} and then gives: {page}"
+    return bad(
+        "INGRESS_TLS_WRONG",
+        subject,
+        said,
+        f"kubectl -n {NAMESPACE} describe ingress {route.ingress}",
+        f"Secret {NAMESPACE}/{name} holds one {certificates.described(ours)}",
+    )
 
 
-def ask(context: Context, doors: list[tuple[str, int]], route: Route) -> web.Page:
-    """Ask for a route's path at the first entrance that speaks at all.
-
-    A NodePort may be silent on nodes without a controller (externalTrafficPolicy: Local), an external IP never.
-    """
-    timeout = context.site.timeout(5)
-    silent = []
-    for address, port in doors:
-        page = web.get(address, port, route.path, host=route.host, timeout=timeout)
-        if page.status:
-            return page
-        silent.append(f"{host_port(address, port)}: {page.error}")
-        if port == 80:
-            return page
-    return web.Page("every entrance", error="; ".join(silent))
-
-
-def _controller_log(context: Context) -> list[str]:
-    cluster = context.cluster
-    namespace = step.NAMESPACES[step.controller(context.site)]
-    names = [pod["metadata"]["name"] for pod in cluster.list("Pod", namespace) if pods.ready(pod)]
+def _log(context: Context, found: Object) -> list[str]:
+    namespace = found["metadata"]["namespace"]
+    names = [pod["metadata"]["name"] for pod in controller_pods(context, found)]
     return [
         f"{name}: {line}"
         for name in names
-        for line in cluster.logs(namespace, name, lines=pods.LOG_LINES).splitlines()
+        for line in context.cluster.logs(namespace, name, lines=pods.LOG_LINES).splitlines()
     ]
 
 
@@ -150,4 +204,10 @@ def _not_for(site: Site) -> str:
     return "" if "ingress" in site.workloads.enabled else '[workloads] enabled has no "ingress"'
 
 
-CHECK = Check("ingress", "Each path of an Ingress leads to its own Deployment; another path is a 404.", run, _not_for)
+CHECK = Check(
+    "ingress",
+    "Each path of an Ingress leads to its own Deployment through every way in, another path is a 404; HTTPS presents "
+    "the site's certificate; the client's address arrives.",
+    run,
+    _not_for,
+)

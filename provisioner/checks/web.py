@@ -1,9 +1,10 @@
-"""Ask over HTTP and TCP as a client outside of the cluster does."""
+"""Ask over HTTP, HTTPS and TCP as a client outside of the cluster does."""
 
 from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 from dataclasses import dataclass
 
 from provisioner.addresses import host_port
@@ -11,12 +12,17 @@ from provisioner.addresses import host_port
 
 @dataclass(frozen=True)
 class Page:
-    """What came back. status: 0 when nothing did, and error then says what happened instead."""
+    """What came back. status: 0 when nothing did, and error then says what happened instead.
+
+    source: this machine's own address on that connection. certificate: what the server presented (DER), with TLS.
+    """
 
     url: str
     status: int = 0
     body: str = ""
     error: str = ""
+    source: str = ""
+    certificate: bytes = b""
 
     def __str__(self) -> str:
         if not self.status:
@@ -25,23 +31,40 @@ class Page:
         return f"{self.url}: {self.status}{f' {first[0][:100]}' if first else ''}"
 
 
-def get(address: str, port: int, path: str = "/", *, host: str = "", timeout: float = 5) -> Page:
+def get(address: str, port: int, path: str = "/", *, host: str = "", timeout: float = 5, tls: bool = False) -> Page:
     """GET a page over a connection of its own, so that each request may reach another pod.
 
-    host: the Host header, when it is not the address. timeout: seconds for each of connecting and reading.
+    host: the Host header and TLS server name, when it is not the address. timeout: seconds for each of connecting and
+    reading. tls: by HTTPS, whatever certificate the server presents: who asks compares it.
     """
-    url = f"http://{host_port(address, port)}{path}" + (f" (Host: {host})" if host else "")
+    url = f"{'https' if tls else 'http'}://{host_port(address, port)}{path}" + (f" (Host: {host})" if host else "")
     connection = http.client.HTTPConnection(address, port, timeout=timeout)
+    source, certificate = "", b""
     try:
+        connection.connect()
+        source = str(connection.sock.getsockname()[0])
+        if tls:
+            secured = _any_certificate().wrap_socket(connection.sock, server_hostname=host or address)
+            connection.sock = secured
+            certificate = secured.getpeercert(binary_form=True) or b""
         connection.request("GET", path, headers={"Connection": "close", **({"Host": host} if host else {})})
         answer = connection.getresponse()
-        return Page(url, answer.status, answer.read(65536).decode(errors="replace"))
+        return Page(
+            url, answer.status, answer.read(65536).decode(errors="replace"), source=source, certificate=certificate
+        )
     except http.client.HTTPException as error:
-        return Page(url, error=f"no HTTP: {error!r}")
+        return Page(url, error=f"no HTTP: {error!r}", source=source, certificate=certificate)
     except OSError as error:
-        return Page(url, error=_words(error))
+        return Page(url, error=_words(error), source=source, certificate=certificate)
     finally:
         connection.close()
+
+
+def _any_certificate() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def connect(address: str, port: int, timeout: float = 5) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.checks import Context, ingress, loadbalancer, nodeport, web
+from provisioner.checks import Context, loadbalancer, nodeport, web
 from provisioner.l2.frames import Kind
 from provisioner.l2.owners import Known
 from provisioner.l2.wire import Answer, Vantage, Wire
@@ -120,87 +120,6 @@ def test_a_nodeport_without_service_or_pods(tmp_path: Path) -> None:
     (one,) = findings(nodeport.CHECK, on_loopback(tmp_path, Memory(np_service(1), sick)))["NODEPORT_NO_PODS"]
     assert one.detail == "has no ready pod behind it; np-a: running but not ready"
     assert one.evidence
-
-
-def course_ingress() -> Object:
-    def path(where: str, backend: str) -> dict[str, Any]:
-        return {"path": where, "backend": {"service": {"name": backend, "port": {"number": 80}}}}
-
-    rules = [{"host": "course.test", "http": {"paths": [path("/", "ing-root"), path("/hname", "ing-hname")]}}]
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "Ingress",
-        "metadata": {"name": "course", "namespace": "course"},
-        "spec": {"rules": rules},
-    }
-
-
-def controller(port: int) -> Object:
-    ports = [{"port": 443, "nodePort": 1}, {"port": 80, "nodePort": port}]
-    return service("haproxy-kubernetes-ingress", namespace="haproxy-controller", kind="NodePort", ports=ports)
-
-
-BEHIND = [
-    course_ingress(),
-    service("ing-root"),
-    service("ing-hname"),
-    pod("root-1", "w1", app="ing-root"),
-    pod("hname-1", "w2", app="ing-hname"),
-    pod("haproxy-1", "w2", namespace="haproxy-controller"),
-]
-
-
-def routing(table: dict[str, str]) -> Respond:
-    return lambda path, host: (200, table[path]) if host == "course.test" and path in table else (404, "no")
-
-
-RIGHT = {"/": "root-1", "/hname": "hname-1"}
-
-
-def test_paths_through_the_one_node_that_has_the_controller(tmp_path: Path) -> None:
-    with serving(NODES["w2"], routing(RIGHT)) as port:
-        found = findings(ingress.CHECK, on_loopback(tmp_path, Memory(controller(port), *BEHIND), 1.0))
-    first, second = found.pop("INGRESS_ROUTES")
-    assert (first.subject, second.subject) == ("course.test/", "course.test/hname")
-    assert first.detail.startswith("leads to root-1 of ing-root (http://127.0.0.12:")
-    assert found.pop("INGRESS_UNKNOWN_404")[0].ok
-    assert not found
-
-
-@pytest.mark.parametrize(
-    ("respond", "codes"),
-    [
-        (routing({**RIGHT, "/hname": "root-1"}), ["INGRESS_ROUTES", "INGRESS_WRONG", "INGRESS_UNKNOWN_404"]),
-        (routing({"/": "root-1"}), ["INGRESS_ROUTES", "INGRESS_WRONG", "INGRESS_UNKNOWN_404"]),
-        (lambda path, host: (200, "root-1"), ["INGRESS_ROUTES", "INGRESS_WRONG", "INGRESS_WRONG"]),
-        (lambda path, host: (503, "no server"), ["INGRESS_WRONG"] * 3),
-    ],
-)
-def test_paths_that_lead_elsewhere(tmp_path: Path, respond: Respond, codes: list[str]) -> None:
-    with serving(NODES["master"], respond) as port:
-        found = list(ingress.run(on_loopback(tmp_path, Memory(controller(port), *BEHIND))))
-    assert [one.code for one in found] == codes
-    for one in found:
-        assert one.ok is (one.code != "INGRESS_WRONG")
-        assert one.ok or "haproxy-1: log of haproxy-controller/haproxy-1  8 False" in one.evidence
-
-
-def test_an_ingress_that_cannot_be_reached(tmp_path: Path) -> None:
-    with serving(NODES["w1"], routing(RIGHT)) as port:
-        pass  # nobody listens there any more
-    found = list(ingress.run(on_loopback(tmp_path, Memory(controller(port), *BEHIND))))
-    assert [one.code for one in found] == ["INGRESS_SILENT"] * 3
-    assert "every entrance: 127.0.0.10:" in found[0].detail
-    (one,) = ingress.run(on_loopback(tmp_path, Memory(*BEHIND)))
-    assert one.code == "INGRESS_NO_ENTRANCE"
-    (one,) = ingress.run(on_loopback(tmp_path, Memory()))
-    assert one.code == "INGRESS_NONE"
-
-
-def test_an_external_ip_is_the_better_entrance() -> None:
-    two = service("c", kind="LoadBalancer", given=["192.0.2.200"], ports=[{"port": 80, "nodePort": 30001}])
-    assert ingress.ways_in(two, ["192.0.2.10"]) == [("192.0.2.200", 80), ("192.0.2.10", 30001)]
-    assert ingress.ways_in(service("c", ports=[{"port": 443, "nodePort": 1}]), ["192.0.2.10"]) == []
 
 
 W1, W2, STRANGER, TWICE = (f"02:00:00:00:00:{last:02x}" for last in (0x11, 0x12, 0x99, 0x33))
