@@ -19,6 +19,7 @@ HANDOVER = 1.0  # seconds that two owners may answer together while one gives wa
 ROUNDS = 5
 ROUND_EVERY = 1.1  # seconds
 ANNOUNCED = 5.5  # seconds after which the last of the five has gone out
+SAME = 0.005  # seconds; a question that was noted so shortly before the one that was answered is that one
 ONE_ROUND = 0.5  # seconds within which frames belong to one round
 
 EndedBy = Literal["stable", "timeout", "interrupted", "lost"]
@@ -171,7 +172,9 @@ def _change(recording: Recording, before: Span | None, after: Span | None, until
     new_first = after.start if after else None
     silence = least = overlap = None
     unanswered = between(
-        recording.asked, before.end if before else recording.started - 1, after.asked if after else recording.ended
+        recording.asked,
+        before.end if before else recording.started - 1,
+        after.asked - SAME if after else recording.ended,
     )
     if before and after:
         silence = max(0.0, after.start - before.end)

@@ -6,7 +6,7 @@ name that as the next command instead of guessing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 from provisioner.l2.result import OwnerSeen, Result
@@ -29,13 +29,11 @@ WARNINGS = {
 }
 
 
-def judge(timeline: Timeline, owners: Owners, *, service: str = "", pool: str = "", inventory: bool = False) -> Result:
-    """Return the verdict on a watch.
-
-    owners: by MAC, see `owners`. inventory: the network cards of all nodes are known, so that a MAC which is none of
-    them is a stranger's.
-    """
-    verdict, reasons = _verdict(timeline, owners, inventory)
+def judge(
+    timeline: Timeline, owners: Owners, *, service: str = "", pool: str = "", strangers: Collection[str] = ()
+) -> Result:
+    """Return the verdict on a watch. owners: by MAC; strangers: MACs that are known to be no node's."""
+    verdict, reasons = _verdict(timeline, owners, strangers)
     ip = timeline.recording.ip
     family: Literal["ipv4", "ipv6"] = "ipv4" if ip.version == 4 else "ipv6"
     remedy, command = _next(verdict, ip)
@@ -54,12 +52,12 @@ def judge(timeline: Timeline, owners: Owners, *, service: str = "", pool: str = 
     )
 
 
-def _verdict(timeline: Timeline, owners: Owners, inventory: bool) -> tuple[str, tuple[str, ...]]:
+def _verdict(timeline: Timeline, owners: Owners, strangers: Collection[str]) -> tuple[str, tuple[str, ...]]:
     """Return the code and the sentences that decided it: those of the first cause that applies."""
     if why := _unproven(timeline):
         return "UNKNOWN", (why,)
     causes = (
-        _holding(timeline, owners, inventory),
+        _holding(timeline, owners, strangers),
         _settling(timeline),
         _telling(timeline, owners),
         _serving(timeline, owners),
@@ -68,7 +66,7 @@ def _verdict(timeline: Timeline, owners: Owners, inventory: bool) -> tuple[str, 
     return code, (why,) if why else ()
 
 
-def _holding(timeline: Timeline, owners: Owners, inventory: bool) -> tuple[str, str] | None:
+def _holding(timeline: Timeline, owners: Owners, strangers: Collection[str]) -> tuple[str, str] | None:
     """Judge who has the address at the end."""
     holders = timeline.holders
     if not timeline.spans:
@@ -80,7 +78,7 @@ def _holding(timeline: Timeline, owners: Owners, inventory: bool) -> tuple[str, 
         if (together := doubled(timeline)) > HANDOVER:
             return "TWO_OWNERS", f"{shown} answered together for {seconds(together)}, to the end"
         return "UNKNOWN", f"{shown} both answer, and the watch ended within the {HANDOVER:.0f} s of a handover"
-    if inventory and not owners.get(holders[0], OwnerSeen("")).nodes:
+    if holders[0] in strangers:
         return "ADDRESS_CONFLICT", f"{holders[0]} has the address and is no node's network card"
     return None
 

@@ -247,7 +247,7 @@ def test_a_refused_connection_is_an_answer_but_not_the_service() -> None:
 
 def test_a_stranger_took_it() -> None:
     told = tell(recording(16, (W1, 0, 2), (STRANGER, 4, 16), gratuitous=pairs(STRANGER, 4)))
-    assert judge(told, OWNERS, inventory=True).verdict == "ADDRESS_CONFLICT"
+    assert judge(told, OWNERS, strangers={STRANGER}).verdict == "ADDRESS_CONFLICT"
     assert judge(told, OWNERS).verdict == "OK"  # whose it is, is not known: no verdict by absence of knowledge
 
 
