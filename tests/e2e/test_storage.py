@@ -73,6 +73,7 @@ def folder() -> Iterator[str]:
     """Run the writer and give its directory on the NFS server; afterwards remove it, its volume free for the next."""
     image = drive.kubectl("-n course get deployment np-pods -o jsonpath={.spec.template.spec.containers[0].image}")
     drive.kubectl("apply -f -", stdin=MANIFEST.replace("IMAGE", image))
+    drive.until("the writer to be made", lambda: drive.kubectl(f"-n {NAMESPACE} get pods -o name") != "")
     drive.until("the writer to write", lambda: len(said()) >= 5)
     volume = drive.kubectl(f"-n {NAMESPACE} get pvc log -o jsonpath={{.spec.volumeName}}")
     yield drive.kubectl(f"get pv {volume} -o jsonpath={{.spec.nfs.path}}")
@@ -82,7 +83,7 @@ def folder() -> Iterator[str]:
 def said(pod: str = "") -> list[int]:
     """Return the numbers that the writer has acknowledged, in the order it said them."""
     name = pod or writer()["metadata"]["name"]
-    return [int(line) for line in drive.kubectl(f"-n {NAMESPACE} logs {name}").split()]
+    return [int(line) for line in drive.kubectl(f"-n {NAMESPACE} logs {name}", unless="waiting to start").split()]
 
 
 def writer() -> dict[str, dict[str, str]]:
