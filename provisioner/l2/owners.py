@@ -1,24 +1,44 @@
-"""Say whose a MAC is: which node's and which interface's, and how that is known.
+"""Say whose a MAC is: which node's and which interface's, how that is known, and what kind of program answers.
 
-The nodes' own lists of interfaces come first; the answers for the nodes' own addresses in the same sweep come
-second. A MAC that several nodes share is said to be ambiguous, never guessed.
+The nodes' own lists of interfaces come first, then the answers for the nodes' own addresses in the same run, then
+the MAC within a node's EUI-64 address. A MAC that several nodes share is said to be ambiguous, never guessed; the
+maker of a network card says whose machine to look for, and never that it is a node.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, ip_address
-from typing import TYPE_CHECKING
+from ipaddress import IPv6Address, ip_address, ip_interface
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from provisioner.l2.frames import SHORTEST
 
 if TYPE_CHECKING:
-    from provisioner.facts import Nic
-    from provisioner.l2.prober import Answer
+    from provisioner.l2.facts import Facts
+    from provisioner.l2.result import OwnerClass
+    from provisioner.l2.wire import Address, Answer
+
+_NO_MAC = "00:00:00:00:00:00"
+_Name = TypeVar("_Name")
+
+
+class _Nic(Protocol):
+    """What of an interface counts here: the hosts' facts and the cluster's facts both have it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def mac(self) -> str: ...
+    @property
+    def addresses(self) -> tuple[str, ...]: ...
+    @property
+    def master(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a MAC is. nodes: empty for a stranger, several when ambiguous; matched_by: "inventory", "arp" or ""."""
+    """Whose a MAC is. nodes: empty for a stranger, several when ambiguous; matched_by: inventory, arp, eui64 or ""."""
 
     mac: str
     nodes: tuple[str, ...] = ()
@@ -40,27 +60,70 @@ class Owner:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of the nodes' MACs. inventory: MAC -> (node, interface)…; by_arp: MAC -> nodes."""
+    """What is known of the nodes' MACs: by inventory and by EUI-64 MAC -> (node, interface)…, by ARP MAC -> nodes.
+
+    all_nodes: every node's name; listed: those whose interfaces are known.
+    """
 
     inventory: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     by_arp: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    by_eui64: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    all_nodes: tuple[str, ...] = ()
+    listed: frozenset[str] = frozenset()
 
     def owner(self, mac: str) -> Owner:
         """Return whose a MAC is."""
         mac = mac.lower()
         if entries := self.inventory.get(mac):
-            nodes = tuple(dict.fromkeys(node for node, _ in entries))
-            return Owner(mac, nodes, entries[0][1] if len(nodes) == 1 else "", "inventory")
+            return _owner(mac, entries, "inventory")
         if nodes := self.by_arp.get(mac, ()):
             return Owner(mac, nodes, "", "arp")
+        if entries := self.by_eui64.get(mac):
+            return _owner(mac, entries, "eui64")
         return Owner(mac)
 
     def __contains__(self, mac: str) -> bool:
         return bool(self.owner(mac).nodes)
 
+    def is_foreign(self, mac: str) -> bool | None:
+        """Tell whether a MAC is no node's; None where a node's MACs are not all known, so that it may be its."""
+        if mac in self:
+            return False
+        heard = {node for nodes in self.by_arp.values() for node in nodes}
+        return True if self.all_nodes and set(self.all_nodes) <= self.listed | heard else None
 
-def from_nics(nics: Mapping[str, Iterable[Nic]]) -> dict[str, tuple[tuple[str, str], ...]]:
-    """Return the inventory of `Known` from each node's interfaces (`Facts.nics`).
+    @property
+    def complete(self) -> bool:
+        """Tell whether every node's interfaces are listed."""
+        return bool(self.all_nodes) and set(self.all_nodes) <= self.listed
+
+
+def _owner(mac: str, entries: tuple[tuple[str, str], ...], matched_by: str) -> Owner:
+    nodes = tuple(dict.fromkeys(node for node, _ in entries))
+    return Owner(mac, nodes, entries[0][1] if len(nodes) == 1 else "", matched_by)
+
+
+def from_facts(facts: Facts, answers: Iterable[Answer], not_by_arp: Collection[str] = ()) -> Known:
+    """Return everything that the cluster's facts and a run's answers say of the nodes' MACs.
+
+    not_by_arp: MACs whose answers prove nothing of whose they are, such as a router's, which may answer for others.
+    """
+    by_arp = from_answers(answers, {(node.name, ip): ip for node in facts.nodes for ip in node.internal_ips})
+    return Known(
+        from_nics({node.name: node.nics for node in facts.nodes if node.nics}),
+        {
+            mac: tuple(dict.fromkeys(node for node, _ in entries))
+            for mac, entries in by_arp.items()
+            if mac not in not_by_arp
+        },
+        _from_eui64(facts),
+        tuple(node.name for node in facts.nodes),
+        frozenset(node.name for node in facts.nodes if node.nics),
+    )
+
+
+def from_nics(nics: Mapping[str, Iterable[_Nic]]) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Return the inventory of `Known` from each node's interfaces.
 
     Of several interfaces of one node that share a MAC (a bridge or bond and its ports) the one that carries
     addresses comes first: that is the one which answers.
@@ -68,25 +131,85 @@ def from_nics(nics: Mapping[str, Iterable[Nic]]) -> dict[str, tuple[tuple[str, s
     found: dict[str, list[tuple[bool, bool, str, str]]] = {}
     for node, own in nics.items():
         for nic in own:
-            if nic.mac and nic.mac != "00:00:00:00:00:00":
+            if nic.mac and nic.mac != _NO_MAC:
                 entry = (not nic.addresses, bool(nic.master), node, nic.name)
                 found.setdefault(nic.mac.lower(), []).append(entry)
     return {mac: tuple((node, nic) for _, _, node, nic in sorted(entries)) for mac, entries in found.items()}
 
 
-def from_answers(answers: Iterable[Answer], nodes: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+def from_answers(answers: Iterable[Answer], nodes: Mapping[_Name, str]) -> dict[str, tuple[_Name, ...]]:
     """Return `by_arp` of `Known`: who answered for the nodes' own addresses. nodes: name -> address.
 
     An address that two MACs answer for proves neither of them.
     """
-    names = {ip_address(address): name for name, address in nodes.items()}
-    macs: dict[IPv4Address, set[str]] = {}
+    names: dict[Address, list[_Name]] = {}
+    for name, text in nodes.items():
+        names.setdefault(ip_address(text), []).append(name)
+    macs: dict[Address, set[str]] = {}
     for answer in answers:
         if answer.ip in names:
             macs.setdefault(answer.ip, set()).add(answer.mac.lower())
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, tuple[_Name, ...]] = {}
     for address, heard in macs.items():
         if len(heard) == 1:
             (mac,) = heard
-            found[mac] = (*found.get(mac, ()), names[address])
+            found[mac] = (*found.get(mac, ()), *names[address])
     return found
+
+
+def eui64_mac(ip: Address) -> str:
+    """Return the MAC that an IPv6 address is made of (RFC 4291, appendix A), "" when it is made of none.
+
+    >>> eui64_mac(ip_address("fe80::5054:ff:fe00:11"))
+    '52:54:00:00:00:11'
+    """
+    if not isinstance(ip, IPv6Address):
+        return ""
+    tail = ip.packed[8:]
+    if tail[3:5] != b"\xff\xfe":
+        return ""
+    return bytes([tail[0] ^ 0x02, *tail[1:3], *tail[5:]]).hex(":")
+
+
+def _from_eui64(facts: Facts) -> dict[str, tuple[tuple[str, str], ...]]:
+    found: dict[str, dict[tuple[str, str], None]] = {}
+    for node in facts.nodes:
+        own = [(ip_address(text), "") for text in node.internal_ips]
+        # An interface whose own MAC is known is in the inventory; its addresses add nothing.
+        own += [(ip_interface(text).ip, nic.name) for nic in node.nics or () if not nic.mac for text in nic.addresses]
+        for ip, nic_name in own:
+            if mac := eui64_mac(ip):
+                found.setdefault(mac, {})[(node.name, nic_name)] = None
+    return {mac: tuple(entries) for mac, entries in found.items()}
+
+
+def vendor(mac: str) -> str:
+    """Return the maker of a network card by its MAC, "" when it is not known or the MAC was made up by software."""
+    if int(mac[:2], 16) & 0x02 and not mac.startswith("52:54:00"):
+        return ""  # locally administered (IEEE 802): no maker stands behind it
+    if mac.startswith("52:54:00"):
+        return "QEMU or KVM virtual machine"
+    from scapy.data import MANUFDB
+
+    name = str(MANUFDB.lookup(mac)[1])
+    return "" if name.lower() == mac else name
+
+
+def kind(
+    lengths: Collection[int], own_lengths: Collection[int], *, holds: bool | None, speaks: bool | None
+) -> OwnerClass:
+    """Tell whether a node's kernel or MetalLB's speaker answers; "unknown" where nothing tells them apart.
+
+    lengths: of its ARP replies for the address, in bytes without checksum; none for IPv6, whose replies are alike.
+    own_lengths: of the same node's kernel in the same run, for its own address. A kernel does not pad, the speaker
+    does; a physical network card pads both to 60. holds: the kernel has the address; speaks: the speaker says that it
+    answers.
+    """
+    if lengths:
+        if max(lengths) < SHORTEST:
+            return "kernel"  # the speaker pads every frame by itself, and nothing on the way shortens one
+        if own_lengths and max(own_lengths) < SHORTEST:
+            return "speaker"  # the link leaves frames as they are, so this padding is the sender's own
+    if speaks:
+        return "speaker"
+    return "kernel" if holds else "unknown"

@@ -1,0 +1,52 @@
+"""The causes in the order of the verdicts' table, and the choice among those that the evidence supports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from provisioner.l2.diagnosis import announcers, configuration, connection, leader, lost, several, strangers
+from provisioner.l2.diagnosis.case import Case
+from provisioner.l2.diagnosis.finding import Finding
+from provisioner.l2.result import Confidence
+
+CAUSES: tuple[Callable[[Case], Finding | None], ...] = (
+    configuration.config,
+    configuration.no_advertisement,
+    configuration.exclude_label,
+    configuration.node_selector_empty,
+    configuration.no_endpoints,
+    configuration.local_no_candidate,
+    leader.speaker_down,
+    leader.interface_missing,
+    leader.leader_off_segment,
+    lost.broadcast_blind,
+    lost.egress_filtered,
+    lost.ingress_lost,
+    leader.no_failover,
+    several.arp_flux_ipvs,
+    several.split_brain,
+    several.shared_ip_split,
+    several.multi_nic_same_segment,
+    strangers.address_conflict,
+    strangers.pool_address_in_use,
+    strangers.pool_overlaps_node,
+    strangers.pool_off_subnet,
+    strangers.proxy_arp,
+    strangers.ambiguous_mac,
+    connection.return_path,
+    connection.not_serving,
+    connection.stale_cache,
+    announcers.kube_vip_duplicate,
+    announcers.servicelb_conflict,
+    announcers.cilium_l2_conflict,
+    lost.ndp_responder_failed,
+    lost.buggy_ip,
+)
+
+_RANK: tuple[Confidence, ...] = ("certain", "likely", "possible")
+
+
+def supported(case: Case) -> tuple[Finding, ...]:
+    """Return every cause that the evidence supports: the surest first, and of equals the first of the table."""
+    found = [finding for cause in CAUSES if (finding := cause(case)) is not None]
+    return tuple(sorted(found, key=lambda finding: _RANK.index(finding.confidence)))

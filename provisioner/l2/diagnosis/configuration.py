@@ -1,0 +1,130 @@
+"""Silence that the cluster's configuration explains: nobody is meant to announce the address."""
+
+from __future__ import annotations
+
+from provisioner.l2.diagnosis.case import Case
+from provisioner.l2.diagnosis.finding import Finding
+from provisioner.l2.diagnosis.words import count, listed, silence
+from provisioner.l2.result import Confidence
+
+EXCLUDE = "node.kubernetes.io/exclude-from-external-load-balancers"
+
+
+def config(case: Case) -> Finding | None:
+    """CONFIG_INVALID, CONFIG_STALE: MetalLB does not do what its configuration says, since it has not taken it."""
+    metallb = case.facts.metallb
+    owner = case.owner
+    elsewhere = owner is not None and owner.node and case.leader and owner.node != case.leader
+    if not case.doubtful_config or not (case.silent or elsewhere):
+        return None
+    said = f": {metallb.config_error.rstrip('.')}" if metallb.config_error else ""
+    if metallb.config == "invalid":
+        code, what = "CONFIG_INVALID", f"MetalLB refuses its configuration and goes on with the last good one{said}."
+    else:
+        code, what = "CONFIG_STALE", f"MetalLB has not taken up its newest configuration{said}."
+    if owner is None:
+        seen = silence(case)
+    else:
+        seen = f"{owner.node} answers, and by the newest configuration {case.leader} should."
+    return Finding(code, "likely", (what, seen))
+
+
+def no_advertisement(case: Case) -> Finding | None:
+    """NO_L2ADVERTISEMENT: no advertisement covers the address's pool and its Service."""
+    if not _nobody(case, "NO_L2ADVERTISEMENT") or case.pool is None:
+        return None
+    for_pool = [one.name for one in case.facts.advertisements or () if case.pool.name in one.pools]
+    if for_pool:
+        why = f"{listed(for_pool)} covers pool {case.pool.name}, but not the Service {_name(case)}."
+    elif case.facts.advertisements:
+        names = listed([one.name for one in case.facts.advertisements])
+        why = f"no L2Advertisement covers pool {case.pool.name} (there are: {names})."
+    else:
+        why = f"there is no L2Advertisement at all, so pool {case.pool.name} is not announced."
+    fields = {"advertisement": for_pool[0]} if for_pool else {"new_advertisement": case.pool.name}
+    return Finding("NO_L2ADVERTISEMENT", _believed(case), (_capital(why), silence(case)), fields=fields)
+
+
+def exclude_label(case: Case) -> Finding | None:
+    """EXCLUDE_LABEL: every candidate carries the label that keeps it out of load balancing."""
+    if not _nobody(case, "EXCLUDE_LABEL"):
+        return None
+    labelled = [node.name for node in case.facts.nodes if EXCLUDE in (node.labels or {})]
+    version = case.facts.metallb.version
+    carry = "carry" if len(labelled) > 1 else "carries"
+    honours = f"MetalLB {version} honours it" if version else "MetalLB honours it"
+    return Finding(
+        "EXCLUDE_LABEL",
+        "certain",
+        (f"{listed(labelled)} {carry} the label {EXCLUDE}, and {honours}.", *_reasons(case), silence(case)),
+        fields={"nodes": " ".join(labelled)} if labelled else {},
+    )
+
+
+def node_selector_empty(case: Case) -> Finding | None:
+    """NODE_SELECTOR_EMPTY: the advertisements select no node that could announce."""
+    if not _nobody(case, "NODE_SELECTOR_EMPTY"):
+        return None
+    names = [one.name for one in case.advertisements or ()]
+    which = f"The node selectors of {listed(names)}" if names else "The advertisements' node selectors"
+    return Finding(
+        "NODE_SELECTOR_EMPTY",
+        _believed(case),
+        (f"{which} admit none of the nodes that could announce.", *_reasons(case), silence(case)),
+        fields={"advertisement": names[0]} if names else {},
+    )
+
+
+def no_endpoints(case: Case) -> Finding | None:
+    """NO_ENDPOINTS: no ready endpoint anywhere, so nobody announces."""
+    if not case.silent or case.service is None or case.endpoints is None or case.endpoints:
+        return None
+    unready = sum(len(service.endpoints or ()) for service in case.services)
+    what = f"{count(unready, 'endpoint')}, none of them ready" if unready else "no endpoint"
+    return Finding(
+        "NO_ENDPOINTS",
+        "certain",
+        (f"Service {_name(case)} has {what}; MetalLB announces no address of such a Service.", silence(case)),
+    )
+
+
+def local_no_candidate(case: Case) -> Finding | None:
+    """LOCAL_NO_CANDIDATE: with policy Local, no node that may announce has a ready endpoint."""
+    if not _nobody(case, "LOCAL_NO_CANDIDATE"):
+        return None
+    nodes = sorted(node for node in case.endpoints or () if node)
+    on = f"its ready endpoints are on {listed(nodes)}, which may not announce" if nodes else "no node has one"
+    return Finding(
+        "LOCAL_NO_CANDIDATE",
+        "certain",
+        (
+            f"Service {_name(case)} has externalTrafficPolicy Local, so only a node with a ready endpoint announces; "
+            f"{on}.",
+            *_reasons(case),
+            silence(case),
+        ),
+    )
+
+
+def _nobody(case: Case, code: str) -> bool:
+    """Tell whether it is silent and the election is known to be empty for that reason."""
+    prediction = case.prediction
+    return case.silent and prediction.candidates == () and prediction.why_empty == code
+
+
+def _believed(case: Case) -> Confidence:
+    """Return how sure a cause is that rests on MetalLB's own configuration: it may work by an older one."""
+    return "likely" if case.doubtful_config else "certain"
+
+
+def _reasons(case: Case) -> tuple[str, ...]:
+    said = (f"{node} is no candidate: {why.rstrip('.')}." for node, why in case.prediction.ruled_out.items())
+    return tuple(said)[:8]
+
+
+def _name(case: Case) -> str:
+    return listed(service.key for service in case.services)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

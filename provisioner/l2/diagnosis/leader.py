@@ -1,0 +1,192 @@
+"""Causes that lie with the node that should announce: its speaker, its interfaces, its place, its death."""
+
+from __future__ import annotations
+
+import re
+
+from provisioner.l2.diagnosis.case import Case
+from provisioner.l2.diagnosis.finding import Finding
+from provisioner.l2.diagnosis.words import answered, listed, silence
+from provisioner.l2.facts import Advertisement, Nic, Node
+from provisioner.l2.result import Confidence
+
+# Interfaces that containers and overlays make; none of them is a cable to the segment.
+_VIRTUAL = re.compile(r"(lo|veth|cali|lxc|cni|flannel|docker|kube-|nodelocaldns|dummy|tun|vxlan|cilium|br-)")
+
+
+def speaker_down(case: Case) -> Finding | None:
+    """SPEAKER_DOWN: the leader's speaker is missing or failing; silence, or another node has taken over."""
+    node, owner = case.leading, case.owner
+    elsewhere = owner is not None and bool(owner.node) and owner.node != case.leader
+    if not (case.silent or elsewhere):
+        return None
+    if node is None:
+        return _all_down(case)
+    dead = node.ready is False and case.facts.metallb.memberlist is False
+    if node.speaker not in ("missing", "failing") or (case.silent and dead):
+        return None
+    state = "has no speaker" if node.speaker == "missing" else "has a speaker that fails"
+    what = f"{node.name} should announce {case.ip} by MetalLB's election, and {state}."
+    if owner is not None and elsewhere:
+        return Finding("SPEAKER_DOWN", "certain", (what, answered(case, owner)), fields={"node": node.name})
+    others = [one.name for one in case.facts.nodes if one.speaker == "ready" and one.name in _candidates(case)]
+    alive = (
+        f"{listed(others)} should have taken over." if others else "No other candidate has a speaker that is ready."
+    )
+    return Finding(
+        "SPEAKER_DOWN",
+        _silent_confidence(case, others),
+        (what, alive, silence(case)),
+        alternatives=("INGRESS_LOST",) if others else (),
+        fields={"node": node.name},
+    )
+
+
+def _all_down(case: Case) -> Finding | None:
+    """Find that no speaker is up anywhere, where the election therefore names nobody."""
+    if not case.silent or case.prediction.why_empty != "SPEAKER_DOWN":
+        return None
+    down = [node for node in case.facts.nodes if node.speaker in ("missing", "failing")]
+    if not down:
+        return None
+    said = listed(f"{node.name}'s is {node.speaker}" for node in down)
+    evidence = (f"No speaker that could announce {case.ip} is up: {said}.", silence(case))
+    return Finding("SPEAKER_DOWN", "certain", evidence, fields={"node": down[0].name})
+
+
+def _candidates(case: Case) -> tuple[str, ...]:
+    return case.prediction.candidates or ()
+
+
+def _silent_confidence(case: Case, others: list[str]) -> Confidence:
+    """Return how sure it is that a leader without speaker is why nobody answers: others should take over."""
+    memberlist = case.facts.metallb.memberlist
+    if memberlist is False or (case.prediction.candidates is not None and not others):
+        return "certain"
+    return "possible" if memberlist and others else "likely"
+
+
+def interface_missing(case: Case) -> Finding | None:
+    """INTERFACE_MISSING: the leader has no interface that the advertisements name, or none that may be used."""
+    node = case.leading
+    if not case.silent:
+        return None
+    events = [
+        event
+        for service in case.services
+        for event in service.events
+        if event.reason == "announceFailed" and (not event.node or not case.leader or event.node == case.leader)
+    ]
+    named = _named(case, node)
+    fields = {"advertisement": named[0].name} if named else {}
+    told = tuple(f"MetalLB says: {event.message.rstrip('.')}." for event in events[:1] if event.message)
+    if events and not told:
+        told = ("MetalLB reports announceFailed beside nodeAssigned.",)
+    if node is not None and node.nics is not None:
+        why, sure = _no_interface(case, node, node.nics, named)
+        if why:
+            confidence: Confidence = "certain" if sure and not case.doubtful_config else "likely"
+            return Finding("INTERFACE_MISSING", confidence, (why, *told, silence(case)), fields=fields)
+        if named:
+            return None  # the facts show the interface, so the event is an old one
+    if not told:
+        return None
+    return Finding("INTERFACE_MISSING", "likely", (*told, silence(case)), fields=fields)
+
+
+def _named(case: Case, node: Node | None) -> tuple[Advertisement, ...]:
+    """Return the advertisements that name interfaces; none where one admits all, or where they are unknown."""
+    if node is None:
+        return ()
+    own = case.advertisements or ()
+    return own if own and all(one.interfaces for one in own) else ()
+
+
+def _no_interface(case: Case, node: Node, nics: tuple[Nic, ...], named: tuple[Advertisement, ...]) -> tuple[str, bool]:
+    """Return why the leader has no interface to announce on, "" without a reason, and whether that settles it."""
+    here = [nic.name for nic in case.segment.nics_here(node)]
+    if named:
+        wanted = tuple(dict.fromkeys(name for one in named for name in one.interfaces))
+        own = [nic.name for nic in nics]
+        shown = f"{listed(one.name for one in named)} {'allow' if len(named) > 1 else 'allows'} {listed(wanted)} only"
+        if not set(wanted) & set(own):
+            has = listed(nic.name for nic in nics if not _VIRTUAL.match(nic.name)) or "no other interface"
+            return f"{shown}, and {node.name}, which should announce {case.ip}, has {has}.", True
+        if here and not set(wanted) & set(here):
+            return f"{shown}, and {node.name}'s interface on this segment is {listed(here)}.", False
+    patterns = case.facts.metallb.excluded_interfaces or ()
+    excluded = [name for name in here if any(_matches(pattern, name) for pattern in patterns)]
+    if excluded and len(excluded) == len(here):
+        return (
+            f"The ConfigMap metallb-excludel2 excludes {listed(excluded)}, {node.name}'s interface on this segment.",
+            False,
+        )
+    return "", False
+
+
+def _matches(pattern: str, name: str) -> bool:
+    try:
+        return re.search(pattern, name) is not None
+    except re.error:
+        return False  # Go's expressions differ in rare corners; one that cannot be read excludes nothing for certain
+
+
+def leader_off_segment(case: Case) -> Finding | None:
+    """LEADER_OFF_SEGMENT: the predicted leader has no interface on the probed segment."""
+    name = case.prediction.leader or case.leader
+    node = case.facts.node(name) if name else None
+    if not case.silent or node is None or node.nics is None or not _place_known(case):
+        return None
+    if any(case.segment.nic_here(nic) for nic in node.nics if not nic.master):
+        return None
+    if not any(case.segment.nic_here(nic) is False for nic in node.nics):
+        return None
+    own = [
+        f"{nic.name} {' '.join(nic.addresses)}" for nic in node.nics if nic.addresses and not _VIRTUAL.match(nic.name)
+    ]
+    open_question = [
+        nic.name
+        for nic in node.nics
+        if case.segment.nic_here(nic) is None
+        and nic.up is not False
+        and not nic.master
+        and not _VIRTUAL.match(nic.name)
+    ]
+    evidence = [
+        f"{node.name} should announce {case.ip}, and none of its interfaces is on this segment "
+        f"({listed(case.segment.subnets)}): it has {listed(own)}."
+    ]
+    if open_question:
+        evidence.append(f"Where {node.name}'s {listed(open_question)} leads, without an address, is not known.")
+    return Finding(
+        "LEADER_OFF_SEGMENT",
+        "likely" if open_question or case.doubtful_config else "certain",
+        (*evidence, silence(case)),
+        fields={"node": node.name, **({"advertisement": case.advertisements[0].name} if case.advertisements else {})},
+    )
+
+
+def _place_known(case: Case) -> bool:
+    """Tell whether this machine is known to share the segment with some other node, so that one can be off it."""
+    return bool(case.segment.subnets) and (
+        case.wire.vantage.on_link(case.ip) or any(case.segment.nics_here(node) for node in case.facts.nodes)
+    )
+
+
+def no_failover(case: Case) -> Finding | None:
+    """NO_FAILOVER_MEMBERLIST_OFF: the leader's node is dead, and without memberlist nobody notices."""
+    if not case.silent or case.facts.metallb.memberlist is not False:
+        return None
+    off = "memberlist is off, so the other speakers cannot notice"
+    if case.prediction.why_empty == "NO_FAILOVER_MEMBERLIST_OFF":
+        version = case.facts.metallb.version or "this version"
+        evidence = (f"Memberlist is off, and without it MetalLB {version} announces nothing at all.", silence(case))
+        return Finding("NO_FAILOVER_MEMBERLIST_OFF", "certain", evidence)
+    node = case.leading
+    if node is None or node.ready is not False:
+        return None
+    evidence = (
+        f"{node.name} should announce {case.ip} and is not ready; {off}, and it stays the leader.",
+        silence(case),
+    )
+    return Finding("NO_FAILOVER_MEMBERLIST_OFF", "certain", evidence, fields={"node": node.name})

@@ -1,0 +1,83 @@
+"""Whether anything can be concluded from where the prober stands: not from a node, and only from the segment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_interface
+
+from provisioner.l2.diagnosis.finding import Finding
+from provisioner.l2.diagnosis.words import listed
+from provisioner.l2.facts import Facts
+from provisioner.l2.wire import Address, Vantage
+
+# VirtualBox and QEMU give this address, and often one MAC, to every machine behind their NAT: it names no machine.
+_NAT = ip_address("10.0.2.15")
+
+
+def find(vantage: Vantage, facts: Facts | None, ips: Sequence[Address], *, heard: bool = False) -> Finding | None:
+    """Return INCONCLUSIVE_PROBE_LOCATION when the prober is a node or is not on the segment, else None.
+
+    heard: somebody answered, so that this is a segment of theirs whatever the subnets say.
+    """
+    if facts is not None and (is_node := _is_node(vantage, facts)):
+        return is_node
+    return None if heard else _elsewhere(vantage, facts, ips)
+
+
+def _is_node(vantage: Vantage, facts: Facts) -> Finding | None:
+    for node in facts.nodes:
+        others = [other for other in facts.nodes if other.name != node.name]
+        shared_macs = {nic.mac for other in others for nic in other.nics or ()}
+        shared_ips = {text for other in others for text in other.internal_ips}
+        here = vantage.own_macs | {vantage.mac}
+        for nic in node.nics or ():
+            natted = any(ip_interface(text).ip == _NAT for text in nic.addresses)
+            # The MAC that asks counts even when several nodes have it: they cannot be told from this machine.
+            if nic.mac and (nic.mac == vantage.mac or (nic.mac in here and nic.mac not in shared_macs and not natted)):
+                return _finding(f"This machine's MAC {nic.mac} is that of {node.name}'s {nic.name}.", node.name)
+        own = [ip_address(text) for text in node.internal_ips if text not in shared_ips]
+        # Of its other addresses only those on this segment count: docker0 has the same one everywhere.
+        own += [
+            ip
+            for nic in node.nics or ()
+            for ip in (ip_interface(text).ip for text in nic.addresses)
+            if vantage.on_link(ip) and not ip.is_link_local and str(ip) not in shared_ips
+        ]
+        for ip in own:
+            if ip != _NAT and ip in vantage.own_addresses:
+                return _finding(f"This machine's address {ip} is {node.name}'s.", node.name)
+    return None
+
+
+def _finding(what: str, node: str) -> Finding:
+    return Finding(
+        "INCONCLUSIVE_PROBE_LOCATION",
+        "certain",
+        (what, f"{node} does not see its own answers on the wire, so from here nothing is proven."),
+        fields={"node": node},
+        remedy="Ask from a machine on the same segment that is no node and no pod.",
+    )
+
+
+def _elsewhere(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> Finding | None:
+    own = [ip_address(text) for node in (facts.nodes if facts else ()) for text in node.internal_ips]
+    own += [
+        ip_interface(text).ip
+        for node in (facts.nodes if facts else ())
+        for nic in node.nics or ()
+        for text in nic.addresses
+    ]
+    own = [ip for ip in own if ip != _NAT and not ip.is_link_local]
+    if any(vantage.on_link(ip) for ip in [*ips, *own]):
+        return None
+    subnets = [net for one in vantage.addresses if not (net := one.network).is_link_local]
+    where = f"is in {listed(subnets)}" if subnets else "has no address"
+    nodes = f", nor is any node ({listed([str(ip) for ip in own][:4])})" if own else ""
+    what = f"{vantage.interface} {where}: {listed([str(ip) for ip in ips][:4])} is not on this segment{nodes}."
+    return Finding(
+        "INCONCLUSIVE_PROBE_LOCATION",
+        "certain",
+        (what, "ARP and neighbour discovery end at the segment's edge, so silence here proves nothing."),
+        remedy="Ask from a machine on the nodes' segment, or name the interface that leads there with --interface.",
+        commands=("ip -brief address",),
+    )

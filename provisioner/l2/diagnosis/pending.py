@@ -1,0 +1,158 @@
+"""Services without an external IP: why MetalLB has given them none."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from provisioner.l2 import pools
+from provisioner.l2.diagnosis.finding import Finding
+from provisioner.l2.diagnosis.words import count, listed
+from provisioner.l2.facts import Facts, Pool, Service
+
+
+def find(facts: Facts, service: Service) -> Finding:
+    """Return why a Service has no address: the first cause that the facts support."""
+    causes = (_other_class, _no_pool, _exhausted, _config, _asks_too_much, _not_automatic)
+    told = _events(service)
+    none = f"{service.key} has no external IP."
+    for cause in causes:
+        if found := cause(facts, service):
+            return Finding(
+                found.code,
+                found.confidence,
+                (*found.evidence, none, *told),
+                found.alternatives,
+                found.fields,
+                found.remedy,
+                found.commands,
+            )
+    others = tuple(code for code, runs in (("SERVICELB_CONFLICT", facts.others.servicelb),) if runs)
+    open_causes = ("POOL_EXHAUSTED",) if facts.pools is None or facts.services is None else ()
+    doubt = ("CONFIG_INVALID",) if facts.metallb.config == "unknown" else ()
+    return Finding("NO_ADDRESS", "certain", (none, *told), (*open_causes, *doubt, *others))
+
+
+def _other_class(facts: Facts, service: Service) -> Finding | None:
+    wanted, served = service.load_balancer_class, facts.metallb.load_balancer_class
+    if wanted and served is not None and wanted != served:
+        what = f"It is of class {wanted}, which is another controller's" + (
+            f" (MetalLB's is {served})." if served else "."
+        )
+    elif wanted and served is None:
+        what = f"It is of class {wanted}; MetalLB takes such Services only when it was given that class."
+        return Finding("NO_ADDRESS", "likely", (what,), remedy=_BY_CLASS)
+    elif not wanted and served:
+        what = f"It is of no class, and MetalLB serves the class {served} only."
+    else:
+        return None
+    return Finding("NO_ADDRESS", "certain", (what,), remedy=_BY_CLASS)
+
+
+_BY_CLASS = "Make the Service anew with the class that MetalLB serves, or let its own controller give it an address."
+
+
+def _no_pool(facts: Facts, _: Service) -> Finding | None:
+    if facts.pools is None or any(pool.addresses for pool in facts.pools):
+        return None
+    return Finding(
+        "NO_ADDRESS",
+        "certain",
+        ("MetalLB has no address pool.",),
+        ("CONFIG_INVALID",) if facts.metallb.config != "valid" else (),
+        remedy="Make an IPAddressPool; where one was applied, its webhook may have refused it.",
+        commands=(f"kubectl -n {facts.metallb.namespace} get ipaddresspools",),
+    )
+
+
+def eligible(facts: Facts, service: Service) -> tuple[Pool, ...] | None:
+    """Return the pools that may serve a Service; None when they are unknown."""
+    if facts.pools is None:
+        return None
+    if service.wanted_pool:
+        return tuple(pool for pool in facts.pools if pool.name == service.wanted_pool)
+    if service.wanted_ips:
+        wanted = [ip_address(text) for text in service.wanted_ips]
+        return tuple(pool for pool in facts.pools if any(pools.holds(pool, ip) for ip in wanted))
+    return tuple(pool for pool in facts.pools if pool.auto_assign)
+
+
+def _exhausted(facts: Facts, service: Service) -> Finding | None:
+    own = eligible(facts, service)
+    if not own or service.wanted_ips:
+        return None
+    left = [pools.free(facts, pool) for pool in own]
+    if any(number is None or number > 0 for number in left):
+        return None
+    said = listed(
+        f"pool {pool.name} has {count(pools.size(pool), 'address').replace('addresss', 'addresses')}, all assigned"
+        for pool in own
+    )
+    return Finding("POOL_EXHAUSTED", "certain", (f"{said[:1].upper()}{said[1:]}.",), fields={"pool": own[0].name})
+
+
+def _config(facts: Facts, _: Service) -> Finding | None:
+    metallb = facts.metallb
+    if metallb.config not in ("invalid", "stale"):
+        return None
+    said = f": {metallb.config_error.rstrip('.')}" if metallb.config_error else ""
+    if metallb.config == "invalid":
+        what = f"MetalLB refuses its configuration and goes on with the last good one{said}."
+        return Finding("CONFIG_INVALID", "likely", (what,), ("NO_ADDRESS",))
+    return Finding(
+        "CONFIG_STALE", "likely", (f"MetalLB has not taken up its newest configuration{said}.",), ("NO_ADDRESS",)
+    )
+
+
+def _asks_too_much(facts: Facts, service: Service) -> Finding | None:
+    own = eligible(facts, service)
+    command = (f"kubectl -n {service.namespace} describe service {service.name}",)
+    if service.wanted_pool and own == ():
+        what = f"It asks for pool {service.wanted_pool}, which is not there."
+        return Finding("NO_ADDRESS", "certain", (what,), remedy="Ask for a pool that exists.", commands=command)
+    if not service.wanted_ips or facts.pools is None:
+        return None
+    for text in service.wanted_ips:
+        ip = ip_address(text)
+        if pools.pool_of(facts, ip) is None:
+            what = f"It asks for {text}, which is in no pool."
+            return Finding("NO_ADDRESS", "certain", (what,), remedy="Ask for an address of a pool.", commands=command)
+        holders = [other for other in facts.services or () if text in other.ingress_ips and other.key != service.key]
+        if holders and not _may_share(service, holders):
+            what = f"It asks for {text}, which {listed(other.key for other in holders)} has."
+            remedy = _SHARE
+            return Finding("NO_ADDRESS", "certain", (what,), remedy=remedy, commands=command)
+    return None
+
+
+_SHARE = "Ask for another address, or give both Services one value of metallb.io/allow-shared-ip and different ports."
+
+
+def _may_share(service: Service, holders: list[Service]) -> bool:
+    ports = {(port.port, port.protocol) for port in service.ports}
+    return all(
+        service.allow_shared_ip
+        and other.allow_shared_ip == service.allow_shared_ip
+        and not ports & {(port.port, port.protocol) for port in other.ports}
+        for other in holders
+    )
+
+
+def _not_automatic(facts: Facts, service: Service) -> Finding | None:
+    if eligible(facts, service) != () or service.wanted_pool or service.wanted_ips:
+        return None
+    names = listed(pool.name for pool in facts.pools or ())
+    return Finding(
+        "NO_ADDRESS",
+        "certain",
+        (f"It asks for no pool, and no pool assigns by itself (autoAssign is false for {names}).",),
+        remedy="Name the pool in the annotation metallb.io/address-pool, or let a pool assign by itself.",
+        commands=(
+            f"kubectl -n {service.namespace} annotate service {service.name} "
+            f"metallb.io/address-pool={(facts.pools or ())[0].name}",
+        ),
+    )
+
+
+def _events(service: Service) -> tuple[str, ...]:
+    failed = [event.message for event in service.events if event.reason == "AllocationFailed" and event.message]
+    return tuple(f"MetalLB says: {message.rstrip('.')}." for message in failed[-1:])

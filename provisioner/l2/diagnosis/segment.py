@@ -1,0 +1,160 @@
+"""What all addresses of a run share: who is known, what was heard by address, which subnets the segment has.
+
+Built once a run, so that a sweep of thousands of addresses looks at each frame once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
+from itertools import chain
+from typing import TypeVar
+
+from provisioner.l2 import owners
+from provisioner.l2.facts import Facts, Nic, Node, Service
+from provisioner.l2.frames import Kind
+from provisioner.l2.wire import Address, Announcement, Answer, Handshake, Wire
+
+_Frame = TypeVar("_Frame", Answer, Announcement, Handshake)
+IPVS_NIC = "kube-ipvs0"  # where kube-proxy in ipvs mode keeps every Service's addresses
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run's frames by address, and what the facts say about the nodes. informed: there are facts at all."""
+
+    wire: Wire
+    facts: Facts
+    informed: bool
+    answers: Mapping[Address, tuple[Answer, ...]] = field(default_factory=dict)
+    announcements: Mapping[Address, tuple[Announcement, ...]] = field(default_factory=dict)
+    handshakes: Mapping[Address, tuple[Handshake, ...]] = field(default_factory=dict)
+    services: Mapping[Address, tuple[Service, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def zero_works(self) -> bool:
+        """Tell whether anybody answered a question from nobody (Z); networks that inspect ARP drop them all."""
+        return any(answer.kind is Kind.ZERO for answer in self.wire.answers)
+
+    @cached_property
+    def gateways(self) -> Mapping[str, Address]:
+        """Return the MACs of this machine's routers here, from its own neighbour cache and from the run."""
+        found: dict[str, Address] = {}
+        for router in self.wire.vantage.gateways:
+            if mac := self.wire.vantage.neighbours.get(router, ""):
+                found[mac.lower()] = router
+            found.update({answer.mac: router for answer in self.answers.get(router, ())})
+        return found
+
+    @cached_property
+    def known(self) -> owners.Known:
+        """Return what is known of the nodes' MACs.
+
+        A router and a proxy answer for a node's address as well, so what either says does not show whose it is.
+        """
+        honest = [
+            answer
+            for answer in self.wire.answers
+            if not (
+                self.zero_works
+                and Kind.ZERO in self.wire.asked.get(answer.ip, ())
+                and not self.answered(answer.ip, answer.mac, Kind.ZERO)
+            )
+        ]
+        return owners.from_facts(self.facts, honest, self.gateways)
+
+    def answered(self, ip: Address, mac: str, kind: Kind) -> bool:
+        """Tell whether a MAC answered that kind of question for an address."""
+        return any(answer.mac == mac and answer.kind is kind for answer in self.answers.get(ip, ()))
+
+    @cached_property
+    def _heard(self) -> frozenset[str]:
+        return frozenset(answer.mac for answer in self.wire.answers)
+
+    @cached_property
+    def addresses(self) -> Mapping[str, frozenset[Address]]:
+        """Return each node's own addresses; those that kube-proxy keeps for Services are not its own."""
+        return {
+            node.name: frozenset(
+                chain(
+                    (ip_address(text) for text in node.internal_ips),
+                    (
+                        ip_interface(text).ip
+                        for nic in node.nics or ()
+                        if nic.name != IPVS_NIC
+                        for text in nic.addresses
+                    ),
+                )
+            )
+            for node in self.facts.nodes
+        }
+
+    def nic_here(self, nic: Nic) -> bool | None:
+        """Tell whether a node's interface is on the probed segment; None where nothing tells."""
+        vantage = self.wire.vantage
+        if nic.mac and nic.mac in self._heard and len(self.known.owner(nic.mac).nodes) == 1:
+            return True
+        own = [ip_interface(text) for text in nic.addresses]
+        routed = [one for one in own if not one.ip.is_link_local and not one.ip.is_loopback]
+        if any(vantage.on_link(one.ip) for one in routed):
+            return True
+        versions = {one.version for one in vantage.addresses if not one.ip.is_link_local}
+        return False if any(one.version in versions for one in routed) else None
+
+    def nics_here(self, node: Node) -> tuple[Nic, ...]:
+        """Return the node's interfaces that are known to be on the segment; bridges' and bonds' ports are left out."""
+        return tuple(nic for nic in node.nics or () if not nic.master and self.nic_here(nic))
+
+    @cached_property
+    def subnets(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Return the subnets of the segment: the prober's own, and those of the nodes' interfaces on it."""
+        here = [nic for node in self.facts.nodes for nic in self.nics_here(node)]
+        found = [one.network for one in self.wire.vantage.addresses]
+        found += [own.network for own in (ip_interface(text) for nic in here for text in nic.addresses)]
+        # A host address (/32, /128) is no subnet, and every interface has fe80::/64.
+        return tuple(
+            dict.fromkeys(net for net in found if net.prefixlen < net.max_prefixlen and not net.is_link_local)
+        )
+
+    def own_address(self, node: str) -> tuple[Address, bool] | None:
+        """Return an own address of a node that was asked for, and whether it answered; None: none was asked for."""
+        asked = [ip for ip in sorted(self.addresses.get(node, ()), key=str) if self.wire.asked.get(ip)]
+        answered = [ip for ip in asked if self.answers.get(ip)]
+        return (answered[0], True) if answered else (asked[0], False) if asked else None
+
+    def kernel_lengths(self, node: str, mac: str) -> tuple[int, ...]:
+        """Return the lengths of the ARP replies in which a node's kernel answered for the node's own addresses."""
+        return tuple(
+            answer.length
+            for ip in self.addresses.get(node, ())
+            if ip.version == 4 and ip not in self.services
+            for answer in self.answers.get(ip, ())
+            if answer.mac == mac
+        )
+
+
+def of(wire: Wire, facts: Facts | None) -> Segment:
+    """Return the segment that a run saw. facts: None when nothing is known of the cluster."""
+    known = facts if facts is not None else Facts()
+    services: dict[Address, tuple[Service, ...]] = {}
+    for service in known.services or ():
+        for ip in map(ip_address, service.ingress_ips):
+            services[ip] = (*services.get(ip, ()), service)
+    return Segment(
+        wire,
+        known,
+        facts is not None,
+        answers=_by_address(wire.answers),
+        announcements=_by_address(wire.announcements),
+        handshakes=_by_address(wire.handshakes),
+        services=services,
+    )
+
+
+def _by_address(frames: Iterable[_Frame]) -> dict[Address, tuple[_Frame, ...]]:
+    found: dict[Address, list[_Frame]] = {}
+    for frame in frames:
+        found.setdefault(frame.ip, []).append(frame)
+    return {ip: tuple(own) for ip, own in found.items()}

@@ -1,0 +1,130 @@
+"""What to say where nothing is proven, neither that all is well nor a cause: what was seen, ruled out, and is open."""
+
+from __future__ import annotations
+
+from provisioner.l2.diagnosis import handover
+from provisioner.l2.diagnosis.case import Case
+from provisioner.l2.diagnosis.connection import connections
+from provisioner.l2.diagnosis.finding import Finding
+from provisioner.l2.diagnosis.words import answered, asked, count, listed, silence
+
+
+def find(case: Case) -> Finding:
+    """Return UNKNOWN with what was seen, what is ruled out, and the next measurement."""
+    fields = {}
+    node = case.facts.node(case.prediction.leader or case.leader)
+    here = [nic.name for nic in case.segment.nics_here(node)] if node is not None else []
+    if node is not None and here:
+        fields = {"node": node.name, "nic": here[0]}
+    return Finding(
+        "UNKNOWN",
+        "certain" if case.wire.dropped or not case.broadcast else "possible",
+        (*_seen(case), *_ruled_out(case)),
+        _possible(case),
+        fields,
+        *_next(case),
+    )
+
+
+def _seen(case: Case) -> tuple[str, ...]:
+    dropped = case.wire.dropped
+    lost = (
+        (f"The kernel dropped {count(dropped, 'frame')} here, so that neither silence nor a single owner is proven.",)
+        if dropped
+        else ()
+    )
+    if not case.broadcast:
+        return (f"{case.ip} was not asked for, so nothing is known of it.", *lost)
+    if not case.answers:
+        free = (f"No Service has {case.ip}: it is free.",) if case.unassigned and not dropped else ()
+        return (*free, *lost, silence(case))
+    said = [*lost, *(answered(case, seen) for seen in case.owners)]
+    if len(case.owners) > 1:
+        said.insert(0, f"{asked(case)}; {count(len(case.owners), 'owner')} answered.")
+        if handover.together(case.answers) < handover.LONGEST:
+            said.append("They answered together for under a second, which a handover does too.")
+    seen = case.owner
+    if seen is not None:
+        if not seen.nodes:
+            said.append(f"Whether {seen.mac} is a node's is not known.")
+        elif case.unassigned:
+            said.append(f"No Service is known to have {case.ip}.")
+        elif not case.outcomes(seen.mac):
+            said.append("No TCP port was tried, so whether it is served is not known.")
+        if tried := connections(case, seen):
+            said.append(tried)
+    return tuple(said)
+
+
+def _ruled_out(case: Case) -> tuple[str, ...]:
+    """Return what the facts rule out, each as a sentence; what is not known rules nothing out."""
+    said = []
+    if not case.segment.informed:
+        return ("Nothing is known of the cluster, so no cause within it is ruled out.",)
+    if case.facts.pools is not None and case.pool is None:
+        said.append(f"No pool of MetalLB holds {case.ip}, so MetalLB does not announce it.")
+    if case.service is not None and case.service.load_balancer_class not in (
+        None,
+        case.facts.metallb.load_balancer_class,
+    ):
+        said.append(
+            f"{case.service.key} is of class {case.service.load_balancer_class}, perhaps another controller's."
+        )
+    if case.endpoints:
+        where = sorted(node for node in case.endpoints if node)
+        on = f" on {listed(where)}" if where else ""
+        said.append(f"{case.services[0].key} has ready endpoints{on}.")
+    if case.advertisements:
+        said.append(
+            f"{listed(one.name for one in case.advertisements)} announces pool {case.pool.name if case.pool else ''}."
+        )
+    node = case.facts.node(case.prediction.leader)
+    if node is not None:
+        if node.speaker == "ready":
+            said.append(f"The speaker of {node.name}, the predicted leader, is ready.")
+        if here := case.segment.nics_here(node):
+            said.append(f"{node.name}'s {listed(nic.name for nic in here)} is on this segment.")
+        if (own := case.segment.own_address(node.name)) and own[1] and not case.answers:
+            said.append(f"{node.name} answers for its own address {own[0]}, so frames pass between here and there.")
+    return tuple(said)
+
+
+def _possible(case: Case) -> tuple[str, ...]:
+    """Return the codes that are open for lack of knowledge."""
+    if not case.broadcast or (case.unassigned and not case.answers):
+        return ()
+    if len(case.owners) > 1:
+        return ("SPLIT_BRAIN", "ADDRESS_CONFLICT", "MULTI_NIC_SAME_SEGMENT")
+    if case.owner is not None:
+        unserved = case.outcomes(case.owner.mac) and not case.served(case.owner.mac)
+        stranger = () if case.owner.nodes else ("ADDRESS_CONFLICT",)
+        return (*stranger, *(("NOT_SERVING",) if unserved else ()))
+    codes = [] if case.endpoints else ["NO_ENDPOINTS"]
+    codes += [] if case.advertisements or case.facts.advertisements is not None else ["NO_L2ADVERTISEMENT"]
+    node = case.facts.node(case.prediction.leader or case.leader)
+    codes += ["SPEAKER_DOWN"] if node is None or node.speaker is None else []
+    codes += [] if case.facts.metrics_after is not None else ["EGRESS_FILTERED", "INGRESS_LOST"]
+    return tuple(codes)
+
+
+def _next(case: Case) -> tuple[str, tuple[str, ...]]:
+    """Return the next measurement: a sentence, and commands of which the first is typed whose names are known."""
+    if case.wire.dropped or not case.broadcast:
+        slower = f" --pps {max(10, case.wire.pps // 2)}" if case.wire.dropped else ""
+        return f"Ask again{', more slowly' if slower else ''}.", (f"provisioner l2 check {case.ip}{slower}",)
+    if not case.segment.informed:
+        return "Let the cluster tell its side, where its API is in reach.", ("provisioner l2 collect -o facts.json",)
+    if case.unassigned and not case.answers:
+        return "Nothing needs to be done; a Service may get it.", ("kubectl get services -A",)
+    if case.facts.pools is not None and case.pool is None and case.service is not None:
+        key = f"-n {case.service.namespace} describe service {case.service.name}"
+        return "Find out who gave the Service this address.", (f"kubectl {key}",)
+    if case.answers:
+        return "Ask again with the interfaces of all nodes known.", ("provisioner l2 collect -o facts.json",)
+    return (
+        "Look on {node} whether the questions arrive and whether it answers.",
+        (
+            "provisioner exec --limit {node} -- timeout 10 tcpdump -eni {nic} '{filter}'",
+            "kubectl -n {ns} logs -l component=speaker --prefix --tail=50",
+        ),
+    )

@@ -1,0 +1,58 @@
+"""Warnings: what is odd about an address and leaves its verdict as it is."""
+
+from __future__ import annotations
+
+from provisioner.l2.diagnosis.case import Case
+from provisioner.l2.diagnosis.several import kernel_also_owns
+from provisioner.l2.diagnosis.words import listed
+from provisioner.l2.frames import Kind
+
+
+def find(case: Case, verdict: str) -> tuple[tuple[str, str], ...]:
+    """Return each warning's code with its sentence. verdict: some say what a verdict says already."""
+    found = [
+        ("UNEXPECTED_LEADER", _unexpected(case) if verdict == "OK" else ""),
+        ("PREDICTION_UNKNOWN", _unknown(case)),
+        ("KERNEL_ALSO_OWNS", _kernel(case) if verdict != "POOL_OVERLAPS_NODE" else ""),
+        ("NDP_UNICAST_UNANSWERED", _unicast(case)),
+        ("ICMP_SILENT", _echo(case)),
+    ]
+    return tuple((code, sentence) for code, sentence in found if sentence)
+
+
+def _unexpected(case: Case) -> str:
+    prediction, owner = case.prediction, case.owner
+    if prediction.candidates is None or owner is None or not owner.node or owner.node == prediction.leader:
+        return ""
+    if not prediction.leader:
+        return f"By the facts no node should announce {case.ip}, and {owner.node} does."
+    leading = case.facts.node(prediction.leader)
+    state = ", which is not ready," if leading is not None and leading.ready is False else ""
+    return f"By MetalLB's election {prediction.leader}{state} should announce {case.ip}, and {owner.node} does."
+
+
+def _unknown(case: Case) -> str:
+    if case.prediction.candidates is not None:
+        return ""
+    missing = (
+        f": {'; '.join(why.rstrip('.') for why in case.prediction.unknown[:4])}" if case.prediction.unknown else ""
+    )
+    return f"Which node should announce {case.ip} cannot be predicted{missing}."
+
+
+def _kernel(case: Case) -> str:
+    found = kernel_also_owns(case)
+    return found[1] if found else ""
+
+
+def _unicast(case: Case) -> str:
+    heard = {answer.kind for answer in case.answers}
+    if case.ip.version != 6 or Kind.UNICAST not in case.asked or Kind.UNICAST in heard or Kind.CLIENT not in heard:
+        return ""
+    return f"Asked directly for {case.ip}, nobody answered: expected with MetalLB, which hears multicast only."
+
+
+def _echo(case: Case) -> str:
+    if case.wire.echo.get(case.ip) is not False or not case.owners:
+        return ""
+    return f"{case.ip} does not answer ping through {listed(seen.mac for seen in case.owners)}; it need not."

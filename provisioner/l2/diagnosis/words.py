@@ -1,0 +1,93 @@
+"""Sentences that several causes say: who, how often, with what outcome. Each names addresses, MACs, nodes and NICs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from provisioner.l2.frames import Kind
+
+if TYPE_CHECKING:
+    from provisioner.l2.diagnosis.case import Case
+    from provisioner.l2.result import OwnerSeen
+
+_KINDS = {
+    "speaker": "MetalLB's speaker answers",
+    "kernel": "the kernel answers",
+}
+
+
+def listed(items: Iterable[object], word: str = "and") -> str:
+    """Return items as prose.
+
+    >>> listed(["w1", "w2", "w3"])
+    'w1, w2 and w3'
+    """
+    words = [str(item) for item in items]
+    return f"{', '.join(words[:-1])} {word} {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def times(count: int) -> str:
+    """Return how often.
+
+    >>> times(1), times(3)
+    ('once', '3 times')
+    """
+    return "once" if count == 1 else f"{count} times"
+
+
+def count(number: int, what: str) -> str:
+    """Return a number of things, the thing's plural by s.
+
+    >>> count(1, "node"), count(3, "node")
+    ('1 node', '3 nodes')
+    """
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def owner(seen: OwnerSeen) -> str:
+    """Return an owner: its node and NIC where they are known, and its MAC in any case."""
+    if len(seen.nodes) > 1:
+        return f"{seen.mac} ({listed(seen.nodes, 'or')})"
+    if seen.node:
+        return f"{seen.node} {seen.nic}".strip() + f" ({seen.mac})"
+    maker = f", by {seen.vendor}" if seen.vendor else ""
+    return f"{seen.mac} (no node's{maker})" if seen.owner_class == "foreign" else f"{seen.mac} (unknown{maker})"
+
+
+def answered(case: Case, seen: OwnerSeen) -> str:
+    """Return the sentence that an owner answered, and who it seems to be."""
+    which = {"Z": "as nobody", "B": "as a client", "U": "directly"}
+    how = listed(which[kind] for kind in seen.answered)
+    program = f"; {_KINDS[seen.owner_class]}" if seen.owner_class in _KINDS else ""
+    return f"{owner(seen)} answers for {case.ip} when asked {how}{program}."
+
+
+def asked(case: Case) -> str:
+    """Return how an address was asked for, without its end: "192.0.2.200 was asked 2 times as nobody …"."""
+    kinds = case.asked
+    counts = case.segment.wire.times.get(case.ip, {})
+    source = case.source
+
+    def often(kind: Kind) -> str:
+        return f"{times(counts[kind])} " if counts.get(kind) else ""
+
+    parts = []
+    if Kind.ZERO in kinds:
+        parts.append(f"{often(Kind.ZERO)}as nobody")
+    if Kind.CLIENT in kinds:
+        parts.append(f"{often(Kind.CLIENT)}as {source or 'a client'}")
+    if Kind.UNICAST in kinds:
+        macs = case.segment.wire.unicast_to.get(case.ip, ())
+        named = [
+            f"{owner.node} {owner.nic}".strip() or mac for mac in macs for owner in [case.segment.known.owner(mac)]
+        ]
+        parts.append(
+            f"directly at {listed(named[:4]) if len(named) < 5 else count(len(named), 'MAC')}" if named else "directly"
+        )
+    return f"{case.ip} was asked {listed(parts)}" if parts else f"{case.ip} was not asked for"
+
+
+def silence(case: Case) -> str:
+    """Return the sentence that nobody answered."""
+    return f"{asked(case)}; nobody answered."
