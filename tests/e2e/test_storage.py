@@ -55,7 +55,8 @@ spec:
           command: [sh, -c]
           args:
             - |
-              n=$(wc -l < /data/log 2>/dev/null || echo 0)
+              n=0
+              [ -f /data/log ] && n=$(wc -l < /data/log)
               while :; do
                 n=$((n + 1))
                 line="$n $HOSTNAME"
