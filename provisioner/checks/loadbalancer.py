@@ -1,30 +1,27 @@
-"""Each external IP comes from a pool, is answered for by one node alone on the segment, and serves from there.
+"""Each external IP comes from a pool, is announced by the node that should, and spreads what it gets over its pods.
 
-Asked with frames from the operator's machine. Where nothing can be concluded from here, that is what is said.
+The verdict of the wire is layer-2 diagnosis (provisioner/l2): the cluster's facts beside frames from the operator's
+machine. Where nothing can be concluded from here, that is what is said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from ipaddress import IPv4Address, ip_address
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from provisioner import announcements
 from provisioner.checks import pods, web
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
-from provisioner.errors import HostError, Inconclusive
 from provisioner.external import addresses, balanced
-from provisioner.l2 import owners
 
 if TYPE_CHECKING:
-    from provisioner.facts import Nic
-    from provisioner.host import Host
-    from provisioner.l2.wire import Wire
+    from provisioner.l2.result import OwnerSeen, Result
     from provisioner.objects import Object
     from provisioner.site import Site
 
 PATH = "/hostname"
+REQUESTS_PER_POD = 10  # as in nodeport: the chance to miss one of n pods is about n e^-10
 
 
 @dataclass(frozen=True)
@@ -38,6 +35,15 @@ class External:
         return f"{self.ip} ({pods.name_of(self.service)})"
 
 
+@dataclass
+class Heard:
+    """What came back so far: the last page, and the pods that answered."""
+
+    page: web.Page = field(default_factory=lambda: web.Page(""))
+    names: set[str] = field(default_factory=set)
+    requests: int = 0
+
+
 def run(context: Context) -> Iterator[Finding]:
     """Yield findings for each LoadBalancer Service of the cluster: its addresses, the wire, and what it serves."""
     cluster = context.cluster
@@ -48,28 +54,20 @@ def run(context: Context) -> Iterator[Finding]:
         lambda found: bool(found) and all(addresses(one) for one in found),
         timeout=60,
     )
-    if not services and "loadbalancer" in context.site.workloads.enabled:
-        yield bad("LB_NONE", "the cluster", "has no Service of type LoadBalancer", "provisioner apply")
-    externals = [External(service, ip) for service in services for ip in addresses(service)]
+    if not services:
+        if "loadbalancer" in context.site.workloads.enabled:
+            yield bad("LB_NONE", "the cluster", "has no Service of type LoadBalancer", "provisioner apply")
+        return
     for service in services:
         yield from _pools(context, service)
-    if externals:
-        yield from wire(context, externals)
-    for external in externals:
-        yield serves(context, external)
+    results = announcements.verdicts(context.site, cluster, context.hosts, progress=cluster.progress)
+    yield from map(verdict, results)
+    for external in [External(service, ip) for service in services for ip in addresses(service)]:
+        yield from serves(context, external)
 
 
 def _pools(context: Context, service: Object) -> Iterator[Finding]:
-    namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
-    subject = f"Service {namespace}/{name}"
-    if not addresses(service):
-        yield bad(
-            "LB_NO_ADDRESS",
-            subject,
-            "has been given no address",
-            "kubectl -n metallb-system logs deployment/controller; is a pool exhausted?",
-            *context.cluster.events(namespace, name)[-pods.EVENTS :],
-        )
+    subject = f"Service {pods.name_of(service)}"
     for ip in addresses(service):
         pool = next((pool for pool in context.site.metallb.pools if ip in pool), None)
         if pool is None:
@@ -83,143 +81,88 @@ def _pools(context: Context, service: Object) -> Iterator[Finding]:
             yield good("LB_ADDRESS", subject, f"has {ip} of pool {pool.name}")
 
 
-def wire(context: Context, externals: Sequence[External]) -> Iterator[Finding]:
-    """Yield for each external IP what the segment says about it."""
-    asked = [one for one in externals if ip_address(one.ip).version == 4]
-    for one in externals:
-        if one not in asked:
-            yield bad("L2_INCONCLUSIVE", str(one), "is IPv6, and ARP cannot ask for it", "kubectl get services -A")
-    if not asked:
-        return
-    try:
-        sweep, known = ask(context, [IPv4Address(one.ip) for one in asked])
-    except Inconclusive as error:
-        for one in asked:
-            yield bad("L2_INCONCLUSIVE", str(one), f"cannot be judged from here: {error.message}", error.remedy)
-        return
-    for one in asked:
-        yield judge(one, sweep, known)
+def verdict(result: Result) -> Finding:
+    """Return a verdict of the layer-2 diagnosis as a finding; its code is L2_ and the verdict."""
+    subject, code = announcements.place(result), f"L2_{result.verdict}"
+    if result.ok:
+        who = " and ".join(map(_owner, result.owners))
+        foreseen = ", as predicted" if result.predicted_leader and not result.warnings else ""
+        warned = f" ({', '.join(result.warnings)})" if result.warnings else ""
+        return good(code, subject, f"is answered on the wire by {who} alone{foreseen}{warned}")
+    first, *more = result.evidence or ("",)
+    remedy = " ".join(part for part in (result.remedy, result.command) if part)
+    if result.inconclusive:
+        return bad(code, subject, f"cannot be judged from here: {first}", remedy, *more)
+    maybe = "" if result.confidence == "certain" else f" ({result.confidence})"
+    return bad(code, subject, f"has a fault on layer 2{maybe}: {first}", remedy, *more)
 
 
-def ask(context: Context, targets: Sequence[IPv4Address]) -> tuple[Wire, owners.Known]:
-    """Sweep the external IPs and the nodes' own; repeat while one is silent or has two owners.
-
-    A node that has just become an owner may need a moment, and two answer for under a second during a handover.
-    Raises Inconclusive: no CAP_NET_RAW, not on the segment, or this machine is a node.
-    """
-    from provisioner.l2 import interfaces
-    from provisioner.l2.scan import scan
-
-    site = context.site
-    interface = interfaces.choose(interfaces.read(), targets)
-    nodes = {host.name: host.address for host in site.hosts}
-    inventory = owners.from_nics(nics(context.hosts))
-    held = {str(own.ip) for own in interface.addresses}
-    own = [name for name, address in nodes.items() if address in held] + [
-        name for name, _ in inventory.get(interface.mac.lower(), ())
-    ]
-    if own:
-        raise Inconclusive(
-            f"this machine is the node {own[0]}", "run verify on a machine of the segment that is no node"
-        )
-    near = [IPv4Address(address) for address in nodes.values() if ":" not in address]
-    everyone = [*targets, *(address for address in near if interface.reaches(address))]
-    rounds = 0
-
-    def look() -> Wire:
-        nonlocal rounds
-        rounds += 1
-        return scan(everyone, interface, tail=min(4.0, site.timeout(1)), again=True)
-
-    def settled(sweep: Wire) -> bool:
-        counts = [len(sweep.macs(target)) for target in targets]
-        return all(count == 1 for count in counts) or (all(counts) and rounds >= 3)
-
-    sweep = settle(context, "one owner of each external IP on the wire", look, settled, timeout=20)
-    if sweep.dropped:
-        raise Inconclusive(f"the kernel dropped {sweep.dropped} frames here, so silence proves nothing", "try again")
-    return sweep, owners.Known(inventory, owners.from_answers(sweep.answers, nodes))
+def _owner(owner: OwnerSeen) -> str:
+    place = " ".join(part for part in (owner.node or " or ".join(owner.nodes), owner.nic) if part)
+    return f"{place} ({owner.mac})" if place else owner.mac
 
 
-def nics(hosts: Mapping[str, Host]) -> dict[str, tuple[Nic, ...]]:
-    """Return the interfaces of the hosts that can be reached; the others are known by their own ARP alone."""
-
-    def of(host: Host) -> tuple[Nic, ...]:
-        try:
-            return host.facts.nics
-        except HostError:
-            return ()
-
-    with ThreadPoolExecutor(8) as pool:
-        return dict(zip(hosts, pool.map(of, hosts.values()), strict=True))
-
-
-def judge(external: External, sweep: Wire, known: owners.Known) -> Finding:
-    """Return what a sweep says about one external IP."""
-    target = IPv4Address(external.ip)
-    found = [known.owner(mac) for mac in sweep.macs(target)]
-    if target in sweep.vantage.own_addresses:
-        return bad(
-            "L2_STRANGER",
-            str(external),
-            "is configured on this very machine",
-            f"ip address del {external.ip} dev {sweep.vantage.interface}, or take it out of the pool",
-        )
-    if not found:
-        return bad(
-            "L2_SILENT",
-            str(external),
-            f"is answered by nobody on the segment (asked from {sweep.vantage.interface})",
-            "kubectl -n metallb-system get pods -o wide; does the Service have a ready endpoint?",
-        )
-    shown = " and ".join(map(str, found))
-    if len(found) > 1:
-        return bad(
-            "L2_DUPLICATE",
-            str(external),
-            f"is answered by {len(found)} owners: {shown}",
-            "kubectl -n metallb-system logs daemonset/speaker; a machine that is no node must leave the address",
-        )
-    (owner,) = found
-    if not owner.nodes:
-        return bad(
-            "L2_STRANGER",
-            str(external),
-            f"is answered by {shown}",
-            "find that machine; take the address out of the pool, or that machine off the address",
-        )
-    if not owner.node:
-        return bad(
-            "L2_AMBIGUOUS",
-            str(external),
-            f"is answered by {shown}: which node it is cannot be told",
-            "give each machine's interface a MAC of its own",
-        )
-    return good("L2_OWNED", str(external), f"is answered by {shown} alone")
-
-
-def serves(context: Context, external: External) -> Finding:
-    """Return whether a Service answers at its external IP: HTTP from our pods, else TCP on one port at least."""
+def serves(context: Context, external: External) -> Iterator[Finding]:
+    """Yield whether a Service answers at its external IP: every pod of ours by HTTP, else TCP on one port at least."""
     service = external.service
     ports = [int(one["port"]) for one in service["spec"]["ports"] if one.get("protocol", "TCP") == "TCP"]
     if not ports:
-        return good("LB_NO_TCP", str(external), "has no TCP port that could be tried")
-    timeout = 5.0
-    if service["metadata"]["namespace"] == NAMESPACE:
-        page = settle(
-            context,
-            f"http://{external.ip}",
-            lambda: web.get(external.ip, ports[0], PATH, timeout=context.site.timeout(timeout)),
-            lambda seen: seen.status == 200,
-            timeout=30,
+        yield good("LB_NO_TCP", str(external), "has no TCP port that could be tried")
+    elif service["metadata"]["namespace"] == NAMESPACE:
+        yield from _pages(context, external, ports[0])
+    else:
+        yield _connections(context, external, ports)
+
+
+def _pages(context: Context, external: External, port: int) -> Iterator[Finding]:
+    selector = external.service["spec"].get("selector") or {}
+    behind = pods.selected(context.cluster.list("Pod", NAMESPACE), selector)
+    expected = {pod["metadata"]["name"] for pod in behind if pods.ready(pod)}
+    limit = REQUESTS_PER_POD * max(1, len(expected))
+    heard = Heard()
+
+    def ask() -> Heard:
+        for _ in range(limit):
+            heard.page = web.get(external.ip, port, PATH, timeout=context.site.timeout(5))
+            heard.requests += 1
+            if heard.page.status != 200:
+                break
+            heard.names.add(heard.page.body.strip())
+            if expected <= heard.names:
+                break
+        return heard
+
+    settle(
+        context,
+        f"http://{external.ip}",
+        ask,
+        lambda seen: seen.page.status == 200 and expected <= seen.names,
+        timeout=30,
+    )
+    if heard.page.status != 200:
+        yield _not_serving(context, external, str(heard.page))
+        return
+    yield good("LB_SERVES", str(external), f"serves HTTP as {heard.page.body.strip()}")
+    if not expected:  # a Service whose pods are not for us to name
+        return
+    if unseen := expected - heard.names:
+        yield bad(
+            "LB_POD_UNSEEN",
+            str(external),
+            f"never led to {' and '.join(sorted(unseen))} in {heard.requests} requests",
+            f"kubectl -n {NAMESPACE} get endpoints {external.service['metadata']['name']} -o yaml",
+            f"answered: {', '.join(sorted(heard.names))}",
         )
-        if page.status == 200:
-            return good("LB_SERVES", str(external), f"serves HTTP as {page.body.strip()}")
-        return _not_serving(context, external, str(page))
+    else:
+        names = " and ".join(sorted(expected))
+        yield good("LB_PODS", str(external), f"leads to {names} ({heard.requests} requests)")
+
+
+def _connections(context: Context, external: External, ports: Sequence[int]) -> Finding:
     failures = settle(
         context,
         f"a TCP port of {external.ip}",
-        lambda: {port: web.connect(external.ip, port, context.site.timeout(timeout)) for port in ports},
+        lambda: {port: web.connect(external.ip, port, context.site.timeout(5)) for port in ports},
         lambda seen: not all(seen.values()),
         timeout=30,
     )
@@ -250,5 +193,8 @@ def _not_for(site: Site) -> str:
 
 
 CHECK = Check(
-    "loadbalancer", "Each external IP is answered by one node alone on the segment, and serves.", run, _not_for
+    "loadbalancer",
+    "Each external IP is announced by the right node alone, and leads to all its pods.",
+    run,
+    _not_for,
 )

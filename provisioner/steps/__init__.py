@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from provisioner.step import Step
 from provisioner.steps import (
+    announcements,
     bridge,
     containerd,
     control_plane,
@@ -41,4 +42,5 @@ STEPS: tuple[Step, ...] = (
     metrics_server.STEP,
     ingress.STEP,
     workloads.STEP,
+    announcements.STEP,
 )

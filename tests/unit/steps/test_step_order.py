@@ -27,7 +27,7 @@ def test_what_a_step_comes_after_comes_before_it(step: Step) -> None:
 
 def test_the_road_is_the_one_that_is_promised() -> None:
     road = ["preflight", "prepare", "containerd", "kubernetes", "control-plane", "network", "join", "nfs", "storage"]
-    road += ["metallb", "pools", "metrics-server", "ingress", "workloads"]
+    road += ["metallb", "pools", "metrics-server", "ingress", "workloads", "announcements"]
     assert [step.name for step in STEPS if step.name in road] == road
 
 
@@ -36,7 +36,7 @@ def test_the_road_is_the_one_that_is_promised() -> None:
     [
         ("", {"pod-routes"}),
         ("[nfs]\nenabled = false", {"pod-routes", "nfs", "storage"}),
-        ("[metallb]\nenabled = false", {"pod-routes", "metallb", "pools"}),
+        ("[metallb]\nenabled = false", {"pod-routes", "metallb", "pools", "announcements"}),
         ("[metrics]\nenabled = false", {"pod-routes", "metrics-server"}),
         ("[ingress]\nenabled = false", {"pod-routes", "ingress"}),
         ("[workloads]\nenabled = []", {"pod-routes"}),  # what was taken out of it is removed
