@@ -37,8 +37,8 @@ class Answer:
 class Announcement:
     """A gratuitous frame that nobody asked for. request: an ARP request (else a reply; NDP: always False).
 
-    broadcast_target: its target MAC is ff:ff:ff:ff:ff:ff, the shape of MetalLB's speaker; Linux and keepalived leave
-    zeros or their own MAC there.
+    broadcast_target: its target MAC is ff:ff:ff:ff:ff:ff. MetalLB's speaker sends a request and a reply so, keepalived
+    2.2 requests only, kube-vip replies only; Linux leaves zeros or its own MAC there.
     """
 
     ip: Address

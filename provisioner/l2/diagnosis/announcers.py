@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from itertools import pairwise
 
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
+from provisioner.l2.diagnosis.gratuitous import periodic
 from provisioner.l2.diagnosis.several import nodes
 from provisioner.l2.diagnosis.words import answered, owner
-from provisioner.l2.wire import Announcement
-
-EVERY = (2.5, 3.5)  # seconds between kube-vip's gratuitous frames, which go on for ever
 
 
 def kube_vip_duplicate(case: Case) -> Finding | None:
@@ -32,14 +29,6 @@ def kube_vip_duplicate(case: Case) -> Finding | None:
     evidence += [answered(case, seen) for seen in case.owners]
     sure = runs and (beating or kernels)
     return Finding("KUBE_VIP_DUPLICATE", "certain" if sure else "likely", tuple(evidence), ("SPLIT_BRAIN",))
-
-
-def periodic(frames: list[Announcement]) -> bool:
-    """Tell whether gratuitous frames keep coming at kube-vip's pace, in another shape than MetalLB's."""
-    times = sorted(one.timestamp for one in frames if not one.broadcast_target)
-    rounds = [time for number, time in enumerate(times) if number == 0 or time - times[number - 1] > 1]
-    steps = [later - earlier for earlier, later in pairwise(rounds)]
-    return len(steps) >= 2 and all(EVERY[0] <= step <= EVERY[1] for step in steps)
 
 
 def servicelb_conflict(case: Case) -> Finding | None:

@@ -8,6 +8,7 @@ from ipaddress import ip_interface
 
 from provisioner.l2 import election, owners
 from provisioner.l2.diagnosis import handover
+from provisioner.l2.diagnosis.gratuitous import by_metallb
 from provisioner.l2.diagnosis.handover import Handover
 from provisioner.l2.diagnosis.segment import IPVS_NIC, Segment
 from provisioner.l2.election import Prediction
@@ -171,7 +172,7 @@ class Case:
         )
         sent = (self.responses(node) or 0) > 0
         own = self.segment.announcements.get(self.ip, ())
-        return said or sent or any(one.mac == mac and one.broadcast_target for one in own)
+        return said or sent or by_metallb([one for one in own if one.mac == mac])
 
     def responses(self, node: str) -> int | None:
         """Return how many responses a node's speaker says it sent during the run; None when it is unknown."""

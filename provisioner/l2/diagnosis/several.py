@@ -10,6 +10,7 @@ from provisioner.l2 import election
 from provisioner.l2.diagnosis import handover
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
+from provisioner.l2.diagnosis.gratuitous import by_metallb
 from provisioner.l2.diagnosis.words import answered, listed
 from provisioner.l2.result import Confidence, OwnerSeen
 
@@ -61,7 +62,7 @@ def split_brain(case: Case) -> Finding | None:
     elif logs:
         evidence.append("No speaker's log that was read tells of a partial join.")
     own = case.segment.announcements.get(case.ip, ())
-    if shaped := [seen.node for seen in case.owners if any(a.mac == seen.mac and a.broadcast_target for a in own)]:
+    if shaped := [seen.node for seen in case.owners if by_metallb([a for a in own if a.mac == seen.mac])]:
         evidence.append(f"{listed(shaped)} announced it in MetalLB's shape.")
     others = [] if speakers else ["ARP_FLUX_IPVS"] if case.facts.kube_proxy.mode in (None, "ipvs") else []
     if len(case.services) > 1 or case.service is None:

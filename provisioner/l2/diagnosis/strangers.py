@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from provisioner.l2 import pools
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
+from provisioner.l2.diagnosis.gratuitous import by_metallb
 from provisioner.l2.diagnosis.words import answered, listed, owner, silence
 from provisioner.l2.frames import Kind
 from provisioner.l2.result import Confidence, OwnerSeen
@@ -29,7 +30,7 @@ def address_conflict(case: Case) -> Finding | None:
     if not case.segment.known.complete:
         evidence.append("It is told from the nodes by their own addresses' answers; not all interfaces are known.")
     own = case.segment.announcements.get(case.ip, ())
-    if any(frame.mac == one.mac and frame.broadcast_target for frame in own):
+    if by_metallb([frame for frame in own if frame.mac == one.mac]):
         evidence.append("It announces in the shape of MetalLB: another cluster has the address in a pool of its own.")
     evidence += [answered(case, seen) for seen in case.owners if seen not in strangers]
     confidence: Confidence = "certain" if case.segment.known.complete else "likely"
