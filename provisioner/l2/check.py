@@ -1,12 +1,13 @@
 """One diagnosis from beginning to end: where to ask from, what to ask, who answered, what it means.
 
 Every address is asked as a client asks, and each node directly; so are the nodes' own addresses, which tell their MACs
-where nobody could read them on the nodes. Where two owners answer it is looked again, since for a moment two may answer
-while one hands over to the other.
+where nobody could read them on the nodes. Where two owners answer it is looked again, since for a moment two may
+answer while one hands over to the other.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
@@ -61,19 +62,29 @@ def run(
     metrics: reads the speakers' counters; called before and after. pps: frames a second; zero: whether to ask as
     nobody too; timeout: seconds to listen after the last question. Raises Inconclusive (CAP_NET_RAW, interface lost).
     """
-    from provisioner.l2 import diagnosis
+    from provisioner.l2 import diagnosis, interfaces
+    from provisioner.l2.wire import Wire
 
     if interface is None or not targets.ips:
         return None, tuple(diagnosis.pending(facts, service) for service in targets.pending if facts is not None)
-    vantage = _vantage(interface)
-    if (nowhere := diagnosis.location(vantage, facts, targets.ips)) is not None:
-        return _unasked(vantage, targets, pps), _everywhere(nowhere, facts, targets)
+    vantage = interfaces.vantage(interface)
+    if (node := on_a_node(vantage, facts, targets.ips)) is not None:
+        return Wire(vantage, targets.ips, pps=pps), _everywhere(node, facts, targets)
     before = metrics() if metrics is not None else None
     wire = ask(facts, targets.ips, interface, pps=pps, zero=zero, timeout=timeout, progress=progress)
     if facts is not None and metrics is not None:
         after = metrics()
         facts = facts.model_copy(update={"metrics": before, "metrics_after": after})
     return wire, diagnosis.all(wire, facts, targets.ips, targets.pending)
+
+
+def on_a_node(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> Result | None:
+    """Return INCONCLUSIVE_PROBE_LOCATION where this machine is a node; it does not hear its own answers."""
+    from provisioner.l2 import diagnosis
+    from provisioner.l2.diagnosis.location import find
+
+    # Whether it is on the segment is better judged by what is heard there, so that part is left to the diagnosis.
+    return diagnosis.location(vantage, facts, ips) if find(vantage, facts, ips, heard=True) else None
 
 
 def ask(
@@ -84,27 +95,34 @@ def ask(
     pps: int,
     zero: bool,
     timeout: float,
+    others: Sequence[Address] = (),
     progress: Callable[[str], None] | None = None,
 ) -> Wire:
-    """Return what the segment says of the addresses and of the nodes' own, without judging it."""
-    from provisioner.l2.diagnosis import handover
+    """Return what the segment says of the addresses and of the nodes' own, without judging it.
+
+    ips: asked in every way; others: only as a sweep asks, once as nobody and once as a client.
+    """
     from provisioner.l2.probe import Ask, probe
 
     def asked(asks: Sequence[Ask], *, zero: bool = zero) -> Wire:
-        return probe(interface, asks, pps=pps, zero=zero, tail=timeout, progress=progress)
+        return probe(interface, asks, pps=pps, zero=zero, tail=timeout, again=not others, progress=progress)
 
-    nodes = [ip for ip in node_addresses(facts) if interface.reaches(ip) and ip not in ips]
+    families = {ip.version for ip in (*ips, *others)}
+    nodes = [ip for ip in node_addresses(facts) if ip.version in families and interface.reaches(ip)]
     ports = tcp_ports(facts)
     known = inventory(facts, interface)
     asks = [Ask(ip, ports=ports.get(ip, ()), unicast_to=known) for ip in ips]
-    wire = asked([*asks, *(Ask(ip, echo=False) for ip in nodes)])
+    swept = dict.fromkeys(ip for ip in [*others, *nodes] if ip not in ips)
+    wire = asked([*asks, *(Ask(ip, echo=False) for ip in swept)])
     # Nodes whose network cards nobody could list are known by now, by their answers for their own addresses.
     learned = tuple(dict.fromkeys(mac for ip in nodes for mac in wire.macs(ip) if mac not in known))
     silent = [replace(ask, unicast_to=learned, echo=False) for ask in asks if not wire.macs(ask.ip)]
     if learned and silent:
         wire = joined(wire, asked(silent, zero=False))
-    for _ in range(LOOKS):
-        open_ = [Ask(ip, echo=False) for ip in ips if handover.unsettled(wire, ip)]
+    for _ in range(LOOKS if ips else 0):
+        from provisioner.l2 import diagnosis  # a mere sweep does without
+
+        open_ = [Ask(ip, echo=False) for ip in ips if diagnosis.unsettled(wire, ip)]
         if not open_:
             break
         wire = joined(wire, asked(open_, zero=False))
@@ -113,7 +131,10 @@ def ask(
 
 def joined(first: Wire, second: Wire) -> Wire:
     """Return two runs from one place as one; its vantage is the first's, as it was before any question."""
-    asked = {ip: first.asked.get(ip, frozenset()) | second.asked.get(ip, frozenset()) for ip in _keys(first, second)}
+    asked = {
+        ip: first.asked.get(ip, frozenset()) | second.asked.get(ip, frozenset())
+        for ip in dict.fromkeys([*first.asked, *second.asked])
+    }
     return replace(
         first,
         targets=tuple(dict.fromkeys([*first.targets, *second.targets])),
@@ -121,16 +142,13 @@ def joined(first: Wire, second: Wire) -> Wire:
         announcements=first.announcements + second.announcements,
         handshakes=first.handshakes + second.handshakes,
         asked=asked,
+        times={ip: Counter(first.times.get(ip, {})) + Counter(second.times.get(ip, {})) for ip in asked},
         unicast_to={**first.unicast_to, **{ip: macs for ip, macs in second.unicast_to.items() if macs}},
         echo={**first.echo, **second.echo},
         sent=first.sent + second.sent,
         received=first.received + second.received,
         dropped=first.dropped + second.dropped,
     )
-
-
-def _keys(first: Wire, second: Wire) -> list[Address]:
-    return list(dict.fromkeys([*first.asked, *second.asked]))
 
 
 def node_addresses(facts: Facts | None) -> dict[Address, str]:
@@ -194,15 +212,3 @@ def _everywhere(result: Result, facts: Facts | None, targets: Targets) -> tuple[
         for ip in targets.ips
     )
     return same + tuple(diagnosis.pending(facts, service) for service in targets.pending if facts is not None)
-
-
-def _vantage(interface: Interface) -> Vantage:
-    from provisioner.l2 import interfaces
-
-    return interfaces.vantage(interface)
-
-
-def _unasked(vantage: Vantage, targets: Targets, pps: int) -> Wire:
-    from provisioner.l2.wire import Wire
-
-    return Wire(vantage, targets.ips, pps=pps)

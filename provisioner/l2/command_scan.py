@@ -96,23 +96,23 @@ def _swept(
     ips: Sequence[Address], source: Source, name: str, *, pps: int, zero: bool, timeout: float
 ) -> tuple[Wire, tuple[Spot, ...]]:
     from provisioner.l2 import check, interfaces, owners, survey
-    from provisioner.l2.scan import scan as sweep
+    from provisioner.l2 import targets as words
 
     facts = source.facts
     interface = check.place(interfaces.read(), ips, facts, name)
-    near = [ip for ip in check.node_addresses(facts) if interface.reaches(ip)]
-    if facts is not None:
-        from provisioner.l2 import diagnosis
-
-        if (nowhere := diagnosis.location(interfaces.vantage(interface), facts, ips)) is not None:
-            raise Inconclusive(" ".join(nowhere.evidence).rstrip("."), nowhere.remedy)
-    wire = sweep([*ips, *near], interface, pps=pps, zero=zero, tail=timeout)
+    if facts is not None and (node := check.on_a_node(interfaces.vantage(interface), facts, ips)) is not None:
+        raise Inconclusive(" ".join([*node.evidence, node.remedy]))
+    external = words.assigned(facts)
+    used, others = [ip for ip in ips if ip in external], [ip for ip in ips if ip not in external]
+    wire = check.ask(facts, used, interface, pps=pps, zero=zero, timeout=timeout, others=others)
     source.settle()
     known = owners.from_facts(facts, wire.answers) if facts is not None else owners.Known()
     seen = survey.heard(wire, known)
     results = {}
     if wanted := survey.to_diagnose(wire, facts, ips):
-        results = {ip: diagnosis.diagnose(wire, facts, ip) for ip in wanted}
+        from provisioner.l2 import diagnosis
+
+        results = dict(zip(wanted, diagnosis.all(wire, facts, wanted), strict=True))
     seen |= {ip: result.owners for ip, result in results.items()}
     return wire, survey.spots(ips, wire, facts, results, seen)
 

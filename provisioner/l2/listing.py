@@ -22,8 +22,9 @@ def table(spots: Sequence[Spot], *, colour: bool = False) -> str:
         if spot.state is State.FREE or not (spot.owners or spot.service or spot.note):
             continue
         owners = [(_whose(owner, spot.note), owner.mac, " ".join(owner.answered)) for owner in spot.owners]
-        for number, (who, mac, answered) in enumerate(owners or [(spot.note or "-", "", "")]):
-            state, service = (spot.state.words, spot.service) if number == 0 else ("", "")
+        for number, (who, mac, answered) in enumerate(owners or [("-", "", "")]):
+            words = spot.note if spot.state is State.NODE else spot.state.words
+            state, service = (words, spot.service) if number == 0 else ("", "")
             lines.append((str(spot.ip), state, who, mac, service, answered))
             hues.append("red" if spot.state.fault else "yellow" if spot.state is State.UNCLEAR else "")
     if len(lines) == 1:
@@ -47,12 +48,12 @@ def _whose(owner: OwnerSeen, note: str) -> str:
     """Return an owner without its MAC, which has a column of its own."""
     if owner.nodes or owner.node:
         return survey.name(owner)
-    return note or (f"unknown, by {owner.vendor}" if owner.vendor else "unknown")
+    return f"unknown, by {owner.vendor}" if owner.vendor else "-" if note else "unknown"
 
 
 def summary(spots: Sequence[Spot]) -> str:
     """Return the last line: how many addresses are silent, and how many are in which state."""
-    silent = sum(not spot.owners and spot.note != "this machine" for spot in spots)
+    silent = sum(spot.asked and not spot.owners for spot in spots)
     if silent == len(spots):
         line = f"All {len(spots)} addresses are silent." if len(spots) > 1 else f"{spots[0].ip} is silent."
     else:
@@ -60,7 +61,7 @@ def summary(spots: Sequence[Spot]) -> str:
     faults = [state for state in State if state.fault and any(spot.state is state for spot in spots)]
     if not faults:
         return line
-    counted = ", ".join(f"{sum(spot.state is state for spot in spots)} {state.words}" for state in faults)
+    counted = ", ".join(f"{state.words} ({sum(spot.state is state for spot in spots)})" for state in faults)
     first = next(spot for spot in spots if spot.state.fault)
     return f"{line} Faults: {counted}.\nnext: provisioner l2 check {first.ip}"
 

@@ -120,7 +120,7 @@ def _block(result: Result, colour: bool, width: int) -> list[str]:
     sure = phrases.CONFIDENCE[result.confidence]
     sentence = phrases.VERDICTS.get(result.verdict, "")
     lines = ["  ".join([*head, *([f"({', '.join(about)})"] if about else [])])]
-    doubt = f" ({sure}, not certain)" if sure and not result.ok else ""
+    doubt = f" ({sure}, not certain)" if sure and not result.ok and not result.inconclusive else ""
     lines += textwrap.wrap(sentence + doubt, width, initial_indent="  ", subsequent_indent="  ")
     lines += _section("owner", [owner_words(seen) for seen in result.owners], width)
     if not result.owners and result.ip and result.verdict != "INCONCLUSIVE_PROBE_LOCATION":

@@ -33,7 +33,7 @@ class State(Enum):
     STRANGER = ("S", "stranger in the pool", True)
     DUPLICATE = ("D", "two owners", True)
     NODE = ("n", "node, router or this machine", False)
-    TAKEN = ("u", "somebody's", False)
+    TAKEN = ("u", "in use", False)
     UNCLEAR = ("?", "cannot be told", False)
 
     @property
@@ -58,7 +58,10 @@ _STRANGERS = frozenset({"ADDRESS_CONFLICT", "POOL_ADDRESS_IN_USE"})
 
 @dataclass(frozen=True)
 class Spot:
-    """One address of a sweep. service, pool: "" for none; note: what it is beside that; result: None without one."""
+    """One address of a sweep. service, pool: "" for none; note: what it is beside that; result: None without one.
+
+    asked: whether it was asked for; not so this machine's own, and where there was no address to ask from.
+    """
 
     ip: Address
     state: State
@@ -67,6 +70,7 @@ class Spot:
     pool: str = ""
     note: str = ""
     result: Result | None = None
+    asked: bool = True
 
     @property
     def who(self) -> str:
@@ -158,8 +162,12 @@ def spots(
         service = ", ".join(one.key for one in external.get(ip, ()))
         seen = owners.get(ip, ())
         result = results.get(ip)
-        state = _state(seen, pool, special.get(ip, ""), result, known=facts is not None)
-        found.append(Spot(ip, state, seen, service, pool, special.get(ip, ""), result))
+        note = special.get(ip, "")
+        state = _state(seen, pool, note, result, known=facts is not None)
+        asked = bool(wire.asked.get(ip))
+        if state is State.FREE and not asked:
+            state, note = State.UNCLEAR, "was not asked: this machine has no address to ask from"
+        found.append(Spot(ip, state, seen, service, pool, note, result, asked))
     return tuple(found)
 
 

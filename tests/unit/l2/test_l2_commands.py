@@ -121,9 +121,9 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> 
     from provisioner.errors import ProvisionerError
 
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ProvisionerError, match="cannot write .*folder"):
+    with pytest.raises(ProvisionerError, match=r"cannot write .*folder"):
         write(tmp_path / "folder", "text")
-    with pytest.raises(ProvisionerError, match="cannot write .*No such file"):
+    with pytest.raises(ProvisionerError, match=r"cannot write .*No such file"):
         write(tmp_path / "none" / "facts.json", "text")
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
     assert not list((tmp_path / "folder").iterdir())

@@ -70,8 +70,16 @@ def test_what_an_address_looks_like(
 ) -> None:
     address = ip_address(ip)
     results = {address: result(verdict, *owners)} if verdict else {}
-    (found,) = survey.spots([address], Wire(VANTAGE, (address,)), facts, results, {address: tuple(owners)})
+    wire = Wire(VANTAGE, (address,), asked={address: frozenset({Kind.CLIENT})})
+    (found,) = survey.spots([address], wire, facts, results, {address: tuple(owners)})
     assert found.state is state
+
+
+def test_an_address_that_could_not_be_asked_for_is_not_called_free() -> None:
+    address = ip_address("192.0.2.90")
+    (found,) = survey.spots([address], Wire(VANTAGE, (address,)), None, {}, {})
+    assert found.state is State.UNCLEAR
+    assert survey.exit_status([found]) == 2
 
 
 def test_only_what_can_be_judged_is_diagnosed() -> None:
@@ -194,5 +202,5 @@ def test_the_summary_counts_silence_and_faults_and_names_the_next_command() -> N
     assert listing.summary([spot(1), spot(2, State.RIGHT, W1)]) == "1 of 2 addresses are silent."
     found = [spot(1), spot(2, State.STRANGER, STRANGE), spot(3, State.STRANGER, STRANGE)]
     assert listing.summary(found) == (
-        "1 of 3 addresses are silent. Faults: 2 stranger in the pool.\nnext: provisioner l2 check 192.0.2.2"
+        "1 of 3 addresses are silent. Faults: stranger in the pool (2).\nnext: provisioner l2 check 192.0.2.2"
     )

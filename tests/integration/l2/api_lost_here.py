@@ -1,0 +1,54 @@
+"""Run `l2 check` here with a cluster whose API is lost at the second reading of the counters. Arguments: facts, words.
+
+The frames are real, and so is everything from the command line down to the two functions that speak to the API.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from provisioner import cli, session
+from provisioner.errors import ClusterError
+from provisioner.kube import State
+from provisioner.l2 import collect, facts_file
+from provisioner.l2.facts import Facts, Metrics
+
+
+@contextmanager
+def opened(*_: Any) -> Iterator[Any]:
+    """Give a session with a cluster that answers, for now."""
+    cluster = SimpleNamespace(state=lambda: State.READY, why="")
+    yield SimpleNamespace(cluster=cluster, hosts={}, site=None, report=SimpleNamespace(emit=lambda *_: None))
+
+
+def main(path: str, at: int, words: list[str]) -> None:
+    """Check, losing the API at the call number `at` (1: while the facts are read)."""
+    calls = 0
+
+    def call() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            raise ClusterError("the API at https://192.0.2.10:6443 does not answer: connection refused")
+
+    def from_cluster(*_: Any, **__: Any) -> Facts:
+        call()
+        return facts_file.load(Path(path))
+
+    def metrics(*_: Any, **__: Any) -> Metrics:
+        call()
+        return {}
+
+    session.opened = opened  # type: ignore[assignment]
+    collect.from_cluster = from_cluster
+    collect.metrics = metrics
+    cli.main(["-f", path, *words])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3:])

@@ -1,0 +1,295 @@
+"""`l2 check` on a real segment: verdicts by frames, exit statuses, JSON, and what is said when the API goes away."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Segment, mac
+
+pytestmark = pytest.mark.integration
+
+VIP = "192.0.2.200"
+
+
+def facts(**changes: Any) -> dict[str, Any]:
+    """Return the facts of two nodes, w1 (.11) and w2 (.12), and a service on port 80 whose leader can only be w1."""
+    made: dict[str, Any] = {
+        "schema": "l2facts/v1",
+        "metallb": {"version": "0.16.1", "memberlist": True, "ignore_exclude_lb": False, "config": "valid"},
+        "kube_proxy": {"mode": "iptables"},
+        "others": {"kube_vip": False, "servicelb": False, "cilium_l2": False},
+        "nodes": [node("w1", 11), node("w2", 12)],
+        "pools": [{"name": "lab", "addresses": ["192.0.2.200-192.0.2.203"]}],
+        "advertisements": [
+            {"name": "lab", "pools": ["lab"], "node_selectors": [{"matchLabels": {"kubernetes.io/hostname": "w1"}}]}
+        ],
+        "services": [
+            {
+                "namespace": "default",
+                "name": "web",
+                "ingress_ips": [VIP],
+                "external_traffic_policy": "Cluster",
+                "ports": [{"port": 80}],
+                "endpoints": [{"node": "w2", "ready": True}],
+                "labels": {},
+            }
+        ],
+    }
+    return {**made, **changes}
+
+
+def node(name: str, number: int, *, nics: bool = True) -> dict[str, Any]:
+    """Return a node's facts; its NIC is the namespace's eth1."""
+    address = f"192.0.2.{number}"
+    return {
+        "name": name,
+        "internal_ips": [address],
+        "ready": True,
+        "network_unavailable": False,
+        "labels": {"kubernetes.io/hostname": name},
+        "speaker": "ready",
+        "nics": [{"name": "eth1", "mac": mac(number), "addresses": [f"{address}/24"], "up": True}] if nics else None,
+    }
+
+
+def check(
+    segment: Segment, known: dict[str, Any], *words: str, name: str = "prober"
+) -> tuple[int, dict[str, Any], str]:
+    """Run `provisioner -o json l2 check … --facts` and return status, report and stderr."""
+    (segment.folder / "facts.json").write_text(json.dumps(known))
+    ended = segment.cli("-o", "json", "l2", "check", *words, "--facts", "facts.json", name=name)
+    assert "Traceback" not in ended.stderr
+    return ended.returncode, json.loads(ended.stdout), ended.stderr
+
+
+@contextmanager
+def serving(segment: Segment, name: str) -> Iterator[None]:
+    """Serve HTTP on port 80 in a host's namespace."""
+    program = (
+        "import http.server\n"
+        "server = http.server.HTTPServer(('', 80), http.server.SimpleHTTPRequestHandler)\n"
+        "print('ready', flush=True)\n"
+        "server.serve_forever()\n"
+    )
+    server = subprocess.Popen(
+        ["ip", "netns", "exec", f"{segment.prefix}{name}", sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+        yield
+    finally:
+        server.terminate()
+        server.communicate(timeout=10)
+
+
+@pytest.fixture
+def nodes(segment: Segment) -> Iterator[Segment]:
+    """Give the segment with w1, which holds the external IP and serves it, and w2."""
+    segment.host("w1", 11, "192.0.2.11/24", f"{VIP}/32")
+    segment.host("w2", 12, "192.0.2.12/24")
+    with serving(segment, "w1"):
+        yield segment
+
+
+def test_one_owner_the_right_one_and_served_is_ok(nodes: Segment) -> None:
+    status, made, _ = check(nodes, facts())
+    (result,) = made["results"]
+    assert (status, result["verdict"]) == (0, "OK"), result
+    assert (result["ip"], result["family"], result["service"], result["pool"]) == (VIP, "ipv4", "default/web", "lab")
+    assert result["predicted_leader"] == "w1"
+    (owner,) = result["owners"]
+    assert (owner["mac"], owner["node"], owner["nic"], owner["matched_by"]) == (mac(11), "w1", "eth1", "inventory")
+    assert owner["answered"] == ["Z", "B", "U"]
+    assert made["run"]["interface"] == "eth1"
+    assert made["run"]["source_mac"] == mac(1)
+    assert made["run"]["source_ip"] == "192.0.2.1"
+    assert made["run"]["sent"] >= 5
+    assert made["run"]["dropped"] == 0
+
+
+def test_nodes_whose_network_cards_nobody_listed_are_known_by_their_own_answers(nodes: Segment) -> None:
+    known = facts(nodes=[node("w1", 11, nics=False), node("w2", 12, nics=False)])
+    status, made, _ = check(nodes, known, "default/web")
+    (result,) = made["results"]
+    assert (status, result["verdict"]) == (0, "OK"), result
+    assert (result["owners"][0]["node"], result["owners"][0]["matched_by"]) == ("w1", "arp")
+
+
+def test_a_person_reads_the_same_and_sees_colours_only_on_a_terminal(nodes: Segment) -> None:
+    (nodes.folder / "facts.json").write_text(json.dumps(facts()))
+    ended = nodes.cli("l2", "check", "--facts", "facts.json")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[0] == f"OK  {VIP}  (default/web, pool lab)"
+    assert ended.stdout.splitlines()[-1] == "It is as it should be."
+    assert f"w1 eth1, {mac(11)}; known from the node's list of network cards" in " ".join(ended.stdout.split())
+    assert "\x1b" not in ended.stdout
+
+
+def test_silence_is_a_fault_and_says_what_was_tried(segment: Segment) -> None:
+    segment.host("w1", 11, "192.0.2.11/24")
+    segment.host("w2", 12, "192.0.2.12/24")
+    known = facts()
+    known["services"][0]["endpoints"] = []
+    status, made, _ = check(segment, known)
+    (result,) = made["results"]
+    assert (status, result["verdict"], result["owners"]) == (1, "NO_ENDPOINTS", [])
+    assert result["evidence"]
+    assert result["remedy"]
+    assert result["command"]
+
+
+def test_a_stranger_is_a_conflict_and_named_by_its_mac(segment: Segment) -> None:
+    segment.host("w1", 11, "192.0.2.11/24")
+    segment.host("w2", 12, "192.0.2.12/24")
+    segment.host("printer", 0x63, f"{VIP}/24")
+    status, made, _ = check(segment, facts())
+    (result,) = made["results"]
+    assert (status, result["verdict"]) == (1, "ADDRESS_CONFLICT"), result
+    (owner,) = result["owners"]
+    assert (owner["mac"], owner["node"], owner["class"]) == (mac(0x63), "", "foreign")
+
+
+def test_a_port_that_nobody_serves(nodes: Segment) -> None:
+    known = facts()
+    known["services"][0]["ports"] = [{"port": 81}]
+    status, made, _ = check(nodes, known)
+    assert (status, made["results"][0]["verdict"]) == (1, "NOT_SERVING"), made["results"][0]
+
+
+def test_good_and_bad_together_end_with_the_fault(nodes: Segment) -> None:
+    known = facts()
+    known["services"].append({"namespace": "shop", "name": "waits", "ingress_ips": []})
+    status, made, _ = check(nodes, known)
+    verdicts = {result["service"]: result["verdict"] for result in made["results"]}
+    assert verdicts["default/web"] == "OK"
+    assert verdicts["shop/waits"] == "NO_ADDRESS"
+    assert status == 1
+
+
+@pytest.mark.parametrize("nics", [True, False])
+def test_from_a_node_nothing_is_concluded(nodes: Segment, nics: bool) -> None:
+    known = facts(nodes=[node("w1", 11, nics=nics), node("w2", 12, nics=nics)])
+    status, made, _ = check(nodes, known, name="w2")
+    (result,) = made["results"]
+    assert (status, result["verdict"], result["ip"]) == (2, "INCONCLUSIVE_PROBE_LOCATION", VIP)
+    assert "w2" in " ".join(result["evidence"])
+    assert made["run"]["sent"] == 0
+
+
+def test_from_another_segment_nothing_is_concluded(nodes: Segment) -> None:
+    nodes.host("elsewhere", 70, "198.51.100.7/24")
+    status, made, _ = check(nodes, facts(), name="elsewhere")
+    (result,) = made["results"]
+    assert (status, result["verdict"], result["service"]) == (2, "INCONCLUSIVE_PROBE_LOCATION", "default/web")
+    assert "198.51.100.0/24 on eth1" in result["evidence"][0]
+
+
+def test_an_interface_that_is_not_there(nodes: Segment) -> None:
+    status, made, _ = check(nodes, facts(), "--interface", "eth7")
+    assert status == 2
+    assert "there is no interface eth7 here" in json.dumps(made)
+
+
+def test_without_any_facts_it_is_said_who_answers_and_nothing_is_called_right(nodes: Segment) -> None:
+    ended = nodes.cli("-o", "json", "l2", "check", VIP)
+    (result,) = json.loads(ended.stdout)["results"]
+    assert result["owners"][0]["mac"] == mac(11)
+    assert (ended.returncode == 0) == (result["verdict"] == "OK")
+    assert "PREDICTION_UNKNOWN" in result["warnings"] or result["verdict"] != "OK"
+
+
+def test_an_address_that_moves_meanwhile_is_no_split_brain(segment: Segment) -> None:
+    """Two owners answer the first question; one of them is gone before the second look."""
+    segment.host("w1", 11, "192.0.2.11/24", f"{VIP}/32")
+    segment.host("w2", 12, "192.0.2.12/24", f"{VIP}/32")
+    seen = (
+        "import socket, subprocess\n"
+        "s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)); s.bind(('eth1', 0x0806))\n"
+        "print('ready', flush=True)\n"
+        "asked = 0\n"
+        "while asked < 2:\n"  # Z and B
+        f"    frame = s.recv(100); asked += frame[20:22] == b'\\0\\1' and frame[38:42] == bytes((192, 0, 2, 200))\n"
+        f"subprocess.run(['ip', 'address', 'delete', '{VIP}/32', 'dev', 'eth1'], check=True)\n"
+    )
+    leaving = subprocess.Popen(
+        ["ip", "netns", "exec", f"{segment.prefix}w2", sys.executable, "-c", seen], stdout=subprocess.PIPE, text=True
+    )
+    assert leaving.stdout is not None
+    assert leaving.stdout.readline() == "ready\n"
+    with serving(segment, "w1"):
+        _, made, _ = check(segment, facts())
+    leaving.communicate(timeout=10)
+    assert leaving.returncode == 0
+    (result,) = made["results"]
+    assert result["verdict"] == "OK", result
+
+
+def test_two_that_stay_are_a_fault(segment: Segment) -> None:
+    segment.host("w1", 11, "192.0.2.11/24", f"{VIP}/32")
+    segment.host("w2", 12, "192.0.2.12/24", f"{VIP}/32")
+    status, made, _ = check(segment, facts())
+    (result,) = made["results"]
+    assert status == 1
+    assert {owner["node"] for owner in result["owners"]} == {"w1", "w2"}
+
+
+@pytest.mark.parametrize("at", [2, 3])
+def test_an_api_that_is_lost_in_the_middle_leaves_what_the_wire_said(nodes: Segment, at: int) -> None:
+    """Lost at the counters before the probes, or after them: never a plain OK."""
+    (nodes.folder / "facts.json").write_text(json.dumps(facts()))
+    here = [sys.executable, str(Path(__file__).with_name("api_lost_here.py")), "facts.json", str(at)]
+    ended = nodes.run("prober", *here, "-o", "json", "l2", "check", check=False)
+    assert "Traceback" not in ended.stderr
+    assert "inconclusive: the cluster was lost in the middle: the API at https://192.0.2.10:6443" in ended.stderr
+    made = json.loads(ended.stdout)
+    assert ended.returncode == 2
+    assert made["results"][0]["owners"][0]["node"] == "w1"
+    assert "lost in the middle" in made["problem"]
+
+
+def test_scan_with_facts_knows_right_wrong_stranger_and_duplicate(nodes: Segment, tmp_path: Path) -> None:
+    nodes.host("printer", 0x63, "192.0.2.201/24")
+    nodes.host("twin", 0x64, "192.0.2.202/24")
+    nodes.run("printer", "ip", "address", "add", "192.0.2.202/24", "dev", "eth1")
+    known = facts()
+    known["services"].append({"namespace": "shop", "name": "gone", "ingress_ips": ["192.0.2.203"], "endpoints": []})
+    (nodes.folder / "facts.json").write_text(json.dumps(known))
+    ended = nodes.cli("-o", "json", "l2", "scan", "192.0.2.0/24", "--facts", "facts.json", "--svg", "map.svg")
+    assert ended.returncode == 1, ended.stderr
+    states = {result["ip"]: result["state"] for result in json.loads(ended.stdout)["results"]}
+    assert len(states) == 254
+    assert {ip: state for ip, state in states.items() if state != "free"} == {
+        "192.0.2.1": "node",  # this machine
+        "192.0.2.11": "node",
+        "192.0.2.12": "node",
+        VIP: "right",
+        "192.0.2.201": "stranger",
+        "192.0.2.202": "duplicate",
+        "192.0.2.203": "wrong",
+    }
+    drawn = (nodes.folder / "map.svg").read_text()
+    assert "192.0.2.201: stranger in the pool" in drawn
+    text = nodes.cli("l2", "scan", "pool:lab", "--facts", "facts.json").stdout
+    row = next(line for line in text.splitlines() if line.startswith("192.0.2.200   "))
+    assert row.split()[1:] == ["o", "S", "D", "X"]
+
+
+def test_scan_of_ipv6(segment: Segment) -> None:
+    segment.run("prober", "ip", "address", "add", "2001:db8::1/64", "dev", "eth1", "nodad")
+    segment.host("w1", 11, "192.0.2.11/24")
+    segment.run("w1", "ip", "address", "add", "2001:db8::200/64", "dev", "eth1", "nodad")
+    found = segment.scan("2001:db8::200-2001:db8::203")
+    assert found["2001:db8::200"][0]["mac"] == mac(11)
+    assert [ip for ip, owners in found.items() if owners] == ["2001:db8::200"]
