@@ -80,16 +80,16 @@ def _finish(options: Options, wire: Wire | None, results: tuple[Result, ...], so
         made = report.document(wire, results, __version__, problem)
         click.echo(redact(json.dumps(made, indent=2)))
     else:
-        width = min(click_width(), 100)
+        width = min(_columns(), 100)
         click.echo(redact(report.text(results, colour=report.colours(os.environ, sys.stdout.isatty()), width=width)))
-    if source.note:
-        click.echo(f"note: {source.note}", err=True)
+    for note in source.notes:
+        click.echo(redact(f"note: {note}"), err=True)
     for line in source.problems:
         click.echo(redact(f"inconclusive: {line}"), err=True)
     sys.exit(2 if source.problems else report.exit_status(results))
 
 
-def click_width() -> int:
+def _columns() -> int:
     """Return the terminal's width in columns, 100 where there is none."""
     import shutil
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 import tempfile
 from pathlib import Path
 
 import click
 
 from provisioner.errors import ProvisionerError
+from provisioner.redact import redact
 from provisioner.session import Options, opened
 
 
@@ -29,16 +32,23 @@ def collect(options: Options | None, file: str) -> None:
     from provisioner.l2 import facts_file
 
     with opened(options or Options(), "l2-collect") as session:
-        facts = collecting.from_cluster(session.cluster, session.hosts, session.site)
+        notes: list[str] = []
+        facts = collecting.from_cluster(session.cluster, session.hosts, session.site, note=notes.append)
         session.report.emit("idle")
+        gone = notes and not session.cluster.reachable()
+    for note in notes:
+        click.echo(redact(f"note: {note}"), err=True)
     text = facts_file.dump(facts)
     if file == "-":
         click.echo(text.rstrip("\n"))
-        return
-    write(Path(file), text)
-    services = facts.services or ()
-    click.echo(f"{file}: {len(facts.nodes)} nodes, {len(services)} services of type LoadBalancer", err=True)
-    click.echo(f"next, on a machine of the segment: provisioner l2 check --facts {file}", err=True)
+    else:
+        write(Path(file), text)
+        services = "unknown" if facts.services is None else len(facts.services)
+        click.echo(f"{file}: nodes: {len(facts.nodes)}, services of type LoadBalancer: {services}", err=True)
+        click.echo(f"next, on a machine of the segment: provisioner l2 check --facts {shlex.quote(file)}", err=True)
+    if gone:
+        click.echo("inconclusive: the cluster was lost in the middle; what is missing is unknown", err=True)
+        sys.exit(2)
 
 
 def write(path: Path, text: str) -> None:

@@ -70,9 +70,8 @@ def scan(
     _show(options, wire, spots, source)
     if svg is not None:
         _draw(svg, wire, spots)
-    for note in (source.note, *sweep.notes):
-        if note:
-            click.echo(f"note: {note}", err=True)
+    for note in (*source.notes, *sweep.notes):
+        click.echo(redact(f"note: {note}"), err=True)
     for line in source.problems:
         click.echo(redact(f"inconclusive: {line}"), err=True)
     from provisioner.l2 import survey

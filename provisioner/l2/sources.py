@@ -23,17 +23,22 @@ DEFAULT = Path("hosts.toml")
 
 @dataclass
 class Source:
-    """The cluster's side. facts: None when nothing is known. note: what is left out, and that this is no fault.
+    """The cluster's side. facts: None when nothing is known. notes: what is left out, and that this is no fault.
 
     problems: what could not be read although it should have been; with one, a run is never all well. metrics: reads
     the speakers' counters now, None where there is nobody to ask. settle: clears a live line before one is printed.
     """
 
     facts: Facts | None = None
-    note: str = ""
+    notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     metrics: Callable[[], Metrics | None] | None = None
     settle: Callable[[], None] = lambda: None
+
+    def note(self, text: str) -> None:
+        """Keep a note, once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
 
 @contextmanager
@@ -49,12 +54,12 @@ def opened(options: Options, command: str, file: Path | None = None, *, offline:
         yield Source(facts_file.load(file))
         return
     if options.file == DEFAULT and not options.file.exists():
-        yield Source(note="there is neither --facts nor hosts.toml, so nothing is known of the cluster")
+        yield Source(notes=["there is neither --facts nor hosts.toml, so nothing is known of the cluster"])
         return
     if offline:
         from provisioner import site
 
-        yield Source(of_site(site.load(options.file)), note="the cluster was not asked (--offline)")
+        yield Source(of_site(site.load(options.file)), notes=["the cluster was not asked (--offline)"])
         return
     from provisioner import session as sessions
 
@@ -73,19 +78,23 @@ def _online(session: Session) -> Source:
         state = session.cluster.state()
         if state is State.ABSENT:
             source.facts = of_site(session.site)
-            source.note = "there is no cluster yet, so it is only known what hosts.toml says"
+            source.note("there is no cluster yet, so it is only known what hosts.toml says")
             return source
         if state is State.UNREACHABLE:
             raise ProvisionerError(session.cluster.why or "the API does not answer")
-        source.facts = collect.from_cluster(session.cluster, session.hosts, session.site, metrics=False)
+        source.facts = collect.from_cluster(
+            session.cluster, session.hosts, session.site, metrics=False, note=source.note
+        )
     except ProvisionerError as error:
         source.facts = of_site(session.site)
         source.problems.append(f"the cluster could not be asked: {error}")
         return source
 
     def metrics() -> Metrics | None:
+        if source.problems:
+            return None  # it is gone, and would be waited for once more
         try:
-            return collect.metrics(session.cluster)
+            return collect.metrics(session.cluster, note=source.note)
         except ProvisionerError as error:
             # What was heard on the wire is still worth showing.
             source.problems.append(f"the cluster was lost in the middle: {error}")
