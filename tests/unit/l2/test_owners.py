@@ -6,15 +6,11 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from provisioner.errors import ProvisionerError
 from provisioner.facts import Nic
-from provisioner.l2 import listing
-from provisioner.l2.commands import addresses_of
 from provisioner.l2.frames import NOBODY, Kind, Reply
 from provisioner.l2.owners import Known, Owner, from_answers, from_nics
 from provisioner.l2.prober import _answer, privileged
-from provisioner.l2.scan import Sweep
-from provisioner.l2.wire import Answer, Vantage
+from provisioner.l2.wire import Answer
 
 A, B, C = "52:54:00:00:00:0a", "52:54:00:00:00:0b", "52:54:00:00:00:0c"
 
@@ -82,62 +78,6 @@ def test_an_answer_is_matched_with_its_question(
     found = _answer(Reply(IPv4Address("192.0.2.9"), A, A, B, asked_from, 60), timestamp, asked)
     assert found.kind is kind
     assert found.rtt == pytest.approx(rtt)
-
-
-def test_listing() -> None:
-    targets = tuple(IPv4Address(f"192.0.2.{last}") for last in (1, 200, 201, 202))
-    heard = (
-        answer("192.0.2.200", A),
-        answer("192.0.2.200", A, Kind.CLIENT),
-        answer("192.0.2.201", B),
-        answer("192.0.2.201", A),
-    )
-    sweep = Sweep(Vantage("eth1", C, own_addresses=frozenset(targets[:1])), targets, heard)
-    rows = listing.rows(sweep, Known({A: (("w1", "eth1"),)}))
-    assert listing.table(rows, 4).splitlines() == [
-        "ADDRESS      MAC                OWNER         ANSWERED",
-        f"192.0.2.1    {C}  this machine",
-        f"192.0.2.200  {A}  w1            Z B",
-        f"192.0.2.201  {B}  unknown       Z         one of 2 owners",
-        f"192.0.2.201  {A}  w1            Z         one of 2 owners",
-        "1 of 4 addresses are silent.",
-    ]
-    report = listing.report(sweep, rows, 200)
-    assert [len(result["owners"]) for result in report["results"]] == [1, 1, 2, 0]
-    assert report["results"][1]["owners"][0]["rtt_us"] == [500, 500]
-    assert sweep.only(targets[1:2]).owners == {targets[1]: (A,)}
-    assert listing.table([], 3) == "All 3 addresses are silent."
-
-
-@pytest.mark.parametrize(
-    ("words", "first", "last", "count"),
-    [
-        (["192.0.2.7"], "192.0.2.7", "192.0.2.7", 1),
-        (["192.0.2.0/29"], "192.0.2.1", "192.0.2.6", 6),
-        (["192.0.2.0/31"], "192.0.2.0", "192.0.2.1", 2),
-        (["192.0.2.9-192.0.2.11", "192.0.2.10"], "192.0.2.9", "192.0.2.11", 3),
-    ],
-)
-def test_targets(words: list[str], first: str, last: str, count: int) -> None:
-    found = addresses_of(words, None)
-    assert (str(found[0]), str(found[-1]), len(found)) == (first, last, count)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["web"], "'web' is neither an address nor a range or network"),
-        (["192.0.2.9-192.0.2.1"], "is neither an address nor a range"),
-        (["2001:db8::1"], "asks with ARP, which is for IPv4 only"),
-        (["pool:x"], "there is no pool 'x'; the pools are none"),
-        (["10.0.0.0/8"], "16777214 addresses are too many"),
-        ([], "there is no pool in hosts.toml"),
-    ],
-)
-def test_bad_targets(words: list[str], message: str) -> None:
-    with pytest.raises(ProvisionerError) as caught:
-        addresses_of(words, None)
-    assert message in str(caught.value)
 
 
 def test_the_command_for_an_ordinary_user_quotes_what_he_typed() -> None:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import click
 import pytest
 
-from provisioner.l2 import listing, picture, picture_svg, survey
+from provisioner.l2 import listing, owners, picture, picture_svg, survey
 from provisioner.l2.facts import Facts, Node, Pool, Service
 from provisioner.l2.frames import Kind
 from provisioner.l2.result import OwnerSeen, Result
@@ -80,6 +80,24 @@ def test_an_address_that_could_not_be_asked_for_is_not_called_free() -> None:
     (found,) = survey.spots([address], Wire(VANTAGE, (address,)), None, {}, {})
     assert found.state is State.UNCLEAR
     assert survey.exit_status([found]) == 2
+
+
+def test_who_was_heard_is_told_by_address_with_kinds_and_times() -> None:
+    ip = ip_address("192.0.2.200")
+    answers = tuple(
+        Answer(ip, mac, kind, 1.0, rtt, 60)
+        for mac, kind, rtt in (
+            (W1.mac, Kind.ZERO, 0.0005),
+            (STRANGE.mac, Kind.ZERO, 0.001),
+            (W1.mac, Kind.CLIENT, 0.0004),
+        )
+    )
+    found = survey.heard(Wire(VANTAGE, (ip,), answers), owners.Known({W1.mac: (("w1", "eth1"),)}))
+    first, second = found[ip]
+    assert (first.node, first.nic, first.matched_by, first.answered) == ("w1", "eth1", "inventory", ("Z", "B"))
+    assert first.rtt_us == (500, 400)
+    assert (second.mac, second.node, second.nodes) == (STRANGE.mac, "", ())
+    assert list(found) == [ip]
 
 
 def test_only_what_can_be_judged_is_diagnosed() -> None:
