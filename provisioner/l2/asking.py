@@ -42,9 +42,11 @@ class Asker:
                 self._note(line)
 
     def ask(self, what: str, look: Callable[[], T]) -> T | None:
-        """Return what `look` returns; None where it cannot be had, with a note that says why."""
-        if self.lost:
-            return None
+        """Return what `look` reads from the API; None where it cannot be had, with a note that says why."""
+        return None if self.lost else self.understand(what, look)
+
+    def understand(self, what: str, look: Callable[[], T]) -> T | None:
+        """Return what `look` makes of what has been read already, be the API there or not; None as with `ask`."""
         try:
             return look()
         except ClusterError as error:

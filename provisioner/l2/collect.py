@@ -45,13 +45,16 @@ def from_cluster(
     with ThreadPoolExecutor(1) as beside:  # the nodes are asked over SSH while the API is
         asked = beside.submit(collect_nodes.inventory, hosts, asker.note)
         found = asker.ask_all(_questions(cluster))
-        parts = asker.ask("MetalLB's pods", lambda: programs(found["pods"], found["MetalLB's DaemonSets"])) or NOTHING
+        parts = (
+            asker.understand("MetalLB's pods", lambda: programs(found["pods"], found["MetalLB's DaemonSets"]))
+            or NOTHING
+        )
         facts = _of_metallb(asker, found, parts, metrics)
         cards = asked.result()
     nodes: Mapping[str, Object] | None = found["nodes"]
     made = None
     if nodes is not None:
-        made = asker.ask("nodes", lambda: collect_nodes.nodes(nodes, cards, hosts, parts, asker.note))
+        made = asker.understand("nodes", lambda: collect_nodes.nodes(nodes, cards, hosts, parts, asker.note))
     return facts.model_copy(
         update={
             "nodes": made if made is not None else collect_nodes.without_api(cards, site, parts),
@@ -100,7 +103,9 @@ def _served(cluster: Cluster) -> frozenset[str]:
 def _of_metallb(asker: Asker, found: Mapping[str, Any], parts: Programs, counters: bool) -> Facts:
     """Return what concerns MetalLB and its like; nodes and Services are still to come."""
     pods, served = found["pods"], found["the API's versions"]
-    known = asker.ask("MetalLB's programs", lambda: metallb(parts, asker.note)) or MetalLB(namespace=parts.namespace)
+    known = asker.understand("MetalLB's programs", lambda: metallb(parts, asker.note)) or MetalLB(
+        namespace=parts.namespace
+    )
     kinds = collect_config.kinds(asker, served)
     settings = collect_config.configuration(asker, parts.namespace, kinds)
     down = frozenset(name for name, item in (found["nodes"] or {}).items() if not _ready(item))
@@ -134,9 +139,9 @@ def _services(asker: Asker, found: Mapping[str, Any], facts: Facts) -> tuple[Ser
     ends = _ends(asker, found["the API's versions"], facts)
     events = None
     if found["events"] is not None:
-        events = asker.ask("events", lambda: collect_services.events(found["events"]))
+        events = asker.understand("events", lambda: collect_services.events(found["events"]))
     listed: Sequence[Object] = found["services"]
-    return asker.ask("services", lambda: collect_services.services(listed, ends, events, asker.note))
+    return asker.understand("services", lambda: collect_services.services(listed, ends, events, asker.note))
 
 
 def _ends(asker: Asker, served: frozenset[str] | None, facts: Facts) -> collect_services.Ends | None:
