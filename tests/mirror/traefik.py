@@ -1,9 +1,9 @@
 """Traefik's ingress controller, built from its Go module as the main module: it has `replace` lines, which
 `go install` refuses.
 
-Built without the DNS providers of its ACME client: two hundred packages and twenty vendors' libraries, which triple
-the download and double the build, for a challenge that needs the vendor's account. One import is changed for that,
-see `_without_dns_providers`. The module carries no dashboard either; upstream's release builds that from npm.
+Built without the DNS providers of its ACME client: 760 of 1870 packages and 170 of 310 MB to fetch, for a challenge
+that needs an account at one of a hundred vendors. One import is changed for that, see `_without_dns_providers`. The
+module carries no dashboard either; upstream's release builds that from npm.
 """
 
 import json
