@@ -100,11 +100,6 @@ class Case:
         """Return the advertisements that announce it; None when unknown."""
         return election.advertisements_for(self.facts, self.ip, self.service)
 
-    @property
-    def doubtful_config(self) -> bool:
-        """Tell whether MetalLB works by an older configuration than the facts show."""
-        return self.facts.metallb.config in ("invalid", "stale")
-
     @cached_property
     def endpoints(self) -> frozenset[str] | None:
         """Return the nodes with a ready endpoint of any of its Services ("" for none); None when unknown."""

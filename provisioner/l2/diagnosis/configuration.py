@@ -5,28 +5,23 @@ from __future__ import annotations
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
 from provisioner.l2.diagnosis.words import count, listed, silence
-from provisioner.l2.result import Confidence
-
-EXCLUDE = "node.kubernetes.io/exclude-from-external-load-balancers"
+from provisioner.l2.election_rules import EXCLUDE_LABEL
 
 
 def config(case: Case) -> Finding | None:
-    """CONFIG_INVALID, CONFIG_STALE: MetalLB does not do what its configuration says, since it has not taken it."""
+    """CONFIG_INVALID, CONFIG_STALE: it is silent, and MetalLB does not work by the configuration that is there.
+
+    Nothing is predicted then, so whoever answers for an address is not called unexpected.
+    """
     metallb = case.facts.metallb
-    owner = case.owner
-    elsewhere = owner is not None and owner.node and case.leader and owner.node != case.leader
-    if not case.doubtful_config or not (case.silent or elsewhere):
+    if not case.silent or metallb.config not in ("invalid", "stale"):
         return None
     said = f": {metallb.config_error.rstrip('.')}" if metallb.config_error else ""
     if metallb.config == "invalid":
-        code, what = "CONFIG_INVALID", f"MetalLB refuses its configuration and goes on with the last good one{said}."
-    else:
-        code, what = "CONFIG_STALE", f"MetalLB has not taken up its newest configuration{said}."
-    if owner is None:
-        seen = silence(case)
-    else:
-        seen = f"{owner.node} answers, and by the newest configuration {case.leader} should."
-    return Finding(code, "likely", (what, seen))
+        what = f"MetalLB refuses its configuration and goes on with the last good one{said}."
+        return Finding("CONFIG_INVALID", "likely", (what, silence(case)))
+    what = f"MetalLB has not taken up its newest configuration{said}."
+    return Finding("CONFIG_STALE", "likely", (what, silence(case)))
 
 
 def no_advertisement(case: Case) -> Finding | None:
@@ -42,21 +37,21 @@ def no_advertisement(case: Case) -> Finding | None:
     else:
         why = f"there is no L2Advertisement at all, so pool {case.pool.name} is not announced."
     fields = {"advertisement": for_pool[0]} if for_pool else {"new_advertisement": case.pool.name}
-    return Finding("NO_L2ADVERTISEMENT", _believed(case), (_capital(why), silence(case)), fields=fields)
+    return Finding("NO_L2ADVERTISEMENT", "certain", (_capital(why), silence(case)), fields=fields)
 
 
 def exclude_label(case: Case) -> Finding | None:
     """EXCLUDE_LABEL: every candidate carries the label that keeps it out of load balancing."""
     if not _nobody(case, "EXCLUDE_LABEL"):
         return None
-    labelled = [node.name for node in case.facts.nodes if EXCLUDE in (node.labels or {})]
+    labelled = [node.name for node in case.facts.nodes if EXCLUDE_LABEL in (node.labels or {})]
     version = case.facts.metallb.version
     carry = "carry" if len(labelled) > 1 else "carries"
     honours = f"MetalLB {version} honours it" if version else "MetalLB honours it"
     return Finding(
         "EXCLUDE_LABEL",
         "certain",
-        (f"{listed(labelled)} {carry} the label {EXCLUDE}, and {honours}.", *_reasons(case), silence(case)),
+        (f"{listed(labelled)} {carry} the label {EXCLUDE_LABEL}, and {honours}.", *_reasons(case), silence(case)),
         fields={"nodes": " ".join(labelled)} if labelled else {},
     )
 
@@ -69,7 +64,7 @@ def node_selector_empty(case: Case) -> Finding | None:
     which = f"The node selectors of {listed(names)}" if names else "The advertisements' node selectors"
     return Finding(
         "NODE_SELECTOR_EMPTY",
-        _believed(case),
+        "certain",
         (f"{which} admit none of the nodes that could announce.", *_reasons(case), silence(case)),
         fields={"advertisement": names[0]} if names else {},
     )
@@ -110,11 +105,6 @@ def _nobody(case: Case, code: str) -> bool:
     """Tell whether it is silent and the election is known to be empty for that reason."""
     prediction = case.prediction
     return case.silent and prediction.candidates == () and prediction.why_empty == code
-
-
-def _believed(case: Case) -> Confidence:
-    """Return how sure a cause is that rests on MetalLB's own configuration: it may work by an older one."""
-    return "likely" if case.doubtful_config else "certain"
 
 
 def _reasons(case: Case) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ def interface_missing(case: Case) -> Finding | None:
     if node is not None and node.nics is not None:
         why, sure = _no_interface(case, node, node.nics, named)
         if why:
-            confidence: Confidence = "certain" if sure and not case.doubtful_config else "likely"
+            confidence: Confidence = "certain" if sure else "likely"
             return Finding("INTERFACE_MISSING", confidence, (why, *told, silence(case)), fields=fields)
         if named:
             return None  # the facts show the interface, so the event is an old one
@@ -160,7 +160,7 @@ def leader_off_segment(case: Case) -> Finding | None:
         evidence.append(f"Where {node.name}'s {listed(open_question)} leads, without an address, is not known.")
     return Finding(
         "LEADER_OFF_SEGMENT",
-        "likely" if open_question or case.doubtful_config else "certain",
+        "likely" if open_question else "certain",
         (*evidence, silence(case)),
         fields={"node": node.name, **({"advertisement": case.advertisements[0].name} if case.advertisements else {})},
     )

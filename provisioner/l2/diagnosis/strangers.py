@@ -39,7 +39,7 @@ def address_conflict(case: Case) -> Finding | None:
 
 def pool_address_in_use(case: Case) -> Finding | None:
     """POOL_ADDRESS_IN_USE: somebody answers for an address of a pool that no Service has."""
-    if case.pool is None or not case.unassigned:
+    if case.pool is None or not case.unassigned or pool_overlaps_node(case) is not None:
         return None
     if case.ip in case.wire.vantage.own_addresses:
         what = f"{case.ip} of pool {case.pool.name} is configured on this very machine."

@@ -1,0 +1,204 @@
+"""A segment and a cluster written by hand: three nodes, all well, and what a test changes about them.
+
+The prober is 192.0.2.1. Of w1, w2 and w3, MetalLB elects w2 for 192.0.2.200 and w1 for 2001:db8::200. The link is a
+virtual one: a kernel's reply is 42 bytes long, a speaker's 60.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
+from typing import Any
+
+from provisioner.l2 import diagnosis
+from provisioner.l2.facts import (
+    Advertisement,
+    Endpoint,
+    Facts,
+    KubeProxy,
+    MetalLB,
+    Nic,
+    Node,
+    Others,
+    Pool,
+    Port,
+    Service,
+)
+from provisioner.l2.frames import Kind
+from provisioner.l2.result import Result
+from provisioner.l2.wire import Address, Announcement, Answer, Handshake, Outcome, Vantage, Wire
+
+IP, IP6 = "192.0.2.200", "2001:db8::200"
+PROBER = "52:54:00:00:00:01"
+W1, W2, W3 = "52:54:00:00:00:11", "52:54:00:00:00:12", "52:54:00:00:00:13"
+MACS = {"w1": W1, "w2": W2, "w3": W3}
+OWN = {"w1": "192.0.2.11", "w2": "192.0.2.12", "w3": "192.0.2.13"}
+STRANGER = "b8:27:eb:00:00:99"
+ROUTER = "52:54:00:00:00:fe"
+KINDS = {"Z": Kind.ZERO, "B": Kind.CLIENT, "U": Kind.UNICAST}
+ASKED = {"Z": 100.0, "B": 100.2, "U": 101.5}  # when each kind of question goes out
+
+
+def node(name: str, **changes: Any) -> Node:
+    """Return a node that is well: a NAT interface that every VM has, and eth1 on the segment."""
+    values: dict[str, Any] = {
+        "name": name,
+        "internal_ips": (OWN[name],),
+        "ready": True,
+        "network_unavailable": False,
+        "labels": {},
+        "speaker": "ready",
+        "nics": (nat(), nic(name)),
+    }
+    return Node(**{**values, **changes})
+
+
+def nat() -> Nic:
+    """Return the interface that VirtualBox gives every machine, with one MAC and address for all."""
+    return Nic(name="eth0", mac="08:00:27:00:00:01", addresses=("10.0.2.15/24",), up=True, proxy_arp=False)
+
+
+def nic(owner: str, **changes: Any) -> Nic:
+    """Return a node's interface on the segment."""
+    link_local = f"fe80::5054:ff:fe00:{MACS[owner][-2:]}/64"
+    values: dict[str, Any] = {
+        "name": "eth1",
+        "mac": MACS[owner],
+        "addresses": (f"{OWN[owner]}/24", f"2001:db8::{MACS[owner][-2:]}/64", link_local),
+        "up": True,
+        "proxy_arp": False,
+    }
+    return Nic(**{**values, **changes})
+
+
+def nodes(**changes: dict[str, Any]) -> tuple[Node, ...]:
+    """Return w1, w2 and w3; changes: by node."""
+    return tuple(node(name, **changes.get(name, {})) for name in MACS)
+
+
+def service(**changes: Any) -> Service:
+    """Return default/web, which has 192.0.2.200 and a ready endpoint on w1."""
+    values: dict[str, Any] = {
+        "namespace": "default",
+        "name": "web",
+        "ingress_ips": (IP,),
+        "external_traffic_policy": "Cluster",
+        "ports": (Port(port=80),),
+        "endpoints": (Endpoint(node="w1"),),
+        "labels": {},
+    }
+    return Service(**{**values, **changes})
+
+
+def metallb(**changes: Any) -> MetalLB:
+    """Return a MetalLB that is well."""
+    values: dict[str, Any] = {
+        "version": "0.16.1",
+        "memberlist": True,
+        "ignore_exclude_lb": False,
+        "config": "valid",
+        "load_balancer_class": "",
+        "excluded_interfaces": (),
+    }
+    return MetalLB(**{**values, **changes})
+
+
+def facts(**changes: Any) -> Facts:
+    """Return a cluster of which everything is known, and all is well."""
+    values: dict[str, Any] = {
+        "metallb": metallb(),
+        "kube_proxy": KubeProxy(mode="iptables", strict_arp=False),
+        "others": Others(kube_vip=False, servicelb=False, cilium_l2=False),
+        "nodes": nodes(),
+        "pools": (Pool(name="lab", addresses=("192.0.2.200-192.0.2.210", "2001:db8::200-2001:db8::210")),),
+        "advertisements": (Advertisement(name="all", pools=("lab",)),),
+        "services": (service(),),
+    }
+    return Facts(**{**values, **changes})
+
+
+def vantage(**changes: Any) -> Vantage:
+    """Return the prober's place: 192.0.2.1 on eth1 of the segment."""
+    own = (IPv4Interface("192.0.2.1/24"), IPv6Interface("fe80::1/64"))
+    values: dict[str, Any] = {
+        "interface": "eth1",
+        "mac": PROBER,
+        "addresses": own,
+        "own_macs": frozenset({PROBER}),
+        "own_addresses": frozenset(one.ip for one in own),
+    }
+    return Vantage(**{**values, **changes})
+
+
+def heard(
+    mac: str, kinds: str = "ZBU", ip: str = IP, *, length: int = 60, rtt: float = 0.0004, later: float = 0.0
+) -> tuple[Answer, ...]:
+    """Return a MAC's answers to questions of these kinds; later: seconds after the first round of questions."""
+    return tuple(
+        Answer(ip_address(ip), mac, KINDS[kind], ASKED[kind] + later + rtt, rtt, length, "") for kind in kinds
+    )
+
+
+def syn(mac: str, outcome: Outcome = "open", port: int = 80, ip: str = IP) -> Handshake:
+    """Return a connection that was tried through a MAC."""
+    return Handshake(ip_address(ip), mac, port, outcome, "" if outcome == "silent" else mac, 103.0, 0.001)
+
+
+def gratuitous(mac: str, at: float = 100.5, ip: str = IP, *, metallb: bool = True) -> Announcement:
+    """Return a gratuitous frame, in MetalLB's shape or in another's."""
+    return Announcement(ip_address(ip), mac, at, True, metallb, 60)
+
+
+def kernels(*names: str) -> tuple[Answer, ...]:
+    """Return nodes' answers for their own addresses; of all nodes without names."""
+    return tuple(one for name in names or MACS for one in heard(MACS[name], "ZB", OWN[name], length=42))
+
+
+def wire(*frames: Answer | Handshake | Announcement | Iterable[Answer], **changes: Any) -> Wire:
+    """Return a run that asked for 192.0.2.200 in every way, and for the nodes' own addresses, which answer."""
+    flat = [
+        one for frame in frames for one in ([frame] if isinstance(frame, Answer | Handshake | Announcement) else frame)
+    ]
+    answers = tuple(one for one in flat if isinstance(one, Answer))
+    targets = tuple(dict.fromkeys([ip_address(IP), *changes.pop("targets", ())]))
+    everything = frozenset(Kind)
+    asked = {ip: everything if ip.version == 4 else frozenset({Kind.CLIENT, Kind.UNICAST}) for ip in targets}
+    asked |= {ip_address(own): frozenset({Kind.ZERO, Kind.CLIENT}) for own in OWN.values()}
+    values: dict[str, Any] = {
+        "vantage": vantage(),
+        "targets": targets,
+        "answers": answers + (() if changes.pop("quiet", False) else kernels()),
+        "announcements": tuple(one for one in flat if isinstance(one, Announcement)),
+        "handshakes": tuple(one for one in flat if isinstance(one, Handshake)),
+        "asked": asked,
+        "unicast_to": {ip: tuple(MACS.values()) for ip in targets},
+        "times": {ip: {Kind.ZERO: 2, Kind.CLIENT: 1} for ip in targets if ip.version == 4},
+        "pps": 200,
+    }
+    return Wire(**{**values, **changes})
+
+
+def well(mac: str = W2) -> Wire:
+    """Return a run in which one MAC answers for 192.0.2.200 as a speaker and serves."""
+    return wire(heard(mac), syn(mac))
+
+
+def judge(run: Wire, known: Facts | None, ip: str = IP) -> Result:
+    """Return the verdict; every sentence and command of it must be fit to be read and typed."""
+    result = diagnosis.diagnose(run, known, ip_address(ip))
+    assert result.evidence, result
+    for sentence in result.evidence:
+        assert sentence.endswith("."), sentence
+        assert not {"None", "{"} & set(sentence.replace("(", " ").split()), sentence
+        assert ".." not in sentence.replace("…", ""), sentence
+    assert "{ip}" not in result.command
+    assert "{node}" not in result.command
+    if result.verdict != "OK":
+        assert all((result.remedy, result.command)), result
+    assert result.verdict not in result.alternatives
+    return result
+
+
+def address(text: str) -> Address:
+    """Return an address."""
+    return ip_address(text)
