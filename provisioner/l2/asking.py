@@ -57,12 +57,9 @@ class Asker:
             detail = error.errors(include_url=False)[0]
             place = ".".join(map(str, detail["loc"]))
             self.note(f"{what}: not understood: {place}: {detail['msg']}")
-        except (
-            AttributeError,
-            KeyError,
-            TypeError,
-            ValueError,
-        ) as error:  # an object of a shape that is not the API's
+        except ValueError as error:
+            self.note(f"{what}: not understood: {error}")
+        except (AttributeError, KeyError, TypeError) as error:  # an object of a shape that no API serves
             self.note(f"{what}: not understood: {error!r}")
         return None
 
