@@ -130,7 +130,7 @@ def test_a_worker_loses_power_in_mid_write(folder: str) -> None:
     pod = writer()
     node, name = pod["spec"]["nodeName"], pod["metadata"]["name"]
     acknowledged = said()
-    spec = lifecycle.find_up(drive.LAB.parent)
+    spec = lifecycle.find_up(drive.LAB)
     lifecycle.power_off(spec, node)
     begun = time.monotonic()
     try:
