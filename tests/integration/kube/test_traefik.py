@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -92,7 +93,7 @@ def behind(cluster: Cluster, ports: dict[str, int], here: Site) -> None:
                 service = path["backend"]["service"]
                 service["port"] = {"number": ports[service["name"]]}
         made = _one_pod(item) if item["kind"] == "Deployment" else item
-        cluster.wait("a service account", lambda made=made: cluster.apply(made), 60)
+        cluster.wait("a service account", partial(cluster.apply, made), 60)
     for name in ports:
         status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
         cluster.merge("Pod", f"{name}-1", {"status": status}, namespace="course", subresource="status")

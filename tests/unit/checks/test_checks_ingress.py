@@ -98,8 +98,19 @@ def routing(table: dict[str, str]) -> Respond:
     return lambda path, host: (200, table[path]) if host == "course.test" and path in table else (404, "no")
 
 
+@pytest.fixture(autouse=True)
+def look_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for nothing: these servers say at once what they will ever say."""
+
+    def settle(context: Any, what: str, look: Any, settled: Any, *, timeout: float) -> Any:
+        del context, what, settled, timeout
+        return look()
+
+    monkeypatch.setattr(ingress, "settle", settle)
+
+
 def codes(folder: Path, *objects: Object) -> list[str]:
-    return [one.code for one in ingress.run(on_loopback(folder, Memory(*objects)))]
+    return [one.code for one in ingress.run(on_loopback(folder, Memory(*objects), 1.0))]
 
 
 def test_paths_through_the_one_node_that_has_the_controller(tmp_path: Path) -> None:
@@ -126,7 +137,7 @@ def test_every_way_in_is_tried(tmp_path: Path) -> None:
         others.enter_context(serving(NODES["w1"], routing(RIGHT), port))
         others.enter_context(serving(NODES["w2"], routing({**RIGHT, "/hname": "root-1"}), port))
         memory = Memory(controller(port, policy="Cluster"), course_ingress(), *BEHIND)
-        found = findings(ingress.CHECK, on_loopback(tmp_path, memory))
+        found = findings(ingress.CHECK, on_loopback(tmp_path, memory, 1.0))
     (wrong,) = found["INGRESS_WRONG"]
     assert wrong.subject == "course.test/hname"
     assert f"http://127.0.0.12:{port}/hname" in wrong.detail
@@ -148,7 +159,7 @@ R, W, U = "INGRESS_ROUTES", "INGRESS_WRONG", "INGRESS_UNKNOWN_404"
 )
 def test_paths_that_lead_elsewhere(tmp_path: Path, respond: Respond, expected: list[str]) -> None:
     with serving(NODES["w2"], respond) as port:
-        found = list(ingress.run(on_loopback(tmp_path, Memory(controller(port), course_ingress(), *BEHIND))))
+        found = list(ingress.run(on_loopback(tmp_path, Memory(controller(port), course_ingress(), *BEHIND), 1.0)))
     assert [one.code for one in found] == expected
     for one in found:
         assert one.ok is (one.code != "INGRESS_WRONG")
@@ -158,7 +169,7 @@ def test_paths_that_lead_elsewhere(tmp_path: Path, respond: Respond, expected: l
 def test_an_ingress_that_cannot_be_reached(tmp_path: Path) -> None:
     with serving(NODES["w1"], routing(RIGHT)) as port:
         pass  # nobody listens there any more
-    found = list(ingress.run(on_loopback(tmp_path, Memory(controller(port), course_ingress(), *BEHIND))))
+    found = list(ingress.run(on_loopback(tmp_path, Memory(controller(port), course_ingress(), *BEHIND), 1.0)))
     assert [one.code for one in found] == ["INGRESS_SILENT"] * 4
     assert "connection refused" in found[0].detail
     assert codes(tmp_path, course_ingress(), *BEHIND) == ["INGRESS_NO_ENTRANCE"]
@@ -168,7 +179,7 @@ def test_an_ingress_that_cannot_be_reached(tmp_path: Path) -> None:
 def test_a_load_balancer_that_got_no_address(tmp_path: Path) -> None:
     with serving(NODES["w2"], routing(RIGHT)) as port:
         memory = Memory(controller(port, kind="LoadBalancer"), course_ingress(), *BEHIND)
-        found = findings(ingress.CHECK, on_loopback(tmp_path, memory))
+        found = findings(ingress.CHECK, on_loopback(tmp_path, memory, 1.0))
     (one,) = found.pop("INGRESS_NO_ADDRESS")
     assert not one.ok
     assert len(found["INGRESS_ROUTES"]) == 3, "and the rest is looked at all the same"
@@ -179,7 +190,7 @@ def test_a_load_balancer_that_got_no_address(tmp_path: Path) -> None:
 
 def test_the_ways_in(tmp_path: Path) -> None:
     both = controller(30080, 30443, kind="LoadBalancer", given=["192.0.2.200"])
-    where = on_loopback(tmp_path, Memory(CONTROLLER_POD))
+    where = on_loopback(tmp_path, Memory(CONTROLLER_POD), 1.0)
     outside, node = doors(where, both)
     assert outside == Door("192.0.2.200", 80, 443)
     assert node == Door(NODES["w2"], 30080, 30443, "w2")
@@ -211,7 +222,7 @@ def test_https_that_presents_another_certificate(tmp_path: Path) -> None:
         port = servers.enter_context(serving(NODES["w2"], routing(RIGHT)))
         tls = servers.enter_context(serving_tls(NODES["w2"], routing(RIGHT), OTHER_CERTIFICATE, tmp_path))
         memory = Memory(controller(port, tls), course_ingress(True), secret(), *BEHIND)
-        found = findings(ingress.CHECK, on_loopback(tmp_path, memory))
+        found = findings(ingress.CHECK, on_loopback(tmp_path, memory, 1.0))
     (one,) = found["INGRESS_TLS_WRONG"]
     assert not one.ok
     assert "another certificate" in one.detail
@@ -223,17 +234,17 @@ def test_https_that_leads_elsewhere_or_is_no_tls_or_has_no_certificate(tmp_path:
     with serving(NODES["w2"], routing(RIGHT)) as port:
         with serving_tls(NODES["w2"], routing({}), SITE_CERTIFICATE, tmp_path) as tls:
             memory = Memory(controller(port, tls), course_ingress(True), secret(), *BEHIND)
-            (one,) = findings(ingress.CHECK, on_loopback(tmp_path, memory))["INGRESS_TLS_WRONG"]
+            (one,) = findings(ingress.CHECK, on_loopback(tmp_path, memory, 1.0))["INGRESS_TLS_WRONG"]
             assert "presents the site's certificate through" in one.detail
             assert one.detail.endswith("404 no")
         memory = Memory(controller(port, port), course_ingress(True), secret(), *BEHIND)
-        (one,) = findings(ingress.CHECK, on_loopback(tmp_path, memory))["INGRESS_TLS_WRONG"]
+        (one,) = findings(ingress.CHECK, on_loopback(tmp_path, memory, 1.0))["INGRESS_TLS_WRONG"]
         assert "has no TLS through" in one.detail
         memory = Memory(controller(port, tls), course_ingress(True), *BEHIND)
-        (one,) = findings(ingress.CHECK, on_loopback(tmp_path, memory))["INGRESS_TLS_NO_CERTIFICATE"]
+        (one,) = findings(ingress.CHECK, on_loopback(tmp_path, memory, 1.0))["INGRESS_TLS_NO_CERTIFICATE"]
         assert "Secret course/course-tls" in one.detail
         memory = Memory(controller(port), course_ingress(True), secret(), *BEHIND)
-        assert findings(ingress.CHECK, on_loopback(tmp_path, memory))["INGRESS_TLS_CLOSED"]
+        assert findings(ingress.CHECK, on_loopback(tmp_path, memory, 1.0))["INGRESS_TLS_CLOSED"]
 
 
 # --- the client's address ---------------------------------------------------------------------------------------
