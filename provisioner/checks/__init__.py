@@ -7,9 +7,14 @@ with a `CHECK` and a line here.
 from __future__ import annotations
 
 import difflib
+import threading
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from queue import SimpleQueue
 
 from provisioner.checks import (
+    configmap,
+    daemonset,
     dns,
     hpa,
     ingress,
@@ -30,9 +35,11 @@ CHECKS: tuple[Check, ...] = (
     system.CHECK,
     dns.CHECK,
     storage.CHECK,
-    nodeport.CHECK,
     loadbalancer.CHECK,
     ingress.CHECK,
+    nodeport.CHECK,
+    daemonset.CHECK,
+    configmap.CHECK,
     hpa.CHECK,
     statefulset.CHECK,
 )
@@ -50,7 +57,7 @@ def choose(names: Sequence[str]) -> tuple[Check, ...]:
 
 
 def run(context: Context, names: Sequence[str] = ()) -> Iterator[tuple[Check, Finding]]:
-    """Yield each finding as it is made, with its check.
+    """Yield each finding with its check, in the checks' order; neighbours that may run side by side do.
 
     A check that the site gives nothing to do says NOT_ENABLED: ok when all checks run, not when it was named. An
     error that ends a check early is a finding too, and the next check runs; only without the API nothing does.
@@ -60,17 +67,55 @@ def run(context: Context, names: Sequence[str] = ()) -> Iterator[tuple[Check, Fi
         why = context.cluster.why or "there is no control plane yet"
         yield chosen[0], bad("API_UNREACHABLE", "the Kubernetes API", f"does not answer: {why}", "provisioner status")
         return
-    for check in chosen:
-        why = check.not_for(context.site)
-        if why:
-            made = bad if names else good
-            yield check, made("NOT_ENABLED", check.name, f"is not checked: {why}", "change hosts.toml to have it")
-            continue
+    for beside, group in groupby(chosen, lambda check: check.beside):
+        if beside:
+            yield from _together(context, tuple(group), bool(names))
+        else:
+            for check in group:
+                for finding in _findings(context, check, bool(names)):
+                    yield check, finding
+
+
+def _together(context: Context, group: Sequence[Check], named: bool) -> Iterator[tuple[Check, Finding]]:
+    """Run checks in a thread each; yield what they find in their order, the first one's as it is made."""
+    found: dict[str, SimpleQueue[Finding | BaseException | None]] = {check.name: SimpleQueue() for check in group}
+
+    def work(check: Check) -> None:
         try:
-            for finding in check.run(context):
+            for finding in _findings(context, check, named):
+                found[check.name].put(finding)
+            found[check.name].put(None)
+        except BaseException as error:
+            found[check.name].put(error)
+
+    threads = [threading.Thread(target=work, args=(check,), daemon=True) for check in group]
+    for thread in threads:
+        thread.start()
+    try:
+        for check in group:
+            while (finding := found[check.name].get()) is not None:
+                if isinstance(finding, BaseException):
+                    raise finding
                 yield check, finding
-        except ProvisionerError as error:
-            yield check, _ended(check, error)
+    except BaseException:
+        context.stop.set()
+        context.cluster.progress("putting back what the checks changed")
+        raise
+    finally:
+        for thread in threads:
+            thread.join()
+
+
+def _findings(context: Context, check: Check, named: bool) -> Iterator[Finding]:
+    why = check.not_for(context.site)
+    if why:
+        made = bad if named else good
+        yield made("NOT_ENABLED", check.name, f"is not checked: {why}", "change hosts.toml to have it")
+        return
+    try:
+        yield from check.run(context)
+    except ProvisionerError as error:
+        yield _ended(check, error)
 
 
 def _ended(check: Check, error: ProvisionerError) -> Finding:

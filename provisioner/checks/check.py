@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
+
+from provisioner.errors import ProvisionerError
 
 if TYPE_CHECKING:
     from provisioner.host import Host
@@ -35,21 +38,36 @@ class Finding:
 
 @dataclass(frozen=True)
 class Context:
-    """What a check may look at: the site, the API, and the hosts' facts. It runs on the operator's machine."""
+    """What a check may look at: the site, the API, and the hosts' facts. It runs on the operator's machine.
+
+    full: try also what takes longer than a person waits for after each apply. stop: set when nobody waits for
+    findings any more; a check then ends at its next `settle`, and puts back what it changed.
+    """
 
     site: Site
     cluster: Cluster
     hosts: Mapping[str, Host]
+    full: bool = False
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+class Stopped(ProvisionerError):
+    """End a check that nobody waits for any more."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """A named proof. not_for: why a site has nothing of the kind to prove, "" when it has."""
+    """A named proof.
+
+    not_for: why a site has nothing of the kind to prove, "" when it has. beside: it changes nothing but a workload of
+    its own and looks at no other, so that it may run at the same time as others of which that is true.
+    """
 
     name: str
     summary: str
     run: Callable[[Context], Iterator[Finding]]
     not_for: Callable[[Site], str] = lambda site: ""
+    beside: bool = False
 
 
 def good(code: str, subject: str, detail: str, remedy: str = "") -> Finding:
@@ -63,6 +81,11 @@ def bad(code: str, subject: str, detail: str, remedy: str, *evidence: str) -> Fi
     return Finding(False, subject, detail, remedy, code, lines)
 
 
+def untried(subject: str, detail: str) -> Finding:
+    """Return a finding that says what was left out this time, and why."""
+    return Finding(True, subject, detail, code="NOT_TRIED")
+
+
 def settle(
     context: Context,
     what: str,
@@ -74,7 +97,8 @@ def settle(
 ) -> T:
     """Look until `settled` says so or time is up, and return what was seen last, either way.
 
-    what: for "waiting for WHAT". timeout: seconds, scaled by the site; pause: seconds between two looks.
+    what: for "waiting for WHAT". timeout: seconds, scaled by the site; pause: seconds between two looks, less
+    where the site is in a hurry. Raises Stopped when the whole run is to end.
     """
     began = time.monotonic()
     deadline = began + context.site.timeout(timeout)
@@ -83,4 +107,6 @@ def settle(
         if settled(seen) or time.monotonic() >= deadline:
             return seen
         context.cluster.progress(f"waiting for {what} ({time.monotonic() - began:.0f} s)")
-        time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+        until = min(pause, context.site.timeout(pause), deadline - time.monotonic())
+        if context.stop.wait(max(0.0, until)):
+            raise Stopped(f"was not waited for to its end: {what}")

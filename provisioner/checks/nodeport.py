@@ -1,4 +1,4 @@
-"""A NodePort answers on every node's address, from outside, and every pod behind it takes part."""
+"""A NodePort answers on every node's address, from outside, leads to every pod behind it, and is given only once."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from provisioner import nodeports
 from provisioner.addresses import host_port
 from provisioner.checks import pods, web
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
+from provisioner.errors import ClusterError
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 PATH = "/hostname"
 # With n pods chosen at random each time, the chance that one stays unseen after 10 n requests is about n e^-10.
 REQUESTS_PER_POD = 10
+TWICE = "np-pods-twice"  # a Service that must not come to be
 
 
 @dataclass
@@ -30,25 +33,25 @@ class Seen:
 
 
 def run(context: Context) -> Iterator[Finding]:
-    """Yield for each NodePort Service of the workloads a finding a node, and one for its pods."""
+    """Yield for each NodePort Service of the workloads a finding a node, and one for its pods.
+
+    Then, for the first of them: what a second Service gets that asks for its port, and where it leads when its
+    Deployment has grown. The Deployment is given its size back.
+    """
     cluster = context.cluster
     services = [one for one in cluster.list("Service", NAMESPACE) if one["spec"].get("type") == "NodePort"]
     if not services:
         yield bad("NODEPORT_NONE", NAMESPACE, "has no Service of type NodePort", "provisioner apply")
     for service in services:
         yield from _service(context, service)
+    for service in services[:1]:
+        yield _refused(context, service)
+        yield from _grown(context, service)
 
 
 def _service(context: Context, service: Object) -> Iterator[Finding]:
     cluster, site = context.cluster, context.site
-    selector = service["spec"].get("selector") or {}
-    behind = settle(
-        context,
-        f"the pods of {pods.name_of(service)}",
-        lambda: pods.selected(cluster.list("Pod", NAMESPACE), selector),
-        lambda found: bool(found) and all(map(pods.ready, found)),
-        timeout=120,
-    )
+    behind = _pods(context, service)
     expected = {pod["metadata"]["name"] for pod in behind if pods.ready(pod)}
     if not expected:
         yield bad(
@@ -60,15 +63,8 @@ def _service(context: Context, service: Object) -> Iterator[Finding]:
             *(line for pod in behind[:1] for line in pods.explain(cluster, pod)),
         )
         return
-    port = service["spec"]["ports"][0]["nodePort"]
-    seen = Seen()
-    settle(
-        context,
-        f"port {port} of every node",
-        lambda: ask(context, port, seen, limit=REQUESTS_PER_POD * len(expected)),
-        lambda _: all(page.status == 200 for page in seen.pages.values()),
-        timeout=30,
-    )
+    port = _port(service)
+    seen = _asked(context, port, expected)
     for host in site.hosts:
         page = seen.pages[host.name]
         where = host_port(host.address, port)
@@ -86,20 +82,104 @@ def _service(context: Context, service: Object) -> Iterator[Finding]:
         yield _spread(service, expected, seen)
 
 
-def _spread(service: Object, expected: set[str], seen: Seen) -> Finding:
+def _pods(context: Context, service: Object, number: int = 1) -> list[Object]:
+    """Return the pods behind a Service once there are `number` and all are ready, or what there is by then."""
+    selector = service["spec"].get("selector") or {}
+    return settle(
+        context,
+        f"the pods of {pods.name_of(service)}",
+        lambda: pods.selected(context.cluster.list("Pod", NAMESPACE), selector),
+        lambda found: len(found) >= number and all(map(pods.ready, found)),
+        timeout=120,
+    )
+
+
+def _asked(context: Context, port: int, expected: set[str]) -> Seen:
+    seen = Seen()
+    settle(
+        context,
+        f"port {port} of every node",
+        lambda: ask(context, port, seen, limit=REQUESTS_PER_POD * len(expected)),
+        lambda _: all(page.status == 200 for page in seen.pages.values()) and expected <= seen.names,
+        timeout=30,
+    )
+    return seen
+
+
+def _spread(service: Object, expected: set[str], seen: Seen, how: str = "") -> Finding:
     subject = f"Service {pods.name_of(service)}"
     unseen = expected - seen.names
     if not unseen:
-        return good(
-            "NODEPORT_PODS", subject, f"leads to {' and '.join(sorted(seen.names))} ({seen.requests} requests)"
-        )
+        names = " and ".join(sorted(seen.names & expected))
+        return good("NODEPORT_PODS", subject, f"leads to {names}{how} ({seen.requests} requests)")
     return bad(
         "NODEPORT_POD_UNSEEN",
         subject,
-        f"never led to {' and '.join(sorted(unseen))} in {seen.requests} requests",
+        f"never led to {' and '.join(sorted(unseen))}{how} in {seen.requests} requests",
         f"kubectl -n {NAMESPACE} get endpoints {service['metadata']['name']} -o yaml",
         f"answered: {', '.join(sorted(seen.names))}",
     )
+
+
+def _refused(context: Context, service: Object) -> Finding:
+    """Ask for the Service's port a second time, as somebody does who does not know of it."""
+    cluster, port = context.cluster, _port(service)
+    subject = f"port {port} for a second Service"
+    second = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": TWICE, "namespace": NAMESPACE},
+        "spec": {
+            "type": "NodePort",
+            "selector": {"app.kubernetes.io/name": TWICE},
+            "ports": [{"name": "http", "port": 80, "protocol": "TCP", "nodePort": port}],
+        },
+    }
+    try:
+        cluster.apply(second)
+    except ClusterError as error:
+        if nodeports.refused(error.message) == port:
+            holder = nodeports.holder(cluster, port) or "nobody that can be found"
+            return good("NODEPORT_HELD", subject, f"is refused: Service {holder} holds it")
+        return bad("NODEPORT_OTHER_REFUSAL", subject, f"was refused for another reason: {error.message}", error.remedy)
+    cluster.delete("Service", TWICE, NAMESPACE)
+    return bad(
+        "NODEPORT_GIVEN_TWICE",
+        subject,
+        f"was given, though {pods.name_of(service)} holds it (the second Service was deleted again)",
+        "kubectl get services -A: two Services with one nodePort answer for one another",
+    )
+
+
+def _grown(context: Context, service: Object) -> Iterator[Finding]:
+    """Yield what the Service does while its Deployment has twice as many pods."""
+    cluster = context.cluster
+    selector = (service["spec"].get("selector") or {}).items()
+    found = cluster.list("Deployment", NAMESPACE, "apps/v1")
+    ours = [one for one in found if selector <= (one["spec"]["selector"].get("matchLabels") or {}).items()]
+    for deployment in ours[:1]:
+        number = 2 * int(deployment["spec"].get("replicas", 1))
+        subject = f"Deployment {pods.name_of(deployment)}"
+        with pods.scaled_back(cluster, deployment):
+            pods.scale(cluster, deployment, number)
+            behind = _pods(context, service, number)
+            expected = {pod["metadata"]["name"] for pod in behind if pods.ready(pod)}
+            if len(expected) < number:
+                waiting = [pod for pod in behind if not pods.ready(pod)]
+                why = "; ".join(f"{pod['metadata']['name']}: {pods.trouble(pod)}" for pod in waiting)
+                yield bad(
+                    "NODEPORT_NOT_SCALED",
+                    subject,
+                    f"has {len(expected)} of {number} pods ready after it was scaled" + (f" ({why})" if why else ""),
+                    f"kubectl -n {NAMESPACE} describe deployment {deployment['metadata']['name']}",
+                    *(line for pod in waiting[:1] for line in pods.explain(cluster, pod)),
+                )
+                return
+            yield _spread(service, expected, _asked(context, _port(service), expected), f", scaled to {number},")
+
+
+def _port(service: Object) -> int:
+    return int(service["spec"]["ports"][0]["nodePort"])
 
 
 def ask(context: Context, port: int, seen: Seen, limit: int) -> Seen:
@@ -140,4 +220,10 @@ def _not_for(site: Site) -> str:
     return "" if "nodeport" in site.workloads.enabled else '[workloads] enabled has no "nodeport"'
 
 
-CHECK = Check("nodeport", "A NodePort answers on every node's address, and reaches every pod.", run, _not_for)
+CHECK = Check(
+    "nodeport",
+    "A NodePort answers on every node's address, reaches every pod, and is given only once.",
+    run,
+    _not_for,
+    beside=True,
+)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -72,6 +73,29 @@ def trouble(pod: Object) -> str:
         return "being deleted"
     phase = str(status.get("phase", "unknown"))
     return "running but not ready" if phase == "Running" else phase.lower()
+
+
+@contextmanager
+def scaled_back(cluster: Cluster, workload: Object) -> Iterator[None]:
+    """Give a Deployment or StatefulSet the number of replicas back that it has now, however the block ends."""
+    before = int(workload["spec"].get("replicas", 1))
+    try:
+        yield
+    finally:
+        scale(cluster, workload, before)
+
+
+def scale(cluster: Cluster, workload: Object, replicas: int) -> None:
+    """Set the number of replicas, as `kubectl scale` does; who runs it is not waited for."""
+    metadata = workload["metadata"]
+    cluster.merge(
+        workload["kind"],
+        metadata["name"],
+        {"spec": {"replicas": replicas}},
+        namespace=metadata["namespace"],
+        api_version=workload["apiVersion"],
+        subresource="scale",
+    )
 
 
 def _container_trouble(container: Mapping[str, Any]) -> str:

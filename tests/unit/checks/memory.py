@@ -34,22 +34,30 @@ roles = ["worker"]
 name = "lab"
 addresses = ["192.0.2.200-192.0.2.210"]
 [workloads]
-enabled = ["nodeport", "loadbalancer", "ingress", "hpa", "statefulset", "shared-volume"]
+enabled = [
+    "nodeport", "loadbalancer", "ingress", "hpa", "daemonset", "configmap", "statefulset", "shared-volume",
+]
 """
 
 
 class Memory:
-    """The part of kube.Cluster that checks use. `shell` stands for exec; `asked` counts the requests."""
+    """The part of kube.Cluster that checks use. `shell` stands for exec; `asked` counts the requests.
+
+    The `on_…` stand for the controllers: what they do when something was written. `said` are the waits.
+    """
 
     def __init__(self, *objects: Object) -> None:
         self.objects = list(objects)
         self.shell: Callable[[str, Sequence[str]], str] = lambda pod, command: ""
         self.on_delete: Callable[[str, str], None] = lambda kind, name: None
+        self.on_merge: Callable[[str, str, Object], None] = lambda kind, name, patch: None
+        self.phase = "Pending"  # of a new claim
         self.metrics: Any = None
         self.up = True
         self.why = ""
         self.asked = 0
-        self.progress: Callable[[str], None] = lambda text: None
+        self.said: list[str] = []
+        self.progress: Callable[[str], None] = self.said.append
 
     def reachable(self) -> bool:
         return self.up
@@ -93,8 +101,36 @@ class Memory:
         assert timeout
         return self.shell(pod, command)
 
+    def apply(self, manifest: Object) -> Object:
+        """Create an object, as a server does that gives a nodePort once."""
+        wanted = {port.get("nodePort") for port in manifest["spec"].get("ports", [])}
+        for one in self.list("Service"):
+            for port in one["spec"]["ports"]:
+                if port.get("nodePort") in wanted - {None}:
+                    raise ClusterError(
+                        "the API refused to apply Service: spec.ports[0].nodePort: "
+                        f"Invalid value: {port['nodePort']}: provided port is already allocated (422)"
+                    )
+        if manifest["kind"] == "PersistentVolumeClaim":
+            manifest = manifest | {"status": {"phase": self.phase}}
+        self.objects.append(manifest)
+        return manifest
+
+    def merge(self, kind: str, name: str, patch: Object, **where: Any) -> Object:
+        one = self.get(kind, name, where["namespace"], where.get("api_version", "v1"))
+        assert one, f"there is no {kind} {name}"
+        if where.get("subresource") == "scale":
+            one["spec"]["replicas"] = patch["spec"]["replicas"]
+        elif kind == "ConfigMap":
+            one["data"] |= patch["data"]
+        self.on_merge(kind, name, patch)
+        return one
+
     def delete(self, kind: str, name: str, namespace: str | None = None, api_version: str = "v1") -> None:
-        assert self.get(kind, name, namespace, api_version)
+        one = self.get(kind, name, namespace, api_version)
+        assert one
+        if kind != "Pod":  # those go when their controllers say so
+            self.objects.remove(one)
         self.on_delete(kind, name)
 
 

@@ -1,12 +1,13 @@
-"""The checks that only read: nodes, system, the autoscaler, and the running of all of them."""
+"""The checks that only read, nodes and system, and the running of all of them."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from provisioner import checks
-from provisioner.checks import hpa, nodes, pods, system
+from provisioner.checks import nodes, pods, system
 from provisioner.checks.check import Check, Context, Finding, good, settle
 from provisioner.errors import ClusterError, ProvisionerError
 from provisioner.objects import Object
@@ -192,58 +193,6 @@ def test_shortage(changes: dict[str, Any], words: str) -> None:
     assert system.shortage(short) == (words or "has 0 of 2 pods ready")
 
 
-def scaler(percent: int | None) -> Object:
-    status = {"currentReplicas": 1} | ({} if percent is None else {"currentCPUUtilizationPercentage": percent})
-    return {
-        "apiVersion": "autoscaling/v1",
-        "kind": "HorizontalPodAutoscaler",
-        "metadata": {"name": "hpa-pods", "namespace": "course"},
-        "spec": {"minReplicas": 1, "maxReplicas": 3, "targetCPUUtilizationPercentage": 50},
-        "status": status,
-    }
-
-
-FIGURES = {"items": [{"metadata": {"name": "hpa-pods-1"}, "containers": [{"usage": {"cpu": "1m"}}]}]}
-
-
-@pytest.mark.parametrize(
-    ("objects", "metrics", "codes"),
-    [
-        ([scaler(0)], FIGURES, {"METRICS_PODS": True, "HPA_METRIC": True}),
-        ([scaler(None)], FIGURES, {"METRICS_PODS": True, "HPA_NO_METRIC": False}),
-        ([], FIGURES, {"METRICS_PODS": True, "HPA_NONE": False}),
-        ([scaler(3)], None, {"METRICS_MISSING": False}),
-        ([scaler(3)], {"items": []}, {"METRICS_MISSING": False}),
-        ([scaler(3)], {"items": None}, {"METRICS_MISSING": False}),
-        ([scaler(3)], "404 page not found", {"METRICS_MISSING": False}),
-    ],
-)
-def test_autoscaler(tmp_path: Path, objects: list[Object], metrics: Any, codes: dict[str, bool]) -> None:
-    cluster = Memory(*objects)
-    cluster.metrics = metrics
-    found = findings(hpa.CHECK, context(tmp_path, cluster))
-    assert {code: one.ok for code, (one,) in found.items()} == codes
-    if "METRICS_MISSING" in found:
-        assert found["METRICS_MISSING"][0].evidence == ("there is no APIService v1beta1.metrics.k8s.io",)
-
-
-def test_the_metrics_servers_own_words(tmp_path: Path) -> None:
-    api = {
-        "apiVersion": "apiregistration.k8s.io/v1",
-        "kind": "APIService",
-        "metadata": {"name": "v1beta1.metrics.k8s.io"},
-        "status": {"conditions": [{"type": "Available", "status": "False", "message": "no endpoints"}]},
-    }
-    server = pod("metrics-server-1", "w1", namespace="kube-system", ready=False)
-    server["metadata"]["labels"] = {"k8s-app": "metrics-server"}
-    found = findings(hpa.CHECK, context(tmp_path, Memory(api, server, scaler(None))))
-    assert found["METRICS_MISSING"][0].evidence == (
-        "APIService v1beta1.metrics.k8s.io: Available False: no endpoints",
-        "metrics-server-1: running but not ready",
-        "log of kube-system/metrics-server-1  8 False",
-    )
-
-
 def test_all_checks_are_known_by_distinct_names_and_can_be_chosen() -> None:
     names = [check.name for check in checks.CHECKS]
     assert names == [
@@ -251,12 +200,15 @@ def test_all_checks_are_known_by_distinct_names_and_can_be_chosen() -> None:
         "system",
         "dns",
         "storage",
-        "nodeport",
         "loadbalancer",
         "ingress",
+        "nodeport",
+        "daemonset",
+        "configmap",
         "hpa",
         "statefulset",
     ]
+    assert [check.name for check in checks.CHECKS if check.beside] == names[-5:], "they are neighbours"
     assert [check.name for check in checks.choose(["hpa", "nodes"])] == ["nodes", "hpa"]
     assert checks.choose([]) == checks.CHECKS
     with pytest.raises(
@@ -295,6 +247,72 @@ def test_an_error_ends_one_check_not_all(tmp_path: Path, monkeypatch: pytest.Mon
     assert [one.code for one in found] == ["X", "API_ERROR", "Y"]
     assert found[1].evidence == ("line of lab",)
     assert found[1].remedy == "look at it"
+
+
+def test_neighbours_run_at_the_same_time_and_are_told_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meet = threading.Barrier(2, timeout=30)
+
+    def one(where: Context) -> Any:
+        yield good("A", "a", "is first")
+        meet.wait()  # the other is at it too, or this never ends well
+        yield good("B", "b", "is second")
+
+    def two(where: Context) -> Any:
+        meet.wait()
+        yield good("C", "c", "is last, however early it was known")
+
+    def alone(where: Context) -> Any:
+        yield good("Z", "z", f"has {threading.active_count() - before} others beside it")
+
+    before = threading.active_count()
+    together = (Check("one", "", one, beside=True), Check("two", "", two, beside=True))
+    monkeypatch.setattr(checks, "CHECKS", (Check("alone", "", alone), *together, Check("after", "", alone)))
+    found = [(check.name, one.code) for check, one in checks.run(context(tmp_path, Memory()))]
+    assert found == [("alone", "Z"), ("one", "A"), ("one", "B"), ("two", "C"), ("after", "Z")]
+
+
+@pytest.mark.parametrize("ended_by", [KeyboardInterrupt, GeneratorExit])
+def test_who_stops_listening_is_waited_for_until_all_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended_by: type[BaseException]
+) -> None:
+    changed: list[str] = []
+    under_way = threading.Event()
+
+    def changing(where: Context) -> Any:
+        changed.append("scaled")
+        try:
+            under_way.set()
+            settle(where, "what never comes", lambda: 1, lambda seen: False, timeout=3_600_000)
+            yield good("X", "x", "came")
+        finally:
+            changed.remove("scaled")
+
+    def talking(where: Context) -> Any:
+        yield good("Y", "y", "is here")
+        settle(where, "what never comes", lambda: 1, lambda seen: False, timeout=3_600_000)
+
+    pair = (Check("talking", "", talking, beside=True), Check("changing", "", changing, beside=True))
+    monkeypatch.setattr(checks, "CHECKS", pair)
+    where = context(tmp_path, Memory())
+    found = checks.run(where)
+    assert next(found)[1].code == "Y"
+    assert under_way.wait(30)
+    with pytest.raises(ended_by):
+        found.throw(ended_by)  # type: ignore[attr-defined]
+    assert changed == []
+    assert where.stop.is_set()
+
+
+def test_a_defect_in_a_neighbour_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(where: Context) -> Any:
+        yield good("X", "x", "is well")
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(checks, "CHECKS", (Check("broken", "", broken, beside=True),))
+    with pytest.raises(ZeroDivisionError):
+        [*checks.run(context(tmp_path, Memory()))]
 
 
 def test_settle_looks_until_it_is_so_and_at_least_once(tmp_path: Path) -> None:

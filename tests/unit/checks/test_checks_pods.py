@@ -1,16 +1,18 @@
-"""The checks that work in pods: DNS, the shared volume, the StatefulSet."""
+"""The checks that work in pods: DNS and the shared volume."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from provisioner.checks import dns, statefulset, storage
+from provisioner.checks import dns, storage
 from provisioner.errors import ClusterError
 from provisioner.objects import Object
 
 from .memory import Memory, context, findings, pod, service, workload
+from .volumes import Volumes, claim, volume
 
 API = service("kubernetes", namespace="default", clusterIP="10.96.0.1")
 OURS = service("np-pods", clusterIP="10.96.7.7")
@@ -135,53 +137,13 @@ def test_dns_without_a_pod_to_ask_from(tmp_path: Path) -> None:
     )
 
 
-class Volumes:
-    """A shell in pods that share one volume, or not: files by volume and path."""
-
-    def __init__(self, **volume_of_pod: str) -> None:
-        self.volume_of_pod = volume_of_pod
-        self.files: dict[tuple[str, str], str] = {}
-        self.written = 0
-
-    def __call__(self, name: str, command: Sequence[str]) -> str:
-        volume = self.volume_of_pod[name.replace("-", "_")]
-        if command[0] == "cat":
-            if (volume, command[1]) not in self.files:
-                raise ClusterError("cat failed", tail="No such file or directory")
-            return self.files[volume, command[1]]
-        if command[0] == "rm":
-            assert command[1] == "-f"
-            self.files.pop((volume, command[2]), None)
-            return ""
-        assert command[:4] == ["sh", "-c", 'printf %s "$1" > "$2"', "sh"]
-        if volume == "read-only":
-            raise ClusterError("sh failed", tail="Permission denied")
-        self.files[volume, command[5]] = command[4]
-        self.written += 1
-        return ""
-
-
-def claim(name: str = "shared-volume", phase: str = "Bound", volume: str = "nfs-1") -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name, "namespace": "course"},
-        "spec": {"volumeName": volume} if volume else {},
-        "status": {"phase": phase},
-    }
-
-
-def volume(source: dict[str, Any], name: str = "nfs-1") -> Object:
-    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": source}
-
-
 NFS = volume({"nfs": {"server": "192.0.2.10", "path": "/srv/nfs/1"}})
-DAEMONSET = workload("DaemonSet", "shared-volume", "course", 2)
+DEPLOYMENT = workload("Deployment", "shared-volume", "course", 2)
 SHARING = [pod("sv-1", "w1", app="shared-volume"), pod("sv-2", "w2", app="shared-volume")]
 
 
 def test_storage_shared_between_nodes_and_cleaned_up(tmp_path: Path) -> None:
-    cluster = Memory(claim(), NFS, DAEMONSET, *SHARING)
+    cluster = Memory(claim(), NFS, DEPLOYMENT, *SHARING)
     shell = Volumes(sv_1="nfs-1", sv_2="nfs-1")
     cluster.shell = shell
     found = findings(storage.CHECK, context(tmp_path, cluster))
@@ -189,45 +151,98 @@ def test_storage_shared_between_nodes_and_cleaned_up(tmp_path: Path) -> None:
     assert [(one.ok, one.subject) for one in found["STORAGE_SHARED"]] == [(True, "NFS from w1 to w2")]
     assert "another read on another node" in found["STORAGE_SHARED"][0].detail
     assert (shell.written, shell.files) == (1, {})
+    (lines,) = found["STORAGE_LINES"]
+    assert (lines.subject, lines.detail) == ("/data/lines in pod sv-1", "has lines of sv-1 and sv-2")
+    (large,) = found["STORAGE_TOO_LARGE"]
+    assert "stays Pending, as it should: the volumes have 1Gi each" in large.detail
+    assert "course/shared-volume-too-large" in large.detail, "and the event that says why"
+    assert all(one.ok for many in found.values() for one in many)
+    assert cluster.get("PersistentVolumeClaim", "shared-volume-too-large", "course") is None
+
+
+class Server:
+    """The NFS server as far as the check uses it: it shows the end of a file."""
+
+    name = "master"
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.asked: list[str] = []
+
+    def run(self, command: str, *, check: bool = True) -> Any:
+        assert not check
+        self.asked.append(command)
+        return SimpleNamespace(stdout=self.text, stderr="tail: cannot open")
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("2026-11-22T19:00:00Z sv-1\n2026-11-22T19:00:00Z sv-2\n", ""),
+        ("2026-11-22T19:00:00Z sv-1\ngarbled line of sv-2\n", "has no line of sv-2"),
+        ("", "has no line of sv-1 and sv-2"),
+    ],
+)
+def test_the_lines_are_in_one_file_on_the_server(tmp_path: Path, text: str, missing: str) -> None:
+    cluster = Memory(claim(), NFS, DEPLOYMENT, *SHARING)
+    cluster.shell = Volumes(sv_1="nfs-1", sv_2="nfs-1")
+    server = Server(text)
+    found = findings(storage.CHECK, context(tmp_path, cluster, hosts={"master": server}))
+    assert server.asked == ["tail -n 500 /srv/nfs/1/lines"]
+    if not missing:
+        assert [one.subject for one in found["STORAGE_LINES"]][1] == "/srv/nfs/1/lines on the server master"
+    else:
+        (one,) = found["STORAGE_LINES_MISSING"]
+        assert one.detail == missing
+        assert one.evidence
+
+
+def test_a_claim_that_is_too_large_and_bound_all_the_same(tmp_path: Path) -> None:
+    cluster = Memory(claim(), NFS, DEPLOYMENT, *SHARING)
+    cluster.shell = Volumes(sv_1="nfs-1", sv_2="nfs-1")
+    cluster.phase = "Bound"
+    (one,) = findings(storage.CHECK, context(tmp_path, cluster))["STORAGE_TOO_LARGE_NOT_TOLD"]
+    assert one.detail.startswith("is Bound, and should be Pending and say why: the volumes have 1Gi each")
+    assert cluster.get("PersistentVolumeClaim", "shared-volume-too-large", "course") is None
 
 
 @pytest.mark.parametrize(
     ("objects", "shell", "code", "words"),
     [
-        ([DAEMONSET, *SHARING], Volumes(), "STORAGE_NO_CLAIM", "does not exist"),
+        ([DEPLOYMENT, *SHARING], Volumes(), "STORAGE_NO_CLAIM", "does not exist"),
         (
-            [claim(phase="Pending", volume=""), DAEMONSET, *SHARING],
+            [claim(phase="Pending", volume=""), DEPLOYMENT, *SHARING],
             Volumes(),
             "STORAGE_NOT_BOUND",
             "is Pending: no volume fits it",
         ),
         (
-            [claim(), volume({"hostPath": {"path": "/x"}}), DAEMONSET, *SHARING],
+            [claim(), volume({"hostPath": {"path": "/x"}}), DEPLOYMENT, *SHARING],
             Volumes(),
             "STORAGE_NOT_NFS",
             "is bound to nfs-1, which is not on NFS",
         ),
-        ([claim(), NFS], Volumes(), "STORAGE_NO_PODS", "has a ready pod on no node, of 1 nodes"),
+        ([claim(), NFS], Volumes(), "STORAGE_NO_PODS", "has 0 of 1 pods ready"),
         (
-            [claim(), NFS, DAEMONSET, SHARING[0], pod("sv-2", "w2", app="shared-volume", ready=False)],
+            [claim(), NFS, DEPLOYMENT, SHARING[0], pod("sv-2", "w2", app="shared-volume", ready=False)],
             Volumes(),
             "STORAGE_NO_PODS",
-            "has a ready pod on w1, of 2 nodes (w2: running but not ready)",
+            "has 1 of 2 pods ready (w2: running but not ready)",
         ),
         (
-            [claim(), NFS, workload("DaemonSet", "shared-volume", "course", 1), SHARING[0]],
+            [claim(), NFS, workload("Deployment", "shared-volume", "course", 1), SHARING[0]],
             Volumes(),
             "STORAGE_ONE_NODE",
-            "has a pod on w1 only, and hosts.toml has 2 workers",
+            "has pods on w1 only, and hosts.toml has 2 workers",
         ),
         (
-            [claim(), NFS, DAEMONSET, *SHARING],
+            [claim(), NFS, DEPLOYMENT, *SHARING],
             Volumes(sv_1="read-only"),
             "STORAGE_WRITE_FAILED",
             "cannot be written from pod sv-1",
         ),
         (
-            [claim(), NFS, DAEMONSET, *SHARING],
+            [claim(), NFS, DEPLOYMENT, *SHARING],
             Volumes(sv_1="nfs-1", sv_2="another"),
             "STORAGE_READ_DIFFERS",
             "pod sv-2 does not read what was written",
@@ -238,7 +253,10 @@ def test_storage_that_fails(tmp_path: Path, objects: list[Object], shell: Volume
     cluster = Memory(*objects)
     cluster.shell = shell
     found = findings(storage.CHECK, context(tmp_path, cluster))
-    assert set(found) - {"STORAGE_BOUND"} == {code}
+    aside = {"STORAGE_BOUND", "STORAGE_LINES", "STORAGE_TOO_LARGE"}
+    if code == "STORAGE_READ_DIFFERS":  # nor do the lines meet in one file then
+        aside.add("STORAGE_LINES_MISSING")
+    assert set(found) - aside == {code}
     (one,) = found[code]
     assert not one.ok
     assert words in one.detail
@@ -248,64 +266,7 @@ def test_storage_that_fails(tmp_path: Path, objects: list[Object], shell: Volume
 
 def test_storage_on_the_csi_driver() -> None:
     csi = {"driver": "nfs.csi.k8s.io", "volumeAttributes": {"server": "nas", "share": "/x"}}
-    assert storage.nfs_source(volume({"csi": csi})) == "nas:/x"
+    assert storage.nfs_source(volume({"csi": csi})) == "nas:/x/nfs-1"
+    csi["volumeAttributes"] = {"server": "nas", "share": "/", "subdir": "pvc-7"}
+    assert storage.nfs_source(volume({"csi": csi})) == "nas:/pvc-7"
     assert storage.nfs_source(volume({"csi": csi | {"driver": "ebs.csi.aws.com"}})) == ""
-
-
-def member(uid: str, where: str = "w1", claim_name: str = "data-ss-pods-0", *, ready: bool = True) -> Object:
-    volumes = [{"name": "token"}, {"name": "data", "persistentVolumeClaim": {"claimName": claim_name}}]
-    return pod("ss-pods-0", where, ready=ready, metadata={"uid": uid}, spec={"volumes": volumes})
-
-
-def returning(after: Object | None, shell: Volumes, *, emptied: bool = False) -> Memory:
-    cluster = Memory(member("1"), claim("data-ss-pods-0"), claim("data-other", volume="nfs-2"))
-    cluster.shell = shell
-
-    def deleted(kind: str, name: str) -> None:
-        assert (kind, name) == ("Pod", "ss-pods-0")
-        cluster.objects = [one for one in cluster.objects if one["kind"] != "Pod"] + ([after] if after else [])
-        if emptied:
-            shell.files.clear()
-
-    cluster.on_delete = deleted
-    return cluster
-
-
-@pytest.mark.parametrize(("where", "words"), [("w1", "on w1, with data-ss-pods-0"), ("w2", "from w1 to w2, with")])
-def test_a_pod_that_returns(tmp_path: Path, where: str, words: str) -> None:
-    shell = Volumes(ss_pods_0="nfs-1")
-    found = findings(statefulset.CHECK, context(tmp_path, returning(member("2", where), shell)))
-    (one,) = found.pop("STATEFULSET_RETURNS")
-    assert one.ok
-    assert words in one.detail
-    assert not found
-    assert (shell.written, shell.files) == (1, {})
-
-
-@pytest.mark.parametrize(
-    ("after", "emptied", "code", "words"),
-    [
-        (None, False, "STATEFULSET_NOT_BACK", "did not come back after it was deleted: it does not exist"),
-        (member("1"), False, "STATEFULSET_NOT_BACK", "did not come back"),  # the same one: it was never deleted
-        (member("2", ready=False), False, "STATEFULSET_NOT_BACK", "running but not ready"),
-        (member("2", claim_name="data-other"), False, "STATEFULSET_OTHER_VOLUME", "with data-other on nfs-2, and had"),
-        (member("2"), True, "STATEFULSET_LOST_DATA", "came back with its volume nfs-1, but not with what"),
-    ],
-)
-def test_a_pod_that_does_not(tmp_path: Path, after: Object | None, emptied: bool, code: str, words: str) -> None:
-    cluster = returning(after, Volumes(ss_pods_0="nfs-1"), emptied=emptied)
-    found = findings(statefulset.CHECK, context(tmp_path, cluster))
-    (one,) = found.pop(code)
-    assert not one.ok
-    assert words in one.detail
-    assert one.evidence or code == "STATEFULSET_OTHER_VOLUME"
-    assert not found
-
-
-def test_a_stateful_pod_that_is_not_there_or_cannot_write(tmp_path: Path) -> None:
-    (one,) = findings(statefulset.CHECK, context(tmp_path, Memory()))["STATEFULSET_NOT_READY"]
-    assert one.detail == "is not ready: it does not exist"
-    cluster = returning(None, Volumes(ss_pods_0="read-only"))
-    (one,) = findings(statefulset.CHECK, context(tmp_path, cluster))["STATEFULSET_WRITE_FAILED"]
-    assert one.evidence == ("Permission denied",)
-    assert cluster.get("Pod", "ss-pods-0", "course"), "nothing was deleted"

@@ -1,0 +1,127 @@
+"""A ConfigMap's way into a pod: its file while it runs, its environment when it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.checks import configmap
+from provisioner.errors import ClusterError
+from provisioner.objects import Object
+
+from .memory import Memory, context, findings, pod
+
+
+class Kubelet(Memory):
+    """A pod with a file and an environment from a ConfigMap.
+
+    file: whether a change reaches the file. env: whether it wrongly reaches the environment, too. fresh: whether a
+    new pod takes the new value.
+    """
+
+    def __init__(self, *, file: bool = True, env: bool = False, fresh: bool = True, returns: bool = True) -> None:
+        config: Object = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "cm-pods", "namespace": "course"},
+        }
+        config["data"] = {"greeting": "hello"}
+        super().__init__(config, pod("cm-1", "w1", app="cm-pods"))
+        self.config, self.file, self.env, self.fresh, self.returns = config, file, env, fresh, returns
+        self.started = "hello"
+        self.values: list[str] = []
+        self.restarts = 0
+        self.nudged = 0
+        self.shell = self.answer
+        self.on_merge = self.merged
+        self.on_delete = self.deleted
+
+    def merged(self, kind: str, name: str, patch: Object) -> None:
+        if kind == "ConfigMap":
+            self.values.append(patch["data"]["greeting"])
+        else:
+            assert (kind, name) == ("Pod", "cm-1")
+            assert [*patch["metadata"]["annotations"]] == ["provisioner/looked-at"]
+            self.nudged += 1
+
+    def deleted(self, kind: str, name: str) -> None:
+        self.restarts += 1
+        self.objects = [one for one in self.objects if one["kind"] != "Pod"]
+        if self.returns:
+            self.objects.append(pod(f"cm-{self.restarts + 1}", "w1", app="cm-pods"))
+        if self.fresh:
+            self.started = self.config["data"]["greeting"]
+
+    def answer(self, name: str, command: Sequence[str]) -> str:
+        now = self.config["data"]["greeting"]
+        if command == ("cat", "/etc/course/greeting"):
+            return str(now if self.file else "hello")
+        assert command == ("printenv", "GREETING")
+        return f"{now if self.env else self.started}\n"
+
+
+def watched(folder: Path, cluster: Kubelet, full: bool = False) -> dict[str, Any]:
+    where = context(folder, cluster)
+    object.__setattr__(where, "full", full)
+    found = findings(configmap.CHECK, where)
+    assert cluster.config["data"] == {"greeting": "hello"}, "it is put back"
+    return {code: one for code, (one,) in found.items()}
+
+
+def test_file_environment_restart(tmp_path: Path) -> None:
+    cluster = Kubelet()
+    found = watched(tmp_path, cluster)
+    assert [*found] == ["CONFIGMAP_FILE", "CONFIGMAP_ENV_OLD", "CONFIGMAP_ENV_RESTARTED"]
+    assert all(one.ok for one in found.values())
+    assert "the environment needs a restart" in found["CONFIGMAP_ENV_OLD"].detail
+    assert "rollout restart deployment cm-pods" in found["CONFIGMAP_ENV_OLD"].detail
+    assert cluster.started == "hello", "nor does an environment keep the test's value"
+    assert (cluster.nudged, cluster.restarts, cluster.values[1:]) == (1, 2, ["hello"])
+
+
+def test_with_full_the_kubelet_is_left_to_itself(tmp_path: Path) -> None:
+    cluster = Kubelet()
+    assert watched(tmp_path, cluster, full=True)["CONFIGMAP_FILE"].detail.endswith("says so (by itself)")
+    assert cluster.nudged == 0
+
+
+@pytest.mark.parametrize(
+    ("cluster", "code", "words"),
+    [
+        (Kubelet(file=False), "CONFIGMAP_FILE_OLD", "still says 'hello'"),
+        (Kubelet(env=True), "CONFIGMAP_ENV_CHANGED", "the pod was restarted meanwhile"),
+        (Kubelet(fresh=False), "CONFIGMAP_ENV_STALE", "not in $GREETING even after a restart: pod cm-2 says 'hello'"),
+        (Kubelet(returns=False), "CONFIGMAP_NO_POD", "has no ready pod: there is none"),
+    ],
+)
+def test_what_goes_wrong_is_told_and_all_is_put_back(tmp_path: Path, cluster: Kubelet, code: str, words: str) -> None:
+    found = watched(tmp_path, cluster)
+    assert not found[code].ok
+    assert words in found[code].detail
+    assert found[code].evidence
+    assert sum(not one.ok for one in found.values()) == 1
+
+
+def test_a_pod_that_no_command_runs_in(tmp_path: Path) -> None:
+    cluster = Kubelet()
+
+    def broken(name: str, command: Sequence[str]) -> str:
+        raise ClusterError("cannot run a command", tail="container not found")
+
+    cluster.shell = broken
+    assert (
+        "still says 'cannot run a command container not found'"
+        in watched(tmp_path, cluster)["CONFIGMAP_FILE_OLD"].detail
+    )
+
+
+def test_without_the_configmap_or_its_pod(tmp_path: Path) -> None:
+    assert "CONFIGMAP_NONE" in findings(configmap.CHECK, context(tmp_path, Memory()))
+    cluster = Kubelet()
+    cluster.objects = [cluster.config]
+    (one,) = findings(configmap.CHECK, context(tmp_path, cluster))["CONFIGMAP_NO_POD"]
+    assert one.evidence == ("Warning Something about course/cm-pods",)
+    assert cluster.values == [], "nothing was changed"

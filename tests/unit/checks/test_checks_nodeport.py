@@ -1,0 +1,121 @@
+"""A NodePort Service whose Deployment grows, and whose port somebody else wants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.checks import nodeport
+from provisioner.errors import ClusterError
+from provisioner.objects import Object
+
+from .memory import Memory, findings, pod, workload
+from .test_checks_http import NODES, Respond, node_port, np_service, on_loopback
+
+
+def deployment(replicas: int = 3) -> Object:
+    made = workload("Deployment", "np-pods", "course", replicas)
+    made["spec"]["selector"] = {"matchLabels": {"app.kubernetes.io/name": "np-pods"}}
+    return made
+
+
+class Growing(Memory):
+    """A Deployment whose pods follow its size, `most` at a time; `dark` pods are never led to."""
+
+    def __init__(self, port: int, *, most: int = 99, dark: int = 99) -> None:
+        super().__init__(np_service(port), deployment())
+        self.most, self.dark = most, dark
+        self.sizes: list[int] = []
+        self.turn = 0
+        self.on_merge = lambda kind, name, patch: self.grow(patch["spec"]["replicas"])
+        self.grow(3)
+
+    def grow(self, size: int) -> None:
+        self.sizes.append(size)
+        others = [one for one in self.objects if one["kind"] != "Pod"]
+        own = [pod(f"np-{number}", "w1", app="np-pods", ready=number < self.most) for number in range(size)]
+        self.objects = others + own
+
+    def respond(self, path: str, host: str) -> tuple[int, str]:
+        ready = [one for one in self.list("Pod", "course") if one["status"]["containerStatuses"][0]["ready"]]
+        self.turn += 1
+        return 200, ready[: self.dark][self.turn % min(len(ready), self.dark)]["metadata"]["name"]
+
+
+def watched(folder: Path, **how: int) -> tuple[list[object], Growing]:
+    cluster: Growing | None = None
+
+    def respond(path: str, host: str) -> tuple[int, str]:
+        assert cluster is not None
+        return cluster.respond(path, host)
+
+    both: dict[str, Respond] = dict.fromkeys(NODES, respond)
+    with node_port(both) as port:
+        cluster = Growing(port, **how)
+        found = findings(nodeport.CHECK, on_loopback(folder, cluster, 0.02))
+    return [one for many in found.values() for one in many], cluster
+
+
+def test_it_is_scaled_and_scaled_back(tmp_path: Path) -> None:
+    found, cluster = watched(tmp_path)
+    assert all(one.ok for one in found)  # type: ignore[attr-defined]
+    (grown,) = (one for one in found if "scaled to 6" in str(one))
+    assert "leads to np-0 and np-1 and np-2 and np-3 and np-4 and np-5, scaled to 6," in str(grown)
+    assert cluster.sizes == [3, 6, 3]
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "words"),
+    [
+        (
+            {"most": 5},
+            "NODEPORT_NOT_SCALED",
+            "has 5 of 6 pods ready after it was scaled (np-5: running but not ready)",
+        ),
+        ({"dark": 5}, "NODEPORT_POD_UNSEEN", "never led to np-5, scaled to 6, in "),
+    ],
+)
+def test_it_is_scaled_back_when_something_is_wrong(tmp_path: Path, how: dict[str, int], code: str, words: str) -> None:
+    found, cluster = watched(tmp_path, **how)
+    (one,) = (one for one in found if not one.ok)  # type: ignore[attr-defined]
+    assert one.code == code  # type: ignore[attr-defined]
+    assert words in one.detail  # type: ignore[attr-defined]
+    assert one.evidence  # type: ignore[attr-defined]
+    assert cluster.sizes == [3, 6, 3]
+
+
+class Vanishing(Growing):
+    """An API that goes away while the Deployment is large, but for the one request that makes it small again."""
+
+    def list(self, *arguments: Any, **more: Any) -> list[Object]:
+        if self.sizes[-1] == 6:
+            raise ClusterError("the API went away")
+        return super().list(*arguments, **more)
+
+    def merge(self, kind: str, name: str, patch: Object, **where: Any) -> Object:
+        self.sizes.append(patch["spec"]["replicas"])
+        return patch
+
+
+def test_it_is_scaled_back_when_the_api_goes_away(tmp_path: Path) -> None:
+    cluster = Vanishing(1)
+    with pytest.raises(ClusterError, match="went away"):
+        findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))
+    assert cluster.sizes == [3, 6, 3]
+
+
+def test_a_port_that_is_given_twice_is_taken_back_and_told(tmp_path: Path) -> None:
+    cluster = Memory(np_service(30080))
+    cluster.apply = lambda manifest: cluster.objects.append(manifest) or manifest  # type: ignore[method-assign, func-returns-value]
+    (one,) = findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))["NODEPORT_GIVEN_TWICE"]
+    assert not one.ok
+    assert cluster.get("Service", nodeport.TWICE, "course") is None
+
+    def refuse(manifest: Object) -> Object:
+        raise ClusterError("the API refused to apply Service np-pods-twice: quota exceeded (403)")
+
+    cluster.apply = refuse  # type: ignore[method-assign]
+    (one,) = findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))["NODEPORT_OTHER_REFUSAL"]
+    assert "quota exceeded" in one.detail

@@ -1,0 +1,60 @@
+"""Volumes in memory: the shell of pods that have one, claims, and the volumes that these are bound to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from provisioner.errors import ClusterError
+from provisioner.objects import Object
+
+
+class Volumes:
+    """A shell in pods that share one volume, or not: files by volume and path."""
+
+    def __init__(self, **volume_of_pod: str) -> None:
+        self.volume_of_pod = volume_of_pod
+        self.files: dict[tuple[str, str], str] = {}
+        self.written = 0
+        self.names = ""  # what nslookup says
+
+    def __call__(self, name: str, command: Sequence[str]) -> str:
+        volume = self.volume_of_pod[name.replace("-", "_")]
+        if command[:2] == ["sh", "-c"] and command[2].startswith("nslookup "):
+            return self.names
+        if command[:2] == ["sh", "-c"] and command[2].startswith("tail "):
+            sharing = [name.replace("_", "-") for name, held in self.volume_of_pod.items() if held == volume]
+            return "".join(f"2026-11-22T19:00:00Z {name}\n" for name in sharing)
+        if command[0] == "cat":
+            if (volume, command[1]) not in self.files:
+                raise ClusterError("cat failed", tail="No such file or directory")
+            return self.files[volume, command[1]]
+        if command[0] == "rm":
+            assert command[1] == "-f"
+            self.files.pop((volume, command[2]), None)
+            return ""
+        assert command[:4] == ["sh", "-c", 'printf %s "$1" > "$2"', "sh"]
+        if volume == "read-only":
+            raise ClusterError("sh failed", tail="Permission denied")
+        self.files[volume, command[5]] = command[4]
+        self.written += 1
+        return ""
+
+
+def claim(name: str = "shared-volume", phase: str = "Bound", volume: str = "nfs-1") -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "namespace": "course"},
+        "spec": {"volumeName": volume} if volume else {},
+        "status": {"phase": phase},
+    }
+
+
+def volume(source: dict[str, Any], name: str = "nfs-1") -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": source | {"capacity": {"storage": "1Gi"}},
+    }
