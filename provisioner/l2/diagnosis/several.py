@@ -6,12 +6,15 @@ that lost sight of one another, or two Services that share the address and have 
 
 from __future__ import annotations
 
+from collections import Counter
+
 from provisioner.l2 import election
 from provisioner.l2.diagnosis import handover
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
 from provisioner.l2.diagnosis.gratuitous import by_metallb
 from provisioner.l2.diagnosis.words import answered, listed
+from provisioner.l2.frames import Kind
 from provisioner.l2.result import Confidence, OwnerSeen
 
 
@@ -138,12 +141,17 @@ def kernel_also_owns(case: Case) -> tuple[OwnerSeen, str] | None:
 
 
 def _doubled(case: Case, mac: str) -> bool:
-    """Tell whether a MAC answered one and the same question more than once."""
-    own = [answer for answer in case.answers if answer.mac == mac]
-    asked = [question for question in handover.questions(own)]
-    direct = [answer for answer in own if answer.kind.value == "U"]
-    starts = {round(answer.timestamp - answer.rtt, 3) for answer in direct}
-    return len(own) > len(asked) + len(starts)
+    """Tell whether a MAC answered more often than it was asked.
+
+    An answer that comes late is taken for one to the newest question of its kind; so where it is known how often was
+    asked, all answers of a kind are held against all questions of that kind.
+    """
+    own = [answer for answer in case.answers if answer.mac == mac and answer.kind is not Kind.UNICAST]
+    sent = case.segment.wire.times.get(case.ip)
+    if sent:
+        heard = Counter(answer.kind for answer in own)
+        return any(count > sent.get(kind, count) for kind, count in heard.items())
+    return len(own) > len(handover.questions(own))
 
 
 def _doubles_own(case: Case, seen: OwnerSeen) -> bool:

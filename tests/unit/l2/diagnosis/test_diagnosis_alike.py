@@ -422,6 +422,12 @@ def test_a_segment_that_doubles_every_frame_does_not_make_a_kernel_owner() -> No
     assert judge(replace(doubled, answers=(*doubled.answers, *own)), facts()).warnings == ()
 
 
+def test_two_late_answers_to_two_questions_do_not_make_a_kernel_owner() -> None:
+    """On a slow machine both come after the second question, and both are taken for answers to that one."""
+    late = wire(heard(W2), heard(W2, "Z", rtt=0.0005), syn(W2))
+    assert judge(late, facts()).warnings == ()
+
+
 def test_an_address_outside_every_pool_is_not_metallbs() -> None:
     result = judge(
         wire(targets=(address("192.0.2.99"),)), facts(services=(service(ingress_ips=("192.0.2.99",)),)), "192.0.2.99"
