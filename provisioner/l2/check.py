@@ -81,10 +81,10 @@ def run(
 def on_a_node(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> Result | None:
     """Return INCONCLUSIVE_PROBE_LOCATION where this machine is a node; it does not hear its own answers."""
     from provisioner.l2 import diagnosis
-    from provisioner.l2.diagnosis.location import find
+    from provisioner.l2.diagnosis.location import is_node
 
     # Whether it is on the segment is better judged by what is heard there, so that part is left to the diagnosis.
-    return diagnosis.location(vantage, facts, ips) if find(vantage, facts, ips, heard=True) else None
+    return diagnosis.location(vantage, facts, ips) if is_node(vantage, facts) else None
 
 
 def ask(
@@ -100,20 +100,21 @@ def ask(
 ) -> Wire:
     """Return what the segment says of the addresses and of the nodes' own, without judging it.
 
-    ips: asked in every way; others: only as a sweep asks, once as nobody and once as a client.
+    ips: asked in every way; others: only as a sweep asks.
     """
     from provisioner.l2.probe import Ask, probe
 
-    def asked(asks: Sequence[Ask], *, zero: bool = zero) -> Wire:
-        return probe(interface, asks, pps=pps, zero=zero, tail=timeout, again=not others, progress=progress)
+    def asked(asks: Sequence[Ask], swept: Sequence[Address] = (), *, zero: bool = zero) -> Wire:
+        return probe(
+            interface, asks, others=swept, pps=pps, zero=zero, tail=timeout, again=not others, progress=progress
+        )
 
     families = {ip.version for ip in (*ips, *others)}
     nodes = [ip for ip in node_addresses(facts) if ip.version in families and interface.reaches(ip)]
     ports = tcp_ports(facts)
     known = inventory(facts, interface)
     asks = [Ask(ip, ports=ports.get(ip, ()), unicast_to=known) for ip in ips]
-    swept = dict.fromkeys(ip for ip in [*others, *nodes] if ip not in ips)
-    wire = asked([*asks, *(Ask(ip, echo=False) for ip in swept)])
+    wire = asked([*asks, *(Ask(ip, echo=False) for ip in nodes if ip not in ips)], others)
     # Nodes whose network cards nobody could list are known by now, by their answers for their own addresses.
     learned = tuple(dict.fromkeys(mac for ip in nodes for mac in wire.macs(ip) if mac not in known))
     silent = [replace(ask, unicast_to=learned, echo=False) for ask in asks if not wire.macs(ask.ip)]

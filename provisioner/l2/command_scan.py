@@ -135,10 +135,10 @@ def _draw(path: Path, wire: Wire, spots: tuple[Spot, ...]) -> None:
     from provisioner.l2 import picture_svg
     from provisioner.l2.command_collect import write
 
-    pools = list(dict.fromkeys(spot.pool for spot in spots if spot.pool))
+    pools = {spot.pool for spot in spots}
     first, last = str(spots[0].ip), str(spots[-1].ip)
     what = f"{first} to {last}" if first != last else first
-    title = f"{what} (pool {', '.join(pools)})" if len(pools) == 1 else what
+    title = f"{what} (pool {pools.pop()})" if len(pools) == 1 and "" not in pools else what
     when = datetime.fromtimestamp(wire.started).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     write(path, picture_svg.svg(spots, title, f"{len(spots)} addresses, seen from {wire.vantage.interface} at {when}"))
     click.echo(f"{path}: the map", err=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def table(spots: Sequence[Spot], *, colour: bool = False) -> str:
     """Return a line for each owner of each address, and one for an external IP that nobody answers for."""
-    lines = [("ADDRESS", "STATE", "OWNER", "MAC", "SERVICE", "ANSWERED")]
+    lines = [("ADDRESS", "STATE", "OWNER", "MAC", "ANSWERED", "SERVICE", "VERDICT")]
     hues = [""]
     for spot in spots:
         if spot.state is State.FREE or not (spot.owners or spot.service or spot.note):
@@ -24,15 +24,15 @@ def table(spots: Sequence[Spot], *, colour: bool = False) -> str:
         owners = [(_whose(owner, spot.note), owner.mac, " ".join(owner.answered)) for owner in spot.owners]
         for number, (who, mac, answered) in enumerate(owners or [("-", "", "")]):
             words = spot.note if spot.state is State.NODE else spot.state.words
-            state, service = (words, spot.service) if number == 0 else ("", "")
-            lines.append((str(spot.ip), state, who, mac, service, answered))
+            state, service, verdict = (words, spot.service, spot.verdict) if number == 0 else ("", "", "")
+            lines.append((str(spot.ip), state, who, mac, answered, service, verdict))
             hues.append("red" if spot.state.fault else "yellow" if spot.state is State.UNCLEAR else "")
     if len(lines) == 1:
         return ""
     # A column that would hold nothing but its heading is left out.
     widths = [
         max(len(line[column]) for line in lines) if any(line[column] for line in lines[1:]) else 0
-        for column in range(6)
+        for column in range(7)
     ]
     return "\n".join(
         report.paint(
@@ -58,12 +58,13 @@ def summary(spots: Sequence[Spot]) -> str:
         line = f"All {len(spots)} addresses are silent." if len(spots) > 1 else f"{spots[0].ip} is silent."
     else:
         line = f"{silent} of {len(spots)} addresses are silent."
-    faults = [state for state in State if state.fault and any(spot.state is state for spot in spots)]
-    if not faults:
-        return line
-    counted = ", ".join(f"{state.words} ({sum(spot.state is state for spot in spots)})" for state in faults)
-    first = next(spot for spot in spots if spot.state.fault)
-    return f"{line} Faults: {counted}.\nnext: provisioner l2 check {first.ip}"
+    counts = {state: sum(spot.state is state for spot in spots) for state in State}
+    if faults := [f"{state.words} ({count})" for state, count in counts.items() if state.fault and count]:
+        line += f" Faults: {', '.join(faults)}."
+    if counts[State.UNCLEAR]:
+        line += f" Cannot be told: {counts[State.UNCLEAR]}."
+    doubtful = [spot for spot in spots if spot.state.fault] or [spot for spot in spots if spot.state is State.UNCLEAR]
+    return f"{line}\nnext: provisioner l2 check {doubtful[0].ip}" if doubtful else line
 
 
 def document(wire: Wire, spots: Sequence[Spot], version: str, problem: str = "") -> dict[str, Any]:

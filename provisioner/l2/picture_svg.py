@@ -115,7 +115,7 @@ def _legend(spots: Sequence[Spot], width: int, y: int) -> tuple[list[str], int]:
 
 def _faults(spots: Sequence[Spot], width: int, y: int) -> tuple[list[str], int]:
     """Return what is wrong, in words, and where that ends."""
-    wrong = [spot for spot in spots if spot.state.fault]
+    wrong = [spot for spot in spots if spot.state.fault or spot.state is State.UNCLEAR]
     if not wrong:
         return [], y
     made = [f'<line class="rule" x1="{_MARGIN}" y1="{y - 6}" x2="{width - _MARGIN}" y2="{y - 6}"/>']

@@ -142,7 +142,8 @@ def owner_words(seen: OwnerSeen) -> str:
     elif seen.nodes:
         who = f"{' or '.join(seen.nodes)}"
     else:
-        who = f"no known node{f', made by {seen.vendor}' if seen.vendor else ''}"
+        stranger = "no node of the cluster" if seen.owner_class == "foreign" else "unknown machine"
+        who = f"{stranger}{f', made by {seen.vendor}' if seen.vendor else ''}"
     known = [phrases.MATCHED.get(seen.matched_by, ""), phrases.CLASSES.get(seen.owner_class, "")]
     if not seen.nodes and not seen.node:
         known = [word for word in known[1:] if seen.owner_class != "foreign"]

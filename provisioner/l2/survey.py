@@ -80,15 +80,14 @@ class Spot:
     @property
     def about(self) -> str:
         """Return the address in one line, for a hover title and the list under a picture."""
-        verdict = self.result.verdict if self.result is not None and not self.result.ok else ""
-        said = [
-            self.state.words,
-            self.service,
-            verdict,
-            self.note,
-            self.who or ("" if self.note else "nobody answers"),
-        ]
-        return f"{self.ip}: {', '.join(part for part in said if part)}"
+        who = self.who or ("" if self.note or not self.service else "nobody answers")
+        said = f"{self.state.words} ({who})" if who else self.state.words
+        return f"{self.ip}: {', '.join(part for part in (said, self.service, self.verdict, self.note) if part)}"
+
+    @property
+    def verdict(self) -> str:
+        """Return the verdict's code where there is one to worry about, else ""."""
+        return self.result.verdict if self.result is not None and not self.result.ok else ""
 
 
 def name(owner: OwnerSeen) -> str:

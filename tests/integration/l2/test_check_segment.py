@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -290,6 +291,8 @@ def test_scan_of_ipv6(segment: Segment) -> None:
     segment.run("prober", "ip", "address", "add", "2001:db8::1/64", "dev", "eth1", "nodad")
     segment.host("w1", 11, "192.0.2.11/24")
     segment.run("w1", "ip", "address", "add", "2001:db8::200/64", "dev", "eth1", "nodad")
+    while segment.run("prober", "ip", "-6", "address", "show", "dev", "eth1", "tentative").stdout:
+        time.sleep(0.05)  # the link-local address is not used before the kernel has asked whether it is free
     found = segment.scan("2001:db8::200-2001:db8::203")
     assert found["2001:db8::200"][0]["mac"] == mac(11)
     assert [ip for ip, owners in found.items() if owners] == ["2001:db8::200"]

@@ -185,14 +185,14 @@ def test_the_svg_is_well_formed_whatever_a_name_holds() -> None:
     space = "{http://www.w3.org/2000/svg}"
     hovers = [element.text or "" for element in root.iter(f"{space}title")]
     assert hovers[0] == 'pool "<lab>" & co'
-    assert hovers[1] == '192.0.2.200: stranger in the pool, aa:bb:cc:00:00:01 (<Printers> & "Co")'
-    assert hovers[2] == "192.0.2.201: two owners, w1 eth1, w2 eth1"
+    assert hovers[1] == '192.0.2.200: stranger in the pool (aa:bb:cc:00:00:01 (<Printers> & "Co"))'
+    assert hovers[2] == "192.0.2.201: two owners (w1 eth1, w2 eth1)"
     assert len(hovers) == 1 + len(found)
     words = [element.text for element in root.iter(f"{space}text")]
     assert "192.0.2.200" in words  # the label of a row
     assert {"S", "D", "o"} <= set(words)
     assert any((word or "").startswith("two owners: 1") for word in words)
-    assert "192.0.2.201: two owners, w1 eth1, w2 eth1" in words  # faults are told below the map
+    assert "192.0.2.201: two owners (w1 eth1, w2 eth1)" in words  # faults are told below the map
 
 
 def test_nothing_in_the_svg_leaves_its_frame() -> None:
@@ -218,6 +218,11 @@ def test_the_table_names_owners_and_leaves_empty_columns_out() -> None:
 def test_the_summary_counts_silence_and_faults_and_names_the_next_command() -> None:
     assert listing.summary([spot(1), spot(2)]) == "All 2 addresses are silent."
     assert listing.summary([spot(1), spot(2, State.RIGHT, W1)]) == "1 of 2 addresses are silent."
+    silent = Spot(ip_address("192.0.2.9"), State.UNCLEAR, service="default/web", result=result("UNKNOWN"))
+    assert silent.about == "192.0.2.9: cannot be told (nobody answers), default/web, UNKNOWN"
+    assert listing.summary([spot(1, State.RIGHT, W1), silent]) == (
+        "1 of 2 addresses are silent. Cannot be told: 1.\nnext: provisioner l2 check 192.0.2.9"
+    )
     found = [spot(1), spot(2, State.STRANGER, STRANGE), spot(3, State.STRANGER, STRANGE)]
     assert listing.summary(found) == (
         "1 of 3 addresses are silent. Faults: stranger in the pool (2).\nnext: provisioner l2 check 192.0.2.2"

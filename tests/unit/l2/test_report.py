@@ -86,7 +86,8 @@ def test_what_is_well_needs_no_remedy_and_a_warning_is_told() -> None:
 
 
 def test_strangers_and_silence_in_words() -> None:
-    assert report.owner_words(PRINTER) == ("no known node, made by Printers Inc, aa:bb:cc:00:00:01")
+    assert report.owner_words(PRINTER) == ("no node of the cluster, made by Printers Inc, aa:bb:cc:00:00:01")
+    assert report.owner_words(OwnerSeen("aa:bb:cc:00:00:02")) == "unknown machine, aa:bb:cc:00:00:02"
     shared = replace(W1, node="", nic="", nodes=("w1", "w2"))
     assert report.owner_words(shared).startswith("w1 or w2, 52:54:00:00:00:11")
     assert "nobody answered" in report.text([UNKNOWN])
