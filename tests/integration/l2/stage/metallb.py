@@ -117,7 +117,7 @@ class MetalLB:
             {"metadata": {"name": name, "labels": marks}},
             {"conditions": conditions, "addresses": addresses},
         )
-        env = [{"name": "METALLB_ML_BIND_ADDR", "value": address}] if self.memberlist else []
+        env = [{"name": name, "value": value} for name, value in self._memberlist(name).items()]
         self.api.create(
             f"/api/v1/namespaces/{self.namespace}/pods",
             {
@@ -182,10 +182,7 @@ class MetalLB:
         kubeconfig = self.street.folder / "kubeconfig"
         if not kubeconfig.exists():
             kubeconfig.write_text(self.api.plane.kubeconfig())
-        env = {"GOMAXPROCS": "1"}
-        if self.memberlist:
-            env |= {"METALLB_ML_BIND_ADDR": self.nodes[name]}
-            env |= {"METALLB_ML_LABELS": ",".join(f"{key}={value}" for key, value in LABELS.items())}
+        env = {"GOMAXPROCS": "1", **self._memberlist(name)}
         self.street.relay(name, self.api.plane.ports["api"])
         self.logs[name] = self.street.spawn(
             f"speaker-{name}",
@@ -197,6 +194,11 @@ class MetalLB:
             "--log-level=info",
             env=env,
         )
+
+    def _memberlist(self, name: str) -> dict[str, str]:
+        """Return the part of a speaker's environment that turns memberlist on; empty where it is off."""
+        labels = ",".join(f"{key}={value}" for key, value in LABELS.items())
+        return {"METALLB_ML_BIND_ADDR": self.nodes[name], "METALLB_ML_LABELS": labels} if self.memberlist else {}
 
     def said(self, name: str, *words: str) -> int:
         """Count the lines of a speaker's log that hold all these words."""

@@ -21,7 +21,7 @@ from tests.integration.l2.conftest import Segment, mac
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 SERVED = 8080  # where a node's programs really listen; what asks for port 80 of an external IP is sent there
-EXTERNAL = ("192.0.2.100-192.0.2.254", "198.51.100.0/24")
+EXTERNAL = ("192.0.2.100-192.0.2.254", "198.51.100.0/24", "203.0.113.0/24")
 EXTERNAL6 = "2001:db8::100-2001:db8::fff"
 
 
@@ -37,7 +37,6 @@ def until(look: Callable[[], object], what: str, patience: float = 30.0) -> None
 class Street(Segment):
     """A Segment whose hosts have loopback, both families, several NICs if need be, and programs of their own."""
 
-    folder: Path = Path()
     programs: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     sockets: list[socket.socket] = field(default_factory=list)
 

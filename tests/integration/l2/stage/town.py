@@ -37,6 +37,11 @@ class Checked:
         return list(self.result["warnings"])
 
     @property
+    def notable(self) -> list[str]:
+        """Return the warnings but for the one that is true of every address of MetalLB: it does not answer ping."""
+        return [warning for warning in self.warnings if warning != "ICMP_SILENT"]
+
+    @property
     def owners(self) -> dict[str, dict[str, Any]]:
         """Return the owners by MAC."""
         return {owner["mac"]: owner for owner in self.result["owners"]}
@@ -85,8 +90,10 @@ class Town:
             street.nft(name, f"table inet firewall {{\nchain c {{\n{firewall}\n}}\n}}\n")
         self._node(self.lone, "m1", 31)
         street.nic("m1", "eth2", 32, "192.0.2.32/24")
-        self._node(self.lone, "m2", 33, bridge="br1", network="203.0.113")
+        self._node(self.lone, "m2", 33, bridge="br1", network="198.18.0")
         self._node(self.lone, "m3", 34)
+        self._node(self.lone, "m4", 35, bridge="br1", network="198.18.0")
+        street.nic("m4", "eth2", 36)
         street.shell("m3", "ip -6 address flush dev eth1")
         self._node(self.frail, "d1", 41)
         self._node(self.frail, "d2", 42)
@@ -113,7 +120,8 @@ class Town:
         switch: str = "bridge",
     ) -> None:
         address = f"{network}.{number}"
-        self.street.node(name, number, f"{address}/24", f"2001:db8::{number}/64", bridge=bridge, switch=switch)
+        six = "2001:db8:" if network == "192.0.2" else "2001:db8:0:1:"
+        self.street.node(name, number, f"{address}/24", f"{six}:{number}/64", bridge=bridge, switch=switch)
         self.street.serve(name)
         metallb.node(name, address, labels)
 
@@ -122,9 +130,10 @@ class Town:
             return [{"matchLabels": {"kubernetes.io/hostname": name}} for name in names]
 
         system = self.system
-        system.pool("main", "192.0.2.200-192.0.2.229", "2001:db8::200-2001:db8::2ff")
-        system.advertise("main", ipAddressPools=["main", "far", "low"])
+        system.pool("main", "192.0.2.170-192.0.2.229", "2001:db8::200-2001:db8::2ff")
+        system.advertise("main", ipAddressPools=["main", "far", "low", "edge"])
         system.pool("far", "198.51.100.0/28")
+        system.pool("edge", "203.0.113.0-203.0.113.3")
         system.pool("low", "192.0.2.10-192.0.2.15")
         system.pool("w1", "192.0.2.230-192.0.2.234")
         system.advertise("w1", ipAddressPools=["w1"], nodeSelectors=only("w1"))
@@ -133,12 +142,11 @@ class Town:
         system.pool("silent", "192.0.2.240-192.0.2.244")
         system.pool("nic", "192.0.2.245-192.0.2.249")
         system.advertise("nic", ipAddressPools=["nic"], interfaces=["eth9"])
-        self.split.pool("main", "192.0.2.100-192.0.2.109", "192.0.2.229-192.0.2.229")  # the last is system's, too
+        self.split.pool("main", "192.0.2.100-192.0.2.109", "192.0.2.239-192.0.2.239")  # the last is system's, too
         self.split.advertise("main")
-        for number, name in enumerate(("m1", "m2", "m3")):
-            first = 110 + 4 * number
-            six = f"2001:db8::{first}-2001:db8::{first + 3}"
-            self.lone.pool(name, f"192.0.2.{first}-192.0.2.{first + 3}", six)
+        for name, first, last in (("m1", 110, 113), ("m2", 114, 117), ("m3", 118, 121), ("m4", 122, 124)):
+            six = f"2001:db8::{first}-2001:db8::{last}"
+            self.lone.pool(name, f"192.0.2.{first}-192.0.2.{last}", six)
             self.lone.advertise(name, ipAddressPools=[name], nodeSelectors=only(name))
         self.frail.pool("main", "192.0.2.125-192.0.2.139")
         self.frail.advertise("main", ipAddressPools=["main"])
@@ -197,7 +205,7 @@ class Town:
 
     def of_system(self, led_by: str) -> str:
         """Return an address of system's pool `main` that w1 or w2 will announce."""
-        return self.free(200, 228, led_by, ("w1", "w2"))
+        return self.free(170, 224, led_by, ("w1", "w2"))
 
     def announced(self, metallb: MetalLB, ip: str, *by: str, on: Sequence[str] = (), **spec: Any) -> str:
         """Create a Service with this address and wait until exactly these nodes' speakers announce it."""
@@ -238,9 +246,9 @@ class Town:
         return checked
 
     @contextmanager
-    def held(self, name: str, ip: str, nic: str = "eth1") -> Iterator[None]:
-        """Have a host's kernel hold an address for a while."""
-        length = 128 if ":" in ip else 32
+    def held(self, name: str, ip: str, nic: str = "eth1", length: int = 0) -> Iterator[None]:
+        """Have a host's kernel hold an address for a while. length: of its prefix, 0 for the address alone."""
+        length = length or (128 if ":" in ip else 32)
         self.street.shell(name, f"ip address add {ip}/{length} dev {nic}")
         try:
             yield

@@ -1,0 +1,219 @@
+"""More than one that answers, or the wrong one: alike on the wire at first sight, and each with a name of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.integration.l2.conftest import mac
+from tests.integration.l2.stage import collected
+from tests.integration.l2.stage.street import until
+from tests.integration.l2.stage.town import Town
+
+pytestmark = pytest.mark.integration
+
+IPVS = {"mode": "ipvs", "strict_arp": False}
+
+
+def test_two_speakers_that_cannot_talk_are_a_split_brain(town: Town) -> None:
+    ip = town.free(100, 109, "s1", ("s1", "s2"))
+    town.announced(town.split, ip, "s1", "s2")
+    one = town.check(town.split, ip)
+    assert (one.exit, one.verdict) == (1, "SPLIT_BRAIN"), one.result
+    assert one.who() == {("s1", "eth1", "speaker"), ("s2", "eth1", "speaker")}
+    assert any("7946" in text for text in (one.result["remedy"], *one.result["evidence"]))
+
+
+def test_two_kernels_with_an_ipvs_address_are_arp_flux(town: Town) -> None:
+    """kube-proxy in ipvs mode binds every external IP to kube-ipvs0 of every node; without strictARP all answer."""
+    ip = town.of_system("w1")
+    town.announced(town.system, ip, "w1")
+    for node in town.system.nodes:
+        town.street.shell(node, "ip link add kube-ipvs0 type bridge")
+    with town.held("w1", ip, "kube-ipvs0"), town.held("w2", ip, "kube-ipvs0"):
+        one = town.check(town.system, ip, facts=collected.facts(town.system, kube_proxy=IPVS))
+    for node in town.system.nodes:
+        town.street.shell(node, "ip link delete kube-ipvs0")
+    assert (one.exit, one.verdict) == (1, "ARP_FLUX_IPVS"), one.result
+    assert set(one.owners) == {mac(11), mac(12)}
+    assert one.owners[mac(12)]["class"] == "kernel"
+
+
+def test_two_macs_of_one_node_are_two_nics(town: Town) -> None:
+    ip = town.free(110, 113, "m1", ("m1",))
+    town.announced(town.lone, ip, "m1")
+    one = town.check(town.lone, ip)
+    assert (one.exit, one.verdict) == (1, "MULTI_NIC_SAME_SEGMENT"), one.result
+    assert one.who() == {("m1", "eth1", "speaker"), ("m1", "eth2", "speaker")}
+
+
+def test_a_stranger_beside_the_leader_is_a_conflict(town: Town) -> None:
+    ip = town.of_system("w1")
+    town.announced(town.system, ip, "w1")
+    with town.stranger("printer", 61, ip) as stranger:
+        one = town.check(town.system, ip)
+    assert (one.exit, one.verdict) == (1, "ADDRESS_CONFLICT"), one.result
+    assert set(one.owners) == {mac(11), stranger}
+    assert one.owners[stranger]["class"] == "foreign"
+    assert one.owners[mac(11)]["class"] == "speaker"
+
+
+def test_a_stranger_instead_of_the_leader_is_a_conflict(town: Town) -> None:
+    ip = "192.0.2.228"
+    town.system.service("taken", ip, on=())
+    with town.stranger("printer", 61, ip) as stranger:
+        one = town.check(town.system, ip)
+    assert (one.exit, one.verdict) == (1, "ADDRESS_CONFLICT"), one.result
+    assert set(one.owners) == {stranger}
+
+
+def test_a_stranger_on_an_address_that_no_service_has(town: Town) -> None:
+    ip = town.of_system("w1")
+    with town.stranger("printer", 61, ip) as stranger:
+        one = town.check(town.system, ip)
+    assert (one.exit, one.verdict) == (1, "POOL_ADDRESS_IN_USE"), one.result
+    assert set(one.owners) == {stranger}
+
+
+def test_an_ipv6_stranger_is_a_conflict(town: Town) -> None:
+    ip = town.free(200, 255, "w1", ("w1", "w2"), "2001:db8::")
+    town.announced(town.system, ip, "w1")
+    with town.stranger("printer", 61, ip) as stranger:
+        one = town.check(town.system, ip)
+    assert (one.exit, one.verdict) == (1, "ADDRESS_CONFLICT"), one.result
+    assert set(one.owners) == {mac(11), stranger}
+
+
+def test_another_metallb_is_a_conflict(town: Town) -> None:
+    """Its speakers are no nodes of this cluster: their frames have a speaker's shape, and strangers' MACs."""
+    ip = "192.0.2.239"  # no node of ours may announce it; else it would, for their Service: they share an API server
+    town.system.service("ours", ip, on=("w1",))
+    town.announced(town.split, ip, "s1", "s2")
+    one = town.check(town.system, ip)
+    assert (one.exit, one.verdict) == (1, "ADDRESS_CONFLICT"), one.result
+    assert set(one.owners) == {mac(21), mac(22)}
+    assert one.says("another cluster"), one.result
+
+
+VRRP = """
+global_defs {{
+    script_user nobody
+    vrrp_version 3
+}}
+vrrp_instance vip {{
+    state MASTER
+    interface eth1
+    virtual_router_id 51
+    priority 255
+    advert_int 0.2
+    garp_master_refresh {refresh}
+    virtual_ipaddress {{
+        {ip}/32
+    }}
+}}
+"""
+
+
+@contextmanager
+def keepalived(town: Town, name: str, ip: str, refresh: int = 0) -> Iterator[None]:
+    """Run the real keepalived on a host until it is master of an address."""
+    folder = town.street.folder
+    configuration = folder / f"keepalived-{name}.conf"
+    configuration.write_text(VRRP.format(ip=ip, refresh=refresh))
+    pids = [f"--{kind}={folder / kind}-{name}.pid" for kind in ("pid", "vrrp_pid")]
+    words = ("keepalived", "-n", "-l", "-P", "-f", str(configuration), *pids)
+    town.street.spawn(f"keepalived-{name}", name, *words)
+    try:
+        until(lambda: f"{ip}/32" in town.street.shell(name, "ip -o address show dev eth1"), "keepalived to be master")
+        yield
+    finally:
+        town.street.programs[f"keepalived-{name}"].terminate()
+        town.street.programs.pop(f"keepalived-{name}").wait(timeout=20)
+
+
+def test_a_virtual_router_on_the_address_is_a_conflict(town: Town) -> None:
+    ip = town.of_system("w2")
+    town.announced(town.system, ip, "w2")
+    with town.stranger("router", 62) as stranger, keepalived(town, "router", ip):
+        one = town.check(town.system, ip)
+    assert (one.exit, one.verdict) == (1, "ADDRESS_CONFLICT"), one.result
+    assert set(one.owners) == {mac(12), stranger}
+    assert one.owners[stranger]["class"] == "foreign"
+    assert not one.says("another cluster"), "keepalived's frames are not MetalLB's"
+
+
+def test_kube_vip_on_a_node_is_a_second_announcer(town: Town) -> None:
+    """keepalived stands in for kube-vip: on a node, the address in the kernel, gratuitous frames again and again."""
+    ip = town.of_system("w1")
+    town.announced(town.system, ip, "w1")
+    others = collected.NONE | {"kube_vip": True}
+    with keepalived(town, "w2", ip, refresh=1):
+        one = town.check(town.system, ip, "--timeout", "2", facts=collected.facts(town.system, others=others))
+    assert (one.exit, one.verdict) == (1, "KUBE_VIP_DUPLICATE"), one.result
+    assert set(one.owners) == {mac(11), mac(12)}
+
+
+BEAT = """
+import socket, sys, time
+ip, own = socket.inet_aton(sys.argv[1]), bytes.fromhex(sys.argv[2].replace(":", ""))
+everybody = b"\\xff" * 6
+reply = bytes.fromhex("0001080006040002") + own + ip + everybody + b"\\xff" * 4
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+wire.bind(("eth1", 0x0806))
+while True:
+    wire.send(everybody + own + b"\\x08\\x06" + reply)
+    time.sleep(3)
+"""
+
+
+def test_frames_every_three_seconds_betray_kube_vip(town: Town) -> None:
+    """Nobody looked for kube-vip's pods; its frames are replies to nobody, for as long as it has the address."""
+    ip = town.of_system("w1")
+    town.announced(town.system, ip, "w1")
+    known = collected.facts(town.system)
+    del known["others"]
+    with town.held("w2", ip):
+        town.street.spawn("kube-vip", "w2", sys.executable, "-c", BEAT, ip, mac(12))
+        try:
+            one = town.check(town.system, ip, "--timeout", "7", facts=known)
+        finally:
+            town.street.end("kube-vip")
+    assert (one.exit, one.verdict) == (1, "KUBE_VIP_DUPLICATE"), one.result
+    assert one.says(mac(12), "every 3 s"), one.result
+
+
+PROXY = """
+ip link add uplink type bridge
+ip link set uplink up
+echo 1 >/proc/sys/net/ipv4/ip_forward
+echo 1 >/proc/sys/net/ipv4/conf/eth1/proxy_arp
+ip route add {ip} dev uplink
+"""
+
+
+def test_a_router_that_answers_for_others_is_proxy_arp(town: Town) -> None:
+    ip = town.of_system("w1")
+    town.announced(town.system, ip, "w1")
+    with town.stranger("proxy", 63) as stranger:
+        town.street.shell("proxy", PROXY.format(ip=ip))
+        one = town.check(town.system, ip)
+        town.street.shell("proxy", "ip link delete uplink")
+    assert (one.exit, one.verdict) == (1, "PROXY_ARP"), one.result
+    assert set(one.owners) == {mac(11), stranger}
+    assert "Z" not in one.owners[stranger]["answered"]
+    assert "B" in one.owners[stranger]["answered"]
+
+
+def test_a_node_that_answers_for_others_is_proxy_arp_and_no_split_brain(town: Town) -> None:
+    ip = town.of_system("w1")
+    town.announced(town.system, ip, "w1")
+    town.street.shell("w2", PROXY.format(ip=ip))
+    try:
+        one = town.check(town.system, ip)
+    finally:
+        town.street.shell("w2", "ip link delete uplink; echo 0 >/proc/sys/net/ipv4/conf/eth1/proxy_arp")
+    assert (one.exit, one.verdict) == (1, "PROXY_ARP"), one.result
+    assert set(one.owners) == {mac(11), mac(12)}

@@ -1,0 +1,128 @@
+"""One MetalLB in good order: what its real speaker says on the wire, and why an address of it may be silent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.integration.l2.conftest import mac
+from tests.integration.l2.stage.metallb import leader
+from tests.integration.l2.stage.town import Town
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize(("node", "number"), [("w1", 11), ("w2", 12)])
+def test_the_predicted_leader_serves(town: Town, node: str, number: int) -> None:
+    """w1 carries the label that excludes it from load balancers: 0.13 does not honour it, and w1 announces."""
+    ip = town.of_system(node)
+    service = town.announced(town.system, ip, node)
+    one = town.check(town.system, ip)
+    assert (one.exit, one.verdict, one.notable) == (0, "OK", []), one.result
+    assert one.who() == {(node, "eth1", "speaker")}
+    owner = one.owners[mac(number)]
+    assert owner["matched_by"] == "inventory"
+    assert {"Z", "B"} <= set(owner["answered"])
+    assert one.result["family"] == "ipv4"
+    assert one.result["predicted_leader"] == node
+    assert one.result["service"] == service
+    assert one.result["pool"] == "main"
+
+
+def test_an_ipv6_address_serves(town: Town) -> None:
+    ip = town.free(200, 255, "w2", ("w1", "w2"), "2001:db8::")
+    town.announced(town.system, ip, "w2")
+    one = town.check(town.system, ip)
+    assert (one.exit, one.verdict) == (0, "OK"), one.result
+    assert set(one.owners) == {mac(12)}
+    assert one.result["family"] == "ipv6"
+    assert one.result["predicted_leader"] == "w2"
+
+
+SILENT: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "NO_L2ADVERTISEMENT": ("192.0.2.240", {}),
+    "NODE_SELECTOR_EMPTY": ("192.0.2.235", {}),
+    "NO_ENDPOINTS": ("192.0.2.225", {"on": ()}),
+    "LOCAL_NO_CANDIDATE": ("192.0.2.230", {"on": ("w2",), "externalTrafficPolicy": "Local"}),
+    "INTERFACE_MISSING": ("192.0.2.245", {}),
+}
+
+
+@pytest.mark.parametrize("verdict", SILENT)
+def test_why_nobody_announces(town: Town, verdict: str) -> None:
+    """On the wire all of these are the same silence."""
+    ip, spec = SILENT[verdict]
+    town.system.service(f"silent-{verdict.lower().replace('_', '-')}", ip, **{"on": ("w1", "w2"), **spec})
+    one = town.check(town.system, ip)
+    assert (one.exit, one.verdict, one.owners) == (1, verdict, {}), one.result
+
+
+def test_ipv6_is_silent_for_a_reason_too(town: Town) -> None:
+    ip = "2001:db8::2aa"
+    town.system.service("silent-six", ip)
+    one = town.check(town.system, ip)
+    assert (one.exit, one.verdict, one.owners) == (1, "NO_ENDPOINTS", {}), one.result
+    assert one.result["family"] == "ipv6"
+
+
+def test_a_pool_that_no_client_of_the_segment_asks_for(town: Town) -> None:
+    """The speaker answers all the same: only a client's routes keep it from asking."""
+    ip = town.free(1, 12, "w1", ("w1", "w2"), "198.51.100.")
+    town.announced(town.system, ip, "w1")
+    one = town.check(town.system, ip)
+    assert (one.exit, one.verdict) == (1, "POOL_OFF_SUBNET"), one.result
+
+
+def test_a_pool_that_holds_a_node(town: Town) -> None:
+    one = town.check(town.system, "192.0.2.11")
+    assert (one.exit, one.verdict) == (1, "POOL_OVERLAPS_NODE"), one.result
+    assert one.who() == {("w1", "eth1", "kernel")}
+    assert one.result["pool"] == "low"
+
+
+def test_an_address_that_the_leaders_kernel_has_too(town: Town) -> None:
+    ip = town.of_system("w1")
+    town.announced(town.system, ip, "w1")
+    with town.held("w1", ip):
+        one = town.check(town.system, ip)
+    assert one.exit == 0, one.result
+    assert set(one.owners) == {mac(11)}
+    assert "KERNEL_ALSO_OWNS" in (one.verdict, *one.warnings), one.result
+
+
+def test_a_kernel_that_arptables_keeps_quiet_is_no_second_owner(town: Town) -> None:
+    """arptables stands before the kernel's ARP, not before the speaker, which reads frames."""
+    ip = town.of_system("w1")
+    town.announced(town.system, ip, "w1")
+    town.street.shell("w1", f"arptables -A INPUT -d {ip} -j DROP")
+    with town.held("w1", ip):
+        one = town.check(town.system, ip)
+    assert (one.exit, one.verdict, one.notable) == (0, "OK", []), one.result
+    assert one.who() == {("w1", "eth1", "speaker")}
+
+
+def test_one_address_for_two_services_in_two_places(town: Town) -> None:
+    """Local traffic, endpoints on different nodes: each node announces for the Service whose pod it has."""
+    ip = town.of_system("w1")
+    shared = {"metallb.universe.tf/allow-shared-ip": "both"}
+    for node, port in (("w1", 80), ("w2", 81)):
+        town.system.service(f"shared-{node}", ip, on=(node,), port=port, notes=shared, externalTrafficPolicy="Local")
+    town.wait_announced(town.system, ip, "w1", "w2")
+    one = town.check(town.system, ip)
+    assert (one.exit, one.verdict) == (1, "SHARED_IP_SPLIT"), one.result
+    assert one.who() == {("w1", "eth1", "speaker"), ("w2", "eth1", "speaker")}
+
+
+def test_from_a_node_nothing_is_concluded(town: Town) -> None:
+    ip = town.of_system("w2")
+    town.announced(town.system, ip, "w2")
+    one = town.check(town.system, ip, at="w1")
+    assert (one.exit, one.verdict) == (2, "INCONCLUSIVE_PROBE_LOCATION"), one.result
+    assert one.says("w1")
+
+
+def test_the_election_is_the_one_that_the_specification_knows() -> None:
+    """Of iris1 and iris2, iris2 wins 10.20.30.1 and iris1 10.20.30.2: this oracle is no copy of the product's."""
+    assert [leader(ip, ("iris1", "iris2")) for ip in ("10.20.30.1", "10.20.30.2")] == ["iris2", "iris1"]
