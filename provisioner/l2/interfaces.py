@@ -39,6 +39,17 @@ class Interface:
         near.sort(key=lambda one: one.network.prefixlen, reverse=True)
         return next((one.ip for one in [*near, *own]), None)
 
+    def client_address(self, target: Address) -> Address | None:
+        """Return the address to open a connection from: as `source_for`, but for IPv6 one that is routed.
+
+        A link-local address reaches no further than the segment, so it is for link-local targets only.
+        """
+        if target.version == 4 or target.is_link_local:
+            return self.source_for(target)
+        own = [one for one in self.addresses if one.version == 6 and not one.ip.is_link_local]
+        own.sort(key=lambda one: target in one.network, reverse=True)
+        return own[0].ip if own else None
+
     def reaches(self, target: Address) -> bool:
         """Tell whether the target lies in one of the interface's subnets."""
         return any(own.version == target.version and target in own.network for own in self.addresses)
@@ -46,36 +57,56 @@ class Interface:
 
 def read() -> tuple[Interface, ...]:
     """Return this machine's interfaces, as `ip -json address` tells them."""
-    return parse(_ip("address", "show"))
-
-
-def _ip(*words: str) -> str:
-    try:
-        return subprocess.run(["ip", "-json", *words], capture_output=True, text=True, check=True, timeout=10).stdout
-    except FileNotFoundError as error:
-        raise ProvisionerError("the ip command is missing here", "apt install iproute2") from error
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        raise ProvisionerError(f"cannot list this machine's interfaces: {error}") from error
+    return parse(*_ip(("address", "show")))
 
 
 def vantage(interface: Interface) -> Vantage:
     """Return where is asked from: this machine's MACs, addresses, neighbour cache and routers, as they are now."""
-    here = read()
-    neighbours = json.loads(_ip("neighbour", "show", "dev", interface.name) or "[]")
-    routes = [
-        route
-        for family in ("-4", "-6")
-        for route in json.loads(_ip(family, "route", "show", "dev", interface.name) or "[]")
-    ]
+    device = ("show", "dev", interface.name)
+    links, neighbours, *routes = _ip(
+        ("address", "show"), ("neighbour", *device), ("-4", "route", *device), ("-6", "route", *device)
+    )
+    here = parse(links)
     return Vantage(
         interface=interface.name,
         mac=interface.mac,
         addresses=interface.addresses,
         own_macs=frozenset(one.mac for one in here if one.ethernet and one.mac),
         own_addresses=frozenset(own.ip for one in here for own in one.addresses),
-        neighbours={ip_address(entry["dst"]): entry["lladdr"].lower() for entry in neighbours if "lladdr" in entry},
-        gateways=tuple(dict.fromkeys(ip_address(route["gateway"]) for route in routes if "gateway" in route)),
+        neighbours=_neighbours(neighbours),
+        gateways=tuple(dict.fromkeys(gateway for text in routes for gateway in _gateways(text))),
     )
+
+
+def _neighbours(text: str) -> dict[Address, str]:
+    entries: list[dict[str, Any]] = json.loads(text or "[]")
+    return {ip_address(entry["dst"]): entry["lladdr"].lower() for entry in entries if "lladdr" in entry}
+
+
+def _gateways(text: str) -> list[Address]:
+    """Return the routers in the output of `ip -json route`, those of routes with several among them."""
+    routes: list[dict[str, Any]] = json.loads(text or "[]")
+    hops = [hop for route in routes for hop in (route, *route.get("nexthops", ()))]
+    return [ip_address(hop["gateway"]) for hop in hops if "gateway" in hop]
+
+
+def _ip(*queries: tuple[str, ...]) -> list[str]:
+    """Return what `ip -json` says to each query; all of them at once, since each is a process of its own."""
+    try:
+        running = [
+            subprocess.Popen(["ip", "-json", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for words in queries
+        ]
+    except FileNotFoundError as error:
+        raise ProvisionerError("the ip command is missing here", "apt install iproute2") from error
+    answers = []
+    for words, process in zip(queries, running, strict=True):
+        answer, errors = process.communicate()
+        if process.returncode:
+            why = errors.strip() or f"status {process.returncode}"
+            raise Inconclusive(f"ip {' '.join(words)}: {why}", "is the interface still there?")
+        answers.append(answer)
+    return answers
 
 
 def parse(text: str) -> tuple[Interface, ...]:
@@ -91,7 +122,9 @@ def parse(text: str) -> tuple[Interface, ...]:
             addresses=tuple(
                 ip_interface(f"{own['local']}/{own['prefixlen']}")
                 for own in entry.get("addr_info", ())
+                # An address that is still being tried, or that turned out to be another's, is nobody's to send from.
                 if own.get("family") in ("inet", "inet6") and "local" in own
+                if not (own.get("tentative") or own.get("dadfailed"))
             ),
         )
         for entry in entries

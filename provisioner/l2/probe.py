@@ -1,17 +1,26 @@
-"""Ask for addresses by every way that tells something, in an order that disturbs nobody, and return all of it."""
+"""Ask for addresses by every way that tells something, in an order that disturbs nobody, and return all of it.
+
+First everybody is asked, as nobody (Z) and as a client (B), and once more where it stays silent. Only when the time
+for answers is over are single MACs asked (U): an answer does not say to which of the two it is. A SYN and an echo go
+through each owner as soon as it is known.
+
+A mere sweep asks as a client first, and listens for the whole tail. That time is not idle: those that are silent are
+asked a second time, as nobody, and then the owners, as many as it allows.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
-from provisioner.l2 import frames, interfaces
-from provisioner.l2.frames import Kind
+from provisioner.l2 import interfaces, questions
 from provisioner.l2.interfaces import Interface
-from provisioner.l2.prober import DEFAULT_PPS, TAIL, Prober
+from provisioner.l2.prober import DEFAULT_PPS, PATIENCE, TAIL, Prober
+from provisioner.l2.run import Run, listen_until
 from provisioner.l2.wire import Address, Wire
+
+KNOCKS = 2  # SYNs to one port through one owner, where nothing comes back
 
 
 @dataclass(frozen=True)
@@ -19,7 +28,7 @@ class Ask:
     """What to find out about one address.
 
     ports: the TCP ports to try through each owner that answers; unicast_to: the MACs to ask directly. echo: send one
-    ICMP echo through an owner; its answer is never a criterion.
+    ICMP echo through the first owner; its answer is never a criterion.
     """
 
     ip: Address
@@ -32,6 +41,7 @@ def probe(
     interface: Interface,
     targets: Sequence[Ask],
     *,
+    others: Sequence[Address] = (),
     pps: int = DEFAULT_PPS,
     zero: bool = True,
     tail: float = TAIL,
@@ -40,51 +50,90 @@ def probe(
 ) -> Wire:
     """Ask for every address and return everything that was heard; addresses of this machine are not asked for.
 
-    interface: see `interfaces.choose`; without an address of its own only Z is asked. zero=False leaves Z out, for
-    networks that inspect ARP; again: one more Z, the second and last, for those that were silent. tail: seconds to
-    listen after the last question, at least 1. progress: told in a few words what comes next.
+    interface: see `interfaces.choose`; without an address of its own only Z is asked. others: addresses that are
+    swept meanwhile. zero=False leaves Z out, for networks that inspect ARP; again: ask the silent once more (of
+    `others`: a third time). tail: seconds to listen for answers to the first question and to the last, at least 1;
+    after the second question of a sweep, half of it. progress: told in a few words what comes next.
     Raises Inconclusive: no CAP_NET_RAW, interface lost.
     """
     tell = progress or (lambda _: None)
+    tail = max(TAIL, tail)
     vantage = interfaces.vantage(interface)
-    asks = [ask for ask in targets if ask.ip not in vantage.own_addresses]
-    ips = list(dict.fromkeys(ask.ip for ask in asks if isinstance(ask.ip, IPv4Address)))
-    asked: dict[Address, set[Kind]] = {ip: set() for ip in ips}
+    asks = _merged(ask for ask in targets if ask.ip not in vantage.own_addresses)
+    swept = [ip for ip in dict.fromkeys(others) if ip not in vantage.own_addresses and ip not in asks]
     started = time.time()
     with Prober(interface, pps) as prober:
-
-        def send(questions: Sequence[frames.Question]) -> None:
-            for question in questions:
-                asked[question.target].add(question.kind)
-            prober.send(questions)
-
-        sources = {ip: source for ip in ips if isinstance(source := interface.source_for(ip), IPv4Address)}
-        tell(f"asking for {len(ips)} addresses")
+        run = Run(prober, vantage)
+        prober.about([*asks, *swept])
+        tell("asking everybody")
         if zero:
-            send([frames.zero(ip, interface.mac) for ip in ips])
-        send([frames.client(ip, interface.mac, source) for ip, source in sources.items()])
-        if zero and again:
-            prober.listen(max(TAIL, tail) / 2)
-            send([frames.zero(ip, interface.mac) for ip in ips if ip in prober.silent(ips)])
-        send(
-            [
-                frames.unicast(ip, interface.mac, source, mac)
-                for ip, source in sources.items()
-                for mac in dict.fromkeys(mac for ask in asks if ask.ip == ip for mac in ask.unicast_to)
-            ]
+            run.send(questions.zero(interface, ip) for ip in asks)
+        run.send(questions.client(interface, ip) for ip in asks)
+        half = time.monotonic() + tail / 2
+        run.send(run.first(ip, zero) for ip in swept)
+        end = time.monotonic() + tail
+        for _ in range(2 if again else 1):
+            if run.send(run.second(ip, zero) for ip in prober.silent(swept)):
+                end = max(end, time.monotonic() + tail / 2)
+                if again:
+                    prober.listen(tail / 2)
+        if asks:
+            listen_until(prober, half)
+            _through_owners(run, asks)
+            if again and run.send(run.second(ip, zero) for ip in prober.silent(asks)):
+                end = max(end, time.monotonic() + tail)
+        if zero:
+            run.send(run.confirming(swept, end))
+        listen_until(prober, end)
+        if run.owed:
+            prober.listen(tail / 2, until=run.confirmed)
+        _directly(run, asks, tail, tell)
+        prober.give_up()
+        return run.wire(dict.fromkeys([*(ask.ip for ask in targets), *others]), started, pps)
+
+
+def _merged(asks: Iterable[Ask]) -> dict[Address, Ask]:
+    """Return one question for each address, with all that was asked about it."""
+    found: dict[Address, Ask] = {}
+    for ask in asks:
+        one = found.get(ask.ip, Ask(ask.ip, echo=False))
+        found[ask.ip] = Ask(
+            ask.ip,
+            tuple(dict.fromkeys(one.ports + ask.ports)),
+            tuple(dict.fromkeys(one.unicast_to + tuple(mac.lower() for mac in ask.unicast_to))),
+            one.echo or ask.echo,
         )
-        prober.listen(max(TAIL, tail))
-        return Wire(
-            vantage=vantage,
-            targets=tuple(dict.fromkeys(ask.ip for ask in targets)),
-            answers=tuple(prober.answers),
-            announcements=tuple(prober.announcements),
-            handshakes=tuple(prober.handshakes),
-            asked={ip: frozenset(kinds) for ip, kinds in asked.items()},
-            unicast_to={ask.ip: ask.unicast_to for ask in asks if ask.unicast_to},
-            started=started,
-            sent=prober.sent,
-            received=prober.received,
-            dropped=prober.dropped,
-            pps=pps,
-        )
+    return found
+
+
+def _directly(run: Run, asks: Mapping[Address, Ask], tail: float, tell: Callable[[str], None]) -> None:
+    """Ask single MACs, and knock through those owners that have not been knocked at or have not answered."""
+    prober = run.prober
+    single = [(ip, mac) for ip, ask in asks.items() for mac in ask.unicast_to]
+    if single:
+        tell("asking each node")
+    sent = run.send(questions.unicast(prober.interface, ip, mac) for ip, mac in single)
+    knocked = _through_owners(run, asks)
+    if sent:
+        prober.listen(tail)
+        knocked = _through_owners(run, asks)  # the owners that answered only when they were asked directly
+    if knocked:
+        prober.listen(max(PATIENCE, tail), until=lambda: not prober.waiting)
+
+
+def _through_owners(run: Run, asks: Mapping[Address, Ask]) -> int:
+    """Knock at each port through each owner known so far, again where nothing came back; one echo an address.
+
+    Returns how many frames that were.
+    """
+    before = run.prober.sent
+    heard = {(shake.ip, shake.mac, shake.port) for shake in run.prober.handshakes if shake.outcome != "silent"}
+    for ip, macs in run.owners().items():
+        if ip not in asks:
+            continue
+        for key in [(ip, mac, port) for mac in macs for port in asks[ip].ports]:
+            if run.knocked[key] < KNOCKS and key not in heard and run.prober.knock(*key):
+                run.knocked[key] += 1
+        if asks[ip].echo and ip not in run.echo_sent and run.prober.echo(ip, macs[0]):
+            run.echo_sent.add(ip)
+    return run.prober.sent - before

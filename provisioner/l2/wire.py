@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Literal
 
@@ -114,7 +115,14 @@ class Wire:
 
     def answers_for(self, ip: Address) -> tuple[Answer, ...]:
         """Return the answers for one address, in order of arrival."""
-        return tuple(answer for answer in self.answers if answer.ip == ip)
+        return self._by_ip.get(ip, ())
+
+    @cached_property
+    def _by_ip(self) -> Mapping[Address, tuple[Answer, ...]]:
+        found: dict[Address, list[Answer]] = {}
+        for answer in self.answers:
+            found.setdefault(answer.ip, []).append(answer)
+        return {ip: tuple(answers) for ip, answers in found.items()}
 
     def macs(self, ip: Address) -> tuple[str, ...]:
         """Return the MACs that answered for an address, in order of their first answer."""

