@@ -80,17 +80,11 @@ def _finish(options: Options, wire: Wire | None, results: tuple[Result, ...], so
         made = report.document(wire, results, __version__, problem)
         click.echo(redact(json.dumps(made, indent=2)))
     else:
-        width = min(_columns(), 100)
-        click.echo(redact(report.text(results, colour=report.colours(os.environ, sys.stdout.isatty()), width=width)))
+        terminal = sys.stdout.isatty()
+        colour, width = report.colours(os.environ, terminal), min(report.columns(terminal), 100)
+        click.echo(redact(report.text(results, colour=colour, width=width)))
     for note in source.notes:
         click.echo(redact(f"note: {note}"), err=True)
     for line in source.problems:
         click.echo(redact(f"inconclusive: {line}"), err=True)
     sys.exit(2 if source.problems else report.exit_status(results))
-
-
-def _columns() -> int:
-    """Return the terminal's width in columns, 100 where there is none."""
-    import shutil
-
-    return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100

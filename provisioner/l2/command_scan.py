@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +68,7 @@ def scan(
         source.problems.append(
             f"the kernel dropped {wire.dropped} frames here, so silence proves nothing; use a lower --pps"
         )
-    _show(options, wire, spots, source)
+    _show(options, wire, spots, source, facts)
     if svg is not None:
         _draw(svg, wire, spots)
     for note in (*source.notes, *sweep.notes):
@@ -116,7 +117,7 @@ def _swept(
     return wire, survey.spots(ips, wire, facts, results, seen)
 
 
-def _show(options: Options, wire: Wire, spots: tuple[Spot, ...], source: Source) -> None:
+def _show(options: Options, wire: Wire, spots: tuple[Spot, ...], source: Source, facts: Path | None) -> None:
     from provisioner import __version__
     from provisioner.l2 import listing, picture, report
 
@@ -124,8 +125,14 @@ def _show(options: Options, wire: Wire, spots: tuple[Spot, ...], source: Source)
         made = listing.document(wire, spots, __version__, "; ".join(source.problems))
         click.echo(redact(json.dumps(made, indent=2)))
         return
-    colour = report.colours(os.environ, sys.stdout.isatty())
-    parts = [listing.table(spots, colour=colour), picture.terminal(spots, colour=colour), listing.summary(spots)]
+    terminal = sys.stdout.isatty()
+    colour, width = report.colours(os.environ, terminal), report.columns(terminal)
+    known = f" --facts {shlex.quote(str(facts))}" if facts else ""
+    parts = [
+        listing.table(spots, colour=colour),
+        picture.terminal(spots, colour=colour, width=width),
+        listing.summary(spots, f"provisioner{options.again()} l2 check {{}}{known}"),
+    ]
     click.echo("\n\n".join(part for part in parts if part))
 
 

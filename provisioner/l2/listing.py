@@ -21,7 +21,10 @@ def table(spots: Sequence[Spot], *, colour: bool = False) -> str:
     for spot in spots:
         if spot.state is State.FREE or not (spot.owners or spot.service or spot.note):
             continue
-        owners = [(_whose(owner, spot.note), owner.mac, " ".join(owner.answered)) for owner in spot.owners]
+        owners = [
+            (_whose(owner, spot.note), owner.mac, " ".join(sorted(owner.answered, key="ZBU".find)))
+            for owner in spot.owners
+        ]
         for number, (who, mac, answered) in enumerate(owners or [("-", "", "")]):
             words = spot.note if spot.state is State.NODE else spot.state.words
             state, service, verdict = (words, spot.service, spot.verdict) if number == 0 else ("", "", "")
@@ -51,8 +54,11 @@ def _whose(owner: OwnerSeen, note: str) -> str:
     return f"unknown, by {owner.vendor}" if owner.vendor else "-" if note else "unknown"
 
 
-def summary(spots: Sequence[Spot]) -> str:
-    """Return the last line: how many addresses are silent, and how many are in which state."""
+def summary(spots: Sequence[Spot], command: str = "provisioner l2 check {}") -> str:
+    """Return the last lines: how many addresses are silent, how many are in which state, and what to type next.
+
+    command: the next one, with {} for an address.
+    """
     silent = sum(spot.asked and not spot.owners for spot in spots)
     if silent == len(spots):
         line = f"All {len(spots)} addresses are silent." if len(spots) > 1 else f"{spots[0].ip} is silent."
@@ -60,11 +66,11 @@ def summary(spots: Sequence[Spot]) -> str:
         line = f"{silent} of {len(spots)} addresses are silent."
     counts = {state: sum(spot.state is state for spot in spots) for state in State}
     if faults := [f"{state.words} ({count})" for state, count in counts.items() if state.fault and count]:
-        line += f" Faults: {', '.join(faults)}."
+        line += f"\nFaults: {', '.join(faults)}."
     if counts[State.UNCLEAR]:
-        line += f" Cannot be told: {counts[State.UNCLEAR]}."
+        line += f"\nCannot be told: {counts[State.UNCLEAR]}."
     doubtful = [spot for spot in spots if spot.state.fault] or [spot for spot in spots if spot.state is State.UNCLEAR]
-    return f"{line}\nnext: provisioner l2 check {doubtful[0].ip}" if doubtful else line
+    return f"{line}\nnext: {command.format(doubtful[0].ip)}" if doubtful else line
 
 
 def document(wire: Wire, spots: Sequence[Spot], version: str, problem: str = "") -> dict[str, Any]:

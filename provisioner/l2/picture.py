@@ -6,7 +6,7 @@ write it; an IPv6 row the sixteen that differ in the last digit. Rows in which a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from provisioner.l2.targets import Address
 
 COLUMNS = {4: 20, 6: 16}
+_NARROW = {4: 10, 6: 8}  # for a terminal that has no room for those
 _RUN = 4  # so many rows of nothing but free addresses, and they become one line
 
 # (background, foreground) of the 16 colours that every terminal has
@@ -50,26 +51,26 @@ class Gap:
     free: int
 
 
-def rows(spots: Sequence[Spot]) -> list[Row | Gap]:
-    """Return the map's rows, in the order of the addresses; long stretches of free ones as a Gap."""
+def rows(spots: Sequence[Spot], columns: Mapping[int, int] = COLUMNS) -> list[Row | Gap]:
+    """Return the map's rows, in the order of the addresses; long stretches of free ones as a Gap.
+
+    columns: cells a row, by version of IP.
+    """
     grouped: dict[tuple[int, int], dict[int, Spot]] = {}
     for spot in sorted(spots, key=lambda spot: (spot.ip.version, int(spot.ip))):
-        start = _start(spot.ip)
+        start = _start(spot.ip, columns[spot.ip.version])
         grouped.setdefault((spot.ip.version, start), {})[int(spot.ip) - start] = spot
     made = []
     for (version, start), found in grouped.items():
-        columns = COLUMNS[version]
-        cells = tuple(found.get(column) for column in range(columns))
+        cells = tuple(found.get(column) for column in range(columns[version]))
         made.append(Row(_label(version, start), cells))
     return list(_shortened(made))
 
 
-def _start(ip: Address) -> int:
-    """Return the address, as a number, that begins the row of `ip`; a row never leaves its /24."""
+def _start(ip: Address, columns: int) -> int:
+    """Return the address, as a number, that begins the row of `ip`; an IPv4 row never leaves its /24."""
     number = int(ip)
-    if ip.version == 6:
-        return number - number % COLUMNS[6]
-    return number - number % 256 % COLUMNS[4]
+    return number - (number if ip.version == 6 else number % 256) % columns
 
 
 def _label(version: int, start: int) -> str:
@@ -102,16 +103,20 @@ def legend(spots: Sequence[Spot]) -> list[tuple[State, int]]:
     return [(state, counts[state]) for state in State if state in ALWAYS or counts[state]]
 
 
-def heading(version: int) -> list[str]:
+def heading(version: int, columns: Mapping[int, int] = COLUMNS) -> list[str]:
     """Return what stands above the columns: the part of the address to add to the row's label."""
-    return [f"{column:x}" if version == 6 else str(column) for column in range(COLUMNS[version])]
+    return [f"{column:x}" if version == 6 else str(column) for column in range(columns[version])]
 
 
-def terminal(spots: Sequence[Spot], *, colour: bool = False) -> str:
-    """Return the map as text: a letter a cell, on a coloured ground where there are colours, and a legend below."""
-    made = rows(spots)
-    labels = [row.label for row in made if isinstance(row, Row)]
-    wide = max((len(label) for label in labels), default=0)
+def terminal(spots: Sequence[Spot], *, colour: bool = False, width: int = 100) -> str:
+    """Return the map as text: a letter a cell, on a coloured ground where there are colours, and a legend below.
+
+    width: columns of the terminal; a narrow one gets shorter rows.
+    """
+    columns = COLUMNS if _fits(made := rows(spots), width) else _NARROW
+    if columns is _NARROW:
+        made = rows(spots, columns)
+    wide = _label_width(made)
     lines, version = [], 0
     for row in made:
         if isinstance(row, Gap):
@@ -120,11 +125,20 @@ def terminal(spots: Sequence[Spot], *, colour: bool = False) -> str:
         now = 6 if ":" in row.label else 4
         if now != version:
             version = now
-            lines.append(f"{'':{wide}} " + "".join(f"{text:>3}" for text in _sparse(heading(version))))
+            lines.append(f"{'':{wide}} " + "".join(f"{text:>3}" for text in _sparse(heading(version, columns))))
         lines.append(f"{row.label:>{wide}} " + "".join(_cell(cell, colour) for cell in row.cells).rstrip())
     lines.append("")
     lines += [f"  {_cell(state, colour)}  {state.words}: {count}" for state, count in legend(spots)]
     return "\n".join(lines)
+
+
+def _label_width(made: Sequence[Row | Gap]) -> int:
+    return max((len(row.label) for row in made if isinstance(row, Row)), default=0)
+
+
+def _fits(made: Sequence[Row | Gap], width: int) -> bool:
+    longest = max((len(row.cells) for row in made if isinstance(row, Row)), default=0)
+    return _label_width(made) + 1 + 3 * longest <= width
 
 
 def _sparse(texts: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -83,7 +84,7 @@ def owner(seen: OwnerSeen) -> dict[str, Any]:
         "class": seen.owner_class,
         "matched_by": seen.matched_by,
         "vendor": seen.vendor,
-        "answered": list(seen.answered),
+        "answered": sorted(seen.answered, key="ZBU".find),
         "rtt_us": list(seen.rtt_us),
     }
 
@@ -173,6 +174,11 @@ def paint(text: str, hue: str, colour: bool, *, bold: bool = False) -> str:
     import click
 
     return click.style(text, fg=hue or None, bold=bold or None)
+
+
+def columns(terminal: bool) -> int:
+    """Return how many columns to write in: the terminal's, 100 where there is none."""
+    return shutil.get_terminal_size((100, 24)).columns if terminal else 100
 
 
 def colours(environment: Mapping[str, str], terminal: bool) -> bool:

@@ -64,8 +64,9 @@ def test_the_table_names_owners_and_counts_the_silent(segment: Segment) -> None:
     assert sorted([line[0], line[-3], *sorted(line[-2:])] for line in lines[2:4]) == [
         ["192.0.2.50", mac(number), "B", "Z"] for number in (11, 12)
     ]
-    assert ended.stdout.splitlines()[-2:] == [
-        "2 of 4 addresses are silent. Faults: two owners (1).",
+    assert ended.stdout.splitlines()[-3:] == [
+        "2 of 4 addresses are silent.",
+        "Faults: two owners (1).",
         "next: provisioner l2 check 192.0.2.50",
     ]
 

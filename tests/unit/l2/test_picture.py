@@ -155,6 +155,19 @@ def test_stretches_of_free_addresses_are_one_line() -> None:
     assert "220 free, 192.0.2.20 to 192.0.2.239" in picture.terminal(found)
 
 
+def test_a_narrow_terminal_gets_shorter_rows() -> None:
+    found = [Spot(ip_address(f"192.168.100.{last}"), State.RIGHT) for last in range(200, 231)]
+    found += [Spot(ip_address(f"2001:db8:1234:5678:9abc:def0:1:{n:x}"), State.RIGHT) for n in range(16)]
+    for width in (100, 80, 70):
+        lines = picture.terminal(found, width=width).splitlines()
+        assert max(map(len, lines)) <= width
+        assert (
+            sum(line.split()[1:].count("o") for line in lines if "." in line or "::" in line or "def0" in line) == 47
+        )
+    assert picture.terminal(found[:31], width=80).count("192.168.100.") == 2
+    assert picture.terminal(found[:31], width=70).count("192.168.100.") == 4
+
+
 def test_letters_serve_without_colours_and_colours_change_no_letter() -> None:
     found = [spot(number, state, W1) for number, state in enumerate(State)]
     plain = picture.terminal(found)
@@ -221,9 +234,9 @@ def test_the_summary_counts_silence_and_faults_and_names_the_next_command() -> N
     silent = Spot(ip_address("192.0.2.9"), State.UNCLEAR, service="default/web", result=result("UNKNOWN"))
     assert silent.about == "192.0.2.9: cannot be told (nobody answers), default/web, UNKNOWN"
     assert listing.summary([spot(1, State.RIGHT, W1), silent]) == (
-        "1 of 2 addresses are silent. Cannot be told: 1.\nnext: provisioner l2 check 192.0.2.9"
+        "1 of 2 addresses are silent.\nCannot be told: 1.\nnext: provisioner l2 check 192.0.2.9"
     )
     found = [spot(1), spot(2, State.STRANGER, STRANGE), spot(3, State.STRANGER, STRANGE)]
     assert listing.summary(found) == (
-        "1 of 3 addresses are silent. Faults: stranger in the pool (2).\nnext: provisioner l2 check 192.0.2.2"
+        "1 of 3 addresses are silent.\nFaults: stranger in the pool (2).\nnext: provisioner l2 check 192.0.2.2"
     )
