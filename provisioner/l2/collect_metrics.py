@@ -14,7 +14,7 @@ from typing import Any
 
 from provisioner.errors import ClusterError
 from provisioner.l2.asking import Asker
-from provisioner.l2.collect_speakers import argument, is_ready
+from provisioner.l2.collect_speakers import argument, going, is_ready
 from provisioner.l2.facts import Counters, Metrics, SpeakerLog
 from provisioner.objects import Object
 
@@ -57,6 +57,8 @@ def samples(
     questions: dict[str, Callable[[], Sample]] = {}
     for pod in pods:
         node, name = pod["spec"].get("nodeName") or "", pod["metadata"]["name"]
+        if going(pod):
+            continue
         if not is_ready(pod) or node in down:
             asker.note(f"{name} is not asked for its metrics: it, or its node {node or '(none)'}, is not ready")
             continue
@@ -74,7 +76,7 @@ def logs(asker: Asker, pods: Sequence[Object], down: frozenset[str]) -> Mapping[
     questions = {
         f"the log of {pod['metadata']['name']}": _reading(asker, pod)
         for pod in pods
-        if pod["spec"].get("nodeName") and pod["spec"]["nodeName"] not in down
+        if pod["spec"].get("nodeName") and pod["spec"]["nodeName"] not in down and not going(pod)
     }
     answers = [answer for answer in asker.ask_all(questions).values() if answer is not None]
     return {node: SpeakerLog(partial_join=partial_join(text)) for node, text in answers} or None

@@ -56,7 +56,8 @@ def is_part(item: Object, component: str) -> bool:
 
 def metallb(found: Programs, note: Callable[[str], None]) -> MetalLB:
     """Return what the programs' own specifications say; what they differ in, or do not say, stays unknown."""
-    specs = [item["spec"] for item in found.speakers or found.templates or ()]
+    staying = [pod for pod in found.speakers or () if not going(pod)]
+    specs = [item["spec"] for item in staying or found.templates or ()]
     containers = [container for spec in specs if (container := speaker_container(spec)) is not None]
     versions = {tag for container in containers if (tag := version_of(container.get("image", "")))}
     if len(versions) > 1:
@@ -83,9 +84,16 @@ def speaker_state(found: Programs, node: str) -> State | None:
 
 
 def is_ready(pod: Object) -> bool:
-    """Tell whether a pod's condition Ready is true."""
+    """Tell whether a pod's condition Ready is true, and it is not on its way out."""
+    if going(pod):
+        return False
     conditions = pod.get("status", {}).get("conditions") or ()
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def going(pod: Object) -> bool:
+    """Tell whether a pod is being deleted."""
+    return bool(pod["metadata"].get("deletionTimestamp"))
 
 
 def speaker_container(spec: Mapping[str, Any]) -> Object | None:

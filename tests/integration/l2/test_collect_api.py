@@ -1,16 +1,18 @@
 """`collect` against a real API server with MetalLB's own CRDs, in a network namespace of its own.
 
-The namespace has the nodes' addresses, so that the API server's pod proxy really fetches metrics. There is no
-kubelet: logs cannot be had here, which is a case of its own.
+The namespace has the nodes' addresses, so that the API server's pod proxy really fetches metrics, and really asks
+a kubelet for logs; what is served there is what MetalLB's speakers say.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
@@ -116,8 +118,8 @@ def node(cluster: Cluster, name: str, ip: str, **labels: str) -> None:
         {"type": "Ready", "status": "True", "lastHeartbeatTime": None, "lastTransitionTime": None},
         {"type": "NetworkUnavailable", "status": "False", "lastHeartbeatTime": None, "lastTransitionTime": None},
     ]
-    addresses = [{"type": "InternalIP", "address": ip}, {"type": "Hostname", "address": name}]
-    patch = {"status": {"conditions": conditions, "addresses": addresses}}
+    # No Hostname, which the API server would resolve to reach a kubelet.
+    patch = {"status": {"conditions": conditions, "addresses": [{"type": "InternalIP", "address": ip}]}}
     cluster.merge("Node", name, patch, subresource="status")
 
 
@@ -266,23 +268,25 @@ def admin(connect: Connect) -> Cluster:
     return cluster
 
 
-@pytest.fixture
-def speaker_metrics(namespace: None) -> Iterator[None]:
-    """Serve what a speaker serves, at the worker's address and MetalLB's port."""
+@contextmanager
+def serving(
+    address: str, port: int, *answers: bytes, status: int = 200, tls: ssl.SSLContext | None = None
+) -> Iterator[None]:
+    """Serve these bytes, whatever is asked, at one of the namespace's addresses."""
 
-    class Metrics(BaseHTTPRequestHandler):
+    class Plain(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = METRICS.encode()
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(b"".join(answers))
 
         def log_message(self, *arguments: object) -> None:
             pass
 
-    with ThreadingHTTPServer((WORKER, 7472), Metrics) as server:
+    with ThreadingHTTPServer((address, port), Plain) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -290,6 +294,22 @@ def speaker_metrics(namespace: None) -> Iterator[None]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.fixture
+def speaker_metrics(namespace: None) -> Iterator[None]:
+    """Serve what a speaker serves, at the worker's address and MetalLB's port."""
+    with serving(WORKER, 7472, METRICS.encode()):
+        yield
+
+
+@pytest.fixture(scope="module")
+def tls(control_plane: ControlPlane) -> ssl.SSLContext:
+    """Return what a kubelet, or a speaker of 0.16, serves its own certificate with."""
+    own = issue("worker1", by=control_plane.ca, hosts=(WORKER,), server=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*own.save(control_plane.directory, "worker1"))
+    return context
 
 
 def hosts(site: Site, **known: tuple[Nic, ...] | Exception) -> dict[str, Host]:
@@ -372,7 +392,7 @@ def test_it_finds_what_the_diagnosis_asks_for(admin: Cluster, site: Site, speake
     assert facts.metrics is not None
     counted = facts.metrics["worker1"]["192.0.2.200"]
     assert (counted.requests_received, counted.responses_sent, counted.gratuitous_sent) == (120, 7, 10)
-    assert facts.speaker_log is None, "there is no kubelet to ask"
+    assert facts.speaker_log is None, "no kubelet answers"
     assert any(note.startswith("the log of speaker-w: unknown:") for note in notes)
 
     prediction = election.predict(facts, ip_address("192.0.2.200"), web)
@@ -420,6 +440,50 @@ def test_metallbs_own_word_on_its_configuration_wins(admin: Cluster, site: Site,
         assert (facts.metallb.config, facts.metallb.config_error) == ("invalid", "pool lab overlaps")
     finally:
         admin.delete("ConfigurationState", "speaker-worker1", "metallb-system", "metallb.io/v1beta1")
+
+
+LOG = """\
+{"caller":"speakerlist.go:270","level":"error","msg":"partial join","joined":0,"expected":1,"op":"memberDiscovery"}
+{"caller":"main.go:1","level":"info","msg":"service has IP, announcing"}
+"""
+
+
+@pytest.mark.parametrize(("log", "partial"), [(LOG, True), (LOG.splitlines()[1], False), ("", None)])
+def test_a_speakers_log_is_read_through_the_kubelet(
+    admin: Cluster, site: Site, tls: ssl.SSLContext, log: str, partial: bool | None
+) -> None:
+    with serving(WORKER, 10250, log.encode(), tls=tls):
+        facts, _ = gathered(admin, site)
+    assert facts.speaker_log is not None
+    assert facts.speaker_log["worker1"].partial_join is partial
+    assert "master" not in facts.speaker_log
+
+
+def test_a_speaker_of_0_16_serves_its_metrics_by_https_to_whom_it_lets(
+    admin: Cluster, site: Site, tls: ssl.SSLContext, speaker_metrics: None
+) -> None:
+    spec = templates("v0.16.1")["speaker"]["spec"]
+    keep = {key: value for key, value in spec.items() if key not in ("volumes", "serviceAccountName")}
+    keep["containers"] = [{key: value for key, value in spec["containers"][0].items() if key != "volumeMounts"}]
+    pod(admin, "speaker-new", keep, on="master", ip=MASTER, labels={"app": "metallb", "component": "speaker"})
+    try:
+        with serving(MASTER, 9120, METRICS.replace(" 7\n", " 8\n").encode(), tls=tls):
+            facts, notes = gathered(admin, site)
+        assert facts.metrics is not None
+        assert facts.metrics["master"]["192.0.2.200"].responses_sent == 8
+        assert facts.metrics["worker1"]["192.0.2.200"].responses_sent == 7
+        assert facts.metallb.version is None
+        assert any("speakers of several versions run (0.13.12, 0.16.1)" in note for note in notes)
+        master = facts.node("master")
+        assert master
+        assert master.speaker == "ready", "the best of two pods, as while an update rolls"
+        with serving(MASTER, 9120, b"Unauthorized", status=401, tls=tls):
+            facts, notes = gathered(admin, site)
+        assert facts.metrics is not None
+        assert "master" not in facts.metrics
+        assert any(note.startswith("the metrics of speaker-new: unknown:") for note in notes)
+    finally:
+        admin.delete("Pod", "speaker-new", "metallb-system")
 
 
 # --- what cannot be had ----------------------------------------------------------------------------------------------
