@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from provisioner.l2.diagnosis.gratuitous import by_metallb
 from provisioner.l2.spans import GAP, Span, Track, between
 from provisioner.l2.wire import Address, Announcement, Answer, Handshake
 
@@ -19,7 +20,7 @@ HANDOVER = 1.0  # seconds that two owners may answer together while one gives wa
 ROUNDS = 5
 ROUND_EVERY = 1.1  # seconds
 ANNOUNCED = 5.5  # seconds after which the last of the five has gone out
-SAME = 0.005  # seconds; a question that was noted so shortly before the one that was answered is that one
+SAME = 0.01  # seconds; a question that was noted so shortly before the one that was answered is that one
 ONE_ROUND = 0.5  # seconds within which frames belong to one round
 
 EndedBy = Literal["stable", "timeout", "interrupted", "lost"]
@@ -235,7 +236,7 @@ def _gratuitous(recording: Recording, before: Span | None, after: Span, until: f
     complete = until >= begun + ANNOUNCED
     rounds = _rounds(own)
     if recording.ip.version == 4:
-        shaped = bool(own) and all(frame.broadcast_target for frame in own)
+        shaped = by_metallb(own)
         count = sum(1 for frames in rounds if {frame.request for frame in frames} == {True, False})
     else:
         starts = [frames[0].timestamp for frames in rounds]

@@ -167,7 +167,7 @@ def document(timeline: Timeline, result: Result, run: Mapping[str, Any]) -> dict
         ],
         "connections": [
             {
-                **(_moment(timeline, shake.timestamp) if shake.outcome != "silent" else {"t": None}),
+                **(_moment(timeline, shake.timestamp) if shake.timestamp else {"t": None}),
                 "mac": shake.mac,
                 "outcome": shake.outcome,
                 "rtt_ms": None if shake.rtt is None else round(shake.rtt * 1000, 3),
