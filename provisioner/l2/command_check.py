@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner.errors import Inconclusive
-from provisioner.l2.commands import wire_options
+from provisioner.l2.commands import progress, wire_options
 from provisioner.redact import redact
 from provisioner.session import Options
 
@@ -57,15 +57,17 @@ def check(
             place = diagnosis.place(interfaces.read(), wanted.ips, source.facts, interface) if wanted.ips else None
         except Inconclusive as error:
             _finish(options, None, diagnosis.nowhere(error, source.facts, wanted), source)
-        wire, results = diagnosis.run(
-            source.facts,
-            wanted,
-            place,
-            metrics=source.metrics,
-            pps=pps,
-            zero=not no_zero,
-            timeout=timeout,
-        )
+        with progress(options) as tell:
+            wire, results = diagnosis.run(
+                source.facts,
+                wanted,
+                place,
+                metrics=source.metrics,
+                pps=pps,
+                zero=not no_zero,
+                timeout=timeout,
+                progress=tell,
+            )
         source.settle()
         _finish(options, wire, results, source)
 

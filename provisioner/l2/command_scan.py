@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner.errors import Inconclusive, ProvisionerError
-from provisioner.l2.commands import wire_options
+from provisioner.l2.commands import progress, wire_options
 from provisioner.redact import redact
 from provisioner.session import Options
 
@@ -63,7 +63,9 @@ def scan(
     with sources.opened(options, "l2-scan", facts, offline=offline) as source:
         sweep = words.for_scan(targets, source.facts)
         _agree(len(sweep.ips), pps, yes)
-        wire, spots = _swept(sweep.ips, source, interface, pps=pps, zero=not no_zero, timeout=timeout)
+        with progress(options) as tell:
+            tell(f"asking for {len(sweep.ips)} addresses, about {_duration(len(sweep.ips), pps)}")
+            wire, spots = _swept(sweep.ips, source, interface, pps=pps, zero=not no_zero, timeout=timeout)
     if wire.dropped:
         source.problems.append(
             f"the kernel dropped {wire.dropped} frames here, so silence proves nothing; use a lower --pps"
@@ -84,12 +86,16 @@ def _agree(count: int, pps: int, yes: bool) -> None:
     """Ask before a long sweep; without a terminal to ask on, refuse."""
     if count <= ASK_ABOVE or yes:
         return
-    seconds = count * 2 / pps
-    took = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+    took = _duration(count, pps)
     if not sys.stdin.isatty():
         raise ProvisionerError(f"{count} addresses would take {took}", "with -y they are asked for all the same")
     if not click.confirm(f"Ask for {count} addresses ({took})?", err=True):
         raise ProvisionerError("nothing was sent")
+
+
+def _duration(count: int, pps: int) -> str:
+    seconds = count * 2 / pps + 1
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 def _swept(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from provisioner.errors import ProvisionerError
+from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.redact import redact
+from provisioner.session import Options
 
 # name -> (module:attribute, one line of help)
 LAZY = {
@@ -54,7 +57,8 @@ class Verbs(click.Group):
         try:
             return super().invoke(ctx)
         except ProvisionerError as error:
-            _end(ctx, str(error), getattr(error, "tail", ""))
+            word = "inconclusive: " if isinstance(error, Inconclusive) else ""
+            _end(ctx, f"{word}{error}", getattr(error, "tail", ""))
         except OSError as error:
             if error.filename is None:
                 raise
@@ -69,7 +73,7 @@ def _end(ctx: click.Context, message: str, tail: str = "") -> NoReturn:
         from provisioner.l2 import report
 
         click.echo(redact(json.dumps(report.document(None, (), __version__, message), indent=2)))
-    click.echo(redact(f"inconclusive: {message}"), err=True)
+    click.echo(redact(message), err=True)
     for line in redact(tail).splitlines():
         click.echo(f"  | {line}", err=True)
     ctx.exit(2)
@@ -82,6 +86,18 @@ def l2() -> None:
     Questions are ARP requests and their IPv6 kin, which change nobody's neighbour cache. They need CAP_NET_RAW (the
     command to type is told), and a machine on the cluster's segment that is no node.
     """
+
+
+@contextmanager
+def progress(options: Options) -> Iterator[Callable[[str], None]]:
+    """Give a function that shows what is being done, on a line that is gone afterwards; silent without a terminal."""
+    if options.output == "json" or not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    try:
+        yield lambda text: click.echo(f"\r\x1b[K{text} …", err=True, nl=False)
+    finally:
+        click.echo("\r\x1b[K", err=True, nl=False)
 
 
 def wire_options(command: Callable[..., None]) -> Callable[..., None]:
