@@ -34,6 +34,7 @@ class Nic:
     """A network interface. addresses: "ip/prefix" of both families; master: its bridge or bond, or empty.
 
     proxy_arp: whether the kernel answers ARP there for addresses that it would route elsewhere; None: not known.
+    dad_failed: those of the addresses that another machine had already (RFC 4862); the kernel does not use them.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Nic:
     addresses: tuple[str, ...]
     master: str = ""
     proxy_arp: bool | None = None
+    dad_failed: tuple[str, ...] = ()
 
     def has(self, address: str) -> bool:
         """Return whether the interface carries the address."""

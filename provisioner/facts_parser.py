@@ -145,15 +145,20 @@ def _nics(text: str, proc: Mapping[str, list[str]]) -> tuple[Nic, ...]:
             name=entry["ifname"],
             mac=entry.get("address", ""),
             up="UP" in entry.get("flags", ()),
-            addresses=tuple(
-                f"{own['local']}/{own['prefixlen']}" for own in entry.get("addr_info", ()) if "local" in own
-            ),
+            addresses=_addresses(entry),
             master=entry.get("master", ""),
             proxy_arp=_proxy_arp(entry["ifname"], proc),
+            dad_failed=_addresses(entry, "dadfailed"),
         )
         for entry in entries
         if entry.get("ifname")
     )
+
+
+def _addresses(entry: Mapping[str, Any], flag: str = "") -> tuple[str, ...]:
+    """Return an interface's addresses with their prefix lengths; with `flag`, those that ip(8) shows it for."""
+    own = (each for each in entry.get("addr_info", ()) if "local" in each and (not flag or each.get(flag)))
+    return tuple(f"{each['local']}/{each['prefixlen']}" for each in own)
 
 
 def _proxy_arp(nic: str, proc: Mapping[str, list[str]]) -> bool | None:

@@ -118,4 +118,5 @@ def _nic(nic: HostNic) -> Nic:
         up=nic.up,
         master=nic.master or None,
         proxy_arp=nic.proxy_arp,
+        dad_failed=tuple(map(address_with_prefix, nic.dad_failed)),
     )

@@ -70,7 +70,11 @@ class Others(Part):
 
 
 class Nic(Part):
-    """A node's interface. addresses: "192.0.2.11/24"; master: the bridge or bond that it is enslaved to."""
+    """A node's interface. addresses: "192.0.2.11/24"; master: the bridge or bond that it is enslaved to.
+
+    dad_failed: those of the addresses that were in use elsewhere (IPv6's duplicate address detection), so that the
+    kernel does not use them; None: unknown.
+    """
 
     name: Name
     mac: MacText = ""
@@ -78,6 +82,7 @@ class Nic(Part):
     up: bool | None = None
     master: str | None = None
     proxy_arp: bool | None = None
+    dad_failed: tuple[PrefixedAddressText, ...] | None = None
 
 
 class Node(Part):

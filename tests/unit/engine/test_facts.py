@@ -65,7 +65,7 @@ overlay br_netfilter
 [{"ifname":"lo","flags":["LOOPBACK","UP"],"address":"00:00:00:00:00:00","addr_info":[{"local":"127.0.0.1","prefixlen":8}]},
 {"ifname":"eth0","flags":["UP"],"address":"08:00:27:8d:c0:4d","addr_info":[{"local":"10.0.2.15","prefixlen":24}]},
 {"ifname":"eth1","flags":[],"master":"br0","address":"08:00:27:00:00:01",
-"addr_info":[{"local":"192.168.56.10","prefixlen":24},{"local":"fd00::10","prefixlen":64}]},{}]
+"addr_info":[{"local":"192.168.56.10","prefixlen":24},{"local":"fd00::10","prefixlen":64,"dadfailed":true,"tentative":true}]},{}]
 
 @T packages
 dpkg	1.21.22	ii 	amd64
@@ -135,6 +135,8 @@ def test_network(vagrant: Facts) -> None:
     nic = vagrant.address_nic("192.168.56.10")
     assert nic is not None
     assert (nic.name, nic.mac, nic.up, nic.master) == ("eth1", "08:00:27:00:00:01", False, "br0")
+    assert nic.dad_failed == ("fd00::10/64",)
+    assert nic.addresses == ("192.168.56.10/24", "fd00::10/64")
     assert vagrant.address_nic("fd00:0:0::10") == nic
     assert vagrant.address_nic("192.168.56.1") is None
     assert [nic.name for nic in vagrant.nics] == ["lo", "eth0", "eth1"]

@@ -520,7 +520,7 @@ def test_the_inventory_leaves_pods_cables_out_and_strange_macs_empty() -> None:
         "w1",
         "192.0.2.11",
         HostNic("lo", "00:00:00:00:00:00", True, ("127.0.0.1/8",)),
-        HostNic("eth1", "52:54:00:00:00:11", True, ("192.0.2.11/24", "fe80::11/64"), proxy_arp=True),
+        HostNic("eth1", "52:54:00:00:00:11", True, ("192.0.2.11/24", "fe80::11/64"), "", True, ("fe80::11/64",)),
         HostNic("eth2", "52:54:00:00:00:12", False, ()),
         HostNic("veth0a1b", "aa:00:00:00:00:01", True, ("fe80::1/64",), "cni0"),
         HostNic("calic0ffee", "ee:ee:ee:ee:ee:ee", True, ()),
@@ -533,6 +533,7 @@ def test_the_inventory_leaves_pods_cables_out_and_strange_macs_empty() -> None:
     assert found["w2"] is None
     assert notes == ["the network cards of w2 are unknown: w2: no route to host"]
     assert found["w1"] is not None
+    assert [nic.dad_failed for nic in found["w1"]][:2] == [("fe80::11/64",), ()]
     assert [(nic.name, nic.mac, nic.proxy_arp) for nic in found["w1"]] == [
         ("eth1", "52:54:00:00:00:11", True),
         ("eth2", "52:54:00:00:00:12", None),
