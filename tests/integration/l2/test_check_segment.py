@@ -197,6 +197,14 @@ def test_from_another_segment_nothing_is_concluded(nodes: Segment) -> None:
     assert "198.51.100.0/24 on eth1" in result["evidence"][0]
 
 
+def test_a_pool_outside_of_the_subnet_is_a_verdict_and_no_reason_to_give_up(nodes: Segment) -> None:
+    known = facts(pools=[{"name": "lab", "addresses": ["198.51.100.200-198.51.100.203"]}])
+    known["services"][0]["ingress_ips"] = ["198.51.100.200"]
+    status, made, _ = check(nodes, known)
+    (result,) = made["results"]
+    assert (status, result["verdict"]) == (1, "POOL_OFF_SUBNET"), result
+
+
 def test_an_interface_that_is_not_there(nodes: Segment) -> None:
     status, made, _ = check(nodes, facts(), "--interface", "eth7")
     assert status == 2
