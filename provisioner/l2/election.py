@@ -85,25 +85,21 @@ def predict(facts: Facts, ip: Address, service: Service | None) -> Prediction:
         if facts.services is not None:
             return Prediction(())
         return Prediction(None, unknown=("which Service has the address is not known",))
-    by_address = since(facts, "0.11")
     standing = eligibility.standing(facts, ip, service)
-    if by_address is False and standing.why != "NO_ENDPOINTS":
+    if since(facts, "0.11") is False and standing.why != "NO_ENDPOINTS":
         return Prediction(None, unknown=("before MetalLB 0.11 the leader depends on the Service's name",))
-    unknown = [*standing.unknown]
-    if by_address is None:
-        unknown.insert(0, "MetalLB's version is not known")
     # The election is held for the Service's first address, and all its addresses follow it.
     elected = ip_address(service.ingress_ips[0]) if service.ingress_ips else ip
-    return _elect(standing, elected, tuple(dict.fromkeys(unknown)))
+    return _elect(standing, elected)
 
 
-def _elect(standing: Standing, ip: Address, unknown: tuple[str, ...]) -> Prediction:
+def _elect(standing: Standing, ip: Address) -> Prediction:
     """Hold the election among the nodes that are, or may be, candidates."""
     would = _first(standing.up, standing.up_doubtful, ip)
     if standing.empty:
         return Prediction((), "", standing.why, standing.ruled_out, (), would)
-    if unknown:
-        reasons = tuple(dict.fromkeys((*unknown, *standing.doubtful.values())))
+    if standing.unknown:
+        reasons = tuple(dict.fromkeys((*standing.unknown, *standing.doubtful.values())))
         return Prediction(None, ruled_out=standing.ruled_out, unknown=reasons)
     return Prediction(
         None if standing.doubtful else order(standing.sure, ip),

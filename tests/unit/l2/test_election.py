@@ -65,9 +65,8 @@ def test_the_known_leaders(ip: str, leader: str) -> None:
 
 
 def test_all_addresses_of_a_service_follow_its_first() -> None:
-    both = service(ingress_ips=("10.20.30.1", "2001:db8::7"))
-    pools = (Pool(name="lab", addresses=("10.20.30.0/24", "2001:db8::/64")),)
-    assert election.predict(facts(pools=pools), ip_address("2001:db8::7"), both).leader == "iris2"
+    both = service(ingress_ips=("10.20.30.1", "10.20.30.2"))
+    assert election.predict(facts(), ip_address("10.20.30.2"), both).leader == "iris2", "alone it would be iris1's"
 
 
 def test_an_ipv6_address_is_hashed_in_its_shortest_form() -> None:
@@ -99,7 +98,15 @@ LEADS, FOLLOWS, NOBODY = "iris2", "iris1", ""
         (facts(node("iris1"), node("iris2", labels=EXCLUDED)), FOLLOWS, "has the label node.kubernetes.io/exclude"),
         (facts(node("iris1"), node("iris2", labels=EXCLUDED), metallb={"version": "0.14.2"}), FOLLOWS, "label"),
         (facts(node("iris1"), node("iris2", labels=EXCLUDED), metallb={"version": "0.13.12"}), LEADS, ""),
+        (facts(node("iris1"), node("iris2", labels=EXCLUDED), metallb={"version": "0.14.1"}), LEADS, ""),
         (facts(node("iris1"), node("iris2", labels=EXCLUDED), metallb={"ignore_exclude_lb": True}), LEADS, ""),
+        (
+            facts(
+                node("iris1"), node("iris2", labels=EXCLUDED), metallb={"version": "0.14.4", "ignore_exclude_lb": True}
+            ),
+            LEADS,
+            "",
+        ),
         (
             facts(
                 node("iris1"),
@@ -112,6 +119,11 @@ LEADS, FOLLOWS, NOBODY = "iris2", "iris1", ""
         # NetworkUnavailable: since 0.13.10.
         (facts(node("iris1"), node("iris2", network_unavailable=True)), FOLLOWS, "NetworkUnavailable"),
         (facts(node("iris1"), node("iris2", network_unavailable=True), metallb={"version": "0.13.9"}), LEADS, ""),
+        (
+            facts(node("iris1"), node("iris2", network_unavailable=True), metallb={"version": "0.13.10"}),
+            FOLLOWS,
+            "Net",
+        ),
         # A cordoned node: in 0.14.9 alone.
         (
             facts(
@@ -126,6 +138,8 @@ LEADS, FOLLOWS, NOBODY = "iris2", "iris1", ""
         (facts(node("iris1"), node("iris2", speaker="failing")), FOLLOWS, "no live speaker (it is failing)"),
         (facts(node("iris1"), node("iris2", speaker="missing"), metallb={"memberlist": False}), LEADS, ""),
         (facts(node("iris1"), node("iris2", ready=False), metallb={"memberlist": False}), LEADS, ""),
+        (facts(metallb={"memberlist": False, "version": "0.15.0"}), LEADS, ""),
+        (facts(metallb={"version": "0.11.0"}, advertisements=None), LEADS, ""),
     ],
 )
 def test_candidates_by_version(known: Facts, leader: str, why_out: str) -> None:
@@ -311,6 +325,7 @@ def test_who_would_lead_is_said_where_its_speaker_is_down() -> None:
         (facts(advertisements=None), service(), "the advertisements are not known"),
         (facts(pools=()), service(), "10.20.30.1 lies in no pool that is there"),
         (facts(metallb={"config": "invalid"}), service(), "MetalLB has refused the configuration that is there"),
+        (facts(metallb={"config": "stale"}), service(), "MetalLB has refused the configuration that is there"),
         (facts(), service(endpoints=None), "the endpoints of default/web are not known"),
         (facts(metallb={"version": None}, advertisements=()), service(), "MetalLB's version is not known"),
         (facts(metallb={"version": "0.10.3"}), service(), "before MetalLB 0.11 the leader depends on"),
