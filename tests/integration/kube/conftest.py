@@ -39,7 +39,9 @@ addresses = ["192.0.2.200-192.0.2.230"]
 [ingress]
 controller = "haproxy"
 [workloads]
-enabled = ["nodeport", "loadbalancer", "ingress", "hpa", "statefulset", "shared-volume"]
+enabled = [
+    "nodeport", "loadbalancer", "ingress", "hpa", "daemonset", "configmap", "statefulset", "shared-volume",
+]
 """
 
 

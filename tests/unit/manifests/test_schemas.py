@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from provisioner import download
+from provisioner.catalogue import Download
 from provisioner.errors import ProvisionerError
 from provisioner.objects import Object
 from provisioner.step import Scope
@@ -69,7 +69,7 @@ def published() -> dict[str, bytes]:
 def downloads(monkeypatch: pytest.MonkeyPatch, published: dict[str, bytes]) -> None:
     """Have the steps' downloads come from there."""
 
-    def get(site: Any, wanted: download.Download) -> bytes:
+    def get(site: Any, wanted: Download) -> bytes:
         return published[wanted.sha256]
 
     for step in STEPS:

@@ -1,0 +1,218 @@
+"""Workloads that come and go, on a real API server with its controllers: what is pruned, and what a plan says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from provisioner import site as sites
+from provisioner.checks import Context, nodeport, storage
+from provisioner.errors import ClusterError
+from provisioner.host import Host
+from provisioner.kube import Cluster
+from provisioner.site import Site
+from provisioner.step import Change
+from provisioner.steps import workloads
+from provisioner.steps.storage import wanted as volumes
+
+from .apiserver import ControlPlane
+from .conftest import HOSTS, AdminConf
+
+pytestmark = pytest.mark.integration
+KINDS = (
+    ("Deployment", "apps/v1"),
+    ("DaemonSet", "apps/v1"),
+    ("StatefulSet", "apps/v1"),
+    ("ReplicaSet", "apps/v1"),
+    ("Service", "v1"),
+    ("ConfigMap", "v1"),
+    ("PersistentVolumeClaim", "v1"),
+    ("HorizontalPodAutoscaler", "autoscaling/v1"),
+    ("Ingress", "networking.k8s.io/v1"),
+    ("Pod", "v1"),
+)
+ALL = ("nodeport", "loadbalancer", "hpa", "daemonset", "configmap", "shared-volume", "statefulset")
+
+
+@pytest.fixture
+def fresh(cluster: Cluster) -> Iterator[None]:
+    """Begin and end without any workload, whatever else was tested here."""
+    _clear(cluster)
+    yield
+    _clear(cluster)
+
+
+def _clear(cluster: Cluster) -> None:
+    def gone() -> bool:
+        found = [(kind, item, api) for kind, api in KINDS for item in cluster.list(kind, "course", api)]
+        for kind, item, api in found:
+            cluster.delete(kind, item["metadata"]["name"], "course", api)
+        return not [item for kind, item, _ in found if item["metadata"]["name"] != "kube-root-ca.crt"]
+
+    cluster.delete("ConfigMap", "provisioner-workloads", "kube-system")
+    cluster.wait("an empty namespace", gone, 120)
+
+
+def site_with(folder: Path, *enabled: str) -> Site:
+    before, _, _ = HOSTS.partition("[workloads]")
+    names = ", ".join(f'"{name}"' for name in enabled)
+    path = folder / "hosts.toml"
+    path.write_text(f"{before}[workloads]\nenabled = [{names}]\n")
+    return sites.load(path)
+
+
+def changes(cluster: Cluster, site: Site) -> Iterator[Change]:
+    """Yield the step's changes but for the waits: there are no nodes here."""
+    host = cast(Host, AdminConf(site.first, ""))
+    return (change for change in workloads.changes(host, cluster, site) if not change.summary.startswith("wait for "))
+
+
+def plan(cluster: Cluster, site: Site) -> list[str]:
+    return [*dict.fromkeys(change.summary for change in changes(cluster, site))]
+
+
+def apply(cluster: Cluster, site: Site) -> list[str]:
+    """Carry out what is due; it is what a plan has shown before, no more and no less."""
+    shown = plan(cluster, site)
+    done = []
+    for change in changes(cluster, site):
+        change.do()
+        done.append(change.summary)
+    assert [*dict.fromkeys(done)] == shown
+    return done
+
+
+def held(cluster: Cluster) -> set[str]:
+    """Return what there is in the namespace, without what the cluster itself puts into every one."""
+    found = {f"{kind} {item['metadata']['name']}" for kind, api in KINDS for item in cluster.list(kind, "course", api)}
+    return {name for name in found if not name.startswith(("Pod ", "ReplicaSet ")) and "kube-root-ca" not in name}
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_workload_that_is_taken_out_goes_and_only_it(cluster: Cluster, tmp_path: Path) -> None:
+    apply(cluster, site_with(tmp_path, *ALL))
+    everything = held(cluster)
+    cluster.wait(
+        "the autoscaler's pods", lambda: cluster.list("Pod", "course", labels="app.kubernetes.io/name=hpa-pods"), 60
+    )
+    said = apply(cluster, site_with(tmp_path, *(name for name in ALL if name not in ("hpa", "shared-volume"))))
+    assert said == [
+        "delete Deployment course/hpa-pods (workload hpa is not enabled any more)",
+        "delete Service course/hpa-pods (workload hpa is not enabled any more)",
+        "delete HorizontalPodAutoscaler course/hpa-pods (workload hpa is not enabled any more)",
+        "delete Deployment course/shared-volume (workload shared-volume is not enabled any more)",
+        "apply ConfigMap kube-system/provisioner-workloads",
+    ]
+    assert everything - held(cluster) == {
+        "Deployment hpa-pods",
+        "Service hpa-pods",
+        "HorizontalPodAutoscaler hpa-pods",
+        "Deployment shared-volume",
+    }
+    assert "PersistentVolumeClaim shared-volume" in held(cluster), "data hangs on it"
+    cluster.wait(  # what a Deployment made goes with it
+        "the autoscaler's pods to go",
+        lambda: not cluster.list("Pod", "course", labels="app.kubernetes.io/name=hpa-pods"),
+        120,
+    )
+
+
+@pytest.mark.usefixtures("fresh")
+def test_two_plans_after_it_are_empty_and_what_comes_back_finds_its_claim(cluster: Cluster, tmp_path: Path) -> None:
+    apply(cluster, site_with(tmp_path, "nodeport", "shared-volume"))
+    fewer = site_with(tmp_path, "nodeport")
+    apply(cluster, fewer)
+    assert plan(cluster, fewer) == []
+    assert plan(cluster, fewer) == []
+    before = cluster.get("PersistentVolumeClaim", "shared-volume", "course")
+    assert apply(cluster, site_with(tmp_path, "nodeport", "shared-volume")) == [
+        "apply ConfigMap kube-system/provisioner-workloads",
+        "apply Deployment course/shared-volume",
+    ]
+    after = cluster.get("PersistentVolumeClaim", "shared-volume", "course")
+    assert before
+    assert after
+    assert before["metadata"]["uid"] == after["metadata"]["uid"]
+    nothing = site_with(tmp_path)
+    apply(cluster, nothing)
+    assert held(cluster) == {"PersistentVolumeClaim shared-volume"}
+    assert cluster.get("Namespace", "course")
+    assert plan(cluster, nothing) == []
+
+
+@pytest.mark.usefixtures("fresh")
+def test_what_somebody_else_made_is_left_alone(control_plane: ControlPlane, cluster: Cluster, tmp_path: Path) -> None:
+    apply(cluster, site_with(tmp_path, "nodeport", "configmap"))
+    cluster.delete("ConfigMap", "cm-pods", "course")
+    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cm-pods"}, "data": {"own": "1"}}
+    assert control_plane.ask("POST", "/api/v1/namespaces/course/configmaps", theirs)[0] == 201
+    apply(cluster, site_with(tmp_path, "nodeport"))
+    assert "ConfigMap cm-pods" in held(cluster)
+    assert "Deployment cm-pods" not in held(cluster)
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_size_that_a_killed_verify_left_is_in_the_plan(cluster: Cluster, tmp_path: Path) -> None:
+    """The checks scale by the same subresource, and put back; a kill in between is mended by the next apply."""
+    from provisioner.checks import pods
+
+    site = site_with(tmp_path, "nodeport", "configmap")
+    apply(cluster, site)
+    deployment = cluster.get("Deployment", "np-pods", "course", "apps/v1")
+    assert deployment
+    with pods.scaled_back(cluster, deployment):
+        pods.scale(cluster, deployment, 6)
+        (change,) = changes(cluster, site)
+        assert change.summary == "apply Deployment course/np-pods"
+        assert "-  replicas: 6" in change.diff
+    assert plan(cluster, site) == []
+    pods.scale(cluster, deployment, 6)
+    assert apply(cluster, site) == ["apply Deployment course/np-pods"]
+    cluster.merge("ConfigMap", "cm-pods", {"data": {"greeting": "another"}}, namespace="course")
+    assert apply(cluster, site) == ["apply ConfigMap course/cm-pods"]
+    assert plan(cluster, site) == []
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_nodeport_that_is_taken_is_told_with_its_holder(cluster: Cluster, impatient: Site, tmp_path: Path) -> None:
+    """The words of a real API server are understood, by the check that asks twice and by an apply that cannot."""
+    site = site_with(tmp_path, "nodeport")
+    apply(cluster, site)
+    where = Context(impatient, cluster, {})
+    service = cluster.get("Service", "np-pods", "course")
+    assert service
+    finding = nodeport._refused(where, service)
+    assert (finding.ok, finding.code) == (True, "NODEPORT_HELD")
+    assert finding.detail == "is refused: Service course/np-pods holds it"
+    assert cluster.get("Service", nodeport.TWICE, "course") is None
+
+    cluster.delete("Service", "np-pods", "course")
+    spec = {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}]}
+    metadata = {"name": "web", "namespace": "course"}
+    cluster.apply({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+    with pytest.raises(ClusterError, match=r"Service course/web holds 30080; give one of the two another nodePort"):
+        apply(cluster, site)
+
+
+@pytest.fixture
+def offered(cluster: Cluster, site: Site) -> Iterator[None]:
+    """Offer the site's volumes meanwhile."""
+    for item in volumes(site):
+        cluster.apply(item)
+    yield
+    for item in volumes(site):
+        cluster.delete(item["kind"], item["metadata"]["name"], None, item["apiVersion"])
+    cluster.wait("the volumes to go", lambda: not cluster.list("PersistentVolume"), 60)
+
+
+@pytest.mark.usefixtures("fresh", "offered")
+def test_a_claim_that_is_too_large_says_why(cluster: Cluster, site: Site) -> None:
+    finding = storage._too_large(Context(site, cluster, {}))
+    assert finding.ok, finding
+    assert "the volumes have 1Gi each, and it says: " in finding.detail
+    cluster.wait(
+        "the claim to go", lambda: cluster.get("PersistentVolumeClaim", storage.TOO_LARGE, "course") is None, 60
+    )
