@@ -39,10 +39,11 @@ class Sweep:
 
 def pools(facts: Facts | None) -> dict[str, tuple[Range, ...]]:
     """Return the ranges of each pool that the facts know."""
+    if facts is None or facts.pools is None:
+        return {}
     from provisioner.l2.facts_values import pool_range
 
-    known = facts.pools if facts is not None else None
-    return {pool.name: tuple(map(pool_range, pool.addresses)) for pool in known or ()}
+    return {pool.name: tuple(map(pool_range, pool.addresses)) for pool in facts.pools}
 
 
 def assigned(facts: Facts | None) -> dict[Address, tuple[Service, ...]]:

@@ -1,0 +1,80 @@
+"""`l2 collect` as a person meets it: the file, the standard output, and a cluster that is lost meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from provisioner.errors import ClusterError
+from provisioner.l2 import collect, command_collect, facts_file
+from provisioner.l2.commands import l2
+from provisioner.l2.facts import Facts, Node, Service
+from provisioner.session import Options
+
+FACTS = Facts(nodes=(Node(name="w1"),), services=(Service(namespace="a", name="web"),))
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str, note: str = "", reachable: bool = True) -> Result:
+    """Run the command with a cluster that gives FACTS, with a note on what could not be read."""
+
+    @contextmanager
+    def opened(*_: Any) -> Iterator[Any]:
+        cluster = SimpleNamespace(reachable=lambda: reachable)
+        yield SimpleNamespace(cluster=cluster, hosts={}, site=None, report=SimpleNamespace(emit=lambda *_: None))
+
+    def from_cluster(*_: Any, note: Any, **__: Any) -> Facts:
+        if said:
+            note(said)
+        return FACTS
+
+    said = note
+    monkeypatch.setattr(command_collect, "opened", opened)
+    monkeypatch.setattr(collect, "from_cluster", from_cluster)
+    return CliRunner().invoke(l2, ["collect", *words], obj=Options())
+
+
+def test_the_file_is_what_check_reads(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = run(monkeypatch, "-o", "my facts.json")
+    assert (ended.exit_code, ended.stdout) == (0, "")
+    assert facts_file.load(here / "my facts.json") == FACTS
+    assert "nodes: 1, services of type LoadBalancer: 1" in ended.stderr
+    assert "provisioner l2 check --facts 'my facts.json'" in ended.stderr
+
+
+def test_to_the_standard_output_goes_nothing_but_the_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = run(monkeypatch, "-o", "-", note="w1: no network cards: connection refused")
+    assert ended.exit_code == 0
+    assert json.loads(ended.stdout)["schema"] == "l2facts/v1"
+    assert ended.stderr == "note: w1: no network cards: connection refused\n"
+
+
+def test_a_cluster_lost_meanwhile_is_not_a_success(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = run(monkeypatch, "-o", "facts.json", note="the API was lost in the middle", reachable=False)
+    assert ended.exit_code == 2
+    assert "inconclusive: the cluster was lost in the middle" in ended.stderr
+    assert facts_file.load(here / "facts.json") == FACTS  # what was read is kept
+
+
+def test_no_cluster_leaves_the_old_file_alone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "facts.json").write_text("old")
+
+    def opened(*_: Any) -> Any:
+        raise ClusterError("there is no cluster yet", "provisioner apply")
+
+    monkeypatch.setattr(command_collect, "opened", opened)
+    ended = CliRunner().invoke(l2, ["collect", "-o", "facts.json"], obj=Options())
+    assert (ended.exit_code, ended.stderr) == (2, "there is no cluster yet; provisioner apply\n")
+    assert (here / "facts.json").read_text() == "old"
