@@ -24,6 +24,8 @@ def broadcast_blind(case: Case) -> Finding | None:
     if case.owners or len(announcing) != 1:
         return None
     whose = case.segment.known.owner(announcing[0])
+    if case.requests(whose.node) == 0 and whose.mac in case.wire.unicast_to.get(case.ip, ()):
+        return None  # a direct question did not reach its speaker either
     frames = [one for one in own if one.mac == whose.mac]
     who = f"{whose.node} {whose.nic}".strip() + f" ({whose.mac})"
     told = f"{who} announced {case.ip} {times(len(frames))} and answered no question."

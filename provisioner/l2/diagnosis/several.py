@@ -7,6 +7,8 @@ that lost sight of one another, or two Services that share the address and have 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
 
 from provisioner.l2 import election
 from provisioner.l2.diagnosis import handover
@@ -16,6 +18,9 @@ from provisioner.l2.diagnosis.gratuitous import by_metallb
 from provisioner.l2.diagnosis.words import answered, listed
 from provisioner.l2.frames import Kind
 from provisioner.l2.result import Confidence, OwnerSeen
+from provisioner.l2.wire import Answer
+
+AT_ONCE = 0.1  # seconds between the answers of a kernel and a speaker of one node to one question
 
 
 def nodes(case: Case) -> tuple[str, ...]:
@@ -144,14 +149,22 @@ def _doubled(case: Case, mac: str) -> bool:
     """Tell whether a MAC answered more often than it was asked.
 
     An answer that comes late is taken for one to the newest question of its kind; so where it is known how often was
-    asked, all answers of a kind are held against all questions of that kind.
+    asked, all answers of a kind are held against all questions of that kind. This machine's own kernel asks as well,
+    when it resets a connection that was tried and does not know the owner: never as nobody, and some time later.
     """
     own = [answer for answer in case.answers if answer.mac == mac and answer.kind is not Kind.UNICAST]
     sent = case.segment.wire.times.get(case.ip)
     if sent:
         heard = Counter(answer.kind for answer in own)
-        return any(count > sent.get(kind, count) for kind, count in heard.items())
+        telling = [Kind.ZERO] if heard[Kind.ZERO] else [kind for kind in heard if _at_once(own, kind)]
+        return any(heard[kind] > sent.get(kind, heard[kind]) for kind in telling)
     return len(own) > len(handover.questions(own))
+
+
+def _at_once(answers: Sequence[Answer], kind: Kind) -> bool:
+    """Tell whether two answers to that kind of question came one right after the other."""
+    times = sorted(answer.timestamp for answer in answers if answer.kind is kind)
+    return any(later - earlier < AT_ONCE for earlier, later in pairwise(times))
 
 
 def _doubles_own(case: Case, seen: OwnerSeen) -> bool:
