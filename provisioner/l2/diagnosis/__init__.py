@@ -32,7 +32,7 @@ __all__ = ["REMEDIES", "all", "diagnose", "garp_missing", "location", "pending",
 
 def diagnose(wire: Wire, facts: Facts | None, ip: Address) -> Result:
     """Return the verdict on one address. facts: None when nothing is known of the cluster."""
-    return _judge(segment.of(wire, facts), ip)
+    return _judge(segment.of(wire, facts), ip, locations.is_node(wire.vantage, facts))
 
 
 def all(
@@ -40,7 +40,8 @@ def all(
 ) -> tuple[Result, ...]:
     """Return the verdicts on addresses, and on Services that have none; a Service's addresses are among `ips`."""
     here = segment.of(wire, facts)
-    judged = [_judge(here, ip) for ip in dict.fromkeys(ips)]
+    on_node = locations.is_node(wire.vantage, facts)
+    judged = [_judge(here, ip, on_node) for ip in dict.fromkeys(ips)]
     waits = [pending(facts, service) for service in services if not service.ingress_ips] if facts is not None else []
     return (*judged, *waits)
 
@@ -69,7 +70,7 @@ def pending(facts: Facts, service: Service) -> Result:
 
 def location(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> Result | None:
     """Return INCONCLUSIVE_PROBE_LOCATION when nothing can be concluded from there, before anything is asked."""
-    found = locations.find(vantage, facts, ips)
+    found = locations.is_node(vantage, facts) or locations.elsewhere(vantage, facts, ips)
     if found is None:
         return None
     one = str(ips[0]) if len(ips) == 1 else ""
@@ -78,27 +79,23 @@ def location(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> R
     return Result(one, family, "", "", found.code, found.confidence, found.evidence, remedy, command)  # type: ignore[arg-type]
 
 
-def _judge(here: Segment, ip: Address) -> Result:
+def _judge(here: Segment, ip: Address, on_node: Finding | None) -> Result:
     case = cases.build(here, ip)
-    facts = here.facts if here.informed else None
-    if wrong_place := locations.find(here.wire.vantage, facts, [ip], heard=_segment_is_theirs(case)):
+    # Whoever answered is on this segment, whatever the subnets say.
+    lost = None if case.answers or here.nodes_heard else locations.elsewhere(here.wire.vantage, here.facts, [ip])
+    if wrong_place := on_node or lost:
         return _result(case, wrong_place, (), ())
     found = causes.supported(case)
     if fine.is_fine(case):
         # What is only possible does not unmake what was seen to be right.
         found = tuple(one for one in found if one.confidence != "possible")
         if not found:
-            return _result(case, Finding("OK", "certain", fine.evidence(case)), (), _notes(case))
+            return _result(case, Finding("OK", fine.confidence(case), fine.evidence(case)), (), _notes(case))
     elif case.wire.dropped and len(case.owners) < 2:
         return _result(case, undecided.find(case), tuple(one.code for one in found), _notes(case))
     if not found:
         return _result(case, undecided.find(case), (), _notes(case))
     return _result(case, found[0], tuple(one.code for one in found[1:]), _notes(case))
-
-
-def _segment_is_theirs(case: Case) -> bool:
-    """Tell whether a node, or anybody who has this address, was heard, so that this is the segment to ask on."""
-    return bool(case.answers) or any(case.segment.known.owner(one.mac).nodes for one in case.wire.answers)
 
 
 def _notes(case: Case) -> tuple[str, ...]:

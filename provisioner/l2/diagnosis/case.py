@@ -76,6 +76,14 @@ class Case:
         return ordered[0].ip if ordered else None
 
     @property
+    def client(self) -> Address | None:
+        """Return the prober's address from which its connections come; None when that is not clear."""
+        own = [one for one in self.wire.vantage.addresses if one.version == self.ip.version]
+        own = [one for one in own if not one.ip.is_link_local]
+        near = [one for one in own if self.ip in one.network]
+        return next((one.ip for one in [*near, *own]), None)
+
+    @property
     def service(self) -> Service | None:
         """Return the first of the Services that have the address."""
         return self.services[0] if self.services else None

@@ -48,7 +48,7 @@ def return_path(case: Case) -> Finding | None:
         if not any(one.version == case.ip.version for one in own):
             why = f"{seen.node}'s {seen.nic} has no {'IPv4' if case.ip.version == 4 else 'IPv6'} address of its own."
             return Finding("RETURN_PATH", "certain", (why, said), fields=fields)
-        source = case.source
+        source = case.client
         if source is not None and not any(one.version == source.version and source in one.network for one in own):
             why = f"{source}, which asks, is in no subnet of {seen.node}'s {seen.nic}, so the reply takes another way."
             return Finding("RETURN_PATH", "likely", (why, said), ("NOT_SERVING",), fields)
@@ -76,7 +76,7 @@ def not_serving(case: Case) -> Finding | None:
 def _explained(case: Case, seen: OwnerSeen) -> str:
     """Return why the Service itself lets no connection from here through that node, "" without a reason."""
     for service in case.services:
-        source = case.source
+        source = case.client
         ranges = [ip_network(text, strict=False) for text in service.source_ranges]
         if ranges and source is not None and not any(source in net for net in ranges if net.version == source.version):
             return f"{service.key} admits {listed(service.source_ranges)} only, and {source} asks."

@@ -5,6 +5,8 @@ from __future__ import annotations
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.connection import connections
 from provisioner.l2.diagnosis.words import answered, count, listed, owner
+from provisioner.l2.frames import Kind
+from provisioner.l2.result import Confidence, OwnerSeen
 
 
 def is_fine(case: Case) -> bool:
@@ -16,9 +18,24 @@ def is_fine(case: Case) -> bool:
     seen = case.owner
     if seen is None or not seen.node or seen.owner_class == "foreign" or not {"Z", "B"} & set(seen.answered):
         return False
-    if case.wire.dropped or case.unassigned:
+    if case.wire.dropped or case.unassigned or not _own_answer(case, seen):
         return False
     return case.served(seen.mac) is True or (case.tcp_ports == () and not case.outcomes(seen.mac))
+
+
+def _own_answer(case: Case, seen: OwnerSeen) -> bool:
+    """Tell whether an owner is no proxy, which may answer for the node's own address just as well.
+
+    A MAC of a node's own list is the node's. Any other has to have answered a question from nobody, if one was asked.
+    """
+    return seen.matched_by == "inventory" or "Z" in seen.answered or Kind.ZERO not in case.asked
+
+
+def confidence(case: Case) -> Confidence:
+    """Return how sure OK is: of whose the MAC is, of which Service it is, of a handover that has just ended."""
+    seen = case.owner
+    proven = seen is not None and (seen.matched_by == "inventory" or "Z" in seen.answered or case.ip.version == 6)
+    return "certain" if proven and case.service is not None and case.handover is None else "likely"
 
 
 def evidence(case: Case) -> tuple[str, ...]:

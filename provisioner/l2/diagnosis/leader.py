@@ -137,9 +137,9 @@ def leader_off_segment(case: Case) -> Finding | None:
     node = case.facts.node(name) if name else None
     if not case.silent or node is None or node.nics is None or not _place_known(case):
         return None
-    if any(case.segment.nic_here(nic) for nic in node.nics if not nic.master):
-        return None
-    if not any(case.segment.nic_here(nic) is False for nic in node.nics):
+    down = [nic.name for nic in node.nics if nic.up is False and case.segment.nic_here(nic)]
+    elsewhere = any(case.segment.nic_here(nic) is False for nic in node.nics)
+    if case.segment.nics_here(node) or not (down or elsewhere):
         return None
     own = [
         f"{nic.name} {' '.join(nic.addresses)}" for nic in node.nics if nic.addresses and not _VIRTUAL.match(nic.name)
@@ -156,6 +156,8 @@ def leader_off_segment(case: Case) -> Finding | None:
         f"{node.name} should announce {case.ip}, and none of its interfaces is on this segment "
         f"({listed(case.segment.subnets)}): it has {listed(own)}."
     ]
+    if down:
+        evidence.append(f"{node.name}'s {listed(down)} is down.")
     if open_question:
         evidence.append(f"Where {node.name}'s {listed(open_question)} leads, without an address, is not known.")
     return Finding(

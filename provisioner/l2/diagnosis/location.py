@@ -14,19 +14,11 @@ from provisioner.l2.wire import Address, Vantage
 _NAT = ip_address("10.0.2.15")
 
 
-def find(vantage: Vantage, facts: Facts | None, ips: Sequence[Address], *, heard: bool = False) -> Finding | None:
-    """Return INCONCLUSIVE_PROBE_LOCATION when the prober is a node or is not on the segment, else None.
-
-    heard: somebody answered, so that this is a segment of theirs whatever the subnets say.
-    """
-    if facts is not None and (is_node := _is_node(vantage, facts)):
-        return is_node
-    return None if heard else _elsewhere(vantage, facts, ips)
-
-
-def _is_node(vantage: Vantage, facts: Facts) -> Finding | None:
-    for node in facts.nodes:
-        others = [other for other in facts.nodes if other.name != node.name]
+def is_node(vantage: Vantage, facts: Facts | None) -> Finding | None:
+    """Find that this machine is a node, by its MACs and addresses."""
+    nodes = facts.nodes if facts is not None else ()
+    for node in nodes:
+        others = [other for other in nodes if other.name != node.name]
         shared_macs = {nic.mac for other in others for nic in other.nics or ()}
         shared_ips = {text for other in others for text in other.internal_ips}
         here = vantage.own_macs | {vantage.mac}
@@ -59,7 +51,8 @@ def _finding(what: str, node: str) -> Finding:
     )
 
 
-def _elsewhere(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> Finding | None:
+def elsewhere(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> Finding | None:
+    """Find that neither the addresses nor any node is in a subnet of the interface that asks."""
     own = [ip_address(text) for node in (facts.nodes if facts else ()) for text in node.internal_ips]
     own += [
         ip_interface(text).ip

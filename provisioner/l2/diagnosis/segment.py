@@ -70,6 +70,11 @@ class Segment:
         return any(answer.mac == mac and answer.kind is kind for answer in self.answers.get(ip, ()))
 
     @cached_property
+    def nodes_heard(self) -> bool:
+        """Tell whether a node answered for anything, so that this is a segment of theirs."""
+        return any(self.known.owner(mac).nodes for mac in self._heard)
+
+    @cached_property
     def _heard(self) -> frozenset[str]:
         return frozenset(answer.mac for answer in self.wire.answers)
 
@@ -104,8 +109,8 @@ class Segment:
         return False if any(one.version in versions for one in routed) else None
 
     def nics_here(self, node: Node) -> tuple[Nic, ...]:
-        """Return the node's interfaces that are known to be on the segment; bridges' and bonds' ports are left out."""
-        return tuple(nic for nic in node.nics or () if not nic.master and self.nic_here(nic))
+        """Return the node's interfaces that are known to be on the segment, and up; ports of bridges are left out."""
+        return tuple(nic for nic in node.nics or () if not nic.master and nic.up is not False and self.nic_here(nic))
 
     @cached_property
     def subnets(self) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -33,8 +33,10 @@ def address_conflict(case: Case) -> Finding | None:
     if by_metallb([frame for frame in own if frame.mac == one.mac]):
         evidence.append("It announces in the shape of MetalLB: another cluster has the address in a pool of its own.")
     evidence += [answered(case, seen) for seen in case.owners if seen not in strangers]
-    confidence: Confidence = "certain" if case.segment.known.complete else "likely"
-    return Finding("ADDRESS_CONFLICT", confidence, tuple(evidence), fields={"mac": one.mac})
+    complete = case.segment.known.complete
+    others = () if complete else ("MULTI_NIC_SAME_SEGMENT",)
+    confidence: Confidence = "certain" if complete else "likely"
+    return Finding("ADDRESS_CONFLICT", confidence, tuple(evidence), others, {"mac": one.mac})
 
 
 def pool_address_in_use(case: Case) -> Finding | None:
@@ -120,7 +122,9 @@ def pool_off_subnet(case: Case) -> Finding | None:
         "their router instead of asking for it here."
     )
     seen = tuple(answered(case, one) for one in case.owners) or (silence(case),)
-    return Finding("POOL_OFF_SUBNET", "likely", (what, *seen))
+    # Where no node's interface is known, only this machine's own subnets are.
+    known = any(node.nics for node in case.facts.nodes)
+    return Finding("POOL_OFF_SUBNET", "likely" if known else "possible", (what, *seen))
 
 
 def proxied(case: Case, seen: OwnerSeen) -> Confidence | None:

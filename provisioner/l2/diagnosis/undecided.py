@@ -78,6 +78,8 @@ def _ruled_out(case: Case) -> tuple[str, ...]:
         said.append(
             f"{listed(one.name for one in case.advertisements)} announces pool {case.pool.name if case.pool else ''}."
         )
+    if case.prediction.candidates == ():
+        said += [f"No candidate: {why.rstrip('.')}." for why in list(case.prediction.ruled_out.values())[:8]]
     node = case.facts.node(case.prediction.leader)
     if node is not None:
         if node.speaker == "ready":

@@ -40,6 +40,7 @@ from .segment import (
     metallb,
     nat,
     nic,
+    node,
     nodes,
     service,
     syn,
@@ -117,6 +118,16 @@ TWO_MACS: dict[str, tuple[str, Wire, Facts | None]] = {
         "POOL_OVERLAPS_NODE",
         wire(heard(W2), heard(W1, length=42), syn(W2), syn(W1)),
         facts(nodes=nodes(w1={"nics": None})),
+    ),
+    "another node's kernel answers, and a log tells of a partial join": (
+        "POOL_OVERLAPS_NODE",
+        wire(heard(W2), heard(W1, length=42), syn(W2), syn(W1)),
+        facts(nodes=nodes(w1={"nics": None}), speaker_log={"w1": SpeakerLog(partial_join=True)}),
+    ),
+    "two kernels answer, kube-proxy's mode is not known": (
+        "ARP_FLUX_IPVS",
+        wire(heard(W2, length=42), heard(W1, length=42), syn(W2), syn(W1)),
+        facts(kube_proxy=KubeProxy()),
     ),
     "Cilium beside MetalLB": ("CILIUM_L2_CONFLICT", BOTH, facts(others=Others(cilium_l2=True))),
     "Cilium, and memberlist is broken": (
@@ -297,6 +308,8 @@ def test_counters_that_stand_still_prove_a_loss_only_where_metallb_announces() -
     assert judge(wire(), anew).verdict == "UNKNOWN"
 
 
+# Nobody answers a question from nobody, and one MAC answers for the only node's own address and for the service's.
+PROXY_ALONE = wire(heard(ROUTER, "BU"), heard(ROUTER, "B", OWN["w1"]), syn(ROUTER), quiet=True)
 STALE = facts(metallb=metallb(config="stale"))
 ONE_OWNER: dict[str, tuple[str, tuple[str, ...], Wire, Facts | None]] = {
     "the leader": ("OK", (), well(), facts()),
@@ -333,6 +346,25 @@ ONE_OWNER: dict[str, tuple[str, tuple[str, ...], Wire, Facts | None]] = {
         (),
         wire(heard(STRANGER), syn(STRANGER), kernels("w1", "w2"), quiet=True),
         facts(nodes=nodes(w3={"nics": None})),
+    ),
+    "a node, and no Service has the address": ("POOL_ADDRESS_IN_USE", (), well(), facts(services=())),
+    "a node, no Service has the address and no pool is known": (
+        "UNKNOWN",
+        (),
+        well(),
+        facts(services=(), pools=None),
+    ),
+    "a router's proxy, for the node's own address too": (
+        "PROXY_ARP",
+        (),
+        PROXY_ALONE,
+        facts(nodes=(node("w1", nics=None),)),
+    ),
+    "the leader's own interfaces are not known": (
+        "OK",
+        (),
+        well(),
+        facts(nodes=tuple(node(name, nics=None) for name in OWN)),
     ),
     "no port was tried": ("UNKNOWN", (), wire(heard(W2)), facts()),
     "a Service without a TCP port": (
@@ -416,7 +448,8 @@ def test_a_client_that_remembers_the_right_mac_has_no_stale_cache() -> None:
 
 
 def test_a_segment_that_doubles_every_frame_does_not_make_a_kernel_owner() -> None:
-    doubled = wire(heard(W2), heard(W2, rtt=0.0005), syn(W2))
+    once = {address(IP): {Kind.ZERO: 1, Kind.CLIENT: 1}}
+    doubled = wire(heard(W2), heard(W2, rtt=0.0005), syn(W2), times=once)
     assert judge(doubled, facts()).warnings == ("KERNEL_ALSO_OWNS",)
     own = heard(W2, "ZB", OWN["w2"], length=42, rtt=0.0005)
     assert judge(replace(doubled, answers=(*doubled.answers, *own)), facts()).warnings == ()
