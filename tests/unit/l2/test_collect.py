@@ -127,6 +127,8 @@ def test_servicelb_and_cilium() -> None:
     assert collect_others.others(asker(api)[0], pods, served) == Others(kube_vip=False, servicelb=True, cilium_l2=True)
     lease = {"apiVersion": "coordination.k8s.io/v1", "metadata": {"name": "cilium-l2announce-default-web"}}
     assert collect_others.others(asker(Api({"Lease": [lease]}))[0], pods, served).cilium_l2 is True
+    other = {"apiVersion": "coordination.k8s.io/v1", "metadata": {"name": "cilium-operator"}}
+    assert collect_others.others(asker(Api({"Lease": [other]}))[0], pods, served).cilium_l2 is False
     assert collect_others.others(asker(Api())[0], pods, served).cilium_l2 is False
     assert collect_others.others(asker()[0], None, None) == Others()
 
@@ -196,6 +198,7 @@ def test_the_inventory_leaves_pods_cables_out_and_strange_macs_empty() -> None:
         HostNic("calic0ffee", "ee:ee:ee:ee:ee:ee", True, ()),
         HostNic("cni0", "aa:00:00:00:00:02", True, ("10.244.1.1/24",)),
         HostNic("tunl0", "0.0.0.0", True, ("10.244.1.0/32",)),
+        HostNic("lo", "00:00:00:00:00:00", True, ("127.0.0.1/8", "192.0.2.201/32")),
         HostNic("kube-ipvs0", "aa:00:00:00:00:03", False, ("192.0.2.200/32",)),
     )
     away = Reached("w2", "192.0.2.12", error=HostError("w2", "no route to host"))
@@ -209,8 +212,32 @@ def test_the_inventory_leaves_pods_cables_out_and_strange_macs_empty() -> None:
         ("eth2", "52:54:00:00:00:12", None),
         ("cni0", "aa:00:00:00:00:02", None),
         ("tunl0", "", None),
+        ("lo", "", None),
         ("kube-ipvs0", "aa:00:00:00:00:03", None),
     ]
+
+
+def test_a_network_that_is_unavailable_is_a_condition_of_its_node() -> None:
+    cut = api_node("w1", "192.0.2.11")
+    cut["status"]["conditions"].append({"type": "NetworkUnavailable", "status": "True"})
+    well = api_node("w2", "192.0.2.12")
+    found = collect_nodes.nodes({"w1": cut, "w2": well}, {}, {}, Programs("x", (), None, None), lambda text: None)
+    assert [(one.network_unavailable, one.speaker) for one in found] == [(True, "missing"), (False, "missing")]
+
+
+@pytest.mark.parametrize(("version", "ready"), [("0.14.1", False), ("0.14.2", True)])
+def test_an_endpoint_that_goes_but_serves_counts_since_0_14_2(version: str, ready: bool) -> None:
+    web = {"metadata": {"name": "web", "namespace": "default"}, "spec": {"type": "LoadBalancer"}}
+    going = endpoint_slice({"nodeName": "w1", "conditions": {"ready": False, "serving": True}})
+    groups = [{"name": "discovery.k8s.io", "versions": [{"groupVersion": "discovery.k8s.io/v1"}]}]
+    api = Api(
+        {"Service": [web], "EndpointSlice": [going], "Pod": [pod(image=f"metallb/speaker:v{version}")]},
+        {"/version": {}, "/apis": {"groups": groups}},
+    )
+    facts = collect.from_cluster(cast(Cluster, api), {}, None)
+    assert facts.services is not None
+    assert facts.services[0].endpoints == (Endpoint(node="w1", ready=ready),)
+    assert "Endpoints" not in api.asked
 
 
 def test_a_node_is_its_host_by_name_or_by_address() -> None:

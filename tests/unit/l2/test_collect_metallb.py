@@ -97,6 +97,19 @@ def test_how_the_speaker_of_a_node_is(pods: list[Object] | None, state: str | No
     assert speaker_state(programs(pods, []), "w1") == state
 
 
+def test_a_variable_from_elsewhere_may_turn_memberlist_on_or_off() -> None:
+    containers = [
+        {"name": "speaker", "image": "metallb/speaker:v0.16.1", "envFrom": [{"configMapRef": {"name": "x"}}]}
+    ]
+    assert metallb(programs([pod(containers=containers)], []), lambda text: None).memberlist is None
+
+
+def test_a_container_called_speaker_goes_before_one_of_such_an_image() -> None:
+    copier = {"name": "cp-metrics", "image": "quay.io/metallb/speaker:v0.1.2"}
+    speaker = {"name": "speaker", "image": "registry.example/mirror:v0.15.2"}
+    assert metallb(programs([pod(containers=[copier, speaker])], []), lambda text: None).version == "0.15.2"
+
+
 def test_speakers_that_differ_leave_it_unknown() -> None:
     notes: list[str] = []
     two = [pod(env=ML), pod("speaker-2", on="w2", image="quay.io/metallb/speaker:v0.14.5", args=["--lb-class=x"])]
@@ -155,6 +168,18 @@ def test_an_address_pool_of_0_13_is_its_own_advertisement() -> None:
     assert [pool.name for pool in found.pools] == ["new", "old", "far"]
     assert found.advertisements is not None
     assert [(each.name, each.pools) for each in found.advertisements] == [("old", ("old",))]
+
+
+def test_pools_and_advertisements_say_what_their_resources_say() -> None:
+    pool = named("p", addresses=["192.0.2.200/29"], autoAssign=False, serviceAllocation={"priority": 1})
+    pool["metadata"]["labels"] = {"tier": "web"}
+    found = collect_config.configuration(asker(crs(IPAddressPool=[pool]))[0], "metallb-system", ALL_KINDS)
+    assert found.pools is not None
+    (made,) = found.pools
+    assert (made.auto_assign, made.labels, made.service_allocation) == (False, {"tier": "web"}, {"priority": 1})
+    assert found.advertisements == ()
+    before = collect_config.configuration(asker()[0], "metallb-system", frozenset())
+    assert (before.pools, before.advertisements) == ((), ())
 
 
 def test_a_pool_that_makes_no_sense_is_not_understood_and_said() -> None:

@@ -203,6 +203,12 @@ def test_a_mistake_is_one_line_with_its_place_and_remedy(tmp_path: Path, documen
     assert says in error(tmp_path, document)
 
 
+def test_a_byte_order_mark_and_a_family_apart_are_seen(tmp_path: Path) -> None:
+    assert load(tmp_path, "\ufeff" + json.dumps(DOCUMENT)) == load(tmp_path, DOCUMENT)
+    mixed = changed("pools", 0, "addresses", to=["192.0.2.1-2001:db8::1"])
+    assert "'192.0.2.1-2001:db8::1' is neither a network nor a range" in error(tmp_path, mixed)
+
+
 def test_other_mistakes_are_counted(tmp_path: Path) -> None:
     document = changed("nodes", 0, "ready", to="yes")
     document["nodes"][0]["speaker"] = "down"
