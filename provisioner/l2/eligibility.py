@@ -44,10 +44,12 @@ def standing(facts: Facts, ip: Address, service: Service) -> Standing:
     found = _sort(said)
     empty = bool(said) and not found.sure and not found.doubtful
     why = _why_empty(said) if empty else ""
+    if why == "NODE_SELECTOR_EMPTY" and found.up:
+        why = ""  # the selectors admit a node, and only its speaker is not up
     if not why and serving is False:
         empty, why = True, "NO_ENDPOINTS"
     if not why and empty:
-        why = _why_none_left(said)
+        why = "SPEAKER_DOWN" if found.up else _why_none_left(said)
     without = nobody_without_memberlist(case)
     if not empty and without:
         empty, why = True, "NO_FAILOVER_MEMBERLIST_OFF"

@@ -118,7 +118,8 @@ def parse(frame: bytes) -> Reply | Told | None:
     to, source, kind, head, operation, mac, ip, target_mac, target = _BODY.unpack_from(frame)
     if kind != TYPE_ARP or head != _HEAD or operation not in (1, 2) or not is_owner(mac) or ip == NOBODY.packed:
         return None
-    if ip == target:
+    # kube-vip announces by replies to 255.255.255.255, as Seesaw did (ncc/arp.go).
+    if target == ip or (operation == 2 and target == b"\xff" * 4):
         return Told(IPv4Address(ip), text(mac), text(source), operation == 1, target_mac == b"\xff" * 6, len(frame))
     if operation == 1:
         return None

@@ -237,6 +237,16 @@ DOWN = (node("iris1", speaker="missing"), node("iris2", speaker="failing"))
         (facts(node("iris1", labels=EXCLUDED), node("iris2", labels=EXCLUDED)), service(), "EXCLUDE_LABEL"),
         (facts(node("iris1", labels=EXCLUDED), node("iris2", speaker="missing")), service(), "EXCLUDE_LABEL"),
         (facts(**advertised(node_selectors=({"matchLabels": {"a": "b"}},))), service(), "NODE_SELECTOR_EMPTY"),
+        # Selectors that admit one node only are well; its speaker is not.
+        (
+            facts(
+                node("iris1", labels={"a": "b"}, speaker="failing"),
+                node("iris2", labels={}),
+                **advertised(node_selectors=({"matchLabels": {"a": "b"}},)),
+            ),
+            service(),
+            "SPEAKER_DOWN",
+        ),
         (facts(), service(endpoints=()), "NO_ENDPOINTS"),
         (facts(), NOT_READY, "NO_ENDPOINTS"),
         (facts(), LOCAL_ELSEWHERE, "LOCAL_NO_CANDIDATE"),

@@ -109,6 +109,7 @@ def test_what_is_no_answer(frame: bytes) -> None:
         ({"to_ip": "c00002c8"}, False, False),
         ({"to_ip": "c00002c8", "op": "0001", "to_mac": "000000000000"}, True, False),
         ({"to_ip": "c00002c8", "to_mac": "ffffffffffff"}, False, True),
+        ({"to_ip": "ffffffff", "to_mac": "ffffffffffff"}, False, True),  # kube-vip's
         ({"to_ip": "c00002c8", "to_mac": "ffffffffffff", "op": "0001"}, True, True),
     ],
 )
