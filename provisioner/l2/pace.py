@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 
 HIGHEST_PPS = 500  # gentle on access points and small switches, whatever was asked for
-MOST_BEHIND = 1.0  # seconds that are made up for after a delay
+MOST_BEHIND = 0.25  # seconds that are made up for after a delay
 
 
 class Pace:

@@ -1,0 +1,111 @@
+"""Nothing that is sent changes what a bystander believes: its neighbour cache before and after every kind of question.
+
+Each test then shows that it could have failed: one gratuitous frame, which this program never sends, is seen at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from .conftest import Segment, mac
+
+pytestmark = pytest.mark.integration
+
+OWNED, NOBODYS = {"4": "192.0.2.50", "6": "fd00:2::50"}, {"4": "192.0.2.51", "6": "fd00:2::51"}
+# What a bystander may have: nothing; the right entries; wrong ones, which whoever disturbs it would put right.
+RIGHT = {"4": {"192.0.2.1": mac(1), "192.0.2.50": mac(11)}, "6": {"fd00:2::50": mac(11)}}
+WRONG = {
+    "4": {"192.0.2.1": mac(1), "192.0.2.50": mac(0xEE), "192.0.2.51": mac(0xEF)},
+    "6": {"fd00:2::50": mac(0xEE), "fd00:2::51": mac(0xEF)},
+}
+CACHES: dict[str, dict[str, dict[str, str]]] = {"empty": {"4": {}, "6": {}}, "right": RIGHT, "wrong": WRONG}
+
+
+@pytest.fixture
+def street(segment: Segment) -> Segment:
+    """Give an owner and a bystander, whose addresses lie in the same solicited-node groups as those asked for."""
+    segment.host("a", 11, "192.0.2.50/24")
+    segment.host("bystander", 40, "192.0.2.40/24")
+    for name, *addresses in (
+        ("a", "fd00:2::50/64"),
+        ("bystander", "fd00:2::40/64", "fd00:3::50/64", "fd00:3::51/64"),
+        ("prober", "fd00:2::1/64"),
+    ):
+        for address in addresses:
+            segment.run(name, "ip", "address", "add", address, "dev", "eth1", "nodad")
+    deadline = time.monotonic() + 20
+    for name in ("a", "bystander", "prober"):
+        while segment.run(name, "ip", "-6", "address", "show", "dev", "eth1", "tentative").stdout:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    return segment
+
+
+def fill(segment: Segment, cache: dict[str, str]) -> None:
+    """Give the bystander exactly these entries, and wait until the kernel would let them be changed."""
+    segment.run("bystander", "ip", "neigh", "flush", "all")
+    for ip, lladdr in cache.items():
+        segment.run("bystander", "ip", "neigh", "replace", ip, "lladdr", lladdr, "dev", "eth1", "nud", "stale")
+    time.sleep(1.1)  # the kernel holds on to an entry for a second (locktime), whatever it hears
+
+
+def probe(segment: Segment, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Run a probe from the prober's namespace."""
+    ended = segment.run("prober", sys.executable, "-m", "tests.integration.l2.probe_here", json.dumps(wanted))
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
+
+
+def ask(family: str) -> dict[str, Any]:
+    """Return a probe with every kind of question, the bystander itself among those who are asked directly."""
+    everybody = [mac(11), mac(40)]
+    return {"asks": [{"ip": ip, "to": everybody, "ports": [80]} for ip in (OWNED[family], NOBODYS[family])]}
+
+
+@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("family", ["4", "6"])
+def test_a_bystander_keeps_its_neighbour_cache(street: Segment, family: str, cache: str) -> None:
+    before = CACHES[cache][family]
+    fill(street, before)
+    assert street.neighbours("bystander") == before
+    found = probe(street, ask(family))
+    assert {one["kind"] for one in found["answers"]} == ({"Z", "B", "U"} if family == "4" else {"B", "U"})
+    assert [one["outcome"] for one in found["handshakes"]] == ["refused"]
+    assert found["echo"] == {OWNED[family]: True}
+    probe(street, {"asks": [], "others": [OWNED[family], NOBODYS[family]]})
+    # What it was asked directly it may have looked up who asked, as for any client; nothing else is new.
+    asker = {"4": "192.0.2.1", "6": "fe80::ff:fe00:1"}[family]
+    after = street.neighbours("bystander")
+    assert after.pop(asker, mac(1)) == mac(1)
+    assert after == {ip: lladdr for ip, lladdr in before.items() if ip != asker}
+
+
+@pytest.mark.parametrize("family", ["4", "6"])
+def test_a_gratuitous_frame_would_have_been_seen(street: Segment, family: str) -> None:
+    fill(street, WRONG[family])
+    words = [sys.executable, "-m", "tests.integration.l2.announcer", NOBODYS[family], mac(1), "1"]
+    street.run("prober", *words)
+    deadline = time.monotonic() + 5
+    while street.neighbours("bystander") == WRONG[family] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert street.neighbours("bystander") == {**WRONG[family], NOBODYS[family]: mac(1)}
+
+
+def test_a_request_from_the_target_itself_would_have_been_seen(street: Segment) -> None:
+    """The mutant: the one guard that keeps a request from naming its target as sender is taken away."""
+    fill(street, WRONG["4"])
+    mutant = (
+        "from ipaddress import IPv4Address; from provisioner.l2 import frames, interfaces; "
+        "from provisioner.l2.frames import Kind, Question; from provisioner.l2.prober import Prober; "
+        "here = interfaces.choose(interfaces.read(), [], 'eth1'); ip = IPv4Address('192.0.2.51'); "
+        "made = frames._template(frames.BROADCAST, here.mac, ip); "
+        "frame = made[:38] + ip.packed + made[42:]; "
+        "prober = Prober(here); prober.send([Question(ip, Kind.CLIENT, frame)])"
+    )
+    street.run("prober", sys.executable, "-c", mutant)
+    assert street.neighbours("bystander") == {**WRONG["4"], "192.0.2.51": mac(1)}
