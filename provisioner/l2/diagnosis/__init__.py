@@ -3,7 +3,7 @@
 segment, case: what was heard and what is known, arranged for one address. configuration, leader, lost, several,
 strangers, connection, announcers: a small function a cause, `Case -> Finding | None`. causes: their order, which is
 that of the verdicts' table, and the choice. fine: when an address is OK; undecided: what UNKNOWN says. pending:
-Services without an address. location: whether anything can be concluded from here. gratuitous: what `watch` asks.
+Services without an address. location: whether anything can be concluded from here. gratuitous: whose frames they are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from provisioner.l2.diagnosis import location as locations
 from provisioner.l2.diagnosis import pending as waiting
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
-from provisioner.l2.diagnosis.gratuitous import missing as garp_missing
 from provisioner.l2.diagnosis.handover import unsettled
 from provisioner.l2.diagnosis.remedies import REMEDIES, filled
 from provisioner.l2.diagnosis.segment import Segment
@@ -27,7 +26,7 @@ from provisioner.l2.facts import Facts, Service
 from provisioner.l2.result import Result
 from provisioner.l2.wire import Address, Vantage, Wire
 
-__all__ = ["REMEDIES", "all", "diagnose", "garp_missing", "location", "pending", "unsettled"]
+__all__ = ["REMEDIES", "all", "diagnose", "location", "pending", "unsettled"]
 
 
 def diagnose(wire: Wire, facts: Facts | None, ip: Address) -> Result:

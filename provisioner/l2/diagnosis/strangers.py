@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from provisioner.l2 import pools
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
-from provisioner.l2.diagnosis.gratuitous import by_metallb
+from provisioner.l2.diagnosis.gratuitous import by_metallb, periodic
 from provisioner.l2.diagnosis.words import answered, listed, owner, silence
 from provisioner.l2.frames import Kind
 from provisioner.l2.result import Confidence, OwnerSeen
@@ -71,7 +71,8 @@ def pool_overlaps_node(case: Case) -> Finding | None:
             return Finding("POOL_OVERLAPS_NODE", "certain", (what,), fields={"node": node.name})
         # On the leader it is a warning (KERNEL_ALSO_OWNS), and kube-vip configures what it announces.
         leads = case.owner is not None and case.owner.node == node.name == case.leader
-        if (nics := case.carriers(node.name)) and not leads and not case.facts.others.kube_vip:
+        by_kube_vip = case.facts.others.kube_vip or _announces_for_ever(case, node.name)
+        if (nics := case.carriers(node.name)) and not leads and not by_kube_vip:
             what = f"{case.ip} of pool {case.pool.name} is configured on {node.name}'s {listed(nics)}."
             return Finding(
                 "POOL_OVERLAPS_NODE",
@@ -100,6 +101,11 @@ def _kernel_elsewhere(case: Case) -> Finding | None:
         ("KUBE_VIP_DUPLICATE",) if case.facts.others.kube_vip is None else (),
         {"node": one.node, **({"nic": one.nic} if one.nic else {})},
     )
+
+
+def _announces_for_ever(case: Case, node: str) -> bool:
+    own = case.segment.announcements.get(case.ip, ())
+    return any(seen.node == node and periodic([one for one in own if one.mac == seen.mac]) for seen in case.owners)
 
 
 def overlaps(case: Case) -> str:
@@ -162,7 +168,7 @@ def proxy_arp(case: Case) -> Finding | None:
     if any(nic.proxy_arp and nic.name == seen.nic for nic in (known.nics if known else None) or ()):
         evidence.append(f"proxy_arp is on at {seen.node}'s {seen.nic}.")
     slow = [answer for answer in case.answers if answer.mac == seen.mac and answer.kind is Kind.CLIENT]
-    if slow and (delay := max(round(answer.rtt * 1e6) for answer in slow)) > _SLOW:
+    if slow and (delay := min(round(answer.rtt * 1e6) for answer in slow)) > _SLOW:
         evidence.append(f"Its answer took {delay / 1000:.0f} ms, as a delayed answer of proxy ARP does.")
     if not case.segment.zero_works:
         evidence.append("Nobody answered any question from nobody here, so the network may drop them: try --no-zero.")

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from provisioner.l2.facts import Counters, L2Status
+from provisioner.l2.facts import Counters, L2Status, Others
 from provisioner.l2.frames import Kind
 from provisioner.l2.wire import Answer
-from tests.unit.l2.diagnosis.segment import IP, W2, facts, gratuitous, heard, judge, syn, wire
+from tests.unit.l2.diagnosis.segment import IP, W1, W2, facts, gratuitous, heard, judge, nat, nic, nodes, syn, wire
 
 OWN_KERNEL_ASKED = 0.52  # seconds after the prober's question, when the reset of a tried connection needed the owner
 
@@ -44,3 +44,13 @@ def test_a_speaker_that_is_heard_and_hears_nothing_is_cut_off_and_not_blind() ->
     status = (L2Status(service="default/web", node="w2"),)
     assert judge(told, facts(metrics=none, metrics_after=none, l2_status=status)).verdict == "INGRESS_LOST"
     assert judge(told, facts()).verdict == "BROADCAST_BLIND"
+
+
+def test_an_address_that_kube_vip_configured_is_no_nodes_own() -> None:
+    """Nobody looked for kube-vip; its frames every 3 s tell who put the address there."""
+    w1 = nic("w1", addresses=("192.0.2.11/24", f"{IP}/32"))
+    known = facts(others=Others(), nodes=nodes(w1={"nics": (nat(), w1)}))
+    beat = [replace(gratuitous(W1, 100.0 + 3 * number), request=False) for number in range(3)]
+    both = (heard(W2), heard(W1, length=42))
+    assert judge(wire(*both, *beat), known).verdict == "KUBE_VIP_DUPLICATE"
+    assert judge(wire(*both), known).verdict == "POOL_OVERLAPS_NODE"
