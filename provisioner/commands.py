@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -19,6 +20,8 @@ from provisioner.session import Options, opened
 if TYPE_CHECKING:
     from provisioner.checks import Finding
     from provisioner.host import Host
+
+LEFT_OUT = ("NOT_ENABLED", "NOT_TRIED")  # findings of what was not looked at
 
 
 @click.command()
@@ -45,15 +48,18 @@ def verify(options: Options, checks: tuple[str, ...], output: str | None, full: 
         report = session.report
         session.cluster.progress = lambda text: report.emit("output", text, host="cluster", step="verify")
         context = module.Context(session.site, session.cluster, session.hosts, full)
-        for check, finding in module.run(context, checks):
-            found.append(finding)
-            report.emit("idle")  # a live line would be written over
-            report.detail(f"finding {check.name}: {finding}")
-            for line in _finding_lines(check.name, finding, as_json):
-                click.echo(line)
+        with closing(module.run(context, checks)) as findings:  # also after Ctrl-C: what they changed is put back
+            for check, finding in findings:
+                found.append(finding)
+                report.emit("idle")  # a live line would be written over
+                report.detail(f"finding {check.name}: {finding}")
+                for line in _finding_lines(check.name, finding, as_json):
+                    click.echo(line)
         failed = [finding for finding in found if not finding.ok]
         if not as_json:
-            click.echo(f"{len(found) - len(failed)} of {len(found)} as they should be", err=True)
+            tried = [finding for finding in found if not finding.ok or finding.code not in LEFT_OUT]
+            left_out = f", {len(found) - len(tried)} left out" if len(tried) < len(found) else ""
+            click.echo(f"{len(tried) - len(failed)} of {len(tried)} as they should be{left_out}", err=True)
             if failed:
                 click.echo(f"log: {session.log}", err=True)
             else:
@@ -66,7 +72,7 @@ def _finding_lines(check: str, finding: Finding, as_json: bool) -> Iterator[str]
     if as_json:
         yield redact(json.dumps({"check": check, **asdict(finding)}))
         return
-    word = "FAILED" if not finding.ok else "-" if finding.code in ("NOT_ENABLED", "NOT_TRIED") else "ok"
+    word = "FAILED" if not finding.ok else "-" if finding.code in LEFT_OUT else "ok"
     yield redact(f"{word:6} {check:12} {finding.subject}: {finding.detail}")
     if not finding.ok:
         yield from (redact(f"         | {line}") for line in finding.evidence)

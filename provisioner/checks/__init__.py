@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import groupby
 from queue import SimpleQueue
 
@@ -56,8 +56,10 @@ def choose(names: Sequence[str]) -> tuple[Check, ...]:
     return tuple(check for check in CHECKS if not names or check.name in names)
 
 
-def run(context: Context, names: Sequence[str] = ()) -> Iterator[tuple[Check, Finding]]:
+def run(context: Context, names: Sequence[str] = ()) -> Generator[tuple[Check, Finding], None, None]:
     """Yield each finding with its check, in the checks' order; neighbours that may run side by side do.
+
+    Closed early, it waits until all checks have put back what they changed.
 
     A check that the site gives nothing to do says NOT_ENABLED: ok when all checks run, not when it was named. An
     error that ends a check early is a finding too, and the next check runs; only without the API nothing does.
