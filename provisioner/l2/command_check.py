@@ -50,7 +50,8 @@ def check(
 
     options = options or Options()
     with sources.opened(options, "l2-check", facts, offline=offline) as source:
-        wanted = words.for_check(targets, source.facts)
+        with source.blamed():
+            wanted = words.for_check(targets, source.facts)
         try:
             from provisioner.l2 import interfaces
 

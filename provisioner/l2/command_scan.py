@@ -61,7 +61,8 @@ def scan(
 
     options = options or Options()
     with sources.opened(options, "l2-scan", facts, offline=offline) as source:
-        sweep = words.for_scan(targets, source.facts)
+        with source.blamed():
+            sweep = words.for_scan(targets, source.facts)
         _agree(len(sweep.ips), pps, yes)
         with progress(options) as tell:
             tell(f"asking for {len(sweep.ips)} addresses, about {_duration(len(sweep.ips), pps)}")

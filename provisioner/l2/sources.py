@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provisioner.errors import ProvisionerError
+from provisioner.errors import Inconclusive, ProvisionerError
 
 if TYPE_CHECKING:
     from provisioner.l2.facts import Facts, Metrics
@@ -34,6 +34,16 @@ class Source:
     problems: list[str] = field(default_factory=list)
     metrics: Callable[[], Metrics | None] | None = None
     settle: Callable[[], None] = lambda: None
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Let a word that means nothing for want of facts end with the reason why they are missing."""
+        try:
+            yield
+        except ProvisionerError as error:
+            if self.problems:
+                raise Inconclusive("; ".join(self.problems)) from error
+            raise
 
     def note(self, text: str) -> None:
         """Keep a note, once."""

@@ -254,6 +254,40 @@ def test_two_that_stay_are_a_fault(segment: Segment) -> None:
     assert {owner["node"] for owner in result["owners"]} == {"w1", "w2"}
 
 
+SITE = """
+[ssh]
+connect_timeout = 2.0
+[[hosts]]
+name = "w1"
+address = "192.0.2.11"
+roles = ["control-plane"]
+[[hosts]]
+name = "w2"
+address = "192.0.2.12"
+roles = ["worker"]
+[[metallb.pools]]
+name = "lab"
+addresses = ["192.0.2.200-192.0.2.203"]
+"""
+
+
+def test_a_cluster_out_of_reach_leaves_what_the_wire_says(nodes: Segment) -> None:
+    (nodes.folder / "hosts.toml").write_text(SITE)
+    ended = nodes.cli("-o", "json", "l2", "check", VIP)
+    made = json.loads(ended.stdout)
+    assert ended.returncode == 2
+    assert "the cluster could not be asked: w1: cannot log in" in made["problem"]
+    (result,) = made["results"]
+    assert (result["owners"][0]["node"], result["owners"][0]["matched_by"]) == ("w1", "arp")
+    assert "PREDICTION_UNKNOWN" in result["warnings"]
+    everything = nodes.cli("l2", "check")
+    assert (everything.returncode, everything.stdout) == (2, "")
+    assert everything.stderr.startswith("inconclusive: the cluster could not be asked: w1: cannot log in")
+    collected = nodes.cli("l2", "collect", "-o", "facts.json")
+    assert collected.returncode == 2
+    assert not (nodes.folder / "facts.json").exists()
+
+
 @pytest.mark.parametrize("at", [2, 3])
 def test_an_api_that_is_lost_in_the_middle_leaves_what_the_wire_said(nodes: Segment, at: int) -> None:
     """Lost at the counters before the probes, or after them: never a plain OK."""
