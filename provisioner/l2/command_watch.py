@@ -85,6 +85,8 @@ def watch(
     # The cluster is not asked: while a node dies, it is the last place to wait for an answer.
     with sources.opened(options, "l2-watch", facts, offline=True) as source:
         known = source.facts
+        if known is None:
+            click.echo(f"note: {source.note}; --facts gives nodes their names", err=True)
     place = check.place(interfaces.read(), [target], known, interface)
     _refuse_bad_places(place, target, known)
     plan = Plan(

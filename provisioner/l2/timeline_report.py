@@ -85,7 +85,7 @@ def gratuitous(seen: Gratuitous, version: int) -> str:
     if not seen.frames:
         return NOT_SEEN if seen.complete else f"{NOT_SEEN} so far"
     if seen.expected is None:
-        return f"{seen.frames} frame{'s' if seen.frames > 1 else ''}, not in the way of MetalLB"
+        return f"{seen.frames} frame{'s' if seen.frames > 1 else ''}, not the {what} of MetalLB"
     return f"{seen.rounds} {what} of the expected {seen.expected}{'' if seen.complete else ', so far'}"
 
 

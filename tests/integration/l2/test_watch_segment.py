@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from . import capture
 from .conftest import ROOT, Segment, mac
+from .watching import ACCURACY, ended, same, wait, watching
 
 pytestmark = pytest.mark.integration
 
 IP, IP6 = "192.0.2.200", "2001:db8::200"
-ACCURACY = 0.020  # seconds
 FACTS = {
     "schema": "l2facts/v1",
     "nodes": [{"name": f"worker{number}", "nics": [{"name": "eth1", "mac": mac(10 + number)}]} for number in (1, 2)],
@@ -78,14 +78,6 @@ class Rig:
         wait(lambda: len(capture.replies(self.frames(), ip, 10 + worker)) >= had + more)
 
 
-def wait(condition: Callable[[], bool], limit: float = 30) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.05)
-
-
 def link_local(segment: Segment) -> str:
     """Return the prober's link-local address, "" before the kernel has made sure that nobody else has it."""
     words = ["ip", "-6", "-json", "address", "show", "dev", "eth1", "scope", "link", "-tentative"]
@@ -117,47 +109,11 @@ def rig(segment: Segment, tmp_path: Path) -> Iterator[Rig]:
         yield Rig(segment, tmp_path)
 
 
-@contextmanager
-def watching(rig: Rig, *arguments: str, ip: str = IP) -> Iterator[subprocess.Popen[str]]:
-    """Run `l2 watch` on the prober meanwhile."""
-    command = [sys.executable, "-m", "provisioner", "-o", "json", "l2", "watch", ip]
-    process = subprocess.Popen(
-        ["ip", "netns", "exec", f"{rig.segment.prefix}prober", *command, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
-
-
-def ended(process: subprocess.Popen[str], status: int, limit: float = 60) -> dict[str, Any]:
-    """Wait for a watch and return its report."""
-    output, errors = process.communicate(timeout=limit)
-    assert process.returncode == status, errors + output
-    told: dict[str, Any] = json.loads(output)
-    assert told["schema"] == "l2watch/v1"
-    return told
-
-
-def same(figure: dict[str, Any] | None, truth: float) -> float:
-    """Assert that a figure is the capture's, and return by how much they differ."""
-    assert figure is not None
-    difference = abs(float(figure["unix"]) - truth)
-    assert difference < ACCURACY, f"{figure['unix']} instead of {truth}"
-    return difference
-
-
 def test_a_failover_to_the_frame(rig: Rig) -> None:
     """The old owner goes silent, two seconds later the new one comes with MetalLB's five pairs."""
     facts, svg = str(rig.folder / "facts.json"), rig.folder / "failover.svg"
     rig.give(1)
-    with watching(rig, "--until-stable", "--facts", facts, "--svg", str(svg)) as process:
+    with watching(rig.segment, IP, "--until-stable", "--facts", facts, "--svg", str(svg)) as process:
         rig.answered(1, 15)
         rig.take(1)
         time.sleep(2)
@@ -198,7 +154,9 @@ def test_a_failover_to_the_frame(rig: Rig) -> None:
 
 def test_an_overlap_to_the_frame(rig: Rig) -> None:
     rig.give(1)
-    with watching(rig, "--until-stable", "--facts", str(rig.folder / "facts.json"), "--port", "0") as process:
+    with watching(
+        rig.segment, IP, "--until-stable", "--facts", str(rig.folder / "facts.json"), "--port", "0"
+    ) as process:
         rig.answered(1, 10)
         rig.give(2)
         with rig.announce(2):
@@ -221,7 +179,7 @@ def test_an_overlap_to_the_frame(rig: Rig) -> None:
 def test_ipv6_to_the_frame(rig: Rig) -> None:
     rig.give(1, IP6)
     facts = str(rig.folder / "facts.json")
-    with watching(rig, "--until-stable", "--facts", facts, "--port", "80", ip=IP6) as process:
+    with watching(rig.segment, IP6, "--until-stable", "--facts", facts, "--port", "80") as process:
         rig.answered(1, 10, IP6)
         rig.take(1, IP6)
         time.sleep(2)
@@ -240,10 +198,59 @@ def test_ipv6_to_the_frame(rig: Rig) -> None:
     assert "moved from worker1 to worker2" in told["title"]
 
 
+KEEPALIVED = """
+global_defs {{ router_id {name} }}
+vrrp_instance address {{
+    state BACKUP
+    interface eth1
+    virtual_router_id 51
+    priority {priority}
+    advert_int 1
+    virtual_ipaddress {{ {ip}/24 }}
+}}
+"""
+
+
+def test_keepalived_takes_over(rig: Rig) -> None:
+    """Its gratuitous frames are told, and not measured by MetalLB's."""
+    if shutil.which("keepalived", path="/usr/sbin:/usr/bin:/sbin:/bin") is None:
+        pytest.skip("there is no keepalived: ./setup.sh")
+    with ExitStack() as stack:
+        for number in (1, 2):
+            place = rig.folder / f"keepalived{number}"
+            text = KEEPALIVED.format(name=f"worker{number}", priority=120 - number, ip=IP)
+            place.with_suffix(".conf").write_text(text)
+            files = ["-f", f"{place}.conf", "-p", f"{place}.pid", "-r", f"{place}.vrrp", "-c", f"{place}.check"]
+            program = subprocess.Popen(
+                ["ip", "netns", "exec", f"{rig.segment.prefix}worker{number}", "keepalived", "-n", "-l", *files],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            stack.callback(program.wait)
+            stack.callback(program.terminate)
+        facts = str(rig.folder / "facts.json")
+        # The first to come up may have the address for a moment, which is not the failover that is meant.
+        wait(lambda: bool(capture.gratuitous(rig.frames(), IP, 11)))
+        with watching(rig.segment, IP, "--until-stable", "--facts", facts) as process:
+            rig.answered(1, 15)
+            rig.segment.run("bridge", "ip", "link", "set", "p11", "down")
+            told = ended(process, 0)
+    found = rig.frames()
+    (change,) = told["changes"]
+    same(change["old_last_reply"], capture.replies(found, IP, 11)[-1])
+    same(change["new_first_reply"], capture.replies(found, IP, 12)[0])
+    last = change["old_last_reply"]["unix"]
+    same(change["first_gratuitous"], next(one for one in capture.gratuitous(found, IP, 12) if one > last))
+    assert 2 < change["silence_s"] < 6, "three advertisements are missed first"
+    assert change["gratuitous_frames"] >= 5
+    assert (change["gratuitous_pairs"], change["gratuitous_expected"]) == (None, None)
+    assert (told["verdict"], told["warnings"]) == ("OK", [])
+
+
 def test_a_takeover_that_nobody_was_told_of(rig: Rig) -> None:
     rig.give(1)
     facts = str(rig.folder / "facts.json")
-    with watching(rig, "--until-stable", "--facts", facts) as process:
+    with watching(rig.segment, IP, "--until-stable", "--facts", facts) as process:
         rig.answered(1, 10)
         rig.take(1)
         rig.give(2)
@@ -255,7 +262,9 @@ def test_a_takeover_that_nobody_was_told_of(rig: Rig) -> None:
 
 def test_it_never_came_back(rig: Rig) -> None:
     rig.give(1)
-    with watching(rig, "--until-stable", "--timeout", "5", "--facts", str(rig.folder / "facts.json")) as process:
+    with watching(
+        rig.segment, IP, "--until-stable", "--timeout", "5", "--facts", str(rig.folder / "facts.json")
+    ) as process:
         rig.answered(1, 10)
         rig.take(1)
         told = ended(process, 1)
@@ -268,7 +277,7 @@ def test_it_never_came_back(rig: Rig) -> None:
 def test_two_owners(rig: Rig) -> None:
     rig.give(1)
     rig.give(2)
-    with watching(rig, "--timeout", "4") as process:
+    with watching(rig.segment, IP, "--timeout", "4") as process:
         told = ended(process, 1)
     assert told["verdict"] == "TWO_OWNERS"
     assert {owner["mac"] for owner in told["owners"] if owner["holds"]} == {mac(11), mac(12)}
@@ -278,7 +287,7 @@ def test_two_owners(rig: Rig) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_it_with_the_report(rig: Rig, number: signal.Signals) -> None:
     rig.give(1)
-    with watching(rig) as process:
+    with watching(rig.segment, IP) as process:
         rig.answered(1, 15)
         process.send_signal(number)
         told = ended(process, 0)
@@ -289,7 +298,7 @@ def test_ctrl_c_ends_it_with_the_report(rig: Rig, number: signal.Signals) -> Non
 
 def test_nothing_happened(rig: Rig) -> None:
     rig.give(1)
-    with watching(rig, "--until-stable", "--timeout", "2") as process:
+    with watching(rig.segment, IP, "--until-stable", "--timeout", "2") as process:
         told = ended(process, 2)
     assert told["verdict"] == "UNKNOWN"
     assert "nothing happened" in told["evidence"][0]
@@ -297,7 +306,7 @@ def test_nothing_happened(rig: Rig) -> None:
 
 def test_the_interface_goes_away_in_the_middle(rig: Rig) -> None:
     rig.give(1)
-    with watching(rig) as process:
+    with watching(rig.segment, IP) as process:
         rig.answered(1, 10)
         rig.segment.run("prober", "ip", "link", "set", "eth1", "down")
         told = ended(process, 2)
@@ -321,7 +330,7 @@ def test_a_bystander_keeps_its_neighbour_cache(rig: Rig) -> None:
         rig.segment.run("bystander", *entry)
     time.sleep(1.1)  # the kernel holds on to an entry for a second (locktime), whatever it hears
     for ip in (IP, IP6):
-        with watching(rig, "--timeout", "2", "--port", "80", ip=ip) as process:
+        with watching(rig.segment, ip, "--timeout", "2", "--port", "80") as process:
             ended(process, 0)
     had = {address: lladdr for address, lladdr in rig.segment.neighbours("bystander").items() if address in cache}
     assert had == cache
@@ -329,7 +338,7 @@ def test_a_bystander_keeps_its_neighbour_cache(rig: Rig) -> None:
 
 def test_the_pace_is_kept(rig: Rig) -> None:
     rig.give(1)
-    with watching(rig, "--timeout", "4", "--interval", "0.05", "--port", "80") as process:
+    with watching(rig.segment, IP, "--timeout", "4", "--interval", "0.05", "--port", "80") as process:
         told = ended(process, 0)
     asked = [
         arp[4] for frame in rig.frames() if (arp := frame.arp()) is not None and arp[0] == 1 and arp[2] == "0.0.0.0"

@@ -1,0 +1,113 @@
+"""Failovers between MetalLB's real speakers, timed by `l2 watch` and by tcpdump on the same wire."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tests.integration.l2 import capture
+from tests.integration.l2.stage import collected
+from tests.integration.l2.stage.metallb import MetalLB
+from tests.integration.l2.stage.town import Town
+from tests.integration.l2.watching import ACCURACY, ended, same, wait, watching
+
+pytestmark = pytest.mark.integration
+
+NUMBERS = {"k1": 81, "k2": 82, "k3": 83}
+
+
+@pytest.fixture(scope="module")
+def watched(town: Town) -> Iterator[MetalLB]:
+    """Give three nodes whose speakers know each other; each test takes one of them away."""
+    metallb = MetalLB(town.api, town.street, "metallb-watched", course="watched")
+    for name, number in NUMBERS.items():
+        town.street.node(name, number, f"192.0.2.{number}/24", f"2001:db8::{number}/64")
+        town.street.serve(name)
+        metallb.node(name, f"192.0.2.{number}")
+    metallb.pool("watched", "192.0.2.145-192.0.2.149", "2001:db8::300-2001:db8::30f")
+    metallb.advertise("watched")
+    for name in NUMBERS:
+        metallb.start(name)
+    for name in NUMBERS:
+        metallb.wait_for(name, "NodeJoin", times=3)
+    yield metallb
+    for name in NUMBERS:
+        if f"speaker-{name}" in town.street.programs:
+            town.street.end(f"speaker-{name}")
+
+
+def facts(metallb: MetalLB, folder: Path) -> str:
+    """Write what `l2 collect` would, and return the file's name."""
+    path = folder / "facts.json"
+    path.write_text(json.dumps(collected.facts(metallb)))
+    return str(path)
+
+
+def owner_in(told: dict[str, Any], mac: str) -> str:
+    """Return the node that a report has for a MAC."""
+    return next(str(owner["node"]) for owner in told["owners"] if owner["mac"] == mac)
+
+
+def compared(told: dict[str, Any], pcap: Path, ip: str, old: str) -> dict[str, Any]:
+    """Assert that the one change is the capture's, to the frame, and return it."""
+    (change,) = cast(list[dict[str, Any]], told["changes"])
+    new = owner_in(told, change["to"])
+    assert (change["kind"], owner_in(told, change["from"])) == ("moved", old)
+    found = [frame for frame in capture.frames(pcap) if frame.time < told["run"]["ended"]]
+    before, after = (capture.replies(found, ip, NUMBERS[name]) for name in (old, new))
+    announced = capture.gratuitous(found, ip, NUMBERS[new])
+    worst = max(
+        same(change["old_last_reply"], before[-1]),
+        same(change["new_first_reply"], after[0]),
+        same(change["first_gratuitous"], announced[0]),
+    )
+    if ":" not in ip:
+        worst = max(worst, same(change["first_tcp_answer"], capture.accepted(found, ip, NUMBERS[new])[0]))
+    print(f"{told['title']}; differs from the capture by {worst * 1e6:.1f} us at most")
+    assert change["silence_s"] == pytest.approx(max(0, after[0] - before[-1]), abs=ACCURACY)
+    assert change["overlap_s"] == pytest.approx(max(0, before[-1] - after[0]), abs=ACCURACY)
+    assert change["gratuitous_frames"] == len(announced)
+    assert (change["gratuitous_pairs"], change["gratuitous_expected"], change["gratuitous_complete"]) == (5, 5, True)
+    assert change["first_tcp_outcome"] == "open"
+    assert told["verdict"] == "OK"
+    return change
+
+
+def test_a_speaker_that_says_goodbye(town: Town, watched: MetalLB, tmp_path: Path) -> None:
+    """A deleted pod's speaker leaves the memberlist: the address moves at once, and traffic hardly notices."""
+    ip = town.free(145, 149, "k3", ("k1", "k2", "k3"))
+    town.announced(watched, ip, "k3")
+    pcap = tmp_path / "wire.pcap"
+    words = ("--until-stable", "--facts", facts(watched, tmp_path), "--timeout", "60")
+    with capture.capturing(town.street, "prober", pcap), watching(town.street, ip, *words) as process:
+        wait(lambda: len(capture.replies(capture.frames(pcap), ip, NUMBERS["k3"])) >= 15)
+        town.street.programs["speaker-k3"].terminate()
+        told = ended(process, 0)
+    change = compared(told, pcap, ip, "k3")
+    assert change["silence_s"] < 4, "nobody had to find out"
+
+
+def test_a_node_without_power(town: Town, watched: MetalLB, tmp_path: Path) -> None:
+    """Its port on the switch goes down: memberlist notices, the other speaker announces both families and serves."""
+    ips = [town.free(145, 149, "k1", ("k1", "k2")), town.free(300, 309, "k1", ("k1", "k2"), "2001:db8::")]
+    for ip in ips:
+        town.announced(watched, ip, "k1")
+    pcap = tmp_path / "wire.pcap"
+    words = ("--until-stable", "--facts", facts(watched, tmp_path), "--timeout", "60")
+    with ExitStack() as stack:
+        stack.enter_context(capture.capturing(town.street, "prober", pcap))
+        watches = [stack.enter_context(watching(town.street, ip, *words)) for ip in ips]
+        for ip in ips:
+            wait(lambda ip=ip: len(capture.replies(capture.frames(pcap), ip, NUMBERS["k1"])) >= 15)  # type: ignore[misc]
+        town.street.shell("bridge", f"ip link set p{NUMBERS['k1']} down")
+        reports = [ended(process, 0) for process in watches]
+    for ip, told in zip(ips, reports, strict=True):
+        change = compared(told, pcap, ip, "k1")
+        assert "moved from k1 to k2: silent for " in told["title"]
+        assert 1 < change["silence_at_least_s"] < change["silence_s"] < 30
+        assert change["tcp_outage_s"] > 1
