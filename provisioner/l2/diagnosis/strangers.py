@@ -19,7 +19,11 @@ def address_conflict(case: Case) -> Finding | None:
     """ADDRESS_CONFLICT: an owner that is no node answers, beside the leader or instead of it."""
     if case.ip in case.wire.vantage.own_addresses and not case.unassigned:
         what = f"{case.ip} is configured on this very machine, which asks from {case.wire.vantage.interface}."
-        return Finding("ADDRESS_CONFLICT", "certain", (what,), fields={"here": case.wire.vantage.interface})
+        own = next((one for one in case.wire.vantage.addresses if one.ip == case.ip), None)
+        here = {"here": case.wire.vantage.interface, "own": str(own)} if own is not None else {}
+        remedy = "Take the address off this machine, or out of the pool."
+        commands = ("sudo ip address del {own} dev {here}", "ip address show to {ip}")
+        return Finding("ADDRESS_CONFLICT", "certain", (what,), (), here, remedy, commands)
     if case.unassigned:
         return None
     strangers = [seen for seen in case.owners if seen.owner_class == "foreign" and not proxied(case, seen)]
@@ -29,8 +33,8 @@ def address_conflict(case: Case) -> Finding | None:
     evidence = [f"{owner(seen)} answers for {case.ip} and is no node's." for seen in strangers]
     if not case.segment.known.complete:
         evidence.append("It is told from the nodes by their own addresses' answers; not all interfaces are known.")
-    own = case.segment.announcements.get(case.ip, ())
-    if by_metallb([frame for frame in own if frame.mac == one.mac]):
+    frames = case.segment.announcements.get(case.ip, ())
+    if by_metallb([frame for frame in frames if frame.mac == one.mac]):
         evidence.append("It announces in the shape of MetalLB: another cluster has the address in a pool of its own.")
     evidence += [answered(case, seen) for seen in case.owners if seen not in strangers]
     complete = case.segment.known.complete
@@ -73,12 +77,14 @@ def pool_overlaps_node(case: Case) -> Finding | None:
         leads = case.owner is not None and case.owner.node == node.name == case.leader
         by_kube_vip = case.facts.others.kube_vip or _announces_for_ever(case, node.name)
         if (nics := case.carriers(node.name)) and not leads and not by_kube_vip:
-            what = f"{case.ip} of pool {case.pool.name} is configured on {node.name}'s {listed(nics)}."
+            what = (
+                f"{case.ip} of pool {case.pool.name} is configured on {node.name}'s {listed(nic for nic, _ in nics)}."
+            )
             return Finding(
                 "POOL_OVERLAPS_NODE",
                 "certain",
                 (what, *(answered(case, seen) for seen in case.owners)),
-                fields={"node": node.name, "nic": nics[0]},
+                fields={"node": node.name, "nic": nics[0][0]},
             )
     return _kernel_elsewhere(case)
 
@@ -87,7 +93,14 @@ def _kernel_elsewhere(case: Case) -> Finding | None:
     """Find that another node's kernel has the address, where its interfaces are not known but its answer tells."""
     proxy = case.facts.kube_proxy
     flux = proxy.mode is None or (proxy.mode == "ipvs" and not proxy.strict_arp)
-    kernels = [seen for seen in case.owners if seen.owner_class == "kernel" and seen.node and seen.node != case.leader]
+    kernels = [
+        seen
+        for seen in case.owners
+        if seen.owner_class == "kernel"
+        and seen.node
+        and seen.node != case.leader
+        and not _announces_for_ever(case, seen.node)
+    ]
     if case.pool is None or not kernels or flux or case.facts.others.kube_vip or not case.leader:
         return None
     one = kernels[0]
