@@ -57,8 +57,7 @@ class Verbs(click.Group):
         try:
             return super().invoke(ctx)
         except ProvisionerError as error:
-            word = "inconclusive: " if isinstance(error, Inconclusive) else ""
-            _end(ctx, f"{word}{error}", getattr(error, "tail", ""))
+            _end(ctx, str(error), getattr(error, "tail", ""), "inconclusive: " * isinstance(error, Inconclusive))
         except OSError as error:
             if error.filename is None:
                 raise
@@ -66,14 +65,14 @@ class Verbs(click.Group):
             _end(ctx, f"{error.filename}: {error.strerror}")
 
 
-def _end(ctx: click.Context, message: str, tail: str = "") -> NoReturn:
+def _end(ctx: click.Context, message: str, tail: str = "", word: str = "") -> NoReturn:
     options = ctx.obj
     if options is not None and options.output == "json" and ctx.invoked_subcommand in _REPORTING:
         from provisioner import __version__
         from provisioner.l2 import report
 
         click.echo(redact(json.dumps(report.document(None, (), __version__, message), indent=2)))
-    click.echo(redact(message), err=True)
+    click.echo(redact(f"{word}{message}"), err=True)
     for line in redact(tail).splitlines():
         click.echo(f"  | {line}", err=True)
     ctx.exit(2)
