@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from provisioner.checks import dns, pods, storage
+from provisioner.checks import claims, dns, pods, storage
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
 from provisioner.errors import ClusterError
 
@@ -55,7 +55,7 @@ def run(context: Context) -> Iterator[Finding]:
     if late or not names:
         yield _not_ready(context, "STATEFULSET_NOT_READY", "is not ready", late or FIRST, own.get(late, {}))
         return
-    volumes = {name: volume_of(context, own[name]) for name in names}
+    volumes = {name: claims.volume_of(context, own[name]) for name in names}
     yield _own_volumes(volumes)
     yield _names(context, own)
     token = secrets.token_hex(16)
@@ -144,8 +144,8 @@ def _returns(context: Context, before: Object, bound: tuple[str, str], path: str
     )
     if not after or after["metadata"]["uid"] == uid or not pods.ready(after):
         return _not_ready(context, "STATEFULSET_NOT_BACK", "did not come back after it was deleted", name, after)
-    lost = _lost(context, after, path, f"{token} {name}")
-    now = volume_of(context, after)
+    lost = claims.lost(context, after, path, f"{token} {name}")
+    now = claims.volume_of(context, after)
     if now != bound:
         return _other_volume(subject, "came back", now, bound)
     if lost:
@@ -172,7 +172,7 @@ def _scaled(
         name, pod = next(iter(left.items()))
         yield _not_ready(context, "STATEFULSET_STAYS", "did not go when the StatefulSet was scaled to 0", name, pod)
         return
-    kept = {name: (claim, bound_to(context, claim)) for name, (claim, _) in volumes.items()}
+    kept = {name: (claim, claims.bound_to(context, claim)) for name, (claim, _) in volumes.items()}
     if kept != volumes:
         yield bad(
             "STATEFULSET_CLAIM_GONE",
@@ -183,8 +183,8 @@ def _scaled(
             *context.cluster.events(NAMESPACE)[-pods.EVENTS :],
         )
         return
-    claims = " and ".join(claim for claim, _ in volumes.values())
-    yield good("STATEFULSET_KEEPS_VOLUMES", SUBJECT, f"was scaled to 0, and {claims} stayed bound to their volumes")
+    shown = " and ".join(claim for claim, _ in volumes.values())
+    yield good("STATEFULSET_KEEPS_VOLUMES", SUBJECT, f"was scaled to 0, and {shown} stayed bound to their volumes")
     pods.scale(cluster, workload, len(names))
     watched = Watched()
     settle(
@@ -219,8 +219,8 @@ def _made_again(
     else:
         yield good("STATEFULSET_ORDER", SUBJECT, f"made {shown} in this order, each when the one before was ready")
     for name in names:
-        lost = _lost(context, watched.own[name], path, f"{token} {name}")
-        now = volume_of(context, watched.own[name])
+        lost = claims.lost(context, watched.own[name], path, f"{token} {name}")
+        now = claims.volume_of(context, watched.own[name])
         if now != volumes[name]:
             yield _other_volume(f"pod {NAMESPACE}/{name}", "was made again", now, volumes[name])
             return
@@ -245,28 +245,6 @@ def _all_ready(context: Context, names: list[str]) -> dict[str, Object]:
         lambda own: all(pods.ready(own.get(name, {})) for name in names),
         timeout=120,
     )
-
-
-def volume_of(context: Context, pod: Object) -> tuple[str, str]:
-    """Return the pod's claim and the volume that this is bound to; "" for what there is not."""
-    claims = [volume.get("persistentVolumeClaim") for volume in pod["spec"].get("volumes") or ()]
-    name = next((str(claim["claimName"]) for claim in claims if claim), "")
-    return name, bound_to(context, name)
-
-
-def bound_to(context: Context, claim: str) -> str:
-    """Return the volume that a claim is bound to, "" where there is no such claim or volume."""
-    found = context.cluster.get("PersistentVolumeClaim", claim, NAMESPACE) if claim else None
-    return str(found["spec"].get("volumeName", "")) if found else ""
-
-
-def _lost(context: Context, pod: Object, path: str, wanted: str) -> str:
-    """Return what was read instead of what had been written, "" when it is the same."""
-    try:
-        seen = storage.read(context.cluster, pod, path)
-    except ClusterError as error:
-        return f"{error}\n{error.tail}"
-    return "" if seen == wanted else f"expected {wanted}, read {seen!r}"
 
 
 def _remove(context: Context, names: list[str], path: str) -> None:
