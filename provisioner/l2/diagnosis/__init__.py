@@ -19,7 +19,6 @@ from provisioner.l2.diagnosis.finding import Finding
 from provisioner.l2.diagnosis.handover import unsettled
 from provisioner.l2.diagnosis.remedies import REMEDIES, filled
 from provisioner.l2.diagnosis.segment import Segment
-from provisioner.l2.diagnosis.several import kernel_also_owns
 from provisioner.l2.diagnosis.strangers import overlaps
 from provisioner.l2.election_rules import since
 from provisioner.l2.facts import Facts, Service
@@ -107,7 +106,7 @@ def _result(case: Case, found: Finding, others: tuple[str, ...], notes: tuple[st
     remedy, command = _remedy(found, fields)
     codes = tuple(code for code, _ in warned)
     if found.code == "OK" and "KERNEL_ALSO_OWNS" in codes:
-        remedy, command = _remedy(Finding("KERNEL_ALSO_OWNS", "certain", (), fields=_carrier(case)), fields)
+        remedy, command = _remedy(_kernel(case), fields)
     alternatives = dict.fromkeys((*others, *found.alternatives))
     alternatives.pop(found.code, None)
     return Result(
@@ -127,13 +126,16 @@ def _result(case: Case, found: Finding, others: tuple[str, ...], notes: tuple[st
     )
 
 
-def _carrier(case: Case) -> dict[str, str]:
-    found = kernel_also_owns(case)
-    if found is None:
-        return {}
-    node = found[0].node
+def _kernel(case: Case) -> Finding:
+    """Return the finding whose remedy takes an address from a kernel that answers beside MetalLB."""
+    node = case.owner.node if case.owner is not None else ""
     carriers = case.carriers(node)
-    return {"node": node, **({"nic": carriers[0]} if carriers else {})}
+    if not carriers and case.facts.kube_proxy.mode == "ipvs" and case.facts.kube_proxy.strict_arp is False:
+        return Finding("ARP_FLUX_IPVS", "certain", ())
+    nic, text = carriers[0] if carriers else ("", "")
+    return Finding(
+        "KERNEL_ALSO_OWNS", "certain", (), fields={"node": node, **({"nic": nic, "configured": text} if nic else {})}
+    )
 
 
 def _fields(case: Case) -> dict[str, str]:
@@ -141,7 +143,6 @@ def _fields(case: Case) -> dict[str, str]:
     arp = "arp" if case.ip.version == 4 else "icmp6"
     fields = {
         "ip": str(case.ip),
-        "bits": str(case.ip.max_prefixlen),
         "interface": case.wire.vantage.interface,
         "filter": f"{arp} and host {case.ip}" if arp == "arp" else arp,
         "ns": case.facts.metallb.namespace,

@@ -39,7 +39,7 @@ def servicelb_conflict(case: Case) -> Finding | None:
     if not held:
         return None
     evidence = (
-        f"{case.services[0].key} has {case.ip}, which is {held[0]}'s own address and in no pool of MetalLB.",
+        f"Service {case.services[0].key} has {case.ip}, which is {held[0]}'s own address and in no pool of MetalLB.",
         "K3s's ServiceLB runs in the cluster and gives Services the nodes' addresses.",
     )
     return Finding("SERVICELB_CONFLICT", "certain", evidence)

@@ -158,13 +158,14 @@ class Case:
         )
         return None if by_proxy and proxy.strict_arp is None else False
 
-    def carriers(self, node: str) -> tuple[str, ...]:
-        """Return a node's interfaces that have the address configured, other than kube-proxy's."""
+    def carriers(self, node: str) -> tuple[tuple[str, str], ...]:
+        """Return a node's interfaces that have the address configured, with its prefix; kube-proxy's is left out."""
         known = self.facts.node(node)
         return tuple(
-            nic.name
+            (nic.name, text)
             for nic in (known.nics if known is not None else None) or ()
-            if nic.name != IPVS_NIC and any(ip_interface(text).ip == self.ip for text in nic.addresses)
+            for text in nic.addresses
+            if nic.name != IPVS_NIC and ip_interface(text).ip == self.ip
         )
 
     def speaks(self, node: str, mac: str) -> bool:

@@ -30,14 +30,14 @@ def no_advertisement(case: Case) -> Finding | None:
         return None
     for_pool = [one.name for one in case.facts.advertisements or () if case.pool.name in one.pools]
     if for_pool:
-        why = f"{listed(for_pool)} covers pool {case.pool.name}, but not the Service {_name(case)}."
+        why = f"L2Advertisement {listed(for_pool)} covers pool {case.pool.name}, but not Service {_name(case)}."
     elif case.facts.advertisements:
         names = listed([one.name for one in case.facts.advertisements])
-        why = f"no L2Advertisement covers pool {case.pool.name} (there are: {names})."
+        why = f"No L2Advertisement covers pool {case.pool.name} (there are: {names})."
     else:
-        why = f"there is no L2Advertisement at all, so pool {case.pool.name} is not announced."
+        why = f"There is no L2Advertisement at all, so pool {case.pool.name} is not announced."
     fields = {"advertisement": for_pool[0]} if for_pool else {"new_advertisement": case.pool.name}
-    return Finding("NO_L2ADVERTISEMENT", "certain", (_capital(why), silence(case)), fields=fields)
+    return Finding("NO_L2ADVERTISEMENT", "certain", (why, silence(case)), fields=fields)
 
 
 def exclude_label(case: Case) -> Finding | None:
@@ -46,12 +46,13 @@ def exclude_label(case: Case) -> Finding | None:
         return None
     labelled = [node.name for node in case.facts.nodes if EXCLUDE_LABEL in (node.labels or {})]
     version = case.facts.metallb.version
+    others = () if len(labelled) == len(case.facts.nodes) else _reasons(case)
     carry = "carry" if len(labelled) > 1 else "carries"
     honours = f"MetalLB {version} honours it" if version else "MetalLB honours it"
     return Finding(
         "EXCLUDE_LABEL",
         "certain",
-        (f"{listed(labelled)} {carry} the label {EXCLUDE_LABEL}, and {honours}.", *_reasons(case), silence(case)),
+        (f"{listed(labelled)} {carry} the label {EXCLUDE_LABEL}, and {honours}.", *others, silence(case)),
         fields={"nodes": " ".join(labelled)} if labelled else {},
     )
 
@@ -61,7 +62,7 @@ def node_selector_empty(case: Case) -> Finding | None:
     if not _nobody(case, "NODE_SELECTOR_EMPTY"):
         return None
     names = [one.name for one in case.advertisements or ()]
-    which = f"The node selectors of {listed(names)}" if names else "The advertisements' node selectors"
+    which = f"The node selectors of L2Advertisement {listed(names)}" if names else "The advertisements' node selectors"
     return Finding(
         "NODE_SELECTOR_EMPTY",
         "certain",
@@ -108,13 +109,9 @@ def _nobody(case: Case, code: str) -> bool:
 
 
 def _reasons(case: Case) -> tuple[str, ...]:
-    said = (f"{node} is no candidate: {why.rstrip('.')}." for node, why in case.prediction.ruled_out.items())
-    return tuple(said)[:8]
+    """Return why each node is no candidate, of a large cluster's some."""
+    return tuple(f"{why.rstrip('.')}." for why in case.prediction.ruled_out.values())[:8]
 
 
 def _name(case: Case) -> str:
     return listed(service.key for service in case.services)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -79,9 +79,9 @@ def _explained(case: Case, seen: OwnerSeen) -> str:
         source = case.client
         ranges = [ip_network(text, strict=False) for text in service.source_ranges]
         if ranges and source is not None and not any(source in net for net in ranges if net.version == source.version):
-            return f"{service.key} admits {listed(service.source_ranges)} only, and {source} asks."
+            return f"Service {service.key} admits {listed(service.source_ranges)} only, and {source} asks."
     if case.endpoints is not None and not case.endpoints:
-        return f"{listed(service.key for service in case.services)} has no ready endpoint."
+        return f"Service {listed(service.key for service in case.services)} has no ready endpoint."
     local = bool(case.services) and all(one.external_traffic_policy == "Local" for one in case.services)
     if local and case.endpoints is not None and seen.node not in case.endpoints:
         return f"externalTrafficPolicy is Local, and {seen.node} has no ready endpoint."

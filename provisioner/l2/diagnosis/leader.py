@@ -108,7 +108,8 @@ def _no_interface(case: Case, node: Node, nics: tuple[Nic, ...], named: tuple[Ad
     if named:
         wanted = tuple(dict.fromkeys(name for one in named for name in one.interfaces))
         own = [nic.name for nic in nics]
-        shown = f"{listed(one.name for one in named)} {'allow' if len(named) > 1 else 'allows'} {listed(wanted)} only"
+        allow = "allow" if len(named) > 1 else "allows"
+        shown = f"L2Advertisement {listed(one.name for one in named)} {allow} {listed(wanted)} only"
         if not set(wanted) & set(own):
             has = listed(nic.name for nic in nics if not _VIRTUAL.match(nic.name)) or "no other interface"
             return f"{shown}, and {node.name}, which should announce {case.ip}, has {has}.", True

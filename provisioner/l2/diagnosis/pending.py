@@ -14,7 +14,7 @@ def find(facts: Facts, service: Service) -> Finding:
     """Return why a Service has no address: the first cause that the facts support."""
     causes = (_other_class, _no_pool, _exhausted, _config, _asks_too_much, _not_automatic)
     told = _events(service)
-    none = f"{service.key} has no external IP."
+    none = f"Service {service.key} has no external IP."
     for cause in causes:
         if found := cause(facts, service):
             return Finding(

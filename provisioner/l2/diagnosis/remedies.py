@@ -18,15 +18,8 @@ class Remedy:
 
 
 # What a sentence says where a name is not known. A command is never filled in from here.
-_UNNAMED = {
-    "node": "the node",
-    "nic": "its interface",
-    "pool": "the pool",
-    "advertisement": "the L2Advertisement",
-    "service": "the Service",
-    "mac": "that machine",
-    "peer": "the other nodes",
-}
+_UNNAMED = {"node": "the node", "nic": "its interface", "mac": "that machine"}
+_OBJECTS = {"advertisement": "L2Advertisement", "pool": "pool", "service": "Service"}
 
 _POOL = ("kubectl -n {ns} edit configmap {configmap}", "kubectl -n {ns} edit ipaddresspool {pool}")
 _ANY_POOL = (*_POOL, "kubectl -n {ns} get ipaddresspools")
@@ -52,10 +45,10 @@ _NEW_ADVERTISEMENT = (
 REMEDIES: Mapping[str, Remedy] = {
     "OK": Remedy("", ()),
     "NO_ADDRESS": Remedy(
-        "Look at what MetalLB's controller says about {service}.",
+        "Look at what MetalLB's controller says about {the_service}.",
         ("kubectl -n {namespace} describe service {name}", *_CONTROLLER),
     ),
-    "POOL_EXHAUSTED": Remedy("Enlarge {pool}, or delete a Service that holds an address of it.", _ANY_POOL),
+    "POOL_EXHAUSTED": Remedy("Enlarge {the_pool}, or delete a Service that holds an address of it.", _ANY_POOL),
     "CONFIG_INVALID": Remedy(
         "Correct the configuration that MetalLB refuses; its controller's log names it.", _CONTROLLER
     ),
@@ -71,12 +64,12 @@ REMEDIES: Mapping[str, Remedy] = {
             "kubectl get nodes -l node.kubernetes.io/exclude-from-external-load-balancers",
         ),
     ),
-    "NODE_SELECTOR_EMPTY": Remedy("Let the node selectors of {advertisement} admit a node.", _ADVERTISEMENT),
+    "NODE_SELECTOR_EMPTY": Remedy("Let the node selectors of {the_advertisement} admit a node.", _ADVERTISEMENT),
     "NO_ENDPOINTS": Remedy(
-        "Get a pod of {service} ready, or correct its selector.", (_ENDPOINTS, "kubectl get endpointslices -A")
+        "Get a pod of {the_service} ready, or correct its selector.", (_ENDPOINTS, "kubectl get endpointslices -A")
     ),
     "LOCAL_NO_CANDIDATE": Remedy(
-        "Set externalTrafficPolicy to Cluster, or let the pods of {service} run on nodes that may announce.",
+        "Set externalTrafficPolicy to Cluster, or let the pods of {the_service} run on nodes that may announce.",
         (
             """kubectl -n {namespace} patch service {name} -p '{{"spec":{{"externalTrafficPolicy":"Cluster"}}}}'""",
             "kubectl get services -A",
@@ -87,10 +80,12 @@ REMEDIES: Mapping[str, Remedy] = {
         ("kubectl -n {ns} get pods -l component=speaker -o wide --field-selector spec.nodeName={node}", _SPEAKERS),
     ),
     "INTERFACE_MISSING": Remedy(
-        "Let {advertisement} name an interface that the announcing nodes have on this segment.", _ADVERTISEMENT
+        "Let {the_advertisement} name an interface that the announcing nodes have on this segment.",
+        _ADVERTISEMENT,
     ),
     "LEADER_OFF_SEGMENT": Remedy(
-        "Restrict {advertisement} by nodeSelectors to nodes that are on this segment; {node} is not.", _ADVERTISEMENT
+        "Restrict {the_advertisement} by nodeSelectors to nodes that are on this segment; {node} is not.",
+        _ADVERTISEMENT,
     ),
     "BROADCAST_BLIND": Remedy(
         "Connect {node} by wire instead of Wi-Fi, or correct the setting of {nic} that drops broadcasts; where "
@@ -126,7 +121,7 @@ REMEDIES: Mapping[str, Remedy] = {
         _ADVERTISEMENT,
     ),
     "MULTI_NIC_SAME_SEGMENT": Remedy(
-        "Name the one interface to announce on in {advertisement}, or take the other off this segment.",
+        "Name the one interface to announce on in {the_advertisement}, or take the other off this segment.",
         (
             "kubectl -n {ns} patch l2advertisement {advertisement} --type merge "
             """-p '{{"spec":{{"interfaces":["{nic}"]}}}}'""",
@@ -136,18 +131,20 @@ REMEDIES: Mapping[str, Remedy] = {
     "KERNEL_ALSO_OWNS": Remedy(
         "Remove {ip} from {nic} of {node}; MetalLB announces it without.",
         (
-            "provisioner exec --limit {node} -- ip address del {ip}/{bits} dev {nic}",
+            "provisioner exec --limit {node} -- ip address del {configured} dev {nic}",
             "provisioner exec --limit {node} -- ip address show to {ip}",
         ),
     ),
     "ADDRESS_CONFLICT": Remedy(
         "Find {mac} and take the address from it, or shrink the pool; keep pools out of the DHCP range.",
-        ("sudo ip address del {ip}/{bits} dev {here}", *_ANY_POOL),
+        _ANY_POOL,
     ),
     "POOL_ADDRESS_IN_USE": Remedy(
         "Shrink the pool, or take the address from {mac}, before a Service gets it.", _ANY_POOL
     ),
-    "POOL_OVERLAPS_NODE": Remedy("Take the address out of {pool}; a node's and the router's are not free.", _ANY_POOL),
+    "POOL_OVERLAPS_NODE": Remedy(
+        "Take the address out of {the_pool}; a node's and the router's are not free.", _ANY_POOL
+    ),
     "POOL_OFF_SUBNET": Remedy(
         "Use a pool within the segment's subnet, or route this one to the nodes on the router.", _ANY_POOL
     ),
@@ -200,7 +197,7 @@ REMEDIES: Mapping[str, Remedy] = {
         ),
     ),
     "BUGGY_IP": Remedy(
-        "Set avoidBuggyIPs on {pool}, and give the Service another address.",
+        "Set avoidBuggyIPs on {the_pool}, and give the Service another address.",
         (
             _POOL[0],
             """kubectl -n {ns} patch ipaddresspool {pool} --type merge -p '{{"spec":{{"avoidBuggyIPs":true}}}}'""",
@@ -217,7 +214,10 @@ REMEDIES: Mapping[str, Remedy] = {
 
 def filled(sentence: str, commands: tuple[str, ...], fields: Mapping[str, str]) -> tuple[str, str]:
     """Return a sentence and the first of the commands whose names are all among the fields; "" without any."""
-    said = sentence.format_map({**_UNNAMED, **fields})
+    objects = {
+        f"the_{name}": f"{word} {fields[name]}" if name in fields else f"the {word}" for name, word in _OBJECTS.items()
+    }
+    said = sentence.format_map({**_UNNAMED, **objects, **fields})
     for command in commands:
         try:
             return said[:1].upper() + said[1:], command.format_map(fields)

@@ -131,7 +131,7 @@ def kernel_also_owns(case: Case) -> tuple[OwnerSeen, str] | None:
     seen = case.owner
     if seen is None or not seen.node:
         return None
-    if carriers := case.carriers(seen.node):
+    if carriers := [name for name, _ in case.carriers(seen.node)]:
         return (
             seen,
             f"{case.ip} is also configured on {seen.node}'s {listed(carriers)}, so that its kernel answers too.",

@@ -30,7 +30,7 @@ def address_conflict(case: Case) -> Finding | None:
     if not strangers:
         return None
     one = strangers[0]
-    evidence = [f"{owner(seen)} answers for {case.ip} and is no node's." for seen in strangers]
+    evidence = [f"{owner(seen)} answers for {case.ip}." for seen in strangers]
     if not case.segment.known.complete:
         evidence.append("It is told from the nodes by their own addresses' answers; not all interfaces are known.")
     frames = case.segment.announcements.get(case.ip, ())
@@ -76,15 +76,13 @@ def pool_overlaps_node(case: Case) -> Finding | None:
         # On the leader it is a warning (KERNEL_ALSO_OWNS), and kube-vip configures what it announces.
         leads = case.owner is not None and case.owner.node == node.name == case.leader
         by_kube_vip = case.facts.others.kube_vip or _announces_for_ever(case, node.name)
-        if (nics := case.carriers(node.name)) and not leads and not by_kube_vip:
-            what = (
-                f"{case.ip} of pool {case.pool.name} is configured on {node.name}'s {listed(nic for nic, _ in nics)}."
-            )
+        if (nics := [name for name, _ in case.carriers(node.name)]) and not leads and not by_kube_vip:
+            what = f"{case.ip} of pool {case.pool.name} is configured on {node.name}'s {listed(nics)}."
             return Finding(
                 "POOL_OVERLAPS_NODE",
                 "certain",
                 (what, *(answered(case, seen) for seen in case.owners)),
-                fields={"node": node.name, "nic": nics[0][0]},
+                fields={"node": node.name, "nic": nics[0]},
             )
     return _kernel_elsewhere(case)
 

@@ -68,18 +68,17 @@ def _ruled_out(case: Case) -> tuple[str, ...]:
         case.facts.metallb.load_balancer_class,
     ):
         said.append(
-            f"{case.service.key} is of class {case.service.load_balancer_class}, perhaps another controller's."
+            f"Service {case.service.key} is of class {case.service.load_balancer_class}, perhaps another controller's."
         )
     if case.endpoints:
         where = sorted(node for node in case.endpoints if node)
         on = f" on {listed(where)}" if where else ""
-        said.append(f"{case.services[0].key} has ready endpoints{on}.")
-    if case.advertisements:
-        said.append(
-            f"{listed(one.name for one in case.advertisements)} announces pool {case.pool.name if case.pool else ''}."
-        )
+        said.append(f"Service {case.services[0].key} has ready endpoints{on}.")
+    if case.advertisements and case.pool is not None:
+        names = listed(one.name for one in case.advertisements)
+        said.append(f"L2Advertisement {names} announces pool {case.pool.name}.")
     if case.prediction.candidates == ():
-        said += [f"No candidate: {why.rstrip('.')}." for why in list(case.prediction.ruled_out.values())[:8]]
+        said += [f"{why.rstrip('.')}." for why in list(case.prediction.ruled_out.values())[:8]]
     node = case.facts.node(case.prediction.leader)
     if node is not None:
         if node.speaker == "ready":

@@ -7,13 +7,15 @@ from provisioner.l2.diagnosis.several import kernel_also_owns
 from provisioner.l2.diagnosis.words import listed
 from provisioner.l2.frames import Kind
 
+_OF_A_NODE = ("POOL_OVERLAPS_NODE", "SERVICELB_CONFLICT")  # the address is a node's own, so its kernel answers
+
 
 def find(case: Case, verdict: str) -> tuple[tuple[str, str], ...]:
     """Return each warning's code with its sentence. verdict: some say what a verdict says already."""
     found = [
         ("UNEXPECTED_LEADER", _unexpected(case) if verdict == "OK" else ""),
         ("PREDICTION_UNKNOWN", _unknown(case)),
-        ("KERNEL_ALSO_OWNS", _kernel(case) if verdict != "POOL_OVERLAPS_NODE" else ""),
+        ("KERNEL_ALSO_OWNS", _kernel(case) if verdict not in _OF_A_NODE else ""),
         ("NDP_UNICAST_UNANSWERED", _unicast(case)),
         ("ICMP_SILENT", _echo(case)),
     ]

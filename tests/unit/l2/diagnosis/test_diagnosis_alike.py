@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Interface
 
 import pytest
 
@@ -430,6 +431,25 @@ def test_one_owner(verdict: str, warned: tuple[str, ...], run: Wire, known: Fact
     result = judge(run, known)
     assert result.verdict == verdict, result
     assert set(result.warnings) == set(warned) if verdict == "OK" else True
+
+
+def test_a_warning_of_the_kernel_says_how_to_take_the_address_from_it() -> None:
+    nics = (nic("w2", addresses=("192.0.2.12/24", "192.0.2.200/24")),)
+    result = judge(well(), facts(nodes=nodes(w2={"nics": nics})))
+    assert (result.verdict, result.warnings) == ("OK", ("KERNEL_ALSO_OWNS",))
+    # The kernel deletes an address only by the prefix that it was given with.
+    assert result.command == "provisioner exec --limit w2 -- ip address del 192.0.2.200/24 dev eth1"
+    result = judge(wire(heard(W2, length=42), syn(W2)), facts(kube_proxy=IPVS))
+    assert (result.verdict, result.warnings) == ("OK", ("KERNEL_ALSO_OWNS",))
+    assert result.command == "kubectl -n kube-system edit configmap kube-proxy"
+
+
+def test_an_address_of_this_machine_is_taken_from_it_by_its_own_prefix() -> None:
+    own = (IPv4Interface("192.0.2.1/24"), IPv4Interface("192.0.2.200/24"))
+    here = vantage(addresses=own, own_addresses=frozenset(one.ip for one in own))
+    assert judge(wire(vantage=here), facts()).command == "sudo ip address del 192.0.2.200/24 dev eth1"
+    elsewhere = vantage(own_addresses=frozenset({address(IP)}))
+    assert judge(wire(vantage=elsewhere), facts()).command == "ip address show to 192.0.2.200"
 
 
 def test_frames_lost_here_prove_neither_silence_nor_a_single_owner() -> None:

@@ -53,7 +53,7 @@ def pool(**changes: Any) -> tuple[Pool, ...]:
             "NO_ADDRESS",
             facts(pools=(SMALL, Pool(name="big", addresses=("192.0.2.0/28",)))),
             {},
-            "default/new has no external IP.",
+            "Service default/new has no external IP.",
             "kubectl -n default describe service new",
             id="one pool is full, another is not",
         ),
@@ -61,7 +61,7 @@ def pool(**changes: Any) -> tuple[Pool, ...]:
             "NO_ADDRESS",
             facts(services=None, pools=(SMALL,)),
             {},
-            "default/new has no external IP.",
+            "Service default/new has no external IP.",
             "describe service new",
             id="who has addresses is not known",
         ),
@@ -141,7 +141,7 @@ def pool(**changes: Any) -> tuple[Pool, ...]:
             "NO_ADDRESS",
             Facts(),
             {"events": (Event(reason="AllocationFailed", message="no available IPs"),)},
-            "default/new has no external IP.",
+            "Service default/new has no external IP.",
             "describe service new",
             id="nothing is known",
         ),
@@ -154,14 +154,14 @@ def test_pending(verdict: str, known: Facts, changes: dict[str, Any], said: str,
     assert result.evidence[0].endswith(said), result.evidence
     assert typed in result.command
     assert (result.ip, result.family, result.service, result.owners) == ("", "", "default/new", ())
-    assert "default/new has no external IP." in result.evidence
+    assert "Service default/new has no external IP." in result.evidence
 
 
 def test_sharing_an_address_is_no_conflict() -> None:
     holder = service(allow_shared_ip="a", ports=(Port(port=80),))
     waiting = WAITING.model_copy(update={"wanted_ips": (IP,), "allow_shared_ip": "a", "ports": (Port(port=81),)})
     result = diagnosis.pending(facts(services=(holder,)), waiting)
-    assert result.evidence[0] == "default/new has no external IP."
+    assert result.evidence[0] == "Service default/new has no external IP."
     same_port = waiting.model_copy(update={"ports": (Port(port=80),)})
     result = diagnosis.pending(facts(services=(holder,)), same_port)
     assert result.evidence[0] == "It asks for 192.0.2.200, which default/web has."

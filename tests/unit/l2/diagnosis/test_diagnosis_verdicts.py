@@ -95,7 +95,7 @@ TABLE: list[tuple[str, Wire, Facts | None, str, str, str]] = [
             )
         ),
         "certain",
-        "Db covers pool lab, but not the Service default/web.",
+        "L2Advertisement db covers pool lab, but not Service default/web.",
         "kubectl -n metallb-system edit l2advertisement db",
     ),
     (
@@ -111,7 +111,7 @@ TABLE: list[tuple[str, Wire, Facts | None, str, str, str]] = [
         SILENT,
         facts(advertisements=(Advertisement(name="a", node_selectors=({"matchLabels": {"zone": "x"}},)),)),
         "certain",
-        "The node selectors of a admit none",
+        "The node selectors of L2Advertisement a admit none",
         "kubectl -n metallb-system edit l2advertisement a",
     ),
     (
@@ -164,7 +164,7 @@ TABLE: list[tuple[str, Wire, Facts | None, str, str, str]] = [
             ),
         ),
         "certain",
-        "a allows ens5 only, and w2, which should announce 192.0.2.200, has eth0 and eth1.",
+        "L2Advertisement a allows ens5 only, and w2, which should announce 192.0.2.200, has eth0 and eth1.",
         "kubectl -n metallb-system edit l2advertisement a",
     ),
     (
@@ -271,7 +271,7 @@ TABLE: list[tuple[str, Wire, Facts | None, str, str, str]] = [
         wire(heard(W2), heard(STRANGER), syn(W2), syn(STRANGER)),
         facts(),
         "certain",
-        f"{STRANGER} (no node's, by Raspberry Pi Foundation) answers for {IP} and is no node's.",
+        f"{STRANGER} (no node's, by Raspberry Pi Foundation) answers for {IP}.",
         "kubectl -n metallb-system edit ipaddresspool lab",
     ),
     ("ADDRESS_CONFLICT", well(STRANGER), facts(), "certain", STRANGER, "ipaddresspool lab"),
