@@ -27,7 +27,8 @@ TCP_INTERVAL = 0.25  # seconds between SYNs
 STABLE = 6.0  # seconds that one owner answers alone until it is called stable: all of MetalLB's five pairs are out
 LEAST = 0.01  # seconds between two frames of a watch; its own pace is what spares the segment
 GREET = 20.0  # seconds; a kernel keeps a neighbour that it talks to, and one that it does not for a minute
-NODE_TRIES = 3  # questions for each node's own address, a second apart, to learn whose MAC is whose
+MEET = 0.5  # seconds to wait for the nodes' first answers
+NODE_TRIES = 3  # more questions for the address of a node that is silent, to learn whose MAC is whose
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def record(interface: Interface, plan: Plan, progress: Callable[[Moment], None] 
     with Prober(interface) as prober:
         track = Track(plan.gap)
         turns = _turns(prober, plan, track)  # builds the frames; the time that this takes is before the watch
+        _meet(prober, plan)
         started = time.time()
         ended_by: EndedBy
         trouble = ""
@@ -112,6 +114,13 @@ def record(interface: Interface, plan: Plan, progress: Callable[[Moment], None] 
         )
         others = tuple(answer for answer in prober.answers if answer.ip != plan.ip)
         return Heard(recording, others, prober.sent, prober.received)
+
+
+def _meet(prober: Prober, plan: Plan) -> None:
+    """Ask for the nodes' own addresses and wait a moment, so that the first lines can call them by name."""
+    asks = (ask(prober.interface, node, zero=plan.zero) for node in plan.nodes)
+    prober.send([made for made in asks if made is not None])
+    prober.listen(MEET, until=lambda: not prober.silent(plan.nodes))
 
 
 def _run(
@@ -175,8 +184,6 @@ def _turns(prober: Prober, plan: Plan, track: Track) -> dict[str, Callable[[Mome
             f"{prober.interface.name} has no address to ask for {plan.ip} from",
             f"see: ip address show dev {prober.interface.name}",
         )
-    asks = (ask(prober.interface, node, zero=plan.zero) for node in plan.nodes)
-    nodes = [made for made in asks if made is not None]
     tries = iter(range(NODE_TRIES))
     through: list[str] = []
     greeted: dict[str, float] = {}
@@ -187,7 +194,8 @@ def _turns(prober: Prober, plan: Plan, track: Track) -> dict[str, Callable[[Mome
         return plan.interval
 
     def node(_: Moment) -> float:
-        prober.send(nodes)
+        asks = (ask(prober.interface, one, zero=plan.zero) for one in prober.silent(plan.nodes))
+        prober.send([made for made in asks if made is not None])
         return 1.0 if next(tries, NODE_TRIES) < NODE_TRIES - 1 else float("inf")
 
     def knock(moment: Moment) -> float:
@@ -201,7 +209,7 @@ def _turns(prober: Prober, plan: Plan, track: Track) -> dict[str, Callable[[Mome
         return plan.tcp_interval
 
     turns: dict[str, Callable[[Moment], float]] = {"owner": owner}
-    if nodes:
+    if plan.nodes:
         turns["node"] = node
     if plan.port:
         turns["knock"] = knock

@@ -27,7 +27,8 @@ class Live:
         self._holders: tuple[str, ...] | None = None
         self._last: float | None = None
         self._announced: dict[str, float] = {}
-        self._outcome: tuple[str, str] = ("", "")
+        self._outcomes: dict[str, str] = {}
+        self._lines: list[tuple[float, str]] = []
         self._drawn = 0.0
 
     def __call__(self, moment: Moment) -> None:
@@ -40,10 +41,11 @@ class Live:
             self._changed(moment)
         self._last = moment.last
         for shake in moment.handshakes:
-            if (shake.mac, shake.outcome) != self._outcome:
-                self._outcome = (shake.mac, shake.outcome)
+            if shake.outcome != self._outcomes.get(shake.mac):
+                self._outcomes[shake.mac] = shake.outcome
                 when = shake.timestamp or moment.now
                 self._line(when, f"TCP {shake.port} through {self._name(shake.mac)}: {shake.outcome}")
+        self._print()
         if self._terminal and moment.now - self._drawn >= _REDRAW:
             self._drawn = moment.now
             self._stream.write(f"{_CLEAR}{self._standing(moment)}")
@@ -78,6 +80,12 @@ class Live:
         return f"{who} answer{'s' if len(moment.holders) == 1 else ''}; Ctrl-C ends with the report"
 
     def _line(self, when: float, text: str) -> None:
-        clock = time.strftime("%H:%M:%S", time.localtime(when))
-        self._stream.write(f"{_CLEAR if self._terminal else ''}{clock}.{int(when % 1 * 1000):03d}  {text}\n")
+        self._lines.append((when, text))
+
+    def _print(self) -> None:
+        """Print what this tick has brought, in order of time."""
+        for when, text in sorted(self._lines):
+            clock = time.strftime("%H:%M:%S", time.localtime(when))
+            self._stream.write(f"{_CLEAR if self._terminal else ''}{clock}.{int(when % 1 * 1000):03d}  {text}\n")
         self._stream.flush()
+        self._lines.clear()
