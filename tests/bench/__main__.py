@@ -42,6 +42,7 @@ def main() -> None:
     from provisioner import facts_parser, gather, site
     from provisioner.runner import union
     from provisioner.steps import STEPS
+    from tests.bench import sweep
 
     bare = command("-c", "pass")
     compare("provisioner --help", command("-m", "provisioner", "--help"), "a bare interpreter", bare)
@@ -60,6 +61,8 @@ def main() -> None:
             "one dpkg-query",
             lambda: subprocess.run(["dpkg-query", "-W", "dpkg"], check=True, stdout=subprocess.DEVNULL),
         )
+
+    sweep.run()
 
 
 if __name__ == "__main__":

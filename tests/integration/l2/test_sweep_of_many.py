@@ -1,0 +1,22 @@
+"""The sweep that `make bench` measures, a few times: 200 owners with MACs of their own, ten of them not alone."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.bench.segment import segment
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("options", [(), ("--pps", "500"), ("--no-zero",)])
+def test_every_owner_and_every_duplicate_is_found(options: tuple[str, ...]) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: network namespaces")
+    with segment() as street:
+        assert len(street.owners) == 200
+        assert sum(len(macs) == 2 for macs in street.owners.values()) == 10
+        for _ in range(3):
+            assert street.scan(*options) == street.owners
