@@ -6,6 +6,7 @@ virtual one: a kernel's reply is 42 bytes long, a speaker's 60.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from ipaddress import IPv4Interface, IPv6Interface, ip_address
 from typing import Any
@@ -35,6 +36,7 @@ MACS = {"w1": W1, "w2": W2, "w3": W3}
 OWN = {"w1": "192.0.2.11", "w2": "192.0.2.12", "w3": "192.0.2.13"}
 STRANGER = "b8:27:eb:00:00:99"
 ROUTER = "52:54:00:00:00:fe"
+TYPED = ("kubectl", "ip", "sudo", "provisioner", "printf")
 KINDS = {"Z": Kind.ZERO, "B": Kind.CLIENT, "U": Kind.UNICAST}
 ASKED = {"Z": 100.0, "B": 100.2, "U": 101.5}  # when each kind of question goes out
 
@@ -193,6 +195,7 @@ def judge(run: Wire, known: Facts | None, ip: str = IP) -> Result:
         assert ".." not in sentence.replace("…", ""), sentence
     assert "{ip}" not in result.command
     assert "{node}" not in result.command
+    assert shlex.split(result.command)[:1] in ([], *([word] for word in TYPED)), result.command
     if result.verdict != "OK":
         assert all((result.remedy, result.command)), result
     assert result.verdict not in result.alternatives

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any
@@ -128,6 +131,12 @@ def test_whoever_answers_is_on_this_segment_whatever_the_subnets_say() -> None:
     assert silent.verdict == "UNKNOWN"
 
 
+def test_a_diagnosis_without_strangers_needs_no_scapy() -> None:
+    code = "import sys; from provisioner.l2 import diagnosis; assert 'scapy' not in sys.modules"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_one_place_for_many_addresses_names_none_of_them() -> None:
     result = diagnosis.location(vantage(addresses=AWAY), None, [address(IP), address(IP6)])
     assert result is not None
@@ -137,8 +146,6 @@ def test_one_place_for_many_addresses_names_none_of_them() -> None:
 
 def test_a_run_over_many_addresses_looks_at_each_frame_once() -> None:
     """16384 addresses, nearly all silent, and 400 answers end in seconds: no work grows with both."""
-    import time
-
     ips = [address(f"198.18.{high}.{low}") for high in range(64) for low in range(256)]
     frames = [one for ip in ips[:400] for one in heard(W2, "ZB", str(ip))]
     run = wire(frames, syn(W2), targets=tuple(ips))
