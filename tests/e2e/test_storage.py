@@ -143,6 +143,16 @@ def test_a_worker_loses_power_in_mid_write(folder: str) -> None:
     drive.until(f"{node} to be ready again", lambda: drive.kubectl(ready.format(node)) == "True")
 
 
+def test_data_outlives_claim_and_deployment(folder: str) -> None:
+    """Retain: both go, the volume is Released, and the file on the server is as it was."""
+    kept = written(folder)
+    volume = drive.kubectl(f"-n {NAMESPACE} get pvc log -o jsonpath={{.spec.volumeName}}")
+    drive.kubectl(f"-n {NAMESPACE} delete deployment/writer pvc/log --timeout=300s")
+    phase = f"get pv {volume} -o jsonpath={{.status.phase}}"
+    drive.until("the volume to be released", lambda: drive.kubectl(phase) == "Released")
+    assert written(folder)[: len(kept)] == kept
+
+
 def test_a_host_that_is_not_the_clusters_may_not_mount() -> None:
     """The same machine, from an address that hosts.toml does not name, is refused; from its own it is let in."""
     share = "192.168.56.10:/srv/nfs"
