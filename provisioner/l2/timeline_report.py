@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,9 +13,11 @@ from provisioner.l2.timeline_verdict import VERDICTS, WARNINGS, named, seconds, 
 
 if TYPE_CHECKING:
     from provisioner.l2.result import OwnerSeen, Result
+    from provisioner.l2.wire import Handshake
 
 SCHEMA = "l2watch/v1"
 NOT_SEEN = "not seen"
+AROUND = 30.0  # seconds before the first and after the last change of which each handshake is told
 Owners = Mapping[str, "OwnerSeen"]
 
 
@@ -103,6 +106,27 @@ def _tcp(timeline: Timeline, change: Change) -> str:
     return f"answer {NOT_SEEN} ({every})"
 
 
+def outcomes(timeline: Timeline) -> dict[str, int]:
+    """Return how many connections were tried with which outcome."""
+    return dict(Counter(shake.outcome for shake in timeline.recording.handshakes))
+
+
+def tried(timeline: Timeline) -> str:
+    """Return the outcomes in words, "" where no TCP was asked."""
+    found = outcomes(timeline)
+    shown = ", ".join(f"{count} {outcome}" for outcome, count in sorted(found.items()))
+    return f"{sum(found.values())} tries: {shown}" if found else ""
+
+
+def near(timeline: Timeline) -> list[Handshake]:
+    """Return the handshakes around what happened, not those of the hours that one waited for it."""
+    if not timeline.changes:
+        return []
+    moments = [when for change in timeline.changes for when in (change.old_last, change.new_first) if when is not None]
+    first, last = min(moments) - AROUND, max(moments) + AROUND
+    return [shake for shake in timeline.recording.handshakes if first <= shake.timestamp <= last]
+
+
 def document(timeline: Timeline, result: Result, run: Mapping[str, Any]) -> dict[str, Any]:
     """Return l2watch/v1. Times: `time` in ISO 8601, `unix` in seconds, `t` in seconds from the first loss.
 
@@ -172,8 +196,9 @@ def document(timeline: Timeline, result: Result, run: Mapping[str, Any]) -> dict
                 "outcome": shake.outcome,
                 "rtt_ms": None if shake.rtt is None else round(shake.rtt * 1000, 3),
             }
-            for shake in recording.handshakes
+            for shake in near(timeline)
         ],
+        "tcp_outcomes": outcomes(timeline),
     }
 
 

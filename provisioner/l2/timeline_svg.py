@@ -12,7 +12,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from provisioner.l2.timeline import Change, Timeline
-from provisioner.l2.timeline_report import Owners, events, figures, meaning, warned
+from provisioner.l2.timeline_report import Owners, events, figures, meaning, tried, warned
 from provisioner.l2.timeline_text import connected, disconnected, first_of_round, nice, view
 from provisioner.l2.timeline_verdict import named, seconds, shortened, title
 
@@ -240,6 +240,8 @@ def _told(timeline: Timeline, result: Result, owners: Owners, y: float) -> tuple
             path = f"{names.get(change.before, 'nobody')} → {names.get(change.after, 'nobody')}"
             lines.append(("", path, "name"))
         lines += [(name, words, "") for name, words in figures(timeline, change)]
+    if not timeline.changes and (words := tried(timeline)):
+        lines.append((f"TCP {timeline.recording.port}", words, ""))
     if len(timeline.changes) > _SHOWN:
         lines.append(("", f"and {len(timeline.changes) - _SHOWN} more changes", ""))
     made = []

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from provisioner.l2.timeline import ONE_ROUND, Timeline
-from provisioner.l2.timeline_report import Owners, events, figures, meaning, warned
+from provisioner.l2.timeline_report import Owners, events, figures, meaning, tried, warned
 from provisioner.l2.timeline_verdict import named, seconds, shortened, title
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def text(timeline: Timeline, result: Result, *, width: int = 100, marks: Marks |
         if len(timeline.changes) > 1:
             rows.insert(0, f"{names.get(change.before, 'nobody')} → {names.get(change.after, 'nobody')}:")
         parts.append("\n".join(rows))
+    if not timeline.changes and (words := tried(timeline)):
+        parts.append("\n".join(_columns([(f"TCP {timeline.recording.port}", words)])))
     whole = "\n\n".join(parts)
     return whole.replace("→", "->").replace("…", "...") if marks == ASCII else whole
 

@@ -25,6 +25,7 @@ VERDICTS = {
 }
 WARNINGS = {
     "GARP_LOST": "fewer gratuitous frames were seen than MetalLB sends",
+    "NEVER_CONNECTED": "no TCP connection came about at any time",
     "LONG_OVERLAP": "two owners answered together for longer than a handover takes",
 }
 
@@ -138,6 +139,9 @@ def _warnings(timeline: Timeline) -> tuple[str, ...]:
             found.append("GARP_LOST")
     if doubled(timeline) > HANDOVER and len(timeline.holders) < 2:
         found.append("LONG_OVERLAP")
+    tries = [shake.outcome for shake in timeline.recording.handshakes]
+    if len(tries) >= MISSED and "open" not in tries:
+        found.append("NEVER_CONNECTED")
     return tuple(dict.fromkeys(found))
 
 

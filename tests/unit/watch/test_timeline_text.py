@@ -119,3 +119,19 @@ def test_connections_go_on_while_nobody_answers() -> None:
     whole = shown(recording(12, (W1, 0, 3), (W1, 6, 12), tcp=connections(W1, 0, 12)))
     assert "no connection" not in whole
     assert "0.250 s between the last connection and the next" in whole
+
+
+def test_tcp_is_told_where_nothing_happened_too() -> None:
+    kept = shown(recording(10, (W1, 0, 10), tcp=connections(W1, 0, 10)))
+    assert kept.splitlines()[-1].split() == ["TCP", "80", "40", "tries:", "40", "open"]
+    dead = recording(10, (W1, 0, 10), tcp=connections(W1, 0, 10, works=False))
+    assert "warning: no TCP connection came about at any time" in shown(dead)
+
+
+def test_hours_of_waiting_do_not_fill_the_json() -> None:
+    tcp = [*connections(W1, 0, 3600), *connections(W2, 3605, 7200)]
+    timeline = tell(recording(7200, (W1, 0, 3600), (W2, 3605, 7200), gratuitous=pairs(W2, 3605), tcp=tcp))
+    told = document(timeline, judge(timeline, OWNERS), {})
+    assert len(told["connections"]) < 300
+    assert told["tcp_outcomes"] == {"open": len(tcp)}
+    assert min(shake["t"] for shake in told["connections"]) < told["changes"][0]["last_tcp_before"]["t"] <= 0
