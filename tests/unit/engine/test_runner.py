@@ -90,9 +90,8 @@ def test_a_proof_is_looked_at_by_every_apply_and_by_no_plan(world: World) -> Non
 
 
 def test_a_proof_that_fails_stops_the_run(world: World) -> None:
-    def proof(host: Host, cluster: Cluster, own: Site) -> Iterator[str]:
+    def proof(host: Host, cluster: Cluster, own: Site) -> list[str]:
         raise HostError(host.name, "does not answer on the wire")
-        yield ""
 
     outcome = runner.apply(world.run(replace(makes(world, "a", scope=Scope.FIRST), proof=proof), makes(world, "b")))
     assert [(failure.step, failure.host) for failure in outcome.failures] == [("a", "master")]
