@@ -34,23 +34,46 @@ LONGEST = 600.0  # seconds that --until-stable waits, unless told otherwise
 @click.option(
     "--until-stable", is_flag=True, help="End when something has happened and one owner answers alone again."
 )
-@click.option("--stable-for", default=6.0, type=click.FloatRange(1, 3600), show_default=True, help="Seconds alone.")
-@click.option("--timeout", type=click.FloatRange(1, 86400), help="Seconds. [default: none; with --until-stable 600]")
-@click.option("--interface", default="", metavar="IF", help="Ask from this interface. [default: the segment's]")
-@click.option("--port", type=click.IntRange(0, 65535), help="TCP port to try. [default: the service's, by --facts]")
 @click.option(
-    "--interval", default=0.1, type=click.FloatRange(0.02, 10), show_default=True, help="Seconds between questions."
+    "--stable-for",
+    default=6.0,
+    type=click.FloatRange(1, 3600),
+    show_default=True,
+    metavar="SECONDS",
+    help="How long it must answer alone. Less than 6 misses some of MetalLB's gratuitous frames.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1, 86400),
+    metavar="SECONDS",
+    help="End after that long. [default: never; with --until-stable 600]",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="TCP port to try. [default: --facts' or none; 0: none]",
+)
+@click.option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Draw the timeline into this file too.")
+@click.option("--facts", type=click.Path(path_type=Path), metavar="FILE", help="What `l2 collect` wrote: names nodes.")
+@click.option("--interface", default="", metavar="IF", help="Ask from this interface. [default: the segment's]")
+@click.option(
+    "--interval",
+    default=0.1,
+    type=click.FloatRange(0.02, 10),
+    show_default=True,
+    metavar="SECONDS",
+    help="From question to question; the silence is no finer than that.",
 )
 @click.option(
     "--gap",
     default=1.0,
     type=click.FloatRange(0.1, 60),
     show_default=True,
-    help="A silence of the same owner is told from this many seconds on.",
+    metavar="SECONDS",
+    help="From when on a silence that the same owner ends is told.",
 )
 @click.option("--no-zero", is_flag=True, help="Do not ask from 0.0.0.0, for networks that inspect ARP.")
-@click.option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Draw the timeline into this file too.")
-@click.option("--facts", type=click.Path(path_type=Path), metavar="FILE", help="What `l2 collect` wrote: names nodes.")
 @click.pass_obj
 def watch(
     options: Options | None,
@@ -69,8 +92,8 @@ def watch(
 ) -> None:
     """Time a failover of an external IP: who had it, how long nobody answered, who has it now.
 
-    Start it, then power the node off, drain it or delete its speaker. Ctrl-C ends it with the report. It asks ten
-    times a second and changes no neighbour cache.
+    Start it, then power the node off or delete its speaker; a drain moves only services of externalTrafficPolicy
+    Local. Ctrl-C ends it with the report. It asks ten times a second and announces nothing.
 
     Exit status: 0 one owner at the end, 1 a fault (it never came back, two owners, no gratuitous frames), 2 it cannot
     be told from here, or nothing happened.
