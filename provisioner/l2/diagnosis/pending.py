@@ -60,7 +60,7 @@ def _no_pool(facts: Facts, _: Service) -> Finding | None:
         ("MetalLB has no address pool.",),
         ("CONFIG_INVALID",) if facts.metallb.config != "valid" else (),
         remedy="Make an IPAddressPool; where one was applied, its webhook may have refused it.",
-        commands=(f"kubectl -n {facts.metallb.namespace} get ipaddresspools",),
+        commands=("kubectl -n {ns} get ipaddresspools",),
     )
 
 
@@ -105,7 +105,7 @@ def _config(facts: Facts, _: Service) -> Finding | None:
 
 def _asks_too_much(facts: Facts, service: Service) -> Finding | None:
     own = eligible(facts, service)
-    command = (f"kubectl -n {service.namespace} describe service {service.name}",)
+    command = ("kubectl -n {namespace} describe service {name}",)
     if service.wanted_pool and own == ():
         what = f"It asks for pool {service.wanted_pool}, which is not there."
         return Finding("NO_ADDRESS", "certain", (what,), remedy="Ask for a pool that exists.", commands=command)
@@ -146,10 +146,8 @@ def _not_automatic(facts: Facts, service: Service) -> Finding | None:
         "certain",
         (f"It asks for no pool, and no pool assigns by itself (autoAssign is false for {names}).",),
         remedy="Name the pool in the annotation metallb.io/address-pool, or let a pool assign by itself.",
-        commands=(
-            f"kubectl -n {service.namespace} annotate service {service.name} "
-            f"metallb.io/address-pool={(facts.pools or ())[0].name}",
-        ),
+        fields={"pool": (facts.pools or ())[0].name},
+        commands=("kubectl -n {namespace} annotate service {name} metallb.io/address-pool={pool}",),
     )
 
 

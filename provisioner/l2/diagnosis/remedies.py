@@ -5,6 +5,7 @@ Of a remedy's commands the first counts whose names are all known; the last one 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ class Remedy:
 
 # What a sentence says where a name is not known. A command is never filled in from here.
 _UNNAMED = {"node": "the node", "nic": "its interface", "mac": "that machine"}
+# What may be filled into a command: Kubernetes' names, interfaces, addresses, and several of them. A facts file may
+# have been written by anybody, and a command is there to be pasted into a shell.
+_TYPED = re.compile(r"\w[\w.:/%@-]*( \w[\w.:/%@-]*)*", re.ASCII)
 _OBJECTS = {"advertisement": "L2Advertisement", "pool": "pool", "service": "Service"}
 
 _POOL = ("kubectl -n {ns} edit configmap {configmap}", "kubectl -n {ns} edit ipaddresspool {pool}")
@@ -213,14 +217,18 @@ REMEDIES: Mapping[str, Remedy] = {
 
 
 def filled(sentence: str, commands: tuple[str, ...], fields: Mapping[str, str]) -> tuple[str, str]:
-    """Return a sentence and the first of the commands whose names are all among the fields; "" without any."""
+    """Return a sentence and the first of the commands whose names are all among the fields; "" without any.
+
+    A name that a shell would read as more than a name counts as unknown.
+    """
     objects = {
         f"the_{name}": f"{word} {fields[name]}" if name in fields else f"the {word}" for name, word in _OBJECTS.items()
     }
     said = sentence.format_map({**_UNNAMED, **objects, **fields})
+    typed = {name: value for name, value in fields.items() if _TYPED.fullmatch(value)}
     for command in commands:
         try:
-            return said[:1].upper() + said[1:], command.format_map(fields)
+            return said[:1].upper() + said[1:], command.format_map(typed)
         except KeyError:
             continue  # a name that is not known; the next command needs fewer
     return said, ""

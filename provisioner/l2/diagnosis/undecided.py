@@ -118,8 +118,7 @@ def _next(case: Case) -> tuple[str, tuple[str, ...]]:
     if case.unassigned and not case.answers:
         return "Nothing needs to be done; a Service may get it.", ("kubectl get services -A",)
     if case.facts.pools is not None and case.pool is None and case.service is not None:
-        key = f"-n {case.service.namespace} describe service {case.service.name}"
-        return "Find out who gave the Service this address.", (f"kubectl {key}",)
+        return "Find out who gave the Service this address.", ("kubectl -n {namespace} describe service {name}",)
     if case.answers:
         return "Ask again with the interfaces of all nodes known.", ("provisioner l2 collect -o facts.json",)
     return (

@@ -180,6 +180,13 @@ def test_metallb_is_heard() -> None:
     assert result.evidence[-1] == 'MetalLB says: Failed to allocate IP for "default/new": no available IPs.'
 
 
+@pytest.mark.parametrize("name", ["new; reboot", "{new}"])
+def test_a_facts_file_does_not_write_commands(name: str) -> None:
+    for pools in ((), pool(auto_assign=False), pool()):
+        result = diagnosis.pending(facts(pools=pools), WAITING.model_copy(update={"name": name, "wanted_ips": (IP,)}))
+        assert name not in result.command
+
+
 def test_before_013_a_full_pool_is_enlarged_in_the_configmap() -> None:
     old = facts(metallb=MetalLB(version="0.12.1"), pools=(SMALL,))
     assert diagnosis.pending(old, WAITING).command == "kubectl -n metallb-system edit configmap config"

@@ -502,6 +502,13 @@ def test_an_address_that_is_all_right_has_no_warning_and_is_the_leaders() -> Non
     assert (result.service, result.pool, result.family) == ("default/web", "lab", "ipv4")
 
 
+@pytest.mark.parametrize("name", ["web; reboot", "$(reboot)", "-A", "a'b", "web\nreboot", "web --all", "{web}"])
+def test_a_facts_file_does_not_write_commands(name: str) -> None:
+    known = facts(services=(service(name=name, endpoints=()),))
+    result = judge(SILENT, known)
+    assert (result.verdict, result.command) == ("NO_ENDPOINTS", "kubectl get endpointslices -A")
+
+
 def test_every_verdict_of_the_table_has_a_test_and_a_remedy() -> None:
     elsewhere = {"POOL_OVERLAPS_NODE", "NO_ADDRESS", "POOL_EXHAUSTED"}
     of_watch, warning = {"GARP_MISSING"}, {"KERNEL_ALSO_OWNS"}
