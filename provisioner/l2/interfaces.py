@@ -14,6 +14,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 from typing import Any
 
 from provisioner.errors import Inconclusive, ProvisionerError
+from provisioner.l2 import scapy_light
 from provisioner.l2.wire import Address, Vantage
 
 
@@ -57,6 +58,7 @@ class Interface:
 
 def read() -> tuple[Interface, ...]:
     """Return this machine's interfaces, as `ip -json address` tells them."""
+    scapy_light.warm()  # whoever reads them is about to ask from one; this waits for a process anyway
     return parse(*_ip(("address", "show")))
 
 

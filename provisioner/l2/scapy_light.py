@@ -8,7 +8,13 @@ from __future__ import annotations
 
 import logging
 from functools import cache
+from threading import Thread
 from types import ModuleType
+
+
+def warm() -> None:
+    """Begin to load what ARP frames are built with, beside what else has to be waited for before the first one."""
+    Thread(target=layers, args=("l2",), daemon=True).start()
 
 
 @cache

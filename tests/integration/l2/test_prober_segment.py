@@ -246,6 +246,62 @@ def test_two_answers_of_one_mac_to_one_question_are_both_kept(segment: Segment) 
     assert {one["mac"] for one in found["answers"]} == {mac(11)}
 
 
+SLOW = """
+import socket, time
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)); s.bind(("eth1", 0x0806))
+print("ready", flush=True)
+due = []
+while True:
+    s.settimeout(0.01)
+    try: f = s.recv(100)
+    except TimeoutError: f = b""
+    if f[20:22] == b"\\0\\1" and f[38:42] == bytes([192, 0, 2, 50]):
+        own = bytes.fromhex("02000000000c")
+        due.append((time.monotonic() + 0.9, f[6:12] + own + f[12:21] + b"\\2" + own + f[38:42] + f[22:32]))
+    while due and due[0][0] <= time.monotonic(): s.send(due.pop(0)[1])
+"""
+
+
+def test_a_second_owner_that_takes_its_time_is_heard(segment: Segment) -> None:
+    """It answers after 0.9 s: in a sweep too, and never taken for an answer to a later question."""
+    segment.host("a", 11, "192.0.2.50/24")
+    segment.host("b", 12)
+    with background(segment, "b", sys.executable, "-c", SLOW, ready="ready"):
+        found = probe(segment, {"ip": "192.0.2.50", "to": [mac(12)], "echo": False})
+        swept = probe(segment, others=["192.0.2.50"])
+    assert kinds(found, "192.0.2.50") == {
+        (mac(11), "Z"),
+        (mac(11), "B"),
+        (mac(12), "Z"),
+        (mac(12), "B"),
+        (mac(12), "U"),
+    }
+    assert all(0.85 < one["rtt"] < 1.05 for one in found["answers"] if one["mac"] == mac(12))
+    assert {one["mac"] for one in swept["answers"]} == {mac(11), mac(12)}
+
+
+TAGGED = """
+import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)); s.bind(("eth1", 0x0806))
+print("ready", flush=True)
+while True:
+    f = s.recv(100)
+    if f[20:22] == b"\\0\\1" and f[38:42] == bytes([192, 0, 2, 70]):
+        own = bytes.fromhex("02000000000b")
+        tag = b"\\x81\\0" + bytes([0, int(sys.argv[1])])
+        s.send(f[6:12] + own + tag + f[12:21] + b"\\2" + own + f[38:42] + f[22:32])
+"""
+
+
+@pytest.mark.parametrize(("vlan", "heard"), [(5, False), (0, True)])
+def test_another_vlans_answers_are_not_this_segments(segment: Segment, vlan: int, heard: bool) -> None:
+    """The kernel takes the tag off before the frame is seen; VLAN 0 is a priority and no VLAN (IEEE 802.1Q)."""
+    segment.host("a", 11, "192.0.2.50/24")
+    with background(segment, "a", sys.executable, "-c", TAGGED, str(vlan), ready="ready"):
+        found = probe(segment, {"ip": "192.0.2.70", "echo": False})
+    assert kinds(found, "192.0.2.70") == ({(mac(11), "Z"), (mac(11), "B")} if heard else set())
+
+
 def test_where_it_was_asked_from(segment: Segment) -> None:
     segment.host("a", 11, "192.0.2.50/24")
     segment.run("prober", "ip", "neigh", "replace", "192.0.2.50", "lladdr", mac(0xEE), "dev", "eth1", "nud", "stale")

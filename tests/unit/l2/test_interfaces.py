@@ -1,13 +1,13 @@
 """Which interface to ask from: tables of `ip -json address` and of choices."""
 
 import json
-from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_address
 from typing import Any
 
 import pytest
 
 from provisioner.errors import Inconclusive
-from provisioner.l2.interfaces import Interface, choose, parse
+from provisioner.l2.interfaces import Interface, _gateways, _neighbours, choose, parse
 
 
 def entry(name: str, *addresses: str, flags: str = "UP LOWER_UP", link: str = "ether") -> dict[str, Any]:
@@ -100,3 +100,44 @@ def test_source_address(addresses: tuple[str, ...], target: str, wanted: str | N
     (interface,) = here(entry("eth1", *addresses))
     source = interface.source_for(IPv4Address(target))
     assert (str(source) if source else None) == wanted
+
+
+@pytest.mark.parametrize(
+    ("addresses", "target", "asking", "talking"),
+    [
+        (("fd00::1/64", "fe80::1/64"), "fd00::9", "fe80::1", "fd00::1"),
+        (("fd00::1/64", "fd01::1/64", "fe80::1/64"), "fd01::9", "fe80::1", "fd01::1"),
+        (("fe80::1/64",), "fd00::9", "fe80::1", None),  # no service is reached from a link-local address
+        (("fe80::1/64", "fd00::1/64"), "fe80::9", "fe80::1", "fe80::1"),
+        (("192.0.2.1/24",), "fd00::9", None, None),
+        (("fe80::1/64",), "192.0.2.9", None, None),
+        (("192.0.2.1/24", "fe80::1/64"), "192.0.2.9", "192.0.2.1", "192.0.2.1"),
+    ],
+)
+def test_addresses_of_both_families(
+    addresses: tuple[str, ...], target: str, asking: str | None, talking: str | None
+) -> None:
+    (interface,) = here(entry("eth1", *addresses))
+    to = ip_address(target)
+    assert (str(interface.source_for(to)), str(interface.client_address(to))) == (str(asking), str(talking))
+
+
+def test_an_address_that_is_not_ours_yet_is_not_asked_from() -> None:
+    given = entry("eth1", "192.0.2.1/24", "fe80::1/64", "fd00::1/64")
+    given["addr_info"][1]["tentative"] = True
+    given["addr_info"][2]["dadfailed"] = True
+    (interface,) = here(given)
+    assert interface.addresses == (IPv4Interface("192.0.2.1/24"),)
+
+
+def test_neighbours_and_routers() -> None:
+    cache = [{"dst": "192.0.2.9", "lladdr": "02:00:00:00:00:0B", "state": ["STALE"]}, {"dst": "fe80::9"}]
+    assert _neighbours(json.dumps(cache)) == {ip_address("192.0.2.9"): "02:00:00:00:00:0b"}
+    routes = [
+        {"dst": "default", "gateway": "192.0.2.254"},
+        {"dst": "192.0.2.0/24"},
+        {"dst": "default", "nexthops": [{"gateway": "fe80::fe"}, {"gateway": "fe80::fd"}]},
+    ]
+    assert [str(one) for one in _gateways(json.dumps(routes))] == ["192.0.2.254", "fe80::fe", "fe80::fd"]
+    assert _neighbours("") == {}
+    assert _gateways("") == []
