@@ -151,7 +151,7 @@ def test_kube_vip_on_a_node_is_a_second_announcer(town: Town) -> None:
     town.announced(town.system, ip, "w1")
     others = collected.NONE | {"kube_vip": True}
     with keepalived(town, "w2", ip, refresh=1):
-        one = town.check(town.system, ip, "--timeout", "2", facts=collected.facts(town.system, others=others))
+        one = town.check(town.system, ip, facts=collected.facts(town.system, others=others))
     assert (one.exit, one.verdict) == (1, "KUBE_VIP_DUPLICATE"), one.result
     assert set(one.owners) == {mac(11), mac(12)}
 
@@ -178,7 +178,7 @@ def test_frames_every_three_seconds_betray_kube_vip(town: Town) -> None:
     with town.held("w2", ip):
         town.street.spawn("kube-vip", "w2", sys.executable, "-c", BEAT, ip, mac(12))
         try:
-            one = town.check(town.system, ip, "--timeout", "7", facts=known)
+            one = town.check(town.system, ip, "--timeout", "3", facts=known)
         finally:
             town.street.end("kube-vip")
     assert (one.exit, one.verdict) == (1, "KUBE_VIP_DUPLICATE"), one.result

@@ -230,20 +230,31 @@ class Town:
         self, metallb: MetalLB, ip: str, *options: str, at: str = "prober", facts: dict[str, Any] | None = None
     ) -> Checked:
         """Run `provisioner -o json l2 check IP --facts FILE` on a host that is no node, and return what it said."""
+        return self.check_all(metallb, [ip], *options, at=at, facts=facts)[ip]
+
+    def check_all(
+        self,
+        metallb: MetalLB,
+        ips: Sequence[str],
+        *options: str,
+        at: str = "prober",
+        facts: dict[str, Any] | None = None,
+    ) -> dict[str, Checked]:
+        """Check several addresses in one run, and return what it said of each."""
         path = self.street.folder / f"facts-{next(self.files)}.json"
         path.write_text(json.dumps(facts or collected.facts(metallb)))
-        words = ("-o", "json", "l2", "check", ip, "--facts", str(path), "--interface", "eth1", *options)
+        words = ("-o", "json", "l2", "check", *ips, "--facts", str(path), "--interface", "eth1", *options)
         ended = self.street.cli(*words, name=at)
         assert ended.returncode in EXIT, ended.stderr
         assert ended.stdout, ended.stderr
         report = json.loads(ended.stdout)
         assert report["schema"] == "l2report/v1"
-        (result,) = (each for each in report["results"] if each["ip"] == ip)
-        checked = Checked(ended.returncode, result, report["run"])
-        assert result["evidence"], "a verdict without evidence"
-        if checked.exit:
-            assert result["remedy"], "a fault without a remedy"
-        return checked
+        for result in report["results"]:
+            assert result["evidence"], "a verdict without evidence"
+            assert result["remedy"] or result["verdict"] == "OK", "a fault without a remedy"
+        found = {result["ip"]: Checked(ended.returncode, result, report["run"]) for result in report["results"]}
+        assert [*found] == [*ips]
+        return found
 
     @contextmanager
     def held(self, name: str, ip: str, nic: str = "eth1", length: int = 0) -> Iterator[None]:
