@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from provisioner.l2.wire import Answer
 
 LONGEST = 600.0  # seconds that --until-stable waits, unless told otherwise
+FORGOTTEN = 4 * 3600.0  # seconds after which one without an end is taken for forgotten; every frame of it is kept
 
 
 @click.command()
@@ -46,7 +47,7 @@ LONGEST = 600.0  # seconds that --until-stable waits, unless told otherwise
     "--timeout",
     type=click.FloatRange(1, 86400),
     metavar="SECONDS",
-    help="End after that long. [default: never; with --until-stable 600]",
+    help="End after that long. [default: 4 hours; with --until-stable 600]",
 )
 @click.option(
     "--port",
@@ -118,7 +119,7 @@ def watch(
         interval=interval,
         gap=gap,
         stable=stable_for if until_stable else None,
-        timeout=timeout if timeout is not None else LONGEST if until_stable else None,
+        timeout=timeout or (LONGEST if until_stable else FORGOTTEN),
         zero=not no_zero,
         nodes=tuple(node for node in check.node_addresses(known) if place.reaches(node)),
     )
