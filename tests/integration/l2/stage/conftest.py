@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.kube.apiserver import ControlPlane
-from tests.integration.l2.stage.metallb import Api, speaker
+from tests.integration.l2.stage.metallb import Api, definitions, speaker
 from tests.integration.l2.stage.street import Street
 from tests.integration.l2.stage.town import Town
 
@@ -23,13 +23,14 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         if shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin") is None:
             pytest.skip(f"there is no {program}: ./setup.sh")
     speaker()
+    definitions()
     folder = tmp_path_factory.mktemp("town")
     plane = ControlPlane(folder)
     made = Town(Street(f"pst-{os.getpid()}-", folder=folder), Api(plane))
     try:
         plane.start_etcd()
         plane.start_api()
-        made.api.definitions()
+        made.api.define()
         made.build()
         made.settle()
         yield made

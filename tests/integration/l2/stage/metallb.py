@@ -37,6 +37,21 @@ def speaker() -> str:
     pytest.skip("there is no MetalLB speaker: python3 -m tests.mirror build")
 
 
+def definitions() -> list[dict[str, Any]]:
+    """Return MetalLB's custom resource definitions, from its own manifest; skip without it."""
+    try:
+        folder = manifests.folder()
+    except ProvisionerError as error:
+        pytest.skip(str(error))
+    (manifest,) = (
+        path
+        for path in folder.rglob("*.yaml")
+        if "metallb" in path.name and f"controller:v{VERSION}" in path.read_text()
+    )
+    documents = yaml.safe_load_all(manifest.read_text())
+    return [document for document in documents if document and document["kind"] == "CustomResourceDefinition"]
+
+
 def leader(ip: str, candidates: Sequence[str]) -> str:
     """Return who wins the election for an address: written here anew, so that the product's is not its own judge."""
     return min(candidates, key=lambda node: hashlib.sha256(f"{node}#{ip}".encode()).digest())
@@ -66,20 +81,10 @@ class Api:
         assert answered == 200, found
         return found
 
-    def definitions(self) -> None:
-        """Create MetalLB's custom resource definitions, from its own manifest."""
-        try:
-            folder = manifests.folder()
-        except ProvisionerError as error:
-            pytest.skip(str(error))
-        (manifest,) = (
-            path
-            for path in folder.rglob("*.yaml")
-            if "metallb" in path.name and f"controller:v{VERSION}" in path.read_text()
-        )
-        for document in yaml.safe_load_all(manifest.read_text()):
-            if document and document["kind"] == "CustomResourceDefinition":
-                self.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", document)
+    def define(self) -> None:
+        """Create MetalLB's custom resource definitions."""
+        for document in definitions():
+            self.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", document)
         until(self._served, "MetalLB's resources to be served")
 
     def _served(self) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from tests.integration.l2.conftest import mac
 from tests.integration.l2.stage import collected
 from tests.integration.l2.stage.street import until
-from tests.integration.l2.stage.town import Town
+from tests.integration.l2.stage.town import Checked, Town
 
 pytestmark = pytest.mark.integration
 
@@ -50,49 +50,54 @@ def test_two_macs_of_one_node_are_two_nics(town: Town) -> None:
     assert one.who() == {("m1", "eth1", "speaker"), ("m1", "eth2", "speaker")}
 
 
-def test_a_stranger_beside_the_leader_is_a_conflict(town: Town) -> None:
-    ip = town.of_system("w1")
-    town.announced(town.system, ip, "w1")
-    with town.stranger("printer", 61, ip) as stranger:
-        one = town.check(town.system, ip)
+@pytest.fixture(scope="module")
+def strangers(town: Town) -> dict[str, Checked]:
+    """Have a printer on four addresses and another MetalLB on a fifth; check all of them in one run."""
+    ips = {
+        "beside": town.of_system("w1"),
+        "instead": "192.0.2.228",
+        "unassigned": town.of_system("w1"),
+        "beside, IPv6": town.free(200, 255, "w1", ("w1", "w2"), "2001:db8::"),
+        # No node of ours may announce it; else one would, for their Service: the two share an API server.
+        "another MetalLB": "192.0.2.239",
+    }
+    town.announced(town.system, ips["beside"], "w1")
+    town.announced(town.system, ips["beside, IPv6"], "w1")
+    town.system.service("instead", ips["instead"], on=())
+    town.system.service("ours", ips["another MetalLB"], on=("w1",))
+    town.announced(town.split, ips["another MetalLB"], "s1", "s2")
+    with town.stranger("printer", 61, *[ip for name, ip in ips.items() if name != "another MetalLB"]):
+        told = town.check_all(town.system, [*ips.values()])
+    return {name: told[ip] for name, ip in ips.items()}
+
+
+def test_a_stranger_beside_the_leader_is_a_conflict(strangers: dict[str, Checked]) -> None:
+    one = strangers["beside"]
     assert (one.exit, one.verdict) == (1, "ADDRESS_CONFLICT"), one.result
-    assert set(one.owners) == {mac(11), stranger}
-    assert one.owners[stranger]["class"] == "foreign"
-    assert one.owners[mac(11)]["class"] == "speaker"
+    assert {owner["mac"]: owner["class"] for owner in one.result["owners"]} == {mac(11): "speaker", mac(61): "foreign"}
 
 
-def test_a_stranger_instead_of_the_leader_is_a_conflict(town: Town) -> None:
-    ip = "192.0.2.228"
-    town.system.service("taken", ip, on=())
-    with town.stranger("printer", 61, ip) as stranger:
-        one = town.check(town.system, ip)
+def test_an_ipv6_stranger_is_a_conflict(strangers: dict[str, Checked]) -> None:
+    one = strangers["beside, IPv6"]
     assert (one.exit, one.verdict) == (1, "ADDRESS_CONFLICT"), one.result
-    assert set(one.owners) == {stranger}
+    assert set(one.owners) == {mac(11), mac(61)}
 
 
-def test_a_stranger_on_an_address_that_no_service_has(town: Town) -> None:
-    ip = town.of_system("w1")
-    with town.stranger("printer", 61, ip) as stranger:
-        one = town.check(town.system, ip)
+def test_a_stranger_instead_of_the_leader_is_a_conflict(strangers: dict[str, Checked]) -> None:
+    one = strangers["instead"]
+    assert (one.exit, one.verdict) == (1, "ADDRESS_CONFLICT"), one.result
+    assert set(one.owners) == {mac(61)}
+
+
+def test_a_stranger_on_an_address_that_no_service_has(strangers: dict[str, Checked]) -> None:
+    one = strangers["unassigned"]
     assert (one.exit, one.verdict) == (1, "POOL_ADDRESS_IN_USE"), one.result
-    assert set(one.owners) == {stranger}
+    assert set(one.owners) == {mac(61)}
 
 
-def test_an_ipv6_stranger_is_a_conflict(town: Town) -> None:
-    ip = town.free(200, 255, "w1", ("w1", "w2"), "2001:db8::")
-    town.announced(town.system, ip, "w1")
-    with town.stranger("printer", 61, ip) as stranger:
-        one = town.check(town.system, ip)
-    assert (one.exit, one.verdict) == (1, "ADDRESS_CONFLICT"), one.result
-    assert set(one.owners) == {mac(11), stranger}
-
-
-def test_another_metallb_is_a_conflict(town: Town) -> None:
+def test_another_metallb_is_a_conflict(strangers: dict[str, Checked]) -> None:
     """Its speakers are no nodes of this cluster: their frames have a speaker's shape, and strangers' MACs."""
-    ip = "192.0.2.239"  # no node of ours may announce it; else it would, for their Service: they share an API server
-    town.system.service("ours", ip, on=("w1",))
-    town.announced(town.split, ip, "s1", "s2")
-    one = town.check(town.system, ip)
+    one = strangers["another MetalLB"]
     assert (one.exit, one.verdict) == (1, "ADDRESS_CONFLICT"), one.result
     assert set(one.owners) == {mac(21), mac(22)}
     assert one.says("another cluster"), one.result
@@ -194,26 +199,27 @@ ip route add {ip} dev uplink
 """
 
 
-def test_a_router_that_answers_for_others_is_proxy_arp(town: Town) -> None:
-    ip = town.of_system("w1")
-    town.announced(town.system, ip, "w1")
-    with town.stranger("proxy", 63) as stranger:
-        town.street.shell("proxy", PROXY.format(ip=ip))
-        one = town.check(town.system, ip)
-        town.street.shell("proxy", "ip link delete uplink")
-    assert (one.exit, one.verdict) == (1, "PROXY_ARP"), one.result
-    assert set(one.owners) == {mac(11), stranger}
-    assert "Z" not in one.owners[stranger]["answered"]
-    assert "B" in one.owners[stranger]["answered"]
+@pytest.fixture(scope="module")
+def proxied(town: Town) -> dict[str, Checked]:
+    """Have a router answer for one address, and a node for another; check both in one run."""
+    ips = {"proxy": town.of_system("w1"), "w2": town.of_system("w1")}
+    with town.stranger("proxy", 63):
+        for name, ip in ips.items():
+            town.announced(town.system, ip, "w1")
+            town.street.shell(name, PROXY.format(ip=ip))
+        try:
+            told = town.check_all(town.system, [*ips.values()])
+        finally:
+            for name in ips:
+                town.street.shell(name, "ip link delete uplink; echo 0 >/proc/sys/net/ipv4/conf/eth1/proxy_arp")
+    return {name: told[ip] for name, ip in ips.items()}
 
 
-def test_a_node_that_answers_for_others_is_proxy_arp_and_no_split_brain(town: Town) -> None:
-    ip = town.of_system("w1")
-    town.announced(town.system, ip, "w1")
-    town.street.shell("w2", PROXY.format(ip=ip))
-    try:
-        one = town.check(town.system, ip)
-    finally:
-        town.street.shell("w2", "ip link delete uplink; echo 0 >/proc/sys/net/ipv4/conf/eth1/proxy_arp")
+@pytest.mark.parametrize(("name", "number"), [("proxy", 63), ("w2", 12)])
+def test_who_answers_for_others_is_proxy_arp(proxied: dict[str, Checked], name: str, number: int) -> None:
+    """A router is no stranger that has the address, and a node no split brain."""
+    one = proxied[name]
     assert (one.exit, one.verdict) == (1, "PROXY_ARP"), one.result
-    assert set(one.owners) == {mac(11), mac(12)}
+    assert set(one.owners) == {mac(11), mac(number)}
+    assert "Z" not in one.owners[mac(number)]["answered"]
+    assert "B" in one.owners[mac(number)]["answered"]

@@ -71,13 +71,6 @@ def test_a_kernel_that_misses_broadcasts(town: Town) -> None:
     assert one.owners[mac(11)]["answered"] == ["U"]
 
 
-def test_without_the_rule_the_same_address_is_well(town: Town) -> None:
-    ip = town.of_system("w2")
-    town.announced(town.system, ip, "w2")
-    one = town.check(town.system, ip)
-    assert (one.exit, one.verdict) == (0, "OK"), one.result
-
-
 @contextmanager
 def lost_replies(town: Town, node: str, ip: str) -> Iterator[None]:
     """Send what a node says from an address out of another NIC, as an asymmetric route does."""
@@ -106,13 +99,39 @@ def lost_replies(town: Town, node: str, ip: str) -> Iterator[None]:
         town.street.shell(node, "ip rule delete fwmark 9; ip link delete other")
 
 
-def test_a_connection_that_comes_to_nothing(town: Town) -> None:
-    ip = town.of_system("w1")
-    town.announced(town.system, ip, "w1")
-    with lost_replies(town, "w1", ip):
-        one = town.check(town.system, ip)
-    assert (one.exit, one.verdict) == (1, "RETURN_PATH"), one.result
+INPUT = "type filter hook input priority 0"
+
+
+@pytest.fixture(scope="module")
+def connections(town: Town) -> dict[str, Checked]:
+    """Have the leader answer for four addresses and treat connections to each differently; check all in one run."""
+    ips = {name: town.of_system("w1") for name in ("open", "lost", "refused", "admitted elsewhere")}
+    for name, ip in ips.items():
+        ranges = {"loadBalancerSourceRanges": ["203.0.113.0/24"]} if name == "admitted elsewhere" else {}
+        town.announced(town.system, ip, "w1", **ranges)
+    refuse = f"ct original ip daddr {ips['refused']} reject with tcp reset"
+    # What kube-proxy does for source ranges: drop what comes from elsewhere, as silently as a lost route.
+    drop = f"ct original ip daddr {ips['admitted elsewhere']} ip saddr != 203.0.113.0/24 drop"
+    with lost_replies(town, "w1", ips["lost"]), town.street.rules("w1", "inet closed", INPUT, refuse, drop):
+        told = town.check_all(town.system, [*ips.values()])
+    return {name: told[ip] for name, ip in ips.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "because"),
+    [
+        ("open", "OK", "open"),
+        ("lost", "RETURN_PATH", "not answered"),
+        ("refused", "NOT_SERVING", "refused"),
+        ("admitted elsewhere", "NOT_SERVING", "203.0.113.0/24"),
+    ],
+)
+def test_what_becomes_of_a_connection(connections: dict[str, Checked], name: str, verdict: str, because: str) -> None:
+    """To ARP all of these are the same address of the same leader."""
+    one = connections[name]
+    assert one.verdict == verdict, one.result
     assert one.who() == {("w1", "eth1", "speaker")}
+    assert one.says(because), one.result
 
 
 def test_a_leader_whose_nic_has_no_address_of_the_segment(town: Town) -> None:
@@ -139,27 +158,6 @@ def test_an_address_that_ends_in_zero(town: Town) -> None:
         told = town.check_all(town.system, [zero, other])
     assert {ip: one.verdict for ip, one in told.items()} == {zero: "BUGGY_IP", other: "OK"}, told
     assert told[zero].exit == 1
-
-
-def test_a_port_that_is_refused(town: Town) -> None:
-    ip = town.of_system("w1")
-    town.announced(town.system, ip, "w1")
-    chain = "type filter hook input priority 0"
-    with town.street.rules("w1", "inet closed", chain, f"ct original ip daddr {ip} reject with tcp reset"):
-        one = town.check(town.system, ip)
-    assert (one.exit, one.verdict) == (1, "NOT_SERVING"), one.result
-    assert one.who() == {("w1", "eth1", "speaker")}
-
-
-def test_a_port_that_is_not_for_everybody(town: Town) -> None:
-    """loadBalancerSourceRanges: kube-proxy drops what comes from elsewhere, as silently as a lost route."""
-    ip = town.of_system("w1")
-    town.announced(town.system, ip, "w1", loadBalancerSourceRanges=["203.0.113.0/24"])
-    rule = f"ct original ip daddr {ip} ip saddr != 203.0.113.0/24 drop"
-    with town.street.rules("w1", "inet ranges", "type filter hook input priority 0", rule):
-        one = town.check(town.system, ip)
-    assert (one.exit, one.verdict) == (1, "NOT_SERVING"), one.result
-    assert one.says("203.0.113.0/24"), one.result
 
 
 def test_a_client_that_remembers_the_old_owner(town: Town) -> None:

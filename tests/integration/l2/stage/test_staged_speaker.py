@@ -15,12 +15,25 @@ from tests.integration.l2.stage.town import Checked, Town
 pytestmark = pytest.mark.integration
 
 
+@pytest.fixture(scope="module")
+def well(town: Town) -> dict[str, Checked]:
+    """Check an address of each node and an IPv6 one in one run; return what it said, by the leader's name."""
+    ips = {
+        "w1": town.of_system("w1"),
+        "w2": town.of_system("w2"),
+        "w2, IPv6": town.free(200, 255, "w2", ("w1", "w2"), "2001:db8::"),
+    }
+    services = {name: town.announced(town.system, ip, name[:2]) for name, ip in ips.items()}
+    told = town.check_all(town.system, [*ips.values()])
+    for name, ip in ips.items():
+        assert told[ip].result["service"] == services[name]
+    return {name: told[ip] for name, ip in ips.items()}
+
+
 @pytest.mark.parametrize(("node", "number"), [("w1", 11), ("w2", 12)])
-def test_the_predicted_leader_serves(town: Town, node: str, number: int) -> None:
+def test_the_predicted_leader_serves(well: dict[str, Checked], node: str, number: int) -> None:
     """w1 carries the label that excludes it from load balancers: 0.13 does not honour it, and w1 announces."""
-    ip = town.of_system(node)
-    service = town.announced(town.system, ip, node)
-    one = town.check(town.system, ip)
+    one = well[node]
     assert (one.exit, one.verdict, one.notable) == (0, "OK", []), one.result
     assert one.who() == {(node, "eth1", "speaker")}
     owner = one.owners[mac(number)]
@@ -28,14 +41,11 @@ def test_the_predicted_leader_serves(town: Town, node: str, number: int) -> None
     assert {"Z", "B"} <= set(owner["answered"])
     assert one.result["family"] == "ipv4"
     assert one.result["predicted_leader"] == node
-    assert one.result["service"] == service
     assert one.result["pool"] == "main"
 
 
-def test_an_ipv6_address_serves(town: Town) -> None:
-    ip = town.free(200, 255, "w2", ("w1", "w2"), "2001:db8::")
-    town.announced(town.system, ip, "w2")
-    one = town.check(town.system, ip)
+def test_an_ipv6_address_serves(well: dict[str, Checked]) -> None:
+    one = well["w2, IPv6"]
     assert (one.exit, one.verdict) == (0, "OK"), one.result
     assert set(one.owners) == {mac(12)}
     assert one.result["family"] == "ipv6"
@@ -57,8 +67,9 @@ def silent(town: Town) -> dict[str, Checked]:
     for verdict, (ip, spec) in SILENT.items():
         name = f"silent-{verdict.lower().replace('_', '-')}"
         town.system.service(name, ip, **{"on": ("w1", "w2"), **spec})
-    told = town.check_all(town.system, [ip for ip, _ in SILENT.values()])
-    return {verdict: told[ip] for verdict, (ip, _) in SILENT.items()}
+    town.system.service("silent-six", "2001:db8::2aa")
+    told = town.check_all(town.system, [*[ip for ip, _ in SILENT.values()], "2001:db8::2aa"])
+    return {**{verdict: told[ip] for verdict, (ip, _) in SILENT.items()}, "IPv6": told["2001:db8::2aa"]}
 
 
 @pytest.mark.parametrize("verdict", SILENT)
@@ -68,10 +79,8 @@ def test_why_nobody_announces(silent: dict[str, Checked], verdict: str) -> None:
     assert (one.exit, one.verdict, one.owners) == (1, verdict, {}), one.result
 
 
-def test_ipv6_is_silent_for_a_reason_too(town: Town) -> None:
-    ip = "2001:db8::2aa"
-    town.system.service("silent-six", ip)
-    one = town.check(town.system, ip)
+def test_ipv6_is_silent_for_a_reason_too(silent: dict[str, Checked]) -> None:
+    one = silent["IPv6"]
     assert (one.exit, one.verdict, one.owners) == (1, "NO_ENDPOINTS", {}), one.result
     assert one.result["family"] == "ipv6"
 
