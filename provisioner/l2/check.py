@@ -105,9 +105,7 @@ def ask(
     from provisioner.l2.probe import Ask, probe
 
     def asked(asks: Sequence[Ask], swept: Sequence[Address] = (), *, zero: bool = zero) -> Wire:
-        return probe(
-            interface, asks, others=swept, pps=pps, zero=zero, tail=timeout, again=not others, progress=progress
-        )
+        return probe(interface, asks, others=swept, pps=pps, zero=zero, tail=timeout, progress=progress)
 
     families = {ip.version for ip in (*ips, *others)}
     nodes = [ip for ip in node_addresses(facts) if ip.version in families and interface.reaches(ip)]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from provisioner.l2 import interfaces, questions
+from provisioner.l2.frames import Kind
 from provisioner.l2.interfaces import Interface
 from provisioner.l2.prober import DEFAULT_PPS, PATIENCE, TAIL, Prober
 from provisioner.l2.run import Run, listen_until
@@ -46,14 +47,16 @@ def probe(
     zero: bool = True,
     tail: float = TAIL,
     again: bool = True,
+    passes: int = 2,
     progress: Callable[[str], None] | None = None,
 ) -> Wire:
     """Ask for every address and return everything that was heard; addresses of this machine are not asked for.
 
     interface: see `interfaces.choose`; without an address of its own only Z is asked. others: addresses that are
-    swept meanwhile. zero=False leaves Z out, for networks that inspect ARP; again: ask the silent once more (of
-    `others`: a third time). tail: seconds to listen for answers to the first question and to the last, at least 1;
-    after the second question of a sweep, half of it. progress: told in a few words what comes next.
+    swept meanwhile, in this many passes, from the second one on only those that are silent. zero=False leaves Z out,
+    for networks that inspect ARP; again: ask the silent ones of the targets once more. tail: seconds to listen for
+    answers to the first question and to the last, at least 1; after the later passes of a sweep, half of it.
+    progress: told in a few words what comes next.
     Raises Inconclusive: no CAP_NET_RAW, interface lost.
     """
     tell = progress or (lambda _: None)
@@ -69,25 +72,32 @@ def probe(
         if zero:
             run.send(questions.zero(interface, ip) for ip in asks)
         run.send(questions.client(interface, ip) for ip in asks)
-        half = time.monotonic() + tail / 2
+        half, clear = time.monotonic() + tail / 2, time.monotonic() + tail
         run.send(run.first(ip, zero) for ip in swept)
         end = time.monotonic() + tail
-        for _ in range(2 if again else 1):
+        for left in reversed(range(passes - 1)):
             if run.send(run.second(ip, zero) for ip in prober.silent(swept)):
                 end = max(end, time.monotonic() + tail / 2)
-                if again:
+                if left:
                     prober.listen(tail / 2)
         if asks:
             listen_until(prober, half)
             _through_owners(run, asks)
-            if again and run.send(run.second(ip, zero) for ip in prober.silent(asks)):
+            silent = [run.second(ip, zero) for ip in (prober.silent(asks) if again else ())]
+            if run.send(silent):
                 end = max(end, time.monotonic() + tail)
+                if any(question is not None and question.kind is Kind.CLIENT for question in silent):
+                    clear = end
         if zero:
             run.send(run.confirming(swept, end))
+        listen_until(prober, clear)
+        if _directly(run, asks, tell):
+            end = max(end, time.monotonic() + tail)
         listen_until(prober, end)
         if run.owed:
             prober.listen(tail / 2, until=run.confirmed)
-        _directly(run, asks, tail, tell)
+        _through_owners(run, asks)  # the owners that answered only when they were asked directly
+        prober.listen(max(PATIENCE, tail), until=lambda: not prober.waiting)
         prober.give_up()
         return run.wire(dict.fromkeys([*(ask.ip for ask in targets), *others]), started, pps)
 
@@ -106,27 +116,18 @@ def _merged(asks: Iterable[Ask]) -> dict[Address, Ask]:
     return found
 
 
-def _directly(run: Run, asks: Mapping[Address, Ask], tail: float, tell: Callable[[str], None]) -> None:
-    """Ask single MACs, and knock through those owners that have not been knocked at or have not answered."""
-    prober = run.prober
+def _directly(run: Run, asks: Mapping[Address, Ask], tell: Callable[[str], None]) -> int:
+    """Ask single MACs, and knock again where nothing came back. Returns how many questions that were."""
     single = [(ip, mac) for ip, ask in asks.items() for mac in ask.unicast_to]
     if single:
         tell("asking each node")
-    sent = run.send(questions.unicast(prober.interface, ip, mac) for ip, mac in single)
-    knocked = _through_owners(run, asks)
-    if sent:
-        prober.listen(tail)
-        knocked = _through_owners(run, asks)  # the owners that answered only when they were asked directly
-    if knocked:
-        prober.listen(max(PATIENCE, tail), until=lambda: not prober.waiting)
+    sent = run.send(questions.unicast(run.prober.interface, ip, mac) for ip, mac in single)
+    _through_owners(run, asks)
+    return sent
 
 
-def _through_owners(run: Run, asks: Mapping[Address, Ask]) -> int:
-    """Knock at each port through each owner known so far, again where nothing came back; one echo an address.
-
-    Returns how many frames that were.
-    """
-    before = run.prober.sent
+def _through_owners(run: Run, asks: Mapping[Address, Ask]) -> None:
+    """Knock at each port through each owner known so far, again where nothing came back; one echo an address."""
     heard = {(shake.ip, shake.mac, shake.port) for shake in run.prober.handshakes if shake.outcome != "silent"}
     for ip, macs in run.owners().items():
         if ip not in asks:
@@ -136,4 +137,3 @@ def _through_owners(run: Run, asks: Mapping[Address, Ask]) -> int:
                 run.knocked[key] += 1
         if asks[ip].echo and ip not in run.echo_sent and run.prober.echo(ip, macs[0]):
             run.echo_sent.add(ip)
-    return run.prober.sent - before

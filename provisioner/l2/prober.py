@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from types import TracebackType
 
@@ -51,7 +50,7 @@ class Prober:
         self.received = 0
         self.dropped = 0
         self._pace = Pace(pps)
-        self._asked: dict[Address, deque[Asked]] = {}
+        self._asked: dict[Address, list[Asked]] = {}
         self._about: set[Address] = set()
         self._own = {frames.NOBODY, *(own.ip for own in interface.addresses)}
         self._knocks: dict[int, tuple[float, syn.Syn]] = {}
@@ -81,8 +80,9 @@ class Prober:
                 self._pace.begin(time.monotonic())
             self._await_turn()
             self._about.add(question.target)
-            asked = self._asked.setdefault(question.target, deque(maxlen=REMEMBERED))
+            asked = self._asked.setdefault(question.target, [])
             asked.append((time.time(), question.kind, question.to))
+            del asked[:-REMEMBERED]
             self._put(question.frame)
 
     def knock(self, ip: Address, mac: str, port: int) -> bool:

@@ -26,4 +26,4 @@ def scan(
     Z out, for networks that inspect ARP. again: a third pass for those that are still silent.
     Raises Inconclusive (no CAP_NET_RAW, interface lost).
     """
-    return probe(interface, (), others=addresses, pps=pps, zero=zero, tail=tail, again=again)
+    return probe(interface, (), others=addresses, pps=pps, zero=zero, tail=tail, passes=3 if again else 2)
