@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -188,6 +189,17 @@ def test_frames_every_three_seconds_betray_kube_vip(town: Town) -> None:
             town.street.end("kube-vip")
     assert (one.exit, one.verdict) == (1, "KUBE_VIP_DUPLICATE"), one.result
     assert one.says(mac(12), "every 3 s"), one.result
+
+
+def test_servicelb_gives_services_a_nodes_own_address(town: Town) -> None:
+    """What K3s's ServiceLB leaves behind: a Service whose external address is a node's, in no pool of MetalLB."""
+    ip = "192.0.2.52"
+    town.plain.service("klipper", ip, on=("n2",))
+    others = collected.NONE | {"servicelb": True}
+    with town.street.socket_in("n2", lambda: socket.create_server((ip, 80))):  # its pod has the node's port
+        one = town.check(town.plain, ip, facts=collected.facts(town.plain, others=others))
+    assert (one.exit, one.verdict) == (1, "SERVICELB_CONFLICT"), one.result
+    assert one.who() == {("n2", "eth1", "kernel")}
 
 
 PROXY = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from tests.integration.l2 import capture
+from tests.integration.l2.conftest import mac
 from tests.integration.l2.stage import collected
 from tests.integration.l2.stage.metallb import MetalLB
 from tests.integration.l2.stage.town import Town
@@ -48,9 +50,9 @@ def facts(metallb: MetalLB, folder: Path) -> str:
     return str(path)
 
 
-def owner_in(told: dict[str, Any], mac: str) -> str:
-    """Return the node that a report has for a MAC."""
-    return next(str(owner["node"]) for owner in told["owners"] if owner["mac"] == mac)
+def owner_in(told: dict[str, Any], address: str) -> str:
+    """Return the node that a report has for a MAC address."""
+    return next(str(owner["node"]) for owner in told["owners"] if owner["mac"] == address)
 
 
 def compared(told: dict[str, Any], pcap: Path, ip: str, old: str) -> dict[str, Any]:
@@ -76,6 +78,32 @@ def compared(told: dict[str, Any], pcap: Path, ip: str, old: str) -> dict[str, A
     assert change["first_tcp_outcome"] == "open"
     assert told["verdict"] == "OK"
     return change
+
+
+def _quiet(pcap: Path, ip: str, number: int) -> bool:
+    """Tell whether a node's five rounds are over, by the last of them; more than a round's time has passed since."""
+    sent = capture.gratuitous(capture.frames(pcap), ip, number)
+    return bool(sent) and time.time() - sent[-1] > 2
+
+
+def test_connecting_through_a_node_mends_no_neighbour_entry(town: Town, watched: MetalLB, tmp_path: Path) -> None:
+    """A node whose kernel does not hold the address would ask everybody for the prober, by its own address."""
+    ip = town.free(145, 149, "k2", ("k1", "k2", "k3"))
+    town.announced(watched, ip, "k2")
+    with capture.capturing(town.street, "prober", tmp_path / "before.pcap", "arp"):
+        # What the speaker itself announces mends entries, and is meant to; that has to be over first.
+        wait(lambda: _quiet(tmp_path / "before.pcap", ip, NUMBERS["k2"]))
+    town.street.shell("k2", "ip neighbour flush dev eth1")
+    town.street.node("bystander", 89, "192.0.2.89/24")
+    cache = {ip: mac(0xEE), f"192.0.2.{NUMBERS['k2']}": mac(0xED)}
+    for address, lladdr in cache.items():
+        entry = f"ip neighbour replace {address} lladdr {lladdr} dev eth1 nud stale"
+        town.street.shell("bystander", entry)
+    time.sleep(1.1)  # the kernel holds on to an entry for a second (locktime), whatever it hears
+    with watching(town.street, ip, "--facts", facts(watched, tmp_path), "--timeout", "3") as process:
+        told = ended(process, 0)
+    assert told["tcp_outcomes"].get("open", 0) > 5
+    assert {address: town.street.neighbours("bystander").get(address) for address in cache} == cache
 
 
 def test_a_speaker_that_says_goodbye(town: Town, watched: MetalLB, tmp_path: Path) -> None:
