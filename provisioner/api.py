@@ -38,6 +38,24 @@ def busy(status: int, body: bytes) -> bool:
     return status in _BUSY or (status == 500 and any(words in body for words in _BUSY_WORDS))
 
 
+def exec_status(text: str) -> tuple[bool, str]:
+    """Return whether a command in a pod ended well, and if it was not even run, why.
+
+    text: the error channel's Status (k8s.io/apimachinery, remotecommand v4). An exit status is a cause of its own; a
+    container that has gone, or a runtime that refuses, is told by words only. Nothing at all: the connection broke.
+    """
+    try:
+        status = json.loads(text)
+    except ValueError:
+        return False, text.strip() or "the connection ended before the command did"
+    if status.get("status") == "Success":
+        return True, ""
+    causes = (status.get("details") or {}).get("causes") or ()
+    if any(cause.get("reason") == "ExitCode" for cause in causes):
+        return False, ""
+    return False, str(status.get("message") or "the API does not say why")
+
+
 class Api:
     """A connection to a site's API server, made at first use and again after `forget`."""
 
@@ -126,8 +144,10 @@ class Api:
             stream.close()
             raise ClusterError(f"{' '.join(command)} in pod {namespace}/{pod} took over {timeout:.0f} s (scaled)")
         out, err = stream.read_channel(1), stream.read_channel(2)
-        if stream.returncode != 0:
-            raise ClusterError(f"{' '.join(command)} failed in pod {namespace}/{pod}", tail=f"{out}{err}".strip())
+        ended, why = exec_status(stream.read_channel(3))
+        if not ended:
+            what = f"{' '.join(command)} failed in pod {namespace}/{pod}{f': {why}' if why else ''}"
+            raise ClusterError(what, tail=f"{out}{err}".strip())
         return str(out)
 
     def path(self, api_version: str, kind: str, namespace: str | None, name: str | None) -> str | None:

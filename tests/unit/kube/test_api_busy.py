@@ -1,10 +1,10 @@
-"""Which answers of an API server mean "come again": a road must not end because a machine is slow."""
+"""What answers of an API server mean: "come again", and how a command in a pod ended."""
 
 from __future__ import annotations
 
 import pytest
 
-from provisioner.api import busy
+from provisioner.api import busy, exec_status
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,20 @@ from provisioner.api import busy
 )
 def test_busy(status: int, body: bytes, again: bool) -> None:
     assert busy(status, body) is again
+
+
+@pytest.mark.parametrize(
+    ("text", "well", "why"),
+    [
+        ('{"status":"Success"}', True, ""),
+        ('{"status":"Failure","reason":"NonZeroExitCode","message":"command terminated with non-zero exit code",'
+         '"details":{"causes":[{"reason":"ExitCode","message":"1"}]}}', False, ""),
+        ('{"status":"Failure","reason":"InternalError","message":"Internal error occurred: error executing command",'
+         '"details":{"causes":[{"message":"error executing command in container: OCI runtime exec failed"}]}}',
+         False, "Internal error occurred: error executing command"),
+        ('{"status":"Failure"}', False, "the API does not say why"),
+        ("", False, "the connection ended before the command did"),
+    ],
+)  # fmt: skip
+def test_how_a_command_in_a_pod_ended(text: str, well: bool, why: str) -> None:
+    assert exec_status(text) == (well, why)
