@@ -16,10 +16,8 @@ from provisioner.l2 import frames, ndp, syn
 from provisioner.l2.frames import Kind, Question, Reply, Told
 from provisioner.l2.interfaces import Interface
 from provisioner.l2.pace import HIGHEST_PPS, Pace
-from provisioner.l2.raw_socket import RawSocket, privileged
+from provisioner.l2.raw_socket import RawSocket
 from provisioner.l2.wire import Address, Announcement, Answer, Handshake
-
-__all__ = ["DEFAULT_PPS", "HIGHEST_PPS", "PATIENCE", "TAIL", "Prober", "privileged"]
 
 DEFAULT_PPS = 200
 TAIL = 1.0  # seconds to listen, so that a slow second owner is heard too

@@ -400,3 +400,49 @@ def test_an_interface_that_goes_away_meanwhile(segment: Segment) -> None:
     segment.run("bridge", "ip", "link", "delete", "p1")
     output, _ = running.communicate(timeout=30)
     assert re.match(r"(eth1 went down|there is no interface eth1|cannot use eth1)", json.loads(output)["error"])
+
+
+HOSTILE = """
+import os, random, socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(("eth1", 0))
+us, own, nobody = (bytes.fromhex(text) for text in ("020000000001", "02000000003c", "000000000000"))
+arp = bytes.fromhex("0806" "0001080006040002")
+four = bytes.fromhex("0800" "45000028000000004006") + bytes(2) + bytes([192, 0, 2, 50, 192, 0, 2, 1])
+six = bytes.fromhex("86dd" "60000000002006ff") + bytes(32)
+na = bytes.fromhex("86dd" "6000000000203aff") + bytes(32) + b"\\x88\\0"
+pair = bytes([192, 0, 2, 51])
+print("ready", flush=True)
+while True:
+    for body in (
+        arp + us + pair + us + bytes([192, 0, 2, 1]),  # our own MAC has it, it says
+        arp + nobody + pair + us + bytes([192, 0, 2, 1]),
+        arp + b"\\xff" * 6 + pair + us + bytes([192, 0, 2, 1]),
+        arp[:6] + b"\\x10\\x04" + arp[8:] + own + pair + us,  # a wrong length of addresses
+        arp + own + pair,  # cut off
+        b"\\x81\\0\\0\\x05" + arp + own + pair + us + bytes([192, 0, 2, 1]),
+        arp + os.urandom(random.randrange(60)), four + os.urandom(random.randrange(60)),
+        six + os.urandom(random.randrange(60)), na + os.urandom(random.randrange(60)),
+        four[:11] + b"\\x01" + four[12:] + b"\\3" + os.urandom(random.randrange(60)),
+        # A forged answer to a SYN: the right ports are guessed at, the sequence cannot be.
+        four + b"\\0\\x50" + random.randrange(61000, 65536).to_bytes(2, "big") + bytes(8) + b"\\x50\\x12" + bytes(6),
+    ):
+        s.send(us + (us if random.random() < 0.1 else own) + body)
+"""
+
+
+def test_hostile_frames_neither_stop_nor_deceive_a_probe(segment: Segment) -> None:
+    segment.host("a", 11, "192.0.2.50/24", "fd00:2::50/64")
+    segment.host("hostile", 60)
+    settled(segment, "a", "prober")
+    words = [sys.executable, "-c", HOSTILE]
+    with background(segment, "hostile", *words, ready="ready"):
+        found = probe(
+            segment,
+            {"ip": "192.0.2.50", "ports": [80], "to": [mac(11)]},
+            {"ip": "192.0.2.51", "ports": [80]},
+            {"ip": "fd00:2::50"},
+        )
+    assert kinds(found, "192.0.2.50") == {(mac(11), "Z"), (mac(11), "B"), (mac(11), "U")}
+    assert kinds(found, "192.0.2.51") == set()
+    assert kinds(found, "fd00:2::50") == {(mac(11), "B")}
+    assert outcomes(found) == {(mac(11), 80): ("refused", mac(11))}
