@@ -127,11 +127,19 @@ def ndp_responder_failed(case: Case) -> Finding | None:
     if nic is None:
         evidence = (well, f"Whether {seen.node}'s interface has a link-local address is not known.", silence(case))
         return Finding("NDP_RESPONDER_FAILED", "likely", evidence, fields=fields)
-    if any(own.version == 6 and own.is_link_local for own in (ip_interface(text).ip for text in nic.addresses)):
+    local = [own for own in map(ip_interface, nic.addresses) if own.version == 6 and own.ip.is_link_local]
+    if failed := [own.ip for own in local if own.ip in map(_ip, nic.dad_failed or ())]:
+        why = f"{seen.node}'s {nic.name} has lost {failed[0]} to another machine (DADFAILED), so NDP fails on it."
+        return Finding("NDP_RESPONDER_FAILED", "certain", (why, well, silence(case)), fields=fields)
+    if local:
         evidence = (well, f"{seen.node}'s {nic.name} has a link-local address, which may have failed.", silence(case))
         return Finding("NDP_RESPONDER_FAILED", "possible", evidence, ("INGRESS_LOST", "EGRESS_FILTERED"), fields)
     why = f"{seen.node}'s {nic.name} has no IPv6 link-local address, so MetalLB's NDP responder cannot start on it."
     return Finding("NDP_RESPONDER_FAILED", "certain", (why, well, silence(case)), fields=fields)
+
+
+def _ip(text: str) -> Address:
+    return ip_interface(text).ip
 
 
 def buggy_ip(case: Case) -> Finding | None:

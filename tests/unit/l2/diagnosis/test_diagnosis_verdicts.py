@@ -392,6 +392,18 @@ TABLE: list[tuple[str, Wire, Facts | None, str, str, str]] = [
     (
         "NDP_RESPONDER_FAILED",
         wire(heard(W2), syn(W2), targets=(address(IP6),)),
+        ipv6(
+            nodes=nodes(
+                w2={"nics": (nic("w2", addresses=("192.0.2.12/24", "fe80::12/64"), dad_failed=("fe80::12/64",)),)}
+            )
+        ),
+        "certain",
+        "w2's eth1 has lost fe80::12 to another machine (DADFAILED)",
+        "provisioner exec --limit w2 -- ip -6 address show dev eth1",
+    ),
+    (
+        "NDP_RESPONDER_FAILED",
+        wire(heard(W2), syn(W2), targets=(address(IP6),)),
         ipv6(nodes=nodes(w2={"nics": (nic("w2", addresses=("192.0.2.12/24",)),)})),
         "certain",
         "w2's eth1 has no IPv6 link-local address",
