@@ -55,10 +55,10 @@ def on_site(*arguments: str, site: Path = SITE) -> list[str]:
     return [*CLI, "lab", "exec", "--", *CLI, "-f", str(site), "-o", "json", *arguments]
 
 
-def operator(*arguments: str, site: Path = SITE) -> Ran:
-    """Run a provisioner command on the lab's operator machine and return its events."""
+def operator(*arguments: str, site: Path = SITE, quiet: bool = False) -> Ran:
+    """Run a provisioner command on the lab's operator machine and return its events; quiet: without showing them."""
     say(f"provisioner {' '.join(arguments)}")
-    return _run(on_site(*arguments, site=site))
+    return _run(on_site(*arguments, site=site), quiet=quiet)
 
 
 def other_site(name: str, *replacements: tuple[str, str]) -> Path:

@@ -173,7 +173,7 @@ def _owned_by_a_worker() -> tuple[str, str]:
 
 def _owner(ip: str) -> str:
     """Return the node that alone answers for an address, "" while that is nobody or more than one."""
-    ran = drive.operator("l2", "scan", "--offline", ip)
+    ran = drive.operator("l2", "scan", "--offline", ip, quiet=True)
     document = json.loads(ran.text[ran.text.index("{") : ran.text.rindex("}") + 1])
     (result,) = (one for one in document["results"] if one["ip"] == ip)
     return str(result["owners"][0]["node"]) if len(result["owners"]) == 1 else ""

@@ -25,7 +25,7 @@ def external_ips() -> dict[str, str]:
 
 def owners(*ips: str) -> dict[str, int]:
     """Return how many MACs answer for each address on the segment, as `l2 scan` sees it."""
-    ran = drive.operator("l2", "scan", *ips)
+    ran = drive.operator("l2", "scan", *ips, quiet=True)
     document = json.loads(ran.text[ran.text.index("{") : ran.text.rindex("}") + 1])
     return {result["ip"]: len(result["owners"]) for result in document["results"]}
 
