@@ -26,7 +26,8 @@ def wait(condition: Callable[[], bool], limit: float = 30) -> None:
 @contextmanager
 def watching(segment: Segment, ip: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Run `l2 watch` on the prober meanwhile."""
-    command = [sys.executable, "-m", "provisioner", "-o", "json", "l2", "watch", ip]
+    # A suite that a shell runs in the background has Ctrl-C ignored, and its children would inherit that.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "provisioner", "-o", "json", "l2", "watch", ip]
     process = subprocess.Popen(
         ["ip", "netns", "exec", f"{segment.prefix}prober", *command, *arguments],
         stdout=subprocess.PIPE,
