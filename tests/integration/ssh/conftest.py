@@ -99,8 +99,12 @@ def provisioner(site: Site, *words: str, **more: Any) -> subprocess.CompletedPro
 
 
 def command_line(site: Site, *words: str) -> list[str]:
-    """Return the argv of the command line, its steps being those of demo.py where there is anything to plan."""
-    return [sys.executable, str(Path(__file__).with_name("demo.py")), "-f", str(site.path), *words]
+    """Return the argv of the command line, its steps being those of demo.py where there is anything to plan.
+
+    A suite that a shell runs in the background has Ctrl-C ignored, and its children would inherit that.
+    """
+    demo = str(Path(__file__).with_name("demo.py"))
+    return ["env", "--default-signal=INT", sys.executable, demo, "-f", str(site.path), *words]
 
 
 class Desk:

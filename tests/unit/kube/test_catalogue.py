@@ -24,7 +24,12 @@ PINNED = [
     for entry in DATA[name]
     for item in entry.get("manifests", ())
 ]
-FOLDERS = {"metrics_server": "metrics-server", "haproxy": "haproxy-ingress", "nginx": "nginx-ingress"}
+FOLDERS = {
+    "metrics_server": "metrics-server",
+    "haproxy": "haproxy-ingress",
+    "nginx": "nginx-ingress",
+    "csi_driver_nfs": "csi-driver-nfs",
+}
 
 
 @pytest.mark.parametrize(("program", "version", "url", "sha256"), PINNED)
