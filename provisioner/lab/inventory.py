@@ -6,9 +6,9 @@ from provisioner.lab.spec import LabSpec, MirrorInfo
 
 POOL = "192.168.56.200-192.168.56.230"
 NETWORKS = ("flannel", "bridge")
-# Leader election and frequent housekeeping drown an emulated core: leases run out, components restart. The kubelet looks
-# at each pod more often than it would by itself: in 1.20 a pod that ended between two looks stays Terminating until the
-# next one (dispatchWork in pkg/kubelet/kubelet.go), and every drain and rollout waits for that.
+# Leader election and frequent housekeeping drown an emulated core: leases run out, components restart. The kubelet
+# looks at each pod more often than it would by itself: in 1.20 a pod that ended between two looks stays Terminating
+# until the next one (dispatchWork in pkg/kubelet/kubelet.go), and every drain and rollout waits for that.
 _SLOW_MACHINE = """\
 
 [kubeadm]
