@@ -139,8 +139,8 @@ def test_a_worker_loses_power_in_mid_write(folder: str) -> None:
         assert set(acknowledged) <= set(written(folder))
     finally:
         lifecycle.start(spec, node, drive.say)
-    ready = "get node {} -o jsonpath={{.status.conditions[?(@.type=='Ready')].status}}"
-    drive.until(f"{node} to be ready again", lambda: drive.kubectl(ready.format(node)) == "True")
+    state = f"get node {node} --no-headers"
+    drive.until(f"{node} to be ready again", lambda: drive.kubectl(state).split()[1] == "Ready")
 
 
 def test_data_outlives_claim_and_deployment(folder: str) -> None:
