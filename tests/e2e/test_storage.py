@@ -154,19 +154,22 @@ def test_data_outlives_claim_and_deployment(folder: str) -> None:
 
 
 def test_a_host_that_is_not_the_clusters_may_not_mount() -> None:
-    """The same machine, from an address that hosts.toml does not name, is refused; from its own it is let in."""
+    """The same machine, from an address that hosts.toml does not name, is refused; from its own it is let in.
+
+    By NFS 4.1: with the version that the volumes use, the kernel would share their connection, and their address.
+    """
     share = "192.168.56.10:/srv/nfs"
     try:
         nic = drive.ssh("worker2", "ip -o -4 address | awk '/ 192.168.56.12.24/ {print $2}'").text.strip()
         disguise = f"ip address add {STRANGER}/24 dev {nic} && ip route add 192.168.56.10/32 dev {nic} src {STRANGER}"
         made = drive.ssh("worker2", f"mkdir -p /mnt/stranger && {disguise}")
         assert made.status == 0, made.text
-        refused = drive.ssh("worker2", f"mount -t nfs -o nfsvers=4.2,soft,retry=0 {share} /mnt/stranger")
+        refused = drive.ssh("worker2", f"mount -t nfs -o nfsvers=4.1,soft,retry=0 {share} /mnt/stranger")
         assert refused.status != 0, "a stranger may mount the export"
-        assert "denied" in refused.text or "not permitted" in refused.text, refused.text
+        assert "access denied by server" in refused.text, refused.text
     finally:
         drive.ssh("worker2", f"ip route del 192.168.56.10/32; ip address del {STRANGER}/24 dev {nic}")
-    mount = f"mount -t nfs -o nfsvers=4.2,soft,retry=0 {share} /mnt/stranger"
+    mount = f"mount -t nfs -o nfsvers=4.1,soft,retry=0 {share} /mnt/stranger"
     own = drive.ssh("worker2", f"{mount} && umount /mnt/stranger")
     assert own.status == 0, own.text
 
