@@ -147,6 +147,8 @@ def test_data_outlives_claim_and_deployment(folder: str) -> None:
     """Retain: both go, the volume is Released, and the file on the server is as it was."""
     kept = written(folder)
     volume = drive.kubectl(f"-n {NAMESPACE} get pvc log -o jsonpath={{.spec.volumeName}}")
+    drive.kubectl(f"-n {NAMESPACE} scale deployment/writer --replicas=0")
+    drive.until("the writer to go", lambda: drive.kubectl(f"-n {NAMESPACE} get pods -o name") == "")
     drive.kubectl(f"-n {NAMESPACE} delete deployment/writer pvc/log --timeout=300s")
     phase = f"get pv {volume} -o jsonpath={{.status.phase}}"
     drive.until("the volume to be released", lambda: drive.kubectl(phase) == "Released")
