@@ -14,7 +14,8 @@ from types import ModuleType
 
 def warm() -> None:
     """Begin to load what ARP frames are built with, beside what else has to be waited for before the first one."""
-    Thread(target=layers, args=("l2",), daemon=True).start()
+    # No daemon: a program that ends while a daemon imports may abort (seen once), and there is little to wait for.
+    Thread(target=layers, args=("l2",)).start()
 
 
 @cache
