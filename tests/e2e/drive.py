@@ -77,15 +77,15 @@ def ssh(host: str, command: str) -> Ran:
     return _run([*CLI, "lab", "ssh", host, "sudo", "sh", "-c", shlex.quote(command)], quiet=True)
 
 
-def kubectl(arguments: str, stdin: str = "", *, unless: str = "") -> str:
+def kubectl(arguments: str, stdin: str = "", *, unless: tuple[str, ...] = ()) -> str:
     """Run kubectl on the master and return what it prints; arguments as a shell reads them, quoted by the caller.
 
-    unless: words of a refusal that only means "not yet"; "" is returned then.
+    unless: words of a refusal that only means "not yet", any of them; "" is returned then.
     """
     words = " ".join(shlex.quote(word) for word in shlex.split(arguments))
     command = f"kubectl --kubeconfig /etc/kubernetes/admin.conf {words}"
     ran = ssh("master", f"{command} <<'END-OF-INPUT'\n{stdin}\nEND-OF-INPUT\n" if stdin else command)
-    if ran.status and unless and unless in ran.text:
+    if ran.status and any(words in ran.text for words in unless):
         return ""
     assert ran.status == 0, ran.text
     return ran.text.strip()

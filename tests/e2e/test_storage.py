@@ -84,7 +84,7 @@ def folder() -> Iterator[str]:
 def said(pod: str = "") -> list[int]:
     """Return the numbers that the writer has acknowledged, in the order it said them."""
     name = pod or writer()["metadata"]["name"]
-    return [int(line) for line in drive.kubectl(f"-n {NAMESPACE} logs {name}", unless="waiting to start").split()]
+    return [int(line) for line in drive.kubectl(f"-n {NAMESPACE} logs {name}", unless=("waiting to start",)).split()]
 
 
 def writer() -> dict[str, dict[str, str]]:
