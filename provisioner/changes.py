@@ -52,15 +52,6 @@ def file(host: Host, path: str, content: str, *, mode: int = 0o644, then: str = 
     yield Change(f"{verb} {path}{f' ({why})' if why else ''}", write, unified(path, old or "", content))
 
 
-def absent(host: Host, path: str, *, then: str = "") -> Iterator[Change]:
-    """Yield the change that removes the file `path`; the step's query must name it in `files`."""
-    now = host.facts.files.get(path)
-    if now is None or not now.exists:
-        return
-    command = f"rm -f {shlex.quote(path)}" + (f"; {then}" if then else "")
-    yield Change(f"remove {path}", lambda: _run(host, command), unified(path, now.content or "", ""))
-
-
 def packages(host: Host, names: Sequence[str], *, why: str = "") -> Iterator[Change]:
     """Yield one change that installs the Debian packages of `names` that are missing.
 

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from yaml.representer import SafeRepresenter
 
+from provisioner.download import fetch
 from provisioner.errors import ProvisionerError
 
 if TYPE_CHECKING:
+    from provisioner.catalogue import Download
     from provisioner.objects import Object
+    from provisioner.site import Site
 
 # libyaml reads a file of definitions ten times faster, where it is there.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -64,6 +67,11 @@ def load(source: Path | str, values: Mapping[str, Any] | None = None, name: str 
         raise ProvisionerError(f"{name}: not YAML: {str(error).splitlines()[0]}") from error
     except RecursionError as error:
         raise ProvisionerError(f"{name}: not a manifest: it is nested too deeply") from error
+
+
+def released(site: Site, download: Download) -> list[Object]:
+    """Return the objects of a project's released manifest. Raises ProvisionerError where it cannot be had."""
+    return load(fetch(site, download).decode(), name=download.url)
 
 
 def placeholders(source: Path) -> set[str]:

@@ -21,11 +21,15 @@ Check = Callable[[str], str]
 
 
 class Taint(NamedTuple):
-    """A node taint; value may be empty."""
+    """A node taint; value may be empty. As text it is what `parse_taint` reads."""
 
     key: str
     value: str
     effect: str
+
+    def __str__(self) -> str:
+        """Return "key=value:Effect" or "key:Effect"."""
+        return f"{self.key}={self.value}:{self.effect}" if self.value else f"{self.key}:{self.effect}"
 
 
 # kubernetes.io, "Labels and Selectors": syntax and character set

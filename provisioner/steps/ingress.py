@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from provisioner import site_manifests
 from provisioner.catalogue import minor_of, release
 from provisioner.changes import objects
-from provisioner.download import fetch
-from provisioner.objects import Object, containers, order, parse, patient
+from provisioner.manifests import released
+from provisioner.objects import Object, containers, order, patient
 from provisioner.step import Change, Scope, Step
 from provisioner.steps import ingress_certificate
 from provisioner.steps.rollout import rolled_out
@@ -58,8 +58,8 @@ def wanted(site: Site) -> list[Object]:
         kind = "LoadBalancer" if site.metallb.enabled else "NodePort"
         ours = site_manifests.read(site, "ingress/traefik.yaml", traefik=chosen.image, service_type=kind)
         return order(patient(item, site.cluster.timeout_scale) for item in ours)
-    released = [item for download in chosen.manifests for item in parse(fetch(site, download))]
-    found = [_adapted(item, name, chosen.image, site.metallb.enabled) for item in released]
+    items = [item for download in chosen.manifests for item in released(site, download)]
+    found = [_adapted(item, name, chosen.image, site.metallb.enabled) for item in items]
     if not any(item["kind"] == "IngressClass" for item in found):
         found.append(
             {

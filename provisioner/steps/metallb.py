@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from provisioner.catalogue import release
 from provisioner.changes import objects
-from provisioner.download import fetch
-from provisioner.objects import Object, order, parse, patient, without_ca_bundles
+from provisioner.manifests import released
+from provisioner.objects import Object, order, patient, without_ca_bundles
 from provisioner.step import Change, Scope, Step
 from provisioner.steps.rollout import rolled_out
 
@@ -32,7 +32,7 @@ def wanted(site: Site) -> list[Object]:
     return order(
         patient(without_ca_bundles(item), site.cluster.timeout_scale)
         for download in chosen.manifests
-        for item in parse(fetch(site, download))
+        for item in released(site, download)
     )
 
 

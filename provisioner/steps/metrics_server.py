@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from provisioner.catalogue import release
 from provisioner.changes import objects
-from provisioner.download import fetch
-from provisioner.objects import order, parse, patient
+from provisioner.manifests import released
+from provisioner.objects import order, patient
 from provisioner.step import Change, Scope, Step
 from provisioner.steps.rollout import rolled_out
 
@@ -23,9 +23,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     del host
     chosen = release("metrics_server", str(site.version), site.metrics.version)
     manifests = order(
-        patient(item, site.cluster.timeout_scale)
-        for download in chosen.manifests
-        for item in parse(fetch(site, download))
+        patient(item, site.cluster.timeout_scale) for download in chosen.manifests for item in released(site, download)
     )
     yield from objects(cluster, manifests)
     yield from rolled_out(cluster, manifests)

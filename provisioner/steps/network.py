@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from provisioner.catalogue import release
 from provisioner.changes import objects
-from provisioner.download import fetch
-from provisioner.objects import Object, containers, order, parse
+from provisioner.manifests import released
+from provisioner.objects import Object, containers, order
 from provisioner.step import Change, Scope, Step
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     """Yield flannel's objects that are missing or differ."""
     chosen = release("flannel", str(site.version))
-    manifests = [item for download in chosen.manifests for item in parse(fetch(site, download))]
+    manifests = [item for download in chosen.manifests for item in released(site, download)]
     nics = {other.name: other.facts.address_nic(other.spec.address) for other in host.fleet.values()}
     names = {nic.name for nic in nics.values() if nic is not None}
     backend = "host-gw" if one_segment(host) else "vxlan"

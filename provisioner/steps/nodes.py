@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from provisioner.changes import objects
 from provisioner.errors import ClusterError
+from provisioner.site_syntax import Taint, parse_taint
 from provisioner.step import Change, Scope, Step
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from provisioner.kube import Cluster
     from provisioner.objects import Object
     from provisioner.site import HostSpec, Site
+
+NOTED = "provisioner/taints"  # the node's annotation that names the taints that we set, with commas between
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
@@ -41,40 +44,59 @@ def ready(node: Object) -> bool:
     )
 
 
-def parse_taint(text: str) -> dict[str, str]:
-    """Return {"key", "value", "effect"} of "key=value:Effect" or "key:Effect"."""
-    body, effect = text.rsplit(":", 1)
-    key, _, value = body.partition("=")
-    return {"key": key, "value": value, "effect": effect} if value else {"key": key, "effect": effect}
+def with_taints(have: Iterable[Object], wanted: Collection[Taint], gone: Collection[Taint]) -> list[Object]:
+    """Return a node's taints without those of `gone` and with those of `wanted`.
 
-
-def with_taints(have: list[dict[str, Any]], texts: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the taints of a node with those of `texts` added; one of the same key and effect is replaced."""
-    wanted = [parse_taint(text) for text in texts]
-    places = {(taint["key"], taint["effect"]) for taint in wanted}
-    kept = [taint for taint in have if (taint["key"], taint["effect"]) not in places]
-    return [*kept, *wanted]
+    A wanted one replaces the one of the same key and effect; all others stay as they are.
+    """
+    places = {(taint.key, taint.effect) for taint in wanted}
+    kept = [one for one in have if (one["key"], one["effect"]) not in places and _read(one) not in gone]
+    return [*kept, *({name: value for name, value in taint._asdict().items() if value} for taint in wanted)]
 
 
 def _taints(cluster: Cluster, spec: HostSpec, node: Object) -> Iterator[Change]:
-    have = {_identity(taint) for taint in node["spec"].get("taints") or []}
-    missing = [text for text in spec.taints if _identity(parse_taint(text)) not in have]
-    if missing:
+    """Yield the change that sets what is missing and takes back what we set and hosts.toml names no longer."""
+    have = {_read(taint) for taint in node["spec"].get("taints") or ()}
+    wanted, ours = spec.parsed_taints, _ours(node)
+    missing = [taint for taint in wanted if taint not in have]
+    gone = [taint for taint in ours if taint in have and taint not in wanted]
+    parts = [f"taint {spec.name} with {', '.join(map(str, missing))}"] if missing else []
+    parts += [f"take taint {', '.join(map(str, gone))} from {spec.name}"] if gone else []
+    if parts:
         yield Change(
-            f"taint {spec.name} with {', '.join(missing)}",
-            lambda: _taint(cluster, spec.name, missing),
-            "".join(f"+ taint {text}\n" for text in missing),
+            "; ".join(parts),
+            lambda: _taint(cluster, spec.name, missing, gone, [one for one in ours if one in wanted] + missing),
+            "".join([*(f"- taint {taint}\n" for taint in gone), *(f"+ taint {taint}\n" for taint in missing)]),
         )
 
 
-def _identity(taint: Mapping[str, str]) -> tuple[str, str, str]:
-    return taint["key"], taint.get("value", ""), taint["effect"]
+def _read(taint: Mapping[str, str]) -> Taint:
+    return Taint(taint["key"], taint.get("value", ""), taint["effect"])
 
 
-def _taint(cluster: Cluster, name: str, texts: Sequence[str]) -> None:
-    # The list is replaced as a whole, so it is read now: others (not-ready and the like) come and go meanwhile.
+def _ours(node: Object) -> list[Taint]:
+    """Return the taints that we set on the node; what somebody made of the annotation by hand is no taint of ours."""
+    noted = (node["metadata"].get("annotations") or {}).get(NOTED, "")
+    found = []
+    for text in filter(None, noted.split(",")):
+        try:
+            found.append(parse_taint(text))
+        except ValueError:
+            continue
+    return found
+
+
+def _taint(
+    cluster: Cluster, name: str, missing: Collection[Taint], gone: Collection[Taint], ours: Iterable[Taint]
+) -> None:
+    # The list is replaced as a whole, so it is read now: others (not-ready and the like) come and go meanwhile. What
+    # is ours is noted in the same request, so that no kill can come between the two.
     node = cluster.get("Node", name) or {"spec": {}}
-    cluster.merge("Node", name, {"spec": {"taints": with_taints(node["spec"].get("taints") or [], texts)}})
+    patch = {
+        "metadata": {"annotations": {NOTED: ",".join(map(str, ours)) or None}},
+        "spec": {"taints": with_taints(node["spec"].get("taints") or (), missing, gone)},
+    }
+    cluster.merge("Node", name, patch)
 
 
 def _waiting(cluster: Cluster, name: str) -> Any:

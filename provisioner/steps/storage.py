@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from provisioner import site_manifests
 from provisioner.catalogue import release
 from provisioner.changes import name_of, objects
-from provisioner.download import fetch
-from provisioner.objects import Object, difference, order, parse, patient
+from provisioner.manifests import released
+from provisioner.objects import Object, difference, order, patient
 from provisioner.step import Change, Scope, Step
 from provisioner.steps.nfs_server import volume_name, volume_paths
 from provisioner.steps.rollout import rolled_out
@@ -58,7 +58,7 @@ def csi_driver(site: Site) -> list[Object]:
     return order(
         patient(item, site.cluster.timeout_scale)
         for download in release("csi_driver_nfs", str(site.version)).manifests
-        for item in parse(fetch(site, download))
+        for item in released(site, download)
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from provisioner import manifests
 from provisioner.catalogue import Download
 from provisioner.errors import ProvisionerError
 from provisioner.objects import Object
@@ -72,10 +73,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch, published: dict[str, bytes]) -> N
     def get(site: Any, wanted: Download) -> bytes:
         return published[wanted.sha256]
 
-    for step in STEPS:
-        module = __import__(step.changes.__module__, fromlist=["fetch"])
-        if hasattr(module, "fetch"):
-            monkeypatch.setattr(module, "fetch", get)
+    monkeypatch.setattr(manifests, "fetch", get)
 
 
 @pytest.mark.usefixtures("downloads")

@@ -59,15 +59,6 @@ def test_a_file_as_it_should_be(recorded: RecordingHost) -> None:
     assert [*changes.file(host_of(recorded), PATH, "new\n", mode=0o600)] == []
 
 
-def test_absent(recorded: RecordingHost) -> None:
-    assert [*changes.absent(host_of(recorded), PATH)] == []
-    recorded.know(files={PATH: present("old\n")})
-    change = one([*changes.absent(host_of(recorded), PATH, then="reload")])
-    assert "-old" in change.diff
-    change.do()
-    assert recorded.commands == [f"rm -f {PATH}; reload"]
-
-
 def test_packages(recorded: RecordingHost) -> None:
     recorded.know(packages={"one": Package("1")})
     assert [*changes.packages(host_of(recorded), ("one",))] == []

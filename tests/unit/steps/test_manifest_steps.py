@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 import yaml
 
+from provisioner import manifests
 from provisioner.catalogue import Download
 from provisioner.changes import name_of
 from provisioner.errors import ProvisionerError
@@ -21,10 +22,10 @@ from .doubles import RecordingCluster, RecordingHost, drain, fleet_for, site_at,
 OLD, NEW = 'kubernetes = "1.20.2"', 'kubernetes = "1.37"'
 
 
-def give(monkeypatch: pytest.MonkeyPatch, module: ModuleType, *manifests: Object) -> None:
-    """Have a step's downloads hold these objects, once."""
-    texts = [yaml.safe_dump_all(manifests).encode()]
-    monkeypatch.setattr(module, "fetch", lambda site, download: texts.pop() if texts else b"")
+def give(monkeypatch: pytest.MonkeyPatch, *items: Object) -> None:
+    """Have the downloads hold these objects, once."""
+    texts = [yaml.safe_dump_all(items).encode()]
+    monkeypatch.setattr(manifests, "fetch", lambda site, download: texts.pop() if texts else b"")
 
 
 def machine(tmp_path: Path, module: ModuleType, cluster: str = OLD, rest: str = "") -> RecordingHost:
@@ -86,7 +87,7 @@ def test_which_controller(tmp_path: Path, cluster: str, table: str, expected: st
 
 
 def test_haproxy_is_adapted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    give(monkeypatch, ingress, HAPROXY, NODE_PORT)
+    give(monkeypatch, HAPROXY, NODE_PORT)
     deployment, service, made = ingress.wanted(site_at(tmp_path, OLD))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "docker.io/haproxytech/kubernetes-ingress:1.9.15", "the released file has no tag"
@@ -100,13 +101,13 @@ def test_haproxy_is_adapted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_without_metallb_it_stays_on_node_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    give(monkeypatch, ingress, NODE_PORT)
+    give(monkeypatch, NODE_PORT)
     service, _ = ingress.wanted(site_at(tmp_path, OLD, hosts=_single(), rest="[metallb]\nenabled = false"))
     assert service["spec"]["type"] == "NodePort"
 
 
 def test_nginx_is_taken_as_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    give(monkeypatch, ingress, NGINX, CLASS)
+    give(monkeypatch, NGINX, CLASS)
     assert ingress.wanted(site_at(tmp_path, NEW)) == [NGINX, CLASS]
 
 
@@ -185,7 +186,7 @@ NAMESPACE: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name
 
 
 def test_metallbs_own_ca_bundles_are_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    give(monkeypatch, metallb, WEBHOOK, SPEAKER, DEFINITION, NAMESPACE)
+    give(monkeypatch, WEBHOOK, SPEAKER, DEFINITION, NAMESPACE)
     found = metallb.wanted(site_at(tmp_path, OLD))
     assert [item["kind"] for item in found] == [
         "Namespace",
@@ -198,7 +199,7 @@ def test_metallbs_own_ca_bundles_are_left_to_it(tmp_path: Path, monkeypatch: pyt
 
 
 def test_metallb_is_applied_and_then_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    give(monkeypatch, metallb, NAMESPACE, SPEAKER)
+    give(monkeypatch, NAMESPACE, SPEAKER)
     host = machine(tmp_path, metallb)
     assert summaries(metallb.STEP, host) == [
         "apply Namespace metallb-system",
@@ -220,7 +221,7 @@ def test_metallbs_version(
         asked.append(download.url)
         return b""
 
-    monkeypatch.setattr(metallb, "fetch", fetch)
+    monkeypatch.setattr(manifests, "fetch", fetch)
     hosts = _single()
     pool = '[[metallb.pools]]\nname = "p"\naddresses = ["192.168.56.200-192.168.56.201"]'
     metallb.wanted(site_at(tmp_path, cluster, hosts=hosts, rest=f"{table}\n{pool}"))
@@ -234,7 +235,7 @@ def test_metallbs_version(
 def test_metrics_server_is_applied_and_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment = copy.deepcopy(HAPROXY)
     deployment["metadata"] = {"name": "metrics-server", "namespace": "kube-system"}
-    give(monkeypatch, metrics_server, deployment)
+    give(monkeypatch, deployment)
     assert summaries(metrics_server.STEP, machine(tmp_path, metrics_server)) == [
         "apply Deployment kube-system/metrics-server",
         "wait for Deployment kube-system/metrics-server",
@@ -295,7 +296,7 @@ def test_the_real_manifests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mod
     if not UPSTREAM.is_dir():
         pytest.skip("there is no shared/upstream beside the checkout")
     published = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in UPSTREAM.rglob("*.y*ml")}
-    monkeypatch.setattr(module, "fetch", lambda site, download: published[download.sha256].read_bytes())
+    monkeypatch.setattr(manifests, "fetch", lambda site, download: published[download.sha256].read_bytes())
     host, api = machine(tmp_path, module, cluster), RecordingCluster()
     changes = [change for change in drain(module.STEP, host, api) if not change.summary.startswith("wait")]
     for change in changes:

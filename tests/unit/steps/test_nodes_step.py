@@ -80,19 +80,67 @@ def test_a_taint_replaces_its_own_place_and_keeps_the_others(host: RecordingHost
     carry_out(STEP, host, api)
     ((kind, name, patch),) = api.merged
     assert (kind, name) == ("Node", "worker1")
-    assert patch == {"spec": {"taints": [NOT_READY, {**STORAGE, "effect": "NoExecute"}, STORAGE, SLOW]}}
+    assert patch == {
+        "metadata": {"annotations": {nodes.NOTED: "dedicated=storage:NoSchedule,example.org/slow:PreferNoSchedule"}},
+        "spec": {"taints": [NOT_READY, {**STORAGE, "effect": "NoExecute"}, STORAGE, SLOW]},
+    }
+
+
+OLD = {"key": "old", "value": "1", "effect": "NoSchedule"}
 
 
 @pytest.mark.parametrize(
-    ("text", "taint"),
+    ("have", "noted", "expected", "left", "noted_then"),
     [
-        ("dedicated=storage:NoSchedule", STORAGE),
-        ("example.org/slow:PreferNoSchedule", SLOW),
-        ("a=:NoExecute", {"key": "a", "effect": "NoExecute"}),
+        pytest.param(
+            [STORAGE, OLD, SLOW],
+            "dedicated=storage:NoSchedule,old=1:NoSchedule,example.org/slow:PreferNoSchedule",
+            "take taint old=1:NoSchedule from worker1",
+            [STORAGE, SLOW],
+            "dedicated=storage:NoSchedule,example.org/slow:PreferNoSchedule",
+            id="ours",
+        ),
+        pytest.param([STORAGE, OLD, SLOW], "dedicated=storage:NoSchedule", "", None, None, id="somebody else's"),
+        pytest.param([STORAGE, SLOW], "old=1:NoSchedule", "", None, None, id="gone already"),
+        pytest.param([{**OLD, "value": "2"}, STORAGE, SLOW], "old=1:NoSchedule", "", None, None, id="changed since"),
+        pytest.param([STORAGE, SLOW], "nonsense", "", None, None, id="not what we wrote"),
+        pytest.param(
+            [OLD, SLOW],
+            "old=1:NoSchedule",
+            "taint worker1 with dedicated=storage:NoSchedule; take taint old=1:NoSchedule from worker1",
+            [SLOW, STORAGE],
+            "dedicated=storage:NoSchedule",
+            id="one goes, one comes",
+        ),
     ],
 )
-def test_parse_taint(text: str, taint: dict[str, str]) -> None:
-    assert nodes.parse_taint(text) == taint
+def test_a_taint_taken_out_of_the_site_goes(
+    host: RecordingHost,
+    have: list[dict[str, str]],
+    noted: str,
+    expected: str,
+    left: list[dict[str, str]] | None,
+    noted_then: str | None,
+) -> None:
+    """Only what we set is taken back; SLOW is somebody else's as long as the note does not name it."""
+    api = cluster(*have)
+    api.holds["Node", "", "worker1"]["metadata"]["annotations"] = {nodes.NOTED: noted}
+    assert summaries(STEP, host, api) == ([expected] if expected else [])
+    carry_out(STEP, host, api)
+    if left is None:
+        assert api.merged == []
+        return
+    ((_, _, patch),) = api.merged
+    assert patch == {"metadata": {"annotations": {nodes.NOTED: noted_then}}, "spec": {"taints": left}}
+
+
+def test_the_note_goes_with_the_last_taint(tmp_path: Path) -> None:
+    bare = TAINTED.replace('taints = ["dedicated=storage:NoSchedule", "example.org/slow:PreferNoSchedule"]', "")
+    api = cluster(OLD)
+    api.holds["Node", "", "worker1"]["metadata"]["annotations"] = {nodes.NOTED: "old=1:NoSchedule"}
+    carry_out(STEP, fleet_for(STEP, site_at(tmp_path, hosts=bare))["master"], api)
+    ((_, _, patch),) = api.merged
+    assert patch == {"metadata": {"annotations": {nodes.NOTED: None}}, "spec": {"taints": []}}
 
 
 @pytest.mark.parametrize(

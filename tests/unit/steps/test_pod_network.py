@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
+from provisioner import manifests
 from provisioner.errors import HostError
 from provisioner.facts import Nic
 from provisioner.host import Host
@@ -104,7 +105,7 @@ def test_the_step_chooses_by_what_the_hosts_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, far: bool, backend: str
 ) -> None:
     manifest = yaml.safe_dump_all([{"apiVersion": "v1", **CONFIG}, {"apiVersion": "apps/v1", **DAEMON_SET}])
-    monkeypatch.setattr(network, "fetch", lambda site, download: manifest.encode())
+    monkeypatch.setattr(manifests, "fetch", lambda site, download: manifest.encode())
     host = fleet_for(network.STEP, site_at(tmp_path))["master"]
     if far:
         host.know(nics=(Nic("eth1", "m", True, ("192.168.56.10/31",)),))
