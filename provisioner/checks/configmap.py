@@ -134,13 +134,12 @@ def _ready(context: Context, other_than: str = "") -> Object:
 
 
 def _not_ready(context: Context, pod: Object) -> Finding:
-    cluster = context.cluster
     return bad(
         "CONFIGMAP_NO_POD",
         f"Deployment {NAMESPACE}/{WORKLOAD}",
         f"has no ready pod: {pods.trouble(pod) if pod else 'there is none'}",
         f"kubectl -n {NAMESPACE} describe deployment {WORKLOAD}",
-        *(pods.explain(cluster, pod) if pod else cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :]),
+        *pods.explain_or_events(context.cluster, pod, NAMESPACE, WORKLOAD),
     )
 
 

@@ -82,7 +82,7 @@ def _wrong(context: Context, seen: Seen, name: str, own: Sequence[Object]) -> Fi
         what = f"has {len(own)} pods: {' and '.join(sorted(pod['metadata']['name'] for pod in own))}"
     else:
         what = f"has a pod that is not ready: {pods.trouble(own[0])}"
-    explained = pods.explain(context.cluster, own[0]) if own else context.cluster.events(NAMESPACE, WORKLOAD)
+    explained = pods.explain_or_events(context.cluster, own[0] if own else {}, NAMESPACE, WORKLOAD)
     return bad(
         "DAEMONSET_WRONG",
         f"DaemonSet {NAMESPACE}/{WORKLOAD} on {name}",

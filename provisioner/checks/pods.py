@@ -126,3 +126,8 @@ def explain(cluster: Cluster, pod: Object) -> tuple[str, ...]:
             lines += [f"{container['name']}: {line}" for line in text.splitlines()[-LOG_LINES:]]
         break
     return tuple(lines)
+
+
+def explain_or_events(cluster: Cluster, pod: Object, namespace: str, workload: str) -> tuple[str, ...]:
+    """Return what explains a pod; where there is none ({}), the last events about its workload."""
+    return explain(cluster, pod) if pod else tuple(cluster.events(namespace, workload)[-EVENTS:])

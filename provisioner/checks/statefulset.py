@@ -276,15 +276,12 @@ def _lost_data(subject: str, what: str, volume: str, seen: str) -> Finding:
 
 def _not_ready(context: Context, code: str, what: str, name: str, pod: Object) -> Finding:
     why = pods.trouble(pod) if pod else "it does not exist"
-    explained = (
-        pods.explain(context.cluster, pod) if pod else context.cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :]
-    )
     return bad(
         code,
         f"pod {NAMESPACE}/{name}",
         f"{what}: {why}",
         f"kubectl -n {NAMESPACE} describe pod {name}; kubectl -n {NAMESPACE} get pvc",
-        *explained,
+        *pods.explain_or_events(context.cluster, pod, NAMESPACE, WORKLOAD),
     )
 
 

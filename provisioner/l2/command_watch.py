@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner.errors import Inconclusive, ProvisionerError
+from provisioner.l2.commands import interface_option, no_zero_option
 from provisioner.redact import redact
 from provisioner.session import Options
 
@@ -57,7 +58,7 @@ FORGOTTEN = 4 * 3600.0  # seconds after which one without an end is taken for fo
 )
 @click.option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Draw the timeline into this file too.")
 @click.option("--facts", type=click.Path(path_type=Path), metavar="FILE", help="What `l2 collect` wrote: names nodes.")
-@click.option("--interface", default="", metavar="IF", help="Ask from this interface. [default: the segment's]")
+@interface_option
 @click.option(
     "--interval",
     default=0.1,
@@ -74,7 +75,7 @@ FORGOTTEN = 4 * 3600.0  # seconds after which one without an end is taken for fo
     metavar="SECONDS",
     help="From when on a silence that the same owner ends is told.",
 )
-@click.option("--no-zero", is_flag=True, help="Do not ask from 0.0.0.0, for networks that inspect ARP.")
+@no_zero_option
 @click.pass_obj
 def watch(
     options: Options | None,

@@ -99,8 +99,16 @@ def progress(options: Options) -> Iterator[Callable[[str], None]]:
         click.echo("\r\x1b[K", err=True, nl=False)
 
 
+interface_option = click.option(
+    "--interface", default="", metavar="IF", help="Ask from this interface. [default: the segment's]"
+)
+no_zero_option = click.option(
+    "--no-zero", is_flag=True, help="Do not ask from 0.0.0.0, for networks that inspect ARP."
+)
+
+
 def wire_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of every verb that asks on the wire."""
+    """Add the options of the verbs that ask on the wire and are done."""
     for option in (
         click.option(
             "--timeout",
@@ -109,11 +117,9 @@ def wire_options(command: Callable[..., None]) -> Callable[..., None]:
             show_default=True,
             help="Seconds to listen after the last question.",
         ),
-        click.option("--no-zero", is_flag=True, help="Do not ask from 0.0.0.0, for networks that inspect ARP."),
+        no_zero_option,
         click.option("--pps", default=200, type=click.IntRange(1, 500), show_default=True, help="Questions a second."),
-        click.option(
-            "--interface", default="", metavar="IF", help="Ask from this interface. [default: the segment's]"
-        ),
+        interface_option,
         click.option("--offline", is_flag=True, help="Do not ask the cluster; go by hosts.toml alone."),
         click.option(
             "--facts",

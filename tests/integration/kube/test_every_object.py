@@ -16,7 +16,7 @@ from provisioner.kube import Cluster
 from provisioner.objects import Object
 from provisioner.site import Site
 
-from .conftest import HOSTS
+from .reaching import HOSTS
 
 pytestmark = pytest.mark.integration
 FOLDERS = {path.stem: path for path in (Path(__file__).parents[3] / "workloads").glob("*.yaml")}

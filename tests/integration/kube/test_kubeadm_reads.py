@@ -12,7 +12,7 @@ from provisioner import kubeadm
 from provisioner import site as sites
 
 from .apiserver import programs
-from .conftest import HOSTS
+from .reaching import HOSTS
 
 pytestmark = pytest.mark.integration
 

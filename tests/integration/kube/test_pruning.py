@@ -19,7 +19,7 @@ from provisioner.steps import workloads
 from provisioner.steps.storage import wanted as volumes
 
 from .apiserver import ControlPlane
-from .conftest import HOSTS, AdminConf
+from .reaching import HOSTS, AdminConf
 
 pytestmark = pytest.mark.integration
 KINDS = (

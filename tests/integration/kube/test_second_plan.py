@@ -22,7 +22,7 @@ from provisioner.steps import ingress, metallb, metrics_server, network, nodes, 
 from provisioner.steps.rollout import rolled_out
 
 from .apiserver import ControlPlane
-from .conftest import AdminConf
+from .reaching import AdminConf
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("upstream", "away")]
 

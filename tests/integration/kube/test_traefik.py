@@ -29,7 +29,7 @@ from provisioner.site_manifests import read
 from provisioner.steps import ingress as step
 
 from .apiserver import ControlPlane, free_port, issue, programs, until
-from .conftest import HOSTS
+from .reaching import HOSTS
 
 pytestmark = pytest.mark.integration
 
