@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from provisioner.errors import ProvisionerError
 from tests.mirror import apt, cache, goprograms, images, kubernetes, manifests, packages, signing, traefik
-from tests.mirror.progress import say, stage, timings
+from tests.mirror.progress import beside, say, stage, timings
 
 # What upstream has under that name is not what is served; said wherever the mirror is described.
 SUBSTITUTES = {
@@ -29,9 +30,12 @@ def build(status: Path | None = None) -> dict[str, Any]:
     """Build what the cache lacks and return the description. status: see `apt.build`."""
     with cache.locked():
         debian = apt.build(status)
-        kube = kubernetes.build()
-        programs = {program.name: goprograms.build(program) for program in goprograms.PROGRAMS}
-        programs[traefik.NAME] = traefik.build()
+        kube, *built = beside(
+            [kubernetes.build, *(partial(goprograms.build, one) for one in goprograms.PROGRAMS), traefik.build],
+            lanes=2,
+        )
+        names = [*(program.name for program in goprograms.PROGRAMS), traefik.NAME]
+        programs = dict(zip(names, built, strict=True))
         ingredients = apt.ingredients()
         repository = packages.build(kube, ingredients)
         storage = images.build(kube, programs, ingredients)

@@ -1,12 +1,17 @@
-"""Progress on stderr, one line a stage with elapsed time; every command's output in a log file."""
+"""Progress on stderr, one line a stage with elapsed time; every command's output in a log file.
+
+Stages may run beside each other, in threads: half of a first build is waiting for downloads.
+"""
 
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from provisioner.errors import ProvisionerError
@@ -15,6 +20,9 @@ QUIET_SECONDS = 30.0  # after which a running command's last line of output is s
 _started = time.monotonic()
 # Seconds that each stage of this process took.
 timings: dict[str, float] = {}
+_guard = threading.Lock()
+_running: set[int] = set()  # process groups
+_stopped = threading.Event()
 
 
 def say(text: str) -> None:
@@ -49,6 +57,35 @@ def output(
     return _call(argv, log, cwd, env, capture=True)
 
 
+def beside(tasks: Sequence[Callable[[], Path]], lanes: int) -> list[Path]:
+    """Return what the tasks return; `lanes` of them run beside each other.
+
+    When one fails, or this process is told to end, all the commands of the others end too, and no other begins.
+    """
+    try:
+        with ThreadPoolExecutor(lanes) as pool:
+            futures = [pool.submit(task) for task in tasks]
+            try:
+                for future in as_completed(futures):
+                    future.result()  # the first that failed is the one to tell of
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                _stop()
+                raise
+        return [future.result() for future in futures]
+    finally:
+        _stopped.clear()
+
+
+def _stop() -> None:
+    """End every command, and let none begin."""
+    with _guard:
+        _stopped.set()
+        for group in _running:
+            with suppress(ProcessLookupError):  # it ended just now
+                os.killpg(group, signal.SIGKILL)
+
+
 def _call(
     argv: Sequence[str | Path], log: Path, cwd: Path | None, env: Mapping[str, str] | None, *, capture: bool
 ) -> str:
@@ -57,23 +94,31 @@ def _call(
     with open(log, "a") as handle:
         handle.write(f"+ {' '.join(words)}\n")
         handle.flush()
-        with subprocess.Popen(
-            words,
-            cwd=cwd,
-            env=None if env is None else dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if capture else handle,
-            stderr=handle,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        ) as process:
+        with _guard:
+            if _stopped.is_set():
+                raise ProvisionerError(f"{words[0]} was not begun: the build was stopped")
+            process = subprocess.Popen(
+                words,
+                cwd=cwd,
+                env=None if env is None else dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if capture else handle,
+                stderr=handle,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+            _running.add(process.pid)
+        with process:
             try:
                 printed = _follow(process, log)
             except BaseException:
                 # Whoever ends the build ends its compilers too.
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
+            finally:
+                with _guard:
+                    _running.discard(process.pid)
     if process.returncode != 0:
         raise ProvisionerError(
             f"{words[0]} ended with status {process.returncode}; its last lines:\n{_last_lines(log, 12)}\n",
@@ -88,7 +133,7 @@ def _follow(process: subprocess.Popen[str], log: Path) -> str:
         try:
             return process.communicate(timeout=QUIET_SECONDS)[0] or ""
         except subprocess.TimeoutExpired:
-            say(f"  {_last_lines(log, 1).strip()[:100]}")
+            say(f"  {log.stem}: {_last_lines(log, 1).strip()[:100]}")
 
 
 def _last_lines(log: Path, count: int) -> str:

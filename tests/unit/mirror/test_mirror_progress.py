@@ -37,7 +37,7 @@ def test_a_long_command_shows_its_last_line(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(progress, "say", say)
     progress.run(["sh", "-c", f"echo compiling; until [ -e {gate} ]; do :; done"], tmp_path / "log")
-    assert said[-1].strip() == "compiling"
+    assert said[-1].strip() == "log: compiling"
 
 
 def test_an_interrupted_build_ends_its_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,6 +56,41 @@ def test_an_interrupted_build_ends_its_commands(tmp_path: Path, monkeypatch: pyt
     deadline = time.monotonic() + 10
     while alive(pid):
         assert time.monotonic() < deadline, f"process {pid} outlives the build"
+
+
+def test_what_runs_beside_each_other(tmp_path: Path) -> None:
+    """Each of two waits for the other, so that they end only together; results keep their order."""
+
+    def task(own: str, other: str) -> Path:
+        script = f"touch {tmp_path}/{own}; until [ -e {tmp_path}/{other} ]; do :; done"
+        progress.run(["sh", "-c", script], tmp_path / f"{own}.log")
+        return tmp_path / own
+
+    made = progress.beside([lambda: task("a", "b"), lambda: task("b", "a"), lambda: tmp_path], lanes=2)
+    assert made == [tmp_path / "a", tmp_path / "b", tmp_path]
+
+
+def test_one_failure_ends_the_others_and_is_the_one_told_of(tmp_path: Path) -> None:
+    begun = []
+
+    def long() -> Path:
+        progress.run(["sh", "-c", f"echo $$ > {tmp_path}/pid; exec tail -f /dev/null"], tmp_path / "long.log")
+        return tmp_path
+
+    def failing() -> Path:
+        progress.run(["sh", "-c", f"until [ -s {tmp_path}/pid ]; do :; done; exit 3"], tmp_path / "failing.log")
+        return tmp_path
+
+    def later() -> Path:
+        begun.append("later")
+        progress.run(["touch", tmp_path / "later"], tmp_path / "later.log")
+        return tmp_path
+
+    with pytest.raises(ProvisionerError, match="sh ended with status 3"):
+        progress.beside([long, failing, later], lanes=2)
+    assert not alive(int((tmp_path / "pid").read_text()))
+    assert not (tmp_path / "later").exists(), begun
+    progress.run(["true"], tmp_path / "log")  # and the next build runs its commands again
 
 
 def alive(pid: int) -> bool:
