@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,12 +61,18 @@ def operator(*arguments: str, site: Path = SITE, quiet: bool = False) -> Ran:
     return _run(on_site(*arguments, site=site), quiet=quiet)
 
 
-def other_site(name: str, *replacements: tuple[str, str]) -> Path:
-    """Write a copy of the lab's hosts.toml with some text replaced, beside it, and return its path."""
+def other_site(name: str, *replacements: tuple[str, str], tables: Mapping[str, str] | None = None) -> Path:
+    """Write a copy of the lab's hosts.toml with some text replaced, beside it, and return its path.
+
+    tables: lines to put into tables that may be there already.
+    """
     text = SITE.read_text()
     for old, new in replacements:
         assert old in text, f"{SITE} has no {old!r}"
         text = text.replace(old, new)
+    for table, lines in (tables or {}).items():
+        head = f"[{table}]\n"
+        text = text.replace(head, f"{head}{lines}\n") if head in text else f"{text}\n{head}{lines}\n"
     path = LAB / f"{name}.toml"
     path.write_text(text)
     return path
@@ -99,7 +105,9 @@ def until(what: str, look: Callable[[], bool], limit: float = 900) -> None:
         time.sleep(2)
 
 
-def killed_during(at: Callable[[dict[str, Any]], bool], running: Callable[[], bool], what: str) -> list[str]:
+def killed_during(
+    at: Callable[[dict[str, Any]], bool], running: Callable[[], bool], what: str, *, site: Path = SITE
+) -> list[str]:
     """Start an apply, SIGKILL it while `what` is under way, and return the changes it had begun.
 
     at: the event that begins the stretch. running: whether the host is really at it by now (looked at until it
@@ -107,7 +115,7 @@ def killed_during(at: Callable[[dict[str, Any]], bool], running: Callable[[], bo
     """
     say(f"provisioner apply -y, to be killed during {what}")
     with subprocess.Popen(
-        on_site("apply", "-y"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+        on_site("apply", "-y", site=site), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
     ) as process:
         seen = []
         for event in _events(process):

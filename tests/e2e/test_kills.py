@@ -19,26 +19,39 @@ def changing(step: str, words: str = "") -> Any:
     )
 
 
-def test_killed_at_every_crossing() -> None:
+@pytest.fixture(scope="module")
+def small() -> Path:
+    """Give the lab's site with no more than what the kills are about: the story had the rest, in minutes."""
+    tables = {
+        "workloads": 'enabled = ["loadbalancer", "daemonset", "shared-volume"]',
+        "metrics": "enabled = false",
+        "ingress": "enabled = false",
+    }
+    return drive.other_site("small", tables=tables)
+
+
+def test_killed_at_every_crossing(small: Path) -> None:
     """From a snapshot: SIGKILL during init, a join, NFS and MetalLB; the next apply goes on each time."""
     assert drive.lab("restore", "prepared").status == 0
-    drive.killed_during(changing("control-plane", "kubeadm init"), lambda: _runs("master", "kubeadm"), "kubeadm init")
+    init = changing("control-plane", "kubeadm init")
+    drive.killed_during(init, lambda: _runs("master", "kubeadm"), "kubeadm init", site=small)
     # The machine itself may die as well: the init that was left behind ends half-way.
     assert drive.ssh("master", "pkill -9 -x kubeadm").status == 0
-    begun = drive.killed_during(changing("join", "kubeadm join"), lambda: _runs("worker1", "kubeadm"), "a join")
+    join = changing("join", "kubeadm join")
+    begun = drive.killed_during(join, lambda: _runs("worker1", "kubeadm"), "a join", site=small)
     assert any(text.startswith("clean up a kubeadm init") for text in begun), begun
-    drive.killed_during(changing("nfs"), lambda: True, "the NFS step")
-    drive.killed_during(changing("metallb"), lambda: True, "the MetalLB step")
-    ran = drive.operator("apply", "-y")
+    drive.killed_during(changing("nfs"), lambda: True, "the NFS step", site=small)
+    drive.killed_during(changing("metallb"), lambda: True, "the MetalLB step", site=small)
+    ran = drive.operator("apply", "-y", site=small)
     assert ran.status == 0, ran.text[-4000:]
     assert ran.changes(), "the last kill left something to do"
 
 
-def test_converged_after_the_kills() -> None:
-    """The plan is empty, and nodes, names, volumes, external IPs and paths work as after a quiet run."""
-    plan = drive.operator("plan")
+def test_converged_after_the_kills(small: Path) -> None:
+    """The plan is empty, and nodes, names, volumes and external IPs are as after a quiet run."""
+    plan = drive.operator("plan", site=small)
     assert plan.status == 0, plan.text[-4000:]
-    verify = drive.operator("verify", "nodes", "system", "dns", "storage", "loadbalancer", "ingress")
+    verify = drive.operator("verify", "nodes", "system", "dns", "storage", "loadbalancer", site=small)
     assert verify.status == 0, verify.text[-6000:]
 
 
