@@ -18,16 +18,6 @@ FIELD_MANAGER = "provisioner"  # the name that our server-side applies are known
 _SERVER_METADATA = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 
 
-def parse(text: str | bytes) -> list[Object]:
-    """Return the objects of a multi-document YAML manifest, in order, with every List unrolled."""
-    found: list[Object] = []
-    for document in yaml.safe_load_all(text):
-        if not document:
-            continue
-        found.extend(document["items"] if document.get("kind") == "List" else [document])
-    return found
-
-
 def order(manifests: Iterable[Object]) -> list[Object]:
     """Return manifests with namespaces first, then definitions, the rest in the order given."""
     first = {"Namespace": 0, "CustomResourceDefinition": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -208,6 +209,22 @@ def test_labels_taken_out_of_hosts_toml_go(cluster: Cluster, site: Site, host: H
     assert "-    disk: ssd" in change.diff
     change.do()
     assert cluster.nodes()["worker1"]["metadata"]["labels"] == {"kubernetes.io/hostname": "worker1"}
+    assert [*nodes.changes(host, cluster, fewer)] == []
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_taint_taken_out_of_hosts_toml_goes_and_theirs_stay(
+    cluster: Cluster, site: Site, host: Host, tmp_path: Path
+) -> None:
+    summaries(nodes.changes(host, cluster, site))
+    (tmp_path / "hosts.toml").write_text(re.sub(r"taints = .*", "", site.path.read_text()))
+    fewer = sites.load(tmp_path / "hosts.toml")
+    assert summaries(nodes.changes(host, cluster, fewer)) == ["take taint dedicated=storage:NoSchedule from worker1"]
+    node = cluster.nodes()["worker1"]
+    keys = [taint["key"] for taint in node["spec"]["taints"]]
+    assert "dedicated" not in keys
+    assert "example.org/theirs" in keys
+    assert nodes.NOTED not in (node["metadata"].get("annotations") or {})
     assert [*nodes.changes(host, cluster, fewer)] == []
 
 

@@ -9,9 +9,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from .watching import Rig
 
 ROOT = Path(__file__).parents[3]
 
@@ -100,3 +103,12 @@ def segment(tmp_path: Path) -> Iterator[Segment]:
     finally:
         for name in made.names:
             subprocess.run(["ip", "netns", "delete", f"{made.prefix}{name}"], check=False)
+
+
+@pytest.fixture
+def rig(segment: Segment, tmp_path: Path) -> Iterator[Rig]:
+    """Give a segment with two workers that serve, and a capture of what the prober sees."""
+    from .watching import rigged  # which imports this module
+
+    with rigged(segment, tmp_path) as made:
+        yield made

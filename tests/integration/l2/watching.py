@@ -7,12 +7,30 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from .conftest import ROOT, Segment
+from . import capture
+from .conftest import ROOT, Segment, mac
 
 ACCURACY = 0.020  # seconds
+IP, IP6 = "192.0.2.200", "2001:db8::200"
+FACTS = {
+    "schema": "l2facts/v1",
+    "nodes": [{"name": f"worker{number}", "nics": [{"name": "eth1", "mac": mac(10 + number)}]} for number in (1, 2)],
+    "pools": [{"name": "lab", "addresses": ["192.0.2.200-192.0.2.210"]}],
+    "services": [
+        {"namespace": "default", "name": "web", "ingress_ips": [IP], "ports": [{"port": 80, "protocol": "TCP"}]}
+    ],
+}
+SERVER = (
+    "import socket\n"
+    "s = socket.create_server(('::', 80), family=socket.AF_INET6, dualstack_ipv6=True)\n"
+    "print('ready', flush=True)\n"
+    "while True: s.accept()[0].close()\n"
+)
 
 
 def wait(condition: Callable[[], bool], limit: float = 30) -> None:
@@ -58,3 +76,73 @@ def same(figure: dict[str, Any] | None, truth: float) -> float:
     difference = abs(float(figure["unix"]) - truth)
     assert difference < ACCURACY, f"{figure['unix']} instead of {truth}"
     return difference
+
+
+@dataclass
+class Rig:
+    """Two workers, a prober and a capture file."""
+
+    segment: Segment
+    folder: Path
+
+    @property
+    def pcap(self) -> Path:
+        """Return where the capture is."""
+        return self.folder / "wire.pcap"
+
+    def frames(self) -> list[capture.Frame]:
+        """Return what the capture has so far."""
+        return capture.frames(self.pcap)
+
+    def give(self, worker: int, ip: str = IP) -> None:
+        """Add the address to a worker."""
+        words = ["nodad"] if ":" in ip else []
+        self.segment.run(
+            f"worker{worker}", "ip", "address", "add", f"{ip}/{128 if words else 32}", "dev", "eth1", *words
+        )
+
+    def take(self, worker: int, ip: str = IP) -> None:
+        """Delete the address from a worker."""
+        length = 128 if ":" in ip else 32
+        self.segment.run(f"worker{worker}", "ip", "address", "del", f"{ip}/{length}", "dev", "eth1")
+
+    def announce(self, worker: int, ip: str = IP, count: int = 5) -> subprocess.Popen[bytes]:
+        """Send gratuitous frames from a worker, in the background."""
+        words = [sys.executable, "-m", "tests.integration.l2.announcer", ip, mac(10 + worker), str(count)]
+        return subprocess.Popen(["ip", "netns", "exec", f"{self.segment.prefix}worker{worker}", *words], cwd=ROOT)
+
+    def answered(self, worker: int, more: int, ip: str = IP) -> None:
+        """Wait until a worker has answered `more` more questions."""
+        had = len(capture.replies(self.frames(), ip, 10 + worker))
+        wait(lambda: len(capture.replies(self.frames(), ip, 10 + worker)) >= had + more)
+
+
+def link_local(segment: Segment) -> str:
+    """Return the prober's link-local address, "" before the kernel has made sure that nobody else has it."""
+    words = ["ip", "-6", "-json", "address", "show", "dev", "eth1", "scope", "link", "-tentative"]
+    entries = [own for one in json.loads(segment.run("prober", *words).stdout) for own in one.get("addr_info", ())]
+    return next((str(entry["local"]) for entry in entries if "local" in entry), "")
+
+
+@contextmanager
+def rigged(segment: Segment, folder: Path) -> Iterator[Rig]:
+    """Give two workers that serve port 80 on all of their addresses, and a capture on the prober."""
+    (folder / "facts.json").write_text(json.dumps(FACTS))
+    segment.run("prober", "ip", "address", "add", "2001:db8::1/64", "dev", "eth1", "nodad")
+    with ExitStack() as stack:
+        for number in (1, 2):
+            name = f"worker{number}"
+            segment.host(name, 10 + number, f"192.0.2.{10 + number}/24")
+            segment.run(name, "ip", "address", "add", f"2001:db8::1{number}/64", "dev", "eth1", "nodad")
+            server = subprocess.Popen(
+                ["ip", "netns", "exec", f"{segment.prefix}{name}", sys.executable, "-c", SERVER],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            stack.callback(server.communicate)
+            stack.callback(server.terminate)
+            assert server.stdout is not None
+            assert server.stdout.readline() == "ready\n"
+        wait(lambda: bool(link_local(segment)))
+        stack.enter_context(capture.capturing(segment, "prober", folder / "wire.pcap"))
+        yield Rig(segment, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,8 +22,8 @@ Respond = Callable[[str, str], tuple[int, str]]
 
 
 @contextmanager
-def serving(address: str, respond: Respond, port: int = 0) -> Iterator[int]:
-    """Serve `respond(path, host)` on an address, give the port."""
+def serving(address: str, respond: Respond, port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """Serve `respond(path, host)` on an address, over TLS if a context is given; give the port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -35,6 +36,8 @@ def serving(address: str, respond: Respond, port: int = 0) -> Iterator[int]:
             pass
 
     server = ThreadingHTTPServer((address, port), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:

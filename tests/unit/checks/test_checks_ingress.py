@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import base64
 import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,33 +22,12 @@ SITE_CERTIFICATE = certificates.self_signed(["course.test"])
 OTHER_CERTIFICATE = certificates.self_signed(["traefik.default"])
 
 
-@contextmanager
-def serving_tls(address: str, respond: Respond, pair: tuple[bytes, bytes], folder: Path) -> Iterator[int]:
-    """Serve `respond(path, host)` over TLS with a certificate and key, give the port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, body = respond(self.path, self.headers["Host"])
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
+def tls_of(pair: tuple[bytes, bytes], folder: Path) -> ssl.SSLContext:
+    """Return what a server with this certificate and key speaks TLS with."""
     (folder / "both.pem").write_bytes(b"".join(pair))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / "both.pem")
-    server = ThreadingHTTPServer((address, 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return context
 
 
 def course_ingress(tls: bool = False) -> Object:
@@ -207,7 +183,7 @@ def test_the_ways_in(tmp_path: Path) -> None:
 def test_https_presents_the_sites_certificate(tmp_path: Path) -> None:
     with ExitStack() as servers:
         port = servers.enter_context(serving(NODES["w2"], routing(RIGHT)))
-        tls = servers.enter_context(serving_tls(NODES["w2"], routing(RIGHT), SITE_CERTIFICATE, tmp_path))
+        tls = servers.enter_context(serving(NODES["w2"], routing(RIGHT), tls=tls_of(SITE_CERTIFICATE, tmp_path)))
         memory = Memory(controller(port, tls), course_ingress(True), secret(), *BEHIND)
         found = findings(ingress.CHECK, on_loopback(tmp_path, memory, 1.0))
     (one,) = found["INGRESS_TLS"]
@@ -220,7 +196,7 @@ def test_https_presents_the_sites_certificate(tmp_path: Path) -> None:
 def test_https_that_presents_another_certificate(tmp_path: Path) -> None:
     with ExitStack() as servers:
         port = servers.enter_context(serving(NODES["w2"], routing(RIGHT)))
-        tls = servers.enter_context(serving_tls(NODES["w2"], routing(RIGHT), OTHER_CERTIFICATE, tmp_path))
+        tls = servers.enter_context(serving(NODES["w2"], routing(RIGHT), tls=tls_of(OTHER_CERTIFICATE, tmp_path)))
         memory = Memory(controller(port, tls), course_ingress(True), secret(), *BEHIND)
         found = findings(ingress.CHECK, on_loopback(tmp_path, memory, 1.0))
     (one,) = found["INGRESS_TLS_WRONG"]
@@ -232,7 +208,7 @@ def test_https_that_presents_another_certificate(tmp_path: Path) -> None:
 
 def test_https_that_leads_elsewhere_or_is_no_tls_or_has_no_certificate(tmp_path: Path) -> None:
     with serving(NODES["w2"], routing(RIGHT)) as port:
-        with serving_tls(NODES["w2"], routing({}), SITE_CERTIFICATE, tmp_path) as tls:
+        with serving(NODES["w2"], routing({}), tls=tls_of(SITE_CERTIFICATE, tmp_path)) as tls:
             memory = Memory(controller(port, tls), course_ingress(True), secret(), *BEHIND)
             (one,) = findings(ingress.CHECK, on_loopback(tmp_path, memory, 1.0))["INGRESS_TLS_WRONG"]
             assert "presents the site's certificate through" in one.detail

@@ -15,12 +15,6 @@ def secret(**data: str) -> Object:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, "data": data}
 
 
-def test_parse_unrolls_lists_and_skips_empty_documents() -> None:
-    text = "---\n---\nkind: A\n---\nkind: List\nitems:\n- kind: B\n- kind: C\n---\n# nothing\n"
-    assert objects.parse(text) == [{"kind": "A"}, {"kind": "B"}, {"kind": "C"}]
-    assert objects.parse(text.encode()) == objects.parse(text)
-
-
 def test_order_is_namespaces_then_definitions_then_as_given() -> None:
     kinds = ["Role", "CustomResourceDefinition", "Deployment", "Namespace", "Role"]
     given = [{"kind": kind, "n": number} for number, kind in enumerate(kinds)]

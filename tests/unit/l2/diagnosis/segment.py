@@ -14,9 +14,11 @@ from typing import Any
 from provisioner.l2 import diagnosis
 from provisioner.l2.facts import (
     Advertisement,
+    Counters,
     Endpoint,
     Facts,
     KubeProxy,
+    L2Status,
     MetalLB,
     Nic,
     Node,
@@ -34,10 +36,13 @@ PROBER = "52:54:00:00:00:01"
 W1, W2, W3 = "52:54:00:00:00:11", "52:54:00:00:00:12", "52:54:00:00:00:13"
 MACS = {"w1": W1, "w2": W2, "w3": W3}
 OWN = {"w1": "192.0.2.11", "w2": "192.0.2.12", "w3": "192.0.2.13"}
+SECOND = "52:54:00:00:01:12"  # w2's second interface
 STRANGER = "b8:27:eb:00:00:99"
 ROUTER = "52:54:00:00:00:fe"
 TYPED = ("kubectl", "ip", "sudo", "provisioner", "printf")
 KINDS = {"Z": Kind.ZERO, "B": Kind.CLIENT, "U": Kind.UNICAST}
+IPVS = KubeProxy(mode="ipvs", strict_arp=False)
+ANNOUNCES = (L2Status(service="default/web", node="w2"),)
 ASKED = {"Z": 100.0, "B": 100.2, "U": 101.5}  # when each kind of question goes out
 
 
@@ -73,9 +78,19 @@ def nic(owner: str, **changes: Any) -> Nic:
     return Nic(**{**values, **changes})
 
 
+def two_nics() -> tuple[Nic, Nic]:
+    """Return w2's interface on the segment, and a second one there."""
+    return nic("w2"), nic("w2", name="eth2", mac=SECOND, addresses=("192.0.2.112/24",))
+
+
 def nodes(**changes: dict[str, Any]) -> tuple[Node, ...]:
     """Return w1, w2 and w3; changes: by node."""
     return tuple(node(name, **changes.get(name, {})) for name in MACS)
+
+
+def each_node(**changes: Any) -> tuple[Node, ...]:
+    """Return w1, w2 and w3, with the same changes to each."""
+    return nodes(**dict.fromkeys(MACS, changes))
 
 
 def service(**changes: Any) -> Service:
@@ -90,6 +105,22 @@ def service(**changes: Any) -> Service:
         "labels": {},
     }
     return Service(**{**values, **changes})
+
+
+def sharing(**changes: Any) -> tuple[Service, Service]:
+    """Return two Services that share 192.0.2.200 and have their endpoints on w1 and w2; changes: to the second."""
+    shared: dict[str, Any] = {"allow_shared_ip": "a", "external_traffic_policy": "Local"}
+    return service(**shared), service(name="dns", endpoints=(Endpoint(node="w2"),), **{**shared, **changes})
+
+
+def pools(*addresses: str) -> tuple[Pool, ...]:
+    """Return the pool lab alone, of these addresses."""
+    return (Pool(name="lab", addresses=addresses),)
+
+
+def counted(requests: int, responses: int = 0) -> dict[str, dict[str, Counters]]:
+    """Return what w2's speaker has counted for 192.0.2.200."""
+    return {"w2": {IP: Counters(requests_received=requests, responses_sent=responses)}}
 
 
 def metallb(**changes: Any) -> MetalLB:
@@ -112,11 +143,16 @@ def facts(**changes: Any) -> Facts:
         "kube_proxy": KubeProxy(mode="iptables", strict_arp=False),
         "others": Others(kube_vip=False, servicelb=False, cilium_l2=False),
         "nodes": nodes(),
-        "pools": (Pool(name="lab", addresses=("192.0.2.200-192.0.2.210", "2001:db8::200-2001:db8::210")),),
+        "pools": pools("192.0.2.200-192.0.2.210", "2001:db8::200-2001:db8::210"),
         "advertisements": (Advertisement(name="all", pools=("lab",)),),
         "services": (service(),),
     }
     return Facts(**{**values, **changes})
+
+
+def ipv6(**changes: Any) -> Facts:
+    """Return the cluster with a Service that has 2001:db8::200 too."""
+    return facts(services=(service(ingress_ips=(IP, IP6)),), **changes)
 
 
 def vantage(**changes: Any) -> Vantage:
@@ -185,6 +221,12 @@ def well(mac: str = W2) -> Wire:
     return wire(heard(mac), syn(mac))
 
 
+SILENT = wire()
+BOTH = wire(heard(W2), heard(W1), syn(W2), syn(W1))
+NO_W2 = wire(kernels("w1", "w3"), quiet=True)
+OFF = nodes(w2={"nics": (nat(), nic("w2", addresses=("203.0.113.12/24",)))})
+
+
 def judge(run: Wire, known: Facts | None, ip: str = IP) -> Result:
     """Return the verdict; every sentence and command of it must be fit to be read and typed."""
     result = diagnosis.diagnose(run, known, ip_address(ip))
@@ -200,6 +242,19 @@ def judge(run: Wire, known: Facts | None, ip: str = IP) -> Result:
         assert all((result.remedy, result.command)), result
     assert result.verdict not in result.alternatives
     return result
+
+
+# verdict, what was heard, what is known, confidence, words of the first sentences, words of the command
+Row = tuple[str, Wire, Facts | None, str, str, str]
+
+
+def reaches(row: Row, ip: str = IP) -> None:
+    """Assert that a row's verdict is reached, with its confidence, by its evidence and with its command."""
+    verdict, run, known, confidence, said, typed = row
+    result = judge(run, known, ip)
+    assert (result.verdict, result.confidence) == (verdict, confidence), result
+    assert any(said in sentence for sentence in result.evidence[:2]), result.evidence
+    assert typed in result.command, result.command
 
 
 def address(text: str) -> Address:

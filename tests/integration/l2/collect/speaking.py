@@ -1,0 +1,88 @@
+"""What answers beside the API, a speaker's metrics and a kubelet's logs, and what is gathered from all of it."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import cast
+
+from provisioner.facts import Nic
+from provisioner.host import Host
+from provisioner.kube import Cluster
+from provisioner.l2 import collect
+from provisioner.l2.facts import Facts
+from provisioner.site import Site
+
+from .cluster import WORKER
+
+METRICS = """\
+# HELP metallb_layer2_requests_received Number of layer2 requests received for owned IPs
+# TYPE metallb_layer2_requests_received counter
+metallb_layer2_requests_received{ip="192.0.2.200"} 1.2e+02
+metallb_layer2_responses_sent{ip="192.0.2.200"} 7
+metallb_layer2_gratuitous_sent{ip="192.0.2.200"} 10
+metallb_k8s_client_config_loaded_bool 1
+metallb_k8s_client_config_stale_bool 0
+"""
+
+
+@contextmanager
+def serving(
+    address: str, port: int, *answers: bytes, status: int = 200, tls: ssl.SSLContext | None = None
+) -> Iterator[None]:
+    """Serve these bytes, whatever is asked, at one of the namespace's addresses."""
+
+    class Plain(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.end_headers()
+            self.wfile.write(b"".join(answers))
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer((address, port), Plain) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def hosts(site: Site, **known: tuple[Nic, ...] | Exception) -> dict[str, Host]:
+    """Return hosts whose network cards are these; the reading of them over SSH is tested elsewhere."""
+
+    class Reached:
+        def __init__(self, name: str) -> None:
+            self.name = name
+            self.spec = next(spec for spec in site.hosts if spec.name == name)
+
+        @property
+        def facts(self) -> SimpleNamespace:
+            found = known[self.name]
+            if isinstance(found, Exception):
+                raise found
+            return SimpleNamespace(nics=found)
+
+    return {name: cast(Host, Reached(name)) for name in known}
+
+
+CARDS = (
+    Nic("lo", "00:00:00:00:00:00", True, ("127.0.0.1/8", "::1/128"), "", False),
+    Nic("eth1", "52:54:00:00:00:11", True, (f"{WORKER}/24", "fe80::11/64"), "", True),
+    Nic("veth12ab", "aa:bb:cc:00:00:01", True, ("fe80::1/64",), "cni0", False),
+)
+
+
+def gathered(cluster: Cluster, site: Site, **known: tuple[Nic, ...] | Exception) -> tuple[Facts, list[str]]:
+    notes: list[str] = []
+    return collect.from_cluster(cluster, hosts(site, **known), site, note=notes.append), notes

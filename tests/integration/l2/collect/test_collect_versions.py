@@ -1,0 +1,85 @@
+"""`collect` reads old and new MetalLB alike: metrics by HTTPS from 0.16 on, pools in a ConfigMap before 0.13."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import pytest
+
+from provisioner.kube import Cluster
+from provisioner.l2 import facts_file
+from provisioner.site import Site
+from tests.integration.kube.reaching import Connect
+
+from .cluster import MASTER, SECRET, pod, templates
+from .speaking import METRICS, gathered, serving
+
+pytestmark = pytest.mark.integration
+
+
+def test_a_speaker_of_0_16_serves_its_metrics_by_https_to_whom_it_lets(
+    admin: Cluster, site: Site, tls: ssl.SSLContext, speaker_metrics: None
+) -> None:
+    spec = templates("v0.16.1")["speaker"]["spec"]
+    keep = {key: value for key, value in spec.items() if key not in ("volumes", "serviceAccountName")}
+    keep["containers"] = [{key: value for key, value in spec["containers"][0].items() if key != "volumeMounts"}]
+    pod(admin, "speaker-new", keep, on="master", ip=MASTER, labels={"app": "metallb", "component": "speaker"})
+    try:
+        with serving(MASTER, 9120, METRICS.replace(" 7\n", " 8\n").encode(), tls=tls):
+            facts, notes = gathered(admin, site)
+        assert facts.metrics is not None
+        assert facts.metrics["master"]["192.0.2.200"].responses_sent == 8
+        assert facts.metrics["worker1"]["192.0.2.200"].responses_sent == 7
+        assert facts.metallb.version is None
+        assert any("speakers of several versions run (0.13.12, 0.16.1)" in note for note in notes)
+        master = facts.node("master")
+        assert master
+        assert master.speaker == "ready", "the best of two pods, as while an update rolls"
+        with serving(MASTER, 9120, b"Unauthorized", status=401, tls=tls):
+            facts, notes = gathered(admin, site)
+        assert facts.metrics is not None
+        assert "master" not in facts.metrics
+        assert any(note.startswith("the metrics of speaker-new: unknown:") for note in notes)
+    finally:
+        admin.delete("Pod", "speaker-new", "metallb-system")
+
+
+def test_before_0_13_the_pools_are_in_a_config_map(connect: Connect, site: Site, admin: Cluster) -> None:
+    old = connect()
+    kept = old.raw
+
+    def raw(path: str, patience: float = 30) -> Any:
+        """Hide the CRDs: this API server is the one that has them."""
+        answer = kept(path, patience)
+        if path == "/apis":
+            answer["groups"] = [group for group in answer["groups"] if group["name"] != "metallb.io"]
+        return answer
+
+    old.raw = raw  # type: ignore[method-assign]
+    assert gathered(old, site)[0].pools == (), "neither CRs nor a ConfigMap: no pool"
+    config = f"""
+        peers: [{{peer-address: 192.0.2.1, peer-asn: 64500, my-asn: 64501, password: {SECRET}}}]
+        address-pools:
+        - {{name: lab, protocol: layer2, addresses: [192.0.2.200-192.0.2.230], auto-assign: false}}
+        - {{name: far, protocol: bgp, addresses: [198.51.100.0/24]}}
+    """
+    where = {"name": "config", "namespace": "metallb-system"}
+    admin.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": where, "data": {"config": config}})
+    try:
+        facts, _ = gathered(old, site)
+        assert facts.pools is not None
+        assert [(pool.name, pool.protocol, pool.auto_assign) for pool in facts.pools] == [
+            ("lab", "layer2", False),
+            ("far", "bgp", True),
+        ]
+        assert (facts.advertisements, facts.l2_status) == ((), None)
+        assert SECRET not in facts_file.dump(facts)
+        broken = {"config": f"password: {SECRET}\naddress-pools: ]"}
+        admin.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": where, "data": broken})
+        facts, notes = gathered(old, site)
+        assert facts.pools is None
+        assert any("the ConfigMap of MetalLB's pools: not understood: no YAML (line 2)" in note for note in notes)
+        assert not any(SECRET in note for note in notes)
+    finally:
+        admin.delete("ConfigMap", "config", "metallb-system")

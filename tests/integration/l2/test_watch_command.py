@@ -1,0 +1,89 @@
+"""`l2 watch` for a person: mistakes in a line, events as they happen, what it needs and lacks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from .conftest import ROOT, Segment, mac
+from .watching import IP, Rig
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("192.0.2.300",), "'192.0.2.300' is no IP address"),
+        (("192.0.2.1",), "this machine itself has 192.0.2.1"),
+        (("198.51.100.7",), "not on the segment"),
+        ((IP, "--interface", "eth7"), "there is no interface eth7"),
+        ((IP, "--facts", "missing.json"), "missing.json"),
+        ((IP, "--svg", "/nowhere/at/all.svg"), "there is no folder /nowhere/at"),
+    ],
+)
+def test_a_mistake_is_told_in_a_line(segment: Segment, arguments: tuple[str, ...], message: str) -> None:
+    ended_ = segment.cli("l2", "watch", *arguments, "--timeout", "1")
+    assert ended_.returncode == 2
+    assert ended_.stdout == ""
+    assert message in ended_.stderr
+    assert "Traceback" not in ended_.stderr
+
+
+SITE = """
+[[hosts]]
+name = "master"
+address = "192.0.2.11"
+roles = ["control-plane"]
+[[hosts]]
+name = "node"
+address = "192.0.2.12"
+roles = ["worker"]
+[[metallb.pools]]
+name = "lab"
+addresses = ["192.0.2.200-192.0.2.210"]
+"""
+
+
+def test_nodes_are_known_by_their_own_answers_and_lines_come_as_it_happens(rig: Rig) -> None:
+    """With hosts.toml alone, without Z, for people: events on stderr while it runs, the picture on stdout."""
+    (rig.folder / "hosts.toml").write_text(SITE)
+    rig.give(1)
+    words = [sys.executable, "-m", "provisioner", "-f", str(rig.folder / "hosts.toml"), "l2", "watch", IP]
+    process = subprocess.Popen(
+        ["ip", "netns", "exec", f"{rig.segment.prefix}prober", *words, "--no-zero", "--until-stable", "--port", "80"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    with process:
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith(f"watching {IP} from eth1: a question every 100 ms, TCP 80")
+            said = [process.stderr.readline().split("  ", 1)[1] for _ in range(2)]
+            assert said == ["master answers\n", "TCP 80 through master: open\n"]
+            rig.answered(1, 10)
+            rig.take(1)
+            rig.give(2)
+            with rig.announce(2):
+                output, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0, errors
+    assert "last answer of master" in errors or "node answers" in errors
+    assert "\x1b" not in errors, "no terminal, no control codes"
+    assert output.startswith(f"{IP} moved from master to node")
+    assert "5 pairs of the expected 5" in output
+    asked = {arp[2] for frame in rig.frames() if (arp := frame.arp()) and arp[0] == 1 and frame.source == mac(1)}
+    assert asked == {"192.0.2.1"}
+
+
+def test_without_the_capability_the_command_that_helps_is_told(segment: Segment) -> None:
+    ordinary = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
+    command = [sys.executable, "-m", "provisioner", "l2", "watch", IP, "--timeout", "1"]
+    refused = segment.run("prober", *ordinary, *command, check=False)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "run: sudo -E setpriv --reuid=65534" in refused.stderr

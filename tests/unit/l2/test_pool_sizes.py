@@ -1,0 +1,55 @@
+"""How many addresses a pool has, and how many of them are free."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, ip_address
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from provisioner.l2 import election
+from provisioner.l2.facts import Pool
+from tests.unit.l2.candidates import facts, service
+
+
+@pytest.mark.parametrize(
+    ("addresses", "buggy", "size"),
+    [
+        (("192.0.2.200-192.0.2.210",), True, 11),
+        (("192.0.2.0/24",), False, 256),
+        (("192.0.2.0/24",), True, 254),
+        (("192.0.2.0/23",), True, 508),
+        (("192.0.2.250-192.0.3.5",), True, 10),
+        (("192.0.2.255/32", "192.0.2.0/32"), True, 0),
+        (("10.0.0.0/8",), False, 2**24),
+        (("2001:db8::/64",), True, 2**64),
+    ],
+)
+def test_a_pools_size(addresses: tuple[str, ...], buggy: bool, size: int) -> None:
+    pool = Pool(name="p", addresses=addresses, avoid_buggy_ips=buggy)
+    assert election.size(pool) == size
+
+
+@given(st.integers(0, 2**16), st.integers(0, 2000))
+@settings(deadline=None)
+def test_avoided_addresses_are_counted_as_by_listing_them(first: int, more: int) -> None:
+    start, end = IPv4Address((10 << 24) + first), IPv4Address((10 << 24) + first + more)
+    listed = sum(1 for number in range(int(start), int(end) + 1) if number % 256 not in (0, 255))
+    assert election.size(Pool(name="p", addresses=(f"{start}-{end}",), avoid_buggy_ips=True)) == listed
+
+
+def test_what_is_free_counts_a_shared_address_once() -> None:
+    pool = Pool(name="p", addresses=("192.0.2.200-192.0.2.202", "2001:db8::/126"))
+    services = (
+        service(name="a", ingress_ips=("192.0.2.200", "2001:db8::1")),
+        service(name="b", ingress_ips=("192.0.2.200",)),
+        service(name="c", ingress_ips=("192.0.2.99",)),
+        service(name="d", ingress_ips=()),
+    )
+    known = facts(pools=(pool,), services=services)
+    assert (election.assigned(known, pool), election.free(known, pool)) == (2, 5)
+    assert (election.free(known, pool, 4), election.free(known, pool, 6)) == (2, 3)
+    assert election.free(facts(pools=(pool,), services=None), pool) is None
+    assert election.pool_of(known, ip_address("192.0.2.202")) == pool
+    assert election.pool_of(known, ip_address("192.0.2.203")) is None
