@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 NAMESPACE = "course"  # where the shipped workloads live
+MOST_PAUSE = 5.0  # seconds between two looks, however slow the site
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def settle(
     """Look until `settled` says so or time is up, and return what was seen last, either way.
 
     what: for "waiting for WHAT". timeout: seconds, scaled by the site; pause: seconds between two looks, less
-    where the site is in a hurry. Raises Stopped when the whole run is to end.
+    where the site is in a hurry, and up to MOST_PAUSE where it is slow: looks are what keeps a slow API server busy.
+    Raises Stopped when the whole run is to end.
     """
     began = time.monotonic()
     deadline = began + context.site.timeout(timeout)
@@ -107,6 +109,6 @@ def settle(
         if settled(seen) or time.monotonic() >= deadline:
             return seen
         context.cluster.progress(f"waiting for {what} ({time.monotonic() - began:.0f} s)")
-        until = min(pause, context.site.timeout(pause), deadline - time.monotonic())
+        until = min(max(pause, MOST_PAUSE), context.site.timeout(pause), deadline - time.monotonic())
         if context.stop.wait(max(0.0, until)):
             raise Stopped(f"was not waited for to its end: {what}")

@@ -20,10 +20,10 @@ QEMU = "qemu-system-x86_64"
 TRIAL_SECONDS = 20.0
 # What the emulated lab's timeouts are multiplied by: measured on 2 cores, see the decision notes.
 TIMEOUT_SCALE: dict[Accelerator, float] = {"kvm": 1.0, "tcg": 8.0}
-_ARGUMENTS: dict[Accelerator, tuple[str, ...]] = {
-    "kvm": ("-accel", "kvm", "-cpu", "host"),
-    "tcg": ("-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"),
-}
+# MiB of translated code that an emulated machine keeps. When they are full, all of it goes and is translated again:
+# with 512 that is once a minute for a busy control plane. 2048 is the most that QEMU takes.
+_LEAST_CODE, _MOST_CODE = 512, 2048
+_SHARES = 12  # of this machine's memory: three machines, and four times as much for the rest
 _DEVICE = Path("/dev/kvm")
 # The boot stub prints lines of its own ("Probing EDD") before the kernel proper has run an instruction.
 _KERNEL_OUTPUT = re.compile(rb"Linux version \d+\.\d+")
@@ -31,7 +31,11 @@ _KERNEL_OUTPUT = re.compile(rb"Linux version \d+\.\d+")
 
 def arguments(accelerator: Accelerator) -> tuple[str, ...]:
     """Return QEMU's arguments for an accelerator."""
-    return _ARGUMENTS[accelerator]
+    if accelerator == "kvm":
+        return ("-accel", "kvm", "-cpu", "host")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    code = min(max(memory // _SHARES, _LEAST_CODE), _MOST_CODE)
+    return ("-accel", f"tcg,thread=multi,tb-size={code}", "-cpu", "max")
 
 
 def choose(image: Image, say: Say) -> Accelerator:

@@ -62,6 +62,7 @@ class Package:
     programs: tuple[tuple[str, str], ...] = ()
     files: tuple[tuple[str, str], ...] = ()
     postinst: str = ""
+    folders: tuple[str, ...] = ()
 
 
 PACKAGES = (
@@ -74,6 +75,8 @@ PACKAGES = (
         (("kubelet", "usr/bin/kubelet"),),
         (("usr/lib/systemd/system/kubelet.service", _KUBELET_UNIT),),
         _KUBELET_POSTINST,
+        # As upstream's package has it; without it a worker's kubelet looks for it once a second, and says so.
+        ("etc/kubernetes/manifests",),
     ),
     Package(
         "kubeadm",
@@ -115,6 +118,8 @@ def _make(directory: Path, binaries: Path, ingredients: Path) -> None:
         for place, text in package.files:
             (tree / place).parent.mkdir(parents=True)
             (tree / place).write_text(text)
+        for place in package.folders:
+            (tree / place).mkdir(parents=True)
         if package.name == "kubernetes-cni":
             apt.unpack(ingredients, "containernetworking-plugins", directory / "plugins")
             shutil.copytree(directory / "plugins/usr/lib/cni", tree / "opt/cni/bin", symlinks=True)

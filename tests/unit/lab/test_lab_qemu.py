@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.lab import background, qemu
+from provisioner.lab import accel, background, qemu
 from provisioner.lab.image import Image
 from provisioner.lab.qemu import Machine
 from provisioner.lab.spec import NAT_MAC, LabSpec
@@ -37,11 +37,20 @@ def test_two_nics_as_vagrant_gives_them(machine: Machine) -> None:
     assert places == sorted(places), "eth0 is the NAT interface by its place on the bus"
 
 
+@pytest.mark.parametrize(("gib", "mib"), [(2, 512), (8, 682), (24, 2048), (64, 2048)])
+def test_the_room_for_translated_code_is_a_share_of_the_memory(
+    monkeypatch: pytest.MonkeyPatch, gib: int, mib: int
+) -> None:
+    sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": gib * 2**30 // 4096}
+    monkeypatch.setattr(os, "sysconf", lambda name: sizes[name])
+    assert accel.arguments("tcg")[1] == f"tcg,thread=multi,tb-size={mib}"
+
+
 def test_size_accelerator_and_identity(machine: Machine) -> None:
     argv = qemu.command(machine, ID, 7, paused=False)
     assert after(argv, "-smp") == ["1"]
     assert after(argv, "-m") == ["2048"]
-    assert after(argv, "-accel") == ["tcg,thread=multi,tb-size=512"]
+    assert after(argv, "-accel")[0].startswith("tcg,thread=multi,tb-size=")
     assert after(argv, "-uuid") == [ID]
     assert f"systemd.machine_id={ID.replace('-', '')}" in after(argv, "-append")[0]
     assert "-S" not in argv
