@@ -8,7 +8,7 @@ ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 Y := $(if $(CI),-y,)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cluster plan verify status destroy lab test e2e bench lint clean
+.PHONY: help setup cluster plan verify status destroy lab test e2e drills bench lint clean
 
 help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test: setup lint ## unit and integration tests (the latter need root)
 
 e2e: setup ## the whole road on the lab, killed on the way
 	@$(ROOT) $(BIN)/python -m pytest tests/e2e -x -s --timeout=0
+
+drills: setup ## failovers, storage faults and moving pools, on the lab that `make lab` left
+	@$(ROOT) $(BIN)/python -m pytest tests/drills -s --timeout=0
 
 bench: setup ## figures, as ratios in one run
 	@$(BIN)/python -m tests.bench

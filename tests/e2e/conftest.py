@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e import drive
 
-STORY = ("test_road", "test_failover", "test_pools", "test_storage", "test_kills")
+STORY = ("test_road", "test_kills")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

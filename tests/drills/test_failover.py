@@ -1,6 +1,6 @@
 """Failovers on real machines, timed by `l2 watch`: a worker without power, a deleted speaker, a drained node.
 
-Each begins where the lab stands and ends with a snapshot put back, so that the story goes on from the same cluster.
+Each begins where the lab stands and ends with a snapshot put back, so that the lab is left as it was found.
 What is asserted is what must be seen, in which order; how long it takes is the emulated machines' affair, and printed.
 """
 
@@ -18,7 +18,7 @@ import pytest
 from provisioner.lab import lifecycle
 from tests.e2e import drive
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.drill
 
 WORKERS = ("worker1", "worker2")
 SNAPSHOT = "failover"
@@ -29,7 +29,7 @@ PATIENCE = ("--gap", "5", "--stable-for", "10", "--timeout", "900")
 
 @pytest.fixture(scope="module", autouse=True)
 def snapshot() -> Iterator[None]:
-    """Save the lab as it stands; the story goes on from there."""
+    """Save the lab as it stands, and put it back at the end."""
     saved = drive.lab("snapshot", SNAPSHOT)
     assert saved.status == 0, saved.text
     PICTURES.mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e import drive
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.drill
 FIRST = IPv4Address("192.168.56.215")
 
 

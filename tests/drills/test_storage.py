@@ -16,7 +16,7 @@ import pytest
 from provisioner.lab import lifecycle
 from tests.e2e import drive
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.drill
 
 NAMESPACE = "append-log"
 STRANGER = "192.168.56.99"
