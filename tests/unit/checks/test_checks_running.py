@@ -95,6 +95,30 @@ def test_neighbours_run_at_the_same_time_and_are_told_in_their_order(
     assert found == [("alone", "Z"), ("one", "A"), ("one", "B"), ("two", "C"), ("after", "Z")]
 
 
+@pytest.mark.parametrize(("scale", "most"), [(1.0, 2), (checks.CROWDED, 2), (8.0, 1)])
+def test_a_slow_site_is_not_crowded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float, most: int) -> None:
+    inside: list[int] = []
+    under_way: set[int] = set()
+    meet = threading.Barrier(most, timeout=30)
+
+    def one(where: Context) -> Any:
+        me = threading.get_ident()
+        under_way.add(me)
+        meet.wait()
+        inside.append(len(under_way))
+        meet.wait()
+        under_way.discard(me)
+        yield good("A", "a", "ran")
+
+    pair = (Check("one", "", one, beside=True), Check("two", "", one, beside=True))
+    monkeypatch.setattr(checks, "CHECKS", pair)
+    where = context(tmp_path, Memory())
+    settings = where.site.cluster.model_copy(update={"timeout_scale": scale})
+    object.__setattr__(where, "site", where.site.model_copy(update={"cluster": settings}))
+    assert [check.name for check, _ in checks.run(where)] == ["one", "two"]
+    assert inside == [most, most]
+
+
 @pytest.mark.parametrize("ended_by", [KeyboardInterrupt, GeneratorExit])
 def test_who_stops_listening_is_waited_for_until_all_is_put_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended_by: type[BaseException]
