@@ -62,6 +62,10 @@ def command(machine: Machine, machine_id: str, tap_fd: int, paused: bool) -> lis
         "console=ttyS0 loglevel=4 root=/dev/vda rw net.ifnames=0 mitigations=off fsck.mode=skip "
         f"systemd.show_status=auto systemd.machine_id={machine_id.replace('-', '')}"
     )
+    if machine.accelerator == "tcg":
+        # All processors of an emulated machine read one clock, which the kernel cannot know (unsynchronized_tsc in
+        # arch/x86/kernel/tsc.c): with two of them it would ask the HPET, a device, each time that it is asked the time.
+        kernel_line += " tsc=reliable"
     if machine.cgroup_v1:
         kernel_line += " systemd.unified_cgroup_hierarchy=0"
     return [

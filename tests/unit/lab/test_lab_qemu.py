@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,11 @@ def test_size_accelerator_and_identity(machine: Machine) -> None:
     assert after(argv, "-accel")[0].startswith("tcg,thread=multi,tb-size=")
     assert after(argv, "-uuid") == [ID]
     assert f"systemd.machine_id={ID.replace('-', '')}" in after(argv, "-append")[0]
+    assert "tsc=reliable" in after(argv, "-append")[0]
+    assert (
+        "tsc=reliable"
+        not in after(qemu.command(replace(machine, accelerator="kvm"), ID, 7, paused=False), "-append")[0]
+    )
     assert "-S" not in argv
     assert "-S" in qemu.command(machine, ID, 7, paused=True)
 
