@@ -63,8 +63,8 @@ def command(machine: Machine, machine_id: str, tap_fd: int, paused: bool) -> lis
         f"systemd.show_status=auto systemd.machine_id={machine_id.replace('-', '')}"
     )
     if machine.accelerator == "tcg":
-        # All processors of an emulated machine read one clock, which the kernel cannot know (unsynchronized_tsc in
-        # arch/x86/kernel/tsc.c): with two of them it would ask the HPET, a device, each time that it is asked the time.
+        # All processors of an emulated machine read one clock, which its kernel cannot know (unsynchronized_tsc in
+        # arch/x86/kernel/tsc.c): with two of them it would ask a device, the HPET, each time that it needs the time.
         kernel_line += " tsc=reliable"
     if machine.cgroup_v1:
         kernel_line += " systemd.unified_cgroup_hierarchy=0"
