@@ -27,13 +27,14 @@ LEFT_OUT = ("NOT_ENABLED", "NOT_TRIED")  # findings of what was not looked at
 @click.command()
 @click.argument("checks", nargs=-1)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), help="For people or machines.")
-@click.option("--full", is_flag=True, help="Try also what takes many minutes: an autoscaler that falls again.")
+@click.option("--full", is_flag=True, help="Try also what takes many minutes.")
 @click.pass_obj
 def verify(options: Options, checks: tuple[str, ...], output: str | None, full: bool) -> None:
     """Prove from this machine, not from a node, that the cluster does what it should; all CHECKS by default.
 
     What a check changes (a scale, a ConfigMap, a pod that it deletes) it puts back. What is left out without --full
-    is named. After a kill, `provisioner plan` shows what was not put back.
+    is named: an autoscaler that falls again; on slow machines also load and scaling. After a kill, `provisioner plan`
+    shows what was not put back.
 
     Exit status: 0 all well, 1 something is not, 2 it cannot be told from here.
 

@@ -45,9 +45,6 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-CROWDED = 2.0  # cluster.timeout_scale above which checks do not run side by side
-
-
 def choose(names: Sequence[str]) -> tuple[Check, ...]:
     """Return the checks of these names in their own order, all for no names; ProvisionerError for an unknown one."""
     known = {check.name: check for check in CHECKS}
@@ -62,7 +59,7 @@ def choose(names: Sequence[str]) -> tuple[Check, ...]:
 def run(context: Context, names: Sequence[str] = ()) -> Generator[tuple[Check, Finding], None, None]:
     """Yield each finding with its check, in the checks' order; neighbours that may run side by side do.
 
-    Not on a slow site (CROWDED): machines without headroom take longer for all at once than for one after the other.
+    Not on a slow site: machines without headroom take longer for all at once than for one after the other.
     Closed early, it waits until all checks have put back what they changed.
 
     A check that the site gives nothing to do says NOT_ENABLED: ok when all checks run, not when it was named. An
@@ -76,8 +73,7 @@ def run(context: Context, names: Sequence[str] = ()) -> Generator[tuple[Check, F
     for beside, group in groupby(chosen, lambda check: check.beside):
         if beside:
             neighbours = tuple(group)
-            slow = context.site.cluster.timeout_scale > CROWDED
-            for some in [(check,) for check in neighbours] if slow else [neighbours]:
+            for some in [(check,) for check in neighbours] if context.slow else [neighbours]:
                 yield from _together(context, some, bool(names))
         else:
             for check in group:

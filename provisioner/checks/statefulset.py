@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from provisioner.checks import claims, dns, pods, storage
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
 from provisioner.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -68,6 +68,9 @@ def run(context: Context) -> Iterator[Finding]:
         returned = _returns(context, own[FIRST], volumes[FIRST], path, token)
         yield returned
         if not returned.ok:  # what is broken is left to be looked at
+            return
+        if not context.thorough:
+            yield untried(SUBJECT, "scaled to 0 and back: not tried without --full")
             return
         with pods.scaled_back(cluster, workload):
             yield from _scaled(context, workload, volumes, path, token)

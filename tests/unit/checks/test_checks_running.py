@@ -1,13 +1,14 @@
 """The running of all checks: which, in what order, side by side, and how it ends."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from provisioner import checks
-from provisioner.checks.check import Check, Context, Finding, good, settle
+from provisioner.checks.check import CROWDED, Check, Context, Finding, good, settle
 from provisioner.errors import ClusterError, ProvisionerError
 
 from .memory import SITE, Memory, context, node
@@ -95,7 +96,7 @@ def test_neighbours_run_at_the_same_time_and_are_told_in_their_order(
     assert found == [("alone", "Z"), ("one", "A"), ("one", "B"), ("two", "C"), ("after", "Z")]
 
 
-@pytest.mark.parametrize(("scale", "most"), [(1.0, 2), (checks.CROWDED, 2), (8.0, 1)])
+@pytest.mark.parametrize(("scale", "most"), [(1.0, 2), (CROWDED, 2), (8.0, 1)])
 def test_a_slow_site_is_not_crowded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float, most: int) -> None:
     inside: list[int] = []
     under_way: set[int] = set()
@@ -173,3 +174,15 @@ def test_settle_looks_until_it_is_so_and_at_least_once(tmp_path: Path) -> None:
     assert len(said) == 3
     assert said[0].startswith("waiting for three (")
     assert settle(where, "nothing", lambda: 7, lambda seen: seen == 8, timeout=0) == 7
+
+
+@pytest.mark.parametrize(
+    ("scale", "full", "thorough"), [(1.0, False, True), (CROWDED, False, True), (8.0, False, False), (8.0, True, True)]
+)
+def test_what_takes_minutes_on_a_slow_site_is_left_to_full(
+    tmp_path: Path, scale: float, full: bool, thorough: bool
+) -> None:
+    where = context(tmp_path, Memory())
+    settings = where.site.cluster.model_copy(update={"timeout_scale": scale})
+    where = replace(where, full=full, site=where.site.model_copy(update={"cluster": settings}))
+    assert where.thorough is thorough

@@ -136,6 +136,14 @@ def test_all_that_a_statefulset_promises(tmp_path: Path, moved: str, words: str)
     assert (cluster.shell_of.written, cluster.shell_of.files) == (3, {}), "nothing is left in the volumes"
 
 
+def test_a_slow_site_scales_only_in_full(tmp_path: Path) -> None:
+    cluster = Controller(shell())
+    found = watched(tmp_path, cluster, scale=8.0)
+    assert [*found] == ["STATEFULSET_VOLUMES", "STATEFULSET_NAMES", "STATEFULSET_RETURNS", "NOT_TRIED"]
+    assert cluster.sizes == []
+    assert cluster.shell_of.files == {}, "nothing is left in the volumes"
+
+
 def lost(cluster: Controller) -> Controller:
     def deleted(kind: str, name: str) -> None:
         Controller.deleted(cluster, kind, name)
