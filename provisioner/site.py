@@ -24,6 +24,8 @@ from provisioner.site_values import AsTuple, Unique
 
 API_PORT = 6443
 
+CROWDED = 2.0  # cluster.timeout_scale above which a site is slow
+
 
 class SiteErrors(ProvisionerError):
     """Report every mistake in hosts.toml at once: `errors`, one line each."""
@@ -284,6 +286,11 @@ class Site(Model):
         near = get_close_matches(name, names, 1)
         remedy = f'did you mean "{near[0]}"?' if near else f"the hosts are {', '.join(names)}"
         raise ProvisionerError(f"{self._path} has no host {name!r}", remedy)
+
+    @property
+    def slow(self) -> bool:
+        """Tell whether the machines have no headroom: what could run at once is done bit by bit (decision 0011)."""
+        return self.cluster.timeout_scale > CROWDED
 
     def timeout(self, seconds: float) -> float:
         """Return a timeout as this site wants it: seconds x cluster.timeout_scale."""

@@ -73,7 +73,7 @@ def run(context: Context, names: Sequence[str] = ()) -> Generator[tuple[Check, F
     for beside, group in groupby(chosen, lambda check: check.beside):
         if beside:
             neighbours = tuple(group)
-            for some in [(check,) for check in neighbours] if context.slow else [neighbours]:
+            for some in [(check,) for check in neighbours] if context.site.slow else [neighbours]:
                 yield from _together(context, some, bool(names))
         else:
             for check in group:

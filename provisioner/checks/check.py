@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 NAMESPACE = "course"  # where the shipped workloads live
 MOST_PAUSE = 5.0  # seconds between two looks, however slow the site
-CROWDED = 2.0  # cluster.timeout_scale above which a site is slow: one check after the other, and not all that they try
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,9 @@ class Context:
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
-    def slow(self) -> bool:
-        """Tell whether the site's machines have no headroom."""
-        return self.site.cluster.timeout_scale > CROWDED
-
-    @property
     def thorough(self) -> bool:
         """Tell whether to try what takes a moment elsewhere and many minutes on a slow site."""
-        return self.full or not self.slow
+        return self.full or not self.site.slow
 
 
 class Stopped(ProvisionerError):

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from provisioner import checks
-from provisioner.checks.check import CROWDED, Check, Context, Finding, good, settle
+from provisioner.checks.check import Check, Context, Finding, good, settle
 from provisioner.errors import ClusterError, ProvisionerError
+from provisioner.site import CROWDED
 
 from .memory import SITE, Memory, context, node
 

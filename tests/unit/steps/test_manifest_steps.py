@@ -254,6 +254,14 @@ def test_workloads_are_all_applied_before_any_is_waited_for(tmp_path: Path) -> N
     assert "wait for DaemonSet course/ds-pods" in said
 
 
+def test_on_a_slow_site_one_workload_is_waited_for_before_the_next(tmp_path: Path) -> None:
+    fast = summaries(workloads.STEP, machine(tmp_path, workloads))
+    slow = summaries(workloads.STEP, machine(tmp_path, workloads, f"{OLD}\ntimeout_scale = 8.0"))
+    assert sorted(slow) == sorted(fast)
+    assert slow.index("wait for Deployment course/np-pods") < slow.index("apply Deployment course/lb-one")
+    assert slow.index("wait for DaemonSet course/ds-pods") < slow.index("apply StatefulSet course/ss-pods")
+
+
 def test_only_enabled_workloads(tmp_path: Path) -> None:
     host = machine(tmp_path, workloads, rest='[workloads]\nenabled = ["nodeport"]')
     assert summaries(workloads.STEP, host) == [
