@@ -5,7 +5,7 @@ Invoke's own runner feeds stdin a byte at a time with a pause after each, which 
 
 from __future__ import annotations
 
-import selectors
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -70,6 +70,25 @@ def execute(
         channel.close()
 
 
+class Bell(threading.Event):
+    """Rings when a channel has got something to read, or its end; waiting for it silences it.
+
+    `Channel.fileno` would tell the same by a pipe that both of the channel's buffers share (OrPipe in
+    paramiko/pipe.py), and can lose it: what arrives in one buffer while the other is just being emptied empties the
+    pipe with it. With the window full nothing further arrives that would ring again, and both sides wait until their
+    time is over.
+    """
+
+    def clear(self) -> None:
+        """Do nothing: a buffer says that it is empty, and knows nothing of the other one."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait up to `timeout` seconds until it rings; return whether it has. What comes from now on rings anew."""
+        rung = super().wait(timeout)
+        super().clear()
+        return rung
+
+
 @dataclass
 class _Exchange:
     """Stdin out, stdout and stderr in, over one channel, until the exit status is there."""
@@ -86,20 +105,20 @@ class _Exchange:
 
     def run(self) -> Output:
         channel = self.channel
+        bell = Bell()
+        channel.in_buffer.set_event(bell)
+        channel.in_stderr_buffer.set_event(bell)
         heard = time.monotonic()
-        with selectors.DefaultSelector() as selector:
-            selector.register(channel, selectors.EVENT_READ)
-            while not self._at_end():
-                self._send()
-                wait = 0.05 if self.pending else min(self._remaining(), SILENCE)
-                if selector.select(wait):
-                    self._receive()
-                    heard = time.monotonic()
-                elif not self.transport.is_active():
-                    break
-                elif time.monotonic() - heard >= SILENCE:
-                    probe(self.transport, self.patience)
-                    heard = time.monotonic()
+        while not self._at_end():
+            self._send()
+            if bell.wait(min(self._remaining(), 0.05 if self.pending else SILENCE)):
+                self._receive()
+                heard = time.monotonic()
+            elif not self.transport.is_active():
+                break
+            elif time.monotonic() - heard >= SILENCE:
+                probe(self.transport, self.patience)
+                heard = time.monotonic()
         # The exit status comes after end-of-file, much later if the command closed its output and went on.
         while not channel.status_event.wait(min(SILENCE, self._remaining())) and not channel.closed:
             probe(self.transport, self.patience)
