@@ -24,6 +24,21 @@ TIMEOUT_SCALE: dict[Accelerator, float] = {"kvm": 1.0, "tcg": 8.0}
 # with 512 that is once a minute for a busy control plane. 2048 is the most that QEMU takes.
 _LEAST_CODE, _MOST_CODE = 512, 2048
 _SHARES = 12  # of this machine's memory: three machines, and four times as much for the rest
+# What makes emulation slow without making it another machine. Strings moved by `rep` are a loop over bytes here, and
+# the kernel takes it for the fastest way to clear a page (erms, fsrm); a fifth level of page tables is one more look
+# at each miss (la57); smap and smep take the addresses of kernel and user apart into tables of their own; avx has each
+# change of process save more.
+_EMULATED_CPU = "max,-erms,-fsrm,-la57,-smap,-smep,-avx,-avx2"
+_EMULATED_KERNEL = (
+    # Translated code is kept by its virtual address: with random ones every start of a program translated its loader
+    # and its libraries anew, 2000 pieces each time, until the room for them was full.
+    "norandmaps",
+    # All processors of an emulated machine read one clock, which its kernel cannot know (unsynchronized_tsc in
+    # arch/x86/kernel/tsc.c): with two of them it would ask a device, the HPET, each time that it needs the time.
+    "tsc=reliable",
+    # Pages are cleared twice, and 2 MiB at a time for programs that want a few KiB.
+    "init_on_alloc=0", "transparent_hugepage=never",
+)  # fmt: skip
 _DEVICE = Path("/dev/kvm")
 # The boot stub prints lines of its own ("Probing EDD") before the kernel proper has run an instruction.
 _KERNEL_OUTPUT = re.compile(rb"Linux version \d+\.\d+")
@@ -35,7 +50,12 @@ def arguments(accelerator: Accelerator) -> tuple[str, ...]:
         return ("-accel", "kvm", "-cpu", "host")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
     code = min(max(memory // _SHARES, _LEAST_CODE), _MOST_CODE)
-    return ("-accel", f"tcg,thread=multi,tb-size={code}", "-cpu", "max")
+    return ("-accel", f"tcg,thread=multi,tb-size={code}", "-cpu", _EMULATED_CPU)
+
+
+def kernel_arguments(accelerator: Accelerator) -> tuple[str, ...]:
+    """Return what the kernel of a machine is told for its accelerator."""
+    return _EMULATED_KERNEL if accelerator == "tcg" else ()
 
 
 def choose(image: Image, say: Say) -> Accelerator:

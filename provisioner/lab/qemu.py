@@ -58,16 +58,12 @@ def command(machine: Machine, machine_id: str, tap_fd: int, paused: bool) -> lis
     """Build QEMU's command line; `tap_fd` is the open port on the lab's bridge."""
     vm = machine.vm
     # The machine id is derived from the UUID: unique, stable, and known before the disk is mounted.
-    kernel_line = (
-        "console=ttyS0 loglevel=4 root=/dev/vda rw net.ifnames=0 mitigations=off fsck.mode=skip "
-        f"systemd.show_status=auto systemd.machine_id={machine_id.replace('-', '')}"
-    )
-    if machine.accelerator == "tcg":
-        # All processors of an emulated machine read one clock, which its kernel cannot know (unsynchronized_tsc in
-        # arch/x86/kernel/tsc.c): with two of them it would ask a device, the HPET, each time that it needs the time.
-        kernel_line += " tsc=reliable"
-    if machine.cgroup_v1:
-        kernel_line += " systemd.unified_cgroup_hierarchy=0"
+    kernel_line = [
+        "console=ttyS0 loglevel=4 root=/dev/vda rw net.ifnames=0 mitigations=off fsck.mode=skip",
+        f"systemd.show_status=auto systemd.machine_id={machine_id.replace('-', '')}",
+        *accel.kernel_arguments(machine.accelerator),
+        *(["systemd.unified_cgroup_hierarchy=0"] if machine.cgroup_v1 else []),
+    ]
     return [
         accel.QEMU, *accel.arguments(machine.accelerator),
         "-name", f"{machine.spec.name}-{vm.name}", "-uuid", machine_id,
@@ -75,7 +71,7 @@ def command(machine: Machine, machine_id: str, tap_fd: int, paused: bool) -> lis
         "-nodefaults", "-display", "none", "-vga", "none",
         "-serial", f"file:{machine.files / 'serial.log'}",
         "-qmp", f"unix:{monitor_socket(machine.spec, vm)},server=on,wait=off",
-        "-kernel", str(machine.image.kernel), "-initrd", str(machine.image.initrd), "-append", kernel_line,
+        "-kernel", str(machine.image.kernel), "-initrd", str(machine.image.initrd), "-append", " ".join(kernel_line),
         "-fw_cfg", f"name=opt/provisioner/identity,file={machine.identity}",
         "-drive", f"file={machine.disk},if=virtio,format=qcow2,cache=unsafe",
         "-device", "virtio-rng-pci",
