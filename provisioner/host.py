@@ -108,6 +108,19 @@ class Host:
                 self._facts = self._gather()
             return self._facts
 
+    def known_facts(self) -> dict[str, Facts]:
+        """Return the facts of every host of the fleet that answers, by name.
+
+        One that does not answer and is part of the run stops it by itself; one that is not must not stop the others.
+        """
+        found = {}
+        for name, host in self.fleet.items():
+            try:
+                found[name] = host.facts
+            except Unreachable as error:
+                self.report.detail(f"without {name}", str(error))
+        return found
+
     def forget(self) -> None:
         """Drop the facts: the host has changed."""
         with self._gathering:

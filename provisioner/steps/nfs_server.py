@@ -34,10 +34,13 @@ def volume_paths(site: Site) -> list[str]:
 
 def exports(site: Site) -> str:
     """Return the exports file: one line, each host of the cluster by address, root squashed unless asked."""
-    squash = "root_squash" if site.nfs.root_squash else "no_root_squash"
-    options = f"rw,sync,no_subtree_check,{squash}"
-    clients = " ".join(f"{client}({options})" for client in clients_of(site))
+    clients = " ".join(f"{client}({','.join(options(site))})" for client in clients_of(site))
     return f"# Written by provisioner from hosts.toml.\n{site.nfs.export} {clients}\n"
+
+
+def options(site: Site) -> tuple[str, ...]:
+    """Return the export's options, in the words of exports(5)."""
+    return "rw", "sync", "no_subtree_check", "root_squash" if site.nfs.root_squash else "no_root_squash"
 
 
 def clients_of(site: Site) -> list[str]:
@@ -45,13 +48,14 @@ def clients_of(site: Site) -> list[str]:
     return list(dict.fromkeys([*(spec.address for spec in site.hosts), *site.nfs.clients]))
 
 
-def exported(etab: str, path: str) -> set[str]:
-    """Return the clients that the kernel's export table holds for `path`."""
-    found = set()
+def exported(etab: str, path: str) -> dict[str, set[str]]:
+    """Return the clients that the kernel's export table holds for `path`, each with its options."""
+    found = {}
     for line in etab.splitlines():
         export, _, rest = line.partition("\t")
         if export == path:
-            found.add(rest.split("(")[0].strip())
+            client, _, words = rest.partition("(")
+            found[client.strip()] = set(words.rstrip(") ").split(","))
     return found
 
 
@@ -89,7 +93,9 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     etab = facts.files.get(ETAB)
     known = exported((etab.content if etab is not None else None) or "", site.nfs.export)
     now = facts.files.get(EXPORTS)
-    if known != set(clients_of(site)) or now is None or now.content != wanted:
+    # A run that was killed between the file and the kernel's table leaves the table with other clients or options.
+    right = known.keys() == set(clients_of(site)) and all(set(options(site)) <= have for have in known.values())
+    if not right or now is None or now.content != wanted:
         yield Change(
             f"export {site.nfs.export} to {', '.join(clients_of(site))}",
             lambda: _run(host, "exportfs -ra"),

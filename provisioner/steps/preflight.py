@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from provisioner.errors import HostError
-from provisioner.neighbours import pool_conflicts
+from provisioner.neighbours import pool_addresses_of, pool_conflicts
 from provisioner.step import Change, FactQuery, Scope, Step
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         *_resources(host, facts),
         *_identity(host, facts),
         *_address(host, facts),
+        *pool_addresses_of(host, site),
     ]
     if not facts.files[KUBELET_CONF].exists:
         found += _ports(host, facts)
@@ -69,17 +70,16 @@ def _resources(host: Host, facts: Facts) -> Iterator[str]:
 
 def _identity(host: Host, facts: Facts) -> Iterator[str]:
     mine = facts.address_nic(host.spec.address)
-    for name, other in host.fleet.items():
+    for name, theirs in host.known_facts().items():
         if name == host.name:
             continue
-        theirs = other.facts
         if theirs.hostname == facts.hostname:
             yield f"has the hostname {facts.hostname}, and so has {name}: hostnamectl set-hostname {host.name}"
         if theirs.product_uuid and theirs.product_uuid == facts.product_uuid:
             yield f"has the same product_uuid as {name}: give the virtual machine its own UUID"
         if theirs.machine_id == facts.machine_id:
             yield (f"has the same machine-id as {name}: rm /etc/machine-id; systemd-machine-id-setup; reboot")
-        other_nic = theirs.address_nic(other.spec.address)
+        other_nic = theirs.address_nic(host.fleet[name].spec.address)
         if mine is not None and other_nic is not None and mine.mac == other_nic.mac:
             yield f"has the MAC {mine.mac} on {mine.name}, and so has {name}: give the NIC its own MAC"
 

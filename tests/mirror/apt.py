@@ -88,12 +88,11 @@ def _repository(directory: Path, key: Path, status: Path | None) -> None:
     pool.mkdir()
     for package in sorted((private / "cache/archives").glob("*.deb")):
         # An epoch's %3a would have to be escaped in URLs; the name of the file carries no meaning.
-        package.rename(pool / package.name.replace("%3a", "_"))
+        _uncompressed(package, pool / package.name.replace("%3a", "_"), private / "tree")
     shutil.rmtree(private)
     index = directory / f"dists/{SUITE}/main/binary-amd64"
     index.mkdir(parents=True)
-    (index / "Packages").write_text(output(["apt-ftparchive", "packages", "pool"], _log(), cwd=directory))
-    run(["gzip", "-kn9", index / "Packages"], _log())
+    packages_index(directory, "pool", index)
     release(index.parents[1], {"Suite": SUITE, "Codename": SUITE, "Components": "main"}, key)
 
 
@@ -133,6 +132,24 @@ def _private(directory: Path, status: Path | None) -> list[str]:
         "Acquire::Languages": "none",
     }
     return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+
+
+def _uncompressed(package: Path, target: Path, tree: Path) -> None:
+    """Pack a package anew without compression: emulated machines take a minute to unpack containerd from xz."""
+    run(["dpkg-deb", "--raw-extract", package, tree], _log())
+    run(["dpkg-deb", "-Znone", "--build", tree, target], _log())
+    shutil.rmtree(tree)
+
+
+def packages_index(directory: Path, below: str, place: Path) -> None:
+    """Write the index of the packages in `directory`/`below` into `place`, plain and compressed.
+
+    With SHA-256 alone: apt computes every checksum that an index has for each file, which an emulated machine feels.
+    """
+    without = [word for name in ("MD5", "SHA1", "SHA512") for word in ("-o", f"APT::FTPArchive::{name}=false")]
+    text = output(["apt-ftparchive", *without, "packages", below], _log(), cwd=directory)
+    (place / "Packages").write_text(text)
+    run(["gzip", "-kn9", place / "Packages"], _log())
 
 
 def release(directory: Path, fields: dict[str, str], key: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.mirror import apt, cache, signing
 from tests.mirror.kubernetes import MINOR, VERSION
-from tests.mirror.progress import output, run
+from tests.mirror.progress import run
 
 REVISION = "1.1"
 # Where the repository lies below the host's name.
@@ -130,8 +130,7 @@ def _make(directory: Path, binaries: Path, ingredients: Path) -> None:
         # Not compressed: emulated machines would spend longer on unpacking than on the wire.
         run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, target], log)
         shutil.rmtree(tree)
-    (directory / "Packages").write_text(output(["apt-ftparchive", "packages", "."], log, cwd=directory))
-    run(["gzip", "-kn9", directory / "Packages"], log)
+    apt.packages_index(directory, ".", directory)
     key = signing.key()
     apt.release(directory, {}, key)
     shutil.copy(key / "public.asc", directory / "Release.key")

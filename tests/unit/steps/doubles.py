@@ -20,6 +20,7 @@ from provisioner.facts import Facts, File, Nic, Unit
 from provisioner.host import Host, Result
 from provisioner.kube import Cluster, State
 from provisioner.objects import Object, difference
+from provisioner.report import Report
 from provisioner.site import HostSpec, Site
 from provisioner.step import Change, FactQuery, Step
 
@@ -144,11 +145,17 @@ class RecordingHost:
     commands: list[str] = field(default_factory=list)
     works: dict[str, str] = field(default_factory=dict)  # name -> command
     timeouts: dict[str, float] = field(default_factory=dict)
+    silent: bool = False  # does not answer
     secret: set[str] = field(default_factory=set)  # paths and commands that were declared secret
+
+    report: Report = field(default_factory=Report)
 
     @property
     def name(self) -> str:
         return self.spec.name
+
+    def known_facts(self) -> dict[str, Facts]:
+        return {name: host.facts for name, host in self.fleet.items() if not host.silent}
 
     def run(
         self,

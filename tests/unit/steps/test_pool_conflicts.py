@@ -9,7 +9,7 @@ import pytest
 
 from provisioner.facts import Nic
 from provisioner.host import Host
-from provisioner.neighbours import MOST_ADDRESSES, pool_conflicts
+from provisioner.neighbours import MOST_ADDRESSES, pool_addresses_of, pool_conflicts
 from provisioner.steps.preflight import STEP
 
 from .doubles import RecordingHost, fleet_for, site_at
@@ -89,6 +89,21 @@ def test_a_pool_elsewhere_is_not_asked_about(tmp_path: Path, addresses: tuple[st
     host = machine(tmp_path, *addresses)
     assert conflicts(host, "192.168.56.201 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n") == []
     assert host.commands == []
+
+
+@pytest.mark.parametrize("prefix", [64, 32])
+def test_the_size_of_a_pool_elsewhere_costs_nothing(tmp_path: Path, prefix: int) -> None:
+    assert asked(machine(tmp_path, f"fd00:1::/{prefix}", "172.16.0.0/12", "192.168.56.200/32")) == ["192.168.56.200"]
+
+
+def test_a_pool_address_on_a_hosts_own_nic(tmp_path: Path) -> None:
+    host = machine(tmp_path)
+    addresses = ("192.168.56.10/24", "192.168.56.203/32")
+    host.know(nics=(Nic("eth1", "52:54:00:00:01:01", True, addresses), Nic("lo", "", True, ("::1/128",))))
+    (told,) = pool_addresses_of(cast(Host, host), host.site)
+    assert told.startswith("192.168.56.203 of the MetalLB pool is on its own NIC eth1")
+    host.know(nics=(Nic("kube-ipvs0", "52:54:00:00:01:09", True, addresses),))
+    assert pool_addresses_of(cast(Host, host), host.site) == []
 
 
 def test_a_host_without_its_address_asks_nobody(tmp_path: Path) -> None:

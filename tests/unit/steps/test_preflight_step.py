@@ -171,3 +171,8 @@ def test_only_the_first_host_looks_and_only_while_it_is_no_node(fleet: dict[str,
     assert fleet["worker1"].commands == []
     assert drain(STEP, fleet["master"].know(**NODE)) == []
     assert fleet["master"].commands == []
+
+
+def test_a_host_that_is_down_does_not_stop_a_run_limited_to_others(fleet: dict[str, RecordingHost]) -> None:
+    fleet["worker2"].silent = True
+    assert drain(STEP, fleet["worker1"]) == []
