@@ -21,6 +21,10 @@ if command -v dpkg-query >/dev/null; then
     done <debian-packages.txt
     if [ -n "$missing" ]; then
         sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+        [ -z "$sudo" ] || command -v sudo >/dev/null || {
+            echo "setup: these need root to install, and there is no sudo here; as root: apt-get install$missing" >&2
+            exit 1
+        }
         echo "setup: these Debian packages are missing (why: see debian-packages.txt):$missing"
         if [ -z "$yes" ]; then
             [ -t 0 ] || { echo "setup: nobody to ask; run ./setup.sh -y, or apt-get install$missing" >&2; exit 1; }
@@ -35,10 +39,21 @@ if command -v dpkg-query >/dev/null; then
             $sudo chmod 755 $policy
             trap '$sudo rm -f /usr/sbin/policy-rc.d' EXIT INT TERM
         fi
-        export DEBIAN_FRONTEND=noninteractive
         $sudo apt-get -q update
         # shellcheck disable=SC2086 # a list of words on purpose
-        $sudo apt-get -q -y -o DPkg::Lock::Timeout=600 install --no-install-recommends $missing
+        $sudo env DEBIAN_FRONTEND=noninteractive \
+            apt-get -q -y -o DPkg::Lock::Timeout=600 install --no-install-recommends $missing
+        # Nor at the next boot: tests start what they need by themselves. What was here before stays as it was.
+        for package in $missing; do
+            case $package in
+            openssh-server) units="ssh.service ssh.socket" ;;
+            keepalived | docker-registry) units=$package.service ;;
+            *) continue ;;
+            esac
+            for unit in $units; do
+                [ ! -e "/lib/systemd/system/$unit" ] || $sudo systemctl --quiet disable "$unit"
+            done
+        done
     fi
 else
     echo "setup: this is no Debian; it needs what debian-packages.txt lists" >&2

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from provisioner.step import Step
 
 
+# Set by `lab exec` to the words that call it: from outside the lab its API cannot be reached.
+INSIDE = "PROVISIONER_LAB"
+
+
 @dataclass(frozen=True)
 class Options:
     """The global options of the command line."""

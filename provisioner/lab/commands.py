@@ -13,6 +13,7 @@ import click
 
 from provisioner.lab.inventory import NETWORKS
 from provisioner.lab.spec import MAX_WORKERS
+from provisioner.session import INSIDE
 
 _DIRECTORY = click.option(
     "--directory",
@@ -127,6 +128,7 @@ def execute(directory: Path, command: tuple[str, ...]) -> None:
     from provisioner.lab import lifecycle, requirements
 
     requirements.require_root()
+    os.environ[INSIDE] = _program()
     _become(lifecycle.exec_command(lifecycle.find_up(directory), list(command)))
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from provisioner.kube import Cluster
     from provisioner.site import Site
 
-SYSTEMS = {"debian": ("11", "12", "13"), "ubuntu": ("20.04", "22.04", "24.04", "26.04")}
+SYSTEMS = {"debian": ("12", "13"), "ubuntu": ("20.04", "22.04", "24.04", "26.04")}
 KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
 CONTROL_PLANE_PORTS = {6443: "kube-apiserver", 2379: "etcd", 2380: "etcd", 10257: "kube-controller-manager",
                        10259: "kube-scheduler"}  # fmt: skip
@@ -51,6 +51,12 @@ def _system(facts: Facts, site: Site) -> Iterator[str]:
         yield f"has the architecture {facts.arch}; packages exist for amd64 and arm64"
     if facts.cgroup != 2 and (site.version.major, site.version.minor) >= (1, 35):
         yield ("uses cgroup v1, which the kubelet refuses from 1.35: boot with systemd.unified_cgroup_hierarchy=1")
+    if facts.cgroup != 1 and (site.version.major, site.version.minor) < (1, 25) and site.metrics.enabled:
+        yield (
+            "uses cgroup v2, for which a kubelet below 1.25 reports no CPU and memory of the node, so that "
+            "metrics-server serves nothing: boot with systemd.unified_cgroup_hierarchy=0, or set "
+            "metrics.enabled = false"
+        )
     if abs(facts.clock_skew) > MAX_SKEW:
         yield (f"its clock is {facts.clock_skew:+.0f} s off this machine's: set it (timedatectl set-ntp true)")
 

@@ -40,11 +40,11 @@ ETH1 = Nic("eth1", "52:54:00:00:01:02", True, ("192.168.56.11/24",))
 WORKER: dict[str, tuple[dict[str, Any], str]] = {
     "system": (
         {"os_id": "fedora", "os_version": "41"},
-        "runs fedora 41; supported are debian 11/12/13, ubuntu 20.04/22.04/24.04/26.04",
+        "runs fedora 41; supported are debian 12/13, ubuntu 20.04/22.04/24.04/26.04",
     ),
     "release": (
         {"os_version": "10"},
-        "runs debian 10; supported are debian 11/12/13, ubuntu 20.04/22.04/24.04/26.04",
+        "runs debian 10; supported are debian 12/13, ubuntu 20.04/22.04/24.04/26.04",
     ),
     "architecture": ({"arch": "riscv64"}, "has the architecture riscv64; packages exist for amd64 and arm64"),
     "cgroup v1": (
@@ -122,6 +122,14 @@ def test_just_enough(fleet: dict[str, RecordingHost], facts: dict[str, Any]) -> 
 def test_cgroup_v1_is_fine_for_an_old_kubelet(tmp_path: Path) -> None:
     host = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.31"'))["worker1"]
     assert drain(STEP, host.know(cgroup=1)) == []
+
+
+def test_cgroup_v2_gives_an_old_kubelet_no_figures(tmp_path: Path) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.24"'))["worker1"]
+    assert "a kubelet below 1.25 reports no CPU" in told(host.know(cgroup=2))
+    assert drain(STEP, host.know(cgroup=1)) == []
+    without = site_at(tmp_path, 'kubernetes = "1.24"', rest="[metrics]\nenabled = false")
+    assert drain(STEP, fleet_for(STEP, without)["worker1"].know(cgroup=2)) == []
 
 
 def test_the_interface_of_hosts_toml(tmp_path: Path) -> None:
