@@ -71,6 +71,7 @@ class Host:
         self._facts: Facts | None = None
         self._gathering = threading.Lock()
         self.stopped = threading.Event()
+        self.turn = threading.Lock()  # for what other hosts do through this one, one of them at a time
 
     def __repr__(self) -> str:
         return f"Host({self.name!r})"

@@ -218,7 +218,7 @@ def _run_step(run: Run, step: Step, hosts: Sequence[Host], outcome: Outcome, wor
     started = time.monotonic()
     names = [host.name for host in hosts]
     run.report.emit("step", step.summary, step=step.name, hosts=names)
-    results = parallel(hosts, lambda host: _on_host(run, step, host, work), 1 if step.serial else run.parallel)
+    results = parallel(hosts, lambda host: _on_host(run, step, host, work), run.parallel)
     for host, (result, seconds) in zip(hosts, results, strict=True):
         outcome.visited[host.name] = None
         outcome.seconds[step.name, host.name] = seconds

@@ -81,7 +81,6 @@ class Step:
     after: names of earlier steps without whose changes a plan of this step would be a guess; while one of them
         has changes pending, a plan says "after: STEP".
     reads_only: the step looks and refuses but never changes anything (preflight).
-    serial: its hosts are worked one at a time (joining control planes).
     enabled: whether the site wants the step at all.
     proof: looks from outside whether the step's work does what it is for, after every apply, changed or not; the
         sentences are shown, and what it raises stops the run. A sentence may say that nothing can be told from here.
@@ -94,6 +93,5 @@ class Step:
     query: Callable[[Site], FactQuery] = lambda site: FactQuery()
     after: tuple[str, ...] = ()
     reads_only: bool = False
-    serial: bool = False
     enabled: Callable[[Site], bool] = lambda site: True
     proof: Callable[[Host, Cluster, Site], Iterable[str]] = lambda host, cluster, site: ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,16 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
             lambda: halfmade.reset(host, halfmade.JOIN_STARTED),
         )
     role = "control plane" if host.spec.is_control_plane else "worker"
-    yield Change(f"kubeadm join as {role}", lambda: _join(host, cluster, site))
+    yield Change(f"kubeadm join as {role}", lambda: _in_turn(host, cluster, site))
+
+
+def _in_turn(host: Host, cluster: Cluster, site: Site) -> None:
+    """Join workers all at once, control planes one by one.
+
+    etcd takes one new member at a time, and the certificates are offered in one place, under one key.
+    """
+    with host.fleet[site.first.name].turn if host.spec.is_control_plane else nullcontext():
+        _join(host, cluster, site)
 
 
 def _join(host: Host, cluster: Cluster, site: Site) -> None:

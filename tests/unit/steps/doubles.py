@@ -8,6 +8,7 @@ brought into. Facts that a step's query does not ask for are refused: on a real 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -149,6 +150,7 @@ class RecordingHost:
     secret: set[str] = field(default_factory=set)  # paths and commands that were declared secret
 
     report: Report = field(default_factory=Report)
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def name(self) -> str:

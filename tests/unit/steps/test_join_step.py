@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import subprocess
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -208,6 +209,7 @@ def test_a_further_control_plane_gets_certificates_under_a_key_that_is_told_nobo
     (change,) = drain(STEP, hosts["second"], api)
     api.hold(node("second"))
     change.do()
+    assert not hosts["first"].turn.locked()
     document = yaml.safe_load(hosts["second"].files[JOIN_CONFIG][0])
     key = document["controlPlane"]["certificateKey"]
     assert len(bytes.fromhex(key)) == 32
@@ -220,3 +222,23 @@ def test_a_further_control_plane_gets_certificates_under_a_key_that_is_told_nobo
     assert upload in first.secret
     assert key not in upload
     assert f"rm -f {path}" in upload
+
+
+@pytest.mark.parametrize(("role", "waits"), [("control-plane", True), ("worker", False)])
+def test_control_planes_join_in_turn(tmp_path: Path, role: str, waits: bool) -> None:
+    hosts_text = _two_control_planes().replace(
+        'name = "second"\naddress = "192.168.56.11"\nroles = ["control-plane"]',
+        f'name = "second"\naddress = "192.168.56.11"\nroles = ["{role}"]',
+    )
+    hosts = hosts_of(site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=hosts_text))
+    api = cluster().hold(node("first"))
+    (change,) = drain(STEP, hosts["second"], api)
+    api.hold(node("second"))
+    joining = threading.Thread(target=change.do)
+    with hosts["first"].turn:  # another control plane is joining
+        joining.start()
+        joining.join(0.5 if waits else 20)
+        assert joining.is_alive() == waits
+        assert bool(hosts["second"].works) != waits
+    joining.join(20)
+    assert hosts["second"].works
