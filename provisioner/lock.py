@@ -137,7 +137,7 @@ def remove(host: Host, lock: Held) -> bool:
 def _take(host: Host, owner: Owner) -> None:
     text = json.dumps(asdict(owner))
     expected = ""
-    while found := _parse(_script(host, "swap", expected=expected, new=text)):
+    while found := _parse(_swap(host, expected, text)):
         if not may_take(found, owner, process_start):
             break
         expected = found.text
@@ -149,6 +149,18 @@ def _take(host: Host, owner: Owner) -> None:
         f"{host.name}: another run holds the lock: {whose}; it expires in {left} s unless refreshed",
         "wait for it, or look at it and remove it with: provisioner unlock",
     )
+
+
+def _swap(host: Host, expected: str, new: str) -> str:
+    try:
+        return _script(host, "swap", expected=expected, new=new)
+    except HostError as error:
+        # It comes before everything else, and so before preflight, which looks at the disks.
+        if "No space left" not in error.tail:
+            raise
+        raise HostError(
+            host.name, f"{DIRECTORY} has no space left for the run's lock", "free some; nothing was changed"
+        ) from error
 
 
 class _Keeper(threading.Thread):

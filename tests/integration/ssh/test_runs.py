@@ -262,6 +262,20 @@ def test_two_runs_at_once(
     assert "there is no lock" in provisioner(site, "unlock", "-y").stdout
 
 
+def test_a_disk_without_room_for_the_lock(site: Site, machines: dict[str, Machine]) -> None:
+    master = machines["master"]
+    master.sh("mkdir -p /var/lib/provisioner; mount -t tmpfs -o size=4k,nr_inodes=3 none /var/lib/provisioner")
+    try:
+        master.sh("head -c 4096 /dev/zero >/var/lib/provisioner/full")
+        ran = provisioner(site, "apply", "-y")
+    finally:
+        master.sh("umount /var/lib/provisioner")
+    assert ran.returncode == 1
+    assert "master: /var/lib/provisioner has no space left for the run's lock" in ran.stderr
+    assert "nothing was changed" in ran.stderr
+    assert master.sh("ls /etc | grep -c demo || true") == "0\n"
+
+
 def test_unlock_stops_the_run_that_had_it(site: Site, desk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "TTL", 3.0)  # a login may take a second of it
     first, second = desk(site)["master"], desk(site)["master"]
