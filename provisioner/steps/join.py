@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from provisioner.site import Site
 
 JOIN_CONFIG = "/run/provisioner/kubeadm-join.yaml"
+# What kubeadm's client says of a request that outlived the time it gives one (10 s), which nothing can raise.
+_TOO_LATE = "context deadline exceeded"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -47,12 +49,23 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 
 
 def _in_turn(host: Host, cluster: Cluster, site: Site) -> None:
-    """Join workers all at once, control planes one by one.
+    """Join workers all at once, control planes one by one, and where a site is slow all of them.
 
-    etcd takes one new member at a time, and the certificates are offered in one place, under one key.
+    etcd takes one new member at a time, and the certificates are offered in one place, under one key. On a slow site
+    two joins keep the API from answering either within kubeadm's own ten seconds.
     """
-    with host.fleet[site.first.name].turn if host.spec.is_control_plane else nullcontext():
-        _join(host, cluster, site)
+    alone = host.spec.is_control_plane or site.slow
+    with host.fleet[site.first.name].turn if alone else nullcontext():
+        try:
+            _join(host, cluster, site)
+        except HostError as error:
+            if _TOO_LATE not in error.tail:
+                raise
+            host.report.emit(
+                "note", "the API answered kubeadm too late: cleaned up, and joining once more", host=host.name
+            )
+            halfmade.reset(host, halfmade.JOIN_STARTED)
+            _join(host, cluster, site)
 
 
 def _join(host: Host, cluster: Cluster, site: Site) -> None:

@@ -242,3 +242,29 @@ def test_control_planes_join_in_turn(tmp_path: Path, role: str, waits: bool) -> 
         assert bool(hosts["second"].works) != waits
     joining.join(20)
     assert hosts["second"].works
+
+
+@pytest.mark.parametrize(("said", "works"), [("context deadline exceeded", True), ("unauthorized", False)])
+def test_an_api_that_was_too_late_for_kubeadm_is_asked_once_more(
+    host: RecordingHost, monkeypatch: pytest.MonkeyPatch, said: str, works: bool
+) -> None:
+    api = cluster("master")
+    (change,) = drain(STEP, host, api)
+    api.hold(node("worker1"))
+    begun: list[str] = []
+    work = host.work
+
+    def late(name: str, command: str, *, timeout: float) -> Result:
+        begun.append(name)
+        if begun.count("kubeadm-join") == 1 and name == "kubeadm-join":
+            raise HostError(host.name, "`kubeadm join` failed", tail=f"error patching node: {said}\n")
+        return work(name, command, timeout=timeout)
+
+    monkeypatch.setattr(host, "work", late)
+    if works:
+        change.do()
+        assert begun == ["kubeadm-join", "kubeadm-reset", "kubeadm-join"]
+    else:
+        with pytest.raises(HostError):
+            change.do()
+        assert begun == ["kubeadm-join"]
