@@ -75,6 +75,7 @@ def run(
     if facts is not None and metrics is not None:
         after = metrics()
         facts = facts.model_copy(update={"metrics": before, "metrics_after": after})
+        wire = replace(wire, counted=True)
     return wire, diagnosis.all(wire, facts, targets.ips, targets.pending)
 
 

@@ -121,6 +121,7 @@ def _service(item: Object, ends: Ends | None, events: Events, note: Callable[[st
             filter(None, map(str.strip, wanted)), lambda text: str(ip_address(text)), f"{key}: what it asks for", note
         ),
         wanted_pool=_annotation(item, "address-pool") or "",
+        families=tuple(spec.get("ipFamilies") or ()),
     )
 
 

@@ -22,12 +22,16 @@ State = Literal["ready", "missing", "failing"]
 
 @dataclass(frozen=True)
 class Programs:
-    """MetalLB in the cluster. templates: pod templates of its DaemonSets; None: could not be read."""
+    """MetalLB in the cluster. templates: pod templates of its DaemonSets; None: could not be read.
+
+    wanted: on how many nodes its DaemonSets should run a speaker; None: they do not say.
+    """
 
     namespace: str
     speakers: tuple[Object, ...] | None
     controllers: tuple[Object, ...] | None
     templates: tuple[Object, ...] | None
+    wanted: int | None = None
 
 
 NOTHING = Programs(NAMESPACE, None, None, None)
@@ -44,7 +48,15 @@ def programs(pods: Sequence[Object] | None, daemon_sets: Sequence[Object] | None
         speakers=speakers,
         controllers=controllers,
         templates=None if owners is None else tuple(item["spec"]["template"] for item in owners),
+        wanted=_wanted(owners or ()),
     )
+
+
+def _wanted(daemon_sets: Sequence[Object]) -> int | None:
+    """Return for how many nodes the DaemonSets' controller wants a pod; a node that they do not select counts not."""
+    numbers = [(item.get("status") or {}).get("desiredNumberScheduled") for item in daemon_sets]
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known and len(known) == len(numbers) else None
 
 
 def is_part(item: Object, component: str) -> bool:
@@ -70,6 +82,7 @@ def metallb(found: Programs, note: Callable[[str], None]) -> MetalLB:
         memberlist=_agreed(_memberlist(container) for container in containers),
         ignore_exclude_lb=_agreed(_flag(container, "ignore-exclude-lb") for container in containers),
         load_balancer_class=_agreed(argument(container, "lb-class") or "" for container in containers),
+        speakers_wanted=found.wanted,
     )
 
 
@@ -77,10 +90,20 @@ def speaker_state(found: Programs, node: str) -> State | None:
     """Return how the speaker is on a node: the best of its pods there, since an update has two for a while."""
     if found.speakers is None:
         return None
-    here = [pod for pod in found.speakers if pod["spec"].get("nodeName") == node]
+    here = [pod for pod in found.speakers if node_of(pod) == node]
     if not here:
         return "missing"
     return "ready" if any(is_ready(pod) for pod in here) else "failing"
+
+
+def node_of(pod: Object) -> str:
+    """Return the node that a pod is on or is meant for: a DaemonSet's pod that waits has only its affinity to tell."""
+    spec = pod["spec"]
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    terms = (affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}).get("nodeSelectorTerms") or ()
+    fields = [field for term in terms for field in term.get("matchFields") or () if field["key"] == "metadata.name"]
+    meant = next((field["values"][0] for field in fields if field.get("values")), "")
+    return str(spec.get("nodeName") or meant)
 
 
 def is_ready(pod: Object) -> bool:

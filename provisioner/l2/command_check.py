@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +60,8 @@ def check(
 
             place = diagnosis.place(interfaces.read(), wanted.ips, source.facts, interface) if wanted.ips else None
         except Inconclusive as error:
-            _finish(options, None, diagnosis.nowhere(error, source.facts, wanted), source)
+            results = diagnosis.nowhere(error, source.facts, wanted)
+            _finish(options, None, _retyped(results, options, facts, interface, offline), source)
         with progress(options) as tell:
             wire, results = diagnosis.run(
                 source.facts,
@@ -70,7 +74,24 @@ def check(
                 progress=tell,
             )
         source.settle()
-        _finish(options, wire, results, source)
+        _finish(options, wire, _retyped(results, options, facts, interface, offline), source)
+
+
+def _retyped(
+    results: Sequence[Result], options: Options, facts: Path | None, interface: str, offline: bool
+) -> tuple[Result, ...]:
+    """Return the results with commands that work here too: of the same hosts.toml, facts file and interface."""
+    same = f" --facts {shlex.quote(str(facts))}" if facts else " --offline" if offline else ""
+    same += f" --interface {shlex.quote(interface)}" if interface else ""
+
+    def typed(command: str) -> str:
+        head, program, rest = command.partition("provisioner ")
+        if head or not program:
+            return command
+        again = same if rest.startswith("l2 check") else ""
+        return f"provisioner{options.again()} {rest}{again}"
+
+    return tuple(replace(result, command=typed(result.command)) for result in results)
 
 
 def _finish(options: Options, wire: Wire | None, results: tuple[Result, ...], source: Source) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner.errors import Inconclusive, ProvisionerError
-from provisioner.l2.commands import progress, wire_options
+from provisioner.l2.commands import progress, wire_options, writable
 from provisioner.redact import redact
 from provisioner.session import Options
 
@@ -60,6 +60,7 @@ def scan(
     from provisioner.l2 import targets as words
 
     options = options or Options()
+    writable(svg)
     with sources.opened(options, "l2-scan", facts, offline=offline) as source:
         with source.blamed():
             sweep = words.for_scan(targets, source.facts)
@@ -71,9 +72,12 @@ def scan(
         source.problems.append(
             f"the kernel dropped {wire.dropped} frames here, so silence proves nothing; use a lower --pps"
         )
-    _show(options, wire, spots, source, facts)
     if svg is not None:
-        _draw(svg, wire, spots)
+        try:
+            _draw(svg, wire, spots)
+        except ProvisionerError as error:  # what was heard is shown all the same, as one document
+            source.problems.append(str(error))
+    _show(options, wire, spots, source, facts)
     for note in (*source.notes, *sweep.notes):
         click.echo(redact(f"note: {note}"), err=True)
     for line in source.problems:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner.errors import Inconclusive, ProvisionerError
-from provisioner.l2.commands import interface_option, no_zero_option
+from provisioner.l2.commands import interface_option, no_zero_option, writable
 from provisioner.redact import redact
 from provisioner.session import Options
 
@@ -111,7 +111,7 @@ def watch(
     with sources.opened(options, "l2-watch", facts, offline=True) as source:
         known = source.facts
         if known is None:
-            click.echo(f"note: {source.note}; --facts gives nodes their names", err=True)
+            click.echo(f"note: {'; '.join(source.notes)}; --facts gives nodes their names", err=True)
     place = check.place(interfaces.read(), [target], known, interface)
     _refuse_bad_places(place, target, known)
     plan = Plan(
@@ -124,7 +124,7 @@ def watch(
         zero=not no_zero,
         nodes=tuple(node for node in check.node_addresses(known) if place.reaches(node)),
     )
-    _writable(svg)
+    writable(svg)  # now rather than after the failover that will not come again
     heard = _record(place, plan, known)
     _finish(options, place, heard, known, svg)
 
@@ -147,12 +147,6 @@ def _refuse_bad_places(place: Interface, target: IPv4Address | IPv6Address, fact
         raise Inconclusive(f"this machine itself has {target}", "watch from another machine on the segment")
     if (nowhere := diagnosis.location(vantage, facts, [target])) is not None:
         raise Inconclusive(" ".join(nowhere.evidence).rstrip("."), nowhere.remedy)
-
-
-def _writable(path: Path | None) -> None:
-    """Raise ProvisionerError now rather than after the failover that will not come again."""
-    if path is not None and not path.absolute().parent.is_dir():
-        raise ProvisionerError(f"there is no folder {path.absolute().parent}", "make it, or choose another file")
 
 
 def _record(place: Interface, plan: Plan, facts: Facts | None) -> Heard:

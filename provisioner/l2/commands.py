@@ -99,6 +99,12 @@ def progress(options: Options) -> Iterator[Callable[[str], None]]:
         click.echo("\r\x1b[K", err=True, nl=False)
 
 
+def writable(path: Path | None) -> None:
+    """Raise ProvisionerError where a file's folder is not there: before the work, not after it."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise ProvisionerError(f"there is no folder {path.absolute().parent}", "make it, or choose another file")
+
+
 interface_option = click.option(
     "--interface", default="", metavar="IF", help="Ask from this interface. [default: the segment's]"
 )

@@ -41,7 +41,8 @@ class MetalLB(Part):
     """What is known of MetalLB. version: "0.13.12"; config: whether the controller has taken its configuration.
 
     load_balancer_class: the only class that it serves, "" for all Services without one. excluded_interfaces: regular
-    expressions (Go's) of the ConfigMap metallb-excludel2.
+    expressions (Go's) of the ConfigMap metallb-excludel2. speakers_wanted: on how many nodes the DaemonSets should run
+    a speaker (desiredNumberScheduled).
     """
 
     version: VersionText | None = None
@@ -52,6 +53,7 @@ class MetalLB(Part):
     config_error: str = ""
     load_balancer_class: str | None = None
     excluded_interfaces: tuple[str, ...] | None = None
+    speakers_wanted: Count | None = None
 
 
 class KubeProxy(Part):
@@ -154,7 +156,7 @@ class Service(Part):
     """A Service of type LoadBalancer. endpoints: None when unknown; ingress_ips: empty while it is pending.
 
     labels: for an advertisement's service selectors. wanted_ips, wanted_pool: what its annotations or its spec ask
-    for.
+    for; families: of which it is to have an address, empty when unknown.
     """
 
     namespace: Name
@@ -170,6 +172,7 @@ class Service(Part):
     labels: Mapping[str, str] | None = None
     wanted_ips: tuple[AddressText, ...] = ()
     wanted_pool: str = ""
+    families: tuple[Literal["IPv4", "IPv6"], ...] = ()
 
     @property
     def key(self) -> str:

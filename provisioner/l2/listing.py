@@ -22,7 +22,11 @@ def table(spots: Sequence[Spot], *, colour: bool = False) -> str:
         if spot.state is State.FREE or not (spot.owners or spot.service or spot.note):
             continue
         owners = [
-            (_whose(owner, spot.note), owner.mac, " ".join(sorted(owner.answered, key="ZBU".find)))
+            (
+                _whose(owner, "" if spot.state is State.UNCLEAR else spot.note),
+                owner.mac,
+                " ".join(sorted(owner.answered, key="ZBU".find)),
+            )
             for owner in spot.owners
         ]
         for number, (who, mac, answered) in enumerate(owners or [("-", "", "")]):

@@ -171,6 +171,16 @@ def eui64_mac(ip: Address) -> str:
     return bytes([tail[0] ^ 0x02, *tail[1:3], *tail[5:]]).hex(":")
 
 
+def link_local(mac: str) -> IPv6Address:
+    """Return the IPv6 link-local address that is made of a MAC.
+
+    >>> link_local("52:54:00:00:00:11")
+    IPv6Address('fe80::5054:ff:fe00:11')
+    """
+    first, *others = bytes.fromhex(mac.replace(":", ""))
+    return IPv6Address(bytes([0xFE, 0x80, *[0] * 6, first ^ 2, *others[:2], 0xFF, 0xFE, *others[2:]]))
+
+
 def _from_eui64(facts: Facts) -> dict[str, tuple[tuple[str, str], ...]]:
     found: dict[str, dict[tuple[str, str], None]] = {}
     for node in facts.nodes:

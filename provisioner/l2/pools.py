@@ -10,8 +10,9 @@ from ipaddress import ip_address
 from typing import Literal
 
 from provisioner.addresses import Range
-from provisioner.l2.facts import Address, Facts, Pool
+from provisioner.l2.facts import Address, Facts, Pool, Service
 from provisioner.l2.facts_values import pool_range
+from provisioner.l2.selectors import any_matches
 
 Family = Literal[4, 6]
 
@@ -54,6 +55,23 @@ def free(facts: Facts, pool: Pool, family: Family | None = None) -> int | None:
     """Return how many addresses a pool has left to give out; None: Services are unknown."""
     taken = assigned(facts, pool, family)
     return None if taken is None else max(0, size(pool, family) - taken)
+
+
+def admits(pool: Pool, service: Service) -> bool | None:
+    """Tell whether a pool may serve a Service, by its serviceAllocation; None where unknown labels would decide.
+
+    Both, the namespace and one of the Service selectors, must fit where both are given. What labels a namespace has
+    is not known.
+    """
+    kept = pool.service_allocation or {}
+    spaces, by_label = kept.get("namespaces") or (), kept.get("namespaceSelectors") or ()
+    inside: bool | None = True
+    if (spaces or by_label) and service.namespace not in spaces:
+        inside = any_matches(by_label, None) if by_label else False
+    chosen = any_matches(kept.get("serviceSelectors") or (), service.labels)
+    if inside is False or chosen is False:
+        return False
+    return None if inside is None or chosen is None else True
 
 
 def overlapping(pool: Pool, addresses: Iterable[Address]) -> tuple[Address, ...]:

@@ -8,8 +8,6 @@ from typing import Literal
 OwnerClass = Literal["speaker", "kernel", "foreign", "unknown"]
 Confidence = Literal["certain", "likely", "possible"]
 
-INCONCLUSIVE = frozenset({"INCONCLUSIVE_PROBE_LOCATION", "UNKNOWN"})
-
 
 @dataclass(frozen=True)
 class OwnerSeen:
@@ -35,7 +33,8 @@ class Result:
     """The verdict on one address, or on a Service that has none (ip is then "").
 
     evidence: sentences, the decisive one first; alternatives: codes that the evidence allows as well. remedy: a
-    sentence; command: the next thing to type.
+    sentence; command: the next thing to type. unanswered: a Service has the address, it was asked for from where it is
+    announced, and nobody answered: a fault, even where the verdict is UNKNOWN since nothing tells its cause.
     """
 
     ip: str
@@ -51,6 +50,7 @@ class Result:
     predicted_leader: str = ""
     owners: tuple[OwnerSeen, ...] = ()
     alternatives: tuple[str, ...] = ()
+    unanswered: bool = False
 
     @property
     def ok(self) -> bool:
@@ -60,4 +60,4 @@ class Result:
     @property
     def inconclusive(self) -> bool:
         """Tell whether nothing can be concluded: neither good nor a fault."""
-        return self.verdict in INCONCLUSIVE
+        return self.verdict == "INCONCLUSIVE_PROBE_LOCATION" or (self.verdict == "UNKNOWN" and not self.unanswered)

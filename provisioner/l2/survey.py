@@ -162,7 +162,9 @@ def spots(
         seen = owners.get(ip, ())
         result = results.get(ip)
         note = special.get(ip, "")
-        state = _state(seen, pool, note, result, known=facts is not None)
+        state = _state(seen, pool, note, result)
+        if state is State.UNCLEAR and result is None:
+            note = "unknown owner: a node whose network cards are not known, or a stranger"
         asked = bool(wire.asked.get(ip))
         if state is State.FREE and not asked:
             state, note = State.UNCLEAR, "was not asked: this machine has no address to ask from"
@@ -180,7 +182,7 @@ def _special(wire: Wire, facts: Facts | None) -> dict[Address, str]:
     return found
 
 
-def _state(seen: Sequence[OwnerSeen], pool: str, special: str, result: Result | None, *, known: bool) -> State:
+def _state(seen: Sequence[OwnerSeen], pool: str, special: str, result: Result | None) -> State:
     several = len({owner.mac for owner in seen}) > 1
     if result is not None:
         return _judged(result, several)
@@ -190,8 +192,10 @@ def _state(seen: Sequence[OwnerSeen], pool: str, special: str, result: Result | 
         return State.NODE
     if not seen:
         return State.FREE
-    strange = known and pool and not any(owner.nodes or owner.node for owner in seen)
-    return State.STRANGER if strange else State.TAKEN
+    if not pool or any(owner.nodes or owner.node for owner in seen):
+        return State.TAKEN
+    # A node that was not heard, and whose network cards nobody could list, may be the one.
+    return State.STRANGER if all(owner.owner_class == "foreign" for owner in seen) else State.UNCLEAR
 
 
 def _judged(result: Result, several: bool) -> State:

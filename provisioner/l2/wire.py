@@ -96,6 +96,7 @@ class Wire:
     unicast_to: the MACs that were asked directly, by address.
     echo: whether an ICMP echo came back, by address (absent: none was sent); never a criterion. sent, received:
     frames; dropped: frames that the kernel lost for lack of room: above 0, silence proves nothing. started: Unix time.
+    counted: the speakers' counters among the facts were read just before and after this run; those of a file were not.
     """
 
     vantage: Vantage
@@ -112,6 +113,7 @@ class Wire:
     received: int = 0
     dropped: int = 0
     pps: int = 0
+    counted: bool = False
 
     def answers_for(self, ip: Address) -> tuple[Answer, ...]:
         """Return the answers for one address, in order of arrival."""

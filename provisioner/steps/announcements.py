@@ -1,6 +1,7 @@
 """Prove from the wire what the road was for: each external IP is answered by the node that should, and serves.
 
-Changes nothing. What cannot be told from the operator's machine is said and does not stop an apply; a fault does.
+Changes nothing. What cannot be told from the operator's machine is said and does not stop an apply; a fault does, and
+so does an external IP that nobody answers for, whether or not its cause is found.
 """
 
 from __future__ import annotations
@@ -32,10 +33,15 @@ def proof(host: Host, cluster: Cluster, site: Site) -> Iterator[str]:
     faults = [result for result in results if not result.ok and not result.inconclusive]
     if faults:
         raise ClusterError(
-            "; ".join(f"{announcements.place(fault)}: {fault.verdict}" for fault in faults),
+            "; ".join(f"{announcements.place(fault)}: {_short(fault)}" for fault in faults),
             " ".join(dict.fromkeys(fault.remedy for fault in faults if fault.remedy)) + " Look: provisioner l2 check",
             tail="\n".join(line for fault in faults for line in fault.evidence),
         )
+
+
+def _short(fault: Result) -> str:
+    """Return a fault in a word; UNKNOWN alone would not say that there is one."""
+    return "nobody answers, and nothing tells why (UNKNOWN)" if fault.verdict == "UNKNOWN" else fault.verdict
 
 
 def sentence(result: Result) -> str:

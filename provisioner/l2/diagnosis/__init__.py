@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from provisioner.l2.diagnosis import case as cases
-from provisioner.l2.diagnosis import causes, fine, segment, undecided, warnings
+from provisioner.l2.diagnosis import causes, fine, lost, segment, undecided, warnings
 from provisioner.l2.diagnosis import location as locations
 from provisioner.l2.diagnosis import pending as waiting
 from provisioner.l2.diagnosis.case import Case
@@ -80,8 +80,8 @@ def location(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> R
 def _judge(here: Segment, ip: Address, on_node: Finding | None) -> Result:
     case = cases.build(here, ip)
     # Whoever answered is on this segment, whatever the subnets say.
-    lost = None if case.answers or here.nodes_heard else locations.elsewhere(here.wire.vantage, here.facts, [ip])
-    if wrong_place := on_node or lost:
+    away = None if case.answers or here.nodes_heard else locations.elsewhere(here.wire.vantage, here.facts, [ip])
+    if wrong_place := on_node or away:
         return _result(case, wrong_place, (), ())
     found = causes.supported(case)
     if fine.is_fine(case):
@@ -107,7 +107,9 @@ def _result(case: Case, found: Finding, others: tuple[str, ...], notes: tuple[st
     codes = tuple(code for code, _ in warned)
     if found.code == "OK" and "KERNEL_ALSO_OWNS" in codes:
         remedy, command = _remedy(_kernel(case), fields)
-    alternatives = dict.fromkeys((*others, *found.alternatives))
+    open_cause = found.code == "UNKNOWN" or found.confidence != "certain"
+    buggy = ("BUGGY_IP",) if open_cause and lost.may_be_buggy(case) else ()
+    alternatives = dict.fromkeys((*others, *found.alternatives, *buggy))
     alternatives.pop(found.code, None)
     return Result(
         ip=str(case.ip),
@@ -123,6 +125,7 @@ def _result(case: Case, found: Finding, others: tuple[str, ...], notes: tuple[st
         predicted_leader=case.leader,
         owners=case.owners,
         alternatives=tuple(alternatives),
+        unanswered=found.code != "INCONCLUSIVE_PROBE_LOCATION" and undecided.unanswered(case),
     )
 
 

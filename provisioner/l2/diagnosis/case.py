@@ -52,6 +52,17 @@ class Case:
         return self.wire.asked.get(self.ip, frozenset())
 
     @property
+    def questions(self) -> int:
+        """Return how many questions went to everybody, of which a speaker that hears them counts each.
+
+        Those from nobody are left out where nobody answers any: networks that inspect ARP drop them. So are direct
+        ones, which makes up for one that is lost.
+        """
+        often = self.wire.times.get(self.ip) or dict.fromkeys(self.asked, 1)
+        nobody = often.get(Kind.ZERO, 0) if self.segment.zero_works else 0
+        return often.get(Kind.CLIENT, 0) + nobody
+
+    @property
     def broadcast(self) -> bool:
         """Tell whether it was asked for by broadcast or multicast."""
         return bool(self.asked & {Kind.ZERO, Kind.CLIENT})
@@ -95,8 +106,26 @@ class Case:
 
     @property
     def leader(self) -> str:
-        """Return the node that should announce it, its speaker being up; "" for nobody and for unknown."""
-        return self.prediction.would_lead or self.prediction.leader
+        """Return the node that should announce it, its speaker being up; "" for nobody and for unknown.
+
+        Speakers may run on some nodes only. So one without is left out where another node answers, unless there is
+        evidence that a speaker is due there.
+        """
+        would = self.prediction.would_lead
+        answered = any(seen.node for seen in self.owners)
+        return self.prediction.leader if not would or (answered and not self.speaker_due(would)) else would
+
+    def speaker_due(self, node: str) -> bool:
+        """Tell whether a speaker should run on a node: it has one, or the DaemonSets want more than there are."""
+        known = self.facts.node(node)
+        return known is None or known.speaker != "missing" or self.speakers_lacking > 0
+
+    @property
+    def speakers_lacking(self) -> int:
+        """Return how many speakers more MetalLB's DaemonSets want than there are; 0 where it is not known."""
+        wanted = self.facts.metallb.speakers_wanted
+        there = sum(node.speaker in ("ready", "failing") for node in self.facts.nodes)
+        return max(0, wanted - there) if wanted is not None else 0
 
     @property
     def leading(self) -> Node | None:

@@ -6,7 +6,7 @@ import re
 
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
-from provisioner.l2.diagnosis.words import answered, listed, silence
+from provisioner.l2.diagnosis.words import answered, count, listed, silence
 from provisioner.l2.facts import Advertisement, Nic, Node
 from provisioner.l2.result import Confidence
 
@@ -15,7 +15,10 @@ _VIRTUAL = re.compile(r"(lo|veth|cali|lxc|cni|flannel|docker|kube-|nodelocaldns|
 
 
 def speaker_down(case: Case) -> Finding | None:
-    """SPEAKER_DOWN: the leader's speaker is missing or failing; silence, or another node has taken over."""
+    """SPEAKER_DOWN: the leader's speaker is missing or failing; silence, or another node has taken over.
+
+    Where another node has, a missing speaker is a fault only if one is due: see `Case.leader`.
+    """
     node, owner = case.leading, case.owner
     elsewhere = owner is not None and bool(owner.node) and owner.node != case.leader
     if not (case.silent or elsewhere):
@@ -28,7 +31,11 @@ def speaker_down(case: Case) -> Finding | None:
     state = "has no speaker" if node.speaker == "missing" else "has a speaker that fails"
     what = f"{node.name} should announce {case.ip} by MetalLB's election, and {state}."
     if owner is not None and elsewhere:
-        return Finding("SPEAKER_DOWN", "certain", (what, answered(case, owner)), fields={"node": node.name})
+        without = [other.name for other in case.facts.nodes if other.speaker == "missing"]
+        lacking = case.speakers_lacking
+        sure: Confidence = "certain" if node.speaker == "failing" or lacking >= len(without) else "likely"
+        wanted = f"MetalLB's DaemonSet wants {count(lacking, 'speaker')} more than there are." if lacking else ""
+        return Finding("SPEAKER_DOWN", sure, (what, wanted, answered(case, owner)), fields={"node": node.name})
     others = [one.name for one in case.facts.nodes if one.speaker == "ready" and one.name in _candidates(case)]
     alive = (
         f"{listed(others)} should have taken over." if others else "No other candidate has a speaker that is ready."

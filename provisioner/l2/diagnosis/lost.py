@@ -6,7 +6,8 @@ from ipaddress import ip_address, ip_interface
 
 from provisioner.l2.diagnosis.case import Case, build
 from provisioner.l2.diagnosis.finding import Finding
-from provisioner.l2.diagnosis.words import asked, listed, owner, silence, times
+from provisioner.l2.diagnosis.words import asked, count, listed, owner, silence, times
+from provisioner.l2.facts import Pool
 from provisioner.l2.result import Confidence
 from provisioner.l2.wire import Address
 
@@ -39,47 +40,62 @@ def broadcast_blind(case: Case) -> Finding | None:
 
 
 def egress_filtered(case: Case) -> Finding | None:
-    """EGRESS_FILTERED: a speaker says that it sent responses, and none of them arrived."""
-    if not case.silent:
+    """EGRESS_FILTERED: a speaker says that it sent responses, and none of them arrived.
+
+    Other clients ask too. Only as many responses as were asked for here prove that ours are among them; half as many
+    may be ours, some questions being lost, and fewer are as well another client's.
+    """
+    ours = case.questions
+    if not case.silent or not ours:
         return None
     for node in case.facts.nodes:
-        if sent := case.responses(node.name):
-            received = case.requests(node.name)
-            heard = f" to the {received} requests that it received" if received else ""
-            evidence = (
-                f"{node.name}'s speaker sent {sent} {'response' if sent == 1 else 'responses'} for {case.ip}{heard} "
-                "during this run, and none arrived here.",
-                silence(case),
-            )
-            return Finding("EGRESS_FILTERED", "certain", evidence, fields=_place(case, node.name))
+        sent = case.responses(node.name) or 0
+        if sent >= ours or (case.wire.counted and 2 * sent >= ours):
+            confidence: Confidence = "certain" if case.wire.counted and sent >= ours else "possible"
+            others = () if confidence == "certain" else ("INGRESS_LOST",)
+            evidence = (_sent(case, node.name, sent, ours), silence(case))
+            return Finding("EGRESS_FILTERED", confidence, evidence, others, _place(case, node.name))
     return None
+
+
+def _sent(case: Case, node: str, sent: int, ours: int) -> str:
+    """Return the sentence on the responses that a speaker sent, and on whether they were for this machine."""
+    said = f"{node}'s speaker sent {count(sent, 'response')} for {case.ip}"
+    if not case.wire.counted:
+        return f"{said} between the two readings that the facts hold; whether this machine was meant is not known."
+    if sent < ours:
+        return f"{said} during this run, fewer than it was asked for here ({ours}): they may be another client's."
+    received = case.requests(node)
+    heard = f" to the {count(received, 'request')} that it received" if received else ""
+    return f"{said}{heard} during this run, and none arrived here."
 
 
 def ingress_lost(case: Case) -> Finding | None:
     """INGRESS_LOST: nothing that was asked reached the leader: its counter stands still, or it is wholly silent.
 
     A speaker counts only the requests for addresses that it announces. A counter that stands still therefore proves
-    a loss only where MetalLB is known to announce.
+    a loss only where MetalLB is known to announce, and where it was read just before and after the questions.
     """
     name = case.prediction.leader or case.leader
     node = case.facts.node(name) if name else None
     if not case.silent or node is None:
         return None
     received = case.requests(name)
+    still = received == 0 and case.wire.counted
     own = case.segment.own_address(name)
     alone = own is not None and not own[1]
     announcing = _announces(case, name)
     evidence = []
     if received == 0:
-        evidence.append(
-            f"{name}'s speaker received none of the requests for {case.ip} that were sent during this run."
-        )
+        what = f"{name}'s speaker received none of the requests for {case.ip} that were sent during this run."
+        when = f"Between the two readings that the facts hold, {name}'s speaker received no request for {case.ip}."
+        evidence.append(what if still else when)
         evidence += [f"MetalLB says that {name} announces it."] if announcing else []
     if own is not None and alone:
         evidence.append(f"{name}'s own address {own[0]} does not answer on this segment either.")
     if own is not None and own[1]:
         evidence.append(f"{name}'s own address {own[0]} answers, so not all frames are lost.")
-    if received == 0 and announcing:
+    if still and announcing:
         return _ingress(case, name, "certain" if alone else "likely", evidence)
     others = [
         other.name
@@ -88,7 +104,7 @@ def ingress_lost(case: Case) -> Finding | None:
     ]
     if received in (0, None) and alone and others:
         evidence.append(f"{listed(others)} {'answer' if len(others) > 1 else 'answers'} for their own addresses.")
-        confidence: Confidence = "likely" if received == 0 or announcing else "possible"
+        confidence: Confidence = "likely" if still or announcing else "possible"
         return _ingress(case, name, confidence, evidence)
     return _ingress(case, name, "possible", evidence) if received == 0 else None
 
@@ -145,20 +161,10 @@ def _ip(text: str) -> Address:
 def buggy_ip(case: Case) -> Finding | None:
     """BUGGY_IP: of the pool's addresses that were asked for, only those that end in .0 or .255 fail."""
     pool = case.pool
-    if pool is None or not _buggy(case.ip) or not _fails(case):
+    if pool is None or not may_be_buggy(case):
         return None
-    fine: list[Address] = []
-    failing: list[Address] = []
-    for ip in case.wire.targets:
-        if ip == case.ip or ip not in case.segment.services:
-            continue
-        other = build(case.segment, ip)
-        if other.pool is None or other.pool.name != pool.name:
-            continue
-        (failing if _fails(other) or not _serves(other) else fine).append(ip)
-    if any(not _buggy(ip) for ip in failing) or not (plain := [ip for ip in fine if not _buggy(ip)]):
-        return None
-    if any(_buggy(ip) for ip in fine):
+    fine, failing = _compared(case, pool)
+    if not (plain := [ip for ip in fine if not _buggy(ip)]):
         return None
     bad = sorted([case.ip, *failing], key=int)
     evidence = (
@@ -166,6 +172,30 @@ def buggy_ip(case: Case) -> Finding | None:
         f"{listed(bad)} {'are' if len(bad) > 1 else 'is'} not: some devices take .0 and .255 for broadcast addresses.",
     )
     return Finding("BUGGY_IP", "likely", evidence)
+
+
+def may_be_buggy(case: Case) -> bool:
+    """Tell whether nothing speaks against BUGGY_IP: it ends so, it fails, and so does no other kind of its pool.
+
+    Asked for alone it has nothing to be compared with, and yet its last number may be why it fails.
+    """
+    if case.unassigned or not _buggy(case.ip) or not _fails(case):
+        return False
+    fine, failing = _compared(case, case.pool) if case.pool is not None else ([], [])
+    return all(map(_buggy, failing)) and not any(map(_buggy, fine))
+
+
+def _compared(case: Case, pool: Pool) -> tuple[list[Address], list[Address]]:
+    """Return the pool's other addresses that were asked for: those that are served, and those that are not."""
+    fine: list[Address] = []
+    failing: list[Address] = []
+    for ip in case.wire.targets:
+        if ip == case.ip or ip not in case.segment.services:
+            continue
+        other = build(case.segment, ip)
+        if other.pool is not None and other.pool.name == pool.name:
+            (failing if _fails(other) or not _serves(other) else fine).append(ip)
+    return fine, failing
 
 
 def _buggy(ip: Address) -> bool:

@@ -6,13 +6,13 @@ from ipaddress import ip_address
 
 from provisioner.l2 import pools
 from provisioner.l2.diagnosis.finding import Finding
-from provisioner.l2.diagnosis.words import count, listed
+from provisioner.l2.diagnosis.words import listed
 from provisioner.l2.facts import Facts, Pool, Service
 
 
 def find(facts: Facts, service: Service) -> Finding:
     """Return why a Service has no address: the first cause that the facts support."""
-    causes = (_other_class, _no_pool, _exhausted, _config, _asks_too_much, _not_automatic)
+    causes = (_other_class, _no_pool, _kept_for_others, _exhausted, _config, _asks_too_much, _not_automatic)
     told = _events(service)
     none = f"Service {service.key} has no external IP."
     for cause in causes:
@@ -66,6 +66,12 @@ def _no_pool(facts: Facts, _: Service) -> Finding | None:
 
 def eligible(facts: Facts, service: Service) -> tuple[Pool, ...] | None:
     """Return the pools that may serve a Service; None when they are unknown."""
+    asked = _asked_for(facts, service)
+    return None if asked is None else tuple(pool for pool in asked if pools.admits(pool, service) is not False)
+
+
+def _asked_for(facts: Facts, service: Service) -> tuple[Pool, ...] | None:
+    """Return the pools that a Service asks for, or that assign by themselves, be they kept for others or not."""
     if facts.pools is None:
         return None
     if service.wanted_pool:
@@ -76,18 +82,61 @@ def eligible(facts: Facts, service: Service) -> tuple[Pool, ...] | None:
     return tuple(pool for pool in facts.pools if pool.auto_assign)
 
 
+_FAMILIES: dict[str, pools.Family] = {"IPv4": 4, "IPv6": 6}
+
+
 def _exhausted(facts: Facts, service: Service) -> Finding | None:
+    """POOL_EXHAUSTED: no pool has an address left of a family that the Service is to have.
+
+    Of a Service of unknown families, one that is full may be the one it needs; a Service of two may make do with one.
+    """
     own = eligible(facts, service)
-    if not own or service.wanted_ips:
+    if not own or service.wanted_ips or facts.services is None:
         return None
-    left = [pools.free(facts, pool) for pool in own]
-    if any(number is None or number > 0 for number in left):
+    wanted: tuple[str, ...] = service.families or tuple(_FAMILIES)
+    full = [name for name in wanted if _full(facts, own, _FAMILIES[name])]
+    if not full:
         return None
-    said = listed(
-        f"pool {pool.name} has {count(pools.size(pool), 'address').replace('addresss', 'addresses')}, all assigned"
-        for pool in own
+    sure = all(name in full or not _held(own, _FAMILIES[name]) for name in wanted)
+    unfit = any(pools.admits(pool, service) is None for pool in own)
+    said = listed(_all_assigned(pool, name) for name in full for pool in own if pools.size(pool, _FAMILIES[name]))
+    return Finding(
+        "POOL_EXHAUSTED",
+        "certain" if sure and not unfit else "likely",
+        (f"{said[:1].upper()}{said[1:]}.",),
+        () if sure and not unfit else ("NO_ADDRESS",),
+        fields={"pool": own[0].name},
     )
-    return Finding("POOL_EXHAUSTED", "certain", (f"{said[:1].upper()}{said[1:]}.",), fields={"pool": own[0].name})
+
+
+def _held(own: tuple[Pool, ...], family: pools.Family) -> bool:
+    return any(pools.size(pool, family) for pool in own)
+
+
+def _full(facts: Facts, own: tuple[Pool, ...], family: pools.Family) -> bool:
+    """Tell whether pools have addresses of a family, and none left of them."""
+    return _held(own, family) and not any(pools.free(facts, pool, family) for pool in own)
+
+
+def _all_assigned(pool: Pool, name: str) -> str:
+    number = pools.size(pool, _FAMILIES[name])
+    mixed = f"{name} " if number < pools.size(pool) else ""
+    return f"pool {pool.name} has {number} {mixed}{'address' if number == 1 else 'addresses'}, all assigned"
+
+
+def _kept_for_others(facts: Facts, service: Service) -> Finding | None:
+    asked = _asked_for(facts, service)
+    if not asked or eligible(facts, service):
+        return None
+    names, are = listed(pool.name for pool in asked), "is" if len(asked) == 1 else "are"
+    return Finding(
+        "NO_ADDRESS",
+        "certain",
+        (f"What it may ask for, {names}, {are} kept for other namespaces or Services (serviceAllocation).",),
+        remedy="Admit the Service in the pool's serviceAllocation, or make a pool for it.",
+        fields={"pool": asked[0].name},
+        commands=("kubectl -n {ns} edit ipaddresspool {pool}",),
+    )
 
 
 def _config(facts: Facts, _: Service) -> Finding | None:

@@ -83,13 +83,18 @@ def test_a_service_l2_status_of_0_14_names_its_service_in_labels() -> None:
 def test_a_host_name_among_the_addresses_is_no_address() -> None:
     item = {
         "metadata": {"name": "web", "namespace": "default"},
-        "spec": {"type": "LoadBalancer", "loadBalancerSourceRanges": [" 192.0.2.0/24 ", "all"]},
+        "spec": {
+            "type": "LoadBalancer",
+            "loadBalancerSourceRanges": [" 192.0.2.0/24 ", "all"],
+            "ipFamilies": ["IPv4", "IPv6"],
+        },
         "status": {"loadBalancer": {"ingress": [{"hostname": "lb.example"}, {"ip": "192.0.2.200"}]}},
     }
     notes: list[str] = []
     other = {"metadata": {"name": "c", "namespace": "default"}, "spec": {"type": "ClusterIP"}}
     (web,) = collect_services.services([item, other], None, None, notes.append)
     assert (web.ingress_ips, web.source_ranges, web.endpoints) == (("192.0.2.200",), ("192.0.2.0/24",), None)
+    assert web.families == ("IPv4", "IPv6")
     assert notes == ["default/web: its source ranges: 'all' is left out, it is not what belongs there"]
 
 

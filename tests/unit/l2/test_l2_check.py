@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_interface
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from provisioner import site
 from provisioner.errors import Inconclusive
-from provisioner.l2 import check, sources
+from provisioner.l2 import check, interfaces, sources
 from provisioner.l2.facts import Facts, Nic, Node, Port, Service
 from provisioner.l2.frames import Kind
 from provisioner.l2.interfaces import Interface
@@ -154,3 +155,15 @@ def test_of_hosts_toml_alone_only_addresses_and_pools_are_known(tmp_path: Path) 
     assert facts.pools is not None
     assert (facts.pools[0].addresses, facts.pools[0].auto_assign) == (("192.0.2.200-192.0.2.203",), False)
     assert (facts.services, facts.advertisements) == (None, None)  # unknown, which is not none
+
+
+@pytest.mark.parametrize(("metrics", "counted"), [(lambda: None, True), (None, False)])
+def test_only_counters_that_were_read_around_a_run_are_of_that_run(
+    monkeypatch: pytest.MonkeyPatch, metrics: Callable[[], None] | None, counted: bool
+) -> None:
+    heard = Wire(Vantage("eth1", SEGMENT.mac, SEGMENT.addresses), (ip_address("192.0.2.200"),))
+    monkeypatch.setattr(interfaces, "vantage", lambda _: heard.vantage)
+    monkeypatch.setattr(check, "ask", lambda *_, **__: heard)
+    wire, _ = check.run(FACTS, Targets(heard.targets, ()), SEGMENT, metrics=metrics)
+    assert wire is not None
+    assert wire.counted is counted

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from provisioner.l2 import check, command_scan, survey
 from provisioner.l2.command_collect import write
 from provisioner.l2.commands import l2
+from provisioner.l2.result import Result
+from provisioner.l2.wire import Vantage, Wire
 from provisioner.session import Options
 
+VANTAGE = Vantage("eth1", "02:00:00:00:00:02")
 ROOT = Path(__file__).parents[3]
 HEAVY = ("scapy", "pydantic", "kubernetes", "fabric", "paramiko", "yaml", "rich")
 
@@ -89,6 +95,52 @@ def test_a_mistake_is_valid_json_too(tmp_path: Path) -> None:
     assert (status, made["schema"], made["results"]) == (2, "l2report/v1", [])
     assert "which services there are is not known here" in made["problem"]
     assert "which services" in stderr
+
+
+def test_a_map_that_has_no_folder_is_refused_before_the_sweep(tmp_path: Path) -> None:
+    words = ["scan", "192.0.2.7", "--svg", str(tmp_path / "nowhere" / "x.svg")]
+    status, stdout, stderr = run(tmp_path, *words, output="json")
+    made = json.loads(stdout)  # one document
+    assert (status, made["results"], made["run"].get("sent")) == (2, [], None)
+    assert made["problem"].startswith(f"there is no folder {tmp_path / 'nowhere'}")
+    assert "there is no folder" in stderr
+
+
+def test_a_map_that_cannot_be_written_leaves_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    heard = Wire(VANTAGE, (), sent=7)
+    spots = (survey.Spot(ip_address("192.0.2.7"), survey.State.FREE),)
+    monkeypatch.setattr(command_scan, "_swept", lambda *_, **__: (heard, spots))
+    status, stdout, stderr = run(tmp_path, "scan", "192.0.2.7", "--svg", str(tmp_path / "folder"), output="json")
+    made = json.loads(stdout)
+    assert (status, made["run"]["sent"], len(made["results"])) == (2, 7, 1)
+    assert made["problem"].startswith("cannot write")
+    assert "inconclusive: cannot write" in stderr
+
+
+def test_a_watch_without_a_site_says_so_in_words(tmp_path: Path) -> None:
+    status, _, stderr = run(tmp_path, "watch", "203.0.113.9")
+    assert status == 2
+    assert stderr.startswith("note: there is neither --facts nor hosts.toml, so nothing is known of the cluster;")
+
+
+def test_the_next_command_names_the_same_files_and_interface(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    again = Result(
+        "192.0.2.7", "ipv4", "", "", "UNKNOWN", "certain", ("So.",), "Ask.", "provisioner l2 check 192.0.2.7"
+    )
+    look = replace(again, command="provisioner exec --limit w2 -- ip link")
+    foreign = replace(again, command="kubectl get nodes")
+    monkeypatch.setattr(check, "place", lambda *_: None)
+    monkeypatch.setattr(check, "run", lambda *_, **__: (Wire(VANTAGE, ()), (again, look, foreign)))
+    (tmp_path / "my facts.json").write_text(NONE)
+    options = Options(file=Path("/etc/site.toml"), output="json")
+    words = ["check", "192.0.2.7", "--facts", "my facts.json", "--interface", "eth1"]
+    ended = CliRunner().invoke(l2, words, obj=options)
+    assert [one["command"] for one in json.loads(ended.stdout)["results"]] == [
+        "provisioner -f /etc/site.toml l2 check 192.0.2.7 --facts 'my facts.json' --interface eth1",
+        "provisioner -f /etc/site.toml exec --limit w2 -- ip link",
+        "kubectl get nodes",
+    ]
 
 
 def test_the_verdict_on_a_service_that_waits_needs_no_wire(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Interface, ip_address
 from xml.etree import ElementTree
 
@@ -17,7 +18,8 @@ from provisioner.l2.wire import Answer, Vantage, Wire
 
 W1 = OwnerSeen("52:54:00:00:00:11", "w1", "eth1", ("w1",))
 W2 = OwnerSeen("52:54:00:00:00:12", "w2", "eth1", ("w2",))
-STRANGE = OwnerSeen("aa:bb:cc:00:00:01", vendor='<Printers> & "Co"')
+STRANGE = OwnerSeen("aa:bb:cc:00:00:01", owner_class="foreign", vendor='<Printers> & "Co"')
+NOBODYS = replace(STRANGE, owner_class="unknown")  # perhaps a node's, whose network cards are not known
 GATEWAY = ip_address("192.0.2.1")
 VANTAGE = Vantage(
     "eth1",
@@ -56,6 +58,7 @@ def spot(last: int, state: State = State.FREE, *owners: OwnerSeen) -> Spot:
         ("192.0.2.201", FACTS, "", [], State.FREE),
         ("192.0.2.201", SITE, "", [W1], State.TAKEN),
         ("192.0.2.201", SITE, "", [STRANGE], State.STRANGER),
+        ("192.0.2.201", SITE, "", [NOBODYS], State.UNCLEAR),
         ("192.0.2.201", SITE, "", [W1, W2], State.DUPLICATE),
         ("192.0.2.201", None, "", [STRANGE], State.TAKEN),  # nothing is known of pools: no stranger
         ("192.0.2.90", FACTS, "", [STRANGE], State.TAKEN),  # outside of the pools: somebody else's machine
@@ -73,6 +76,31 @@ def test_what_an_address_looks_like(
     wire = Wire(VANTAGE, (address,), asked={address: frozenset({Kind.CLIENT})})
     (found,) = survey.spots([address], wire, facts, results, {address: tuple(owners)})
     assert found.state is state
+
+
+def test_silence_where_an_answer_is_due_is_wrong_on_the_map() -> None:
+    address = ip_address("192.0.2.200")
+    wire = Wire(VANTAGE, (address,), asked={address: frozenset({Kind.CLIENT})})
+    silent = replace(result("UNKNOWN"), unanswered=True)
+    (found,) = survey.spots([address], wire, FACTS, {address: silent}, {})
+    assert (found.state, survey.exit_status([found])) == (State.WRONG, 1)
+
+
+def test_before_there_is_a_cluster_nobody_is_called_a_stranger() -> None:
+    """Of the nodes only the addresses are known, none of which answered, so any MAC may be a node's."""
+    address = ip_address("192.0.2.201")
+    asked = {address: frozenset({Kind.CLIENT})}
+    wire = Wire(VANTAGE, (address,), (Answer(address, NOBODYS.mac, Kind.CLIENT, 1.0, 0.1, 60),), asked=asked)
+    seen = survey.heard(wire, owners.from_facts(SITE, wire.answers))
+    (found,) = survey.spots([address], wire, SITE, {}, seen)
+    assert (found.state, survey.exit_status([found])) == (State.UNCLEAR, 2)
+    assert found.note.startswith("unknown owner")
+    assert "cannot be told  unknown, by <Printers>" in listing.table([replace(found, owners=(NOBODYS,))])
+    # The only node is heard by its own address: whoever else answers is a stranger.
+    own = Answer(ip_address("192.0.2.11"), W1.mac, Kind.CLIENT, 1.0, 0.1, 60)
+    seen = survey.heard(wire, owners.from_facts(SITE, (*wire.answers, own)))
+    (found,) = survey.spots([address], wire, SITE, {}, seen)
+    assert (found.state, survey.exit_status([found])) == (State.STRANGER, 1)
 
 
 def test_an_address_that_could_not_be_asked_for_is_not_called_free() -> None:

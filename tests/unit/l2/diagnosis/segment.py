@@ -212,6 +212,7 @@ def wire(*frames: Answer | Handshake | Announcement | Iterable[Answer], **change
         "unicast_to": {ip: tuple(MACS.values()) for ip in targets},
         "times": {ip: {Kind.ZERO: 2, Kind.CLIENT: 1} for ip in targets if ip.version == 4},
         "pps": 200,
+        "counted": True,
     }
     return Wire(**{**values, **changes})
 

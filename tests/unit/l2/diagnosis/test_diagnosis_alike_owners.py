@@ -19,6 +19,7 @@ from .segment import (
     STRANGER,
     W1,
     W2,
+    W3,
     address,
     each_node,
     facts,
@@ -42,11 +43,35 @@ STALE = facts(metallb=metallb(config="stale"))
 ONE_OWNER: dict[str, tuple[str, tuple[str, ...], Wire, Facts | None]] = {
     "the leader": ("OK", (), well(), facts()),
     "another node": ("OK", ("UNEXPECTED_LEADER",), well(W1), facts()),
-    "another node, since the leader's speaker is missing": (
+    "another node, since the leader's speaker fails": (
         "SPEAKER_DOWN",
         (),
         well(W1),
+        facts(nodes=nodes(w2={"speaker": "failing"})),
+    ),
+    "another node, since the leader's speaker is missing, which the DaemonSet wants": (
+        "SPEAKER_DOWN",
+        (),
+        well(W1),
+        facts(nodes=nodes(w2={"speaker": "missing"}), metallb=metallb(speakers_wanted=3)),
+    ),
+    "the first of those that are to have a speaker": (
+        "OK",
+        (),
+        well(W1),
+        facts(nodes=nodes(w2={"speaker": "missing"}), metallb=metallb(speakers_wanted=2)),
+    ),
+    "the first of those that have a speaker, and how many should is not known": (
+        "OK",
+        (),
+        well(W1),
         facts(nodes=nodes(w2={"speaker": "missing"})),
+    ),
+    "not the first of those that are to have a speaker": (
+        "OK",
+        ("UNEXPECTED_LEADER",),
+        well(W3),
+        facts(nodes=nodes(w2={"speaker": "missing"}), metallb=metallb(speakers_wanted=2)),
     ),
     "the leader, while another's speaker is missing": (
         "OK",

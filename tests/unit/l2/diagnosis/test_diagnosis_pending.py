@@ -8,12 +8,15 @@ import pytest
 
 from provisioner.l2 import diagnosis
 from provisioner.l2.facts import Event, Facts, MetalLB, Others, Pool, Port, Service
+from provisioner.l2.pools import admits
 
 from .segment import IP, facts, metallb, service
 
 WAITING = service(name="new", ingress_ips=())
 BUGGY = Pool(name="lab", addresses=("192.0.2.255-192.0.3.0", "192.0.2.200/32"), avoid_buggy_ips=True)
 SMALL = Pool(name="lab", addresses=("192.0.2.200/32",))
+DUAL = Pool(name="lab", addresses=("192.0.2.200/32", "2001:db8::/64"))
+OTHERS = {"priority": 1, "namespaces": ["shop"]}
 
 
 def pool(**changes: Any) -> tuple[Pool, ...]:
@@ -40,6 +43,46 @@ def pool(**changes: Any) -> tuple[Pool, ...]:
             "Pool lab has 1 address, all assigned.",
             "ipaddresspool lab",
             id="what is left is .255 and .0, which the pool avoids",
+        ),
+        pytest.param(
+            "POOL_EXHAUSTED",
+            facts(pools=(DUAL,)),
+            {},
+            "Pool lab has 1 IPv4 address, all assigned.",
+            "ipaddresspool lab",
+            id="IPv4 is full, IPv6 is not",
+        ),
+        pytest.param(
+            "POOL_EXHAUSTED",
+            facts(pools=(DUAL,)),
+            {"families": ("IPv4",)},
+            "Pool lab has 1 IPv4 address, all assigned.",
+            "ipaddresspool lab",
+            id="IPv4 is full, and the Service is of IPv4 alone",
+        ),
+        pytest.param(
+            "NO_ADDRESS",
+            facts(pools=(DUAL,)),
+            {"families": ("IPv6",)},
+            "Service default/new has no external IP.",
+            "describe service new",
+            id="IPv4 is full, and the Service is of IPv6 alone",
+        ),
+        pytest.param(
+            "POOL_EXHAUSTED",
+            facts(pools=(SMALL, Pool(name="big", addresses=("192.0.2.0/28",), service_allocation=OTHERS))),
+            {},
+            "Pool lab has 1 address, all assigned.",
+            "ipaddresspool lab",
+            id="one pool is full, another is kept for others",
+        ),
+        pytest.param(
+            "NO_ADDRESS",
+            facts(pools=pool(service_allocation=OTHERS)),
+            {},
+            "What it may ask for, lab, is kept for other namespaces or Services (serviceAllocation).",
+            "kubectl -n metallb-system edit ipaddresspool lab",
+            id="the only pool is kept for others",
         ),
         pytest.param(
             "POOL_EXHAUSTED",
@@ -198,3 +241,38 @@ def test_services_with_addresses_are_judged_by_the_wire_alone() -> None:
     both: tuple[Service, ...] = (service(), WAITING)
     results = diagnosis.all(well(), facts(services=both), [], both)
     assert [(result.service, result.verdict) for result in results] == [("default/new", "NO_ADDRESS")]
+
+
+def test_a_full_family_is_sure_to_be_why_only_where_the_service_needs_it() -> None:
+    known = facts(pools=(DUAL,))
+    of = {
+        families: diagnosis.pending(known, service(name="new", ingress_ips=(), families=families))
+        for families in ((), ("IPv4",), ("IPv4", "IPv6"))
+    }
+    assert {families: (one.confidence, one.alternatives) for families, one in of.items()} == {
+        (): ("likely", ("NO_ADDRESS",)),
+        ("IPv4",): ("certain", ()),
+        ("IPv4", "IPv6"): ("likely", ("NO_ADDRESS",)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("allocation", "labels", "admitted"),
+    [
+        (None, {}, True),
+        ({"priority": 3}, {}, True),
+        ({"namespaces": ["default"]}, {}, True),
+        ({"namespaces": ["shop"]}, {}, False),
+        ({"namespaceSelectors": [{"matchLabels": {"team": "a"}}]}, {}, None),
+        ({"namespaces": ["default"], "namespaceSelectors": [{"matchLabels": {"team": "a"}}]}, {}, True),
+        ({"serviceSelectors": [{"matchLabels": {"tier": "web"}}]}, {"tier": "web"}, True),
+        ({"serviceSelectors": [{"matchLabels": {"tier": "web"}}]}, {"tier": "db"}, False),
+        ({"serviceSelectors": [{"matchLabels": {"tier": "web"}}]}, None, None),
+        ({"namespaces": ["shop"], "serviceSelectors": [{"matchLabels": {"tier": "web"}}]}, {"tier": "web"}, False),
+    ],
+)
+def test_for_whom_a_pool_is_kept(
+    allocation: dict[str, Any] | None, labels: dict[str, str] | None, admitted: bool | None
+) -> None:
+    (kept,) = pool(service_allocation=allocation)
+    assert admits(kept, service(labels=labels)) is admitted

@@ -208,7 +208,7 @@ TABLE: list[Row] = [
         "UNKNOWN",
         SILENT,
         facts(),
-        "possible",
+        "certain",
         f"{IP} was asked 2 times as nobody, once as 192.0.2.1 and directly at w1 eth1, w2 eth1 and w3 eth1; nobody "
         "answered.",
         "provisioner exec --limit w2 -- timeout 10 tcpdump -eni eth1 'arp and host 192.0.2.200'",

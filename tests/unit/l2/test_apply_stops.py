@@ -1,0 +1,34 @@
+"""The end of an apply: an external IP that nobody answers for stops it, with the next measurement as its remedy."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from provisioner import announcements
+from provisioner.errors import ClusterError
+from provisioner.l2.result import Result
+from provisioner.steps.announcements import STEP
+from tests.unit.l2.diagnosis.segment import IP, SILENT, facts, judge, wire
+
+
+def prove(monkeypatch: pytest.MonkeyPatch, result: Result) -> list[str]:
+    monkeypatch.setattr(announcements, "verdicts", lambda *_, **__: (result,))
+    anybody: Any = SimpleNamespace(fleet={}, progress=lambda text: None)
+    assert STEP.proof is not None
+    return list(STEP.proof(anybody, anybody, anybody))
+
+
+def test_silence_whose_cause_is_not_found_stops_an_apply(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ClusterError) as end:
+        prove(monkeypatch, judge(SILENT, facts()))
+    assert end.value.message == f"{IP} (default/web): nobody answers, and nothing tells why (UNKNOWN)"
+    assert end.value.remedy.startswith("Look on w2 whether the questions arrive and whether it answers.")
+    assert "nobody answered." in end.value.tail
+
+
+def test_what_could_not_be_measured_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    (line,) = prove(monkeypatch, judge(wire(dropped=3), facts()))
+    assert line.startswith(f"{IP} (default/web) is not proven from here: ")
