@@ -31,6 +31,23 @@ _PLACEHOLDER = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
+# What this program itself reads in an object. A mistake elsewhere is the API's to tell; one in these would end as a
+# defect of the program, without file and line.
+_POD = ("spec", "spec.template", "spec.template.spec")
+_CONTAINERS = ("spec.template.spec.containers", "spec.template.spec.initContainers")
+_NEEDED = {
+    "Service": ("spec",),
+    "Ingress": ("spec",),
+    **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet"), _POD),
+}
+_OBJECTS = ("spec", "metadata.labels", "metadata.annotations", "data", "stringData")
+_LISTS = {
+    "Service": ("spec.ports",),
+    "Ingress": ("spec.rules", "spec.tls"),
+    **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet"), _CONTAINERS),
+}
+
+
 class _Loader(_SafeLoader):  # type: ignore[misc]
     """Dates stay text: JSON, and therefore Kubernetes, has none."""
 
@@ -97,8 +114,7 @@ def _documents(text: str, values: Mapping[str, Any] | None, name: str) -> Iterat
             document = loader.construct_document(node)
             if document is None:
                 continue
-            _check_object(document, _place(node, name))
-            yield from document["items"] if document["kind"] == "List" else [document]
+            yield from _objects(document, node, name, ours=values is not None)
     finally:
         loader.dispose()
 
@@ -107,10 +123,32 @@ def _place(node: yaml.Node, name: str) -> str:
     return f"{name}:{node.start_mark.line + 1}" if node.start_mark else name
 
 
+def _objects(document: Any, node: yaml.Node, name: str, *, ours: bool) -> Iterator[Object]:
+    """Yield the object that a document is, or those of a List, each checked. ours: as an operator may have edited it.
+
+    What a project has released is taken as it is.
+    """
+    place = _place(node, name)
+    _check_object(document, place)
+    if document["kind"] != "List":
+        if ours:
+            _check_shape(document, place)
+            for key in [key for key in ("labels", "annotations") if document["metadata"].get(key, {}) is None]:
+                del document["metadata"][key]  # left empty, which the API takes for left out
+        yield document
+        return
+    nodes = next(value.value for key, value in node.value if key.value == "items")
+    for item, own in zip(document["items"], nodes, strict=True):
+        yield from _objects(item, own, name, ours=ours)
+
+
 def _check_object(document: Any, place: str) -> None:
     if not isinstance(document, dict):
-        kind = type(document).__name__
-        raise ProvisionerError(f"{place}: a document of a manifest must be an object, not a {kind}")
+        kind = "nothing" if document is None else f"a {type(document).__name__}"
+        raise ProvisionerError(
+            f"{place}: a document of a manifest must be an object, not {kind}",
+            "write one with apiVersion, kind and metadata.name, or take it out",
+        )
     missing = [key for key in ("apiVersion", "kind") if not isinstance(document.get(key), str)]
     metadata = document.get("metadata")
     if document.get("kind") == "List":
@@ -121,6 +159,45 @@ def _check_object(document: Any, place: str) -> None:
     if missing:
         wanted = " and no ".join(missing)
         raise ProvisionerError(f"{place}: this object has no {wanted}", "every object needs them")
+
+
+def _check_shape(document: Object, place: str) -> None:
+    wrong, remedy = _misshapen(document)
+    if wrong:
+        label = f"{document['kind']} {document['metadata']['name']}"
+        raise ProvisionerError(f"{place}: {wrong} in {label}", remedy)
+
+
+def _misshapen(document: Object) -> tuple[str, str]:
+    """Return what is not of the form that is read on from here, and a remedy; "" for an object that is well."""
+    kind = document["kind"]
+    for path in _NEEDED.get(kind, ()):
+        if not isinstance(_at(document, path), dict):
+            return f"there is no {path}", f"write {path.rpartition('.')[2]}: and below it, indented, what it holds"
+    for path in (*_OBJECTS, *_NEEDED.get(kind, ())):
+        if not isinstance(_at(document, path), dict | None):
+            return f"{path} must be an object", "write it as key: value, each on a line of its own"
+    for path in _LISTS.get(kind, ()):
+        entries = _at(document, path, absent=[])
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            return f"{path} must be a list of objects", f'write it as "- key: value" lines below {path}:'
+    if not isinstance(document["metadata"].get("namespace"), str | None):
+        return "metadata.namespace must be text", "put it into quotes"
+    tls = _at(document, "spec.tls", absent=[]) if kind == "Ingress" else []
+    hosts = [entry.get("hosts") or [] for entry in tls]
+    if not all(isinstance(some, list) and all(isinstance(host, str) for host in some) for some in hosts):
+        return "spec.tls.hosts must be a list of names", "write it as hosts: [NAME]"
+    return "", ""
+
+
+def _at(document: Object, path: str, absent: Any = None) -> Any:
+    """Return what stands at a path such as "spec.template", `absent` where a key of it is not there."""
+    found: Any = document
+    for key in path.split("."):
+        if not isinstance(found, dict) or key not in found:
+            return absent
+        found = found[key]
+    return found
 
 
 class _Walk:

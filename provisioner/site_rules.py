@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from provisioner.site import Site
 
 
+# How many volumes each of the shipped workloads claims. Here and not read from their manifests, since these may name
+# what only a valid site can give.
+CLAIMS = {"shared-volume": 1, "statefulset": 3}
+
+
 class Problem(NamedTuple):
     """A mistake: the key it is about, a sentence that may hold "{line}" for the line of `other`, and a remedy."""
 
@@ -67,6 +72,7 @@ def gaps(site: Site) -> Iterator[Problem]:
             ("nfs", "server"), f'"{site.nfs.server}" is no host of this file', f"name one of {', '.join(names)}"
         )
     yield from _unknown_releases(site)
+    yield from _storage(site)
 
 
 def _unknown_releases(site: Site) -> Iterator[Problem]:
@@ -83,6 +89,35 @@ def _unknown_releases(site: Site) -> Iterator[Problem]:
                 catalogue.release(program, str(site.version), release)
             except ProvisionerError as error:
                 yield Problem(path, error.message, error.remedy)
+            else:
+                yield from _old_metallb(site) if program == "metallb" else ()
+
+
+def _old_metallb(site: Site) -> Iterator[Problem]:
+    version = site.metallb.version
+    if catalogue.minor_of(version) < (0, 13) and catalogue.minor_of(str(site.version)) >= (1, 25):
+        yield Problem(
+            ("metallb", "version"),
+            f'"{version}" holds a PodSecurityPolicy, which Kubernetes {site.version} does not know any more',
+            "write one from 0.13 on, or take the line out for the one that fits",
+        )
+
+
+def _storage(site: Site) -> Iterator[Problem]:
+    claims = {name: CLAIMS[name] for name in site.workloads.enabled if name in CLAIMS}
+    names, need = " and ".join(f'"{name}"' for name in claims), sum(claims.values())
+    if claims and not site.nfs.enabled:
+        yield Problem(
+            ("nfs", "enabled"),
+            f"false leaves {names} of [workloads] without the volumes that they claim",
+            f"write enabled = true, or take {names} out of enabled under [workloads]",
+        )
+    elif site.nfs.enabled and site.nfs.provisioner == "static" and site.nfs.volumes < need:
+        yield Problem(
+            ("nfs", "volumes"),
+            f"{site.nfs.volumes} is fewer than the {need} that {names} of [workloads] claim",
+            f"write volumes = {need} or more, or take {names} out of enabled under [workloads]",
+        )
 
 
 def _duplicates(site: Site) -> Iterator[Problem]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from provisioner.checks import pods
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
+from provisioner.steps.rollout import complete
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
@@ -41,7 +42,9 @@ def run(context: Context) -> Iterator[Finding]:
         yield from _reaches(context, pod, before, token)
     finally:
         write(context, before)
-        _restart(context)  # its environment would keep the token; what it comes back with is not waited for
+        fresh = _renewed(context)  # its environment would keep the token
+    if not pods.ready(fresh):
+        yield _not_ready(context, fresh)
 
 
 def _reaches(context: Context, pod: Object, before: str, token: str) -> Iterator[Finding]:
@@ -84,10 +87,8 @@ def _reaches(context: Context, pod: Object, before: str, token: str) -> Iterator
         f"was changed, and ${VARIABLE} in pod {name} still says {said!r}, as it was before ({before!r}): the "
         f"environment needs a restart (kubectl -n {NAMESPACE} rollout restart deployment {WORKLOAD})",
     )
-    _restart(context)
-    fresh = _ready(context, other_than=pod["metadata"]["uid"])
-    if not pods.ready(fresh):
-        yield _not_ready(context, fresh)
+    fresh = _renewed(context)
+    if not pods.ready(fresh):  # `run` says so, when it has put all back and it is still so
         return
     name = fresh["metadata"]["name"]
     said = ask(context, name, *PRINT)
@@ -118,16 +119,31 @@ def _own(context: Context) -> list[Object]:
     return [pod for pod in own if not pods.leaving(pod)]
 
 
-def _restart(context: Context) -> None:
-    for pod in _own(context):
+def _renewed(context: Context) -> Object:
+    """Delete the workload's pods; return one that came instead, or what there is when none gets ready in time.
+
+    The Deployment's own count is waited for too: a plan goes by it.
+    """
+    old = _own(context)
+    for pod in old:
         context.cluster.delete("Pod", pod["metadata"]["name"], NAMESPACE)
+    fresh = _ready(context, other_than={pod["metadata"]["uid"] for pod in old})
+    if pods.ready(fresh):
+        settle(
+            context,
+            f"Deployment {WORKLOAD} to count its new pod",
+            lambda: context.cluster.get("Deployment", WORKLOAD, NAMESPACE, "apps/v1"),
+            complete,
+            timeout=60,
+        )
+    return fresh
 
 
-def _ready(context: Context, other_than: str = "") -> Object:
-    """Return a ready pod of the workload other than one, the first there is when none gets ready, {} for none."""
+def _ready(context: Context, other_than: Collection[str] = ()) -> Object:
+    """Return a ready pod of the workload other than some, the first there is when none gets ready, {} for none."""
 
     def look() -> Object:
-        own = [pod for pod in _own(context) if pod["metadata"]["uid"] != other_than]
+        own = [pod for pod in _own(context) if pod["metadata"]["uid"] not in other_than]
         return next(iter(sorted(own, key=lambda pod: not pods.ready(pod))), {})
 
     return settle(context, f"a ready {WORKLOAD} pod", look, pods.ready, timeout=120)

@@ -23,7 +23,7 @@ def run(context: Context) -> Iterator[Finding]:
     places = settle(
         context,
         f"a ready pod in {NAMESPACE}",
-        lambda: pods.by_node(cluster.list("Pod", NAMESPACE)),
+        lambda: pods.by_node(_able(cluster.list("Pod", NAMESPACE))),
         bool,
         timeout=120,
     )
@@ -47,6 +47,14 @@ def run(context: Context) -> Iterator[Finding]:
             timeout=30,
         )
         yield _judge(context, node, pod, names, outputs)
+
+
+def _able(own: list[Object]) -> list[Object]:
+    """Return the pods that have nslookup, as agnhost does; all where none is known to: one of them may."""
+    known = [
+        pod for pod in own if any("agnhost" in one.get("image", "") for one in pod["spec"].get("containers") or ())
+    ]
+    return known or own
 
 
 def _judge(context: Context, node: str, pod: Object, names: Mapping[str, str], output: str) -> Finding:

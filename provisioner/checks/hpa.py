@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from provisioner.addresses import host_port
-from provisioner.checks import load, pods, web
+from provisioner.checks import load, pods, shipped, web
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
 from provisioner.errors import ClusterError
 
@@ -172,8 +172,10 @@ def _fallen(context: Context, below: int) -> Object:
 
 
 def scalers(context: Context) -> list[Object]:
-    """Return the autoscalers of the workloads, as autoscaling/v1 shows them."""
-    return context.cluster.list("HorizontalPodAutoscaler", NAMESPACE, api_version="autoscaling/v1")
+    """Return the autoscalers of the shipped workload, as autoscaling/v1 shows them."""
+    names = {one["metadata"]["name"] for one in shipped.objects(context.site, "HorizontalPodAutoscaler", "hpa")}
+    found = context.cluster.list("HorizontalPodAutoscaler", NAMESPACE, api_version="autoscaling/v1")
+    return [one for one in found if one["metadata"]["name"] in names]
 
 
 def ours(context: Context, otherwise: Object) -> Object:

@@ -7,11 +7,11 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from provisioner import certificates
-from provisioner.checks import ingress_client, pods, web
+from provisioner.checks import ingress_client, pods, shipped, web
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
 from provisioner.checks.ingress_doors import Door, controller_pods, doors, external, named, service
 from provisioner.steps import ingress as step
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from provisioner.objects import Object
     from provisioner.site import Site
 
+WORKLOAD = "ingress"
 Pages = dict[Door, web.Page]
 
 
@@ -44,10 +45,16 @@ class Route:
 
 
 def run(context: Context) -> Iterator[Finding]:
-    """Yield a finding for each path and for one that no Ingress has, then for HTTPS and the client's address."""
-    ingresses = context.cluster.list("Ingress", NAMESPACE, api_version="networking.k8s.io/v1")
+    """Yield a finding for each path and for one that no Ingress has, then for HTTPS and the client's address.
+
+    Of the shipped Ingress only: what those of others answer is not for us to say.
+    """
+    live = context.cluster.list("Ingress", NAMESPACE, api_version="networking.k8s.io/v1")
+    wanted = {one["metadata"]["name"] for one in shipped.objects(context.site, "Ingress", WORKLOAD)}
+    ingresses = [one for one in live if one["metadata"]["name"] in wanted]
+    for name in sorted(wanted - {one["metadata"]["name"] for one in ingresses}):
+        yield bad("INGRESS_NONE", f"Ingress {NAMESPACE}/{name}", "does not exist", "provisioner apply")
     if not ingresses:
-        yield bad("INGRESS_NONE", NAMESPACE, "has no Ingress", "provisioner apply")
         return
     found = settle(context, "the ingress controller's address", lambda: service(context), _given, timeout=60)
     ways = doors(context, found)
@@ -78,7 +85,7 @@ def run(context: Context) -> Iterator[Finding]:
     log = _log(context, found) if any(_wrong(route, each) for route, each in seen.items()) else []
     for route, each in seen.items():
         yield _judge(route, each, log)
-    yield from _https(context, ingresses, ways, list(seen))
+    yield from _https(context, found, ingresses, ways, list(seen))
     for route, each in seen.items():
         yield from ingress_client.judge(context, found, f"{route.host}{route.path}", each)
 
@@ -127,8 +134,10 @@ def routes(context: Context, ingresses: list[Object]) -> list[Route]:
         name = ingress["metadata"]["name"]
         rules = ingress["spec"].get("rules") or []
         for rule in rules:
-            for path in rule.get("http", {}).get("paths") or ():
-                backend = path["backend"]["service"]["name"]
+            for path in (rule.get("http") or {}).get("paths") or ():
+                backend = path["backend"].get("service", {}).get("name", "")
+                if not backend:  # an object of the controller's own kind (`resource`): nobody here knows what answers
+                    continue
                 selector = services.get(backend, {}).get("spec", {}).get("selector") or {}
                 names = frozenset(pod["metadata"]["name"] for pod in pods.selected(own, selector))
                 found.append(Route(name, rule.get("host", ""), path.get("path", "/"), backend, names))
@@ -137,14 +146,22 @@ def routes(context: Context, ingresses: list[Object]) -> list[Route]:
     return found
 
 
-def _https(context: Context, ingresses: list[Object], ways: list[Door], known: list[Route]) -> Iterator[Finding]:
+def _https(
+    context: Context, found: Object, ingresses: list[Object], ways: list[Door], known: list[Route]
+) -> Iterator[Finding]:
     """Yield what HTTPS presents for each host name that an Ingress has a certificate for."""
     for ingress in ingresses:
         for entry in ingress["spec"].get("tls") or ():
             for host in entry.get("hosts") or ():
                 route = next((one for one in known if one.host == host and one.service), None)
                 if route:
-                    yield _presented(context, str(entry.get("secretName", "")), ways, route)
+                    one = _presented(context, str(entry.get("secretName", "")), ways, route)
+                    yield one if one.ok else replace(one, evidence=(*one.evidence, *_explained(context, found, route)))
+
+
+def _explained(context: Context, found: Object, route: Route) -> list[str]:
+    """Return the last events about a route's Ingress, and what the controller logs."""
+    return [*context.cluster.events(NAMESPACE, route.ingress)[-pods.EVENTS :], *_log(context, found)]
 
 
 def _presented(context: Context, name: str, ways: list[Door], route: Route) -> Finding:
@@ -201,7 +218,7 @@ def _log(context: Context, found: Object) -> list[str]:
 def _not_for(site: Site) -> str:
     if not site.ingress.enabled:
         return "[ingress] is not enabled"
-    return "" if "ingress" in site.workloads.enabled else '[workloads] enabled has no "ingress"'
+    return "" if WORKLOAD in site.workloads.enabled else f'[workloads] enabled has no "{WORKLOAD}"'
 
 
 CHECK = Check(

@@ -6,20 +6,23 @@ machine. Where nothing can be concluded from here, that is what is said.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from provisioner import announcements
-from provisioner.checks import pods, web
+from provisioner.checks import behind, pods, shipped, web
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
 from provisioner.external import addresses, balanced
+from provisioner.steps import pool_supply
 
 if TYPE_CHECKING:
     from provisioner.l2.result import OwnerSeen, Result
     from provisioner.objects import Object
     from provisioner.site import Site
+    from provisioner.steps.pool_supply import Supply
 
+WORKLOADS = ("loadbalancer", "hpa")  # the shipped ones with a Service of this type
 PATH = "/hostname"
 REQUESTS_PER_POD = 10  # as in nodeport: the chance to miss one of n pods is about n e^-10
 
@@ -54,31 +57,62 @@ def run(context: Context) -> Iterator[Finding]:
         lambda found: bool(found) and all(addresses(one) for one in found),
         timeout=60,
     )
+    for name in shipped.services(context.site, "LoadBalancer", *WORKLOADS):
+        if not _named(services, name):
+            said = "does not exist, or is no Service of type LoadBalancer for MetalLB"
+            yield bad("LB_NONE", f"Service {NAMESPACE}/{name}", said, "provisioner apply")
     if not services:
-        if "loadbalancer" in context.site.workloads.enabled:
-            yield bad("LB_NONE", "the cluster", "has no Service of type LoadBalancer", "provisioner apply")
         return
+    others = pool_supply.others(cluster, context.site)
     for service in services:
-        yield from _pools(context, service)
+        yield from _pools(context, service, others)
+    yield from _distinct(context, services)
     results = announcements.verdicts(context.site, cluster, context.hosts, progress=cluster.progress)
     yield from map(verdict, results)
     for external in [External(service, ip) for service in services for ip in addresses(service)]:
         yield from serves(context, external)
 
 
-def _pools(context: Context, service: Object) -> Iterator[Finding]:
+def _named(services: Sequence[Object], name: str) -> Object | None:
+    return next((one for one in services if pods.name_of(one) == f"{NAMESPACE}/{name}"), None)
+
+
+def _distinct(context: Context, services: Sequence[Object]) -> Iterator[Finding]:
+    """Yield whether the Services of the LoadBalancer workload have an address each, and not one together."""
+    names = shipped.services(context.site, "LoadBalancer", "loadbalancer")
+    given = {name: addresses(one) for name in names if (one := _named(services, name)) and addresses(one)}
+    if len(given) < 2:
+        return
+    subject = f"Services {' and '.join(f'{NAMESPACE}/{name}' for name in given)}"
+    shown = ", ".join(f"{name} has {' and '.join(ips)}" for name, ips in given.items())
+    every = [ip for ips in given.values() for ip in ips]
+    if len(set(every)) == len(every):
+        yield good("LB_DISTINCT", subject, f"have different addresses: {shown}")
+    else:
+        yield bad(
+            "LB_NOT_DISTINCT",
+            subject,
+            f"share an address: {shown}",
+            f"kubectl -n {NAMESPACE} get services -o yaml: take out the annotation allow-shared-ip",
+        )
+
+
+def _pools(context: Context, service: Object, others: Sequence[Supply]) -> Iterator[Finding]:
     subject = f"Service {pods.name_of(service)}"
     for ip in addresses(service):
         pool = next((pool for pool in context.site.metallb.pools if ip in pool), None)
-        if pool is None:
+        other = next((other for other in others if other.holds(ip)), None)
+        if pool is not None:
+            yield good("LB_ADDRESS", subject, f"has {ip} of pool {pool.name}")
+        elif other is not None:
+            yield good("LB_ADDRESS", subject, f"has {ip} of pool {other.name}, which was made by hand")
+        else:
             yield bad(
                 "LB_OFF_POOL",
                 subject,
                 f"has {ip}, which is in no pool of hosts.toml",
                 "provisioner plan: are the cluster's pools those of hosts.toml?",
             )
-        else:
-            yield good("LB_ADDRESS", subject, f"has {ip} of pool {pool.name}")
 
 
 def verdict(result: Result) -> Finding:
@@ -103,27 +137,58 @@ def _owner(owner: OwnerSeen) -> str:
 
 
 def serves(context: Context, external: External) -> Iterator[Finding]:
-    """Yield whether a Service answers at its external IP: every pod of ours by HTTP, else TCP on one port at least."""
+    """Yield whether a Service answers at its external IP.
+
+    A shipped one: every pod, by HTTP. One of another namespace: TCP, on one port at least. What a user runs in our own
+    namespace is left at the verdict of the wire.
+    """
     service = external.service
     ports = [int(one["port"]) for one in service["spec"]["ports"] if one.get("protocol", "TCP") == "TCP"]
+    own = service["metadata"]["namespace"] == NAMESPACE
+    if own and service["metadata"]["name"] not in shipped.services(context.site, "LoadBalancer", *WORKLOADS):
+        return
     if not ports:
         yield good("LB_NO_TCP", str(external), "has no TCP port that could be tried")
-    elif service["metadata"]["namespace"] == NAMESPACE:
+    elif own:
         yield from _pages(context, external, ports[0])
     else:
         yield _connections(context, external, ports)
 
 
 def _pages(context: Context, external: External, port: int) -> Iterator[Finding]:
-    selector = external.service["spec"].get("selector") or {}
-    behind = pods.selected(context.cluster.list("Pod", NAMESPACE), selector)
-    expected = {pod["metadata"]["name"] for pod in behind if pods.ready(pod)}
-    limit = REQUESTS_PER_POD * max(1, len(expected))
+    now = behind.settled(context, external.service)
+    if short := behind.judge(context, "LB", external.service, now):
+        yield short
+    if not now.ready:
+        return
+    heard = _heard(context, external.ip, port, now.ready)
+    if heard.page.status != 200:
+        yield _not_serving(
+            context, external, str(heard.page), pods.explain_named(context.cluster, now.pods, now.ready)
+        )
+        return
+    yield good("LB_SERVES", str(external), f"serves HTTP as {heard.page.body.strip()}")
+    if unseen := now.ready - heard.names:
+        yield bad(
+            "LB_POD_UNSEEN",
+            str(external),
+            f"never led to {' and '.join(sorted(unseen))} in {heard.requests} requests",
+            f"kubectl -n {NAMESPACE} get endpoints {external.service['metadata']['name']} -o yaml",
+            f"answered: {', '.join(sorted(heard.names))}",
+            *pods.explain_named(context.cluster, now.pods, unseen),
+        )
+    else:
+        names = " and ".join(sorted(now.ready))
+        yield good("LB_PODS", str(external), f"leads to {names} ({heard.requests} requests)")
+
+
+def _heard(context: Context, ip: str, port: int, expected: set[str]) -> Heard:
+    """Ask until every expected pod has answered, or as often as chance can be blamed for."""
     heard = Heard()
 
     def ask() -> Heard:
-        for _ in range(limit):
-            heard.page = web.get(external.ip, port, PATH, timeout=context.site.timeout(5))
+        for _ in range(REQUESTS_PER_POD * len(expected)):
+            heard.page = web.get(ip, port, PATH, timeout=context.site.timeout(5))
             heard.requests += 1
             if heard.page.status != 200:
                 break
@@ -132,30 +197,13 @@ def _pages(context: Context, external: External, port: int) -> Iterator[Finding]
                 break
         return heard
 
-    settle(
+    return settle(
         context,
-        f"http://{external.ip}",
+        f"http://{ip}",
         ask,
         lambda seen: seen.page.status == 200 and expected <= seen.names,
         timeout=30,
     )
-    if heard.page.status != 200:
-        yield _not_serving(context, external, str(heard.page))
-        return
-    yield good("LB_SERVES", str(external), f"serves HTTP as {heard.page.body.strip()}")
-    if not expected:  # a Service whose pods are not for us to name
-        return
-    if unseen := expected - heard.names:
-        yield bad(
-            "LB_POD_UNSEEN",
-            str(external),
-            f"never led to {' and '.join(sorted(unseen))} in {heard.requests} requests",
-            f"kubectl -n {NAMESPACE} get endpoints {external.service['metadata']['name']} -o yaml",
-            f"answered: {', '.join(sorted(heard.names))}",
-        )
-    else:
-        names = " and ".join(sorted(expected))
-        yield good("LB_PODS", str(external), f"leads to {names} ({heard.requests} requests)")
 
 
 def _connections(context: Context, external: External, ports: Sequence[int]) -> Finding:
@@ -174,10 +222,14 @@ def _connections(context: Context, external: External, ports: Sequence[int]) -> 
             str(external),
             f"accepts connections on {' and '.join(opened)}" + (f", not on {', '.join(closed)}" if closed else ""),
         )
-    return _not_serving(context, external, "; ".join(f"{port}: {failure}" for port, failure in failures.items()))
+    said = "; ".join(f"{port}: {failure}" for port, failure in failures.items())
+    spec, namespace = external.service["spec"], external.service["metadata"]["namespace"]
+    own = pods.selected(context.cluster.list("Pod", namespace), spec.get("selector") or {})
+    names = [pod["metadata"]["name"] for pod in sorted(own, key=pods.ready)]
+    return _not_serving(context, external, said, pods.explain_named(context.cluster, own, names[:2]))
 
 
-def _not_serving(context: Context, external: External, seen: str) -> Finding:
+def _not_serving(context: Context, external: External, seen: str, explained: Iterable[str] = ()) -> Finding:
     namespace, name = external.service["metadata"]["namespace"], external.service["metadata"]["name"]
     return bad(
         "LB_NOT_SERVING",
@@ -185,6 +237,7 @@ def _not_serving(context: Context, external: External, seen: str) -> Finding:
         f"does not serve: {seen}",
         f"kubectl -n {namespace} get endpoints {name}; kubectl -n {namespace} describe service {name}",
         *context.cluster.events(namespace, name)[-pods.EVENTS :],
+        *explained,
     )
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from provisioner import nodeports
 from provisioner.addresses import host_port
-from provisioner.checks import pods, web
+from provisioner.checks import behind, pods, shipped, web
+from provisioner.checks.behind import Behind
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
 from provisioner.errors import ClusterError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from provisioner.objects import Object
     from provisioner.site import Site
 
+WORKLOAD = "nodeport"
 PATH = "/hostname"
 # With n pods chosen at random each time, the chance that one stays unseen after 10 n requests is about n e^-10.
 REQUESTS_PER_POD = 10
@@ -33,15 +35,20 @@ class Seen:
 
 
 def run(context: Context) -> Iterator[Finding]:
-    """Yield for each NodePort Service of the workloads a finding a node, and one for its pods.
+    """Yield for each NodePort Service of the shipped workload a finding a node, and one for its pods.
 
     Then, for the first of them: what a second Service gets that asks for its port, and where it leads when its
-    Deployment has grown. The Deployment is given its size back.
+    Deployment has grown. The Deployment is given its size back. What else has a NodePort is its owner's business.
     """
-    cluster = context.cluster
-    services = [one for one in cluster.list("Service", NAMESPACE) if one["spec"].get("type") == "NodePort"]
-    if not services:
-        yield bad("NODEPORT_NONE", NAMESPACE, "has no Service of type NodePort", "provisioner apply")
+    wanted = shipped.services(context.site, "NodePort", WORKLOAD)
+    if not wanted:
+        yield bad("NODEPORT_NONE", f"workloads/{WORKLOAD}.yaml", "has no Service of type NodePort", "give it one")
+    live = {one["metadata"]["name"]: one for one in context.cluster.list("Service", NAMESPACE)}
+    services = [live[name] for name in wanted if name in live and live[name]["spec"].get("type") == "NodePort"]
+    for name in wanted:
+        if live.get(name) not in services:
+            said = "is not of type NodePort" if name in live else "does not exist"
+            yield bad("NODEPORT_NONE", f"Service {NAMESPACE}/{name}", said, "provisioner apply")
     for service in services:
         yield from _service(context, service)
     for service in services[:1]:
@@ -53,21 +60,13 @@ def run(context: Context) -> Iterator[Finding]:
 
 
 def _service(context: Context, service: Object) -> Iterator[Finding]:
-    cluster, site = context.cluster, context.site
-    behind = _pods(context, service)
-    expected = {pod["metadata"]["name"] for pod in behind if pods.ready(pod)}
-    if not expected:
-        yield bad(
-            "NODEPORT_NO_PODS",
-            f"Service {pods.name_of(service)}",
-            "has no ready pod behind it"
-            + "".join(f"; {pod['metadata']['name']}: {pods.trouble(pod)}" for pod in behind),
-            f"kubectl -n {NAMESPACE} get pods -o wide",
-            *(line for pod in behind[:1] for line in pods.explain(cluster, pod)),
-        )
+    site, now = context.site, behind.settled(context, service)
+    if short := behind.judge(context, "NODEPORT", service, now):
+        yield short
+    if not now.ready:
         return
     port = _port(service)
-    seen = _asked(context, port, expected)
+    seen = _asked(context, port, now.ready)
     for host in site.hosts:
         page = seen.pages[host.name]
         where = host_port(host.address, port)
@@ -82,19 +81,7 @@ def _service(context: Context, service: Object) -> Iterator[Finding]:
                 *_proxy_log(context, host.name),
             )
     if any(page.status == 200 for page in seen.pages.values()):
-        yield _spread(service, expected, seen)
-
-
-def _pods(context: Context, service: Object, number: int = 1) -> list[Object]:
-    """Return the pods behind a Service once there are `number` and all are ready, or what there is by then."""
-    selector = service["spec"].get("selector") or {}
-    return settle(
-        context,
-        f"the pods of {pods.name_of(service)}",
-        lambda: pods.selected(context.cluster.list("Pod", NAMESPACE), selector),
-        lambda found: len(found) >= number and all(map(pods.ready, found)),
-        timeout=120,
-    )
+        yield _spread(context, service, now, seen)
 
 
 def _asked(context: Context, port: int, expected: set[str]) -> Seen:
@@ -109,11 +96,11 @@ def _asked(context: Context, port: int, expected: set[str]) -> Seen:
     return seen
 
 
-def _spread(service: Object, expected: set[str], seen: Seen, how: str = "") -> Finding:
+def _spread(context: Context, service: Object, now: Behind, seen: Seen, how: str = "") -> Finding:
     subject = f"Service {pods.name_of(service)}"
-    unseen = expected - seen.names
+    unseen = now.ready - seen.names
     if not unseen:
-        names = " and ".join(sorted(seen.names & expected))
+        names = " and ".join(sorted(seen.names & now.ready))
         return good("NODEPORT_PODS", subject, f"leads to {names}{how} ({seen.requests} requests)")
     return bad(
         "NODEPORT_POD_UNSEEN",
@@ -121,6 +108,7 @@ def _spread(service: Object, expected: set[str], seen: Seen, how: str = "") -> F
         f"never led to {' and '.join(sorted(unseen))}{how} in {seen.requests} requests",
         f"kubectl -n {NAMESPACE} get endpoints {service['metadata']['name']} -o yaml",
         f"answered: {', '.join(sorted(seen.names))}",
+        *pods.explain_named(context.cluster, now.pods, unseen),
     )
 
 
@@ -157,28 +145,24 @@ def _refused(context: Context, service: Object) -> Finding:
 def _grown(context: Context, service: Object) -> Iterator[Finding]:
     """Yield what the Service does while its Deployment has twice as many pods."""
     cluster = context.cluster
-    selector = (service["spec"].get("selector") or {}).items()
-    found = cluster.list("Deployment", NAMESPACE, "apps/v1")
-    ours = [one for one in found if selector <= (one["spec"]["selector"].get("matchLabels") or {}).items()]
-    for deployment in ours[:1]:
+    for deployment in behind.look(context, service).deployments[:1]:
         number = 2 * int(deployment["spec"].get("replicas", 1))
-        subject = f"Deployment {pods.name_of(deployment)}"
+        name = deployment["metadata"]["name"]
         with pods.scaled_back(cluster, deployment):
             pods.scale(cluster, deployment, number)
-            behind = _pods(context, service, number)
-            expected = {pod["metadata"]["name"] for pod in behind if pods.ready(pod)}
-            if len(expected) < number:
-                waiting = [pod for pod in behind if not pods.ready(pod)]
-                why = "; ".join(f"{pod['metadata']['name']}: {pods.trouble(pod)}" for pod in waiting)
+            now = behind.settled(context, service)
+            if len(now.ready) < number:
+                why = "; ".join(f"{pod['metadata']['name']}: {pods.trouble(pod)}" for pod in now.waiting)
                 yield bad(
                     "NODEPORT_NOT_SCALED",
-                    subject,
-                    f"has {len(expected)} of {number} pods ready after it was scaled" + (f" ({why})" if why else ""),
-                    f"kubectl -n {NAMESPACE} describe deployment {deployment['metadata']['name']}",
-                    *(line for pod in waiting[:1] for line in pods.explain(cluster, pod)),
+                    f"Deployment {pods.name_of(deployment)}",
+                    f"has {len(now.ready)} of {number} pods ready after it was scaled" + (f" ({why})" if why else ""),
+                    f"kubectl -n {NAMESPACE} describe deployment {name}",
+                    *behind.explain(context, service, now),
                 )
                 return
-            yield _spread(service, expected, _asked(context, _port(service), expected), f", scaled to {number},")
+            seen = _asked(context, _port(service), now.ready)
+            yield _spread(context, service, now, seen, f", scaled to {number},")
 
 
 def _port(service: Object) -> int:
@@ -220,7 +204,7 @@ def _proxy_log(context: Context, node: str) -> list[str]:
 
 
 def _not_for(site: Site) -> str:
-    return "" if "nodeport" in site.workloads.enabled else '[workloads] enabled has no "nodeport"'
+    return "" if WORKLOAD in site.workloads.enabled else f'[workloads] enabled has no "{WORKLOAD}"'
 
 
 CHECK = Check(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,11 @@ def ready(pod: Object) -> bool:
     """Tell whether the pod runs, is Ready and stays."""
     status = pod.get("status", {})
     return status.get("phase") == "Running" and not leaving(pod) and condition(pod, "Ready") == "True"
+
+
+def running(pod: Object) -> bool:
+    """Tell whether the pod runs, ready or not."""
+    return bool(pod.get("status", {}).get("phase") == "Running")
 
 
 def healthy(pod: Object) -> bool:
@@ -113,19 +118,26 @@ def _container_trouble(container: Mapping[str, Any]) -> str:
 
 
 def explain(cluster: Cluster, pod: Object) -> tuple[str, ...]:
-    """Return the last events about a pod, and the last log lines of its container that is in trouble."""
+    """Return the last events about a pod, and the last log lines of its container that is in trouble.
+
+    Where none is, they are of the first one: a pod that is ready and yet does not do what it should.
+    """
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
-    lines = cluster.events(namespace, name)[-EVENTS:]
-    for container in pod.get("status", {}).get("containerStatuses") or ():
-        if container.get("ready"):
-            continue
+    lines = list(cluster.events(namespace, name)[-EVENTS:])
+    containers = pod.get("status", {}).get("containerStatuses") or []
+    for container in [one for one in containers if not one.get("ready")][:1] or containers[:1]:
         waiting = (container.get("state") or {}).get("waiting") or {}
         crashed = waiting.get("reason") == "CrashLoopBackOff"
         if container.get("restartCount") or not waiting:
             text = cluster.logs(namespace, name, container["name"], LOG_LINES, previous=crashed)
             lines += [f"{container['name']}: {line}" for line in text.splitlines()[-LOG_LINES:]]
-        break
     return tuple(lines)
+
+
+def explain_named(cluster: Cluster, own: Iterable[Object], names: Collection[str], most: int = 2) -> tuple[str, ...]:
+    """Return what explains the pods of these names, `most` of them."""
+    found = [pod for pod in own if pod["metadata"]["name"] in names]
+    return tuple(f"{pod['metadata']['name']}: {line}" for pod in found[:most] for line in explain(cluster, pod))
 
 
 def explain_or_events(cluster: Cluster, pod: Object, namespace: str, workload: str) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -150,9 +151,9 @@ def _returns(context: Context, before: Object, bound: tuple[str, str], path: str
     lost = claims.lost(context, after, path, f"{token} {name}")
     now = claims.volume_of(context, after)
     if now != bound:
-        return _other_volume(subject, "came back", now, bound)
+        return claims.other_volume(subject, "came back", now, bound)
     if lost:
-        return _lost_data(subject, "came back with its volume", bound[1], lost)
+        return claims.lost_data(context, after, "came back with its volume", bound[1], lost)
     there, here = before["spec"]["nodeName"], after["spec"]["nodeName"]
     where = f"from {there} to {here}" if there != here else f"on {here}"
     return good(
@@ -225,10 +226,10 @@ def _made_again(
         lost = claims.lost(context, watched.own[name], path, f"{token} {name}")
         now = claims.volume_of(context, watched.own[name])
         if now != volumes[name]:
-            yield _other_volume(f"pod {NAMESPACE}/{name}", "was made again", now, volumes[name])
+            yield claims.other_volume(f"pod {NAMESPACE}/{name}", "was made again", now, volumes[name])
             return
         if lost:
-            yield _lost_data(f"pod {NAMESPACE}/{name}", "was made again with its volume", now[1], lost)
+            yield claims.lost_data(context, watched.own[name], "was made again with its volume", now[1], lost)
             return
     yield good(
         "STATEFULSET_FINDS_VOLUMES", SUBJECT, "was scaled out again, and each pod found its volume and its data"
@@ -251,30 +252,23 @@ def _all_ready(context: Context, names: list[str]) -> dict[str, Object]:
 
 
 def _remove(context: Context, names: list[str], path: str) -> None:
-    """Remove the written files; a pod that is not there even now has been told of already."""
-    own = _all_ready(context, names)
-    for name in names:
-        if pods.ready(own.get(name, {})):
-            context.cluster.exec(NAMESPACE, name, ["rm", "-f", path])
+    """Remove the written files: at once where a pod is ready, then where one comes back.
+
+    That is waited for even when nobody waits for findings any more. A pod that does not come has been told of already.
+    """
+    left = _remove_ready(context, names, path)
+    if left:
+        _all_ready(replace(context, stop=threading.Event()), left)
+        _remove_ready(context, left, path)
 
 
-def _other_volume(subject: str, what: str, now: tuple[str, str], bound: tuple[str, str]) -> Finding:
-    return bad(
-        "STATEFULSET_OTHER_VOLUME",
-        subject,
-        f"{what} with {now[0]} on {now[1]}, and had {bound[0]} on {bound[1]}",
-        f"kubectl -n {NAMESPACE} describe pvc {now[0]}",
-    )
-
-
-def _lost_data(subject: str, what: str, volume: str, seen: str) -> Finding:
-    return bad(
-        "STATEFULSET_LOST_DATA",
-        subject,
-        f"{what} {volume}, but not with what it had written there",
-        f"kubectl describe pv {volume}, and look into its directory on the NFS server",
-        seen,
-    )
+def _remove_ready(context: Context, names: list[str], path: str) -> list[str]:
+    """Remove the file in the pods that are ready; return the names of the others."""
+    own = _own(context)
+    there = [name for name in names if pods.ready(own.get(name, {}))]
+    for name in there:
+        context.cluster.exec(NAMESPACE, name, ["rm", "-f", path])
+    return [name for name in names if name not in there]
 
 
 def _not_ready(context: Context, code: str, what: str, name: str, pod: Object) -> Finding:

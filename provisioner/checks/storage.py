@@ -131,11 +131,11 @@ def _too_large(context: Context) -> Finding:
     }
     claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": spec}
     try:
-        cluster.apply(claim | {"metadata": {"name": TOO_LARGE, "namespace": NAMESPACE}})
+        made = cluster.apply(claim | {"metadata": {"name": TOO_LARGE, "namespace": NAMESPACE}})
         events = settle(
             context,
             f"the API to say why {TOO_LARGE} waits",
-            lambda: cluster.events(NAMESPACE, TOO_LARGE),
+            lambda: _said_of(cluster, made),
             bool,
             timeout=60,
         )
@@ -159,6 +159,12 @@ def _too_large(context: Context) -> Finding:
     )
 
 
+def _said_of(cluster: Cluster, claim: Object) -> list[str]:
+    """Return the events about this very claim: those about the claim that an earlier run made last for an hour."""
+    found = cluster.list("Event", NAMESPACE, fields=f"involvedObject.uid={claim['metadata']['uid']}")
+    return [f"{one.get('type', '')} {one.get('reason', '')}: {one.get('message', '')}" for one in found]
+
+
 def _read_back(cluster: Cluster, token: str, path: str, nodes: tuple[str, str], reader: Object) -> Finding:
     written_on, read_on = nodes
     subject = f"NFS from {written_on} to {read_on}"
@@ -176,6 +182,7 @@ def _read_back(cluster: Cluster, token: str, path: str, nodes: tuple[str, str], 
         f"does not work: pod {reader['metadata']['name']} does not read what was written",
         f"provisioner ssh {read_on} -- mount -t nfs4",
         tail,
+        *pods.explain(cluster, reader),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ def run(context: Context) -> Iterator[Finding]:
         context,
         "the system's pods to be ready",
         lambda: look(context),
-        lambda now: not (now.sick_pods() or now.incomplete() or missing(wanted, now)),
+        lambda now: not (now.sick_pods() or now.incomplete() or missing(wanted, now) or unserved(context.site, now)),
         timeout=120,
     )
     for namespace, name in missing(wanted, seen):
@@ -73,11 +74,61 @@ def run(context: Context) -> Iterator[Finding]:
             f"kubectl -n {namespace} describe {workload['kind'].lower()} {name}",
             *context.cluster.events(namespace, name)[-pods.EVENTS :],
         )
+    if context.site.metallb.enabled and (METALLB, "speaker") not in missing(wanted, seen):
+        yield from _speakers(context, seen)
     for namespace in sorted({pod["metadata"]["namespace"] for pod in seen.pods} - troubled):
         running = sum(pod["metadata"]["namespace"] == namespace for pod in seen.pods)
         complete = [one["metadata"]["name"] for one in seen.workloads if one["metadata"]["namespace"] == namespace]
         parts = f"; complete: {', '.join(sorted(complete))}" if complete else ""
         yield good("SYSTEM_READY", namespace, f"{running} pods are ready{parts}")
+
+
+def _speakers(context: Context, seen: Seen) -> Iterator[Finding]:
+    """Yield whether exactly one speaker runs on each node of the site.
+
+    The DaemonSet counts the nodes that it tolerates the taints of; a node that it does not is complete by its count.
+    """
+    subject = f"DaemonSet {METALLB}/speaker"
+    lacking = unserved(context.site, seen)
+    doubled = sorted(node for node, number in speakers(seen).items() if number > 1)
+    for node in lacking:
+        live = context.cluster.nodes().get(node, {})
+        taints = ", ".join(_taint(taint) for taint in live.get("spec", {}).get("taints") or ())
+        yield bad(
+            "SYSTEM_NO_SPEAKER",
+            subject,
+            f"has no running pod on {node}, which therefore announces no external IP"
+            + (f"; the node's taints are {taints}" if taints else ""),
+            f"take the taint away (taints of {node} in hosts.toml), or look why: kubectl describe node {node}; "
+            f"kubectl -n {METALLB} get pods -o wide",
+            *context.cluster.events(METALLB, "speaker")[-pods.EVENTS :],
+        )
+    if doubled:
+        yield bad(
+            "SYSTEM_SPEAKERS_TWICE",
+            subject,
+            f"has more than one running pod on {' and '.join(doubled)}",
+            f"kubectl -n {METALLB} get pods -o wide",
+        )
+    if not lacking and not doubled:
+        yield good("SYSTEM_SPEAKERS", subject, f"has exactly one pod on each of {len(context.site.hosts)} nodes")
+
+
+def speakers(seen: Seen) -> Counter[str]:
+    """Return how many speakers run on each node that has any; whether they are ready is told pod by pod."""
+    own = [pod for pod in seen.pods if pod["metadata"]["namespace"] == METALLB and pods.running(pod)]
+    found = [pod for pod in own if (pod["metadata"].get("labels") or {}).get("component") == "speaker"]
+    return Counter(str(pod["spec"].get("nodeName", "")) for pod in found)
+
+
+def unserved(site: Site, seen: Seen) -> list[str]:
+    """Return the nodes that should have a speaker and have none that runs."""
+    return [host.name for host in site.hosts if host.name not in speakers(seen)] if site.metallb.enabled else []
+
+
+def _taint(taint: Mapping[str, str]) -> str:
+    value = f"={taint['value']}" if taint.get("value") else ""
+    return f"{taint.get('key', '')}{value}:{taint.get('effect', '')}"
 
 
 def look(context: Context) -> Seen:

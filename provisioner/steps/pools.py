@@ -7,7 +7,6 @@ refuses pools that overlap, so a pool that goes or shrinks comes before one that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import yaml
@@ -16,9 +15,21 @@ from provisioner import site_manifests
 from provisioner.catalogue import minor_of, release
 from provisioner.changes import name_of
 from provisioner.errors import ClusterError
-from provisioner.external import addresses, asked_addresses, asked_pool, balanced
+from provisioner.external import addresses, balanced
 from provisioner.objects import Object, difference, ours
 from provisioner.step import Change, Scope, Step
+from provisioner.steps.pool_supply import (
+    API,
+    NAMESPACE,
+    Supply,
+    held,
+    joined,
+    key,
+    others,
+    ranges_of,
+    refuse_loss,
+    supplies,
+)
 from provisioner.steps.rollout import complete
 
 if TYPE_CHECKING:
@@ -26,9 +37,7 @@ if TYPE_CHECKING:
     from provisioner.kube import Cluster
     from provisioner.site import Site
 
-NAMESPACE = "metallb-system"
 KINDS = ("L2Advertisement", "IPAddressPool")
-API = "metallb.io/v1beta1"
 CONTROLLER = "app=metallb,component=controller"
 _NOT_YET = ("failed calling webhook", "no endpoints available", "connection refused", "x509")
 _OVERLAP = "overlap"  # internal/config/config.go: "CIDR … overlaps with already defined CIDR"
@@ -38,8 +47,9 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     """Yield pools and advertisements that are too many, missing or differ; then the move of stranded Services."""
     del host
     services = [service for service in cluster.list("Service") if balanced(service)]
-    stranded = [service for service in services if any(not _held(site, ip) for ip in addresses(service))]
-    refuse_loss(services, site)
+    supply = [*supplies(site), *others(cluster, site)]
+    stranded = [service for service in services if any(not held(supply, ip) for ip in addresses(service))]
+    refuse_loss(services, supply)
     settled = True
     for old in unwanted(cluster, site):
         settled = False
@@ -54,9 +64,10 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
             settled = False
             yield Change(f"apply {name_of(manifest)}", _applying(cluster, manifest), diff)
     if stranded:
-        names = ", ".join(f"{_key(service)} ({', '.join(addresses(service))})" for service in stranded)
+        names = ", ".join(f"{key(service)} ({', '.join(addresses(service))})" for service in stranded)
         yield Change(
-            f"move to the pools: {names}; MetalLB's controller restarts for it", lambda: _move(cluster, site, stranded)
+            f"move to the pools: {names}; MetalLB's controller restarts for it",
+            lambda: _move(cluster, supply, stranded),
         )
 
 
@@ -101,44 +112,6 @@ def unwanted(cluster: Cluster, site: Site) -> list[Object]:
     return [found for found in live if ours(found) and (found["kind"], found["metadata"]["name"]) not in names]
 
 
-def refuse_loss(services: Sequence[Object], site: Site) -> None:
-    """Raise ClusterError for a Service that would have no address under the pools of hosts.toml."""
-    pools = {pool.name: pool for pool in site.metallb.pools}
-    for service in services:
-        if not addresses(service):
-            continue
-        lost = [ip for ip in asked_addresses(service) if not _held(site, ip)]
-        if lost:
-            raise ClusterError(
-                f"Service {_key(service)} asks for {', '.join(lost)}, which no pool of hosts.toml holds",
-                "put the address back into a pool, or change what the Service asks for",
-            )
-        pool = asked_pool(service)
-        if pool and pool not in pools:
-            raise ClusterError(
-                f"Service {_key(service)} asks for the pool {pool}, which hosts.toml does not name",
-                f"the pools are {', '.join(pools) or 'none'}: change the Service's annotation, or name the pool",
-            )
-    given = {ip_address(ip) for service in services for ip in addresses(service)}
-    for version in (4, 6):
-        ranges = [part for pool in pools.values() for part in pool.ranges if part.first.version == version]
-        need = sum(ip.version == version for ip in given)
-        if need > sum(part.size for part in ranges):
-            raise ClusterError(
-                f"{need} external IPv{version} addresses are in use, and the pools of hosts.toml hold "
-                f"{sum(part.size for part in ranges)}",
-                "make a pool larger, or delete a Service of type LoadBalancer; nothing was changed",
-            )
-
-
-def _held(site: Site, ip: str) -> bool:
-    return any(ip in pool for pool in site.metallb.pools)
-
-
-def _key(service: Object) -> str:
-    return f"{service['metadata']['namespace']}/{service['metadata']['name']}"
-
-
 def _smaller_first(cluster: Cluster, manifests: Iterable[Object]) -> list[Object]:
     """Return manifests in order, but pools that give addresses away before those that may take them."""
     live = {found["metadata"]["name"]: found for found in cluster.list("IPAddressPool", NAMESPACE, API)}
@@ -147,7 +120,8 @@ def _smaller_first(cluster: Cluster, manifests: Iterable[Object]) -> list[Object
         before = live.get(manifest["metadata"]["name"])
         if manifest["kind"] != "IPAddressPool" or before is None:
             return True
-        return not set(manifest["spec"]["addresses"]) <= set(before["spec"].get("addresses", ()))
+        had = joined(ranges_of(before))
+        return not all(any(part.first in own and part.last in own for own in had) for part in ranges_of(manifest))
 
     return sorted(manifests, key=grows)
 
@@ -174,7 +148,7 @@ def _removing(cluster: Cluster, old: Object) -> Callable[[], None]:
     return lambda: cluster.delete(old["kind"], old["metadata"]["name"], NAMESPACE, old["apiVersion"])
 
 
-def _move(cluster: Cluster, site: Site, stranded: Sequence[Object]) -> None:
+def _move(cluster: Cluster, supply: Sequence[Supply], stranded: Sequence[Object]) -> None:
     """Restart the controller and wait until the Services have addresses of the pools.
 
     Up to 0.13 it keeps its old pools for as long as a Service holds an address outside of the new ones
@@ -192,12 +166,12 @@ def _move(cluster: Cluster, site: Site, stranded: Sequence[Object]) -> None:
 
         def moved(namespace: str = namespace, name: str = name) -> bool:
             live = cluster.get("Service", name, namespace)
-            return live is None or (bool(addresses(live)) and all(_held(site, ip) for ip in addresses(live)))
+            return live is None or (bool(addresses(live)) and all(held(supply, ip) for ip in addresses(live)))
 
         def why(namespace: str = namespace, name: str = name) -> str:
             return "\n".join(cluster.events(namespace, name)[-4:])
 
-        cluster.wait(f"an address of the pools for Service {_key(service)}", moved, 60, why)
+        cluster.wait(f"an address of the pools for Service {key(service)}", moved, 60, why)
 
 
 def _patiently(cluster: Cluster, what: str, manifest: Object, *, dry_run: bool) -> str:

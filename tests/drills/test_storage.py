@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import time
 from collections.abc import Iterator
 
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.drill
 
 NAMESPACE = "append-log"
 STRANGER = "192.168.56.99"
+PHASE = "-o jsonpath={.status.phase}"
 # Any worker will do; one that has lost its power is given up after ten seconds, not after five minutes.
 MANIFEST = """
 apiVersion: v1
@@ -45,7 +47,7 @@ spec:
     metadata: {labels: {app: writer}}
     spec:
       terminationGracePeriodSeconds: 1
-      securityContext: {runAsUser: 1000, runAsGroup: 1000, runAsNonRoot: true, fsGroup: 2000}
+      securityContext: {runAsUser: 1000, runAsGroup: 2000, runAsNonRoot: true, fsGroup: 2000}
       tolerations:
         - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 10}
         - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 10}
@@ -67,18 +69,63 @@ spec:
           volumeMounts: [{name: data, mountPath: /data}]
       volumes: [{name: data, persistentVolumeClaim: {claimName: log}}]
 """
+# Somebody else of the same group. runAsGroup beside fsGroup: the server asks its own user database which groups a user
+# is in beside the first (Debian's nfs.conf: manage-gids), and no host knows the users of pods.
+PEER = """
+apiVersion: v1
+kind: Pod
+metadata: {name: peer, namespace: append-log}
+spec:
+  terminationGracePeriodSeconds: 1
+  securityContext: {runAsUser: 3000, runAsGroup: 2000, runAsNonRoot: true, fsGroup: 2000}
+  containers:
+    - name: peer
+      image: IMAGE
+      command: [sh, -c, "trap 'exit 0' TERM; sleep 86400 & wait"]
+      volumeMounts: [{name: data, mountPath: /data}]
+  volumes: [{name: data, persistentVolumeClaim: {claimName: log}}]
+"""
 
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[str]:
     """Run the writer and give its directory on the NFS server; afterwards remove it, its volume free for the next."""
-    image = drive.kubectl("-n course get deployment np-pods -o jsonpath={.spec.template.spec.containers[0].image}")
-    drive.kubectl("apply -f -", stdin=MANIFEST.replace("IMAGE", image))
+    drive.kubectl("apply -f -", stdin=MANIFEST.replace("IMAGE", image()))
     drive.until("the writer to be made", lambda: drive.kubectl(f"-n {NAMESPACE} get pods -o name") != "")
     drive.until("the writer to write", lambda: len(said()) >= 5)
     volume = drive.kubectl(f"-n {NAMESPACE} get pvc log -o jsonpath={{.spec.volumeName}}")
-    yield drive.kubectl(f"get pv {volume} -o jsonpath={{.spec.nfs.path}}")
-    drive.kubectl(f"delete namespace {NAMESPACE} --wait=false")
+    path = drive.kubectl(f"get pv {volume} -o jsonpath={{.spec.nfs.path}}")
+    yield path
+    drive.kubectl(f"delete namespace {NAMESPACE} --timeout=600s")
+    free(volume, path)
+
+
+def free(volume: str, path: str) -> None:
+    """Empty a released volume and give it to whoever claims next, as docs/workloads.md says."""
+    assert path.startswith("/srv/nfs/nfs-"), path
+    phase = f"get pv {volume} -o jsonpath={{.status.phase}}"
+    drive.until(f"{volume} to be released", lambda: drive.kubectl(phase) == "Released")
+    emptied = drive.ssh("master", f"find {path} -mindepth 1 -delete")
+    assert emptied.status == 0, emptied.text
+    drive.kubectl(f"""patch pv {volume} --type=json -p '[{{"op": "remove", "path": "/spec/claimRef"}}]'""")
+    drive.until(f"{volume} to be free", lambda: drive.kubectl(phase) != "Released")
+
+
+def image() -> str:
+    """Return the image that the course's pods run."""
+    return drive.kubectl("-n course get deployment np-pods -o jsonpath={.spec.template.spec.containers[0].image}")
+
+
+def in_pod(pod: str, script: str) -> str:
+    """Run a line of shell in a pod and return what it prints."""
+    return drive.kubectl(f"-n {NAMESPACE} exec {pod} -- sh -c {shlex.quote(script)}")
+
+
+def owner(path: str) -> str:
+    """Return user, group and mode of a file on the server, as "1000 2000 644"."""
+    ran = drive.ssh("master", f"stat -c '%u %g %a' {path}")
+    assert ran.status == 0, ran.text
+    return ran.text.strip()
 
 
 def said(pod: str = "") -> list[int]:
@@ -106,10 +153,30 @@ def written(folder: str) -> list[int]:
 
 
 def test_a_pod_that_is_not_root_writes_as_itself(folder: str) -> None:
-    """The file belongs to the pod's user, and a second user finds the directory open."""
-    assert drive.ssh("master", f"stat -c %u {folder}/log").text.strip() == "1000"
+    """The file belongs to the pod's user and group."""
+    assert owner(f"{folder}/log").startswith("1000 2000 ")
     groups = drive.kubectl(f"-n {NAMESPACE} exec deployment/writer -- id -G").split()
     assert "2000" in groups, "fsGroup is among the process's groups"
+
+
+def test_another_user_of_the_same_group_reads_and_writes(folder: str) -> None:
+    """What only owner and group may touch, a pod of another user and the same fsGroup reads, and adds to."""
+    drive.kubectl("apply -f -", stdin=PEER.replace("IMAGE", image()))
+    try:
+        drive.until("the peer to run", lambda: drive.kubectl(f"-n {NAMESPACE} get pod peer {PHASE}") == "Running")
+        in_pod("deployment/writer", "umask 007; echo of the writer > /data/shared")
+        assert owner(f"{folder}/shared") == "1000 2000 660"
+        assert in_pod("pod/peer", "id -u; cat /data/shared").splitlines() == ["3000", "of the writer"]
+        in_pod("pod/peer", "echo of the peer >> /data/shared; umask 007; echo mine > /data/peer")
+        assert in_pod("deployment/writer", "cat /data/shared /data/peer").splitlines() == [
+            "of the writer",
+            "of the peer",
+            "mine",
+        ]
+        assert owner(f"{folder}/shared") == "1000 2000 660"
+        assert owner(f"{folder}/peer") == "3000 2000 660"
+    finally:
+        drive.kubectl(f"-n {NAMESPACE} delete pod peer --timeout=300s")
 
 
 def test_the_server_restarts_in_mid_write(folder: str) -> None:

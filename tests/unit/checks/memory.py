@@ -52,6 +52,7 @@ class Memory:
         self.on_delete: Callable[[str, str], None] = lambda kind, name: None
         self.on_merge: Callable[[str, str, Object], None] = lambda kind, name, patch: None
         self.phase = "Pending"  # of a new claim
+        self.told = True  # whether an event says why it waits
         self.metrics: Any = None
         self.up = True
         self.why = ""
@@ -67,7 +68,7 @@ class Memory:
     ) -> list[Object]:
         self.asked += 1
         wanted = dict(part.split("=") for part in labels.split(",") if part).items()
-        assert not fields
+        about = fields.removeprefix("involvedObject.uid=") if fields else None
         return [
             one
             for one in self.objects
@@ -75,6 +76,7 @@ class Memory:
             and one["apiVersion"] == api_version
             and namespace in (None, one["metadata"].get("namespace"))
             and wanted <= one["metadata"].get("labels", {}).items()
+            and about in (None, one.get("involvedObject", {}).get("uid"))
         ]
 
     def get(self, kind: str, name: str, namespace: str | None = None, api_version: str = "v1") -> Object | None:
@@ -112,7 +114,9 @@ class Memory:
                         f"Invalid value: {port['nodePort']}: provided port is already allocated (422)"
                     )
         if manifest["kind"] == "PersistentVolumeClaim":
-            manifest = manifest | {"status": {"phase": self.phase}}
+            named = manifest["metadata"] | {"uid": f"uid of {manifest['metadata']['name']}"}
+            manifest = manifest | {"metadata": named, "status": {"phase": self.phase}}
+            self.objects += [event(named["uid"])] if self.told else []
         self.objects.append(manifest)
         return manifest
 
@@ -147,6 +151,19 @@ def findings(check: Check, where: Context) -> dict[str, list[Finding]]:
     for finding in check.run(where):
         found.setdefault(finding.code, []).append(finding)
     return found
+
+
+def event(uid: str, message: str = "no volume is large enough") -> Object:
+    """Return an event about the object with that uid."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"event of {uid}", "namespace": "course"},
+        "involvedObject": {"uid": uid},
+        "type": "Normal",
+        "reason": "FailedBinding",
+        "message": message,
+    }
 
 
 def node(name: str, address: str, *, version: str = "v1.20.2", ready: str = "True", **spec: Any) -> Object:
@@ -210,10 +227,12 @@ def workload(kind: str, name: str, namespace: str, wanted: int = 1, ready: int |
             "updatedNumberScheduled": wanted,
             "numberReady": ready,
         }
+    labels = {"app.kubernetes.io/name": name}
+    template = {"metadata": {"labels": labels}}
     return {
         "apiVersion": "apps/v1",
         "kind": kind,
         "metadata": {"name": name, "namespace": namespace, "generation": 1},
-        "spec": {"replicas": wanted},
+        "spec": {"replicas": wanted, "selector": {"matchLabels": labels}, "template": template},
         "status": status,
     }

@@ -53,6 +53,11 @@ def test_a_node_that_no_host_stands_for_is_told(tmp_path: Path) -> None:
     assert (one.ok, one.subject) == (True, "guest")
 
 
+def speaker(where: str, **more: Any) -> Object:
+    metadata = {"labels": {"app": "metallb", "component": "speaker"}}
+    return pod(f"speaker-{where}", where, namespace="metallb-system", metadata=metadata, **more)
+
+
 SYSTEM = [
     workload("Deployment", "coredns", "kube-system", 2),
     workload("Deployment", "metrics-server", "kube-system"),
@@ -62,7 +67,7 @@ SYSTEM = [
     workload("DaemonSet", "speaker", "metallb-system", 3),
     workload("Deployment", "haproxy-kubernetes-ingress", "haproxy-controller"),
     pod("coredns-1", "master", namespace="kube-system"),
-    pod("speaker-1", "w1", namespace="metallb-system"),
+    *(speaker(where) for where in ("master", "w1", "w2")),
     pod("crd-job", "w1", namespace="haproxy-controller", ready=False, phase="Succeeded"),
     pod("somebody-elses", "w1", namespace="default", ready=False),
 ]
@@ -74,10 +79,34 @@ def test_a_healthy_system_in_three_requests(tmp_path: Path) -> None:
     assert [(one.subject, one.detail) for one in found.pop("SYSTEM_READY")] == [
         ("haproxy-controller", "1 pods are ready; complete: haproxy-kubernetes-ingress"),
         ("kube-system", "1 pods are ready; complete: coredns, kube-proxy, metrics-server"),
-        ("metallb-system", "1 pods are ready; complete: controller, speaker"),
+        ("metallb-system", "3 pods are ready; complete: controller, speaker"),
     ]
+    (speakers,) = found.pop("SYSTEM_SPEAKERS")
+    assert (speakers.ok, speakers.detail) == (True, "has exactly one pod on each of 3 nodes")
     assert not found
     assert cluster.asked == 3
+
+
+def test_a_node_that_no_speaker_runs_on_is_told_though_the_daemonset_is_complete(tmp_path: Path) -> None:
+    """Its taint takes the node out of the DaemonSet's own count."""
+    tainted = node("w2", "192.0.2.12", taints=[{"key": "disk", "value": "ssd", "effect": "NoSchedule"}])
+    objects = [one for one in SYSTEM if one["metadata"]["name"] not in ("speaker", "speaker-w2")]
+    complete = workload("DaemonSet", "speaker", "metallb-system", 2)
+    found = findings(system.CHECK, context(tmp_path, Memory(*objects, complete, *NODES[:2], tainted)))
+    (one,) = found["SYSTEM_NO_SPEAKER"]
+    assert (one.ok, one.subject) == (False, "DaemonSet metallb-system/speaker")
+    assert one.detail.startswith("has no running pod on w2, ")
+    assert one.detail.endswith("the node's taints are disk=ssd:NoSchedule")
+    assert "taints of w2 in hosts.toml" in one.remedy
+    assert one.evidence
+    assert "SYSTEM_SPEAKERS" not in found
+
+
+def test_a_node_with_two_speakers_is_told(tmp_path: Path) -> None:
+    second = speaker("w2")
+    second["metadata"]["name"] = "speaker-more"
+    (one,) = findings(system.CHECK, context(tmp_path, Memory(*SYSTEM, second)))["SYSTEM_SPEAKERS_TWICE"]
+    assert one.detail == "has more than one running pod on w2"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +170,11 @@ def waiting(reason: str, message: str = "", **more: Any) -> list[dict[str, Any]]
         ),
         (pod("x", "w1", ready=False), "running but not ready", "agnhost: log of course/x agnhost 8 False"),
         (pod("x", "w1", ready=False, phase="Pending", containerStatuses=[]), "pending", ""),
-        (pod("x", "w1", metadata={"deletionTimestamp": "2026"}), "being deleted", ""),
+        (
+            pod("x", "w1", metadata={"deletionTimestamp": "2026"}),
+            "being deleted",
+            "agnhost: log of course/x agnhost 8 False",
+        ),
         (
             pod(
                 "x",
@@ -162,14 +195,14 @@ def test_why_a_pod_is_not_ready(sick: Object, words: str, log: str) -> None:
 
 
 def test_a_sick_pod_and_a_short_workload_are_told_with_what_explains_them(tmp_path: Path) -> None:
-    sick = pod("speaker-2", "w2", namespace="metallb-system", ready=False)
+    sick = speaker("w2", ready=False)
     short = workload("DaemonSet", "speaker", "metallb-system", 3, ready=2)
-    objects = [one for one in SYSTEM if one["metadata"]["name"] != "speaker"]
+    objects = [one for one in SYSTEM if one["metadata"]["name"] not in ("speaker", "speaker-w2")]
     found = findings(system.CHECK, context(tmp_path, Memory(*objects, sick, short)))
     (one,) = found["SYSTEM_POD_NOT_READY"]
-    assert one.subject == "pod metallb-system/speaker-2"
+    assert one.subject == "pod metallb-system/speaker-w2"
     assert one.detail == "on w2 is not ready: running but not ready"
-    assert "agnhost: log of metallb-system/speaker-2 agnhost 8 False" in one.evidence
+    assert "agnhost: log of metallb-system/speaker-w2 agnhost 8 False" in one.evidence
     (two,) = found["SYSTEM_WORKLOAD_INCOMPLETE"]
     assert (two.subject, two.detail) == ("DaemonSet metallb-system/speaker", "has 2 of 3 pods ready")
     assert "metallb-system" not in [one.subject for one in found["SYSTEM_READY"]]

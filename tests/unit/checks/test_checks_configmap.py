@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from provisioner.checks import configmap
+from provisioner.checks import configmap, pods
 from provisioner.errors import ClusterError
 from provisioner.objects import Object
 
-from .memory import Memory, context, findings, pod
+from .memory import Memory, context, findings, pod, workload
 
 
 class Kubelet(Memory):
@@ -35,6 +35,8 @@ class Kubelet(Memory):
         self.values: list[str] = []
         self.restarts = 0
         self.nudged = 0
+        self.slow = False  # whether a new pod is ready only after some looks
+        self.coming = 0
         self.shell = self.answer
         self.on_merge = self.merged
         self.on_delete = self.deleted
@@ -50,10 +52,19 @@ class Kubelet(Memory):
     def deleted(self, kind: str, name: str) -> None:
         self.restarts += 1
         self.objects = [one for one in self.objects if one["kind"] != "Pod"]
+        self.coming = 3 if self.slow else 0
         if self.returns:
-            self.objects.append(pod(f"cm-{self.restarts + 1}", "w1", app="cm-pods"))
+            self.objects.append(pod(f"cm-{self.restarts + 1}", "w1", app="cm-pods", ready=not self.slow))
         if self.fresh:
             self.started = self.config["data"]["greeting"]
+
+    def list(self, kind: str, *arguments: Any, **more: Any) -> list[Object]:
+        if kind == "Pod" and self.coming:
+            self.coming -= 1
+            if not self.coming:
+                name = f"cm-{self.restarts + 1}"
+                self.objects = [one for one in self.objects if one["kind"] != "Pod"] + [pod(name, "w1", app="cm-pods")]
+        return super().list(kind, *arguments, **more)
 
     def answer(self, name: str, command: Sequence[str]) -> str:
         now = self.config["data"]["greeting"]
@@ -80,6 +91,23 @@ def test_file_environment_restart(tmp_path: Path) -> None:
     assert "rollout restart deployment cm-pods" in found["CONFIGMAP_ENV_OLD"].detail
     assert cluster.started == "hello", "nor does an environment keep the test's value"
     assert (cluster.nudged, cluster.restarts, cluster.values[1:]) == (1, 2, ["hello"])
+
+
+def test_the_pod_that_was_made_anew_is_waited_for(tmp_path: Path) -> None:
+    """Else a plan that comes next finds the Deployment incomplete."""
+    cluster = Kubelet()
+    cluster.slow = True
+    cluster.objects.append(workload("Deployment", "cm-pods", "course"))
+    where = context(tmp_path, cluster)
+    object.__setattr__(where.site, "cluster", where.site.cluster.model_copy(update={"timeout_scale": 0.01}))
+    assert all(one.ok for one in configmap.run(where))
+    assert [pods.ready(one) for one in cluster.list("Pod", "course")] == [True]
+
+
+def test_a_pod_that_does_not_come_back_at_the_end_is_told(tmp_path: Path) -> None:
+    cluster = Kubelet(file=False, returns=False)
+    found = watched(tmp_path, cluster)
+    assert {*found} == {"CONFIGMAP_FILE_OLD", "CONFIGMAP_NO_POD"}
 
 
 def test_with_full_the_kubelet_is_left_to_itself(tmp_path: Path) -> None:

@@ -56,6 +56,16 @@ def test_autoscaler(tmp_path: Path, objects: list[Object], metrics: Any, codes: 
         assert found["METRICS_MISSING"][0].evidence == ("there is no APIService v1beta1.metrics.k8s.io",)
 
 
+def test_a_users_own_autoscaler_is_not_judged(tmp_path: Path) -> None:
+    theirs = scaler(None)
+    theirs["metadata"] = {"name": "theirs", "namespace": "course"}
+    cluster = Memory(theirs, scaler(0))
+    cluster.metrics = FIGURES
+    found = findings(hpa.CHECK, context(tmp_path, cluster))
+    assert "HPA_NO_METRIC" not in found
+    assert "theirs" not in str(found)
+
+
 def test_the_metrics_servers_own_words(tmp_path: Path) -> None:
     api = {
         "apiVersion": "apiregistration.k8s.io/v1",

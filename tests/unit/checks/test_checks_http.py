@@ -82,13 +82,28 @@ def np_service(port: int) -> Object:
     return service("np-pods", kind="NodePort", ports=ports)
 
 
+ONE_SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: np-pods, namespace: course}
+spec: {type: NodePort, selector: {app.kubernetes.io/name: np-pods}, ports: [{port: 80}]}
+"""
+
+
+def with_one_service(folder: Path) -> Path:
+    """Give a folder a workload of its own with np-pods alone, in place of the shipped one."""
+    (folder / "workloads").mkdir()
+    (folder / "workloads" / "nodeport.yaml").write_text(ONE_SERVICE)
+    return folder
+
+
 PODS = [pod("np-a", "w1", app="np-pods"), pod("np-b", "w2", app="np-pods"), pod("other", "w2", app="other")]
 
 
 def test_a_nodeport_on_every_node(tmp_path: Path) -> None:
     respond = taking_turns("np-a", "np-b")
     with node_port(dict.fromkeys(NODES, respond)) as port:
-        found = findings(nodeport.CHECK, on_loopback(tmp_path, Memory(np_service(port), *PODS), 1.0))
+        found = findings(nodeport.CHECK, on_loopback(with_one_service(tmp_path), Memory(np_service(port), *PODS), 1.0))
     assert [one.subject for one in found.pop("NODEPORT_ANSWERS")] == [f"{own}:{port}" for own in NODES.values()]
     (one,) = found.pop("NODEPORT_PODS")
     assert one.detail == "leads to np-a and np-b (23 requests)"
@@ -112,13 +127,18 @@ def test_a_node_that_does_not_answer_and_a_pod_that_is_never_reached(tmp_path: P
     assert silent.evidence == ("kube-proxy: log of kube-system/kube-proxy-2  8 False",)
     (one,) = found["NODEPORT_POD_UNSEEN"]
     assert one.detail.startswith("never led to np-b in ")
+    assert "np-b: agnhost: log of course/np-b agnhost 8 False" in one.evidence
 
 
 def test_a_nodeport_without_service_or_pods(tmp_path: Path) -> None:
-    assert not findings(nodeport.CHECK, on_loopback(tmp_path, Memory(service("web"))))["NODEPORT_NONE"][0].ok
+    found = findings(nodeport.CHECK, on_loopback(tmp_path, Memory(service("np-pods"))))["NODEPORT_NONE"]
+    assert [(one.ok, one.subject, one.detail) for one in found] == [
+        (False, "Service course/np-pods", "is not of type NodePort"),
+        (False, "Service course/np-pods-assigned", "does not exist"),
+    ]
     sick = pod("np-a", "w1", app="np-pods", ready=False)
     (one,) = findings(nodeport.CHECK, on_loopback(tmp_path, Memory(np_service(1), sick)))["NODEPORT_NO_PODS"]
-    assert one.detail == "has no ready pod behind it; np-a: running but not ready"
+    assert one.detail == "has 0 of 1 pods ready behind it (np-a: running but not ready)"
     assert one.evidence
 
 

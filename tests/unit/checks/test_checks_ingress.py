@@ -152,6 +152,29 @@ def test_an_ingress_that_cannot_be_reached(tmp_path: Path) -> None:
     assert codes(tmp_path) == ["INGRESS_NONE"]
 
 
+def test_a_users_own_ingress_is_not_asked(tmp_path: Path) -> None:
+    """One with a backend of another kind neither breaks the check nor is anything demanded of it."""
+    resource = {"resource": {"apiGroup": "k8s.example.com", "kind": "Bucket", "name": "static"}}
+    theirs = course_ingress()
+    theirs["metadata"] = {"name": "theirs", "namespace": "course"}
+    theirs["spec"] = {"rules": [{"host": "their.test", "http": {"paths": [{"path": "/", "backend": resource}]}}]}
+    with serving(NODES["w2"], routing(RIGHT)) as port:
+        found = findings(
+            ingress.CHECK, on_loopback(tmp_path, Memory(controller(port), theirs, course_ingress(), *BEHIND), 1.0)
+        )
+    assert all(one.ok for many in found.values() for one in many)
+    assert "their.test" not in str(found)
+    mixed = course_ingress()
+    mixed["spec"]["rules"][0]["http"]["paths"].append({"path": "/bucket", "backend": resource})
+    assert [one.path for one in ingress.routes(on_loopback(tmp_path, Memory()), [mixed])][:-1] == [
+        "/",
+        "/hname",
+        "/ip",
+    ]
+    (one,) = findings(ingress.CHECK, on_loopback(tmp_path, Memory(theirs)))["INGRESS_NONE"]
+    assert one.subject == "Ingress course/course"
+
+
 def test_a_load_balancer_that_got_no_address(tmp_path: Path) -> None:
     with serving(NODES["w2"], routing(RIGHT)) as port:
         memory = Memory(controller(port, kind="LoadBalancer"), course_ingress(), *BEHIND)
@@ -204,6 +227,7 @@ def test_https_that_presents_another_certificate(tmp_path: Path) -> None:
     assert "another certificate" in one.detail
     assert "for traefik.default" in one.detail
     assert "holds one for course.test" in one.evidence[0]
+    assert "haproxy-1: log of haproxy-controller/haproxy-1  8 False" in one.evidence
 
 
 def test_https_that_leads_elsewhere_or_is_no_tls_or_has_no_certificate(tmp_path: Path) -> None:
@@ -220,7 +244,10 @@ def test_https_that_leads_elsewhere_or_is_no_tls_or_has_no_certificate(tmp_path:
         (one,) = findings(ingress.CHECK, on_loopback(tmp_path, memory, 1.0))["INGRESS_TLS_NO_CERTIFICATE"]
         assert "Secret course/course-tls" in one.detail
         memory = Memory(controller(port), course_ingress(True), secret(), *BEHIND)
-        assert findings(ingress.CHECK, on_loopback(tmp_path, memory, 1.0))["INGRESS_TLS_CLOSED"]
+        (closed,) = findings(ingress.CHECK, on_loopback(tmp_path, memory, 1.0))["INGRESS_TLS_CLOSED"]
+    for told in (one, closed):
+        assert "Warning Something about course/course" in told.evidence
+        assert "haproxy-1: log of haproxy-controller/haproxy-1  8 False" in told.evidence
 
 
 # --- the client's address ---------------------------------------------------------------------------------------

@@ -11,14 +11,12 @@ from provisioner.checks import nodeport
 from provisioner.errors import ClusterError
 from provisioner.objects import Object
 
-from .memory import Memory, findings, pod, workload
-from .test_checks_http import NODES, Respond, node_port, np_service, on_loopback
+from .memory import Memory, findings, pod, service, workload
+from .test_checks_http import NODES, Respond, node_port, np_service, on_loopback, taking_turns, with_one_service
 
 
 def deployment(replicas: int = 3) -> Object:
-    made = workload("Deployment", "np-pods", "course", replicas)
-    made["spec"]["selector"] = {"matchLabels": {"app.kubernetes.io/name": "np-pods"}}
-    return made
+    return workload("Deployment", "np-pods", "course", replicas)
 
 
 class Growing(Memory):
@@ -54,7 +52,7 @@ def watched(folder: Path, **how: int) -> tuple[list[object], Growing]:
     both: dict[str, Respond] = dict.fromkeys(NODES, respond)
     with node_port(both) as port:
         cluster = Growing(port, **how)
-        found = findings(nodeport.CHECK, on_loopback(folder, cluster, 0.02))
+        found = findings(nodeport.CHECK, on_loopback(with_one_service(folder), cluster, 0.02))
     return [one for many in found.values() for one in many], cluster
 
 
@@ -104,6 +102,37 @@ def test_it_is_scaled_back_when_the_api_goes_away(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="went away"):
         findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))
     assert cluster.sizes == [3, 6, 3]
+
+
+def test_a_pod_that_is_not_ready_is_told_though_the_others_answer(tmp_path: Path) -> None:
+    """One of three is ready: what answers is what should, and it is two pods too few all the same."""
+    own = [pod("np-a", "w1", app="np-pods"), pod("np-b", "w2", app="np-pods", ready=False)]
+    with node_port(dict.fromkeys(NODES, taking_turns("np-a"))) as port:
+        cluster = Memory(np_service(port), deployment(), *own)
+        found = findings(nodeport.CHECK, on_loopback(with_one_service(tmp_path), cluster))
+    (one,) = found["NODEPORT_PODS_NOT_READY"]
+    assert (one.ok, one.subject) == (False, "Service course/np-pods")
+    assert one.detail == "has 1 of 3 pods ready behind it (np-b: running but not ready)"
+    assert "agnhost: log of course/np-b agnhost 8 False" in one.evidence
+    assert found["NODEPORT_PODS"][0].ok
+
+
+def test_pods_that_were_never_made_are_told(tmp_path: Path) -> None:
+    own = [pod("np-a", "w1", app="np-pods"), pod("np-old", "w2", app="np-pods", phase="Failed")]
+    with node_port(dict.fromkeys(NODES, taking_turns("np-a"))) as port:
+        cluster = Memory(np_service(port), deployment(), *own)
+        found = findings(nodeport.CHECK, on_loopback(with_one_service(tmp_path), cluster))
+    (one,) = found["NODEPORT_PODS_NOT_READY"]
+    assert one.detail == "has 1 of 3 pods ready behind it"
+    assert one.evidence == ("Warning Something about course/np-pods",)
+
+
+def test_a_users_own_nodeport_is_not_asked(tmp_path: Path) -> None:
+    theirs = service("theirs", kind="NodePort", ports=[{"port": 22, "nodePort": 30022}])
+    with node_port(dict.fromkeys(NODES, taking_turns("np-a"))) as port:
+        cluster = Memory(theirs, np_service(port), deployment(1), pod("np-a", "w1", app="np-pods"))
+        found = findings(nodeport.CHECK, on_loopback(with_one_service(tmp_path), cluster))
+    assert "course/theirs" not in str([one for code, many in found.items() if code != "NODEPORT_HELD" for one in many])
 
 
 def test_a_port_that_is_given_twice_is_taken_back_and_told(tmp_path: Path) -> None:

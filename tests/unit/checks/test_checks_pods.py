@@ -11,7 +11,7 @@ from provisioner.checks import dns, storage
 from provisioner.errors import ClusterError
 from provisioner.objects import Object
 
-from .memory import Memory, context, findings, pod, service, workload
+from .memory import Memory, context, event, findings, pod, service, workload
 from .volumes import Volumes, claim, volume
 
 API = service("kubernetes", namespace="default", clusterIP="10.96.0.1")
@@ -99,6 +99,16 @@ def test_dns_is_asked_on_every_node_in_one_exec_each(tmp_path: Path) -> None:
     assert asked == [("a", ["sh", "-c", script]), ("b", ["sh", "-c", script])]
 
 
+def test_a_users_own_pod_without_nslookup_is_not_asked(tmp_path: Path) -> None:
+    theirs = pod("a-theirs", "w1", spec={"containers": [{"name": "web", "image": "example.org/distroless:1"}]})
+    ours = pod(
+        "np", "w1", spec={"containers": [{"name": "agnhost", "image": "mirror:5000/e2e-test-images/agnhost:2"}]}
+    )
+    cluster = Memory(API, OURS, theirs, ours)
+    cluster.shell = lambda name, command: BIND if name == "np" else "sh: not found"
+    assert set(findings(dns.CHECK, context(tmp_path, cluster))) == {"DNS_RESOLVES"}
+
+
 def test_dns_that_fails_on_one_node(tmp_path: Path) -> None:
     server = pod("coredns-1", "w1", namespace="kube-system")
     server["metadata"]["labels"] = {"k8s-app": "kube-dns"}
@@ -155,7 +165,7 @@ def test_storage_shared_between_nodes_and_cleaned_up(tmp_path: Path) -> None:
     assert (lines.subject, lines.detail) == ("/data/lines in pod sv-1", "has lines of sv-1 and sv-2")
     (large,) = found["STORAGE_TOO_LARGE"]
     assert "stays Pending, as it should: the volumes have 1Gi each" in large.detail
-    assert "course/shared-volume-too-large" in large.detail, "and the event that says why"
+    assert large.detail.endswith("it says: Normal FailedBinding: no volume is large enough")
     assert all(one.ok for many in found.values() for one in many)
     assert cluster.get("PersistentVolumeClaim", "shared-volume-too-large", "course") is None
 
@@ -195,6 +205,15 @@ def test_the_lines_are_in_one_file_on_the_server(tmp_path: Path, text: str, miss
         (one,) = found["STORAGE_LINES_MISSING"]
         assert one.detail == missing
         assert one.evidence
+
+
+def test_an_event_about_an_earlier_claim_of_that_name_says_nothing(tmp_path: Path) -> None:
+    old = event("uid of an earlier run's shared-volume-too-large", "what it said an hour ago")
+    cluster = Memory(claim(), NFS, DEPLOYMENT, *SHARING, old)
+    cluster.shell = Volumes(sv_1="nfs-1", sv_2="nfs-1")
+    cluster.told = False
+    (one,) = findings(storage.CHECK, context(tmp_path, cluster))["STORAGE_TOO_LARGE_NOT_TOLD"]
+    assert one.detail.startswith("is Pending, and should be Pending and say why")
 
 
 def test_a_claim_that_is_too_large_and_bound_all_the_same(tmp_path: Path) -> None:
@@ -262,6 +281,11 @@ def test_storage_that_fails(tmp_path: Path, objects: list[Object], shell: Volume
     assert words in one.detail
     assert one.remedy
     assert not shell.files
+    if code == "STORAGE_READ_DIFFERS":
+        assert one.evidence[-2:] == (
+            "Warning Something about course/sv-2",
+            "agnhost: log of course/sv-2 agnhost 8 False",
+        )
 
 
 def test_storage_on_the_csi_driver() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from provisioner.checks import Finding, statefulset
+from provisioner.checks.check import Stopped
 from provisioner.objects import Object
 
 from .memory import Memory, context, findings, pod, workload
@@ -44,6 +45,7 @@ class Controller(Memory):
         self.sizes: list[int] = []
         self.coming: list[str] = []
         self.stays = self.gone = False
+        self.away = 0  # for how many looks nothing comes
         self.claims = {name: f"data-{name}" for name in NAMES}
         self.on_merge = lambda kind, name, patch: self.scaled(patch["spec"]["replicas"])
         self.on_delete = self.deleted
@@ -77,7 +79,9 @@ class Controller(Memory):
         return [one for one in self.objects if one["kind"] == "Pod"]
 
     def list(self, kind: str, *arguments: Any, **more: Any) -> list[Object]:
-        if kind == "Pod" and self.coming:
+        if kind == "Pod" and self.away:
+            self.away -= 1
+        elif kind == "Pod" and self.coming:
             unready = [one for one in self.pods_now() if one["status"]["phase"] != "Running"]
             if unready and not self.eager:
                 unready[0]["status"] = self.member(unready[0]["metadata"]["name"])["status"]
@@ -144,6 +148,24 @@ def test_a_slow_site_scales_only_in_full(tmp_path: Path) -> None:
     assert cluster.shell_of.files == {}, "nothing is left in the volumes"
 
 
+def test_who_stops_it_leaves_no_file_behind(tmp_path: Path) -> None:
+    """Ctrl-C while a pod is away: the others' files go, and its own when it is back, though nobody listens."""
+    cluster = Controller(shell())
+    where = context(tmp_path, cluster)
+    settings = where.site.cluster.model_copy(update={"timeout_scale": 0.05})
+    object.__setattr__(where, "site", where.site.model_copy(update={"cluster": settings}))
+
+    def deleted(kind: str, name: str) -> None:
+        where.stop.set()
+        cluster.objects = [one for one in cluster.objects if one["metadata"]["name"] != name]
+        cluster.coming, cluster.away = ["ss-pods-0"], 4
+
+    cluster.on_delete = deleted
+    with pytest.raises(Stopped):
+        list(statefulset.run(where))
+    assert (cluster.shell_of.written, cluster.shell_of.files) == (3, {})
+
+
 def lost(cluster: Controller) -> Controller:
     def deleted(kind: str, name: str) -> None:
         Controller.deleted(cluster, kind, name)
@@ -194,6 +216,7 @@ def test_what_it_does_not_keep_is_told(tmp_path: Path, cluster: Controller, code
     assert not one.ok
     assert words in one.detail
     assert one.remedy
+    assert code != "STATEFULSET_LOST_DATA" or "agnhost: log of course/ss-pods-0 agnhost 8 False" in one.evidence
     assert [*cluster.shell_of.files] == [key for key in cluster.shell_of.files if cluster.gone and key[0] == "nfs-0"]
 
 

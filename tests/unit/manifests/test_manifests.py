@@ -60,9 +60,10 @@ def test_key_is_substituted() -> None:
 
 def test_documents_in_order_empty_ones_left_out_and_lists_unrolled() -> None:
     one, two = OBJECT, OBJECT.replace("one", "two")
-    unrolled = "apiVersion: v1\nkind: List\nitems:\n- {kind: A}\n- {kind: B}\n"
+    first, second = (f"{{apiVersion: v1, kind: A, metadata: {{name: {name}}}}}" for name in "AB")
+    unrolled = f"apiVersion: v1\nkind: List\nitems:\n- {first}\n- {second}\n"
     found = manifests.load(f"---\n{one}---\n# nothing\n---\n{two}---\n{unrolled}", {})
-    assert [item.get("metadata", {}).get("name", item["kind"]) for item in found] == ["one", "two", "A", "B"]
+    assert [item["metadata"]["name"] for item in found] == ["one", "two", "A", "B"]
 
 
 @pytest.mark.parametrize(
@@ -93,6 +94,65 @@ def test_a_mistake_names_file_and_line(text: str, message: str) -> None:
         manifests.load(text, {"ingress_class": "nginx", "list": [1]}, "m.yaml")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def made(kind: str, rest: str = "") -> str:
+    return f"apiVersion: v1\nkind: {kind}\nmetadata: {{name: web}}\n{rest}\n"
+
+
+POD = "spec: {template: {spec: {containers: [{name: a}]}}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (made("Ingress"), "m.yaml:1: there is no spec in Ingress web; write spec:"),
+        (made("Service", "spec:"), "m.yaml:1: there is no spec in Service web"),
+        (made("Service", "spec: {ports: [80]}"), "m.yaml:1: spec.ports must be a list of objects in Service web"),
+        (made("Service", "spec: {ports: {port: 80}}"), "spec.ports must be a list of objects in Service web"),
+        (made("Ingress", "spec: {tls: [course.test]}"), "spec.tls must be a list of objects in Ingress web"),
+        (made("Ingress", "spec: {tls: [{hosts: course.test}]}"), "spec.tls.hosts must be a list of names"),
+        (made("Deployment", "spec: {template: {}}"), "there is no spec.template.spec in Deployment web"),
+        (made("DaemonSet", "spec: {template: }"), "there is no spec.template in DaemonSet web"),
+        (made("Deployment", POD.replace("{name: a}", "a")), "spec.template.spec.containers must be a list of objects"),
+        (made("Pod", "spec: []"), "spec must be an object in Pod web"),
+        (made("ConfigMap", "data: text"), "data must be an object in ConfigMap web"),
+        (made("Pod").replace("name: web", "name: web, namespace: 7"), "metadata.namespace must be text"),
+        (made("Pod").replace("name: web", "name: web, labels: [a]"), "metadata.labels must be an object"),
+        ("apiVersion: v1\nkind: List\nitems:\n- \n", "m.yaml:4: a document of a manifest must be an object, not not"),
+        (
+            "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: A}\n",
+            "m.yaml:4: this object has no metadata.name",
+        ),
+        (
+            "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata: {name: web}\n",
+            "m.yaml:4: there is no spec in Service web",
+        ),
+    ],
+)
+def test_a_mistake_within_an_object_is_told_too(text: str, message: str) -> None:
+    with pytest.raises(ProvisionerError) as caught:
+        manifests.load(text, {}, "m.yaml")
+    assert message in str(caught.value)
+    assert caught.value.remedy
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        made("Service", "spec: {type: ExternalName, externalName: example.org}"),
+        made("Ingress", "spec: {defaultBackend: {service: {name: a}}}"),
+        made("Deployment", POD),
+        made("ConfigMap", "data:"),
+        made("StorageClass"),
+        made("Pod").replace("name: web", "name: web, labels: , annotations: "),
+    ],
+)
+def test_what_is_short_and_well(text: str) -> None:
+    assert manifests.load(made("Service"), None), "what others released is theirs to answer for"
+    (one,) = manifests.load(text, {}, "m.yaml")
+    assert one["metadata"] == {"name": "web"}
 
 
 def test_unreadable_files(tmp_path: Path) -> None:

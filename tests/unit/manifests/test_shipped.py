@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from provisioner import manifests
+from provisioner import manifests, site_rules
 from provisioner.objects import Object, containers
 from provisioner.site import Workloads
 
@@ -74,6 +74,17 @@ def test_a_workload_stands_alone(path: Path) -> None:
         if other != path:
             assert not here & {(item["kind"], item["metadata"]["name"]) for item in objects(other)[1:]}
     assert all(item["metadata"]["labels"]["app.kubernetes.io/part-of"] == "provisioner-workloads" for item in own)
+
+
+def test_the_rules_know_how_many_volumes_are_claimed() -> None:
+    claimed = {}
+    for path in WORKLOADS:
+        number = sum(item["kind"] == "PersistentVolumeClaim" for item in objects(path))
+        for item in pods(path):
+            number += item["spec"].get("replicas", 1) * len(item["spec"].get("volumeClaimTemplates", []))
+        if number:
+            claimed[path.stem] = number
+    assert claimed == site_rules.CLAIMS
 
 
 @pytest.mark.parametrize("path", WORKLOADS, ids=lambda path: path.name)

@@ -127,6 +127,26 @@ SINGLE: dict[str, tuple[str, int, str]] = {
     ),
     "metallb version": (HOSTS + '[metallb]\nversion = "0.1.0"\n', 10, "metallb 0.1.0 is not in the catalogue; use one of"),
     "metallb version of another form": (HOSTS + '[metallb]\nversion = "v0.16"\n', 10, '"v0.16" is not a version; write one such'),
+    "metallb before 0.13 from Kubernetes 1.25 on": (
+        HOSTS + '[cluster]\nkubernetes = "1.25"\n[metallb]\nversion = "0.12.1"\n',
+        12,
+        'metallb.version: "0.12.1" holds a PodSecurityPolicy, which Kubernetes 1.25.16 does not know any more; write one from 0.13',
+    ),
+    "workloads without storage": (
+        HOSTS + "[nfs]\nenabled = false\n",
+        10,
+        'nfs.enabled: false leaves "shared-volume" and "statefulset" of [workloads] without the volumes that they claim; write',
+    ),
+    "one workload without storage": (
+        HOSTS + '[workloads]\nenabled = ["hpa", "statefulset"]\n[nfs]\nenabled = false\n',
+        12,
+        'or take "statefulset" out of enabled under [workloads]',
+    ),
+    "too few volumes": (
+        HOSTS + "[nfs]\nvolumes = 3\n",
+        10,
+        'nfs.volumes: 3 is fewer than the 4 that "shared-volume" and "statefulset" of [workloads] claim; write volumes = 4 or more',
+    ),
     "metrics-server version": (HOSTS + '[metrics]\nversion = "0.1.0"\n', 10, "metrics_server 0.1.0 is not in the catalogue; use one of"),
     "ingress of another time": (
         HOSTS + '[cluster]\nkubernetes = "1.20"\n[ingress]\ncontroller = "nginx"\n',
@@ -183,6 +203,21 @@ def test_one_mistake_is_one_line_with_a_place_and_a_remedy(text: str, line: int,
     assert "\n" not in str(error)
     assert "{line}" not in str(error)
     assert error.remedy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[nfs]\nenabled = false\n[workloads]\nenabled = ["nodeport"]\n',
+        '[nfs]\nvolumes = 1\n[workloads]\nenabled = ["shared-volume"]\n',
+        "[nfs]\nvolumes = 4\n",
+        '[nfs]\nvolumes = 0\nprovisioner = "csi"\n',
+        '[cluster]\nkubernetes = "1.24"\n[metallb]\nversion = "0.12.1"\n',
+        '[metallb]\nenabled = false\nversion = "0.12.1"\n',
+    ],
+)
+def test_what_fits_together(text: str) -> None:
+    site.parse(HOSTS + text)
 
 
 @pytest.mark.parametrize("text", ["none", "prompt", "env:SUDO_PASSWORD", "file:~/.sudo", "file:/run/a b"])

@@ -24,7 +24,7 @@ from .doubles import (
 )
 
 THREE = "192.168.56.10, 192.168.56.11, 192.168.56.12"
-TWO_VOLUMES = "[nfs]\nvolumes = 2\n"
+TWO_VOLUMES = "[nfs]\nvolumes = 2\n[workloads]\nenabled = []\n"
 EXPORT = f"export /srv/nfs to {THREE}"
 # As exportfs writes it: one line a client, the options with all defaults.
 OPTIONS = "rw,sync,wdelay,hide,nocrossmnt,secure,root_squash,no_all_squash,no_subtree_check,secure_locks,acl,no_pnfs"
@@ -147,7 +147,8 @@ def test_exported(etab: str, expected: list[str]) -> None:
 
 
 def test_another_host_may_serve(tmp_path: Path) -> None:
-    site = site_at(tmp_path, rest='[nfs]\nserver = "worker2"\nvolumes = 1\nsize = "5Gi"\nexport = "/data"')
+    nfs = '[nfs]\nserver = "worker2"\nvolumes = 1\nsize = "5Gi"\nexport = "/data"\n'
+    site = site_at(tmp_path, rest=f"{nfs}[workloads]\nenabled = []")
     _, volume = storage.wanted(site)
     assert volume["spec"]["nfs"] == {"server": "192.168.56.12", "path": "/data/nfs-01"}
     assert volume["spec"]["capacity"] == {"storage": "5Gi"}

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from provisioner.addresses import parse_range
 from provisioner.errors import ClusterError
 from provisioner.kube import State
 from provisioner.objects import Object
-from provisioner.steps import pools
+from provisioner.steps import pool_supply, pools
 
 from .doubles import HOSTS, RecordingCluster, RecordingHost, carry_out, drain, fleet_for, site_at
 
@@ -156,6 +157,43 @@ def test_a_pool_that_gives_addresses_away_comes_first(tmp_path: Path) -> None:
     assert "apply IPAddressPool metallb-system/lab" in done[1:]
 
 
+def test_a_range_that_shrinks_is_no_new_range(tmp_path: Path) -> None:
+    """z keeps the upper half of what it had, written in other words; lab takes the lower half."""
+    shrunk = '[[metallb.pools]]\nname = "z"\naddresses = ["192.168.56.204-192.168.56.207"]'
+    had = ["192.168.56.200-192.168.56.205", "192.168.56.206/31"]
+    cluster = RecordingCluster().hold(ours("IPAddressPool", "z", addresses=had))
+    done = carry_out(pools.STEP, machine(tmp_path, rest=shrunk), cluster)
+    assert done[0] == "apply IPAddressPool metallb-system/z"
+    assert "apply IPAddressPool metallb-system/lab" in done[1:]
+
+
+def test_joined_ranges() -> None:
+    texts = [
+        "192.0.2.8/31",
+        "192.0.2.0-192.0.2.5",
+        "192.0.2.4-192.0.2.4",
+        "192.0.2.6/31",
+        "fd00::/127",
+        "192.0.2.20/32",
+    ]
+    joined = pool_supply.joined(parse_range(text) for text in texts)
+    assert [str(one) for one in joined] == ["192.0.2.0-192.0.2.9", "192.0.2.20", "fd00::/127"]
+
+
+def test_a_service_on_a_pool_made_by_hand_stays_there(tmp_path: Path) -> None:
+    theirs = ours("IPAddressPool", "by-hand", addresses=["192.168.56.90/28", "nonsense"])
+    theirs["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+    cluster = RecordingCluster().hold(
+        theirs,
+        service("there", "192.168.56.91"),
+        service("asking", "192.168.56.92", loadBalancerIPs="192.168.56.92"),
+        service("naming", "192.168.56.93", address_pool="by-hand"),
+        *(service(str(n), f"192.168.56.{80 + n}") for n in range(4)),
+    )
+    done = carry_out(pools.STEP, machine(tmp_path), cluster)
+    assert not [text for text in done if "move" in text]
+
+
 def test_a_plan_is_told_although_the_webhook_still_sees_the_old_pool(tmp_path: Path) -> None:
     cluster = RecordingCluster().hold(ours("IPAddressPool", "old", addresses=["192.168.56.200-192.168.56.203"]))
     judge = cluster.diff
@@ -218,6 +256,56 @@ def test_no_service_loses_its_address(tmp_path: Path, stranded: list[Object], sa
         carry_out(pools.STEP, machine(tmp_path), cluster)
     assert cluster.applied == []
     assert cluster.deleted == []
+
+
+HIDDEN = """
+[[metallb.pools]]
+name = "hidden"
+addresses = ["192.168.56.240-192.168.56.249"]
+auto_assign = false
+"""
+BUGGY = """
+[[metallb.pools]]
+name = "buggy"
+addresses = ["192.168.55.252-192.168.56.1"]
+avoid_buggy_ips = true
+"""
+
+
+def many(number: int, **asking: str) -> list[Object]:
+    """Return Services whose addresses are in no pool any more."""
+    return [service(f"s{n}", f"192.168.60.{n}", **asking) for n in range(1, number + 1)]
+
+
+@pytest.mark.parametrize(
+    ("rest", "services", "said"),
+    [
+        # lab has 4; what nobody gets unasked does not count.
+        (HIDDEN, many(5), "5 external IPv4 addresses .* given out unasked .* hold 4"),
+        (HIDDEN, many(4), ""),
+        # Its own 10 do for those that ask for it, and for no more.
+        (HIDDEN, many(10, address_pool="hidden"), ""),
+        (HIDDEN, many(11, address_pool="hidden"), "11 external IPv4 addresses of the pool hidden .* holds 10"),
+        (HIDDEN, [service("kept", "192.168.56.240"), *many(4)], ""),
+        (HIDDEN, [service("kept", "192.168.56.200"), *many(4)], "5 external IPv4 addresses .* hold 4"),
+        # 192.168.55.252 to .254 and 192.168.56.1, but not .255 and .0.
+        (BUGGY, many(8), ""),
+        (BUGGY, many(9), "9 external IPv4 addresses .* hold 8"),
+        (
+            BUGGY,
+            [service("asks", "192.168.56.0", loadBalancerIPs="192.168.56.0")],
+            "which no pool of hosts.toml holds",
+        ),
+    ],
+)
+def test_what_there_is_to_give_out(tmp_path: Path, rest: str, services: list[Object], said: str) -> None:
+    supply = pool_supply.supplies(site_at(tmp_path, OLD, rest))
+    if not said:
+        pool_supply.refuse_loss(services, supply)
+        return
+    with pytest.raises(ClusterError, match=said) as raised:
+        pool_supply.refuse_loss(services, supply)
+    assert raised.value.remedy
 
 
 def test_other_controllers_services_are_not_looked_at(tmp_path: Path) -> None:

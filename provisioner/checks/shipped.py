@@ -1,0 +1,29 @@
+"""The objects of the shipped workloads: what these answer is known; what a user runs beside them is not asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provisioner import site_manifests
+from provisioner.checks.check import NAMESPACE
+
+if TYPE_CHECKING:
+    from provisioner.objects import Object
+    from provisioner.site import Site
+
+
+def objects(site: Site, kind: str, *workloads: str) -> list[Object]:
+    """Return the objects of a kind from the manifests of these workloads, as far as hosts.toml enables them."""
+    return [
+        item
+        for workload in workloads
+        if workload in site.workloads.enabled
+        for item in site_manifests.read(site, f"workloads/{workload}.yaml")
+        if item["kind"] == kind and item["metadata"].get("namespace") == NAMESPACE
+    ]
+
+
+def services(site: Site, kind: str, *workloads: str) -> list[str]:
+    """Return the names of the Services of a type ("NodePort") that these workloads have."""
+    found = objects(site, "Service", *workloads)
+    return [one["metadata"]["name"] for one in found if one["spec"].get("type") == kind]
