@@ -91,6 +91,15 @@ def unit(host: Host, name: str, *, restart: bool = False) -> Iterator[Change]:
     )
 
 
+def unread(host: Host, path: str, content: str, unit_name: str) -> bool:
+    """Return whether a unit that reads a file at its start only has yet to read it with this content.
+
+    Also after a run that was killed between the write and the restart. The step's query must name both.
+    """
+    now = host.facts.files[path]
+    return now.content != content or int(now.mtime) > host.facts.units[unit_name].since
+
+
 def objects(cluster: Cluster, manifests: Iterable[Mapping[str, Any]]) -> Iterator[Change]:
     """Yield one change for each object that a server-side apply would create or alter, in the given order."""
     wanted = list(manifests)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from provisioner.catalogue import pause_image
-from provisioner.changes import file, packages, unit
+from provisioner.changes import file, packages, unit, unread
 from provisioner.step import Change, FactQuery, Scope, Step
 from provisioner.steps.apt_source import AptSource, source
 
@@ -96,11 +96,8 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     for registry in REGISTRIES:
         yield from file(host, f"{CERTS}/{registry}/hosts.toml", registry_hosts(site, registry))
     yield from file(host, CONFIG, config(site))
-    # Read at start only: a run that was killed between the write and the restart must not go unnoticed.
-    now = host.facts
-    stale = now.files[CONFIG].exists and int(now.files[CONFIG].mtime) > now.units["containerd.service"].since
-    changed = now.files[CONFIG].content != config(site)
-    yield from unit(host, "containerd.service", restart=stale or changed)
+    restart = unread(host, CONFIG, config(site), "containerd.service")
+    yield from unit(host, "containerd.service", restart=restart)
 
 
 def _docker(site: Site, system: str, codename: str) -> AptSource:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from provisioner.changes import file, packages, unit
+from provisioner.changes import file, packages, unit, unread
 from provisioner.step import Change, FactQuery, Scope, Step
 
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 EXPORTS = "/etc/exports.d/provisioner.exports"
 ETAB = "/var/lib/nfs/etab"  # what the kernel was really told (exports(5), exportfs(8))
 UNIT = "nfs-server.service"
+CONFIG = "/etc/nfs.conf.d/provisioner.conf"  # read after nfs.conf (nfs.conf(5))
+# Debian's nfs.conf has the server look up a user's groups by itself (--manage-gids in rpc.mountd(8)). It knows none of
+# the users that pods run as, and so would take their fsGroup from them.
+_CONFIG = "# Written by provisioner.\n[mountd]\nmanage-gids = n\n"
 SQUASHED = "nobody:nogroup"  # what root_squash makes of root on Debian (exports(5): 65534)
 
 
@@ -89,7 +93,8 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
             )
     wanted = exports(site)
     yield from file(host, EXPORTS, wanted)
-    yield from unit(host, UNIT)
+    yield from file(host, CONFIG, _CONFIG)
+    yield from unit(host, UNIT, restart=unread(host, CONFIG, _CONFIG, UNIT))
     etab = facts.files.get(ETAB)
     known = exported((etab.content if etab is not None else None) or "", site.nfs.export)
     now = facts.files.get(EXPORTS)
@@ -112,7 +117,7 @@ STEP = Step(
     scope=Scope.NFS_SERVER,
     changes=changes,
     query=lambda site: FactQuery(
-        files=(EXPORTS, ETAB),
+        files=(CONFIG, EXPORTS, ETAB),
         exists=(site.nfs.export, *volume_paths(site)),
         packages=("nfs-kernel-server",),
         units=(UNIT,),

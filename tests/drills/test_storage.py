@@ -69,15 +69,14 @@ spec:
           volumeMounts: [{name: data, mountPath: /data}]
       volumes: [{name: data, persistentVolumeClaim: {claimName: log}}]
 """
-# Somebody else of the same group. runAsGroup beside fsGroup: the server asks its own user database which groups a user
-# is in beside the first (Debian's nfs.conf: manage-gids), and no host knows the users of pods.
+# Somebody else, who shares nothing with the writer but fsGroup.
 PEER = """
 apiVersion: v1
 kind: Pod
 metadata: {name: peer, namespace: append-log}
 spec:
   terminationGracePeriodSeconds: 1
-  securityContext: {runAsUser: 3000, runAsGroup: 2000, runAsNonRoot: true, fsGroup: 2000}
+  securityContext: {runAsUser: 3000, runAsGroup: 3000, runAsNonRoot: true, fsGroup: 2000}
   containers:
     - name: peer
       image: IMAGE
@@ -167,7 +166,7 @@ def test_another_user_of_the_same_group_reads_and_writes(folder: str) -> None:
         in_pod("deployment/writer", "umask 007; echo of the writer > /data/shared")
         assert owner(f"{folder}/shared") == "1000 2000 660"
         assert in_pod("pod/peer", "id -u; cat /data/shared").splitlines() == ["3000", "of the writer"]
-        in_pod("pod/peer", "echo of the peer >> /data/shared; umask 007; echo mine > /data/peer")
+        in_pod("pod/peer", "echo of the peer >> /data/shared; umask 007; echo mine > /data/peer; chgrp 2000 /data/peer")
         assert in_pod("deployment/writer", "cat /data/shared /data/peer").splitlines() == [
             "of the writer",
             "of the peer",

@@ -9,7 +9,7 @@ import pytest
 
 from provisioner.facts import File, Package
 from provisioner.steps import nfs_server, storage
-from provisioner.steps.nfs_server import ETAB, EXPORTS, STEP, UNIT
+from provisioner.steps.nfs_server import CONFIG, ETAB, EXPORTS, STEP, UNIT
 
 from .doubles import (
     RecordingCluster,
@@ -57,6 +57,7 @@ def test_a_blank_server(host: RecordingHost) -> None:
         "install nfs-kernel-server",
         "make 2 volume directories under /srv/nfs",
         f"write {EXPORTS}",
+        f"write {CONFIG}",
         f"enable and start {UNIT}",
         EXPORT,
     ]
@@ -90,6 +91,10 @@ STATES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "somebody's exports of other directories": (
         {"files": {ETAB: present(KERNEL + f"/srv/nfs-other\t*({OPTIONS})\n")}},
         [],
+    ),
+    "killed before the server read how it is to take groups": (
+        {"units": {UNIT: running(since=50.0)}},
+        [f"enable and start {UNIT}"],
     ),
     "the server is stopped": ({"units": {UNIT: running().__class__(False, True)}}, [f"enable and start {UNIT}"]),
     "a directory is missing": (
