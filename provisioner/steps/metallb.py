@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -18,12 +20,37 @@ if TYPE_CHECKING:
     from provisioner.site import Site
 
 
+NAMESPACE = "metallb-system"
+MEMBERLIST = (
+    "memberlist"  # the Secret of the speaker's volume, and ML_SECRET_NAME of the controller (metallb-native.yaml)
+)
+
+
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     """Yield MetalLB's objects that are missing or differ, then the wait for controller and speakers."""
     del host
     manifests = wanted(site)
     yield from objects(cluster, manifests)
+    if cluster.get("Secret", MEMBERLIST, NAMESPACE) is None:
+        yield Change("make the key by which speakers know each other", lambda: _make_key(cluster))
     yield from rolled_out(cluster, manifests)
+
+
+def _make_key(cluster: Cluster) -> None:
+    """Make the Secret that each speaker mounts.
+
+    The controller would make it too, once its image is there and it runs; until then no speaker could start, and the
+    kubelet looks again for it only after up to two minutes. An existing one is left alone, by the controller as well.
+    """
+    key = base64.b64encode(secrets.token_bytes(128)).decode()
+    cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": MEMBERLIST, "namespace": NAMESPACE},
+            "stringData": {"secretkey": key},
+        }
+    )
 
 
 def wanted(site: Site) -> list[Object]:

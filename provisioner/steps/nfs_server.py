@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.changes import file, packages, unit, unread
 from provisioner.step import Change, FactQuery, Scope, Step
+from provisioner.steps.prepare import SERVER_PACKAGE
 
 if TYPE_CHECKING:
     from provisioner.host import Host
@@ -67,7 +68,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     """Yield what the NFS server lacks: package, directories, exports, and the kernel's knowing of them."""
     del cluster
     facts = host.facts
-    yield from packages(host, ("nfs-kernel-server",))
+    yield from packages(host, (SERVER_PACKAGE,))
     missing = [
         path
         for path in volume_paths(site)
@@ -119,7 +120,7 @@ STEP = Step(
     query=lambda site: FactQuery(
         files=(CONFIG, EXPORTS, ETAB),
         exists=(site.nfs.export, *volume_paths(site)),
-        packages=("nfs-kernel-server",),
+        packages=(SERVER_PACKAGE,),
         units=(UNIT,),
     ),
     after=("prepare",),

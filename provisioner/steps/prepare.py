@@ -24,6 +24,7 @@ SYSCTLS = {
 SYSCTL_FILE = "/etc/sysctl.d/90-provisioner.conf"
 FSTAB = "/etc/fstab"
 # nfs-common on every node: a missing mount.nfs on one worker is the classic silent failure.
+SERVER_PACKAGE = "nfs-kernel-server"
 PACKAGES = ("ca-certificates", "curl", "conntrack", "ebtables", "ethtool", "iptables", "nfs-common", "socat")
 
 
@@ -41,7 +42,13 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         diff = "".join(f"- {name} = {facts.sysctls.get(name, '')}\n+ {name} = {wrong[name]}\n" for name in wrong)
         yield Change(f"set {', '.join(wrong)}", lambda: _run(host, f"sysctl -q -p {SYSCTL_FILE}"), diff)
     yield from _no_swap(host)
-    yield from packages(host, PACKAGES)
+    yield from packages(host, packages_of(host))
+
+
+def packages_of(host: Host) -> tuple[str, ...]:
+    """Return what a host needs; the NFS server's package too, before a control plane takes the host's time."""
+    serves = host.site.nfs.enabled and host.name == host.site.nfs_server.name
+    return (*PACKAGES, SERVER_PACKAGE) if serves else PACKAGES
 
 
 def _no_swap(host: Host) -> Iterator[Change]:
@@ -70,5 +77,7 @@ STEP = Step(
     summary="kernel modules, sysctls, swap off, packages that every node needs",
     scope=Scope.ALL,
     changes=changes,
-    query=lambda site: FactQuery(files=(MODULES_FILE, SYSCTL_FILE, FSTAB), packages=PACKAGES, sysctls=tuple(SYSCTLS)),
+    query=lambda site: FactQuery(
+        files=(MODULES_FILE, SYSCTL_FILE, FSTAB), packages=(*PACKAGES, SERVER_PACKAGE), sysctls=tuple(SYSCTLS)
+    ),
 )

@@ -71,8 +71,8 @@ def test_a_pool_address_in_use_stops_in_preflight() -> None:
 
 
 def test_apply_from_blank() -> None:
-    """One apply makes a cluster of blank machines; a snapshot is taken on the way, before Kubernetes comes."""
-    ran = drive.pausing(begins("kubernetes"), lambda: _snapshot("prepared"))
+    """One apply makes a cluster of blank machines; a snapshot is taken on the way, before a control plane is there."""
+    ran = drive.pausing(begins("control-plane"), lambda: _snapshot("prepared"))
     assert ran.status == 0, ran.text[-4000:]
     drive.say(f"apply from blank: {ran.seconds:.0f} s, {len(ran.changes())} changes")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import hashlib
 from pathlib import Path
@@ -204,8 +205,21 @@ def test_metallb_is_applied_and_then_waited_for(tmp_path: Path, monkeypatch: pyt
     assert summaries(metallb.STEP, host) == [
         "apply Namespace metallb-system",
         "apply DaemonSet metallb-system/speaker",
+        "make the key by which speakers know each other",
         "wait for DaemonSet metallb-system/speaker",
     ]
+
+
+def test_the_speakers_key_is_made_once_and_told_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metallb, "wanted", lambda site: [])
+    host, api = machine(tmp_path, metallb), RecordingCluster()
+    (change,) = drain(metallb.STEP, host, api)
+    assert change.diff == ""
+    change.do()
+    (secret,) = api.applied
+    assert secret["kind"] == "Secret"
+    assert len(base64.b64decode(secret["stringData"]["secretkey"])) == 128
+    assert drain(metallb.STEP, host, api.hold(secret)) == []
 
 
 @pytest.mark.parametrize(

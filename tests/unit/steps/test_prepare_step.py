@@ -50,6 +50,17 @@ def test_a_blank_host(host: RecordingHost) -> None:
     assert "nfs-common" in install
 
 
+def test_the_nfs_server_gets_its_package_with_the_others(tmp_path: Path) -> None:
+    server = fleet_for(STEP, site_at(tmp_path))["master"]
+    carry_out(STEP, server)
+    (install,) = server.works.values()
+    assert install.endswith(" socat nfs-kernel-server")
+    without = fleet_for(STEP, site_at(tmp_path, rest="[nfs]\nenabled = false\n[workloads]\nenabled = []"))["master"]
+    carry_out(STEP, without)
+    (install,) = without.works.values()
+    assert "nfs-kernel-server" not in install
+
+
 def test_a_converged_host(converged: RecordingHost) -> None:
     assert drain(STEP, converged) == []
 
