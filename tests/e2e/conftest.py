@@ -1,4 +1,7 @@
-"""The suite is one story in the order of STORY and stops at the first failure: each test stands on the one before."""
+"""A suite is one story in the order of STORIES and stops at the first failure: each test stands on the one before.
+
+SUITE=full takes the road in one go and the kills apart from it, which is more than fits into an hour on two cores.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,24 @@ import pytest
 
 from tests.e2e import drive
 
-STORY = ("test_road", "test_kills")
+STORIES = {
+    "first": ("test_mistakes", "test_killed_road", "test_proofs", "test_end"),
+    "full": ("test_mistakes", "test_quiet_road", "test_proofs", "test_kills", "test_end"),
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files in the order of the story; a file that it does not name is a mistake."""
-    names = {id(item): item.path.stem for item in items}
-    items.sort(key=lambda item: STORY.index(names[id(item)]) if names[id(item)] in STORY else -1)
+    """Put the files of the chosen story in its order and leave the others out."""
+    suite = os.environ.get("SUITE") or "first"
+    if suite not in STORIES:
+        pytest.exit(f"there is no suite {suite}: {', '.join(STORIES)}", returncode=1)
+    story = STORIES[suite]
+    unknown = {item.path.stem for item in items} - {name for names in STORIES.values() for name in names}
+    if unknown:
+        pytest.exit(f"no story tells {', '.join(sorted(unknown))}", returncode=1)
+    items[:] = sorted(
+        (item for item in items if item.path.stem in story), key=lambda item: story.index(item.path.stem)
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

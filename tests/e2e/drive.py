@@ -19,6 +19,7 @@ LAB = ROOT / ".provisioner" / "lab"
 SITE = LAB / "hosts.toml"
 LOGS = LAB / ".provisioner" / "logs"
 CLI = [sys.executable, "-m", "provisioner"]
+HOSTS = ("master", "worker1", "worker2")
 STARTED = time.monotonic()
 
 
@@ -43,6 +44,18 @@ class Ran:
             for event in self.events
             if event["kind"] == "change"
         ]
+
+
+def begins(step: str) -> Callable[[dict[str, Any]], bool]:
+    """Return a test of an event: does this step begin?"""
+    return lambda event: event["kind"] == "step" and event.get("step") == step
+
+
+def changing(step: str, words: str = "") -> Callable[[dict[str, Any]], bool]:
+    """Return a test of an event: does this step make a change whose sentence starts with `words`?"""
+    return lambda event: (
+        event["kind"] == "change" and event.get("step") == step and str(event.get("text")).startswith(words)
+    )
 
 
 def lab(*arguments: str) -> Ran:
