@@ -1,12 +1,14 @@
 """A suite is one story in the order of STORIES and stops at the first failure: each test stands on the one before.
 
-SUITE=full takes the road in one go and the kills apart from it, which is more than fits into an hour on two cores.
+The first has few workloads and all of the kills. SUITE=full has every workload, takes the road in one go and the
+kills apart from it, which is more than fits into an hour on two cores.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,12 +20,14 @@ STORIES = {
 }
 
 
+SUITE = os.environ.get("SUITE") or "first"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files of the chosen story in its order and leave the others out."""
-    suite = os.environ.get("SUITE") or "first"
-    if suite not in STORIES:
-        pytest.exit(f"there is no suite {suite}: {', '.join(STORIES)}", returncode=1)
-    story = STORIES[suite]
+    if SUITE not in STORIES:
+        pytest.exit(f"there is no suite {SUITE}: {', '.join(STORIES)}", returncode=1)
+    story = STORIES[SUITE]
     unknown = {item.path.stem for item in items} - {name for names in STORIES.values() for name in names}
     if unknown:
         pytest.exit(f"no story tells {', '.join(sorted(unknown))}", returncode=1)
@@ -52,6 +56,12 @@ def lab() -> Iterator[None]:
         return
     gone = drive.lab("destroy")
     assert gone.status == 0, gone.text
+
+
+@pytest.fixture
+def site() -> Path:
+    """Give the site that the story is about."""
+    return drive.SITE if SUITE == "full" else drive.small_site()
 
 
 @pytest.hookimpl(hookwrapper=True)

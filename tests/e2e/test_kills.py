@@ -11,15 +11,10 @@ from tests.e2e import drive, kills, secrets
 pytestmark = pytest.mark.e2e
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def small() -> Path:
-    """Give the lab's site with no more than what the kills are about: the story had the rest, in minutes."""
-    tables = {
-        "workloads": 'enabled = ["loadbalancer", "daemonset", "shared-volume"]',
-        "metrics": "enabled = false",
-        "ingress": "enabled = false",
-    }
-    return drive.other_site("small", tables=tables)
+    """Give a site with no more than what the kills are about: the story had the rest, in minutes."""
+    return drive.small_site()
 
 
 def test_killed_at_every_crossing(small: Path) -> None:

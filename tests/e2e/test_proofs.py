@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -12,35 +13,35 @@ from tests.e2e.drive import HOSTS
 pytestmark = pytest.mark.e2e
 
 
-def test_a_second_apply_changes_nothing() -> None:
+def test_a_second_apply_changes_nothing(site: Path) -> None:
     """Asserted, not hoped."""
-    ran = drive.operator("apply", "-y")
+    ran = drive.operator("apply", "-y", site=site)
     assert ran.status == 0, ran.text[-4000:]
     assert ran.changes() == []
 
 
-def test_plan_is_empty() -> None:
+def test_plan_is_empty(site: Path) -> None:
     """Plan exits 0."""
-    ran = drive.operator("plan")
+    ran = drive.operator("plan", site=site)
     assert ran.status == 0, ran.text[-4000:]
     assert ran.changes() == []
 
 
-def test_verify_passes() -> None:
+def test_verify_passes(site: Path) -> None:
     """Every check, from outside the cluster."""
-    ran = drive.operator("verify")
+    ran = drive.operator("verify", site=site)
     assert ran.status == 0, ran.text[-6000:]
 
 
-def test_a_facts_file_gives_the_verdicts_of_the_cluster_itself() -> None:
+def test_a_facts_file_gives_the_verdicts_of_the_cluster_itself(site: Path) -> None:
     """What `l2 collect` writes is all that a check needs; every external IP is right, either way."""
     file = drive.LAB / "facts.json"
-    online = _verdicts("l2", "check")
-    collected = drive.operator("l2", "collect", "-o", str(file), quiet=True)
+    online = _verdicts(site, "l2", "check")
+    collected = drive.operator("l2", "collect", "-o", str(file), site=site, quiet=True)
     assert collected.status == 0, collected.text
     assert online
     assert set(online.values()) == {"OK"}, online
-    assert _verdicts("l2", "check", "--facts", str(file)) == online
+    assert _verdicts(site, "l2", "check", "--facts", str(file)) == online
 
 
 def test_no_secret_is_left_anywhere() -> None:
@@ -51,7 +52,7 @@ def test_no_secret_is_left_anywhere() -> None:
         secrets.none_in_arguments(host)
 
 
-def _verdicts(*arguments: str) -> dict[str, str]:
-    ran = drive.operator(*arguments, quiet=True)
+def _verdicts(site: Path, *arguments: str) -> dict[str, str]:
+    ran = drive.operator(*arguments, site=site, quiet=True)
     document = json.loads(ran.text[ran.text.index("{") : ran.text.rindex("}") + 1])
     return {result["ip"]: result["verdict"] for result in document["results"]}
