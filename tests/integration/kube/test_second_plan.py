@@ -66,7 +66,8 @@ def test_a_step_that_was_applied_has_nothing_left_to_apply(
     step: Step = module.STEP
     first = applies(_without_webhook(step.changes(host, cluster, site)))
     assert len(first) >= 5
-    assert all(change.diff for change in first)
+    # What is made of secrets shows no difference.
+    assert all(change.diff for change in first if change.summary.startswith("apply "))
     for change in first:
         change.do()
     _let_controllers_write(cluster)
