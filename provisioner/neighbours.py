@@ -7,43 +7,51 @@ be installed on a blank machine and no raw socket is needed.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from provisioner.addresses import Range
     from provisioner.host import Host
     from provisioner.site import Site
 
-MOST_ADDRESSES = 1024  # more do not fit into a kernel's neighbour table (gc_thresh3 in arp(7))
+MOST_ADDRESSES = 1024  # of a family; more do not fit into a kernel's neighbour table (gc_thresh3 in arp(7))
 _IPVS = "kube-ipvs0"
 
-# IPv4 only in its first form: Linux asks three times at one-second intervals, then marks the entry FAILED. What the
-# host itself knew of these addresses is forgotten first: an answer of half a minute ago must not count as one of now.
+# Linux asks three times at one-second intervals (by ARP or by neighbour solicitation), then marks the entry FAILED.
+# What the host itself knew of these addresses is forgotten first: an answer of half a minute ago must not count as
+# one of now.
 _SCRIPT = """
 nic=$1; shift
 for ip; do echo "neigh flush to $ip dev $nic"; done | ip -force -batch - >/dev/null 2>&1 || true
 for ip; do (: > "/dev/udp/$ip/9") 2>/dev/null || true; printf x > "/dev/udp/$ip/9" 2>/dev/null || true; done
 for _ in $(seq 20); do
-  ip -4 neigh show dev "$nic" | grep -Eq "INCOMPLETE|DELAY|PROBE" || break
+  ip neigh show dev "$nic" | grep -Eq "INCOMPLETE|DELAY|PROBE" || break
   sleep 0.5
 done
-ip -4 neigh show dev "$nic"
+ip neigh show dev "$nic"
 """
 
 
-def pool_conflicts(host: Host, site: Site) -> list[str]:
-    """Return a sentence for each pool address that a machine other than the site's hosts answers for."""
+def pool_conflicts(host: Host, ranges: Sequence[Range]) -> list[str]:
+    """Return a sentence for each address of the pools' ranges that a machine other than the site's hosts answers for.
+
+    Asked are the addresses in the host's own networks, MOST_ADDRESSES of a family; that there are more is reported.
+    """
     nic = host.facts.address_nic(host.spec.address)
-    if nic is None or not site.metallb.enabled:
+    if nic is None:
         return []
-    asked = dict.fromkeys(islice(_addresses(site, nic.addresses), MOST_ADDRESSES + 1))
+    asked: dict[str, None] = {}
+    for version in (4, 6):
+        found = dict.fromkeys(islice(_addresses(ranges, nic.addresses, version), MOST_ADDRESSES + 1))
+        if len(found) > MOST_ADDRESSES:
+            found.popitem()
+            sentence = f"only the first {MOST_ADDRESSES} of the pools' IPv{version} addresses on {nic.name} are asked"
+            host.report.emit("note", f"{sentence} who has them", host=host.name)
+        asked |= found
     if not asked:
         return []
-    if len(asked) > MOST_ADDRESSES:
-        asked.popitem()
-        sentence = f"only the first {MOST_ADDRESSES} of the pools' addresses on {nic.name} are asked who has them"
-        host.report.emit("note", sentence, host=host.name)
     known = {nic.mac.lower() for facts in host.known_facts().values() for nic in facts.nics}
     command = f"bash -c '{_SCRIPT}' scan {nic.name} {' '.join(asked)}"
     answer = host.run(command, timeout=30).stdout
@@ -72,15 +80,14 @@ def pool_addresses_of(host: Host, site: Site) -> list[str]:
     ]
 
 
-def _addresses(site: Site, on_nic: tuple[str, ...]) -> Iterator[str]:
-    """Yield the pools' IPv4 addresses that lie in a network of the NIC; a whole /8 of IPv6 costs nothing."""
-    networks = [network for text in on_nic if (network := ipaddress.ip_interface(text).network).version == 4]
-    for pool in site.metallb.pools:
-        for first, last in pool.ranges:
-            for network in networks if first.version == 4 else ():
-                begin = max(int(first), int(network.network_address))
-                end = min(int(last), int(network.broadcast_address))
-                yield from (str(ipaddress.IPv4Address(number)) for number in range(begin, end + 1))
+def _addresses(ranges: Sequence[Range], on_nic: tuple[str, ...], version: int) -> Iterator[str]:
+    """Yield a family's addresses of the ranges that lie in a network of the NIC; a whole /8 of IPv6 costs nothing."""
+    networks = [network for text in on_nic if (network := ipaddress.ip_interface(text).network).version == version]
+    for first, last in (part for part in ranges if part.first.version == version):
+        for network in networks:
+            begin = max(int(first), int(network.network_address))
+            end = min(int(last), int(network.broadcast_address))
+            yield from (str(type(first)(number)) for number in range(begin, end + 1))
 
 
 def _owners(answer: str) -> list[tuple[str, str]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
+
+import yaml
 
 from provisioner.addresses import Range, network_range, parse_range
 from provisioner.errors import ClusterError
@@ -85,6 +87,35 @@ def joined(ranges: Iterable[Range]) -> list[Range]:
         else:
             found.append(part)
     return found
+
+
+def added(cluster: Cluster, site: Site) -> list[Range]:
+    """Return the addresses of hosts.toml's pools that no pool of the cluster holds yet."""
+    live = [part for pool in cluster.list("IPAddressPool", NAMESPACE, API) for part in ranges_of(pool)]
+    old = cluster.get("ConfigMap", "config", NAMESPACE)  # of a MetalLB below 0.13
+    if old is not None:
+        text = yaml.safe_load((old.get("data") or {}).get("config") or "") or {}
+        live += [part for pool in text.get("address-pools") or () for part in ranges_of({"spec": pool})]
+    return without([part for pool in site.metallb.pools for part in pool.ranges], live)
+
+
+def without(ranges: Iterable[Range], taken: Iterable[Range]) -> list[Range]:
+    """Return what is left of ranges when the addresses of others are taken away."""
+    left = joined(ranges)
+    for gone in joined(taken):
+        left = [rest for part in left for rest in _cut(part, gone)]
+    return left
+
+
+def _cut(part: Range, gone: Range) -> Iterator[Range]:
+    """Yield what lies before and behind of `gone` in a range; all of it where the two share nothing."""
+    if not part.overlaps(gone):
+        yield part
+        return
+    if int(part.first) < int(gone.first):
+        yield Range(part.first, gone.first - 1)
+    if int(gone.last) < int(part.last):
+        yield Range(gone.last + 1, part.last)
 
 
 def held(supply: Iterable[Supply], ip: str) -> bool:

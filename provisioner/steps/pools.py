@@ -14,14 +14,16 @@ import yaml
 from provisioner import site_manifests
 from provisioner.catalogue import minor_of, release
 from provisioner.changes import name_of
-from provisioner.errors import ClusterError
+from provisioner.errors import ClusterError, HostError
 from provisioner.external import addresses, balanced
+from provisioner.neighbours import pool_conflicts
 from provisioner.objects import Object, difference, ours
 from provisioner.step import Change, Scope, Step
 from provisioner.steps.pool_supply import (
     API,
     NAMESPACE,
     Supply,
+    added,
     held,
     joined,
     key,
@@ -44,12 +46,17 @@ _OVERLAP = "overlap"  # internal/config/config.go: "CIDR … overlaps with alrea
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
-    """Yield pools and advertisements that are too many, missing or differ; then the move of stranded Services."""
-    del host
+    """Yield pools and advertisements that are too many, missing or differ; then the move of stranded Services.
+
+    Addresses that are new to the cluster are looked for on the segment first: HostError where somebody has one.
+    """
     services = [service for service in cluster.list("Service") if balanced(service)]
     supply = [*supplies(site), *others(cluster, site)]
     stranded = [service for service in services if any(not held(supply, ip) for ip in addresses(service))]
     refuse_loss(services, supply)
+    conflicts = pool_conflicts(host, added(cluster, site))
+    if conflicts:
+        raise HostError(host.name, "; ".join(conflicts), "no pool was changed")
     settled = True
     for old in unwanted(cluster, site):
         settled = False

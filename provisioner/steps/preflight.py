@@ -36,8 +36,9 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     ]
     if not facts.files[KUBELET_CONF].exists:
         found += _ports(host, facts)
-    if host.name == site.first.name and not facts.files[KUBELET_CONF].exists and not found:
-        found += pool_conflicts(host, site)
+    first = host.name == site.first.name and not facts.files[KUBELET_CONF].exists
+    if first and site.metallb.enabled and not found:  # on a cluster the pools step asks about what is new to it
+        found += pool_conflicts(host, [part for pool in site.metallb.pools for part in pool.ranges])
     if found:
         raise HostError(host.name, "; ".join(found), "nothing was changed")
     yield from ()

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from provisioner.addresses import Range, parse_range
 from provisioner.facts import Nic
 from provisioner.host import Host, Result
 from provisioner.neighbours import pool_conflicts
@@ -20,13 +21,21 @@ pytestmark = pytest.mark.integration
 MASTER, STRANGER = "02:00:00:00:00:10", "02:00:00:00:00:99"
 
 
+NO_DAD = {True: ["nodad"], False: []}  # an IPv6 address that is still tentative answers nobody
+IPV6 = [parse_range("fd00:2::200-fd00:2::20f")]
+
+
+def ranges(site: Site) -> list[Range]:
+    return [part for pool in site.metallb.pools for part in pool.ranges]
+
+
 def run(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 @pytest.fixture
 def segment() -> Iterator[tuple[str, str]]:
-    """Two hosts on a cable: the master with its address, and a stranger with 192.0.2.205 of the pool."""
+    """Two hosts on a cable: the master, and a stranger with 192.0.2.205 and fd00:2::205 of the pools."""
     if os.geteuid() != 0:
         pytest.skip("network namespaces need root")
     names = (f"pool-{os.getpid()}-m", f"pool-{os.getpid()}-s")
@@ -35,8 +44,9 @@ def segment() -> Iterator[tuple[str, str]]:
             run("ip", "netns", "add", name)
         cable = ["ip", "-n", names[0], "link", "add", "eth1", "address", MASTER, "type", "veth"]
         run(*cable, "peer", "name", "eth1", "address", STRANGER, "netns", names[1])
-        for name, address in zip(names, ("192.0.2.10/24", "192.0.2.205/24"), strict=True):
-            run("ip", "-n", name, "address", "add", address, "dev", "eth1")
+        for name, last in zip(names, ("10", "205"), strict=True):
+            for address in (f"192.0.2.{last}/24", f"fd00:2::{last}/64"):
+                run("ip", "-n", name, "address", "add", address, "dev", "eth1", *NO_DAD[":" in address])
             run("ip", "-n", name, "link", "set", "eth1", "up")
         yield names
     finally:
@@ -46,7 +56,7 @@ def segment() -> Iterator[tuple[str, str]]:
 
 def master(namespace: str, site: Site) -> Host:
     """Return the master as far as the scan uses it: its commands run in its namespace, as a host runs them."""
-    nic = Nic("eth1", MASTER, True, ("192.0.2.10/24",))
+    nic = Nic("eth1", MASTER, True, ("192.0.2.10/24", "fd00:2::10/64"))
     facts = SimpleNamespace(address_nic=lambda _: nic, nics=(nic,))
 
     def execute(command: str, **_: Any) -> Result:
@@ -58,7 +68,7 @@ def master(namespace: str, site: Site) -> Host:
 
 
 def test_who_answers_is_named_and_nobody_else(segment: tuple[str, str], site: Site) -> None:
-    assert pool_conflicts(master(segment[0], site), site) == [
+    assert pool_conflicts(master(segment[0], site), ranges(site)) == [
         f"192.0.2.205 of the MetalLB pool is in use by {STRANGER}: "
         "take it out of metallb.pools, or that machine off it"
     ]
@@ -69,5 +79,13 @@ def test_a_machine_that_has_gone_is_not_named(segment: tuple[str, str], site: Si
     """The kernel remembers it for a while, and believes it for half a minute; it is asked anew."""
     remembered = ["nud", state, "dev", "eth1"]
     run("ip", "-n", segment[0], "neigh", "replace", "192.0.2.206", "lladdr", "02:00:00:00:00:98", *remembered)
-    found = pool_conflicts(master(segment[0], site), site)
+    found = pool_conflicts(master(segment[0], site), ranges(site))
     assert [sentence.split()[0] for sentence in found] == ["192.0.2.205"]
+
+
+def test_ipv6_is_asked_by_neighbour_solicitation(segment: tuple[str, str], site: Site) -> None:
+    found = pool_conflicts(master(segment[0], site), IPV6)
+    assert found == [
+        f"fd00:2::205 of the MetalLB pool is in use by {STRANGER}: "
+        "take it out of metallb.pools, or that machine off it"
+    ]

@@ -34,7 +34,8 @@ def machine(tmp_path: Path, *addresses: str) -> RecordingHost:
 
 def conflicts(host: RecordingHost, answer: str) -> list[str]:
     host.says["neigh show"] = answer
-    return [text.split()[0] for text in pool_conflicts(cast(Host, host), host.site)]
+    ranges = [part for pool in host.site.metallb.pools for part in pool.ranges]
+    return [text.split()[0] for text in pool_conflicts(cast(Host, host), ranges)]
 
 
 TABLE: list[tuple[str, list[str]]] = [
@@ -82,6 +83,20 @@ def test_no_more_than_the_kernels_table_holds(tmp_path: Path) -> None:
     host = machine(tmp_path, "192.168.64.0/20")
     host.know(nics=(Nic("eth1", "52:54:00:00:01:01", True, ("192.168.56.10/16",)),))
     assert len(asked(host)) == MOST_ADDRESSES
+
+
+def test_ipv6_addresses_of_the_segment_are_asked_as_well(tmp_path: Path) -> None:
+    host = machine(tmp_path, "192.168.56.200/32", "fd00:56::fe-fd00:56::101", "fd00:57::1/128")
+    host.know(nics=(Nic("eth1", "52:54:00:00:01:01", True, ("192.168.56.10/24", "fd00:56::10/64")),))
+    assert asked(host) == ["192.168.56.200", *(f"fd00:56::{last}" for last in ("fe", "ff", "100", "101"))]
+    host.commands.clear()
+    assert conflicts(host, "fd00:56::100 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n") == ["fd00:56::100"]
+
+
+def test_of_a_large_ipv6_pool_the_beginning_is_asked(tmp_path: Path) -> None:
+    host = machine(tmp_path, "192.168.56.200/32", "fd00:56::/64")
+    host.know(nics=(Nic("eth1", "52:54:00:00:01:01", True, ("192.168.56.10/24", "fd00:56::10/64")),))
+    assert len(asked(host)) == MOST_ADDRESSES + 1
 
 
 @pytest.mark.parametrize("addresses", [("10.99.0.0/30",), ("fd00::1-fd00::9",)])

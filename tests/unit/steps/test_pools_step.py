@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 import yaml
 
 from provisioner.addresses import parse_range
-from provisioner.errors import ClusterError
-from provisioner.kube import State
+from provisioner.errors import ClusterError, HostError
+from provisioner.kube import Cluster, State
 from provisioner.objects import Object
 from provisioner.steps import pool_supply, pools
 
@@ -328,3 +329,55 @@ def test_below_013_the_pools_are_one_config_map(tmp_path: Path) -> None:
              "auto-assign": False, "avoid-buggy-ips": True},
         ]
     }  # fmt: skip
+
+
+WIDER = POOLS.replace("192.168.56.240/30", "192.168.56.240/29")
+
+
+def test_only_addresses_new_to_the_cluster_are_looked_for_on_the_segment(tmp_path: Path) -> None:
+    host = machine(tmp_path, rest=WIDER)
+    live = [
+        ours("IPAddressPool", "lab", addresses=["192.168.56.200-192.168.56.203"]),
+        ours("IPAddressPool", "slow", addresses=["192.168.56.240/30", "192.168.56.250-192.168.56.251"]),
+    ]
+    cluster = RecordingCluster().hold(*live)
+    drain(pools.STEP, host, cluster)
+    (command,) = host.commands
+    assert command.rsplit(" scan ", 1)[1].split() == ["eth1", *(f"192.168.56.{last}" for last in range(244, 248))]
+
+
+def test_a_new_address_that_somebody_has_stops_the_pools(tmp_path: Path) -> None:
+    host = machine(tmp_path, rest=WIDER)
+    host.says["neigh show"] = "192.168.56.245 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n"
+    cluster = RecordingCluster().hold(ours("IPAddressPool", "lab", addresses=["192.168.56.200-192.168.56.203"]))
+    with pytest.raises(HostError, match=r"192\.168\.56\.245 of the MetalLB pool is in use by aa:bb:cc:dd:ee:ff"):
+        drain(pools.STEP, host, cluster)
+    assert cluster.applied == []
+
+
+def test_the_pools_of_an_old_metallb_are_known_as_well(tmp_path: Path) -> None:
+    site = site_at(tmp_path, OLD)
+    config: Object = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "config", "namespace": "metallb-system"},
+        "data": {"config": pools.old_configuration(site)},
+    }
+    cluster = RecordingCluster().hold(config)
+    assert pool_supply.added(cast(Cluster, cluster), site) == []
+    assert pool_supply.added(cast(Cluster, RecordingCluster()), site) == list(site.metallb.pools[0].ranges)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "taken", "left"),
+    [
+        (["192.0.2.0/28"], [], ["192.0.2.0/28"]),
+        (["192.0.2.0/28"], ["192.0.2.0/28"], []),
+        (["192.0.2.0/28"], ["192.0.2.4-192.0.2.5"], ["192.0.2.0/30", "192.0.2.6-192.0.2.15"]),
+        (["192.0.2.0/28"], ["192.0.2.0/29", "192.0.2.12/30"], ["192.0.2.8/30"]),
+        (["192.0.2.0/28", "fd00::/127"], ["fd00::/128"], ["192.0.2.0/28", "fd00::1/128"]),
+        (["192.0.2.0/28"], ["192.0.2.16/28", "192.0.1.0/24", "fd00::/64"], ["192.0.2.0/28"]),
+    ],
+)
+def test_ranges_without_others(ranges: list[str], taken: list[str], left: list[str]) -> None:
+    assert pool_supply.without(map(parse_range, ranges), map(parse_range, taken)) == list(map(parse_range, left))
