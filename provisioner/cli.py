@@ -19,6 +19,7 @@ from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.redact import redact
 from provisioner.report import Log
 from provisioner.session import Defect, Options, Session, locked, opened
+from provisioner.typed import typed
 
 if TYPE_CHECKING:
     from provisioner.runner import Outcome, Run
@@ -117,7 +118,7 @@ def apply(options: Options, *, yes: bool, limit: str, only: str, start: str, dry
     from provisioner.steps import STEPS
 
     if not (yes or dry_run or sys.stdin.isatty()):
-        raise ProvisionerError("there is no terminal to ask on", "provisioner apply -y applies without asking")
+        raise ProvisionerError("there is no terminal to ask on", options.typed("provisioner apply -y applies unasked"))
     with opened(options, "apply", STEPS) as session:
         run = _run(session, Selection(_names(only), start, _names(limit)))
         if dry_run:
@@ -128,7 +129,7 @@ def apply(options: Options, *, yes: bool, limit: str, only: str, start: str, dry
             session.report.close()
             for line in session.under_way():
                 click.echo(line, err=True)
-            click.echo(f"stopped; to go on: provisioner{options.again()} apply", err=True)
+            click.echo(options.typed("stopped; to go on: provisioner apply"), err=True)
             raise
 
 
@@ -192,11 +193,10 @@ def _finish(session: Session, outcome: Outcome, started: float) -> NoReturn:
         _show_failures(session, outcome)
     text, data = summary.summary(outcome, time.monotonic() - started)
     session.report.emit("summary", text, **data)
-    options = session.options.again()
     steps = [step.name for step in STEPS]
-    following = summary.again(outcome, steps, options) if outcome.failures else [f"next: provisioner{options} verify"]
+    following = summary.again(outcome, steps) if outcome.failures else ["next: provisioner verify"]
     for line in following:
-        session.report.emit("note", line)
+        session.report.emit("note", session.options.typed(line))
     sys.exit(1 if outcome.failures else 0)
 
 
@@ -217,7 +217,7 @@ def _show_failures(session: Session, outcome: Outcome) -> None:
     if session.options.output == "json":
         return  # each was an event already
     for line in summary.failure_lines(outcome.failures, session.log):
-        click.echo(line, err=True)
+        click.echo(session.options.typed(line), err=True)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except ProvisionerError as error:
-        click.echo(redact(str(error)), err=True)
+        click.echo(typed(redact(str(error))), err=True)
         for line in redact(getattr(error, "tail", "")).splitlines():
             click.echo(f"  | {line}", err=True)
         sys.exit(2 if isinstance(error, Inconclusive) else 1)

@@ -15,7 +15,8 @@ import click
 
 from provisioner.errors import ClusterError, HostError, ProvisionerError
 from provisioner.redact import redact
-from provisioner.session import INSIDE, Options, opened
+from provisioner.session import Options, opened
+from provisioner.typed import INSIDE
 
 if TYPE_CHECKING:
     from provisioner.checks import Finding
@@ -54,7 +55,7 @@ def verify(options: Options, checks: tuple[str, ...], output: str | None, full: 
                 found.append(finding)
                 report.emit("idle")  # a live line would be written over
                 report.detail(f"finding {check.name}: {finding}")
-                for line in _finding_lines(check.name, finding, as_json):
+                for line in _finding_lines(options, check.name, finding, as_json):
                     click.echo(line)
         failed = [finding for finding in found if not finding.ok]
         if not as_json:
@@ -74,10 +75,10 @@ def _kubectl(options: Options, master: str) -> str:
     lab = os.environ.get(INSIDE)
     if lab:
         return f"{lab} lab ssh {master} sudo kubectl --kubeconfig /etc/kubernetes/admin.conf"
-    return f"provisioner{options.again()} kubeconfig --merge; kubectl"
+    return options.typed("provisioner kubeconfig --merge; kubectl")
 
 
-def _finding_lines(check: str, finding: Finding, as_json: bool) -> Iterator[str]:
+def _finding_lines(options: Options, check: str, finding: Finding, as_json: bool) -> Iterator[str]:
     if as_json:
         yield redact(json.dumps({"check": check, **asdict(finding)}))
         return
@@ -86,7 +87,7 @@ def _finding_lines(check: str, finding: Finding, as_json: bool) -> Iterator[str]
     if not finding.ok:
         yield from (redact(f"         | {line}") for line in finding.evidence)
         if finding.remedy:
-            yield f"         try: {finding.remedy}"
+            yield f"         try: {options.typed(finding.remedy)}"
 
 
 @click.command()
@@ -105,7 +106,7 @@ def status(options: Options, output: str | None) -> None:
         if not session.cluster.reachable():
             raise ClusterError(
                 f"the API at {session.site.endpoint} does not answer: {session.cluster.why or 'there is none yet'}",
-                f"provisioner{options.again()} plan shows what is missing",
+                "provisioner plan shows what is missing",
             )
         found = rows(session.site, session.cluster.nodes())
     form = output or options.output
@@ -164,7 +165,7 @@ def kubeconfig(options: Options, merge: bool) -> None:
     with opened(options, "kubeconfig") as session:
         config = session.cluster.kubeconfig()
         if config is None:
-            raise ClusterError("no control plane has a kubeconfig yet", f"provisioner{options.again()} apply")
+            raise ClusterError("no control plane has a kubeconfig yet", "provisioner apply")
         own = module.renamed(config, session.site.cluster.name)
     if not merge:
         click.echo(yaml.safe_dump(own, sort_keys=False), nl=False)

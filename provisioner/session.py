@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioner.errors import ProvisionerError
+from provisioner.typed import typed
 
 if TYPE_CHECKING:
     from provisioner.host import Host
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from provisioner.report import Report
     from provisioner.site import Site
     from provisioner.step import Step
-
-
-# Set by `lab exec` to the words that call it: from outside the lab its API cannot be reached.
-INSIDE = "PROVISIONER_LAB"
 
 
 @dataclass(frozen=True)
@@ -36,6 +33,10 @@ class Options:
     def again(self) -> str:
         """Return the options that a command to retype needs."""
         return "" if self.file == Path("hosts.toml") else f" -f {self.file}"
+
+    def typed(self, text: str) -> str:
+        """Return a text with its commands as they can be typed here, for the same site."""
+        return typed(text, self.again())
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def opened(options: Options, command: str, steps: Sequence[Step] = ()) -> Iterat
         yield session
     except ProvisionerError as error:
         report.detail(f"error   {error}")
+        error.remedy = options.typed(error.remedy)
         raise
     except BrokenPipeError:
         raise

@@ -72,17 +72,17 @@ def _text(error: Exception) -> str:
     return str(error) if not isinstance(error, HostError) else f"{error.host} {error} {error.command}"
 
 
-def again(outcome: Outcome, steps: Sequence[str], options: str = "") -> Iterator[str]:
+def again(outcome: Outcome, steps: Sequence[str]) -> Iterator[str]:
     """Yield the commands to type after a failed apply: from that step on; only the hosts that failed.
 
     steps: the road's step names, in order; what failed before or in the first of them starts over.
     """
     step = outcome.failures[0].step
     start = f" --from {step}" if step in steps[1:] else ""
-    yield f"again: provisioner{options} apply{start}"
+    yield f"again: provisioner apply{start}"
     failed = [failure.host for failure in outcome.failures]
     if len(failed) < len(outcome.visited):
-        yield f"only what failed: provisioner{options} apply --limit {','.join(dict.fromkeys(failed))}{start}"
+        yield f"only what failed: provisioner apply --limit {','.join(dict.fromkeys(failed))}{start}"
 
 
 def summary(outcome: Outcome, seconds: float) -> tuple[str, Mapping[str, Any]]:

@@ -52,6 +52,10 @@ def check(
     from provisioner.l2 import targets as words
 
     options = options or Options()
+    same = f" --facts {shlex.quote(str(facts))}" if facts else " --offline" if offline else ""
+    same += f" --interface {shlex.quote(interface)}" if interface else ""
+    same += " --no-zero" * no_zero
+    same += f" --timeout {timeout:g}" if timeout != 1 else ""
     with sources.opened(options, "l2-check", facts, offline=offline) as source:
         with source.blamed():
             wanted = words.for_check(targets, source.facts)
@@ -61,7 +65,7 @@ def check(
             place = diagnosis.place(interfaces.read(), wanted.ips, source.facts, interface) if wanted.ips else None
         except Inconclusive as error:
             results = diagnosis.nowhere(error, source.facts, wanted)
-            _finish(options, None, _retyped(results, options, facts, interface, offline), source)
+            _finish(options, None, _retyped(results, options, same), source)
         with progress(options) as tell:
             wire, results = diagnosis.run(
                 source.facts,
@@ -74,24 +78,16 @@ def check(
                 progress=tell,
             )
         source.settle()
-        _finish(options, wire, _retyped(results, options, facts, interface, offline), source)
+        _finish(options, wire, _retyped(results, options, same), source)
 
 
-def _retyped(
-    results: Sequence[Result], options: Options, facts: Path | None, interface: str, offline: bool
-) -> tuple[Result, ...]:
-    """Return the results with commands that work here too: of the same hosts.toml, facts file and interface."""
-    same = f" --facts {shlex.quote(str(facts))}" if facts else " --offline" if offline else ""
-    same += f" --interface {shlex.quote(interface)}" if interface else ""
+def _retyped(results: Sequence[Result], options: Options, same: str) -> tuple[Result, ...]:
+    """Return the results with commands that work here too: of the same hosts.toml; a check with the `same` options."""
 
-    def typed(command: str) -> str:
-        head, program, rest = command.partition("provisioner ")
-        if head or not program:
-            return command
-        again = same if rest.startswith("l2 check") else ""
-        return f"provisioner{options.again()} {rest}{again}"
+    def again(command: str) -> str:
+        return options.typed(f"{command}{same}" if command.startswith("provisioner l2 check") else command)
 
-    return tuple(replace(result, command=typed(result.command)) for result in results)
+    return tuple(replace(result, command=again(result.command)) for result in results)
 
 
 def _finish(options: Options, wire: Wire | None, results: tuple[Result, ...], source: Source) -> None:

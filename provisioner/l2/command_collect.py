@@ -31,7 +31,8 @@ def collect(options: Options | None, file: str) -> None:
     from provisioner.l2 import collect as collecting
     from provisioner.l2 import facts_file
 
-    with opened(options or Options(), "l2-collect") as session:
+    options = options or Options()
+    with opened(options, "l2-collect") as session:
         notes: list[str] = []
         facts = collecting.from_cluster(session.cluster, session.hosts, session.site, note=notes.append)
         session.report.emit("idle")
@@ -45,7 +46,8 @@ def collect(options: Options | None, file: str) -> None:
         write(Path(file), text)
         services = "unknown" if facts.services is None else len(facts.services)
         click.echo(f"{file}: nodes: {len(facts.nodes)}, services of type LoadBalancer: {services}", err=True)
-        click.echo(f"next, on a machine of the segment: provisioner l2 check --facts {shlex.quote(file)}", err=True)
+        following = options.typed(f"provisioner l2 check --facts {shlex.quote(file)}")
+        click.echo(f"next, on a machine of the segment: {following}", err=True)
     if gone:
         click.echo("inconclusive: the cluster was lost in the middle; what is missing is unknown", err=True)
         sys.exit(2)

@@ -142,7 +142,7 @@ def _show(options: Options, wire: Wire, spots: tuple[Spot, ...], source: Source,
     parts = [
         listing.table(spots, colour=colour),
         picture.terminal(spots, colour=colour, width=width),
-        listing.summary(spots, f"provisioner{options.again()} l2 check {{}}{known}"),
+        listing.summary(spots, options.typed(f"provisioner l2 check {{}}{known}")),
     ]
     click.echo("\n\n".join(part for part in parts if part))
 

@@ -15,6 +15,7 @@ import click
 from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.redact import redact
 from provisioner.session import Options
+from provisioner.typed import typed
 
 # name -> (module:attribute, one line of help)
 LAZY = {
@@ -72,7 +73,8 @@ def _end(ctx: click.Context, message: str, tail: str = "", word: str = "") -> No
         from provisioner.l2 import report
 
         click.echo(redact(json.dumps(report.document(None, (), __version__, message), indent=2)))
-    click.echo(redact(f"{word}{message}"), err=True)
+    said = redact(f"{word}{message}")
+    click.echo(typed(said) if options is None else options.typed(said), err=True)
     for line in redact(tail).splitlines():
         click.echo(f"  | {line}", err=True)
     ctx.exit(2)

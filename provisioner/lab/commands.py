@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import sys
 import time
 from dataclasses import asdict
@@ -13,7 +12,7 @@ import click
 
 from provisioner.lab.inventory import NETWORKS
 from provisioner.lab.spec import MAX_WORKERS
-from provisioner.session import INSIDE
+from provisioner.typed import INSIDE, called, typed
 
 _DIRECTORY = click.option(
     "--directory",
@@ -67,7 +66,7 @@ def up(directory: Path, workers: int | None, network: str | None, name: str | No
     site = _relative(made.site)
     seconds = time.monotonic() - begun
     click.echo(f"lab {made.name}: {len(made.vms)} machines up after {seconds:.0f} s; {site} describes them")
-    click.echo(f"next: {_program()} lab exec -- {_program()} -f {site} apply")
+    click.echo(f"next: {_sudo()}{called()} lab exec -- {called()} -f {site} apply")
 
 
 @lab.command()
@@ -128,7 +127,7 @@ def execute(directory: Path, command: tuple[str, ...]) -> None:
     from provisioner.lab import lifecycle, requirements
 
     requirements.require_root()
-    os.environ[INSIDE] = _program()
+    os.environ[INSIDE] = f"{_sudo()}{called()}"
     _become(lifecycle.exec_command(lifecycle.find_up(directory), list(command)))
 
 
@@ -143,7 +142,7 @@ def snapshot(directory: Path, name: str) -> None:
     from provisioner.lab import lifecycle, snapshots
 
     snapshots.snapshot(lifecycle.find(directory), name, _say)
-    click.echo(f"next: provisioner lab restore {name}")
+    click.echo(f"next: {_sudo()}{typed(f'provisioner lab restore {name}')}")
 
 
 @lab.command()
@@ -198,13 +197,9 @@ def _become(argv: list[str]) -> NoReturn:
     os.execvp(argv[0], argv)
 
 
-def _program() -> str:
-    """Return how this program was called, so that the next command can be typed as it stands."""
-    called = Path(sys.argv[0])
-    if called.name == "__main__.py":
-        return f"{_relative(Path(sys.executable))} -m provisioner"
-    found = shutil.which("provisioner")
-    return "provisioner" if found and Path(found).absolute() == called.absolute() else str(_relative(called))
+def _sudo() -> str:
+    """Return what a person who is not root puts before a command of the lab's."""
+    return "sudo -E " if "SUDO_UID" in os.environ else ""
 
 
 def _relative(path: Path) -> Path:

@@ -142,9 +142,9 @@ def test_a_failure_tells_command_last_lines_cause_remedy_log_and_what_to_type() 
     assert "  try: see the kubelet" in lines
     assert lines[-1] == "log: logs/x.log"
     assert TOKEN not in "".join(lines)
-    assert list(again(outcome, ["preflight", "join"], " -f lab.toml")) == [
-        "again: provisioner -f lab.toml apply --from join",
-        "only what failed: provisioner -f lab.toml apply --limit one --from join",
+    assert list(again(outcome, ["preflight", "join"])) == [
+        "again: provisioner apply --from join",
+        "only what failed: provisioner apply --limit one --from join",
     ]
 
 
