@@ -104,13 +104,13 @@ def join_document(site: Site, host: HostSpec, *, token: str, ca_hash: str, certi
     return document
 
 
+CONTROL_PLANE_KEYS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
+"""What kubeadm calls a control plane, as label and as taint: the second until 1.24, both in between."""
+
+
 def control_plane_taint(site: Site) -> str:
     """Return the taint key that kubeadm gives a control plane: `…/master` before 1.24."""
-    return (
-        "node-role.kubernetes.io/control-plane"
-        if (site.version.major, site.version.minor) >= (1, 24)
-        else "node-role.kubernetes.io/master"
-    )
+    return CONTROL_PLANE_KEYS[0 if (site.version.major, site.version.minor) >= (1, 24) else 1]
 
 
 def _registration(site: Site, host: HostSpec) -> Document:
@@ -129,7 +129,7 @@ def _registration(site: Site, host: HostSpec) -> Document:
 
 def _taints(host: HostSpec) -> list[Document] | None:
     """Return the taints at registration; None leaves kubeadm's own default in place."""
-    if host.is_control_plane and "worker" in host.roles:
+    if host.is_control_plane and host.is_worker:
         return []
     return None
 

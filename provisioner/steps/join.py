@@ -38,6 +38,8 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     if joined and node is not None and (not begun or _finished(host, node)):
         if begun:
             yield Change("note that kubeadm join has finished", lambda: halfmade.unmark(host, halfmade.JOIN_STARTED))
+        else:
+            _refuse_other_role(host, node)
         return
     if begun or joined or halfmade.exists(host, halfmade.BOOTSTRAP_CONF):
         yield Change(
@@ -141,6 +143,20 @@ def _refuse_other_cluster(host: Host, cluster: Cluster) -> None:
         host.name,
         "is a node of another cluster (its CA differs)",
         "to give it to this one: sudo kubeadm reset -f on it, then provisioner apply",
+    )
+
+
+def _refuse_other_role(host: Host, node: Object) -> None:
+    """Raise HostError for a node that joined as what hosts.toml does not call it: kubeadm cannot change that."""
+    is_one = any(key in node["metadata"].get("labels", {}) for key in kubeadm.CONTROL_PLANE_KEYS)
+    if is_one == host.spec.is_control_plane:
+        return
+    have, wanted = ("a control plane", "a worker") if is_one else ("a worker", "a control plane")
+    raise HostError(
+        host.name,
+        f"is {have} of the cluster, and hosts.toml calls it {wanted}",
+        f"put its roles back; or take it out (kubectl drain {host.name} --ignore-daemonsets; sudo kubeadm reset -f on "
+        f"it; kubectl delete node {host.name}), then provisioner apply joins it anew",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from provisioner import kubeadm
 from provisioner.changes import objects
 from provisioner.errors import ClusterError
 from provisioner.site_syntax import Taint, parse_taint
@@ -31,7 +32,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         # stays.
         labels = {"name": spec.name, "labels": dict(spec.labels)}
         yield from objects(cluster, [{"apiVersion": "v1", "kind": "Node", "metadata": labels}])
-        yield from _taints(cluster, spec, nodes[spec.name])
+        yield from _taints(cluster, site, spec, nodes[spec.name])
         if not ready(nodes[spec.name]):
             yield Change(f"wait for node {spec.name} to be Ready", _waiting(cluster, spec.name))
 
@@ -54,18 +55,27 @@ def with_taints(have: Iterable[Object], wanted: Collection[Taint], gone: Collect
     return [*kept, *({name: value for name, value in taint._asdict().items() if value} for taint in wanted)]
 
 
-def _taints(cluster: Cluster, spec: HostSpec, node: Object) -> Iterator[Change]:
-    """Yield the change that sets what is missing and takes back what we set and hosts.toml names no longer."""
+def _taints(cluster: Cluster, site: Site, spec: HostSpec, node: Object) -> Iterator[Change]:
+    """Yield the change that sets what is missing and takes back what we set and hosts.toml names no longer.
+
+    The roles decide about kubeadm's taint of a control plane: with "worker" among them it goes, else it comes back.
+    """
     have = {_read(taint) for taint in node["spec"].get("taints") or ()}
     wanted, ours = spec.parsed_taints, _ours(node)
     missing = [taint for taint in wanted if taint not in have]
     gone = [taint for taint in ours if taint in have and taint not in wanted]
+    if spec.is_control_plane:
+        role = {Taint(key, "", "NoSchedule") for key in kubeadm.CONTROL_PLANE_KEYS} - set(wanted)
+        if spec.is_worker:
+            gone += sorted(role & have - set(gone))
+        elif not role & have:
+            missing.append(Taint(kubeadm.control_plane_taint(site), "", "NoSchedule"))
     parts = [f"taint {spec.name} with {', '.join(map(str, missing))}"] if missing else []
     parts += [f"take taint {', '.join(map(str, gone))} from {spec.name}"] if gone else []
     if parts:
         yield Change(
             "; ".join(parts),
-            lambda: _taint(cluster, spec.name, missing, gone, [one for one in ours if one in wanted] + missing),
+            lambda: _taint(cluster, spec.name, missing, gone, [one for one in (*ours, *missing) if one in wanted]),
             "".join([*(f"- taint {taint}\n" for taint in gone), *(f"+ taint {taint}\n" for taint in missing)]),
         )
 

@@ -116,6 +116,18 @@ def test_a_control_plane_has_joined_when_it_is_marked_as_one(tmp_path: Path) -> 
     assert summaries(STEP, host, whole) == [NOTE]
 
 
+def test_another_role_is_refused_as_kubeadm_cannot_change_it(tmp_path: Path) -> None:
+    site = site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=_two_control_planes())
+    host = fleet_for(STEP, site)["second"].know(files=JOINED)
+    with pytest.raises(HostError, match=r"is a worker of the cluster, and hosts\.toml calls it a control plane"):
+        drain(STEP, host, cluster().hold(node("second")))
+    control_plane = {"node-role.kubernetes.io/control-plane": ""}
+    assert drain(STEP, host, cluster().hold(node("second", **control_plane))) == []
+    worker = fleet_for(STEP, site_at(tmp_path))["worker1"].know(files=JOINED)
+    with pytest.raises(HostError, match=r"is a control plane of the cluster, and hosts\.toml calls it a worker"):
+        drain(STEP, worker, cluster("master").hold(node("worker1", **control_plane)))
+
+
 def test_a_join(host: RecordingHost) -> None:
     api = cluster("master")
     (change,) = drain(STEP, host, api)

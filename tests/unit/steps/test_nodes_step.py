@@ -34,9 +34,13 @@ def host(tmp_path: Path) -> RecordingHost:
     return fleet_for(STEP, site_at(tmp_path, hosts=TAINTED))["master"]
 
 
+ROLE = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
+OLD_ROLE = {"key": "node-role.kubernetes.io/master", "effect": "NoSchedule"}
+
+
 def cluster(*taints: dict[str, str]) -> RecordingCluster:
     worker = {**node("worker1"), "spec": {"taints": [*taints]} if taints else {}}
-    held = RecordingCluster().hold(node("master"), worker)
+    held = RecordingCluster().hold({**node("master"), "spec": {"taints": [ROLE]}}, worker)
     held.diffs = lambda manifests: ["" for _ in manifests]  # type: ignore[method-assign]
     return held
 
@@ -132,6 +136,52 @@ def test_a_taint_taken_out_of_the_site_goes(
         return
     ((_, _, patch),) = api.merged
     assert patch == {"metadata": {"annotations": {nodes.NOTED: noted_then}}, "spec": {"taints": left}}
+
+
+@pytest.mark.parametrize(
+    ("release", "roles", "have", "expected", "left"),
+    [
+        ("1.34.0", '"control-plane"', [ROLE], "", None),
+        (
+            "1.34.0",
+            '"control-plane"',
+            [],
+            "taint master with node-role.kubernetes.io/control-plane:NoSchedule",
+            [ROLE],
+        ),
+        ("1.20.2", '"control-plane"', [], "taint master with node-role.kubernetes.io/master:NoSchedule", [OLD_ROLE]),
+        ("1.24.0", '"control-plane"', [ROLE, OLD_ROLE], "", None),
+        ("1.24.0", '"control-plane"', [OLD_ROLE], "", None),
+        ("1.34.0", '"control-plane", "worker"', [], "", None),
+        (
+            "1.34.0",
+            '"control-plane", "worker"',
+            [NOT_READY, ROLE],
+            "take taint node-role.kubernetes.io/control-plane:NoSchedule from master",
+            [NOT_READY],
+        ),
+        (
+            "1.24.0",
+            '"control-plane", "worker"',
+            [ROLE, OLD_ROLE],
+            "take taint node-role.kubernetes.io/control-plane:NoSchedule, "
+            "node-role.kubernetes.io/master:NoSchedule from master",
+            [],
+        ),
+    ],
+)
+def test_the_roles_decide_about_a_control_planes_own_taint(
+    tmp_path: Path, release: str, roles: str, have: list[Object], expected: str, left: list[Object] | None
+) -> None:
+    site = site_at(tmp_path, f'kubernetes = "{release}"', hosts=TAINTED.replace('"control-plane"', roles))
+    api = cluster(STORAGE, SLOW)
+    api.holds["Node", "", "master"]["spec"]["taints"] = have
+    host = fleet_for(STEP, site)["master"]
+    assert summaries(STEP, host, api) == ([expected] if expected else [])
+    carry_out(STEP, host, api)
+    assert [patch for _, _, patch in api.merged] == (
+        [] if left is None else [{"metadata": {"annotations": {nodes.NOTED: None}}, "spec": {"taints": left}}]
+    )
 
 
 def test_the_note_goes_with_the_last_taint(tmp_path: Path) -> None:
