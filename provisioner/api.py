@@ -31,6 +31,8 @@ _BUSY = (429, 502, 503, 504)  # the API server asks to come again
 # What it says with a 500 when it was too busy to decide: etcd's words, and the quota admission's (resourcequota/
 # controller.go), which a loaded machine shows for its first objects of a kind. Nothing was stored then.
 _BUSY_WORDS = (b"etcdserver:", b"context deadline exceeded", b"leader changed", b"quota evaluation timed out")
+# How it refuses a change of what cannot change (the validation.go of each kind).
+_FIXED = ("immutable", "Forbidden: updates to", "may not change once set")
 
 
 def busy(status: int, body: bytes) -> bool:
@@ -233,7 +235,15 @@ class Api:
 
 def refused(action: str, what: str, status: int, body: bytes) -> ClusterError:
     """Return the error for a request that the API answered with a status of 400 or more."""
-    return ClusterError(f"the API refused to {action} {what}: {message(body.decode(errors='replace'))} ({status})")
+    said = message(body.decode(errors="replace"))
+    fixed = status == 422 and any(words in said for words in _FIXED)
+    return ClusterError(
+        f"the API refused to {action} {what}: {said} ({status})",
+        "that cannot change while the object is there: put it back as it was, or save what the object keeps for you, "
+        "delete it with kubectl, and apply again"
+        if fixed
+        else "",
+    )
 
 
 def message(text: str) -> str:

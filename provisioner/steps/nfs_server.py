@@ -83,15 +83,17 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
             lambda: _run(host, f"mkdir -p {paths}; chmod 0777 {paths}"),
             "".join(f"+ {path}/\n" for path in missing),
         )
-    if site.nfs.provisioner == "csi" and site.nfs.root_squash:
-        root = facts.files.get(site.nfs.export)
-        if root is None or not root.exists or root.owner != SQUASHED:
-            # csi-driver-nfs makes the directories as root, which the export turns into nobody.
-            path = shlex.quote(site.nfs.export)
+    if site.nfs.provisioner == "csi":
+        # csi-driver-nfs makes the directories itself, as root, which the export turns into nobody unless asked not to.
+        root, path = facts.files.get(site.nfs.export), shlex.quote(site.nfs.export)
+        there = root is not None and root.exists
+        if site.nfs.root_squash and (root is None or not there or root.owner != SQUASHED):
             yield Change(
                 f"give {site.nfs.export} to {SQUASHED}, as whom csi-driver-nfs makes directories",
                 lambda: _run(host, f"mkdir -p {path}; chown {SQUASHED} {path}"),
             )
+        elif not there:
+            yield Change(f"make {site.nfs.export}", lambda: _run(host, f"mkdir -p {path}"))
     wanted = exports(site)
     yield from file(host, EXPORTS, wanted)
     yield from file(host, CONFIG, _CONFIG)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from provisioner import site_manifests
 from provisioner.catalogue import release
 from provisioner.changes import name_of, objects
+from provisioner.errors import ClusterError
 from provisioner.manifests import released
 from provisioner.objects import Object, difference, order, patient
 from provisioner.step import Change, Scope, Step
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from provisioner.site import Site
 
 _CLASS_API = "storage.k8s.io/v1"
+_FIXED = ("provisioner", "parameters")  # what cannot change in a class (pkg/apis/storage/validation)
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
@@ -28,17 +30,18 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     driver = csi_driver(site)
     yield from objects(cluster, driver)
     yield from rolled_out(cluster, driver)
-    manifests = wanted(site)
+    storage_class, *volumes = wanted(site)
     live = cluster.get("StorageClass", site.nfs.class_, None, _CLASS_API)
-    if live is not None and live.get("provisioner") != manifests[0]["provisioner"]:
-        # What makes a class's volumes cannot be changed in place. Volumes and claims do not hang on the class.
-        yield Change(
-            f"replace {name_of(live)}: its volumes come from {manifests[0]['provisioner']} now",
-            _replacing(cluster, manifests[0]),
-            difference(name_of(live), live, manifests[0]),
-        )
-        manifests = manifests[1:]
-    yield from objects(cluster, manifests)
+    if live is not None and any(live.get(field) != storage_class.get(field) for field in _FIXED):
+        # Volumes and claims do not hang on the class.
+        yield from _replaced(cluster, live, storage_class, "what makes its volumes differs")
+    else:
+        yield from objects(cluster, [storage_class])
+    elsewhere = _elsewhere(cluster, site, volumes)
+    for old, new in elsewhere:
+        yield from _replaced(cluster, old, new, f"it lies at {_place(new)} now, and nobody has claimed it")
+    moved = [new for _, new in elsewhere]
+    yield from objects(cluster, [volume for volume in volumes if volume not in moved])
 
 
 def wanted(site: Site) -> list[Object]:
@@ -62,12 +65,41 @@ def csi_driver(site: Site) -> list[Object]:
     )
 
 
-def _replacing(cluster: Cluster, manifest: Object) -> Callable[[], None]:
-    def do() -> None:
-        cluster.delete("StorageClass", manifest["metadata"]["name"], None, _CLASS_API)
-        cluster.apply(manifest)
+def _elsewhere(cluster: Cluster, site: Site, volumes: Iterable[Object]) -> list[tuple[Object, Object]]:
+    """Return, as they are and as they should be, the volumes that lie on another server or path.
 
-    return do
+    Raise ClusterError where one of them is claimed: its data would stay behind.
+    """
+    live = {volume["metadata"]["name"]: volume for volume in cluster.list("PersistentVolume")}
+    pairs = [(live[new["metadata"]["name"]], new) for new in volumes if new["metadata"]["name"] in live]
+    pairs = [(old, new) for old, new in pairs if old["spec"].get("nfs") not in (None, new["spec"]["nfs"])]
+    claimed = [(old, new) for old, new in pairs if old["spec"].get("claimRef")]
+    if claimed:
+        old, new = claimed[0]
+        claim = "{namespace}/{name}".format(**old["spec"]["claimRef"])
+        more = f" (and {len(claimed) - 1} more)" if len(claimed) > 1 else ""
+        raise ClusterError(
+            f"{name_of(old)}{more} holds the data of claim {claim} at {_place(old)}, and by [nfs] of "
+            f"{site.path.name} it lies at {_place(new)}",
+            "put server and export back as they were; or save the data, delete claim and volume, and apply again",
+        )
+    return pairs
+
+
+def _place(volume: Object) -> str:
+    return "{server}:{path}".format(**volume["spec"]["nfs"])
+
+
+def _replaced(cluster: Cluster, old: Object, new: Object, why: str) -> Iterator[Change]:
+    """Yield the change that puts an object in the place of one that the API does not let become it."""
+    kind, name, api = old["kind"], old["metadata"]["name"], new["apiVersion"]
+
+    def do() -> None:
+        cluster.delete(kind, name, None, api)
+        cluster.wait(f"{name_of(new)} to be gone", lambda: cluster.get(kind, name, None, api) is None, 60)
+        cluster.apply(new)
+
+    yield Change(f"replace {name_of(new)}: {why}", do, difference(name_of(new), old, new))
 
 
 STEP = Step(

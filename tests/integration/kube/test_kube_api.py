@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from provisioner.errors import ClusterError
 from provisioner.kube import Cluster
+from provisioner.objects import Object
 
 from .apiserver import ControlPlane
 from .reaching import Connect, config_map
@@ -59,6 +61,66 @@ def test_a_merge_patch_changes_only_what_it_names(cluster: Cluster, course: str,
 def test_a_refusal_names_the_object_and_the_reason(cluster: Cluster, course: str) -> None:
     with pytest.raises(ClusterError, match=r"refused to apply ConfigMap Not_A_Name: .*Invalid value"):
         cluster.apply(config_map("Not_A_Name", course, {}))
+
+
+def _volume(name: str, path: str) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteMany"],
+            "nfs": {"server": "192.0.2.10", "path": path},
+        },
+    }
+
+
+def _class(name: str, share: str) -> Object:
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": name},
+        "provisioner": "example.org/nfs",
+        "parameters": {"share": share},
+    }
+
+
+def _stateful_set(name: str, storage_class: str) -> Object:
+    template = {
+        "metadata": {"name": "data"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": storage_class,
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": name, "namespace": "course-api"},
+        "spec": {
+            "replicas": 0,
+            "serviceName": name,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "web", "image": "example.org/web:1"}]},
+            },
+            "volumeClaimTemplates": [template],
+        },
+    }
+
+
+@pytest.mark.usefixtures("course")
+@pytest.mark.parametrize("made", [_volume, _class, _stateful_set])
+def test_a_refusal_of_what_cannot_change_says_what_to_do(
+    cluster: Cluster, name: str, made: Callable[[str, str], Object]
+) -> None:
+    cluster.apply(made(name, "/one" if made is not _stateful_set else "one"))
+    with pytest.raises(ClusterError, match=r"(?s)refused to apply .* \(422\)") as raised:
+        cluster.apply(made(name, "/two" if made is not _stateful_set else "two"))
+    assert raised.value.remedy.startswith("that cannot change while the object is there: put it back")
 
 
 def test_many_threads_find_every_kind_while_one_is_unknown(control_plane: ControlPlane, connect: Connect) -> None:

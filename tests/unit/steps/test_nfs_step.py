@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from provisioner.errors import ClusterError
 from provisioner.facts import File, Package
 from provisioner.steps import nfs_server, storage
 from provisioner.steps.nfs_server import CONFIG, ETAB, EXPORTS, STEP, UNIT
@@ -202,7 +203,9 @@ def test_with_csi_the_export_belongs_to_whom_root_becomes(tmp_path: Path) -> Non
     host.know(files={"/srv/nfs": File(exists=True, mode=0o755, owner="nobody:nogroup", is_dir=True)})
     assert give not in carry_out(STEP, host)
     unsquashed = fleet_for(STEP, site_at(tmp_path, rest=CSI + "root_squash = false\n"))["master"]
-    assert give not in carry_out(STEP, unsquashed)
+    assert carry_out(STEP, unsquashed)[1] == "make /srv/nfs"
+    unsquashed.know(files={"/srv/nfs": File(exists=True, mode=0o755, owner="root:root", is_dir=True)})
+    assert not {give, "make /srv/nfs"} & {*carry_out(STEP, unsquashed)}
 
 
 def test_with_csi_the_driver_comes_and_the_class_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +218,7 @@ def test_with_csi_the_driver_comes_and_the_class_is_its_own(tmp_path: Path, monk
     assert carry_out(storage.STEP, csi, cluster) == [
         "apply Deployment kube-system/csi-nfs-controller",
         "apply DaemonSet kube-system/csi-nfs-node",
-        "replace StorageClass nfs: its volumes come from nfs.csi.k8s.io now",
+        "replace StorageClass nfs: what makes its volumes differs",
     ]
     assert cluster.deleted == [("StorageClass", "", "nfs")]
     assert cluster.holds["StorageClass", "", "nfs"]["parameters"] == {
@@ -226,3 +229,47 @@ def test_with_csi_the_driver_comes_and_the_class_is_its_own(tmp_path: Path, monk
     }
     assert [key for key in cluster.holds if key[0] == "PersistentVolume"] == bound, "no volume goes"
     assert drain(storage.STEP, csi, cluster) == []
+
+
+MOVED = '[nfs]\nvolumes = 2\nexport = "/data"\n[workloads]\nenabled = []'
+
+
+def moved_volumes(tmp_path: Path, *claimed: str) -> tuple[RecordingHost, RecordingCluster]:
+    """Return a host of a site whose export has changed, and its cluster as the old one left it."""
+    before = fleet_for(storage.STEP, site_at(tmp_path, rest="[nfs]\nvolumes = 2\n[workloads]\nenabled = []"))["master"]
+    cluster = RecordingCluster()
+    carry_out(storage.STEP, before, cluster)
+    for name in claimed:
+        volume = cluster.holds["PersistentVolume", "", name]
+        volume["spec"]["claimRef"] = {"namespace": "course", "name": f"claim-of-{name}"}
+    return fleet_for(storage.STEP, site_at(tmp_path, rest=MOVED))["master"], cluster
+
+
+def test_volumes_that_nobody_claimed_move_with_the_export(tmp_path: Path) -> None:
+    host, cluster = moved_volumes(tmp_path)
+    assert carry_out(storage.STEP, host, cluster) == [
+        f"replace PersistentVolume {name}: it lies at 192.168.56.10:/data/{name} now, and nobody has claimed it"
+        for name in ("nfs-01", "nfs-02")
+    ]
+    assert cluster.deleted == [("PersistentVolume", "", "nfs-01"), ("PersistentVolume", "", "nfs-02")]
+    assert drain(storage.STEP, host, cluster) == []
+
+
+def test_a_claimed_volume_does_not_move_and_none_with_it(tmp_path: Path) -> None:
+    host, cluster = moved_volumes(tmp_path, "nfs-02")
+    with pytest.raises(ClusterError) as raised:
+        drain(storage.STEP, host, cluster)
+    assert raised.value.message == (
+        "PersistentVolume nfs-02 holds the data of claim course/claim-of-nfs-02 at 192.168.56.10:/srv/nfs/nfs-02, "
+        "and by [nfs] of hosts.toml it lies at 192.168.56.10:/data/nfs-02"
+    )
+    assert cluster.deleted == []
+
+
+def test_a_csi_class_of_another_share_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "csi_driver", lambda site: [])
+    cluster = RecordingCluster()
+    carry_out(storage.STEP, fleet_for(storage.STEP, site_at(tmp_path, rest=CSI))["master"], cluster)
+    host = fleet_for(storage.STEP, site_at(tmp_path, rest=CSI + 'export = "/data"\n'))["master"]
+    assert carry_out(storage.STEP, host, cluster) == ["replace StorageClass nfs: what makes its volumes differs"]
+    assert cluster.holds["StorageClass", "", "nfs"]["parameters"]["share"] == "/data"
