@@ -30,8 +30,8 @@ verify: setup ## prove that the cluster works
 status: setup ## show the nodes
 	@$(BIN)/provisioner -f $(SITE) status
 
-lab: setup ## three blank VMs on this machine become a verified cluster
-	@$(ROOT) $(BIN)/provisioner lab up
+lab: setup ## three blank VMs on this machine become a verified cluster (SMALL=1: with few workloads)
+	@$(ROOT) $(BIN)/provisioner lab up $(if $(SMALL),--small,)
 	@$(ROOT) $(BIN)/provisioner lab exec -- $(BIN)/provisioner -f $(LAB) apply -y
 	@$(ROOT) $(BIN)/provisioner lab exec -- $(BIN)/provisioner -f $(LAB) verify
 

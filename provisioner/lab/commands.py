@@ -42,7 +42,20 @@ def lab() -> None:
 )
 @click.option("--name", default=None, help="Name of the lab, if there are several.  [default: provlab]")
 @click.option("--no-mirror", is_flag=True, help="Blank VMs only: look for no upstream and serve no stand-ins.")
-def up(directory: Path, workers: int | None, network: str | None, name: str | None, no_mirror: bool) -> None:
+@click.option(
+    "--small/--whole",
+    default=None,
+    help="Few workloads, no autoscaler, no ingress: for a slow machine.  [default: whole]",
+)
+def up(
+    directory: Path,
+    *,
+    workers: int | None,
+    network: str | None,
+    name: str | None,
+    no_mirror: bool,
+    small: bool | None,
+) -> None:
     """Bring the lab's machines up, or finish what is missing.
 
     Example: provisioner lab up --workers 3
@@ -57,8 +70,9 @@ def up(directory: Path, workers: int | None, network: str | None, name: str | No
         name=name or (existing.name if existing else "provlab"),
         workers=workers if workers is not None else existing.workers if existing else 2,
         network=network or "",
+        small=small if small is not None else existing.small if existing else False,
     )
-    mirror = None if no_mirror else upstream.ensure(_say)
+    mirror = None if no_mirror else upstream.ensure(_say, wanted.small)
     uplink = mirror is None and not no_mirror
     made = lifecycle.up(wanted, mirror, uplink=uplink, say=_say)
     if uplink:

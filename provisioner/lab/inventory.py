@@ -6,6 +6,12 @@ from provisioner.lab.spec import LabSpec, MirrorInfo
 
 POOL = "192.168.56.200-192.168.56.230"
 NETWORKS = ("flannel", "bridge")
+# Of a small lab: what takes minutes of waiting each, and of building where a mirror has to be built, is left out.
+SMALL = {
+    "metrics": "enabled = false",
+    "ingress": "enabled = false",
+    "workloads": 'enabled = ["nodeport", "loadbalancer", "shared-volume"]',
+}
 # Leader election and frequent housekeeping drown an emulated core: leases run out, components restart. The kubelet
 # looks at each pod more often than it would by itself: in 1.20 a pod that ended between two looks stays Terminating
 # until the next one (dispatchWork in pkg/kubelet/kubelet.go), and every drain and rollout waits for that. The fairness
@@ -58,9 +64,14 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
         lines += ["", "[[hosts]]", f'name = "{vm.name}"', f'address = "{vm.address}"', f'roles = ["{role}"]']
     lines += ["", "[metallb]", *([f'version = "{mirror.metallb}"'] if mirror else [])]
     lines += ["", "[[metallb.pools]]", 'name = "lab"', f'addresses = ["{POOL}"]']
-    if mirror:
+    if spec.small:
+        for table, line in SMALL.items():
+            lines += ["", f"[{table}]", line]
+    elif mirror:
         lines += ["", "[metrics]", f'version = "{mirror.metrics_server}"']
-        lines += ["", "[ingress]", 'controller = "traefik"  # the one that the mirror has', "", "[mirror]"]
+        lines += ["", "[ingress]", 'controller = "traefik"  # the one that the mirror has']
+    if mirror:
+        lines += ["", "[mirror]"]
         lines += [
             f'packages = "{mirror.packages}"',
             f'images = "{mirror.images}"',

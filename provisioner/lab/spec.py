@@ -65,7 +65,8 @@ class MirrorInfo:
 class LabSpec:
     """One lab. `directory` holds its state; memory in MiB.
 
-    `network` is flannel, bridge, or "" for what can be had; `timeout_scale` 0 means by the accelerator.
+    `network` is flannel, bridge, or "" for what can be had; `timeout_scale` 0 means by the accelerator. `small` is a
+    site with few workloads, no autoscaler and no ingress.
     """
 
     directory: Path
@@ -77,6 +78,7 @@ class LabSpec:
     worker_memory: int = 2048
     network: str = ""
     timeout_scale: float = 0.0
+    small: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9]{0,11}", self.name):
@@ -182,4 +184,4 @@ def merged(wanted: LabSpec, existing: LabSpec | None) -> LabSpec:
             f"the lab already has {existing.workers} workers, {wanted.workers} are wanted",
             "a smaller lab starts anew: provisioner lab destroy",
         )
-    return replace(existing, workers=wanted.workers, network=wanted.network or existing.network)
+    return replace(existing, workers=wanted.workers, network=wanted.network or existing.network, small=wanted.small)

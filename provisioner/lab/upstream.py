@@ -26,13 +26,16 @@ _MARKS = ("-m", "tests.mirror", "serve")
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def ensure(say: Say) -> MirrorInfo | None:
-    """Return None where upstream is within reach; else build the mirror (if need be) and describe it."""
+def ensure(say: Say, small: bool = False) -> MirrorInfo | None:
+    """Return None where upstream is within reach; else build the mirror (if need be) and describe it.
+
+    small: what only metrics and ingress need is not built.
+    """
     unreachable = [host for host, why in probe() if why]
     if not unreachable:
         return None
     say(f"upstream: {', '.join(unreachable)}: out of reach; the lab serves stand-ins instead")
-    return build(say)
+    return build(say, small)
 
 
 def probe(targets: Sequence[tuple[str, str]] = UPSTREAM, timeout: float = PROBE_SECONDS) -> list[tuple[str, str]]:
@@ -62,7 +65,11 @@ def prefetch(site_file: Path, say: Say) -> None:
     from provisioner.steps.ingress import controller
 
     site = load(site_file)
-    programs = [("metallb", site.metallb.version), ("metrics_server", site.metrics.version), (controller(site), "")]
+    programs = [("metallb", site.metallb.version)]
+    if site.metrics.enabled:
+        programs.append(("metrics_server", site.metrics.version))
+    if site.ingress.enabled:
+        programs.append((controller(site), ""))
     if site.cluster.network == "flannel":
         programs.append(("flannel", ""))
     say("upstream: fetching the manifests of " + ", ".join(name for name, _ in programs))
@@ -71,8 +78,8 @@ def prefetch(site_file: Path, say: Say) -> None:
             fetch(site, download)
 
 
-def build(say: Say) -> MirrorInfo:
-    """Build the mirror into the cache (a no-op when it is there) and return what it holds."""
+def build(say: Say, small: bool = False) -> MirrorInfo:
+    """Build the mirror into the cache (a no-op when it is there) and return what it holds. small: as in `ensure`."""
     if not (_CHECKOUT / "tests/mirror").is_dir():
         raise ProvisionerError(
             "upstream is out of reach, and the mirror's programs come with the source checkout only",
@@ -80,7 +87,7 @@ def build(say: Say) -> MirrorInfo:
         )
     # Progress goes to the screen as it comes (stderr); stdout is one line of JSON.
     done = subprocess.run(
-        [sys.executable, "-m", "tests.mirror", "build"],
+        [sys.executable, "-m", "tests.mirror", "build", *(["--small"] if small else [])],
         cwd=_CHECKOUT,
         stdout=subprocess.PIPE,
         text=True,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -48,7 +47,7 @@ def lab() -> Iterator[None]:
         yield
         return
     drive.lab("destroy")
-    up = drive.lab("up")
+    up = drive.lab("up", "--small" if SUITE == "first" else "--whole")
     assert up.status == 0, up.text
     drive.say(f"lab up after {up.seconds:.0f} s")
     yield
@@ -56,12 +55,6 @@ def lab() -> Iterator[None]:
         return
     gone = drive.lab("destroy")
     assert gone.status == 0, gone.text
-
-
-@pytest.fixture
-def site() -> Path:
-    """Give the site that the story is about."""
-    return drive.SITE if SUITE == "full" else drive.small_site()
 
 
 @pytest.hookimpl(hookwrapper=True)

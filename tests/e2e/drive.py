@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from provisioner.lab.inventory import SMALL
+
 ROOT = Path(__file__).resolve().parents[2]
 LAB = ROOT / ".provisioner" / "lab"
 SITE = LAB / "hosts.toml"
@@ -92,15 +94,8 @@ def other_site(name: str, *replacements: tuple[str, str], tables: Mapping[str, s
 
 
 def small_site() -> Path:
-    """Write the lab's site with fewer workloads, no autoscaler and no ingress, which are minutes of waiting each."""
-    return other_site(
-        "small",
-        tables={
-            "workloads": 'enabled = ["nodeport", "loadbalancer", "shared-volume"]',
-            "metrics": "enabled = false",
-            "ingress": "enabled = false",
-        },
-    )
+    """Write the site of a whole lab as it is for a small one."""
+    return other_site("small", tables=SMALL)
 
 
 def ssh(host: str, command: str) -> Ran:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 
@@ -13,15 +12,15 @@ from tests.e2e.drive import begins
 pytestmark = pytest.mark.e2e
 
 
-def test_apply_from_blank_killed_at_every_crossing(site: Path) -> None:
+def test_apply_from_blank_killed_at_every_crossing() -> None:
     """Killed before a control plane is there, then from a snapshot of that four times more; the last run converges."""
     begun = time.monotonic()
-    drive.killed_during(begins("control-plane"), lambda: True, "the step before the control plane", site=site)
+    drive.killed_during(begins("control-plane"), lambda: True, "the step before the control plane")
     for verb in ("snapshot", "restore"):
         done = drive.lab(verb, "prepared")
         assert done.status == 0, done.text
-    kills.at_every_crossing(site)
-    ran = drive.operator("apply", "-y", site=site)
+    kills.at_every_crossing(drive.SITE)
+    ran = drive.operator("apply", "-y")
     assert ran.status == 0, ran.text[-4000:]
     assert ran.changes(), "the last kill left something to do"
     drive.say(f"from blank machines to the cluster, with five kills: {time.monotonic() - begun:.0f} s")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -13,35 +12,35 @@ from tests.e2e.drive import HOSTS
 pytestmark = pytest.mark.e2e
 
 
-def test_a_second_apply_changes_nothing(site: Path) -> None:
+def test_a_second_apply_changes_nothing() -> None:
     """Asserted, not hoped."""
-    ran = drive.operator("apply", "-y", site=site)
+    ran = drive.operator("apply", "-y")
     assert ran.status == 0, ran.text[-4000:]
     assert ran.changes() == []
 
 
-def test_plan_is_empty(site: Path) -> None:
+def test_plan_is_empty() -> None:
     """Plan exits 0."""
-    ran = drive.operator("plan", site=site)
+    ran = drive.operator("plan")
     assert ran.status == 0, ran.text[-4000:]
     assert ran.changes() == []
 
 
-def test_verify_passes(site: Path) -> None:
+def test_verify_passes() -> None:
     """Every check, from outside the cluster."""
-    ran = drive.operator("verify", site=site)
+    ran = drive.operator("verify")
     assert ran.status == 0, ran.text[-6000:]
 
 
-def test_a_facts_file_gives_the_verdicts_of_the_cluster_itself(site: Path) -> None:
+def test_a_facts_file_gives_the_verdicts_of_the_cluster_itself() -> None:
     """What `l2 collect` writes is all that a check needs; every external IP is right, either way."""
     file = drive.LAB / "facts.json"
-    online = _verdicts(site, "l2", "check")
-    collected = drive.operator("l2", "collect", "-o", str(file), site=site, quiet=True)
+    online = _verdicts("l2", "check")
+    collected = drive.operator("l2", "collect", "-o", str(file), quiet=True)
     assert collected.status == 0, collected.text
     assert online
     assert set(online.values()) == {"OK"}, online
-    assert _verdicts(site, "l2", "check", "--facts", str(file)) == online
+    assert _verdicts("l2", "check", "--facts", str(file)) == online
 
 
 def test_no_secret_is_left_anywhere() -> None:
@@ -52,7 +51,7 @@ def test_no_secret_is_left_anywhere() -> None:
         secrets.none_in_arguments(host)
 
 
-def _verdicts(site: Path, *arguments: str) -> dict[str, str]:
-    ran = drive.operator(*arguments, site=site, quiet=True)
+def _verdicts(*arguments: str) -> dict[str, str]:
+    ran = drive.operator(*arguments, quiet=True)
     document = json.loads(ran.text[ran.text.index("{") : ran.text.rindex("}") + 1])
     return {result["ip"]: result["verdict"] for result in document["results"]}

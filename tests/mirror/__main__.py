@@ -18,6 +18,9 @@ def main() -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     build = verbs.add_parser("build", help="build what the cache lacks; print the description as JSON")
     build.add_argument("--dpkg-status", type=Path, help="leave out of the Debian repository what is installed there")
+    build.add_argument(
+        "--small", action="store_true", help="without what metrics and ingress need, unless it is there"
+    )
     verbs.add_parser("info", help="print the description of the mirror that was built last as JSON")
     verbs.add_parser("requirements", help="print the Debian packages that building needs and this machine lacks")
     foreground = verbs.add_parser("serve", help="serve on ports 80 and 5000 until told to stop")
@@ -29,7 +32,7 @@ def main() -> int:
             requirements.check()
             os.umask(0o022)
             signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-            print(json.dumps(mirror.build(arguments.dpkg_status)))
+            print(json.dumps(mirror.build(arguments.dpkg_status, small=arguments.small)))
         elif arguments.verb == "info":
             print(json.dumps(mirror.info(mirror.newest())))
         elif arguments.verb == "requirements":

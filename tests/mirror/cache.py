@@ -54,13 +54,22 @@ def key(recipe: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def has(name: str, recipe: Mapping[str, object]) -> bool:
+    """Tell whether the cache has this recipe's artefact."""
+    return _place(name, recipe).is_dir()
+
+
+def _place(name: str, recipe: Mapping[str, object]) -> Path:
+    return root() / f"{name}-{key(recipe)}"
+
+
 def artefact(name: str, recipe: Mapping[str, object], build: Callable[[Path], None]) -> Path:
     """Return the artefact's directory, made by `build(directory)` unless the cache has this recipe's.
 
     `recipe` holds all that determines the content, the artefacts it is made from (paths, whose names carry their
     hash) included. `build` gets a new empty directory, which is renamed into place when it returns.
     """
-    final = root() / f"{name}-{key(recipe)}"
+    final = _place(name, recipe)
     if final.is_dir():
         os.utime(final)
         return final

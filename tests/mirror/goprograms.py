@@ -43,9 +43,13 @@ PROGRAMS = (
 
 def build(wanted: Program) -> Path:
     """Return the path of the program's static binary, built unless the cache has it."""
-    recipe: dict[str, object] = {**asdict(wanted), "ldflags": LDFLAGS, "cgo": "0"}
-    directory = cache.artefact(wanted.name, recipe, lambda directory: _install(wanted, directory))
+    directory = cache.artefact(wanted.name, recipe(wanted), lambda directory: _install(wanted, directory))
     return directory / wanted.name
+
+
+def recipe(wanted: Program) -> dict[str, object]:
+    """Return all that determines the program, for the cache."""
+    return {**asdict(wanted), "ldflags": LDFLAGS, "cgo": "0"}
 
 
 def _install(wanted: Program, directory: Path) -> None:

@@ -34,7 +34,7 @@ class Image:
 
 
 def images(kube: Path, programs: Mapping[str, Path], etcd: Path, etcd_version: str, pause: Path) -> tuple[Image, ...]:
-    """List all images.
+    """List all images whose programs there are.
 
     kube: directory of Kubernetes' binaries; programs: the Go programs by name; etcd: directory of etcd and etcdctl;
     pause: the pause program.
@@ -76,19 +76,25 @@ def images(kube: Path, programs: Mapping[str, Path], etcd: Path, etcd_version: s
             )
             for name in ("controller", "speaker")
         ),
-        Image(
-            "metrics-server/metrics-server",
-            ("v0.9.0",),
-            "v0.9.0",
-            {"metrics-server": programs["metrics-server"]},
-            entrypoint=("/metrics-server",),
+        *(
+            Image(
+                "metrics-server/metrics-server",
+                ("v0.9.0",),
+                "v0.9.0",
+                {"metrics-server": program},
+                entrypoint=("/metrics-server",),
+            )
+            for program in _there(programs, "metrics-server")
         ),
-        Image(
-            "library/traefik",
-            (f"v{traefik.VERSION}",),
-            f"v{traefik.VERSION}",
-            {"usr/local/bin/traefik": programs[traefik.NAME]},
-            entrypoint=("traefik",),
+        *(
+            Image(
+                "library/traefik",
+                (f"v{traefik.VERSION}",),
+                f"v{traefik.VERSION}",
+                {"usr/local/bin/traefik": program},
+                entrypoint=("traefik",),
+            )
+            for program in _there(programs, traefik.NAME)
         ),
         Image("library/nginx", ("1.22.1",), "1.22.1", {}, below="web", entrypoint=("nginx",)),
         Image(
@@ -101,6 +107,10 @@ def images(kube: Path, programs: Mapping[str, Path], etcd: Path, etcd_version: s
             command=("pause",),
         ),
     )
+
+
+def _there(programs: Mapping[str, Path], name: str) -> list[Path]:
+    return [programs[name]] if name in programs else []
 
 
 def build(kube: Path, programs: Mapping[str, Path], ingredients: Path) -> Path:

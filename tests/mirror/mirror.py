@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,16 +27,20 @@ LEFT_OUT = {
 }
 
 
-def build(status: Path | None = None) -> dict[str, Any]:
-    """Build what the cache lacks and return the description. status: see `apt.build`."""
+# What only the autoscaler and the Ingress need, and what takes a third of the time to build.
+OPTIONAL = ("metrics-server", traefik.NAME)
+
+
+def build(status: Path | None = None, *, small: bool = False) -> dict[str, Any]:
+    """Build what the cache lacks and return the description.
+
+    status: see `apt.build`. small: without the optional programs, where the cache does not have them anyway.
+    """
     with cache.locked():
         debian = apt.build(status)
-        kube, *built = beside(
-            [kubernetes.build, *(partial(goprograms.build, one) for one in goprograms.PROGRAMS), traefik.build],
-            lanes=2,
-        )
-        names = [*(program.name for program in goprograms.PROGRAMS), traefik.NAME]
-        programs = dict(zip(names, built, strict=True))
+        wanted = _programs(small)
+        kube, *built = beside([kubernetes.build, *wanted.values()], lanes=2)
+        programs = dict(zip(wanted, built, strict=True))
         ingredients = apt.ingredients()
         repository = packages.build(kube, ingredients)
         storage = images.build(kube, programs, ingredients)
@@ -49,15 +54,27 @@ def build(status: Path | None = None) -> dict[str, Any]:
             "key": signing.key(),
             **programs,
         }
+        lacking = [name for name in OPTIONAL if name not in programs]
         recipe = {"parts": parts, "steps": cache.own_source("mirror.py")}
-        whole = cache.artefact("mirror", recipe, lambda directory: _assemble(directory, parts))
+        whole = cache.artefact("mirror", recipe, lambda directory: _assemble(directory, parts, lacking))
         with stage("tidying"):
             cache.tidy()
         say(f"complete in {whole}")
     return info(whole) | {"seconds": timings}
 
 
-def _assemble(directory: Path, parts: dict[str, Path]) -> None:
+def _programs(small: bool) -> dict[str, Callable[[], Path]]:
+    """Return what builds each program, by name."""
+    recipes = {program.name: goprograms.recipe(program) for program in goprograms.PROGRAMS}
+    builders: dict[str, Callable[[], Path]] = {
+        program.name: partial(goprograms.build, program) for program in goprograms.PROGRAMS
+    }
+    recipes[traefik.NAME], builders[traefik.NAME] = traefik.recipe(), traefik.build
+    left = [name for name in OPTIONAL if small and not cache.has(name, recipes[name])]
+    return {name: build for name, build in builders.items() if name not in left}
+
+
+def _assemble(directory: Path, parts: dict[str, Path], lacking: Sequence[str]) -> None:
     www = directory / "www"
     shutil.copytree(parts["manifests"], www)
     (www / "debian").symlink_to(parts["debian"])
@@ -70,7 +87,8 @@ def _assemble(directory: Path, parts: dict[str, Path]) -> None:
     for path in (*parts["kubernetes"].iterdir(), *(parts["images"] / "bin").iterdir()):
         (programs / path.name).symlink_to(path)
     for name in (*(program.name for program in goprograms.PROGRAMS), traefik.NAME):
-        (programs / name).symlink_to(parts[name])
+        if name not in lacking:
+            (programs / name).symlink_to(parts[name])
     described = {
         "kubernetes": kubernetes.VERSION,
         "metallb": goprograms.METALLB,
@@ -80,7 +98,7 @@ def _assemble(directory: Path, parts: dict[str, Path]) -> None:
             str(path.relative_to(parts["manifests"])) for path in parts["manifests"].rglob("*") if path.is_file()
         ),
         "substitutes": SUBSTITUTES,
-        "left_out": LEFT_OUT,
+        "left_out": LEFT_OUT | dict.fromkeys(lacking, "is not built for a small lab; provisioner lab up --whole does"),
     }
     (directory / "info.json").write_text(json.dumps(described))
 

@@ -41,13 +41,17 @@ func NewDNSChallengeProviderByName(name string) (challenge.Provider, error) {
 
 def build() -> Path:
     """Return the path of Traefik's static binary, built unless the cache has it."""
-    recipe: dict[str, object] = {
+    return cache.artefact(NAME, recipe(), _compile) / NAME
+
+
+def recipe() -> dict[str, object]:
+    """Return all that determines the program, for the cache."""
+    return {
         "module": f"{_MODULE}@v{VERSION}",
         "go": _GO,
         "ldflags": LDFLAGS,
         "changes": (_ACME, _DNS_PROVIDERS, _NONE_SOURCE),
     }
-    return cache.artefact(NAME, recipe, _compile) / NAME
 
 
 def _compile(directory: Path) -> None:

@@ -71,6 +71,20 @@ def test_the_lab_has_the_ingress_controller_of_its_mirror(tmp_path: Path) -> Non
     assert release(controller(site), str(site.version)).version == traefik.VERSION
 
 
+@pytest.mark.parametrize("mirror", [MIRROR, None])
+def test_a_small_lab_leaves_out_what_takes_long(tmp_path: Path, mirror: MirrorInfo | None) -> None:
+    from provisioner.site import load
+    from provisioner.steps import STEPS
+
+    lab = LabSpec(tmp_path, small=True)
+    lab.site.write_text(render_site(lab, mirror, "bridge", 8.0))
+    site = load(lab.site)
+    assert set(site.workloads.enabled) == {"nodeport", "loadbalancer", "shared-volume"}
+    off = {step.name for step in STEPS if not step.enabled(site)}
+    assert {"metrics-server", "ingress"} <= off
+    assert "metallb" not in off
+
+
 def test_a_real_machine_gets_no_special_settings(tmp_path: Path) -> None:
     site = tomllib.loads(render_site(LabSpec(tmp_path), None, "flannel", 1.0))
     assert "kubeadm" not in site

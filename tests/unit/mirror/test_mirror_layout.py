@@ -7,7 +7,7 @@ import pytest
 
 from provisioner import catalogue
 from provisioner.errors import ProvisionerError
-from tests.mirror import images, kubernetes, manifests, mirror, packages, requirements, traefik
+from tests.mirror import cache, images, kubernetes, manifests, mirror, packages, requirements, traefik
 
 
 def test_manifest_lies_at_its_own_address() -> None:
@@ -44,6 +44,21 @@ def every_image() -> dict[str, images.Image]:
     programs = {name: Path(name) for name in names}
     listed = images.images(Path("kube"), programs, Path("etcd"), "3.4.23", Path("pause"))
     return {f"{image.name}:{tag}": image for image in listed for tag in image.tags}
+
+
+def test_a_small_mirror_leaves_out_what_is_not_there_anyway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert {*mirror._programs(small=False)} - {*mirror._programs(small=True)} == {"metrics-server", "traefik"}
+    cache.artefact("traefik", traefik.recipe(), lambda directory: (directory / "traefik").touch())
+    assert "traefik" in mirror._programs(small=True)
+    assert "metrics-server" not in mirror._programs(small=True)
+
+
+def test_an_image_without_its_program_is_left_out() -> None:
+    programs = {name: Path(name) for name in ("coredns", "metallb-controller", "metallb-speaker")}
+    listed = images.images(Path("kube"), programs, Path("etcd"), "3.4.23", Path("pause"))
+    left = {image.name for image in every_image().values()} - {image.name for image in listed}
+    assert left == {"metrics-server/metrics-server", "library/traefik"}
 
 
 @pytest.mark.parametrize(
