@@ -155,6 +155,13 @@ def _plan(session: Session, run: Run, diff: bool) -> NoReturn:
         _show_failures(session, outcome)
         sys.exit(1)
     session.report.emit("note", summary.plan_verdict(outcome), pending=len(outcome.changes))
+    if outcome.changes:  # else nobody's work is missing, and a plan of an unchanged host asks it no more than once
+        changing = {host for _, host, _ in outcome.changes}
+        hosts = [host for name, host in session.hosts.items() if name in changing]
+        for host, work in zip(hosts, runner.parallel(hosts, lambda host: host.busy(), run.parallel), strict=True):
+            if work:
+                said = f"{host.name}: {work}, which an earlier run started, goes on there: apply waits for it, and may"
+                session.report.emit("note", f"{said} find less to do then")
     sys.exit(2 if outcome.pending else 0)
 
 

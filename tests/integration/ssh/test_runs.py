@@ -195,7 +195,7 @@ def test_every_host_out_of_reach_is_named_and_nothing_is_done(
 
 
 def test_killed_in_a_long_command_then_run_again(
-    machines: dict[str, Machine], started: Callable[..., subprocess.Popen[str]]
+    site: Site, machines: dict[str, Machine], started: Callable[..., subprocess.Popen[str]]
 ) -> None:
     master = machines["master"]
     master.sh("rm /run/go")
@@ -204,6 +204,9 @@ def test_killed_in_a_long_command_then_run_again(
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert '"id"' in master.sh("cat /var/lib/provisioner/lock")
+    planned = provisioner(site, "plan")
+    assert planned.returncode == 2
+    assert "master: slow, which an earlier run started, goes on there: apply waits for it" in planned.stderr
     second = started("-v", "apply", "-y")
     assert second.stderr is not None
     told = ""
@@ -251,7 +254,7 @@ def test_two_runs_at_once(
     second = provisioner(site, "apply", "-y")
     assert second.returncode == 1
     assert re.search(rf"master: another run holds the lock: .*\(pid {first.pid}, `apply`, since ", second.stderr)
-    assert "provisioner unlock" in second.stderr
+    assert f"provisioner -f {site.path} unlock" in second.stderr
     assert provisioner(site, "plan").returncode == 2  # a plan takes no lock and needs none
     refused = provisioner(site, "unlock")
     assert refused.returncode == 1
