@@ -53,7 +53,10 @@ def packages_of(host: Host) -> tuple[str, ...]:
 
 def _no_swap(host: Host) -> Iterator[Change]:
     if host.facts.swap:
-        yield Change(f"turn swap off ({', '.join(host.facts.swap)})", lambda: _run(host, "swapoff -a"))
+        # Not only fstab brings it back at boot: units, partitions that systemd finds by their type, zram. All of them
+        # hang on this target (systemd.special(7)). The target first: after a kill in between there still is swap.
+        command = "systemctl mask --quiet swap.target && swapoff -a"
+        yield Change(f"turn swap off, at boot too ({', '.join(host.facts.swap)})", lambda: _run(host, command))
     now = host.facts.files.get(FSTAB)
     old = (now.content if now is not None else None) or ""
     new = "".join(_without_swap(line) for line in old.splitlines(keepends=True))
