@@ -68,6 +68,7 @@ def cluster_configuration(site: Site) -> Document:
         "controllerManager": _extra_args(site, extra.controller_manager),
         "scheduler": _extra_args(site, extra.scheduler),
         "etcd": {"local": {"dataDir": "/var/lib/etcd", **_extra_args(site, extra.etcd)}},
+        **_key_algorithm(site),
     }
     if site.cluster.endpoint:
         document["controlPlaneEndpoint"] = site.endpoint
@@ -139,6 +140,15 @@ def _certificate_names(site: Site) -> list[str]:
     # 127.0.0.1: where the API is reached through an SSH tunnel.
     names += [site.endpoint.rsplit(":", 1)[0].strip("[]"), "127.0.0.1", "localhost"]
     return list(dict.fromkeys(names))
+
+
+def _key_algorithm(site: Site) -> Document:
+    """Return what makes kubeadm's keys: a field of its own in v1beta4, a feature gate before."""
+    if site.kubeadm.key_algorithm == "RSA-2048":
+        return {}  # kubeadm's own default
+    if _is_v1beta4(site):
+        return {"encryptionAlgorithm": site.kubeadm.key_algorithm}
+    return {"featureGates": {"PublicKeysECDSA": True}}
 
 
 def _is_v1beta4(site: Site) -> bool:

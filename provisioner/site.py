@@ -198,7 +198,10 @@ Flags = Annotated[Mapping[site_values.Flag, site_values.Text], Field(examples=[{
 
 
 class Kubeadm(Model):
-    """`[kubeadm]`. Extra arguments by component, passed through; init_timeout before it is scaled."""
+    """`[kubeadm]`. Extra arguments by component, passed through; init_timeout before it is scaled.
+
+    key_algorithm: of the keys that kubeadm makes at its init, in the words of v1beta4's encryptionAlgorithm.
+    """
 
     api_server: Flags = Field(default_factory=dict)
     controller_manager: Flags = Field(default_factory=dict)
@@ -208,6 +211,7 @@ class Kubeadm(Model):
     kubelet_configuration: Annotated[site_values.Plain, Field(examples=[{"maxPods": 50}])] = Field(
         default_factory=dict
     )
+    key_algorithm: Literal["RSA-2048", "ECDSA-P256"] = "RSA-2048"
     init_timeout: site_values.Duration = "4m"
 
     @property

@@ -15,10 +15,12 @@ SMALL = {
 # Leader election and frequent housekeeping drown an emulated core: leases run out, components restart. The kubelet
 # looks at each pod more often than it would by itself: in 1.20 a pod that ended between two looks stays Terminating
 # until the next one (dispatchWork in pkg/kubelet/kubelet.go), and every drain and rollout waits for that. The fairness
-# of the API server costs it 40 % of its time in 1.20, most of it for the histograms of that fairness.
+# of the API server costs it 40 % of its time in 1.20, most of it for the histograms of that fairness. Ten RSA keys
+# take an emulated processor close to a minute.
 _SLOW_MACHINE = """\
 
 [kubeadm]
+key_algorithm = "ECDSA-P256"
 api_server = { "enable-priority-and-fairness" = "false" }
 controller_manager = { "leader-elect" = "false" }
 scheduler = { "leader-elect" = "false" }

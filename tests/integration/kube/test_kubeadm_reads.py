@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from provisioner import kubeadm
 from provisioner import site as sites
@@ -24,6 +27,7 @@ scheduler = { "leader-elect" = "false" }
 etcd = { "snapshot-count" = "5000" }
 kubelet = { "v" = "2" }
 kubelet_configuration = { maxPods = 50 }
+key_algorithm = "ECDSA-P256"
 init_timeout = "9m"
 """
 
@@ -61,6 +65,16 @@ def test_init(tmp_path: Path, more: str) -> None:
     assert token["ttl"] == kubeadm.TOKEN_LIFETIME
     timeout = found["ClusterConfiguration"]["apiServer"]["timeoutForControlPlane"]
     assert timeout == ("9m0s" if more else "4m0s")
+
+
+@pytest.mark.parametrize(("more", "kind"), [("", RSAPrivateKey), (FULL, EllipticCurvePrivateKey)])
+def test_keys_are_of_the_algorithm_that_is_asked_for(tmp_path: Path, more: str, kind: type) -> None:
+    (tmp_path / "hosts.toml").write_text(HOSTS + more)
+    site = sites.load(tmp_path / "hosts.toml")
+    documents = kubeadm.init_documents(site, site.first)
+    documents[1]["certificatesDir"] = str(tmp_path / "pki")
+    read(documents, tmp_path, "init", "phase", "certs", "ca")
+    assert isinstance(load_pem_private_key((tmp_path / "pki/ca.key").read_bytes(), None), kind)
 
 
 @pytest.mark.parametrize("control_plane", [False, True], ids=["worker", "control plane"])

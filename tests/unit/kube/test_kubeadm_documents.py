@@ -101,6 +101,15 @@ def test_extra_arguments(tmp_path: Path, version: str, beta: str) -> None:
 
 
 @pytest.mark.parametrize(("version", "beta"), BETAS)
+def test_key_algorithm(tmp_path: Path, version: str, beta: str) -> None:
+    cluster = init(tmp_path, version, '[kubeadm]\nkey_algorithm = "ECDSA-P256"\n')["ClusterConfiguration"]
+    default = init(tmp_path, version)["ClusterConfiguration"]
+    added = {"encryptionAlgorithm": "ECDSA-P256"} if beta == "v1beta4" else {"featureGates": {"PublicKeysECDSA": True}}
+    assert cluster == default | added
+    assert not {"encryptionAlgorithm", "featureGates"} & default.keys()
+
+
+@pytest.mark.parametrize(("version", "beta"), BETAS)
 def test_no_extra_arguments_are_no_key(tmp_path: Path, version: str, beta: str) -> None:
     del beta
     cluster = init(tmp_path, version)["ClusterConfiguration"]

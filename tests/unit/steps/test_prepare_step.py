@@ -107,7 +107,10 @@ def test_swap_is_off_now_and_after_a_boot(converged: RecordingHost) -> None:
     )
     converged.know(swap=("/dev/sda2",), files={prepare.FSTAB: present(table, 0o600)})
     changes = drain(STEP, converged)
-    assert [change.summary for change in changes] == ["turn swap off, at boot too (/dev/sda2)", "take swap out of /etc/fstab"]
+    assert [change.summary for change in changes] == [
+        "turn swap off, at boot too (/dev/sda2)",
+        "take swap out of /etc/fstab",
+    ]
     for change in changes:
         change.do()
     assert converged.commands == ["systemctl mask --quiet swap.target && swapoff -a"]
