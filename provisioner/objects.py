@@ -67,19 +67,34 @@ def containers(manifest: Object) -> list[Object]:
 
 
 def patient(manifest: Object, scale: float) -> Object:
-    """Return a manifest of others whose probes wait `scale` times as long for an answer, as the site's timeouts do.
+    """Return a manifest of others whose probes wait `scale` times as long, as the site's timeouts do.
 
-    A probe's default is one second, which an emulated machine misses while nothing is wrong; the kubelet then
-    restarts what works.
+    For an answer: a probe's default is one second, which an emulated machine misses while nothing is wrong. And for
+    the program to start: one that does not listen yet after the initial delay and as many periods as failures are
+    allowed is ended by the kubelet, and starts as slowly again.
     """
     result = copy.deepcopy(manifest)
     for container in containers(result):
         for name in ("livenessProbe", "readinessProbe", "startupProbe"):
             if name in container:
                 probe = container[name]
+                start = _seconds_to_start(probe)
                 probe["timeoutSeconds"] = max(1, math.ceil(probe.get("timeoutSeconds", 1) * scale))
                 probe["periodSeconds"] = max(probe.get("periodSeconds", 10), probe["timeoutSeconds"])
+                missing = math.ceil(start * scale) - _seconds_to_start(probe)
+                # Readiness ends nothing; it is better known early.
+                if name == "livenessProbe" and "startupProbe" not in container and missing > 0:
+                    probe["initialDelaySeconds"] = probe.get("initialDelaySeconds", 0) + missing
+                if name == "startupProbe" and missing > 0:
+                    more = math.ceil(missing / probe["periodSeconds"])
+                    probe["failureThreshold"] = probe.get("failureThreshold", 3) + more
     return result
+
+
+def _seconds_to_start(probe: Mapping[str, Any]) -> int:
+    """Return how long a container may fail a probe from its start on (defaults: core/v1, Probe)."""
+    periods: int = probe.get("failureThreshold", 3) * probe.get("periodSeconds", 10)
+    return int(probe.get("initialDelaySeconds", 0)) + periods
 
 
 def _drop(node: Any, key: str) -> None:

@@ -119,6 +119,40 @@ def test_ports_of_services_get_their_protocol() -> None:
     assert objects.explicit(other) == other
 
 
+def _probed(**container: Object) -> Object:
+    return {"kind": "Deployment", "spec": {"template": {"spec": {"containers": [{"name": "c", **container}]}}}}
+
+
+METALLB = {"initialDelaySeconds": 10, "periodSeconds": 10, "failureThreshold": 3, "timeoutSeconds": 1}
+
+
+def _start(probe: Object) -> int:
+    return int(probe.get("initialDelaySeconds", 0) + probe.get("failureThreshold", 3) * probe["periodSeconds"])
+
+
+@pytest.mark.parametrize("scale", [1, 2, 8, 30])
+@pytest.mark.parametrize("probe", [METALLB, {"periodSeconds": 1}, {}])
+def test_a_slow_site_gives_programs_longer_to_answer_and_to_start(scale: float, probe: Object) -> None:
+    given = _probed(livenessProbe=dict(probe), readinessProbe=dict(probe))
+    made = objects.containers(objects.patient(given, scale))[0]
+    had = _start({"periodSeconds": 10, **probe})
+    for name in ("livenessProbe", "readinessProbe"):
+        assert made[name]["timeoutSeconds"] == scale
+        assert made[name]["periodSeconds"] >= scale, "a probe ends before the next one"
+    assert _start(made["livenessProbe"]) >= had * scale
+    assert made["readinessProbe"].get("initialDelaySeconds") == probe.get("initialDelaySeconds")
+    if scale == 1:
+        assert made["livenessProbe"].get("initialDelaySeconds") == probe.get("initialDelaySeconds")
+    assert given == _probed(livenessProbe=dict(probe), readinessProbe=dict(probe))
+
+
+def test_what_has_a_startup_probe_gets_its_time_there() -> None:
+    given = _probed(livenessProbe=dict(METALLB), startupProbe={"periodSeconds": 5, "failureThreshold": 6})
+    made = objects.containers(objects.patient(given, 8))[0]
+    assert made["livenessProbe"]["initialDelaySeconds"] == 10
+    assert _start(made["startupProbe"]) >= 8 * 30
+
+
 def test_unified_names_both_sides() -> None:
     assert unified("/etc/x", "a\n", "b\n") == "--- /etc/x (now)\n+++ /etc/x (wanted)\n@@ -1 +1 @@\n-a\n+b\n"
     assert unified("/etc/x", "a\n", "a\n") == ""
