@@ -16,6 +16,9 @@ from tests.mirror.progress import output, run
 _PAUSE_SOURCE = Path(__file__).parent / "pause/pause.c"
 # Of Debian's packages, what no program reads in a container.
 _UNUSED = ("usr/share", "usr/lib/x86_64-linux-gnu/gconv", "var", "etc/init.d", "etc/default", "lib/systemd")
+# Go's runtime spends half of an idle control plane's time on waking threads, on the watch over them and on collecting
+# garbage, all of it dear where processors are emulated (docs/decisions/0012-how-machines-are-emulated.md).
+_CALM = ("GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1", "GOGC=200")
 _TITLE = "org.opencontainers.image.title"
 _VERSION = "org.opencontainers.image.version"
 
@@ -168,7 +171,9 @@ def _push(client: registry.Client, image: Image, below: tuple[oci.Blob, Path] | 
         client.push_blob(image.name, blob, path)
     blobs = [blob for blob, _ in layers]
     labels = {_TITLE: image.name, _VERSION: image.version}
-    configuration = oci.config(blobs, entrypoint=image.entrypoint, command=image.command, labels=labels)
+    configuration = oci.config(
+        blobs, entrypoint=image.entrypoint, command=image.command, labels=labels, environment=_CALM
+    )
     client.push_blob(image.name, oci.describe(configuration), configuration)
     manifest = oci.manifest(configuration, blobs)
     for tag in image.tags:

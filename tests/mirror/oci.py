@@ -51,10 +51,15 @@ def describe(content: bytes) -> Blob:
 
 
 def config(
-    layers: Sequence[Blob], *, entrypoint: Sequence[str], command: Sequence[str], labels: Mapping[str, str]
+    layers: Sequence[Blob],
+    *,
+    entrypoint: Sequence[str],
+    command: Sequence[str],
+    labels: Mapping[str, str],
+    environment: Sequence[str] = (),
 ) -> bytes:
-    """Return the image configuration for uncompressed `layers`, lowest first."""
-    settings: dict[str, object] = {"Env": [PATH], "Entrypoint": list(entrypoint), "WorkingDir": "/"}
+    """Return the image configuration for uncompressed `layers`, lowest first; environment: as NAME=VALUE."""
+    settings: dict[str, object] = {"Env": [PATH, *environment], "Entrypoint": list(entrypoint), "WorkingDir": "/"}
     if command:
         settings["Cmd"] = list(command)
     settings["Labels"] = dict(labels)
