@@ -6,23 +6,32 @@ import os
 import shlex
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from provisioner.errors import ProvisionerError
+from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.redact import redact
 from provisioner.session import Options, opened
+
+if TYPE_CHECKING:
+    from provisioner.l2.facts import Facts, Metrics
 
 
 @click.command()
 @click.option("-o", "--output", "file", required=True, metavar="FILE", help="Where to; - is the standard output.")
+@click.option("--again", is_flag=True, help="After a check with FILE: add to it what the speakers have counted since.")
 @click.pass_obj
-def collect(options: Options | None, file: str) -> None:
+def collect(options: Options | None, *, file: str, again: bool) -> None:
     """Write down what nodes, MetalLB, kube-proxy and services say of themselves, for `check --facts FILE`.
 
     Asks the API and, over SSH, the nodes for their network cards. It holds names, addresses and labels, no secrets;
     it is also what to attach to a question.
+
+    Whether questions reach a node, and answers leave it, is told by what its speaker counts while they are asked. A
+    check elsewhere cannot read that: collect, check there, collect --again, and check once more.
 
     Exit status: 0 written, 2 the cluster could not be asked.
 
@@ -32,9 +41,15 @@ def collect(options: Options | None, file: str) -> None:
     from provisioner.l2 import facts_file
 
     options = options or Options()
+    if again and file == "-":
+        raise click.UsageError("--again adds to a file: name the one that the check was given")
+    earlier = facts_file.load(Path(file)) if again else None
     with opened(options, "l2-collect") as session:
         notes: list[str] = []
-        facts = collecting.from_cluster(session.cluster, session.hosts, session.site, note=notes.append)
+        if earlier is None:
+            facts = collecting.from_cluster(session.cluster, session.hosts, session.site, note=notes.append)
+        else:
+            facts = _counted_since(earlier, collecting.metrics(session.cluster, note=notes.append), notes)
         session.report.emit("idle")
         gone = notes and not session.cluster.reachable()
     for note in notes:
@@ -51,6 +66,17 @@ def collect(options: Options | None, file: str) -> None:
     if gone:
         click.echo("inconclusive: the cluster was lost in the middle; what is missing is unknown", err=True)
         sys.exit(2)
+
+
+def _counted_since(earlier: Facts, now: Metrics | None, notes: Sequence[str]) -> Facts:
+    """Return the facts of before a check with the counters of after it."""
+    from provisioner.l2.collect import with_metrics_after
+
+    if earlier.metrics is None or now is None:
+        when = "when the file was written" if earlier.metrics is None else "now"
+        why = "".join(f" ({note})" for note in notes)
+        raise Inconclusive(f"no speaker showed its counters {when}{why}", "the file was left as it is")
+    return with_metrics_after(earlier, now)
 
 
 def write(path: Path, text: str) -> None:

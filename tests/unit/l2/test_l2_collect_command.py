@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from provisioner.errors import ClusterError
 from provisioner.l2 import collect, command_collect, facts_file
 from provisioner.l2.commands import l2
-from provisioner.l2.facts import Facts, Node, Service
+from provisioner.l2.facts import Counters, Facts, Metrics, Node, Service
 from provisioner.session import Options
 
 FACTS = Facts(nodes=(Node(name="w1"),), services=(Service(namespace="a", name="web"),))
@@ -27,8 +27,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *words: str, note: str = "", reachable: bool = True) -> Result:
-    """Run the command with a cluster that gives FACTS, with a note on what could not be read."""
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    *words: str,
+    note: str = "",
+    reachable: bool = True,
+    counted: Metrics | None = None,
+) -> Result:
+    """Run the command with a cluster that gives FACTS and then `counted`, with a note on what could not be read."""
 
     @contextmanager
     def opened(*_: Any) -> Iterator[Any]:
@@ -43,6 +49,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str, note: str = "", reachable:
     said = note
     monkeypatch.setattr(command_collect, "opened", opened)
     monkeypatch.setattr(collect, "from_cluster", from_cluster)
+    monkeypatch.setattr(collect, "metrics", lambda *_, **__: counted)
     return CliRunner().invoke(l2, ["collect", *words], obj=Options())
 
 
@@ -78,3 +85,45 @@ def test_no_cluster_leaves_the_old_file_alone(here: Path, monkeypatch: pytest.Mo
     ended = CliRunner().invoke(l2, ["collect", "-o", "facts.json"], obj=Options())
     assert (ended.exit_code, ended.stderr) == (2, "there is no cluster yet; provisioner apply\n")
     assert (here / "facts.json").read_text() == "old"
+
+
+BEFORE: Metrics = {"w1": {"192.0.2.1": Counters(requests_received=1, responses_sent=1)}}
+AFTER: Metrics = {"w1": {"192.0.2.1": Counters(requests_received=7, responses_sent=7)}}
+
+
+def test_again_adds_what_was_counted_since_and_changes_nothing_else(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = FACTS.model_copy(update={"metrics": BEFORE})
+    (here / "facts.json").write_text(facts_file.dump(earlier))
+    ended = run(monkeypatch, "-o", "facts.json", "--again", counted=AFTER)
+    assert ended.exit_code == 0, ended.stderr
+    assert facts_file.load(here / "facts.json") == earlier.model_copy(update={"metrics_after": AFTER})
+    assert "l2 check --facts facts.json" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        (None, AFTER, "no speaker showed its counters when the file was written"),
+        (BEFORE, None, "no speaker showed its counters now"),
+    ],
+)
+def test_again_without_counters_leaves_the_file_alone(
+    here: Path, monkeypatch: pytest.MonkeyPatch, before: Metrics | None, now: Metrics | None, said: str
+) -> None:
+    text = facts_file.dump(FACTS.model_copy(update={"metrics": before}))
+    (here / "facts.json").write_text(text)
+    ended = run(monkeypatch, "-o", "facts.json", "--again", counted=now)
+    assert ended.exit_code == 2
+    assert f"{said}; the file was left as it is" in ended.stderr
+    assert (here / "facts.json").read_text() == text
+
+
+def test_again_wants_the_file_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = run(monkeypatch, "-o", "-", "--again")
+    assert ended.exit_code == 2
+    assert "name the one that the check was given" in ended.stderr
+    ended = run(monkeypatch, "-o", "none.json", "--again", counted=AFTER)
+    assert ended.exit_code == 2
+    assert "none.json" in ended.stderr
