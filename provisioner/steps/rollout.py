@@ -25,7 +25,11 @@ def rolled_out(cluster: Cluster, manifests: Sequence[Object], timeout: float = 3
 
 
 def complete(live: Object | None) -> bool:
-    """Return whether a workload's controller has seen its last change and every wanted pod is updated and ready."""
+    """Return whether a workload's controller has seen its last change and every wanted pod is updated and ready.
+
+    A Deployment's ready pods are also those of before the change, for as long as there are some (kubectl's
+    polymorphichelpers/rollout_status.go waits for them to go, too).
+    """
     if live is None:
         return False
     status, spec = live.get("status", {}), live["spec"]
@@ -35,8 +39,8 @@ def complete(live: Object | None) -> bool:
         wanted = status.get("desiredNumberScheduled", 0)
         updated, ready = status.get("updatedNumberScheduled", 0), status.get("numberReady", 0)
         return bool(wanted > 0 and updated >= wanted and ready >= wanted)
-    wanted = spec.get("replicas", 1)
-    return bool(status.get("updatedReplicas", 0) >= wanted and status.get("readyReplicas", 0) >= wanted)
+    wanted, updated = spec.get("replicas", 1), status.get("updatedReplicas", 0)
+    return bool(updated >= wanted and status.get("replicas", 0) <= updated and status.get("readyReplicas", 0) >= wanted)
 
 
 def explain(cluster: Cluster, live: Object | None) -> str:

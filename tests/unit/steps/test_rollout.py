@@ -25,6 +25,11 @@ def live(kind: str, *, replicas: int | None = None, generation: int = 1, **statu
     }
 
 
+def with_old_pods(item: Object, replicas: int) -> Object:
+    """Return a workload that has that many pods, those of before its last change included."""
+    return {**item, "status": {**item["status"], "replicas": replicas}}
+
+
 def deployment(updated: int = 1, ready: int = 1, **more: int) -> Object:
     return live("Deployment", updatedReplicas=updated, readyReplicas=ready, **more)
 
@@ -43,6 +48,8 @@ def daemons(wanted: int = 3, updated: int = 3, ready: int = 3, **more: int) -> O
         pytest.param(deployment(2, 1, replicas=2), False, id="one of two ready"),
         pytest.param(deployment(1, 2, replicas=2), False, id="an old one is ready"),
         pytest.param(deployment(2, 2, replicas=2), True, id="both"),
+        pytest.param(with_old_pods(deployment(2, 2, replicas=2), 3), False, id="one old and one new are ready"),
+        pytest.param(with_old_pods(deployment(2, 2, replicas=2), 2), True, id="both new"),
         pytest.param(live("Deployment", replicas=0), True, id="none wanted"),
         pytest.param(deployment(generation=2), False, id="change not seen"),
         pytest.param(live("StatefulSet", updatedReplicas=1, readyReplicas=1), True, id="stateful"),
