@@ -40,7 +40,9 @@ def complete(live: Object | None) -> bool:
         updated, ready = status.get("updatedNumberScheduled", 0), status.get("numberReady", 0)
         return bool(wanted > 0 and updated >= wanted and ready >= wanted)
     wanted, updated = spec.get("replicas", 1), status.get("updatedReplicas", 0)
-    return bool(updated >= wanted and status.get("replicas", 0) <= updated and status.get("readyReplicas", 0) >= wanted)
+    if status.get("replicas", 0) > updated:
+        return False
+    return bool(updated >= wanted and status.get("readyReplicas", 0) >= wanted)
 
 
 def explain(cluster: Cluster, live: Object | None) -> str:
