@@ -28,13 +28,19 @@ PATIENCE = ("--gap", "5", "--stable-for", "10", "--timeout", "900")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def snapshot() -> Iterator[None]:
-    """Save the lab as it stands, and put it back at the end."""
+def snapshot() -> None:
+    """Save the lab as it stands, once for all failovers."""
     saved = drive.lab("snapshot", SNAPSHOT)
     assert saved.status == 0, saved.text
     PICTURES.mkdir(exist_ok=True)
+
+
+@pytest.fixture(autouse=True)
+def put_back(snapshot: None) -> Iterator[None]:
+    """Put the lab back after each, also after one that failed: the next must not find its ruins."""
     yield
-    _restore()
+    restored = drive.lab("restore", SNAPSHOT)
+    assert restored.status == 0, restored.text
 
 
 def test_a_worker_loses_its_power() -> None:
@@ -47,7 +53,6 @@ def test_a_worker_loses_its_power() -> None:
     assert change["silence_at_least_s"] > 1, "memberlist cannot have noticed sooner"
     assert change["tcp_outage_s"] is not None
     assert change["tcp_outage_s"] > 1
-    _restore()
 
 
 def test_a_speaker_is_deleted() -> None:
@@ -63,7 +68,6 @@ def test_a_speaker_is_deleted() -> None:
         _announced(change)
     # Forwarding is kube-proxy's affair: a client that knows the MAC goes on through the node without its speaker.
     assert change["first_tcp_outcome"] == "open"
-    _restore()
 
 
 def test_a_node_is_drained() -> None:
@@ -201,8 +205,3 @@ def _nodes_with_a_ready_pod(app: str) -> set[str]:
         for pod in pods
         if any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", ()))
     }
-
-
-def _restore() -> None:
-    restored = drive.lab("restore", SNAPSHOT)
-    assert restored.status == 0, restored.text
