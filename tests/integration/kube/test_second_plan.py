@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from provisioner import kubeadm
 from provisioner import site as sites
 from provisioner.errors import ClusterError
 from provisioner.facts import Nic
@@ -160,12 +161,18 @@ READY = {"status": {"conditions": [{"type": "Ready", "status": "True", "reason":
 @pytest.fixture
 def registered(control_plane: ControlPlane, cluster: Cluster, site: Site) -> Iterator[None]:
     """Register the site's hosts as their kubelets would, Ready; take them away again."""
+    role = {"key": kubeadm.control_plane_taint(site), "effect": "NoSchedule"}
     for spec in site.hosts:
         node = {
             "apiVersion": "v1",
             "kind": "Node",
             "metadata": {"name": spec.name, "labels": {"kubernetes.io/hostname": spec.name}},
-            "spec": {"taints": [{"key": "example.org/theirs", "effect": "PreferNoSchedule"}]},
+            "spec": {
+                "taints": [
+                    {"key": "example.org/theirs", "effect": "PreferNoSchedule"},
+                    *([role] if spec.is_control_plane else []),
+                ]
+            },
         }
         assert control_plane.ask("POST", "/api/v1/nodes", node)[0] == 201
         path = f"/api/v1/nodes/{spec.name}/status"
