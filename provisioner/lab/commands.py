@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
@@ -141,8 +142,8 @@ def execute(directory: Path, command: tuple[str, ...]) -> None:
     from provisioner.lab import lifecycle, requirements
 
     requirements.require_root()
-    os.environ[INSIDE] = f"{_sudo()}{called()}"
-    _become(lifecycle.exec_command(lifecycle.find_up(directory), list(command)))
+    words = lifecycle.exec_command(lifecycle.find_up(directory), list(command))
+    _become(words, {INSIDE: f"{_sudo()}{called()}"})
 
 
 @lab.command()
@@ -206,9 +207,10 @@ def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def _become(argv: list[str]) -> NoReturn:
+def _become(argv: list[str], environment: Mapping[str, str] | None = None) -> NoReturn:
+    """Run another program in place of this one, with these variables beside its own."""
     sys.stdout.flush()
-    os.execvp(argv[0], argv)
+    os.execvpe(argv[0], argv, {**os.environ, **(environment or {})})
 
 
 def _sudo() -> str:

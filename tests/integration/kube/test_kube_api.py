@@ -117,10 +117,16 @@ def _stateful_set(name: str, storage_class: str) -> Object:
 def test_a_refusal_of_what_cannot_change_says_what_to_do(
     cluster: Cluster, name: str, made: Callable[[str, str], Object]
 ) -> None:
-    cluster.apply(made(name, "/one" if made is not _stateful_set else "one"))
+    first = made(name, "/one" if made is not _stateful_set else "one")
+    cluster.apply(first)
     with pytest.raises(ClusterError, match=r"(?s)refused to apply .* \(422\)") as raised:
         cluster.apply(made(name, "/two" if made is not _stateful_set else "two"))
     assert raised.value.remedy.startswith("that cannot change while the object is there: put it back")
+    where = {"namespace": first["metadata"].get("namespace"), "api_version": first["apiVersion"]}
+    if made is _volume:  # no controller is here that would let it go
+        cluster.merge(first["kind"], name, {"metadata": {"finalizers": None}}, **where)
+    cluster.delete(first["kind"], name, **where)
+    cluster.wait("it to go", lambda: cluster.get(first["kind"], name, **where) is None, 30)
 
 
 def test_many_threads_find_every_kind_while_one_is_unknown(control_plane: ControlPlane, connect: Connect) -> None:

@@ -9,9 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from provisioner.errors import ProvisionerError
-from provisioner.lab import ownership, requirements, upstream
+from provisioner.lab import lifecycle, ownership, requirements, upstream
 from provisioner.lab.commands import lab
 from provisioner.lab.spec import LabSpec
+from provisioner.typed import INSIDE
 
 VERBS = ("up", "status", "ssh", "exec", "snapshot", "restore", "down", "destroy")
 
@@ -97,3 +98,18 @@ def test_mirrors_description_is_read() -> None:
 def test_mirrors_description_that_cannot_be_read(text: str) -> None:
     with pytest.raises(ProvisionerError, match="cannot be read"):
         upstream.parse(text)
+
+
+def test_exec_tells_only_the_program_that_it_becomes_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    became: list[dict[str, str]] = []
+    monkeypatch.delenv(INSIDE, raising=False)
+    monkeypatch.setattr(requirements, "require_root", lambda: None)
+    monkeypatch.setattr(os, "execvpe", lambda program, argv, environment: became.append(environment))
+    words = ["exec", "--directory", str(tmp_path), "true"]
+    assert CliRunner().invoke(lab, words).exit_code == 1, "there is no lab"
+    monkeypatch.setattr(lifecycle, "find_up", LabSpec)
+    CliRunner().invoke(lab, words)
+    assert became[0][INSIDE] == "provisioner"
+    assert INSIDE not in os.environ
