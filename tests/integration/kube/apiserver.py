@@ -252,6 +252,15 @@ class ControlPlane:
             f"--cluster-signing-cert-file={place / 'ca.crt'}",
             f"--cluster-signing-key-file={place / 'ca.key'}",
         )
+        # It ends itself when the API goes away before all its controllers have started; no kubelet starts it again.
+        # They all get their first objects only after the last one has started, so the work of any of them tells.
+        account = "/api/v1/namespaces/default/serviceaccounts/default"
+        self._until("kube-controller-manager", lambda: self.ask("GET", account)[0] == 200)
+
+    def check(self) -> None:
+        """Fail the test that finds one of the programs ended, and say which."""
+        for name, process in self.running.items():
+            assert process.poll() is None, f"{name} has ended:\n{self._last_lines(name)}"
 
     def ask(
         self,
@@ -303,11 +312,13 @@ class ControlPlane:
 
     def _until(self, name: str, look: Callable[[], bool]) -> None:
         def ready() -> bool:
-            last = (self.directory / f"{name}.log").read_text(errors="replace")[-1500:]
-            assert self.running[name].poll() is None, f"{name} has ended:\n{last}"
+            self.check()
             return look()
 
         until(ready, f"{name} to answer")
+
+    def _last_lines(self, name: str) -> str:
+        return (self.directory / f"{name}.log").read_text(errors="replace")[-1500:]
 
 
 def _answers(url: str, trust: ssl.SSLContext | None) -> bool:

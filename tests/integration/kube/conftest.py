@@ -24,6 +24,13 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
         yield made
 
 
+@pytest.fixture(autouse=True)
+def _whole(request: pytest.FixtureRequest) -> None:
+    """Stop at once, with its last lines, when a program of the control plane has ended: nothing would be true then."""
+    if "control_plane" in request.fixturenames:
+        request.getfixturevalue("control_plane").check()
+
+
 @pytest.fixture(scope="session")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return reaching.load_impatient(tmp_path_factory.mktemp("impatient"))

@@ -77,10 +77,10 @@ def test_keys_are_of_the_algorithm_that_is_asked_for(tmp_path: Path, more: str, 
     assert isinstance(load_pem_private_key((tmp_path / "pki/ca.key").read_bytes(), None), kind)
 
 
-@pytest.mark.parametrize("control_plane", [False, True], ids=["worker", "control plane"])
-def test_join(tmp_path: Path, control_plane: bool) -> None:
+@pytest.mark.parametrize("leads", [False, True], ids=["worker", "control plane"])
+def test_join(tmp_path: Path, leads: bool) -> None:
     text = HOSTS
-    if control_plane:
+    if leads:
         text = text.replace('roles = ["worker"]', 'roles = ["control-plane"]')
         text = text.replace("[[hosts]]", 'endpoint = "192.0.2.9:6443"\n[[hosts]]', 1)
     (tmp_path / "hosts.toml").write_text(text)
@@ -90,13 +90,13 @@ def test_join(tmp_path: Path, control_plane: bool) -> None:
         site.host("worker1"),
         token="abcdef.0123456789abcdef",
         ca_hash=f"sha256:{'0' * 64}",
-        certificate_key="1" * 64 if control_plane else "",
+        certificate_key="1" * 64 if leads else "",
     )
     (found,) = yaml.safe_load_all(read([document], tmp_path, "config", "migrate"))
     assert found["discovery"]["bootstrapToken"]["apiServerEndpoint"] == site.endpoint
     assert found["discovery"]["bootstrapToken"]["token"] == "abcdef.0123456789abcdef"
     assert found["nodeRegistration"]["kubeletExtraArgs"]["node-ip"] == "192.0.2.11"
-    assert ("controlPlane" in found) is control_plane
+    assert ("controlPlane" in found) is leads
 
 
 def test_kubeadm_says_a_field_that_it_does_not_know(tmp_path: Path) -> None:
