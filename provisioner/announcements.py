@@ -53,7 +53,7 @@ def _look(site: Site, cluster: Cluster, hosts: Mapping[str, Host]) -> tuple[Resu
     try:
         where = check.place(interfaces.read(), wanted.ips, facts) if wanted.ips else None
         _, results = check.run(
-            facts, wanted, where, metrics=lambda: collect.metrics(cluster), timeout=min(4.0, site.timeout(1))
+            facts, wanted, where, metrics=lambda: collect.metrics(cluster, hosts), timeout=min(4.0, site.timeout(1))
         )
     except Inconclusive as error:
         return check.nowhere(error, facts, wanted)

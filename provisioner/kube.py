@@ -131,6 +131,21 @@ class Cluster:
         text = body.decode(errors="replace")
         return text if status < 400 else f"(no log: {message(text)})"
 
+    def token(self, namespace: str, account: str, seconds: int) -> str | None:
+        """Return a new token of a ServiceAccount (authentication.k8s.io/v1, TokenRequest), None when there is none."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        wanted = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": seconds},
+        }
+        status, body = self._api.request("POST", path, wanted, patience=0)
+        if status == 404:
+            return None
+        if status >= 400:
+            raise refused("give a token of", f"ServiceAccount {namespace}/{account}", status, body)
+        return str(json.loads(body)["status"]["token"])
+
     # --- writing -------------------------------------------------------------------------------------------
 
     def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Object:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from provisioner.errors import ClusterError
 from provisioner.l2 import collect_config, collect_metrics, collect_nodes, collect_others, collect_services
 from provisioner.l2.asking import Asker
+from provisioner.l2.bearer import Bearer
 from provisioner.l2.collect_speakers import NOTHING, Programs, metallb, programs
 from provisioner.l2.election_rules import since
 from provisioner.l2.facts import Facts, L2Status, MetalLB, Metrics, Nic, Service
@@ -49,7 +50,7 @@ def from_cluster(
             asker.understand("MetalLB's pods", lambda: programs(found["pods"], found["MetalLB's DaemonSets"]))
             or NOTHING
         )
-        facts = _of_metallb(asker, found, parts, metrics)
+        facts = _of_metallb(asker, found, parts, hosts, metrics)
         cards = asked.result()
     nodes: Mapping[str, Object] | None = found["nodes"]
     made = None
@@ -63,17 +64,19 @@ def from_cluster(
     )
 
 
-def metrics(cluster: Cluster, note: Note = _silent) -> Metrics | None:
+def metrics(cluster: Cluster, hosts: Mapping[str, Host], note: Note = _silent) -> Metrics | None:
     """Read the speakers' counters now; None where no speaker shows them.
 
-    A node that is there without an address has counted nothing for it. Raises ClusterError when the API is gone.
+    hosts: through whose SSH those are asked that show them to bearers of a token alone (MetalLB from 0.16). A node
+    that is there without an address has counted nothing for it. Raises ClusterError when the API is gone.
     """
     asker = Asker(cluster, note)
     found = programs(cluster.list("Pod"), ())
     version = metallb(found, asker.note).version
+    bearer = Bearer(cluster, hosts, found.namespace)
     ready = {name: _ready(item) for name, item in cluster.nodes().items()}
     down = frozenset(name for name, is_ready in ready.items() if not is_ready)
-    samples = collect_metrics.samples(asker, found.speakers or (), version, down, speakers=True)
+    samples = collect_metrics.samples(asker, found.speakers or (), version, down, bearer, speakers=True)
     if asker.lost:
         raise ClusterError("the API does not answer any more", "provisioner status")
     return collect_metrics.metrics(samples)
@@ -100,7 +103,9 @@ def _served(cluster: Cluster) -> frozenset[str]:
     return frozenset(version["groupVersion"] for group in groups for version in group["versions"])
 
 
-def _of_metallb(asker: Asker, found: Mapping[str, Any], parts: Programs, counters: bool) -> Facts:
+def _of_metallb(
+    asker: Asker, found: Mapping[str, Any], parts: Programs, hosts: Mapping[str, Host], counters: bool
+) -> Facts:
     """Return what concerns MetalLB and its like; nodes and Services are still to come."""
     pods, served = found["pods"], found["the API's versions"]
     known = asker.understand("MetalLB's programs", lambda: metallb(parts, asker.note)) or MetalLB(
@@ -109,7 +114,7 @@ def _of_metallb(asker: Asker, found: Mapping[str, Any], parts: Programs, counter
     kinds = collect_config.kinds(asker, served)
     settings = collect_config.configuration(asker, parts.namespace, kinds)
     down = frozenset(name for name, item in (found["nodes"] or {}).items() if not _ready(item))
-    samples = _samples(asker, parts, known, down)
+    samples = _samples(asker, parts, known, down, hosts)
     taken = collect_config.state(asker, parts.namespace, kinds) or collect_config.by_gauges(
         [(one.gauge(f"{_CONFIG}_loaded_bool"), one.gauge(f"{_CONFIG}_stale_bool")) for one in samples]
     )
@@ -126,10 +131,13 @@ def _of_metallb(asker: Asker, found: Mapping[str, Any], parts: Programs, counter
     )
 
 
-def _samples(asker: Asker, parts: Programs, known: MetalLB, down: frozenset[str]) -> list[collect_metrics.Sample]:
+def _samples(
+    asker: Asker, parts: Programs, known: MetalLB, down: frozenset[str], hosts: Mapping[str, Host]
+) -> list[collect_metrics.Sample]:
     """Fetch the metrics of speakers and controllers: counters, and whether they have taken their configuration."""
-    speakers = collect_metrics.samples(asker, parts.speakers or (), known.version, down, speakers=True)
-    controllers = collect_metrics.samples(asker, parts.controllers or (), known.version, down, speakers=False)
+    bearer = Bearer(asker.cluster, hosts, parts.namespace)
+    speakers = collect_metrics.samples(asker, parts.speakers or (), known.version, down, bearer, speakers=True)
+    controllers = collect_metrics.samples(asker, parts.controllers or (), known.version, down, bearer, speakers=False)
     return [*speakers, *controllers]
 
 

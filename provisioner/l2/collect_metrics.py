@@ -1,7 +1,7 @@
-"""What MetalLB's programs count and log, fetched through the API's pod proxy.
+"""What MetalLB's programs count and log.
 
-Before 0.16 the speakers serve their metrics by HTTP (port 7472, named monitoring); since then by HTTPS (9120,
-metricshttps) and to bearers of a token alone, which the pod proxy does not pass on: they are then unknown.
+Before 0.16 they serve their metrics by HTTP (port 7472, named monitoring), fetched through the API's pod proxy; since
+then by HTTPS (9120, metricshttps) and to bearers of a token alone, fetched from the pod's own node (bearer.py).
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from provisioner.errors import ClusterError
+from provisioner.errors import ClusterError, HostError, ProvisionerError
 from provisioner.l2.asking import Asker
+from provisioner.l2.bearer import Bearer
 from provisioner.l2.collect_speakers import argument, going, is_ready
 from provisioner.l2.facts import Counters, Metrics, SpeakerLog
 from provisioner.objects import Object
@@ -51,7 +52,7 @@ class Sample:
 
 
 def samples(
-    asker: Asker, pods: Sequence[Object], version: str | None, down: frozenset[str], *, speakers: bool
+    asker: Asker, pods: Sequence[Object], version: str | None, down: frozenset[str], bearer: Bearer, *, speakers: bool
 ) -> list[Sample]:
     """Fetch the metrics of all pods at once. down: nodes that are not ready, whose pods are not asked."""
     questions: dict[str, Callable[[], Sample]] = {}
@@ -62,7 +63,10 @@ def samples(
         if not is_ready(pod) or node in down:
             asker.note(f"{name} is not asked for its metrics: it, or its node {node or '(none)'}, is not ready")
             continue
-        questions[f"the metrics of {name}"] = _fetching(asker, pod, node, version, speakers)
+        places = _places(pod, version)
+        if any(place.secure for place in places) and asker.ask("MetalLB's counters", bearer.token) is None:
+            continue
+        questions[f"the metrics of {name}"] = _fetching(asker, pod, Sample(node, speakers, ""), places, bearer)
     return [sample for sample in asker.ask_all(questions).values() if sample is not None]
 
 
@@ -94,36 +98,47 @@ def partial_join(text: str) -> bool | None:
     return False if text.strip() else None
 
 
-def _fetching(asker: Asker, pod: Object, node: str, version: str | None, speaker: bool) -> Callable[[], Sample]:
+@dataclass(frozen=True)
+class _Place:
+    """Where a pod may serve its metrics. secure: by HTTPS, to bearers of a token."""
+
+    port: int
+    secure: bool
+
+
+def _fetching(
+    asker: Asker, pod: Object, who: Sample, places: Sequence[_Place], bearer: Bearer
+) -> Callable[[], Sample]:
+    metadata = pod["metadata"]
+
     def fetch() -> Sample:
-        refused: ClusterError | None = None
-        for place in _places(pod, version):
-            path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{place}/proxy/metrics"
+        refused: ProvisionerError | None = None
+        for place in places:
+            path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}:{place.port}/proxy/metrics"
             try:
-                answer = asker.cluster.raw(path, patience=0)
-            except ClusterError as error:
+                answer: Any
+                answer = bearer.metrics(pod, place.port) if place.secure else asker.cluster.raw(path, patience=0)
+            except (ClusterError, HostError) as error:
                 refused = refused or error
                 continue
             if isinstance(answer, str) and "metallb_" in answer:
-                return Sample(node, speaker, answer)
+                return replace(who, text=answer)
         raise refused or ClusterError("what answers there is not MetalLB's metrics")
 
     return fetch
 
 
-def _places(pod: Object, version: str | None) -> list[str]:
-    """Return the pod proxy's names for where metrics may be served, the likeliest first: [https:]pod:port."""
-    name = pod["metadata"]["name"]
+def _places(pod: Object, version: str | None) -> list[_Place]:
+    """Return where a pod may serve its metrics, the likeliest first."""
     secure = version is not None and tuple(map(int, version.split("."))) >= (0, 16)
-    found: dict[str, None] = {}
+    found: dict[_Place, None] = {}
     for container in pod["spec"]["containers"]:
         for port in container.get("ports") or ():
             if "metrics" in port.get("name", "") or port.get("name") == "monitoring":
-                https = "https" in port["name"]
-                found[f"{'https:' if https else ''}{name}:{port['containerPort']}"] = None
+                found[_Place(int(port["containerPort"]), "https" in port["name"])] = None
         if port := argument(container, "port"):
-            found.setdefault(f"{'https:' if secure else ''}{name}:{port}")
-    return list(found) or [f"https:{name}:9120" if secure else f"{name}:7472"]
+            found.setdefault(_Place(int(port), secure))
+    return list(found) or [_Place(9120 if secure else 7472, secure)]
 
 
 def _reading(asker: Asker, pod: Object) -> Callable[[], tuple[str, str]]:

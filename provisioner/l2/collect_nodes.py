@@ -48,7 +48,7 @@ def nodes(
     made = []
     for name, item in sorted(found.items()):
         status, ips = item.get("status") or {}, _internal_ips(item)
-        host = _host_of(name, ips, hosts)
+        host = host_of(name, ips, hosts)
         if host is None:
             note(f"node {name} is not in hosts.toml, so its network cards are unknown")
         made.append(
@@ -88,7 +88,7 @@ def _internal_ips(item: Object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(address(each["address"]) for each in given if each["type"] == "InternalIP"))
 
 
-def _host_of(name: str, ips: Iterable[str], hosts: Mapping[str, Host]) -> str | None:
+def host_of(name: str, ips: Iterable[str], hosts: Mapping[str, Host]) -> str | None:
     """Return the host that a node is: of its name, else of one of its addresses."""
     if name in hosts:
         return name

@@ -49,7 +49,8 @@ def collect(options: Options | None, *, file: str, again: bool) -> None:
         if earlier is None:
             facts = collecting.from_cluster(session.cluster, session.hosts, session.site, note=notes.append)
         else:
-            facts = _counted_since(earlier, collecting.metrics(session.cluster, note=notes.append), notes)
+            now = collecting.metrics(session.cluster, session.hosts, note=notes.append)
+            facts = _counted_since(earlier, now, notes)
         session.report.emit("idle")
         gone = notes and not session.cluster.reachable()
     for note in notes:

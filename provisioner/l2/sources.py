@@ -104,7 +104,7 @@ def _online(session: Session) -> Source:
         if source.problems:
             return None  # it is gone, and would be waited for once more
         try:
-            return collect.metrics(session.cluster, note=source.note)
+            return collect.metrics(session.cluster, session.hosts, note=source.note)
         except ProvisionerError as error:
             # What was heard on the wire is still worth showing.
             source.problems.append(f"the cluster was lost in the middle: {error}")

@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from provisioner.catalogue import release
+from provisioner import site_manifests
+from provisioner.catalogue import minor_of, release
 from provisioner.changes import objects
 from provisioner.manifests import released
 from provisioner.objects import Object, order, patient, without_ca_bundles
@@ -54,13 +55,18 @@ def _make_key(cluster: Cluster) -> None:
 
 
 def wanted(site: Site) -> list[Object]:
-    """Return the released manifest's objects; its controller writes the webhooks' CA bundles itself."""
+    """Return the released manifest's objects; its controller writes the webhooks' CA bundles itself.
+
+    From 0.16 on also what it takes to read its counters, on which `l2 check` relies: metallb/metrics.yaml.
+    """
     chosen = release("metallb", str(site.version), site.metallb.version)
-    return order(
+    upstream = [
         patient(without_ca_bundles(item), site.cluster.timeout_scale)
         for download in chosen.manifests
         for item in released(site, download)
-    )
+    ]
+    shown_to_bearers = minor_of(chosen.version) >= (0, 16)
+    return order([*upstream, *(site_manifests.read(site, "metallb/metrics.yaml") if shown_to_bearers else ())])
 
 
 STEP = Step(

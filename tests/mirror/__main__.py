@@ -21,6 +21,9 @@ def main() -> int:
     build.add_argument(
         "--small", action="store_true", help="without what metrics and ingress need, unless it is there"
     )
+    build.add_argument(
+        "--for-tests", action="store_true", help="also what only tests start: the speaker of a current MetalLB"
+    )
     verbs.add_parser("info", help="print the description of the mirror that was built last as JSON")
     verbs.add_parser("requirements", help="print the Debian packages that building needs and this machine lacks")
     foreground = verbs.add_parser("serve", help="serve on ports 80 and 5000 until told to stop")
@@ -32,7 +35,9 @@ def main() -> int:
             requirements.check()
             os.umask(0o022)
             signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-            print(json.dumps(mirror.build(arguments.dpkg_status, small=arguments.small)))
+            print(
+                json.dumps(mirror.build(arguments.dpkg_status, small=arguments.small, for_tests=arguments.for_tests))
+            )
         elif arguments.verb == "info":
             print(json.dumps(mirror.info(mirror.newest())))
         elif arguments.verb == "requirements":

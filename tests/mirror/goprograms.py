@@ -40,6 +40,9 @@ PROGRAMS = (
     Program("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server", f"v{METRICS_SERVER}", "1.26.4"),
 )
 
+# In no image. A real speaker of a current MetalLB shows its counters to bearers of a token alone.
+FOR_TESTS = (Program("metallb-newest", "go.universe.tf/metallb/speaker", "v0.16.1", "1.25.10"),)
+
 
 def build(wanted: Program) -> Path:
     """Return the path of the program's static binary, built unless the cache has it."""

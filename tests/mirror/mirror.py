@@ -31,16 +31,18 @@ LEFT_OUT = {
 OPTIONAL = ("metrics-server", traefik.NAME)
 
 
-def build(status: Path | None = None, *, small: bool = False) -> dict[str, Any]:
+def build(status: Path | None = None, *, small: bool = False, for_tests: bool = False) -> dict[str, Any]:
     """Build what the cache lacks and return the description.
 
     status: see `apt.build`. small: without the optional programs, where the cache does not have them anyway.
+    for_tests: also the programs that tests start themselves, which are no part of the mirror.
     """
     with cache.locked():
         debian = apt.build(status)
         wanted = _programs(small)
-        kube, *built = beside([kubernetes.build, *wanted.values()], lanes=2)
-        programs = dict(zip(wanted, built, strict=True))
+        besides = [partial(goprograms.build, program) for program in goprograms.FOR_TESTS if for_tests]
+        kube, *built = beside([kubernetes.build, *wanted.values(), *besides], lanes=2)
+        programs = dict(zip(wanted, built, strict=False))
         ingredients = apt.ingredients()
         repository = packages.build(kube, ingredients)
         storage = images.build(kube, programs, ingredients)

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from provisioner.errors import ClusterError
 from provisioner.l2 import collect_config, collect_metrics
 from provisioner.l2.collect_speakers import metallb, programs, speaker_state, version_of
 from provisioner.l2.facts import Counters, MetalLB
 from provisioner.objects import Object
-from tests.unit.l2.api import API, HELM, ML, SPEAKER, Api, asker, pod
+from tests.unit.l2.api import API, HELM, ML, SPEAKER, Api, Token, asker, pod
 
 # --- MetalLB's programs ----------------------------------------------------------------------------------------------
 
@@ -244,27 +245,51 @@ def test_counters_and_gauges_are_read_as_prometheus_writes_them() -> None:
     ("known", "version", "place"),
     [
         ({"ports": [{"name": "monitoring", "containerPort": 7472}]}, "0.13.12", "speaker-1:7472"),
-        ({"ports": [{"name": "metricshttps", "containerPort": 9120}]}, "0.16.1", "https:speaker-1:9120"),
         ({"args": ["--port=7999"]}, "0.14.5", "speaker-1:7999"),
-        ({"args": ["--port=7999"]}, "0.16.0", "https:speaker-1:7999"),
         ({}, None, "speaker-1:7472"),
-        ({}, "0.16.1", "https:speaker-1:9120"),
     ],
 )
 def test_where_a_release_serves_its_metrics(known: dict[str, Any], version: str | None, place: str) -> None:
     path = f"/api/v1/namespaces/metallb-system/pods/{place}/proxy/metrics"
     api = Api(raw={path: SHOWN})
     ask, notes = asker(api)
-    (sample,) = collect_metrics.samples(ask, [pod(**known)], version, frozenset(), speakers=True)
+    (sample,) = collect_metrics.samples(ask, [pod(**known)], version, frozenset(), Token(), speakers=True)
     assert (sample.node, sample.speaker) == ("w1", True)
     assert (api.asked[0], notes) == (path, [])
+
+
+@pytest.mark.parametrize(
+    ("known", "version", "port"),
+    [
+        ({"ports": [{"name": "metricshttps", "containerPort": 9120}]}, "0.16.1", 9120),
+        ({"args": ["--port=7999"]}, "0.16.0", 7999),
+        ({}, "0.16.1", 9120),
+    ],
+)
+def test_from_0_16_a_token_is_borne_to_the_node(known: dict[str, Any], version: str, port: int) -> None:
+    api = Api()
+    ask, notes = asker(api)
+    shown = Token({port: SHOWN})
+    (sample,) = collect_metrics.samples(ask, [pod(**known)], version, frozenset(), shown, speakers=True)
+    assert (sample.node, sample.speaker, sample.text) == ("w1", True, SHOWN)
+    assert (api.asked, notes) == ([], [])
+    assert collect_metrics.samples(ask, [pod(**known)], version, frozenset(), Token(), speakers=True) == []
+    assert notes == ["the metrics of speaker-1: unknown: w1: no route to host"]
+
+
+def test_a_token_that_cannot_be_had_is_told_once_for_all_speakers() -> None:
+    ask, notes = asker()
+    pods = [pod(), pod("speaker-2", on="w2")]
+    refusing = Token(error=ClusterError("no ServiceAccount"))
+    assert collect_metrics.samples(ask, pods, "0.16.1", frozenset(), refusing, speakers=True) == []
+    assert notes == ["MetalLB's counters: unknown: no ServiceAccount"]
 
 
 def test_what_is_down_is_not_asked_and_what_is_no_metrics_is_not_taken_for_them() -> None:
     api = Api(raw={"/api/v1/namespaces/metallb-system/pods/speaker-1:7472/proxy/metrics": "<html>hello</html>"})
     ask, notes = asker(api)
     pods = [pod(), pod("speaker-2", on="w2"), pod("speaker-3", on="w3", ready=False), pod("speaker-4", going=True)]
-    assert collect_metrics.samples(ask, pods, "0.13.12", frozenset({"w2"}), speakers=True) == []
+    assert collect_metrics.samples(ask, pods, "0.13.12", frozenset({"w2"}), Token(), speakers=True) == []
     assert api.asked == ["/api/v1/namespaces/metallb-system/pods/speaker-1:7472/proxy/metrics"]
     assert sorted(notes) == [
         "speaker-2 is not asked for its metrics: it, or its node w2, is not ready",

@@ -30,6 +30,7 @@ VALUES: dict[Path, dict[str, Any]] = {
         "size": "1Gi",
     },
     ROOT / "metallb/config.yaml": {"config": "address-pools: []"},
+    ROOT / "metallb/metrics.yaml": {},
     ROOT / "metallb/pool.yaml": {
         "pool": "lab",
         "addresses": ["192.0.2.200-192.0.2.210"],
@@ -38,7 +39,7 @@ VALUES: dict[Path, dict[str, Any]] = {
         "interfaces": [],
     },
 }
-CLUSTER_WIDE = {"Namespace", "PersistentVolume", "StorageClass"}
+CLUSTER_WIDE = {"Namespace", "PersistentVolume", "StorageClass", "ClusterRole", "ClusterRoleBinding"}
 NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "course"}}
 
 

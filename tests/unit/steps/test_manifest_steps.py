@@ -344,3 +344,12 @@ def test_the_real_manifests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mod
         for item in api.applied
         if item["kind"] in ("Deployment", "DaemonSet") and module is not network
     ]
+
+
+@pytest.mark.parametrize(("cluster", "counted"), [(OLD, False), (NEW, True)])
+def test_a_metallb_that_asks_for_tokens_gets_an_account_that_may_read_its_counters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: str, counted: bool
+) -> None:
+    give(monkeypatch, NAMESPACE, SPEAKER)
+    found = {(item["kind"], item["metadata"]["name"]) for item in metallb.wanted(site_at(tmp_path, cluster))}
+    assert (("ServiceAccount", "provisioner-metrics") in found) is counted

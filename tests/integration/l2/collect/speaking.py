@@ -19,6 +19,7 @@ from provisioner.site import Site
 
 from .cluster import WORKER
 
+KUBELET = 10250  # the API server shows it a certificate, where speakers ask for a token
 METRICS = """\
 # HELP metallb_layer2_requests_received Number of layer2 requests received for owned IPs
 # TYPE metallb_layer2_requests_received counter
@@ -38,7 +39,8 @@ def serving(
 
     class Plain(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status)
+            borne = self.headers.get("Authorization", "").startswith("Bearer ey")
+            self.send_response(status if borne or tls is None or port == KUBELET else 401)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.end_headers()
             self.wfile.write(b"".join(answers))
@@ -59,7 +61,10 @@ def serving(
 
 
 def hosts(site: Site, **known: tuple[Nic, ...] | Exception) -> dict[str, Host]:
-    """Return hosts whose network cards are these; the reading of them over SSH is tested elsewhere."""
+    """Return hosts whose network cards are these, and whose tunnels lead to this namespace.
+
+    Reading cards over SSH, and tunnels through it, are tested elsewhere.
+    """
 
     class Reached:
         def __init__(self, name: str) -> None:
@@ -72,6 +77,10 @@ def hosts(site: Site, **known: tuple[Nic, ...] | Exception) -> dict[str, Host]:
             if isinstance(found, Exception):
                 raise found
             return SimpleNamespace(nics=found)
+
+        @contextmanager
+        def tunnel(self, address: str, port: int) -> Iterator[SimpleNamespace]:
+            yield SimpleNamespace(address=address, port=port)
 
     return {name: cast(Host, Reached(name)) for name in known}
 

@@ -15,7 +15,7 @@ from provisioner.l2.facts import Endpoint
 from provisioner.site import Site
 
 from .cluster import SECRET, WORKER
-from .speaking import CARDS, gathered, serving
+from .speaking import CARDS, KUBELET, gathered, serving
 
 pytestmark = pytest.mark.integration
 
@@ -88,7 +88,7 @@ def test_the_file_gives_the_same_facts_and_holds_no_secret(
 
 def test_counters_are_read_again_after_the_probes(admin: Cluster, site: Site, speaker_metrics: None) -> None:
     facts, _ = gathered(admin, site)
-    after = collect.metrics(admin)
+    after = collect.metrics(admin, {})
     assert after is not None
     assert after["worker1"]["192.0.2.200"].responses_sent == 7
     assert collect.with_metrics_after(facts, after).metrics_after == after
@@ -118,7 +118,7 @@ LOG = """\
 def test_a_speakers_log_is_read_through_the_kubelet(
     admin: Cluster, site: Site, tls: ssl.SSLContext, log: str, partial: bool | None
 ) -> None:
-    with serving(WORKER, 10250, log.encode(), tls=tls):
+    with serving(WORKER, KUBELET, log.encode(), tls=tls):
         facts, _ = gathered(admin, site)
     assert facts.speaker_log is not None
     assert facts.speaker_log["worker1"].partial_join is partial

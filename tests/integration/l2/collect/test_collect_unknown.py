@@ -25,7 +25,7 @@ def test_without_metrics_their_part_is_unknown(admin: Cluster, site: Site) -> No
     assert facts.metallb.config == "unknown"
     assert facts.services
     assert any(note.startswith("the metrics of speaker-w: unknown:") for note in notes)
-    assert collect.metrics(admin) is None
+    assert collect.metrics(admin, {}) is None
 
 
 def test_what_is_forbidden_is_unknown_and_said(

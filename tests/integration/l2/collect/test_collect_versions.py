@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from provisioner import site_manifests
 from provisioner.kube import Cluster
 from provisioner.l2 import facts_file
 from provisioner.site import Site
 from tests.integration.kube.reaching import Connect
 
 from .cluster import MASTER, SECRET, pod, templates
-from .speaking import METRICS, gathered, serving
+from .speaking import CARDS, METRICS, gathered, serving
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +28,15 @@ def test_a_speaker_of_0_16_serves_its_metrics_by_https_to_whom_it_lets(
     pod(admin, "speaker-new", keep, on="master", ip=MASTER, labels={"app": "metallb", "component": "speaker"})
     try:
         with serving(MASTER, 9120, METRICS.replace(" 7\n", " 8\n").encode(), tls=tls):
-            facts, notes = gathered(admin, site)
+            facts, notes = gathered(admin, site, master=CARDS)
+            assert facts.metrics is not None
+            assert "master" not in facts.metrics
+            assert any("there is no ServiceAccount provisioner-metrics in metallb-system" in note for note in notes)
+            for item in site_manifests.read(site, "metallb/metrics.yaml"):
+                admin.apply(item)
+            facts, notes = gathered(admin, site, worker1=CARDS)
+            assert any("its node master is not in hosts.toml" in note for note in notes)
+            facts, notes = gathered(admin, site, master=CARDS)
         assert facts.metrics is not None
         assert facts.metrics["master"]["192.0.2.200"].responses_sent == 8
         assert facts.metrics["worker1"]["192.0.2.200"].responses_sent == 7
@@ -37,12 +46,15 @@ def test_a_speaker_of_0_16_serves_its_metrics_by_https_to_whom_it_lets(
         assert master
         assert master.speaker == "ready", "the best of two pods, as while an update rolls"
         with serving(MASTER, 9120, b"Unauthorized", status=401, tls=tls):
-            facts, notes = gathered(admin, site)
+            facts, notes = gathered(admin, site, master=CARDS)
         assert facts.metrics is not None
         assert "master" not in facts.metrics
-        assert any(note.startswith("the metrics of speaker-new: unknown:") for note in notes)
+        (note,) = (note for note in notes if note.startswith("the metrics of speaker-new: unknown:"))
+        remedy = "kubectl apply -f metallb/metrics.yaml"
+        assert note.endswith(f"does not take the token of provisioner-metrics (401): {remedy}")
     finally:
         admin.delete("Pod", "speaker-new", "metallb-system")
+        admin.delete("ServiceAccount", "provisioner-metrics", "metallb-system")
 
 
 def test_before_0_13_the_pools_are_in_a_config_map(connect: Connect, site: Site, admin: Cluster) -> None:
