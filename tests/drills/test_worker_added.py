@@ -1,0 +1,36 @@
+"""A worker that joins later gets its DaemonSet pod, and MetalLB's speaker. It stays, so this is the last drill."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.e2e import drive
+
+pytestmark = pytest.mark.drill
+
+
+def nodes_of(namespace: str, labels: str) -> list[str]:
+    """Return the nodes on which pods with these labels are ready, one entry a pod."""
+    items = json.loads(drive.kubectl(f"-n {namespace} get pods -l {labels} -o json"))["items"]
+    return sorted(
+        item["spec"]["nodeName"]
+        for item in items
+        if any(one["type"] == "Ready" and one["status"] == "True" for one in item["status"].get("conditions", ()))
+    )
+
+
+def test_a_worker_that_is_added_gets_what_every_node_has() -> None:
+    """A blank machine more, `apply` as before: nothing is changed on the hosts that were there but their peers."""
+    up = drive.lab("up", "--workers", "3")
+    assert up.status == 0, up.text[-4000:]
+    ran = drive.operator("apply", "-y")
+    assert ran.status == 0, ran.text[-4000:]
+    everyone = ["master", "worker1", "worker2", "worker3"]
+    assert nodes_of("metallb-system", "component=speaker") == everyone
+    verified = drive.operator("verify", "nodes", "daemonset", "loadbalancer")
+    assert verified.status == 0, verified.text[-4000:]
+    assert nodes_of("course", "app.kubernetes.io/name=ds-pods") == everyone
+    plan = drive.operator("plan")
+    assert plan.status == 0, plan.text[-4000:]
