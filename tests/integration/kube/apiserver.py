@@ -137,9 +137,13 @@ def until(look: Callable[[], bool], what: str, patience: float = PATIENCE) -> No
 
 @dataclass
 class ControlPlane:
-    """The three programs, their certificates and the administrator's kubeconfig."""
+    """The three programs, their certificates and the administrator's kubeconfig.
+
+    unserved: a group and version that the API server shall not serve.
+    """
 
     directory: Path
+    unserved: str = ""
     ca: Pair = field(default_factory=lambda: issue("kubernetes"))
     ports: dict[str, int] = field(default_factory=dict)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -228,6 +232,7 @@ class ControlPlane:
             "--authorization-mode=Node,RBAC",
             "--enable-bootstrap-token-auth",
             "--allow-privileged",
+            *([f"--runtime-config={self.unserved}=false"] if self.unserved else ()),
         )
         trust = ssl.create_default_context(cafile=str(place / "ca.crt"))
         self._until("kube-apiserver", lambda: _answers(f"{self.url}/readyz", trust))

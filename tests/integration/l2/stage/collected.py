@@ -10,7 +10,7 @@ import itertools
 import json
 from typing import Any
 
-from tests.integration.l2.stage.metallb import VERSION, MetalLB
+from tests.integration.l2.stage.metallb import MetalLB
 
 NONE = {"kube_vip": False, "servicelb": False, "cilium_l2": False}
 
@@ -20,9 +20,10 @@ def facts(metallb: MetalLB, **known: Any) -> dict[str, Any]:
     return {
         "schema": "l2facts/v1",
         "metallb": {
-            "version": VERSION,
+            "version": metallb.version,
             "namespace": metallb.namespace,
             "memberlist": metallb.memberlist,
+            "ignore_exclude_lb": False,  # no speaker is started with the flag
             "config": "valid",
         },
         "kube_proxy": {"mode": "iptables", "strict_arp": False},

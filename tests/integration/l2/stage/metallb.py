@@ -101,6 +101,7 @@ class MetalLB:
     namespace: str
     memberlist: bool = True
     course: str = "default"  # the namespace of its Services
+    version: str = VERSION
     nodes: dict[str, str] = field(default_factory=dict)  # name -> address
     logs: dict[str, Path] = field(default_factory=dict)
 
@@ -130,7 +131,9 @@ class MetalLB:
                 "spec": {
                     "nodeName": name,
                     "automountServiceAccountToken": False,
-                    "containers": [{"name": "speaker", "image": f"quay.io/metallb/speaker:v{VERSION}", "env": env}],
+                    "containers": [
+                        {"name": "speaker", "image": f"quay.io/metallb/speaker:v{self.version}", "env": env}
+                    ],
                 },
             },
         )

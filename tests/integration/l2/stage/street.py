@@ -180,10 +180,11 @@ def _accept(listening: socket.socket, port: int) -> None:
             here.close()  # the API server is gone; whoever asks sees it so
             continue
         for one, other in ((here, there), (there, here)):
-            threading.Thread(target=_pump, args=(one, other), daemon=True).start()
+            threading.Thread(target=pump, args=(one, other), daemon=True).start()
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    """Copy one way until the source has said all, or either end went away; then close the sink."""
     try:
         while data := source.recv(65536):
             sink.sendall(data)

@@ -1,0 +1,170 @@
+"""A real MetalLB of a current release, run as its released ServiceAccount with its released roles.
+
+Such a speaker wants EndpointSlices of discovery.k8s.io/v1, which the API serves from 1.21 and this one does not: they
+are custom resources here, and nothing else is made up.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import yaml
+
+from provisioner.host import Host
+from provisioner.kube import Cluster
+from provisioner.l2 import collect
+from provisioner.objects import Object
+from tests.integration.l2.collect.cluster import plain, released
+from tests.integration.l2.stage.metallb import MetalLB
+from tests.integration.l2.stage.street import SERVED, Street, pump
+from tests.mirror import cache
+
+OLD_SLICES = "discovery.k8s.io/v1beta1"  # where this API server has them; its group must be free for ours
+RELEASED = {
+    *("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"),
+    "CustomResourceDefinition",
+}
+SLICES: Object = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {
+        "name": "endpointslices.discovery.k8s.io",
+        "annotations": {"api-approved.kubernetes.io": "unapproved, experimental-only"},
+    },
+    "spec": {
+        "group": "discovery.k8s.io",
+        "scope": "Namespaced",
+        "names": {"kind": "EndpointSlice", "listKind": "EndpointSliceList", "plural": "endpointslices"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
+
+
+def speaker() -> str:
+    """Return the path of the real speaker; skip without it."""
+    found = [*cache.root().glob("metallb-newest-*/metallb-newest")]
+    if not found:
+        pytest.skip("there is no speaker of MetalLB 0.16: python3 -m tests.mirror build --for-tests")
+    return str(found[0])
+
+
+def define(cluster: Cluster) -> None:
+    """Apply what the released manifest has for the speakers, and wait until all kinds are served."""
+    wanted = {"endpointslices"}
+    for item in released("v0.16.1"):
+        if item["kind"] in RELEASED:
+            cluster.apply(plain(item))
+        if item["kind"] == "CustomResourceDefinition":
+            wanted.add(item["spec"]["names"]["plural"])
+    cluster.apply(SLICES)
+    cluster.wait("MetalLB's kinds and EndpointSlices to be served", lambda: _served(cluster) >= wanted, 60)
+
+
+def _served(cluster: Cluster) -> set[str]:
+    versions = [
+        version["groupVersion"]
+        for group in cluster.raw("/apis")["groups"]
+        for version in group["versions"]
+        if group["name"] in ("metallb.io", "discovery.k8s.io")
+    ]
+    return {kind["name"] for version in versions for kind in cluster.raw(f"/apis/{version}")["resources"]}
+
+
+@dataclass
+class Newest(MetalLB):
+    """Speakers of 0.16.1, without memberlist, each as its pod."""
+
+    memberlist: bool = False
+    version: str = "0.16.1"
+    tokens: Path = field(default_factory=Path)  # the directory of their kubeconfig
+
+    def start(self, name: str) -> None:
+        """Start a node's speaker."""
+        self.street.relay(name, self.api.plane.ports["api"])
+        self.logs[name] = self.street.spawn(
+            f"speaker-{name}",
+            name,
+            speaker(),
+            f"--kubeconfig={self.tokens / 'kubeconfig'}",
+            f"--node-name={name}",
+            f"--pod-name=speaker-{name}",
+            f"--namespace={self.namespace}",
+            env={"GOMAXPROCS": "1"},
+        )
+
+    def enter(self, token: str | None) -> None:
+        """Write the kubeconfig of the speakers' own ServiceAccount."""
+        assert token, "there is no ServiceAccount for the speakers"
+        config = yaml.safe_load(self.api.plane.kubeconfig())
+        config["users"][0]["user"] = {"token": token}
+        (self.tokens / "kubeconfig").write_text(yaml.safe_dump(config))
+
+    def service(
+        self,
+        name: str,
+        *ips: str,
+        on: Sequence[str] = (),
+        port: int = 80,
+        notes: dict[str, str] | None = None,
+        **spec: Any,
+    ) -> None:
+        """Create a Service as before, and the EndpointSlice of its ready endpoints."""
+        ends = [
+            {"addresses": [f"10.244.{number}.2"], "nodeName": node, "conditions": {"ready": True, "serving": True}}
+            for number, node in enumerate(on, start=1)
+        ]
+        self.api.create(
+            f"/apis/discovery.k8s.io/v1/namespaces/{self.course}/endpointslices",
+            {
+                "apiVersion": "discovery.k8s.io/v1",
+                "kind": "EndpointSlice",
+                "metadata": {"name": f"{name}-1", "labels": {"kubernetes.io/service-name": name}},
+                "addressType": "IPv4",
+                "ports": [{"name": "http", "port": SERVED, "protocol": "TCP"}],
+                "endpoints": ends,
+            },
+        )
+        super().service(name, *ips, on=on, port=port, notes=notes, **spec)
+
+    def hosts(self) -> dict[str, Host]:
+        """Return hosts whose tunnels lead into the nodes' namespaces; tunnels through SSH are tested elsewhere."""
+        return {name: cast(Host, _Reached(self.street, name, address)) for name, address in self.nodes.items()}
+
+    def counted(self, cluster: Cluster, notes: list[str]) -> dict[str, Any] | None:
+        """Return the speakers' counters as the product reads them, as a facts file holds them."""
+        found = collect.metrics(cluster, self.hosts(), notes.append)
+        if found is None:
+            return None
+        return {node: {ip: one.model_dump() for ip, one in counters.items()} for node, counters in found.items()}
+
+
+class _Reached:
+    def __init__(self, street: Street, name: str, address: str) -> None:
+        self.street, self.name, self.spec = street, name, SimpleNamespace(address=address)
+
+    @contextmanager
+    def tunnel(self, address: str, port: int) -> Iterator[SimpleNamespace]:
+        with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+            threading.Thread(target=self._carry, args=(listening, address, port), daemon=True).start()
+            yield SimpleNamespace(address="127.0.0.1", port=listening.getsockname()[1])
+
+    def _carry(self, listening: socket.socket, address: str, port: int) -> None:
+        here, _ = listening.accept()
+        there = self.street.socket_in(self.name, lambda: socket.create_connection((address, port), 10))
+        for one, other in ((here, there), (there, here)):
+            threading.Thread(target=pump, args=(one, other), daemon=True).start()
