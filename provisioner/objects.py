@@ -67,7 +67,7 @@ def containers(manifest: Object) -> list[Object]:
 
 
 def patient(manifest: Object, scale: float) -> Object:
-    """Return a manifest of others whose probes wait `scale` times as long, as the site's timeouts do.
+    """Return a manifest whose probes wait `scale` times as long, as the site's timeouts do.
 
     For an answer: a probe's default is one second, which an emulated machine misses while nothing is wrong. And for
     the program to start: one that does not listen yet after the initial delay and as many periods as failures are
@@ -80,9 +80,10 @@ def patient(manifest: Object, scale: float) -> Object:
                 probe = container[name]
                 start = _seconds_to_start(probe)
                 probe["timeoutSeconds"] = max(1, math.ceil(probe.get("timeoutSeconds", 1) * scale))
-                probe["periodSeconds"] = max(probe.get("periodSeconds", 10), probe["timeoutSeconds"])
-                missing = math.ceil(start * scale) - _seconds_to_start(probe)
                 # Readiness ends nothing; it is better known early.
+                if name != "readinessProbe":
+                    probe["periodSeconds"] = max(probe.get("periodSeconds", 10), probe["timeoutSeconds"])
+                missing = math.ceil(start * scale) - _seconds_to_start(probe)
                 if name == "livenessProbe" and "startupProbe" not in container and missing > 0:
                     probe["initialDelaySeconds"] = probe.get("initialDelaySeconds", 0) + missing
                 if name == "startupProbe" and missing > 0:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+WAITS_AGAIN = 3  # times that what a step waited for may fall back before the step counts as not converged
 
 
 @dataclass(frozen=True)
@@ -191,25 +192,36 @@ def _plan_on(run: Run, step: Step, host: Host) -> list[Change]:
 
 
 def _apply_on(run: Run, step: Step, host: Host) -> list[Change]:
+    done = _make(run, step, host, _drain(run, step, host))
+    for again in range(WAITS_AGAIN, -1, -1) if done else ():
+        host.forget()
+        left = _plan_on(run, step, host)
+        if not left:
+            break
+        # What ran a moment ago and does not now (a busy node missed its probes) is waited for; all else was undone.
+        if not again or not all(change.waits for change in left):
+            raise NotConverged(
+                host.name,
+                f"step {step.name} made its changes, and still finds to do: "
+                + "; ".join(change.summary for change in left),
+                "something on the host undoes or ignores it; the log has every command",
+            )
+        _make(run, step, host, left)
+    for sentence in step.proof(host, run.cluster, run.site):
+        run.report.emit("proof", sentence, host=host.name, step=step.name)
+    return done
+
+
+def _make(run: Run, step: Step, host: Host, changes: Iterable[Change]) -> list[Change]:
+    """Make changes one after the other, each told before it is made; return them."""
     done = []
-    for change in _drain(run, step, host):
+    for change in changes:
         if step.reads_only:
             raise TypeError(f"step {step.name} is declared to read only and wants to {change.summary}")
         run.guard()
         run.report.emit("change", change.summary, host=host.name, step=step.name, diff=change.diff)
         change.do()
         done.append(change)
-    if done:
-        host.forget()
-        left = [change.summary for change in _drain(run, step, host)]
-        if left:
-            raise NotConverged(
-                host.name,
-                f"step {step.name} made its changes, and still finds to do: {'; '.join(left)}",
-                "something on the host undoes or ignores it; the log has every command",
-            )
-    for sentence in step.proof(host, run.cluster, run.site):
-        run.report.emit("proof", sentence, host=host.name, step=step.name)
     return done
 
 

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Change:
-    """One thing to do: a sentence for people, a thunk, and a unified diff without any secret in it."""
+    """One thing to do: a sentence for people, a thunk, and a unified diff without any secret in it.
+
+    waits: it only waits for what others do, so that it may be needed again a moment later.
+    """
 
     summary: str
     do: Callable[[], None] = field(repr=False)
     diff: str = ""
+    waits: bool = False
 
 
 class Scope(Enum):

@@ -34,7 +34,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         yield from objects(cluster, [{"apiVersion": "v1", "kind": "Node", "metadata": labels}])
         yield from _taints(cluster, site, spec, nodes[spec.name])
         if not ready(nodes[spec.name]):
-            yield Change(f"wait for node {spec.name} to be Ready", _waiting(cluster, spec.name))
+            yield Change(f"wait for node {spec.name} to be Ready", _waiting(cluster, spec.name), waits=True)
 
 
 def ready(node: Object) -> bool:

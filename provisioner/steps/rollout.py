@@ -21,7 +21,7 @@ def rolled_out(cluster: Cluster, manifests: Sequence[Object], timeout: float = 3
         if manifest["kind"] not in KINDS:
             continue
         if not complete(_live(cluster, manifest)):
-            yield Change(f"wait for {name_of(manifest)}", _waiting(cluster, manifest, timeout))
+            yield Change(f"wait for {name_of(manifest)}", _waiting(cluster, manifest, timeout), waits=True)
 
 
 def complete(live: Object | None) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from provisioner import nodeports, site_manifests
 from provisioner.changes import objects
 from provisioner.errors import ClusterError
-from provisioner.objects import order
+from provisioner.objects import Object, order, patient
 from provisioner.step import Change, Scope, Step
 from provisioner.steps import pruning
 from provisioner.steps.rollout import rolled_out
@@ -27,7 +27,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     into the runtime's own time limits, and what was half made is made again.
     """
     del host
-    files = {name: order(site_manifests.read(site, f"workloads/{name}.yaml")) for name in site.workloads.enabled}
+    files = {name: wanted(site, name) for name in site.workloads.enabled}
     yield from pruning.changes(cluster, files)
     for manifests in files.values():
         for change in objects(cluster, manifests):
@@ -37,6 +37,13 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     if not site.slow:
         for manifests in files.values():
             yield from rolled_out(cluster, manifests)
+
+
+def wanted(site: Site, name: str) -> list[Object]:
+    """Return a workload's objects; on a slow site its probes wait longer than its file says."""
+    return order(
+        patient(item, site.cluster.timeout_scale) for item in site_manifests.read(site, f"workloads/{name}.yaml")
+    )
 
 
 def _naming_holder(cluster: Cluster, do: Callable[[], None]) -> Callable[[], None]:

@@ -66,6 +66,22 @@ def test_a_change_still_pending_afterwards_is_not_converged(world: World) -> Non
     assert "paint it" in str(outcome.failures[0].error)
 
 
+@pytest.mark.parametrize(("relapses", "converges"), [(0, True), (1, True), (3, True), (4, False)])
+def test_what_runs_and_falls_back_is_waited_for_again_and_not_for_ever(
+    world: World, relapses: int, converges: bool
+) -> None:
+    waited: list[str] = []
+
+    def changes(host: Host, cluster: Cluster, own: Site) -> Iterator[Change]:
+        del cluster, own
+        if len(waited) <= relapses:
+            yield Change("wait for the pods", lambda: waited.append(host.name), waits=True)
+
+    outcome = runner.apply(world.run(Step("rollout", "", Scope.FIRST, changes)))
+    assert bool(outcome.failures) is not converges
+    assert len(waited) == min(relapses + 1, 1 + runner.WAITS_AGAIN)
+
+
 def test_a_step_that_only_reads_may_not_change(world: World) -> None:
     outcome = runner.apply(world.run(makes(world, "a", reads_only=True)))
     assert [type(failure.error) for failure in outcome.failures] == [TypeError] * 3

@@ -138,7 +138,8 @@ def test_a_slow_site_gives_programs_longer_to_answer_and_to_start(scale: float, 
     had = _start({"periodSeconds": 10, **probe})
     for name in ("livenessProbe", "readinessProbe"):
         assert made[name]["timeoutSeconds"] == scale
-        assert made[name]["periodSeconds"] >= scale, "a probe ends before the next one"
+    assert made["livenessProbe"]["periodSeconds"] >= scale, "a probe ends before the next one"
+    assert made["readinessProbe"].get("periodSeconds") == probe.get("periodSeconds"), "readiness is known early"
     assert _start(made["livenessProbe"]) >= had * scale
     assert made["readinessProbe"].get("initialDelaySeconds") == probe.get("initialDelaySeconds")
     if scale == 1:

@@ -268,6 +268,15 @@ def test_workloads_are_all_applied_before_any_is_waited_for(tmp_path: Path) -> N
     assert "wait for DaemonSet course/ds-pods" in said
 
 
+def test_on_a_slow_site_pods_have_longer_to_answer_a_probe(tmp_path: Path) -> None:
+    def seconds(cluster: str) -> int:
+        items = workloads.wanted(site_at(tmp_path, cluster), "nodeport")
+        (found,) = (item for item in items if item["kind"] == "Deployment")
+        return int(found["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["timeoutSeconds"])
+
+    assert seconds(f"{OLD}\ntimeout_scale = 8.0") == 8 * seconds(OLD)
+
+
 def test_on_a_slow_site_one_workload_is_waited_for_before_the_next(tmp_path: Path) -> None:
     fast = summaries(workloads.STEP, machine(tmp_path, workloads))
     slow = summaries(workloads.STEP, machine(tmp_path, workloads, f"{OLD}\ntimeout_scale = 8.0"))
