@@ -277,7 +277,10 @@ class ControlPlane:
         token: str = "",
         content: str = "application/json",
     ) -> tuple[int, Any]:
-        """Send one request past the product, as somebody else would; return status and parsed JSON."""
+        """Send one request past the product, as somebody else would; return status and parsed JSON.
+
+        A refusal may come as text: of a group that is not served yet the API says "404 page not found".
+        """
         trust = ssl.create_default_context(cafile=str(self.directory / "ca.crt"))
         headers = {"Content-Type": content}
         if token:
@@ -291,7 +294,11 @@ class ControlPlane:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, json.loads(error.read())
+                said = error.read().decode()
+            try:
+                return error.code, json.loads(said)
+            except ValueError:
+                return error.code, said
 
     def kill(self, name: str) -> None:
         """End one program with SIGKILL."""
