@@ -16,7 +16,9 @@ SMALL = {
 # looks at each pod more often than it would by itself: in 1.20 a pod that ended between two looks stays Terminating
 # until the next one (dispatchWork in pkg/kubelet/kubelet.go), and every drain and rollout waits for that. The fairness
 # of the API server costs it 40 % of its time in 1.20, most of it for the histograms of that fairness. Ten RSA keys
-# take an emulated processor close to a minute.
+# take an emulated processor close to a minute. To evict pods in time the kubelet asks the shim of every container for
+# its figures each ten seconds, as long as there is a threshold, or a limit of local storage, to watch (synchronize in
+# pkg/kubelet/eviction/eviction_manager.go).
 _SLOW_MACHINE = """\
 
 [kubeadm]
@@ -30,6 +32,8 @@ kubelet = { "housekeeping-interval" = "30s" }
 nodeStatusUpdateFrequency = "20s"
 syncFrequency = "20s"
 volumeStatsAggPeriod = "10m"
+evictionHard = { "memory.available" = "0%" }
+featureGates = { LocalStorageCapacityIsolation = false }
 """
 
 
