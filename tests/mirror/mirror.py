@@ -42,7 +42,7 @@ def build(status: Path | None = None, *, small: bool = False, for_tests: bool = 
         wanted = _programs(small)
         besides = [partial(goprograms.build, program) for program in goprograms.FOR_TESTS if for_tests]
         kube, *built = beside([kubernetes.build, *wanted.values(), *besides], lanes=2)
-        programs = dict(zip(wanted, built, strict=False))
+        programs = dict(zip(wanted, built[: len(wanted)], strict=True))
         ingredients = apt.ingredients()
         repository = packages.build(kube, ingredients)
         storage = images.build(kube, programs, ingredients)

@@ -177,8 +177,13 @@ class MetalLB:
             },
             {"loadBalancer": {"ingress": [{"ip": ip} for ip in ips]}},
         )
+        self.back(name, on)
+
+    def back(self, name: str, on: Sequence[str]) -> None:
+        """Create a Service's endpoints: a ready one on each node of `on`."""
         pods = [{"ip": f"10.244.{number}.2", "nodeName": node} for number, node in enumerate(on, start=1)]
         subsets = [{"addresses": pods, "ports": [{"name": "http", "port": SERVED, "protocol": "TCP"}]}] if pods else []
+        place = f"/api/v1/namespaces/{self.course}"
         self.api.create(f"{place}/endpoints", {"metadata": {"name": name}, "subsets": subsets})
 
     def _resource(self, plural: str, kind: str, name: str, spec: dict[str, Any]) -> None:

@@ -114,16 +114,9 @@ class Newest(MetalLB):
         config["users"][0]["user"] = {"token": token}
         (self.tokens / "kubeconfig").write_text(yaml.safe_dump(config))
 
-    def service(
-        self,
-        name: str,
-        *ips: str,
-        on: Sequence[str] = (),
-        port: int = 80,
-        notes: dict[str, str] | None = None,
-        **spec: Any,
-    ) -> None:
-        """Create a Service as before, and the EndpointSlice of its ready endpoints."""
+    def back(self, name: str, on: Sequence[str]) -> None:
+        """Create a Service's endpoints as before, and the EndpointSlice that holds the same."""
+        super().back(name, on)
         ends = [
             {"addresses": [f"10.244.{number}.2"], "nodeName": node, "conditions": {"ready": True, "serving": True}}
             for number, node in enumerate(on, start=1)
@@ -139,7 +132,6 @@ class Newest(MetalLB):
                 "endpoints": ends,
             },
         )
-        super().service(name, *ips, on=on, port=port, notes=notes, **spec)
 
     def hosts(self) -> dict[str, Host]:
         """Return hosts whose tunnels lead into the nodes' namespaces; tunnels through SSH are tested elsewhere."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -71,7 +72,7 @@ def suburb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suburb]:
             for name in metallb.nodes:
                 metallb.start(name)
             for name in metallb.nodes:
-                until(lambda: metallb.said(name, "Serving metrics server"), f"{name} to serve its metrics", 90)  # noqa: B023
+                until(partial(metallb.said, name, "Serving metrics server"), f"{name} to serve its metrics", 90)
             yield Suburb(town, metallb, cluster, site)
     finally:
         street.close()
