@@ -18,13 +18,14 @@ SMALL = {
 # of the API server costs it 40 % of its time in 1.20, most of it for the histograms of that fairness. Ten RSA keys
 # take an emulated processor close to a minute. To evict pods in time the kubelet asks the shim of every container for
 # its figures each ten seconds, as long as there is a threshold, or a limit of local storage, to watch (synchronize in
-# pkg/kubelet/eviction/eviction_manager.go).
+# pkg/kubelet/eviction/eviction_manager.go). And a node that says nothing for 40 s, two of its reports, is taken for
+# lost: its endpoints go from every packet filter and come again, work for all at the moment they have least time.
 _SLOW_MACHINE = """\
 
 [kubeadm]
 key_algorithm = "ECDSA-P256"
 api_server = { "enable-priority-and-fairness" = "false" }
-controller_manager = { "leader-elect" = "false" }
+controller_manager = { "leader-elect" = "false", "node-monitor-grace-period" = "2m" }
 scheduler = { "leader-elect" = "false" }
 kubelet = { "housekeeping-interval" = "30s" }
 

@@ -256,6 +256,17 @@ def test_metrics_server_is_applied_and_waited_for(tmp_path: Path, monkeypatch: p
     ]
 
 
+@pytest.mark.parametrize(("scale", "resolution"), [(1.0, "15s"), (8.0, "60s")])
+def test_metrics_server_asks_less_often_on_a_slow_site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float, resolution: str
+) -> None:
+    deployment = copy.deepcopy(HAPROXY)
+    containers(deployment)[0]["args"] = ["--cert-dir=/tmp", "--metric-resolution=15s"]
+    give(monkeypatch, deployment)
+    (found,) = metrics_server.wanted(site_at(tmp_path, f"{OLD}\ntimeout_scale = {scale}"))
+    assert containers(found)[0]["args"] == ["--cert-dir=/tmp", f"--metric-resolution={resolution}"]
+
+
 def test_workloads_are_all_applied_before_any_is_waited_for(tmp_path: Path) -> None:
     said = summaries(workloads.STEP, machine(tmp_path, workloads))
     kinds = [text.split()[0] for text in said]
