@@ -1,5 +1,6 @@
 """The hosts.toml of a lab: what `provisioner apply` is to make of its VMs."""
 
+from provisioner.catalogue import default_minor, minor_of
 from provisioner.errors import ProvisionerError
 from provisioner.lab.guest import USER
 from provisioner.lab.spec import LabSpec, MirrorInfo
@@ -16,26 +17,42 @@ SMALL = {
 # looks at each pod more often than it would by itself: in 1.20 a pod that ended between two looks stays Terminating
 # until the next one (dispatchWork in pkg/kubelet/kubelet.go), and every drain and rollout waits for that. The fairness
 # of the API server costs it 40 % of its time in 1.20, most of it for the histograms of that fairness. Ten RSA keys
-# take an emulated processor close to a minute. To evict pods in time the kubelet asks the shim of every container for
-# its figures each ten seconds, as long as there is a threshold, or a limit of local storage, to watch (synchronize in
-# pkg/kubelet/eviction/eviction_manager.go). And a node that says nothing for 40 s, two of its reports, is taken for
+# take an emulated processor close to a minute. A node that says nothing for 40 s, two of its reports, is taken for
 # lost: its endpoints go from every packet filter and come again, work for all at the moment they have least time.
+# To evict pods in time the kubelet asks the shim of every container for its figures each ten seconds, as long as there
+# is a threshold, or a limit of local storage, to watch (synchronize in pkg/kubelet/eviction/eviction_manager.go).
 _SLOW_MACHINE = """\
 
 [kubeadm]
 key_algorithm = "ECDSA-P256"
-api_server = { "enable-priority-and-fairness" = "false" }
-controller_manager = { "leader-elect" = "false", "node-monitor-grace-period" = "2m" }
-scheduler = { "leader-elect" = "false" }
-kubelet = { "housekeeping-interval" = "30s" }
+api_server = {{ "enable-priority-and-fairness" = "false" }}
+controller_manager = {{ "leader-elect" = "false", "node-monitor-grace-period" = "2m" }}
+scheduler = {{ {scheduler} }}
+kubelet = {{ "housekeeping-interval" = "30s" }}
 
 [kubeadm.kubelet_configuration]
 nodeStatusUpdateFrequency = "20s"
 syncFrequency = "20s"
 volumeStatsAggPeriod = "10m"
-evictionHard = { "memory.available" = "0%" }
-featureGates = { LocalStorageCapacityIsolation = false }
+evictionHard = {{ "memory.available" = "0%" }}
+{local_storage}
 """
+_NO_ELECTION = '"leader-elect" = "false"'
+
+
+def _slow_machine(kubernetes: str) -> str:
+    """Return the tables that make a cluster on an emulated machine calmer. kubernetes: "1.20.2" or "1.37".
+
+    Limits of local storage are a gate until 1.24 and a setting of the kubelet since 1.25. With the gate the scheduler
+    must know too: it finds none left beside etcd, whose static pod asks for some, and puts nothing on the master.
+    """
+    if minor_of(kubernetes) < (1, 25):
+        gate = "LocalStorageCapacityIsolation"
+        return _SLOW_MACHINE.format(
+            scheduler=f'{_NO_ELECTION}, "feature-gates" = "{gate}=false"',
+            local_storage=f"featureGates = {{ {gate} = false }}",
+        )
+    return _SLOW_MACHINE.format(scheduler=_NO_ELECTION, local_storage="localStorageCapacityIsolation = false")
 
 
 def choose_network(wanted: str, mirror: MirrorInfo | None) -> str:
@@ -85,4 +102,5 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
             f'manifests = "{mirror.manifests}"',
         ]
     text = "\n".join(lines) + "\n"
-    return text + _SLOW_MACHINE if timeout_scale > 1 else text
+    slow = _slow_machine(mirror.kubernetes if mirror else default_minor())
+    return text + slow if timeout_scale > 1 else text

@@ -38,8 +38,19 @@ def test_mirror_addresses_and_versions(tmp_path: Path) -> None:
     }
     assert site["metallb"]["version"] == "0.13.12"
     assert site["ingress"]["controller"] == "traefik"
-    assert site["kubeadm"]["scheduler"] == {"leader-elect": "false"}
     assert site["ssh"]["host_keys"] == "accept-new"
+
+
+def test_limits_of_local_storage_are_off_for_kubelet_and_scheduler_where_they_are_a_gate(tmp_path: Path) -> None:
+    """Either alone keeps every pod off the master; and a Kubernetes without the gate does not start with it."""
+    gate = "LocalStorageCapacityIsolation"
+    old = tomllib.loads(render_site(LabSpec(tmp_path), MIRROR, "flannel", 8.0))["kubeadm"]
+    assert old["scheduler"] == {"leader-elect": "false", "feature-gates": f"{gate}=false"}
+    assert old["kubelet_configuration"]["featureGates"] == {gate: False}
+    new = tomllib.loads(render_site(LabSpec(tmp_path), None, "flannel", 8.0))["kubeadm"]
+    assert new["scheduler"] == {"leader-elect": "false"}
+    assert "featureGates" not in new["kubelet_configuration"]
+    assert new["kubelet_configuration"]["localStorageCapacityIsolation"] is False
 
 
 def test_what_the_mirror_lacks_is_not_asked_for(tmp_path: Path) -> None:
