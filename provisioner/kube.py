@@ -26,6 +26,7 @@ Objects = list[Object]  # named before Cluster.list hides the built-in
 Lines = list[str]
 # An API server that serves these without field management (1.20) breaks off over a server-side apply of one.
 _MERGED_KINDS = ("APIService",)
+SUSPICIOUS = 15.0  # seconds of waiting, scaled by the site, after which one wants to know what is in the way
 
 
 class State(Enum):
@@ -211,12 +212,14 @@ class Cluster:
     def wait(self, what: str, look: Callable[[], T | None], timeout: float, why: Callable[[], str] = lambda: "") -> T:
         """Look until something true comes back and return it; errors of a busy API count as not yet.
 
-        what: for "waiting for WHAT". timeout: seconds, scaled by the site. why: called once when time is up; its
-        lines (events, logs) end up in the error. Raises ClusterError.
+        what: for "waiting for WHAT". timeout: seconds, scaled by the site. why: called when time is up, its lines
+        (events, logs) end up in the error; and now and then before, its last line then ends that of the progress.
+        Raises ClusterError.
         """
         started = time.monotonic()
         deadline = started + self.site.timeout(timeout)
-        last = ""
+        suspicious = started + self.site.timeout(SUSPICIOUS)
+        last = because = ""
         while True:
             try:
                 if found := look():
@@ -227,7 +230,11 @@ class Cluster:
             if time.monotonic() > deadline:
                 waited = f"{time.monotonic() - started:.0f} s"
                 raise ClusterError(f"waited {waited} for {what}" + (f" ({last})" if last else ""), tail=_explain(why))
-            self.progress(f"waiting for {what} ({time.monotonic() - started:.0f} s)")
+            if time.monotonic() > suspicious:
+                suspicious = time.monotonic() + self.site.timeout(SUSPICIOUS)
+                because = "".join(_explain(why).splitlines()[-1:])
+            passed = f"{time.monotonic() - started:.0f} s"
+            self.progress(f"waiting for {what} ({passed})" + (f": {because}" if because else ""))
             time.sleep(min(2.0, self.site.timeout(0.5)))
 
     def _create_or_merge(self, path: str, name: str, query: str, manifest: Mapping[str, Any]) -> tuple[int, bytes]:

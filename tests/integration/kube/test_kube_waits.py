@@ -97,3 +97,16 @@ def test_an_explanation_that_fails_is_told_too(control_plane: ControlPlane, impa
     with pytest.raises(ClusterError, match=r"^waited \d+ s for nothing$") as raised:
         short.wait("nothing", lambda: None, 1, lambda: str(short.raw("/no/such/path")))
     assert raised.value.tail.startswith("(no explanation to be had: the API refused to GET /no/such/path")
+
+
+def test_a_long_wait_tells_what_is_in_the_way_before_time_is_up(impatient: Any, connect: Connect) -> None:
+    said: list[str] = []
+    short = connect("", at=impatient)
+    short.progress = said.append
+    in_the_way = "Warning FailedScheduling Pod/x: 0/3 nodes are available: 3 Insufficient memory."
+
+    def look() -> bool:
+        return bool(said) and said[-1].endswith(f" s): {in_the_way}")
+
+    assert short.wait("a pod", look, 300, lambda: f"pod x on no node: no container has started\n{in_the_way}")
+    assert said[0].endswith(" s)"), "nothing is asked in the first moments"
