@@ -69,33 +69,26 @@ def containers(manifest: Object) -> list[Object]:
 def patient(manifest: Object, scale: float) -> Object:
     """Return a manifest whose probes wait `scale` times as long, as the site's timeouts do.
 
-    For an answer: a probe's default is one second, which an emulated machine misses while nothing is wrong. And for
-    the program to start: one that does not listen yet after the initial delay and as many periods as failures are
-    allowed is ended by the kubelet, and starts as slowly again.
+    For an answer: a probe's default is one second, which an emulated machine misses while nothing is wrong. And before
+    a container is ended, at its start and later: whoever is ended for being slow begins anew, which is slower still.
+    Readiness ends nothing, and is known as early as ever.
     """
     result = copy.deepcopy(manifest)
     for container in containers(result):
         for name in ("livenessProbe", "readinessProbe", "startupProbe"):
             if name in container:
-                probe = container[name]
-                start = _seconds_to_start(probe)
-                probe["timeoutSeconds"] = max(1, math.ceil(probe.get("timeoutSeconds", 1) * scale))
-                # Readiness ends nothing; it is better known early.
-                if name != "readinessProbe":
-                    probe["periodSeconds"] = max(probe.get("periodSeconds", 10), probe["timeoutSeconds"])
-                missing = math.ceil(start * scale) - _seconds_to_start(probe)
-                if name == "livenessProbe" and "startupProbe" not in container and missing > 0:
-                    probe["initialDelaySeconds"] = probe.get("initialDelaySeconds", 0) + missing
-                if name == "startupProbe" and missing > 0:
-                    more = math.ceil(missing / probe["periodSeconds"])
-                    probe["failureThreshold"] = probe.get("failureThreshold", 3) + more
+                _patient(container[name], scale, ends=name != "readinessProbe")
     return result
 
 
-def _seconds_to_start(probe: Mapping[str, Any]) -> int:
-    """Return how long a container may fail a probe from its start on (defaults: core/v1, Probe)."""
-    periods: int = probe.get("failureThreshold", 3) * probe.get("periodSeconds", 10)
-    return int(probe.get("initialDelaySeconds", 0)) + periods
+def _patient(probe: Object, scale: float, *, ends: bool) -> None:
+    """Stretch a probe in place (its defaults: core/v1, Probe). ends: whether its failure ends the container."""
+    probe["timeoutSeconds"] = max(1, math.ceil(probe.get("timeoutSeconds", 1) * scale))
+    if ends:
+        probe["periodSeconds"] = max(probe.get("periodSeconds", 10), probe["timeoutSeconds"])
+        probe["failureThreshold"] = math.ceil(probe.get("failureThreshold", 3) * scale)
+        if "initialDelaySeconds" in probe:
+            probe["initialDelaySeconds"] = math.ceil(probe["initialDelaySeconds"] * scale)
 
 
 def _drop(node: Any, key: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from provisioner.lab.image import Image, Say, cache_root
+from provisioner.lab.recipe import TIMER_SLACK
 
 Accelerator = Literal["kvm", "tcg"]
 QEMU = "qemu-system-x86_64"
@@ -38,6 +39,11 @@ _EMULATED_KERNEL = (
     "tsc=reliable",
     # Pages are cleared twice, and 2 MiB at a time for programs that want a few KiB.
     "init_on_alloc=0", "transparent_hugepage=never",
+    # Go's watch over its own threads wakes every 20 us while anything runs, each time through the emulated timer: a
+    # fifth of an API server's time. With a millisecond of slack it wakes as seldom as that.
+    f"{TIMER_SLACK}=1000000",
+    # What the mirror's images say to the programs in them (tests/mirror/images.py), for kubelet and containerd.
+    "systemd.setenv=GOMAXPROCS=1", "systemd.setenv=GODEBUG=asyncpreemptoff=1", "systemd.setenv=GOGC=200",
 )  # fmt: skip
 _DEVICE = Path("/dev/kvm")
 # The boot stub prints lines of its own ("Probing EDD") before the kernel proper has run an instruction.

@@ -23,6 +23,9 @@ PACKAGES = (
     "apt", "debian-archive-keyring", "less", "e2fsprogs", "python3",
 )  # fmt: skip
 
+# On a machine's kernel command line: nanoseconds by which its timers may be late (timer_slack_ns in proc(5)).
+TIMER_SLACK = "lab.timer_slack"
+
 _IDENTITY = """\
 #!/bin/sh
 # Give this machine the name, addresses, keys and package sources that the lab passes through QEMU's fw_cfg.
@@ -30,6 +33,9 @@ _IDENTITY = """\
 set -eu
 new=/sys/firmware/qemu_fw_cfg/by_name/opt/provisioner/identity/raw
 seen=/var/lib/lab/identity.tar
+for word in $(cat /proc/cmdline); do
+  case $word in @SLACK@=*) echo "${word#*=}" > /proc/1/timerslack_ns ;; esac  # every program inherits it
+done
 modprobe qemu_fw_cfg || true
 mkdir -p /var/lib/lab
 if [ -e "$new" ] && ! cmp -s "$new" "$seen"; then
@@ -42,7 +48,7 @@ for type in ed25519 ecdsa; do
   [ -s "$key" ] || { rm -f "$key" "$key.pub"; ssh-keygen -q -N '' -t "$type" -f "$key"; }
 done
 sync
-"""
+""".replace("@SLACK@", TIMER_SLACK)
 
 _IDENTITY_UNIT = """\
 [Unit]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from provisioner.catalogue import release
+from provisioner.catalogue import minor_of, release
 from provisioner.changes import objects
 from provisioner.manifests import released
 from provisioner.objects import Object, containers, order, patient
@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 
 RESOLUTION = "--metric-resolution"
 SELDOM = f"{RESOLUTION}=60s"  # upstream's file says 15s, metrics-server's own default is a minute
+# Ten seconds unless it is set, and at most nine tenths of the resolution (cmd/metrics-server/app/options/options.go);
+# before 0.7 there is no such flag, and the nine tenths are the timeout.
+PATIENT, PATIENT_SINCE = "--kubelet-request-timeout=50s", (0, 7)
 
 
 def wanted(site: Site) -> list[Object]:
     """Return metrics-server's objects.
 
     On a slow site it asks the kubelets once a minute: they pass each question on to every container's shim, which
-    took a fifth of an emulated worker (decision 0011).
+    took a fifth of an emulated worker (decision 0011). And it gives them longer to answer: without any figures it is
+    not ready, and a Deployment that is not ready ten minutes after its rollout is looked at without a pause by the
+    controller manager of 1.20 (requeueStuckDeployment in pkg/controller/deployment/progress.go).
     """
     chosen = release("metrics_server", str(site.version), site.metrics.version)
     found = [
@@ -34,7 +39,8 @@ def wanted(site: Site) -> list[Object]:
     if site.slow:
         for container in (one for item in found for one in containers(item)):
             others = [arg for arg in container.get("args", []) if not arg.startswith(f"{RESOLUTION}=")]
-            container["args"] = [*others, SELDOM]
+            patience = [PATIENT] if minor_of(chosen.version) >= PATIENT_SINCE else []
+            container["args"] = [*others, SELDOM, *patience]
     return order(found)
 
 

@@ -9,6 +9,7 @@ import os
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from provisioner.errors import ProvisionerError
 from tests.mirror import cache
@@ -22,12 +23,17 @@ _PASSED_ON = ("GOPROXY", "GONOPROXY", "GOPRIVATE", "GOSUMDB", "GONOSUMDB")
 
 @dataclass(frozen=True)
 class Program:
-    """A main package: `package` inside the module, as `version`, compiled by Go `go`, called `name` here."""
+    """A main package: `package` inside the module, as `version`, compiled by Go `go`, called `name` here.
+
+    replaced: the module, where its go.mod replaces others. `go install` refuses such a one (golang.org/issue/44840);
+    its own replacements are then those of the module that it is built from.
+    """
 
     name: str
     package: str
     version: str
     go: str
+    replaced: str = ""
 
 
 METALLB = "0.13.12"
@@ -40,8 +46,13 @@ PROGRAMS = (
     Program("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server", f"v{METRICS_SERVER}", "1.26.4"),
 )
 
-# In no image. A real speaker of a current MetalLB shows its counters to bearers of a token alone.
-FOR_TESTS = (Program("metallb-newest", "go.universe.tf/metallb/speaker", "v0.16.1", "1.25.10"),)
+# In no image. A real speaker of a current MetalLB shows its counters to bearers of a token alone; below 0.13 both
+# programs read one ConfigMap (and reflect2 1.0.1 again).
+FOR_TESTS = (
+    Program("metallb-newest", "go.universe.tf/metallb/speaker", "v0.16.1", "1.25.10"),
+    Program("metallb-oldest", "go.universe.tf/metallb/speaker", "v0.12.1", "1.17.13", "go.universe.tf/metallb"),
+    Program("controller-oldest", "go.universe.tf/metallb/controller", "v0.12.1", "1.17.13", "go.universe.tf/metallb"),
+)
 
 
 def build(wanted: Program) -> Path:
@@ -52,23 +63,42 @@ def build(wanted: Program) -> Path:
 
 def recipe(wanted: Program) -> dict[str, object]:
     """Return all that determines the program, for the cache."""
-    return {**asdict(wanted), "ldflags": LDFLAGS, "cgo": "0"}
+    said = {name: value for name, value in asdict(wanted).items() if value}
+    return {**said, "ldflags": LDFLAGS, "cgo": "0"}
 
 
 def _install(wanted: Program, directory: Path) -> None:
     scratch = directory / "scratch"
     scratch.mkdir()
-    # Before 1.16 `go install` knew no versions; there `go get` in an empty module did the same.
-    verb = "get" if minor(wanted.go) < 16 else "install"
-    (scratch / "go.mod").write_text("module scratch\n")
     go = toolchain(wanted.go)
+    (scratch / "go.mod").write_text("module scratch\n" + (_required(wanted, go) if wanted.replaced else ""))
     env = environment() | {"GOROOT": str(go.parent.parent), "GOBIN": str(directory), "CGO_ENABLED": "0"}
-    argv: list[str | Path] = [go, verb, "-trimpath", "-ldflags", LDFLAGS, f"{wanted.package}@{wanted.version}"]
+    verb, what = ["install"], f"{wanted.package}@{wanted.version}"
+    if wanted.replaced:
+        verb, what = ["install", "-mod=mod"], wanted.package
+    elif minor(wanted.go) < 16:  # where `go install` knew no versions, `go get` in an empty module did the same
+        verb = ["get"]
+    argv: list[str | Path] = [go, *verb, "-trimpath", "-ldflags", LDFLAGS, what]
     run(argv, cache.root() / "logs" / f"{wanted.name}.log", cwd=scratch, env=env)
     for leftover in scratch.iterdir():
         leftover.unlink()
     scratch.rmdir()
     (directory / wanted.package.rpartition("/")[2]).rename(directory / wanted.name)
+
+
+def _required(wanted: Program, go: Path) -> str:
+    """Return lines of a go.mod that require a module and replace what its own go.mod replaces."""
+
+    def ask(*words: str) -> Any:
+        log = cache.root() / "logs" / f"{wanted.name}.log"
+        return json.loads(output([go, "mod", *words], log, cwd=cache.work(), env=environment()))
+
+    module = ask("download", "-json", f"{wanted.replaced}@{wanted.version}")
+    lines = [f"require {wanted.replaced} {wanted.version}"]
+    for each in ask("edit", "-json", module["GoMod"])["Replace"]:
+        old, new = each["Old"], each["New"]
+        lines.append(f"replace {old['Path']} {old.get('Version', '')} => {new['Path']} {new['Version']}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def minor(version: str) -> int:

@@ -133,25 +133,19 @@ def _start(probe: Object) -> int:
 @pytest.mark.parametrize("scale", [1, 2, 8, 30])
 @pytest.mark.parametrize("probe", [METALLB, {"periodSeconds": 1}, {}])
 def test_a_slow_site_gives_programs_longer_to_answer_and_to_start(scale: float, probe: Object) -> None:
-    given = _probed(livenessProbe=dict(probe), readinessProbe=dict(probe))
+    given = _probed(livenessProbe=dict(probe), startupProbe=dict(probe), readinessProbe=dict(probe))
     made = objects.containers(objects.patient(given, scale))[0]
-    had = _start({"periodSeconds": 10, **probe})
-    for name in ("livenessProbe", "readinessProbe"):
+    had = {"periodSeconds": 10, "failureThreshold": 3, **probe}
+    for name in ("livenessProbe", "startupProbe", "readinessProbe"):
         assert made[name]["timeoutSeconds"] == scale
-    assert made["livenessProbe"]["periodSeconds"] >= scale, "a probe ends before the next one"
-    assert made["readinessProbe"].get("periodSeconds") == probe.get("periodSeconds"), "readiness is known early"
-    assert _start(made["livenessProbe"]) >= had * scale
-    assert made["readinessProbe"].get("initialDelaySeconds") == probe.get("initialDelaySeconds")
+    for name in ("livenessProbe", "startupProbe"):
+        assert made[name]["periodSeconds"] >= scale, "a probe ends before the next one"
+        assert made[name]["failureThreshold"] == had["failureThreshold"] * scale, "not only at the start"
+        assert _start(made[name]) >= _start(had) * scale
+    assert made["readinessProbe"] == {**probe, "timeoutSeconds": scale}, "readiness is known early"
     if scale == 1:
         assert made["livenessProbe"].get("initialDelaySeconds") == probe.get("initialDelaySeconds")
-    assert given == _probed(livenessProbe=dict(probe), readinessProbe=dict(probe))
-
-
-def test_what_has_a_startup_probe_gets_its_time_there() -> None:
-    given = _probed(livenessProbe=dict(METALLB), startupProbe={"periodSeconds": 5, "failureThreshold": 6})
-    made = objects.containers(objects.patient(given, 8))[0]
-    assert made["livenessProbe"]["initialDelaySeconds"] == 10
-    assert _start(made["startupProbe"]) >= 8 * 30
+    assert given == _probed(livenessProbe=dict(probe), startupProbe=dict(probe), readinessProbe=dict(probe))
 
 
 def test_unified_names_both_sides() -> None:

@@ -256,15 +256,23 @@ def test_metrics_server_is_applied_and_waited_for(tmp_path: Path, monkeypatch: p
     ]
 
 
-@pytest.mark.parametrize(("scale", "resolution"), [(1.0, "15s"), (8.0, "60s")])
-def test_metrics_server_asks_less_often_on_a_slow_site(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float, resolution: str
+@pytest.mark.parametrize(
+    ("scale", "version", "args"),
+    [
+        (1.0, "0.9.0", ["--metric-resolution=15s"]),
+        (8.0, "0.9.0", ["--metric-resolution=60s", "--kubelet-request-timeout=50s"]),
+        (8.0, "0.6.4", ["--metric-resolution=60s"]),
+    ],
+)
+def test_metrics_server_asks_less_often_and_waits_longer_on_a_slow_site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float, version: str, args: list[str]
 ) -> None:
     deployment = copy.deepcopy(HAPROXY)
     containers(deployment)[0]["args"] = ["--cert-dir=/tmp", "--metric-resolution=15s"]
     give(monkeypatch, deployment)
-    (found,) = metrics_server.wanted(site_at(tmp_path, f"{OLD}\ntimeout_scale = {scale}"))
-    assert containers(found)[0]["args"] == ["--cert-dir=/tmp", f"--metric-resolution={resolution}"]
+    site = site_at(tmp_path, f"{OLD}\ntimeout_scale = {scale}", f'[metrics]\nversion = "{version}"')
+    (found,) = metrics_server.wanted(site)
+    assert containers(found)[0]["args"] == ["--cert-dir=/tmp", *args]
 
 
 def test_workloads_are_all_applied_before_any_is_waited_for(tmp_path: Path) -> None:

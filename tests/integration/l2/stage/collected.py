@@ -74,7 +74,7 @@ def _nodes(metallb: MetalLB) -> list[dict[str, Any]]:
                     "network_unavailable": False,
                     "labels": node["metadata"]["labels"],
                     "speaker": {None: "missing", True: "ready", False: "failing"}[speakers.get(name)],
-                    "nics": _nics(metallb, name) if name in metallb.street.names else None,
+                    "nics": nics(metallb, name) if name in metallb.street.names else None,
                 }
             )
     return nodes
@@ -84,7 +84,7 @@ def _condition(thing: dict[str, Any], kind: str) -> bool:
     return any(each["type"] == kind and each["status"] == "True" for each in thing["status"].get("conditions", []))
 
 
-def _nics(metallb: MetalLB, name: str) -> list[dict[str, Any]]:
+def nics(metallb: MetalLB, name: str) -> list[dict[str, Any]]:
     """Look at a node as over SSH."""
     script = "ip -json address; grep -H . /proc/sys/net/ipv4/conf/*/proxy_arp"
     links, *settings = metallb.street.shell(name, script).splitlines()

@@ -1,0 +1,105 @@
+"""A real MetalLB below 0.13, controller and speakers, run as its released ServiceAccounts with its released roles.
+
+Its pools are the ConfigMap that the product's own step writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from provisioner.external import addresses
+from provisioner.kube import Cluster
+from provisioner.l2 import collect
+from provisioner.objects import Object
+from provisioner.site import Site
+from provisioner.steps import metallb as step
+from tests.integration.l2.stage import collected
+from tests.integration.l2.stage.metallb import MetalLB
+from tests.mirror import cache
+
+RELEASED = {"Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
+CONTROLLER = "controller"
+
+
+def program(name: str) -> str:
+    """Return the path of a real program of MetalLB 0.12, `metallb` (the speaker) or `controller`; skip without it."""
+    found = [*cache.root().glob(f"{name}-oldest-*/{name}-oldest")]
+    if not found:
+        pytest.skip("there is no MetalLB 0.12: python3 -m tests.mirror build --for-tests")
+    return str(found[0])
+
+
+def define(cluster: Cluster, site: Site) -> None:
+    """Apply what the product would, without what only a kubelet could run."""
+    for item in step.wanted(site):
+        if item["kind"] in RELEASED:
+            cluster.apply(item)
+
+
+@dataclass
+class Oldest(MetalLB):
+    """Controller and speakers of 0.12.1, without memberlist. site: what the product is told."""
+
+    cluster: Cluster = field(kw_only=True)
+    site: Site = field(kw_only=True)
+    memberlist: bool = False
+    version: str = "0.12.1"
+
+    def __post_init__(self) -> None:
+        """Leave the namespace to the released manifest."""
+        place = f"/api/v1/namespaces/{self.namespace}/serviceaccounts"
+        self.api.create(place, {"metadata": {"name": "default"}})
+
+    def start(self, name: str) -> None:
+        """Start a node's speaker."""
+        self.street.relay(name, self.api.plane.ports["api"])
+        words = (f"--kubeconfig={self._account('speaker')}", f"--node-name={name}", *self._common())
+        self.logs[name] = self.street.spawn(f"speaker-{name}", name, program("metallb"), *words)
+
+    def control(self, name: str) -> None:
+        """Start the controller, or start it again, on a node that has its speaker."""
+        if CONTROLLER in self.street.programs:
+            self.street.end(CONTROLLER)
+        words = (f"--kubeconfig={self._account('controller')}", "--port=7473", *self._common())
+        self.street.spawn(CONTROLLER, name, program("controller"), *words)
+
+    def _common(self) -> tuple[str, ...]:
+        # Nobody here makes EndpointSlices of the Endpoints.
+        return f"--namespace={self.namespace}", "--disable-epslices"
+
+    def _account(self, name: str) -> Path:
+        """Return the path of a kubeconfig with a token of a ServiceAccount."""
+        config: Any = yaml.safe_load(self.api.plane.kubeconfig())
+        config["users"][0]["user"] = {"token": self.cluster.token(self.namespace, name, 3600)}
+        path = self.street.folder / f"kubeconfig-{name}"
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+    def wanting(self, name: str, on: Sequence[str], **annotations: str) -> None:
+        """Create a LoadBalancer Service to which the controller is to give an address."""
+        place = f"/api/v1/namespaces/{self.course}"
+        notes = {f"metallb.universe.tf/{key.replace('_', '-')}": value for key, value in annotations.items()}
+        ports = [{"name": "http", "port": 80, "protocol": "TCP"}]
+        self.api.create(
+            f"{place}/services",
+            {"metadata": {"name": name, "annotations": notes}, "spec": {"type": "LoadBalancer", "ports": ports}},
+        )
+        self.back(name, on)
+
+    def address(self, name: str) -> str:
+        """Return the address that a Service has; "" before it has one."""
+        service: Object = self.api.get(f"/api/v1/namespaces/{self.course}/services/{name}")
+        return next(iter(addresses(service)), "")
+
+    def collected(self) -> dict[str, Any]:
+        """Return the facts as the product collects them; only the nodes' cards are read without SSH."""
+        found = collect.from_cluster(self.cluster, {}, self.site, metrics=False).model_dump(mode="json")
+        for node in found["nodes"]:
+            node["nics"] = collected.nics(self, node["name"])
+        return found

@@ -1,0 +1,143 @@
+"""MetalLB 0.12 takes its pools from the ConfigMap that `apply` writes, and is diagnosed like any other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from provisioner import site as sites
+from provisioner.host import Host
+from provisioner.site import Site
+from provisioner.step import Change
+from provisioner.steps import pools
+from tests.integration.kube import reaching
+from tests.integration.kube.apiserver import ControlPlane
+from tests.integration.l2.stage import oldest
+from tests.integration.l2.stage.metallb import Api
+from tests.integration.l2.stage.oldest import Oldest
+from tests.integration.l2.stage.street import Street, until
+from tests.integration.l2.stage.town import Town
+
+pytestmark = pytest.mark.integration
+
+NAMESPACE = "metallb-system"
+RESERVED = '[[metallb.pools]]\nname = "reserve"\naddresses = ["192.0.2.240-192.0.2.245"]\nauto_assign = false\n'
+
+
+def site_of(folder: Path, addresses: str) -> Site:
+    """Return the site with these addresses in its first pool, and with a second one for who asks for it."""
+    text = reaching.HOSTS.replace("0.13.12", "0.12.1").replace("192.0.2.200-192.0.2.230", addresses)
+    path = folder / f"hosts-{addresses}.toml"
+    path.write_text(text.replace("[ingress]", f"{RESERVED}[ingress]"))
+    return sites.load(path)
+
+
+@dataclass
+class Quarter:
+    """A town with one MetalLB of 0.12 that has no configuration yet."""
+
+    town: Town
+    metallb: Oldest
+    folder: Path
+
+    def changes(self, addresses: str = "192.0.2.200-192.0.2.230") -> list[Change]:
+        """Return what the step of the pools would change for a hosts.toml with these addresses."""
+        # Who has them on the segment is asked by preflight, and tested elsewhere.
+        host = SimpleNamespace(name="master", facts=SimpleNamespace(address_nic=lambda _: None))
+        return [*pools.changes(cast(Host, host), self.metallb.cluster, site_of(self.folder, addresses))]
+
+    def given(self, name: str) -> str:
+        """Wait until a Service has an address and return it."""
+        until(lambda: self.metallb.address(name), f"an address for {name}", 60)
+        return self.metallb.address(name)
+
+
+@pytest.fixture(scope="module")
+def quarter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quarter]:
+    """Give two nodes with speakers, and a controller; skip where that cannot be."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: network namespaces")
+    for name in ("metallb", "controller"):
+        oldest.program(name)
+    folder = tmp_path_factory.mktemp("quarter")
+    site = site_of(folder, "192.0.2.200-192.0.2.230")
+    plane = ControlPlane(folder)
+    street = Street(f"pol-{os.getpid()}-", folder=folder)
+    try:
+        plane.start_etcd()
+        plane.start_api()
+        with reaching.connecting(site) as connect:
+            cluster = connect(plane.kubeconfig())
+            town = Town(street, Api(plane))
+            oldest.define(cluster, site)
+            metallb = Oldest(town.api, street, NAMESPACE, cluster=cluster, site=site)
+            street.namespace("bridge")
+            street.shell("bridge", "ip link add br0 type bridge; ip link set br0 up")
+            street.node("prober", 1, "192.0.2.1/24")
+            for name, number in (("w1", 11), ("w2", 12)):
+                street.node(name, number, f"192.0.2.{number}/24")
+                street.serve(name)
+                metallb.node(name, f"192.0.2.{number}")
+            for name in metallb.nodes:
+                metallb.start(name)
+            metallb.control("w1")
+            yield Quarter(town, metallb, folder)
+    finally:
+        street.close()
+        plane.stop()
+
+
+def test_the_config_map_is_what_a_real_controller_gives_addresses_from(quarter: Quarter) -> None:
+    """Of the first pool to who asks for nothing, of the second to who asks for it; a second plan is empty."""
+    todo = quarter.changes()
+    assert [change.summary for change in todo] == ["apply ConfigMap metallb-system/config"]
+    for change in todo:
+        change.do()
+    assert quarter.changes() == []
+    metallb = quarter.metallb
+    metallb.wanting("web", on=("w1", "w2"))
+    metallb.wanting("own", on=("w1",), address_pool="reserve")
+    assert quarter.given("web") == "192.0.2.200"
+    assert quarter.given("own") == "192.0.2.240"
+
+
+def test_its_speakers_answer_and_the_diagnosis_knows_the_pools_from_the_config_map(quarter: Quarter) -> None:
+    """The facts are those of `l2 collect`; the election is that of later releases."""
+    metallb = quarter.metallb
+    ip = quarter.given("web")
+    until(lambda: len(metallb.announcers(ip)) == 1, f"{ip} to be announced by one", 60)
+    facts: Any = metallb.collected()
+    assert facts["metallb"]["version"] == "0.12.1"
+    assert [pool["name"] for pool in facts["pools"]] == ["lab", "reserve"]
+    one = quarter.town.check(metallb, ip, facts=facts)
+    assert one.verdict == "OK", one.result
+    (announcer,) = metallb.announcers(ip)
+    assert one.who() == {(announcer, "eth1", "speaker")}
+
+
+def test_an_address_that_no_pool_holds_any_more_moves_when_the_controller_starts_again(quarter: Quarter) -> None:
+    """Until then it keeps its old pools, which is why the step restarts it: no Service loses its address before."""
+    metallb = quarter.metallb
+    todo = quarter.changes("192.0.2.220-192.0.2.225")
+    assert [change.summary for change in todo] == [
+        "apply ConfigMap metallb-system/config",
+        "move to the pools: default/web (192.0.2.200); MetalLB's controller restarts for it",
+    ]
+    todo[0].do()
+    refused = "new config not compatible with assigned IPs"
+    log = quarter.town.street.folder / f"{oldest.CONTROLLER}.log"
+    until(lambda: refused in log.read_text(), "the controller to keep its pools", 60)
+    assert metallb.address("web") == "192.0.2.200"
+    metallb.control("w1")  # as the kubelet does, once the step has deleted the pod
+    until(lambda: metallb.address("web") == "192.0.2.220", "the Service to move", 60)
+    assert metallb.address("own") == "192.0.2.240"
+    assert quarter.changes("192.0.2.220-192.0.2.225") == []
+    until(lambda: len(metallb.announcers("192.0.2.220")) == 1, "the new address to be announced", 60)
+    assert metallb.announcers("192.0.2.200") == set()
+    assert quarter.town.check(metallb, "192.0.2.220", facts=metallb.collected()).verdict == "OK"
