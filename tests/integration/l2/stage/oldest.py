@@ -16,12 +16,12 @@ import yaml
 from provisioner.external import addresses
 from provisioner.kube import Cluster
 from provisioner.l2 import collect
+from provisioner.manifests import load
 from provisioner.objects import Object
 from provisioner.site import Site
-from provisioner.steps import metallb as step
 from tests.integration.l2.stage import collected
 from tests.integration.l2.stage.metallb import MetalLB
-from tests.mirror import cache
+from tests.mirror import cache, manifests
 
 RELEASED = {"Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
 CONTROLLER = "controller"
@@ -35,11 +35,12 @@ def program(name: str) -> str:
     return str(found[0])
 
 
-def define(cluster: Cluster, site: Site) -> None:
-    """Apply what the product would, without what only a kubelet could run."""
-    for item in step.wanted(site):
-        if item["kind"] in RELEASED:
-            cluster.apply(item)
+def define(cluster: Cluster) -> None:
+    """Apply what the released manifests have, without what only a kubelet could run."""
+    for name in ("namespace.yaml", "metallb.yaml"):
+        for item in load(manifests.folder() / "metallb" / "v0.12.1" / name):
+            if item["kind"] in RELEASED:
+                cluster.apply(item)
 
 
 @dataclass

@@ -49,8 +49,9 @@ class Quarter:
     def changes(self, addresses: str = "192.0.2.200-192.0.2.230") -> list[Change]:
         """Return what the step of the pools would change for a hosts.toml with these addresses."""
         # Who has them on the segment is asked by preflight, and tested elsewhere.
-        host = SimpleNamespace(name="master", facts=SimpleNamespace(address_nic=lambda _: None))
-        return [*pools.changes(cast(Host, host), self.metallb.cluster, site_of(self.folder, addresses))]
+        site = site_of(self.folder, addresses)
+        host = SimpleNamespace(name="master", spec=site.first, facts=SimpleNamespace(address_nic=lambda _: None))
+        return [*pools.changes(cast(Host, host), self.metallb.cluster, site)]
 
     def given(self, name: str) -> str:
         """Wait until a Service has an address and return it."""
@@ -75,7 +76,7 @@ def quarter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quarter]:
         with reaching.connecting(site) as connect:
             cluster = connect(plane.kubeconfig())
             town = Town(street, Api(plane))
-            oldest.define(cluster, site)
+            oldest.define(cluster)
             metallb = Oldest(town.api, street, NAMESPACE, cluster=cluster, site=site)
             street.namespace("bridge")
             street.shell("bridge", "ip link add br0 type bridge; ip link set br0 up")
