@@ -45,11 +45,10 @@ def define(cluster: Cluster) -> None:
 
 @dataclass
 class Oldest(MetalLB):
-    """Controller and speakers of 0.12.1, without memberlist. site: what the product is told."""
+    """Controller and speakers of 0.12.1. site: what the product is told."""
 
     cluster: Cluster = field(kw_only=True)
     site: Site = field(kw_only=True)
-    memberlist: bool = False
     version: str = "0.12.1"
 
     def __post_init__(self) -> None:
@@ -61,7 +60,8 @@ class Oldest(MetalLB):
         """Start a node's speaker."""
         self.street.relay(name, self.api.plane.ports["api"])
         words = (f"--kubeconfig={self._account('speaker')}", f"--node-name={name}", *self._common())
-        self.logs[name] = self.street.spawn(f"speaker-{name}", name, program("metallb"), *words)
+        env = self._memberlist(name)
+        self.logs[name] = self.street.spawn(f"speaker-{name}", name, program("metallb"), *words, env=env)
 
     def control(self, name: str) -> None:
         """Start the controller, or start it again, on a node that has its speaker."""
@@ -100,7 +100,7 @@ class Oldest(MetalLB):
 
     def collected(self) -> dict[str, Any]:
         """Return the facts as the product collects them; only the nodes' cards are read without SSH."""
-        found = collect.from_cluster(self.cluster, {}, self.site, metrics=False).model_dump(mode="json")
+        found = collect.from_cluster(self.cluster, {}, self.site, metrics=False).model_dump(mode="json", by_alias=True)
         for node in found["nodes"]:
             node["nics"] = collected.nics(self, node["name"])
         return found

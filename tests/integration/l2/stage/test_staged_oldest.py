@@ -140,5 +140,7 @@ def test_an_address_that_no_pool_holds_any_more_moves_when_the_controller_starts
     assert metallb.address("own") == "192.0.2.240"
     assert quarter.changes("192.0.2.220-192.0.2.225") == []
     until(lambda: len(metallb.announcers("192.0.2.220")) == 1, "the new address to be announced", 60)
-    assert metallb.announcers("192.0.2.200") == set()
+    both = quarter.town.street.scan("192.0.2.200", "192.0.2.220", "--offline", "--interface", "eth1")
+    assert both["192.0.2.200"] == [], "its log calls it withdrawn without an address; the wire tells"
+    assert len(both["192.0.2.220"]) == 1
     assert quarter.town.check(metallb, "192.0.2.220", facts=metallb.collected()).verdict == "OK"

@@ -253,7 +253,7 @@ class Town:
             assert result["evidence"], "a verdict without evidence"
             assert result["remedy"] or result["verdict"] == "OK", "a fault without a remedy"
         found = {result["ip"]: Checked(ended.returncode, result, report["run"]) for result in report["results"]}
-        assert [*found] == [*ips]
+        assert [*found] == [*ips], report
         return found
 
     @contextmanager
