@@ -30,8 +30,8 @@ verify: setup ## prove that the cluster works
 status: setup ## show the nodes
 	@$(BIN)/provisioner -f $(SITE) status
 
-lab: setup ## three blank VMs on this machine become a verified cluster (SMALL=1: with few workloads)
-	@$(ROOT) $(BIN)/provisioner lab up $(if $(SMALL),--small,)
+lab: setup ## three blank VMs on this machine become a verified cluster (SMALL=1: few workloads; KUBERNETES=1.37)
+	@$(ROOT) $(BIN)/provisioner lab up $(if $(SMALL),--small,) $(if $(KUBERNETES),--kubernetes $(KUBERNETES),)
 	@$(ROOT) $(BIN)/provisioner lab exec -- $(BIN)/provisioner -f $(LAB) apply -y
 	@$(ROOT) $(BIN)/provisioner lab exec -- $(BIN)/provisioner -f $(LAB) verify
 

@@ -41,7 +41,7 @@ def default_minor() -> str:
 
 
 def newest_patches() -> dict[str, str]:
-    """Return the newest known patch release by minor: {"1.37": "1.37.1", …}."""
+    """Return the newest known patch release by minor: {"1.37": "1.37.2", …}."""
     return dict(_data()["kubernetes"]["patches"])
 
 

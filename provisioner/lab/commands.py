@@ -41,6 +41,13 @@ def lab() -> None:
 @click.option(
     "--network", type=click.Choice(NETWORKS), default=None, help="The pod network.  [default: flannel if to be had]"
 )
+@click.option(
+    "--kubernetes",
+    default=None,
+    metavar="MINOR",
+    callback=lambda context, option, value: _installable(value),
+    help="The cluster's version, such as 1.37.  [default: the current one, or what a mirror is quickest to give]",
+)
 @click.option("--name", default=None, help="Name of the lab, if there are several.  [default: provlab]")
 @click.option("--no-mirror", is_flag=True, help="Blank VMs only: look for no upstream and serve no stand-ins.")
 @click.option(
@@ -53,6 +60,7 @@ def up(
     *,
     workers: int | None,
     network: str | None,
+    kubernetes: str | None,
     name: str | None,
     no_mirror: bool,
     small: bool | None,
@@ -72,8 +80,9 @@ def up(
         workers=workers if workers is not None else existing.workers if existing else 2,
         network=network or "",
         small=small if small is not None else existing.small if existing else False,
+        kubernetes=kubernetes or (existing.kubernetes if existing else ""),
     )
-    mirror = None if no_mirror else upstream.ensure(_say, wanted.small)
+    mirror = None if no_mirror else upstream.ensure(_say, wanted.small, wanted.kubernetes)
     uplink = mirror is None and not no_mirror
     made = lifecycle.up(wanted, mirror, uplink=uplink, say=_say)
     if uplink:
@@ -201,6 +210,18 @@ def destroy(directory: Path) -> None:
         return
     lifecycle.destroy(spec)
     click.echo(f"lab {spec.name}: gone")
+
+
+def _installable(text: str | None) -> str | None:
+    """Refuse what is no version of Kubernetes before anything is made."""
+    from provisioner.version import kubernetes_version
+
+    if text is not None:
+        try:
+            kubernetes_version(text)
+        except ValueError as error:
+            raise click.BadParameter(f"{text!r} {error}") from error
+    return text
 
 
 def _say(text: str) -> None:

@@ -69,11 +69,12 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
     `network` is flannel or bridge. With a mirror its addresses and versions go in; a `timeout_scale` above 1
     stands for an emulated machine, whose components also get calmer settings.
     """
+    kubernetes = mirror.kubernetes if mirror else spec.kubernetes
     lines = [
         f"# The lab {spec.name}: written by `provisioner lab up`, again at each run.",
         "[cluster]",
         f'name = "{spec.name}"',
-        *([f'kubernetes = "{mirror.kubernetes}"'] if mirror else []),
+        *([f'kubernetes = "{kubernetes}"'] if kubernetes else []),
         f'network = "{network}"',
         f"timeout_scale = {timeout_scale:.1f}",
         "",
@@ -100,7 +101,8 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
             f'packages = "{mirror.packages}"',
             f'images = "{mirror.images}"',
             f'manifests = "{mirror.manifests}"',
+            *([f'containerd = "{mirror.containerd}"'] if mirror.containerd else []),
         ]
     text = "\n".join(lines) + "\n"
-    slow = _slow_machine(mirror.kubernetes if mirror else default_minor())
+    slow = _slow_machine(kubernetes or default_minor())
     return text + slow if timeout_scale > 1 else text

@@ -42,7 +42,8 @@ class MirrorInfo:
     """Where the stand-ins for upstream are served, and what they hold.
 
     `key` is the ASCII-armoured key of the apt repository. `left_out` says, by name, what cannot be had without
-    upstream and why. The others are base URLs as `[mirror]` takes them.
+    upstream and why. The others are base URLs as `[mirror]` takes them; `containerd` is empty where Debian's own is
+    what this Kubernetes runs on.
     """
 
     directory: Path
@@ -55,6 +56,7 @@ class MirrorInfo:
     packages: str = f"http://{MIRROR}/pkgs.k8s.io"
     images: str = f"http://{MIRROR}:5000"
     manifests: str = f"http://{MIRROR}"
+    containerd: str = ""
 
     def lacks(self, program: str) -> str:
         """Return why `program` is not served, "" where it is."""
@@ -66,7 +68,7 @@ class LabSpec:
     """One lab. `directory` holds its state; memory in MiB.
 
     `network` is flannel, bridge, or "" for what can be had; `timeout_scale` 0 means by the accelerator. `small` is a
-    site with few workloads, no autoscaler and no ingress.
+    site with few workloads, no autoscaler and no ingress. `kubernetes` is a minor such as "1.37", "" for the default.
     """
 
     directory: Path
@@ -79,6 +81,7 @@ class LabSpec:
     network: str = ""
     timeout_scale: float = 0.0
     small: bool = False
+    kubernetes: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9]{0,11}", self.name):
@@ -183,5 +186,10 @@ def merged(wanted: LabSpec, existing: LabSpec | None) -> LabSpec:
         raise ProvisionerError(
             f"the lab already has {existing.workers} workers, {wanted.workers} are wanted",
             "a smaller lab starts anew: provisioner lab destroy",
+        )
+    if wanted.kubernetes not in ("", existing.kubernetes):
+        raise ProvisionerError(
+            f"the lab's machines were made for Kubernetes {existing.kubernetes or 'of the default version'}",
+            "another version starts anew: provisioner lab destroy",
         )
     return replace(existing, workers=wanted.workers, network=wanted.network or existing.network, small=wanted.small)

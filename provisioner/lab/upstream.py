@@ -26,16 +26,17 @@ _MARKS = ("-m", "tests.mirror", "serve")
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def ensure(say: Say, small: bool = False) -> MirrorInfo | None:
+def ensure(say: Say, small: bool = False, kubernetes: str = "") -> MirrorInfo | None:
     """Return None where upstream is within reach; else build the mirror (if need be) and describe it.
 
-    small: what only metrics and ingress need is not built.
+    small: what only metrics and ingress need is not built. kubernetes: a minor such as "1.37", "" for the mirror's own
+    choice.
     """
     unreachable = [host for host, why in probe() if why]
     if not unreachable:
         return None
     say(f"upstream: {', '.join(unreachable)}: out of reach; the lab serves stand-ins instead")
-    return build(say, small)
+    return build(say, small, kubernetes)
 
 
 def probe(targets: Sequence[tuple[str, str]] = UPSTREAM, timeout: float = PROBE_SECONDS) -> list[tuple[str, str]]:
@@ -78,8 +79,8 @@ def prefetch(site_file: Path, say: Say) -> None:
             fetch(site, download)
 
 
-def build(say: Say, small: bool = False) -> MirrorInfo:
-    """Build the mirror into the cache (a no-op when it is there) and return what it holds. small: as in `ensure`."""
+def build(say: Say, small: bool = False, kubernetes: str = "") -> MirrorInfo:
+    """Build the mirror into the cache (a no-op when it is there) and return what it holds; as `ensure` says."""
     if not (_CHECKOUT / "tests/mirror").is_dir():
         raise ProvisionerError(
             "upstream is out of reach, and the mirror's programs come with the source checkout only",
@@ -87,7 +88,11 @@ def build(say: Say, small: bool = False) -> MirrorInfo:
         )
     # Progress goes to the screen as it comes (stderr); stdout is one line of JSON.
     done = subprocess.run(
-        [sys.executable, "-m", "tests.mirror", "build", *(["--small"] if small else [])],
+        [
+            *(sys.executable, "-m", "tests.mirror", "build"),
+            *(["--small"] if small else []),
+            *(["--kubernetes", kubernetes] if kubernetes else []),
+        ],
         cwd=_CHECKOUT,
         stdout=subprocess.PIPE,
         text=True,
@@ -115,6 +120,7 @@ def parse(text: str) -> MirrorInfo:
             metallb=info["metallb"],
             metrics_server=info["metrics_server"],
             left_out=dict(info.get("left_out", {})),
+            containerd=f"http://{MIRROR}/download.docker.com" if info.get("containerd") else "",
         )
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise ProvisionerError(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from provisioner.errors import ProvisionerError
 from tests.mirror import mirror, requirements
+from tests.mirror.editions import SOURCE, edition
 from tests.mirror.serve import serve
 
 
@@ -24,7 +25,9 @@ def main() -> int:
     build.add_argument(
         "--for-tests", action="store_true", help="also what only tests start: the speaker of a current MetalLB"
     )
-    verbs.add_parser("info", help="print the description of the mirror that was built last as JSON")
+    info = verbs.add_parser("info", help="print the description of the mirror that was built last as JSON")
+    for verb in (build, info):
+        verb.add_argument("--kubernetes", default=SOURCE.minor, help="minor release, by default %(default)s")
     verbs.add_parser("requirements", help="print the Debian packages that building needs and this machine lacks")
     foreground = verbs.add_parser("serve", help="serve on ports 80 and 5000 until told to stop")
     foreground.add_argument("--directory", type=Path, required=True, help="`directory` of the description")
@@ -35,11 +38,15 @@ def main() -> int:
             requirements.check()
             os.umask(0o022)
             signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-            print(
-                json.dumps(mirror.build(arguments.dpkg_status, small=arguments.small, for_tests=arguments.for_tests))
+            made = mirror.build(
+                edition(arguments.kubernetes),
+                arguments.dpkg_status,
+                small=arguments.small,
+                for_tests=arguments.for_tests,
             )
+            print(json.dumps(made))
         elif arguments.verb == "info":
-            print(json.dumps(mirror.info(mirror.newest())))
+            print(json.dumps(mirror.info(mirror.newest(edition(arguments.kubernetes)))))
         elif arguments.verb == "requirements":
             print(" ".join(requirements.missing()))
         else:

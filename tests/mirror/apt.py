@@ -26,7 +26,7 @@ BASE_PACKAGES = (
 WEB_PACKAGES = ("libc6", "libcrypt1", "libpcre2-8-0", "libssl3", "nginx", "zlib1g")
 INGREDIENTS = (
     *dict.fromkeys((*BASE_PACKAGES, *WEB_PACKAGES)),
-    "busybox-static", "containernetworking-plugins", "etcd-client", "etcd-server",
+    "busybox-static", "containernetworking-plugins", "etcd-client", "etcd-server", "runc",
 )  # fmt: skip
 
 

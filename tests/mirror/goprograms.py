@@ -6,7 +6,9 @@ golang.org/toolchain, whose checksums the Go checksum database vouches for.
 
 import json
 import os
+import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ class Program:
     """A main package: `package` inside the module, as `version`, compiled by Go `go`, called `name` here.
 
     replaced: the module, where its go.mod replaces others. `go install` refuses such a one (golang.org/issue/44840);
-    its own replacements are then those of the module that it is built from.
+    its own replacements are then those of the module that it is built from, see `required`.
     """
 
     name: str
@@ -35,16 +37,6 @@ class Program:
     go: str
     replaced: str = ""
 
-
-METALLB = "0.13.12"
-METRICS_SERVER = "0.9.0"
-# reflect2 1.0.1 in CoreDNS 1.7.0's dependencies crashes when compiled by Go 1.18 or later.
-PROGRAMS = (
-    Program("metallb-controller", "go.universe.tf/metallb/controller", f"v{METALLB}", "1.20.14"),
-    Program("metallb-speaker", "go.universe.tf/metallb/speaker", f"v{METALLB}", "1.20.14"),
-    Program("coredns", "github.com/coredns/coredns", "v1.7.0", "1.15.15"),
-    Program("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server", f"v{METRICS_SERVER}", "1.26.4"),
-)
 
 # In no image. A real speaker of a current MetalLB shows its counters to bearers of a token alone; below 0.13 both
 # programs read one ConfigMap (and reflect2 1.0.1 again).
@@ -68,36 +60,53 @@ def recipe(wanted: Program) -> dict[str, object]:
 
 
 def _install(wanted: Program, directory: Path) -> None:
-    scratch = directory / "scratch"
-    scratch.mkdir()
-    go = toolchain(wanted.go)
-    (scratch / "go.mod").write_text("module scratch\n" + (_required(wanted, go) if wanted.replaced else ""))
-    env = environment() | {"GOROOT": str(go.parent.parent), "GOBIN": str(directory), "CGO_ENABLED": "0"}
-    verb, what = ["install"], f"{wanted.package}@{wanted.version}"
+    go, log = toolchain(wanted.go), cache.root() / "logs" / f"{wanted.name}.log"
+    verb, what, lines = ["install"], f"{wanted.package}@{wanted.version}", ""
     if wanted.replaced:
         verb, what = ["install", "-mod=mod"], wanted.package
+        lines = required(wanted.replaced, wanted.version, go, log)
     elif minor(wanted.go) < 16:  # where `go install` knew no versions, `go get` in an empty module did the same
         verb = ["get"]
-    argv: list[str | Path] = [go, *verb, "-trimpath", "-ldflags", LDFLAGS, what]
-    run(argv, cache.root() / "logs" / f"{wanted.name}.log", cwd=scratch, env=env)
+    install(go, [*verb, "-trimpath", "-ldflags", LDFLAGS, what], directory, log, lines)
+    made = wanted.package.rpartition("/")[2]
+    if re.fullmatch(r"v\d+", made):  # the main package is the module's own, whose path ends with its major version
+        made = wanted.package.split("/")[-2]
+    (directory / made).rename(directory / wanted.name)
+
+
+def install(go: Path, argv: Sequence[str], directory: Path, log: Path, lines: str = "") -> None:
+    """Run `go` with these arguments in a module made of these lines; its static programs go into `directory`."""
+    scratch = directory / "scratch"
+    scratch.mkdir()
+    (scratch / "go.mod").write_text(f"module scratch\n{lines}")
+    env = environment() | {"GOROOT": str(go.parent.parent), "GOBIN": str(directory), "CGO_ENABLED": "0"}
+    run([go, *argv], log, cwd=scratch, env=env)
     for leftover in scratch.iterdir():
         leftover.unlink()
     scratch.rmdir()
-    (directory / wanted.package.rpartition("/")[2]).rename(directory / wanted.name)
 
 
-def _required(wanted: Program, go: Path) -> str:
-    """Return lines of a go.mod that require a module and replace what its own go.mod replaces."""
+def required(module: str, version: str, go: Path, log: Path, siblings: str = "") -> str:
+    """Return lines of a go.mod that require a module and replace what its own go.mod replaces.
+
+    What is replaced by a folder of the same repository is published as a module too: in the version that go.mod
+    requires, or, where that is Kubernetes' v0.0.0, in that of its `siblings`.
+    """
 
     def ask(*words: str) -> Any:
-        log = cache.root() / "logs" / f"{wanted.name}.log"
         return json.loads(output([go, "mod", *words], log, cwd=cache.work(), env=environment()))
 
-    module = ask("download", "-json", f"{wanted.replaced}@{wanted.version}")
-    lines = [f"require {wanted.replaced} {wanted.version}"]
-    for each in ask("edit", "-json", module["GoMod"])["Replace"]:
+    described = ask("edit", "-json", ask("download", "-json", f"{module}@{version}")["GoMod"])
+    lines = [f"require {module} {version}"]
+    if language := described.get("Go"):
+        lines.insert(0, f"go {language}")
+    versions = {each["Path"]: each["Version"] for each in described["Require"]}
+    for each in described["Replace"]:
         old, new = each["Old"], each["New"]
-        lines.append(f"replace {old['Path']} {old.get('Version', '')} => {new['Path']} {new['Version']}")
+        if "Version" in new:
+            lines.append(f"replace {old['Path']} {old.get('Version', '')} => {new['Path']} {new['Version']}")
+        elif versions.get(old["Path"]) == "v0.0.0":
+            lines.append(f"replace {old['Path']} => {old['Path']} {siblings}")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mirror import apt, cache, kubernetes, oci, registry, traefik
+from tests.mirror import apt, cache, oci, registry, traefik
+from tests.mirror.editions import Edition
+from tests.mirror.kubernetes_source import CONTROL_PLANE
 from tests.mirror.progress import output, run
 
 _PAUSE_SOURCE = Path(__file__).parent / "pause/pause.c"
@@ -21,6 +23,17 @@ _UNUSED = ("usr/share", "usr/lib/x86_64-linux-gnu/gconv", "var", "etc/init.d", "
 _CALM = ("GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1", "GOGC=200")
 _TITLE = "org.opencontainers.image.title"
 _VERSION = "org.opencontainers.image.version"
+
+
+NGINX = "1.22.1"  # Debian's
+
+
+@dataclass(frozen=True)
+class Etcd:
+    """Where etcd and etcdctl lie, and what version they are."""
+
+    directory: Path
+    version: str
 
 
 @dataclass(frozen=True)
@@ -36,18 +49,17 @@ class Image:
     command: tuple[str, ...] = ()
 
 
-def images(kube: Path, programs: Mapping[str, Path], etcd: Path, etcd_version: str, pause: Path) -> tuple[Image, ...]:
+def images(edition: Edition, kube: Path, programs: Mapping[str, Path], etcd: Etcd, pause: Path) -> tuple[Image, ...]:
     """List all images whose programs there are.
 
-    kube: directory of Kubernetes' binaries; programs: the Go programs by name; etcd: directory of etcd and etcdctl;
-    pause: the pause program.
+    kube: directory of Kubernetes' binaries; programs: the Go programs by name; pause: the pause program.
     """
-    release = f"v{kubernetes.VERSION}"
+    release = f"v{edition.kubernetes}"
     static = tuple(
         Image(name, (release,), release, {f"usr/local/bin/{name}": kube / name}, entrypoint=(name,))
-        for name in kubernetes.CONTROL_PLANE
+        for name in CONTROL_PLANE
     )
-    metallb = "v0.13.12"
+    metallb, metrics, ingress = f"v{edition.metallb}", f"v{edition.metrics_server}", f"v{edition.traefik}"
     return (
         *static,
         Image(
@@ -60,15 +72,20 @@ def images(kube: Path, programs: Mapping[str, Path], etcd: Path, etcd_version: s
         ),
         Image(
             "etcd",
-            (kubernetes.ETCD_TAG,),
-            etcd_version,
-            {"usr/local/bin/etcd": etcd / "etcd", "usr/local/bin/etcdctl": etcd / "etcdctl"},
+            (edition.etcd_tag,),
+            etcd.version,
+            {f"usr/local/bin/{name}": etcd.directory / name for name in ("etcd", "etcdctl")},
             below="base",
             entrypoint=("etcd",),
         ),
-        Image("coredns", ("1.7.0",), "1.7.0", {"coredns": programs["coredns"]}, entrypoint=("/coredns",)),
-        # kubeadm 1.20 asks for 3.2; containerd's own default and other configurations for the rest.
-        Image("pause", ("3.2", "3.6", "3.7", "3.8", "3.9"), "own", {"pause": pause}, entrypoint=("/pause",)),
+        Image(
+            edition.coredns,
+            (edition.coredns_tag,),
+            edition.coredns_tag,
+            {"coredns": programs["coredns"]},
+            entrypoint=("/coredns",),
+        ),
+        Image("pause", edition.pause_tags, "own", {"pause": pause}, entrypoint=("/pause",)),
         *(
             Image(
                 f"metallb/{name}",
@@ -82,8 +99,8 @@ def images(kube: Path, programs: Mapping[str, Path], etcd: Path, etcd_version: s
         *(
             Image(
                 "metrics-server/metrics-server",
-                ("v0.9.0",),
-                "v0.9.0",
+                (metrics,),
+                metrics,
                 {"metrics-server": program},
                 entrypoint=("/metrics-server",),
             )
@@ -92,18 +109,18 @@ def images(kube: Path, programs: Mapping[str, Path], etcd: Path, etcd_version: s
         *(
             Image(
                 "library/traefik",
-                (f"v{traefik.VERSION}",),
-                f"v{traefik.VERSION}",
+                (ingress,),
+                ingress,
                 {"usr/local/bin/traefik": program},
                 entrypoint=("traefik",),
             )
             for program in _there(programs, traefik.NAME)
         ),
-        Image("library/nginx", ("1.22.1",), "1.22.1", {}, below="web", entrypoint=("nginx",)),
+        Image("library/nginx", (edition.nginx_tag,), NGINX, {}, below="web", entrypoint=("nginx",)),
         Image(
             "e2e-test-images/agnhost",
-            ("2.21", kubernetes.AGNHOST_VERSION),
-            kubernetes.AGNHOST_VERSION,
+            (edition.agnhost_tag, edition.agnhost),
+            edition.agnhost,
             {"agnhost": kube / "agnhost"},
             below="shell",
             entrypoint=("/agnhost",),
@@ -116,29 +133,26 @@ def _there(programs: Mapping[str, Path], name: str) -> list[Path]:
     return [programs[name]] if name in programs else []
 
 
-def build(kube: Path, programs: Mapping[str, Path], ingredients: Path) -> Path:
+def build(edition: Edition, kube: Path, programs: Mapping[str, Path], ingredients: Path) -> Path:
     """Return a directory with the registry's storage (`registry`) and `etcd`, `etcdctl` in `bin`.
 
-    kube: directory of Kubernetes' binaries; programs: path of each Go program by name;
-    ingredients: the Debian packages of `apt.ingredients`.
+    kube: directory of Kubernetes' binaries; programs: path of each Go program by name, etcd's among them unless
+    Debian's will do; ingredients: the Debian packages of `apt.ingredients`.
     """
     recipe: dict[str, object] = {
+        "edition": edition.kubernetes,
         "inputs": (str(kube), str(ingredients), {name: str(path) for name, path in programs.items()}),
         "pause": _PAUSE_SOURCE.read_text(),
-        "steps": cache.own_source("images.py", "oci.py"),
+        "steps": cache.own_source("images.py", "oci.py", "editions.py"),
     }
-    return cache.artefact("images", recipe, lambda directory: _make(directory, kube, programs, ingredients))
+    return cache.artefact("images", recipe, lambda directory: _make(directory, edition, kube, programs, ingredients))
 
 
-def _make(directory: Path, kube: Path, programs: Mapping[str, Path], ingredients: Path) -> None:
+def _make(directory: Path, edition: Edition, kube: Path, programs: Mapping[str, Path], ingredients: Path) -> None:
     log = cache.root() / "logs/images.log"
     scratch = directory / "scratch"
-    (scratch / "etcd").mkdir(parents=True)
-    (directory / "bin").mkdir()
-    for package, program in (("etcd-server", "etcd"), ("etcd-client", "etcdctl")):
-        apt.unpack(ingredients, package, scratch / "etcd")
-        (scratch / f"etcd/usr/bin/{program}").rename(directory / "bin" / program)
-    version = apt.package(ingredients, "etcd-server").name.split("_")[1]
+    scratch.mkdir(parents=True)
+    etcd = _etcd(directory / "bin", programs, ingredients, scratch / "etcd")
     pause = scratch / "pause"
     run(["gcc", "-Os", "-static", "-s", "-Wall", "-Werror", "-o", pause, _PAUSE_SOURCE], log)
     shared = {
@@ -149,10 +163,24 @@ def _make(directory: Path, kube: Path, programs: Mapping[str, Path], ingredients
     with registry.running(directory / "registry", "127.0.0.1", 0, readonly=False) as (_, port):
         client = registry.Client(port)
         below = {name: _layer(scratch / name, fill) for name, fill in shared.items()}
-        for image in images(kube, programs, directory / "bin", version, pause):
+        for image in images(edition, kube, programs, etcd, pause):
             _push(client, image, below.get(image.below), scratch / image.name.replace("/", "-"))
         client.close()
     shutil.rmtree(scratch)
+
+
+def _etcd(target: Path, programs: Mapping[str, Path], ingredients: Path, scratch: Path) -> Etcd:
+    """Put etcd and etcdctl into `target`: those of the Go ecosystem where they were built, else Debian's."""
+    target.mkdir()
+    scratch.mkdir()
+    for package, program in (("etcd-server", "etcd"), ("etcd-client", "etcdctl")):
+        if program in programs:
+            shutil.copy(programs[program], target / program)
+        else:
+            apt.unpack(ingredients, package, scratch)
+            (scratch / "usr/bin" / program).rename(target / program)
+    said = output([target / "etcd", "--version"], cache.root() / "logs/images.log")
+    return Etcd(target, said.split()[2])  # etcd Version: 3.4.23
 
 
 def _layer(tree: Path, fill: Callable[[Path], None]) -> tuple[oci.Blob, Path]:

@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from provisioner.errors import ProvisionerError
-from tests.mirror import apt, cache, goprograms, images, kubernetes, manifests, packages, signing, traefik
+from tests.mirror import (
+    apt,
+    cache,
+    docker,
+    goprograms,
+    images,
+    kubernetes_modules,
+    kubernetes_source,
+    manifests,
+    packages,
+    signing,
+    traefik,
+)
+from tests.mirror.editions import GO, SOURCE, Edition
 from tests.mirror.progress import beside, say, stage, timings
 
-# What upstream has under that name is not what is served; said wherever the mirror is described.
-SUBSTITUTES = {
-    "crictl": "cri-tools cannot be installed from the Go module proxy: a small CRI client of our own stands in",
-    "agnhost:2.21": "is 2.25, what the source tree of Kubernetes 1.20.2 holds",
-    "etcd:3.4.13-0": "is Debian's etcd 3.4",
-    "kubernetes-cni": "is Debian's containernetworking-plugins",
-    "nginx:1.22.1": "is Debian's nginx 1.22",
-    "pause": "is twenty lines of our own",
-    "traefik:v2.11.2": "is built without dashboard and without the DNS providers of its ACME client",
-}
 LEFT_OUT = {
     "flannel": 'needs modules that the Go module proxy does not offer; use cluster.network = "bridge"',
     "nginx and haproxy ingress controllers": 'cannot be had there either; use ingress.controller = "traefik"',
@@ -31,7 +34,9 @@ LEFT_OUT = {
 OPTIONAL = ("metrics-server", traefik.NAME)
 
 
-def build(status: Path | None = None, *, small: bool = False, for_tests: bool = False) -> dict[str, Any]:
+def build(
+    edition: Edition = SOURCE, status: Path | None = None, *, small: bool = False, for_tests: bool = False
+) -> dict[str, Any]:
     """Build what the cache lacks and return the description.
 
     status: see `apt.build`. small: without the optional programs, where the cache does not have them anyway.
@@ -39,67 +44,86 @@ def build(status: Path | None = None, *, small: bool = False, for_tests: bool = 
     """
     with cache.locked():
         debian = apt.build(status)
-        wanted = _programs(small)
+        wanted = _programs(edition, small)
         besides = [partial(goprograms.build, program) for program in goprograms.FOR_TESTS if for_tests]
-        kube, *built = beside([kubernetes.build, *wanted.values(), *besides], lanes=2)
+        kube, *built = beside([partial(_kubernetes, edition), *wanted.values(), *besides], lanes=2)
         programs = dict(zip(wanted, built[: len(wanted)], strict=True))
+        binaries = {path.name: path for path in kube.iterdir()} | programs
         ingredients = apt.ingredients()
-        repository = packages.build(kube, ingredients)
-        storage = images.build(kube, programs, ingredients)
-        yaml = manifests.build()
         parts = {
             "debian": debian,
-            "packages": repository,
-            "images": storage,
-            "manifests": yaml,
+            "packages": packages.build(edition, binaries, ingredients),
+            "images": images.build(edition, kube, programs, ingredients),
+            "manifests": manifests.build(),
             "kubernetes": kube,
             "key": signing.key(),
-            **programs,
+            **({"docker": docker.build(edition, programs, ingredients)} if edition.containerd else {}),
         }
         lacking = [name for name in OPTIONAL if name not in programs]
-        recipe = {"parts": parts, "steps": cache.own_source("mirror.py")}
-        whole = cache.artefact("mirror", recipe, lambda directory: _assemble(directory, parts, lacking))
+        recipe = {
+            "edition": edition.kubernetes,
+            "parts": parts,
+            "programs": programs,
+            "steps": cache.own_source("mirror.py", "editions.py"),
+        }
+        whole = cache.artefact(
+            "mirror", recipe, lambda directory: _assemble(directory, edition, parts, programs, lacking)
+        )
         with stage("tidying"):
             cache.tidy()
         say(f"complete in {whole}")
     return info(whole) | {"seconds": timings}
 
 
-def _programs(small: bool) -> dict[str, Callable[[], Path]]:
+def _kubernetes(edition: Edition) -> Path:
+    if edition is SOURCE:
+        return kubernetes_source.build()
+    return kubernetes_modules.build(edition.kubernetes, GO)
+
+
+def _programs(edition: Edition, small: bool) -> dict[str, Callable[[], Path]]:
     """Return what builds each program, by name."""
-    recipes = {program.name: goprograms.recipe(program) for program in goprograms.PROGRAMS}
+    recipes = {program.name: goprograms.recipe(program) for program in edition.programs}
     builders: dict[str, Callable[[], Path]] = {
-        program.name: partial(goprograms.build, program) for program in goprograms.PROGRAMS
+        program.name: partial(goprograms.build, program) for program in edition.programs
     }
-    recipes[traefik.NAME], builders[traefik.NAME] = traefik.recipe(), traefik.build
+    recipes[traefik.NAME] = traefik.recipe(edition.traefik)
+    builders[traefik.NAME] = partial(traefik.build, edition.traefik)
     left = [name for name in OPTIONAL if small and not cache.has(name, recipes[name])]
     return {name: build for name, build in builders.items() if name not in left}
 
 
-def _assemble(directory: Path, parts: dict[str, Path], lacking: Sequence[str]) -> None:
+def _assemble(
+    directory: Path, edition: Edition, parts: dict[str, Path], binaries: dict[str, Path], lacking: Sequence[str]
+) -> None:
     www = directory / "www"
     shutil.copytree(parts["manifests"], www)
     (www / "debian").symlink_to(parts["debian"])
-    (www / "pkgs.k8s.io" / packages.PATH).parent.mkdir(parents=True)
-    (www / "pkgs.k8s.io" / packages.PATH).symlink_to(parts["packages"])
+    repositories = {f"pkgs.k8s.io/{packages.path(edition)}": "packages"}
+    if edition.containerd:
+        repositories[f"download.docker.com/{docker.PATH}"] = "docker"
+    for place, part in repositories.items():
+        (www / place).parent.mkdir(parents=True)
+        (www / place).symlink_to(parts[part])
     (directory / "registry").symlink_to(parts["images"] / "registry")
     (directory / "key.asc").symlink_to(parts["key"] / "public.asc")
     programs = directory / "bin"
     programs.mkdir()
     for path in (*parts["kubernetes"].iterdir(), *(parts["images"] / "bin").iterdir()):
         (programs / path.name).symlink_to(path)
-    for name in (*(program.name for program in goprograms.PROGRAMS), traefik.NAME):
-        if name not in lacking:
-            (programs / name).symlink_to(parts[name])
+    for name, path in binaries.items():
+        if not (programs / name).is_symlink():
+            (programs / name).symlink_to(path)
     described = {
-        "kubernetes": kubernetes.VERSION,
-        "metallb": goprograms.METALLB,
-        "metrics_server": goprograms.METRICS_SERVER,
+        "kubernetes": edition.kubernetes,
+        "metallb": edition.metallb,
+        "metrics_server": edition.metrics_server,
+        "containerd": edition.containerd,
         "images": _images(parts["images"] / "registry"),
         "manifests": sorted(
             str(path.relative_to(parts["manifests"])) for path in parts["manifests"].rglob("*") if path.is_file()
         ),
-        "substitutes": SUBSTITUTES,
+        "substitutes": edition.said(),
         "left_out": LEFT_OUT | dict.fromkeys(lacking, "is not built for a small lab; provisioner lab up --whole does"),
     }
     (directory / "info.json").write_text(json.dumps(described))
@@ -118,12 +142,19 @@ def _images(storage: Path) -> dict[str, int]:
     return sizes
 
 
-def newest() -> Path:
-    """Return the directory of the mirror that was built last; raises ProvisionerError where there is none."""
-    built = [path for path in cache.root().glob("mirror-*") if (path / "info.json").is_file()]
+def newest(edition: Edition = SOURCE) -> Path:
+    """Return the directory of an edition that was built last; raises ProvisionerError where there is none."""
+    built = [path.parent for path in cache.root().glob("mirror-*/info.json") if _holds(path, edition)]
     if not built:
-        raise ProvisionerError("no mirror has been built", "python3 -m tests.mirror build")
+        raise ProvisionerError(
+            f"no mirror has been built for Kubernetes {edition.minor}",
+            f"python3 -m tests.mirror build --kubernetes {edition.minor}",
+        )
     return max(built, key=lambda path: path.stat().st_mtime)
+
+
+def _holds(description: Path, edition: Edition) -> bool:
+    return bool(json.loads(description.read_text())["kubernetes"] == edition.kubernetes)
 
 
 def info(directory: Path) -> dict[str, Any]:

@@ -1,17 +1,14 @@
 """Kubernetes' own apt repository, laid out and packaged as pkgs.k8s.io does: one flat repository a minor."""
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
-from tests.mirror import apt, cache, signing
-from tests.mirror.kubernetes import MINOR, VERSION
-from tests.mirror.progress import run
+from tests.mirror import apt, cache, debs, signing
+from tests.mirror.debs import Package
+from tests.mirror.editions import Edition
 
 REVISION = "1.1"
-# Where the repository lies below the host's name.
-PATH = f"core:/stable:/v{MINOR}/deb"
-_RELEASE = f"{VERSION}-{REVISION}"
 
 _KUBELET_UNIT = """\
 [Unit]
@@ -51,112 +48,75 @@ fi
 """
 
 
-@dataclass(frozen=True)
-class Package:
-    """A package to make: programs of the Kubernetes build (name -> path on the node) and further files."""
-
-    name: str
-    version: str
-    depends: str
-    description: str
-    programs: tuple[tuple[str, str], ...] = ()
-    files: tuple[tuple[str, str], ...] = ()
-    postinst: str = ""
-    folders: tuple[str, ...] = ()
+def path(edition: Edition) -> str:
+    """Return where the repository lies below the host's name."""
+    return f"core:/stable:/v{edition.minor}/deb"
 
 
-PACKAGES = (
-    Package(
-        "kubelet",
-        _RELEASE,
-        "iptables (>= 1.4.21), kubernetes-cni (>= 0.8.7), iproute2, mount, util-linux, socat, ebtables, ethtool, "
-        "conntrack",
-        "Kubernetes node agent",
-        (("kubelet", "usr/bin/kubelet"),),
-        (("usr/lib/systemd/system/kubelet.service", _KUBELET_UNIT),),
-        _KUBELET_POSTINST,
-        # As upstream's package has it; without it a worker's kubelet looks for it once a second, and says so.
-        ("etc/kubernetes/manifests",),
-    ),
-    Package(
-        "kubeadm",
-        _RELEASE,
-        "kubelet (>= 1.19.0), kubectl (>= 1.19.0), kubernetes-cni (>= 0.8.7), cri-tools (>= 1.13.0)",
-        "Kubernetes cluster bootstrapping tool",
-        (("kubeadm", "usr/bin/kubeadm"),),
-        (("usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf", _KUBEADM_DROP_IN),),
-    ),
-    Package("kubectl", _RELEASE, "", "Kubernetes command line client", (("kubectl", "usr/bin/kubectl"),)),
-    Package(
-        "cri-tools",
-        f"{VERSION}-0.standin",
-        "",
-        "stand-in for crictl: the calls that kubeadm makes, by a small CRI client of the lab",
-        (("crictl", "usr/bin/crictl"),),
-    ),
-    Package("kubernetes-cni", f"1.1.1-{REVISION}", "", "CNI plugins, from Debian's containernetworking-plugins"),
-)
+def listed(edition: Edition) -> tuple[Package, ...]:
+    """List the packages of the repository."""
+    release = f"{edition.kubernetes}-{REVISION}"
+    crictl = next((program for program in edition.programs if program.name == "crictl"), None)
+    tools = f"{crictl.version.removeprefix('v')}-{REVISION}" if crictl else f"{edition.kubernetes}-0.standin"
+    return (
+        Package(
+            "kubelet",
+            release,
+            "iptables (>= 1.4.21), kubernetes-cni (>= 0.8.7), iproute2, mount, util-linux, socat, ebtables, ethtool, "
+            "conntrack",
+            "Kubernetes node agent",
+            (("kubelet", "usr/bin/kubelet"),),
+            (("usr/lib/systemd/system/kubelet.service", _KUBELET_UNIT),),
+            _KUBELET_POSTINST,
+            # As upstream's package has it; without it a worker's kubelet looks for it once a second, and says so.
+            ("etc/kubernetes/manifests",),
+        ),
+        Package(
+            "kubeadm",
+            release,
+            "kubelet (>= 1.19.0), kubectl (>= 1.19.0), kubernetes-cni (>= 0.8.7), cri-tools (>= 1.13.0)",
+            "Kubernetes cluster bootstrapping tool",
+            (("kubeadm", "usr/bin/kubeadm"),),
+            (("usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf", _KUBEADM_DROP_IN),),
+        ),
+        Package("kubectl", release, "", "Kubernetes command line client", (("kubectl", "usr/bin/kubectl"),)),
+        Package(
+            "cri-tools",
+            tools,
+            "",
+            "command line client of the container runtime interface"
+            if crictl
+            else "stand-in for crictl: the calls that kubeadm makes, by a small CRI client of the lab",
+            (("crictl", "usr/bin/crictl"),),
+        ),
+        Package(
+            "kubernetes-cni",
+            f"1.1.1-{REVISION}",
+            "",
+            "CNI plugins, from Debian's containernetworking-plugins",
+            taken=(("containernetworking-plugins", "usr/lib/cni", "opt/cni/bin"),),
+        ),
+    )
 
 
-def build(binaries: Path, ingredients: Path) -> Path:
-    """Return the repository's directory, from the binaries of `kubernetes` and Debian's packages in `ingredients`."""
+def build(edition: Edition, binaries: Mapping[str, Path], ingredients: Path) -> Path:
+    """Return the repository's directory.
+
+    binaries: Kubernetes' programs and crictl by name; ingredients: Debian's packages.
+    """
     recipe: dict[str, object] = {
-        "binaries": str(binaries),
+        "edition": edition.kubernetes,
+        "binaries": {name: str(path) for name, path in binaries.items()},
         "ingredients": str(ingredients),
-        "steps": cache.own_source("packages.py", "apt.py"),
+        "steps": cache.own_source("packages.py", "debs.py", "apt.py"),
     }
-    return cache.artefact("packages", recipe, lambda directory: _make(directory, binaries, ingredients))
+    return cache.artefact("packages", recipe, lambda directory: _make(directory, edition, binaries, ingredients))
 
 
-def _make(directory: Path, binaries: Path, ingredients: Path) -> None:
-    log = cache.root() / "logs/packages.log"
-    for package in PACKAGES:
-        tree = directory / package.name
-        for program, place in package.programs:
-            (tree / place).parent.mkdir(parents=True)
-            shutil.copy(binaries / program, tree / place)
-        for place, text in package.files:
-            (tree / place).parent.mkdir(parents=True)
-            (tree / place).write_text(text)
-        for place in package.folders:
-            (tree / place).mkdir(parents=True)
-        if package.name == "kubernetes-cni":
-            apt.unpack(ingredients, "containernetworking-plugins", directory / "plugins")
-            shutil.copytree(directory / "plugins/usr/lib/cni", tree / "opt/cni/bin", symlinks=True)
-            shutil.rmtree(directory / "plugins")
-        _control(tree, package)
-        target = directory / f"amd64/{package.name}_{package.version}_amd64.deb"
-        target.parent.mkdir(exist_ok=True)
-        # Not compressed: emulated machines would spend longer on unpacking than on the wire.
-        run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, target], log)
-        shutil.rmtree(tree)
+def _make(directory: Path, edition: Edition, binaries: Mapping[str, Path], ingredients: Path) -> None:
+    for package in listed(edition):
+        debs.make(package, binaries, ingredients, directory / "amd64", directory / "scratch")
     apt.packages_index(directory, ".", directory)
     key = signing.key()
     apt.release(directory, {}, key)
     shutil.copy(key / "public.asc", directory / "Release.key")
-
-
-def control(package: Package, kibibytes: int) -> str:
-    """Return the control file of a package whose files take `kibibytes`."""
-    fields = {
-        "Package": package.name,
-        "Version": package.version,
-        "Architecture": "amd64",
-        "Maintainer": "Mirror of a lab <mirror@lab.invalid>",
-        "Installed-Size": str(kibibytes),
-        "Depends": package.depends,
-        "Section": "admin",
-        "Priority": "optional",
-        "Homepage": "https://kubernetes.io",
-        "Description": package.description,
-    }
-    return "".join(f"{name}: {value}\n" for name, value in fields.items() if value)
-
-
-def _control(tree: Path, package: Package) -> None:
-    size = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
-    (tree / "DEBIAN").mkdir()
-    (tree / "DEBIAN/control").write_text(control(package, -(-size // 1024)))
-    if package.postinst:
-        (tree / "DEBIAN/postinst").write_text(package.postinst)
-        (tree / "DEBIAN/postinst").chmod(0o755)

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -62,16 +62,29 @@ def beside(tasks: Sequence[Callable[[], Path]], lanes: int) -> list[Path]:
 
     When one fails, or this process is told to end, all the commands of the others end too, and no other begins.
     """
+    failures: list[BaseException] = []
+
+    def guarded(task: Callable[[], Path]) -> Path:
+        # Here and not where the results are waited for: this thread would take up the next task before that.
+        try:
+            if _stopped.is_set():
+                raise ProvisionerError("was not begun: the build was stopped")
+            return task()
+        except BaseException as error:
+            failures.append(error)
+            _stop()
+            raise
+
     try:
         with ThreadPoolExecutor(lanes) as pool:
-            futures = [pool.submit(task) for task in tasks]
+            futures = [pool.submit(guarded, task) for task in tasks]
             try:
-                for future in as_completed(futures):
-                    future.result()  # the first that failed is the one to tell of
+                wait(futures, return_when=FIRST_EXCEPTION)
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
                 _stop()
                 raise
+        if failures:
+            raise failures[0]  # the first; what was stopped because of it failed later
         return [future.result() for future in futures]
     finally:
         _stopped.clear()

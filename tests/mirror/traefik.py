@@ -3,10 +3,12 @@
 
 Built without the DNS providers of its ACME client: 760 of 1870 packages and 170 of 310 MB to fetch, for a challenge
 that needs an account at one of a hundred vendors. One import is changed for that, see `_without_dns_providers`. The
-module carries no dashboard either; upstream's release builds that from npm.
+module carries no dashboard either; upstream's release builds that from npm. What 3.x embeds for products that extend
+it, in a module of its own that is not published, is empty in upstream's release, and here.
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -15,12 +17,10 @@ from tests.mirror import cache
 from tests.mirror.goprograms import LDFLAGS, environment, toolchain
 from tests.mirror.progress import output, run
 
-VERSION = "2.11.2"
 NAME = "traefik"
-_MODULE = "github.com/traefik/traefik/v2"
 _GO = "1.26.4"  # the toolchain that metrics-server is built with: one download less
 _ACME = "pkg/provider/acme/provider.go"
-_DNS_PROVIDERS = '"github.com/go-acme/lego/v4/providers/dns"'
+_DNS_PROVIDERS = re.compile(r'"(github\.com/go-acme/lego/v\d+)/providers/dns"')
 _NONE = "pkg/nodns"
 _NONE_SOURCE = """\
 // Package dns stands where lego's DNS providers would: it knows none.
@@ -29,7 +29,7 @@ package dns
 import (
 	"fmt"
 
-	"github.com/go-acme/lego/v4/challenge"
+	"LEGO/challenge"
 )
 
 // NewDNSChallengeProviderByName refuses every name.
@@ -37,42 +37,64 @@ func NewDNSChallengeProviderByName(name string) (challenge.Provider, error) {
 	return nil, fmt.Errorf("this Traefik was built without DNS providers: %q", name)
 }
 """
+_EXTENSION = "pkg/config/dynamic/ext"
+_EXTENSION_SOURCES = {
+    "go.mod": "module github.com/traefik/traefik/dynamic/ext\n\ngo 1.22\n",
+    "ext.go": "// Package ext adds nothing to the dynamic configuration.\npackage ext\n\n"
+    "// HTTP adds nothing.\ntype HTTP struct{}\n\n// Router adds nothing.\ntype Router struct{}\n",
+}
 
 
-def build() -> Path:
-    """Return the path of Traefik's static binary, built unless the cache has it."""
-    return cache.artefact(NAME, recipe(), _compile) / NAME
+def build(version: str) -> Path:
+    """Return the path of Traefik's static binary, in a version such as "2.11.2", built unless the cache has it."""
+    return cache.artefact(NAME, recipe(version), lambda directory: _compile(version, directory)) / NAME
 
 
-def recipe() -> dict[str, object]:
+def recipe(version: str) -> dict[str, object]:
     """Return all that determines the program, for the cache."""
     return {
-        "module": f"{_MODULE}@v{VERSION}",
+        "module": f"{_module(version)}@v{version}",
         "go": _GO,
         "ldflags": LDFLAGS,
-        "changes": (_ACME, _DNS_PROVIDERS, _NONE_SOURCE),
+        "changes": (_ACME, _NONE_SOURCE, _EXTENSION_SOURCES if _major(version) > 2 else ""),
     }
 
 
-def _compile(directory: Path) -> None:
+def _major(version: str) -> int:
+    return int(version.partition(".")[0])
+
+
+def _module(version: str) -> str:
+    return f"github.com/traefik/traefik/v{_major(version)}"
+
+
+def _compile(version: str, directory: Path) -> None:
     log = cache.root() / "logs" / f"{NAME}.log"
+    module = _module(version)
     go = toolchain(_GO)
     env = environment() | {"GOROOT": str(go.parent.parent), "CGO_ENABLED": "0"}
-    listing = output([go, "mod", "download", "-json", f"{_MODULE}@v{VERSION}"], log, cwd=cache.work(), env=env)
+    listing = output([go, "mod", "download", "-json", f"{module}@v{version}"], log, cwd=cache.work(), env=env)
     tree = directory / "tree"
     shutil.copytree(json.loads(listing)["Dir"], tree)
-    _without_dns_providers(tree)
-    flags = f"{LDFLAGS} -X {_MODULE}/pkg/version.Version={VERSION}"
+    _without_dns_providers(tree, version)
+    if _major(version) > 2:
+        (tree / _EXTENSION).mkdir()
+        for name, text in _EXTENSION_SOURCES.items():
+            (tree / _EXTENSION / name).write_text(text)
+    flags = f"{LDFLAGS} -X {module}/pkg/version.Version={version}"
     run([go, "build", "-trimpath", "-ldflags", flags, "-o", directory / NAME, "./cmd/traefik"], log, cwd=tree, env=env)
     shutil.rmtree(tree)
 
 
-def _without_dns_providers(tree: Path) -> None:
+def _without_dns_providers(tree: Path, version: str) -> None:
     """Let the ACME client import a package that knows no DNS provider, in place of lego's with all of them."""
-    (tree / _NONE).mkdir()
-    (tree / _NONE / "dns.go").write_text(_NONE_SOURCE)
     source = tree / _ACME
     text = source.read_text()
-    if text.count(_DNS_PROVIDERS) != 1:
-        raise ProvisionerError(f"{_ACME} of Traefik {VERSION} does not import {_DNS_PROVIDERS}", "adapt this recipe")
-    source.write_text(text.replace(_DNS_PROVIDERS, f'"{_MODULE}/{_NONE}"'))
+    found = _DNS_PROVIDERS.findall(text)
+    if len(found) != 1:
+        raise ProvisionerError(
+            f"{_ACME} of Traefik {version} does not import lego's DNS providers", "adapt tests/mirror/traefik.py"
+        )
+    (tree / _NONE).mkdir()
+    (tree / _NONE / "dns.go").write_text(_NONE_SOURCE.replace("LEGO", found[0]))
+    source.write_text(_DNS_PROVIDERS.sub(f'"{_module(version)}/{_NONE}"', text))

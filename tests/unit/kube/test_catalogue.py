@@ -71,16 +71,16 @@ def test_every_minor_is_served(program: str, minor: str) -> None:
         ("metallb", "1.20.2", "", "0.13.12"),
         ("metallb", "1.24.17", "", "0.13.12"),
         ("metallb", "1.25.0", "", "0.16.1"),
-        ("metallb", "1.37.1", "", "0.16.1"),
-        ("metallb", "1.37.1", "0.13.12", "0.13.12"),
+        ("metallb", "1.37.2", "", "0.16.1"),
+        ("metallb", "1.37.2", "0.13.12", "0.13.12"),
         ("flannel", "1.20.2", "", "0.22.3"),
-        ("flannel", "1.37.1", "", "0.28.9"),
+        ("flannel", "1.37.2", "", "0.28.9"),
         ("metrics_server", "1.30.14", "", "0.6.4"),
         ("metrics_server", "1.31.0", "", "0.9.0"),
         ("nginx", "1.28.0", "", "5.5.4"),
         ("haproxy", "1.20.2", "", "1.9.15"),
         ("traefik", "1.20.2", "", "2.11.2"),
-        ("traefik", "1.37.1", "", "3.7.13"),
+        ("traefik", "1.37.2", "", "3.7.13"),
     ],
 )
 def test_release(program: str, kubernetes: str, version: str, expected: str) -> None:
@@ -117,7 +117,7 @@ def test_a_manifest_lists_its_files_in_order() -> None:
     [
         ("1.20.2", "3.2"), ("1.21.14", "3.4.1"), ("1.22.0", "3.5"), ("1.23.0", "3.6"), ("1.24.0", "3.7"),
         ("1.25.0", "3.8"), ("1.26.0", "3.9"), ("1.30.14", "3.9"), ("1.31.0", "3.10"), ("1.33.0", "3.10"),
-        ("1.34.0", "3.10.1"), ("1.37.1", "3.10.1"),
+        ("1.34.0", "3.10.1"), ("1.35.9", "3.10.1"), ("1.36.0", "3.10.2"), ("1.37.2", "3.10.2"),
     ],
 )  # fmt: skip
 def test_sandbox_images(kubernetes: str, pause: str) -> None:
@@ -129,7 +129,7 @@ def test_test_images(kubernetes: str, agnhost: str) -> None:
     assert catalogue.agnhost_image(kubernetes) == f"registry.k8s.io/e2e-test-images/agnhost:{agnhost}"
 
 
-@pytest.mark.parametrize(("kubernetes", "nginx"), [("1.20.2", "1.22.1"), ("1.37.1", "1.28.0")])
+@pytest.mark.parametrize(("kubernetes", "nginx"), [("1.20.2", "1.22.1"), ("1.37.2", "1.28.0")])
 def test_web_servers(kubernetes: str, nginx: str) -> None:
     assert catalogue.nginx_image(kubernetes) == f"docker.io/library/nginx:{nginx}"
 

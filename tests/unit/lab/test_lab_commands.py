@@ -113,3 +113,11 @@ def test_exec_tells_only_the_program_that_it_becomes_where_it_is(
     CliRunner().invoke(lab, words)
     assert became[0][INSIDE] == "provisioner"
     assert INSIDE not in os.environ
+
+
+@pytest.mark.parametrize(("version", "why"), [("1.99", "can be installed"), ("newest", "is not a Kubernetes version")])
+def test_a_version_that_cannot_be_is_refused_before_anything_is_made(version: str, why: str, tmp_path: Path) -> None:
+    ran = CliRunner().invoke(lab, ["up", "--directory", str(tmp_path / "lab"), "--kubernetes", version])
+    assert ran.exit_code == 2
+    assert why in ran.output
+    assert not (tmp_path / "lab").exists()

@@ -41,6 +41,20 @@ def test_mirror_addresses_and_versions(tmp_path: Path) -> None:
     assert site["ssh"]["host_keys"] == "accept-new"
 
 
+def test_a_current_kubernetes_takes_containerd_from_the_mirror_too(tmp_path: Path) -> None:
+    docker = "http://192.168.56.2/download.docker.com"
+    current = replace(MIRROR, kubernetes="1.37.2", metallb="0.16.1", containerd=docker)
+    site = tomllib.loads(render_site(LabSpec(tmp_path), current, "bridge", 8.0))
+    assert site["mirror"]["containerd"] == docker
+    assert site["cluster"]["kubernetes"] == "1.37.2"
+
+
+def test_where_upstream_answers_the_lab_has_the_version_that_was_asked_for(tmp_path: Path) -> None:
+    site = tomllib.loads(render_site(LabSpec(tmp_path, kubernetes="1.36"), None, "flannel", 1.0))
+    assert site["cluster"]["kubernetes"] == "1.36"
+    assert "kubernetes" not in tomllib.loads(render_site(LabSpec(tmp_path), None, "flannel", 1.0))["cluster"]
+
+
 def test_limits_of_local_storage_are_off_for_kubelet_and_scheduler_where_they_are_a_gate(tmp_path: Path) -> None:
     """Either alone keeps every pod off the master; and a Kubernetes without the gate does not start with it."""
     gate = "LocalStorageCapacityIsolation"
@@ -72,14 +86,14 @@ def test_the_lab_has_the_ingress_controller_of_its_mirror(tmp_path: Path) -> Non
     from provisioner.catalogue import release
     from provisioner.site import load
     from provisioner.steps.ingress import controller
-    from tests.mirror import traefik
+    from tests.mirror.editions import SOURCE
 
     lab = LabSpec(tmp_path)
     lab.site.write_text(render_site(lab, MIRROR, "bridge", 8.0))
     site = load(lab.site)
     assert site.ingress.enabled
     assert "ingress" in site.workloads.enabled
-    assert release(controller(site), str(site.version)).version == traefik.VERSION
+    assert release(controller(site), str(site.version)).version == SOURCE.traefik
 
 
 @pytest.mark.parametrize("mirror", [MIRROR, None])

@@ -77,3 +77,8 @@ def test_a_lab_grows_but_never_shrinks_or_changes_its_name() -> None:
         specs.merged(replace(two, workers=1), two)
     with pytest.raises(ProvisionerError, match="provlab"):
         specs.merged(replace(two, name="other"), two)
+    with pytest.raises(ProvisionerError, match=r"made for Kubernetes 1\.37.*destroy"):
+        specs.merged(replace(two, kubernetes="1.20"), replace(two, kubernetes="1.37"))
+    with pytest.raises(ProvisionerError, match="of the default version"):
+        specs.merged(replace(two, kubernetes="1.20"), two)
+    assert specs.merged(replace(two, kubernetes=""), replace(two, kubernetes="1.37")).kubernetes == "1.37"

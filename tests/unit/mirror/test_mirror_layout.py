@@ -7,7 +7,8 @@ import pytest
 
 from provisioner import catalogue
 from provisioner.errors import ProvisionerError
-from tests.mirror import cache, images, kubernetes, manifests, mirror, packages, requirements, traefik
+from tests.mirror import cache, debs, docker, images, manifests, mirror, packages, requirements, traefik
+from tests.mirror.editions import CURRENT, EDITIONS, SOURCE, Edition, edition
 
 
 def test_manifest_lies_at_its_own_address() -> None:
@@ -22,11 +23,15 @@ def test_every_download_of_the_catalogue_is_found() -> None:
     assert all(len(sha256) == 64 and url.startswith("https://") for url, sha256 in found)
 
 
-def test_control_file_of_kubelet() -> None:
-    kubelet = next(package for package in packages.PACKAGES if package.name == "kubelet")
-    fields = dict(line.split(": ", 1) for line in packages.control(kubelet, 7).splitlines())
+def package(of: Edition, name: str) -> debs.Package:
+    return next(each for each in packages.listed(of) if each.name == name)
+
+
+@pytest.mark.parametrize(("of", "version"), [(SOURCE, "1.20.2-1.1"), (CURRENT, "1.37.2-1.1")])
+def test_control_file_of_kubelet(of: Edition, version: str) -> None:
+    fields = dict(line.split(": ", 1) for line in debs.control(package(of, "kubelet"), 7).splitlines())
     assert fields["Package"] == "kubelet"
-    assert fields["Version"] == "1.20.2-1.1"
+    assert fields["Version"] == version
     assert fields["Architecture"] == "amd64"
     assert fields["Installed-Size"] == "7"
     assert {"conntrack", "ebtables", "ethtool", "socat", "mount"} <= {
@@ -35,69 +40,106 @@ def test_control_file_of_kubelet() -> None:
 
 
 def test_control_file_leaves_empty_fields_out() -> None:
-    kubectl = next(package for package in packages.PACKAGES if package.name == "kubectl")
-    assert "Depends" not in packages.control(kubectl, 1)
+    text = debs.control(package(SOURCE, "kubectl"), 1)
+    assert "Depends" not in text
+    assert "Conflicts" not in text
 
 
-def every_image() -> dict[str, images.Image]:
+def test_a_stand_in_says_that_it_is_one() -> None:
+    assert package(SOURCE, "cri-tools").version.endswith("standin")
+    assert package(CURRENT, "cri-tools").version == "1.37.0-1.1"
+
+
+def test_containerd_comes_as_dockers_package_does() -> None:
+    """With a runc of its own, and without the CRI plugin until a configuration of the product's is there."""
+    made = docker.listed(CURRENT)
+    fields = dict(line.split(": ", 1) for line in debs.control(made, 1).splitlines())
+    assert fields["Version"].startswith("2.4.2-")
+    assert fields["Conflicts"] == "containerd, runc"
+    assert dict(made.files)["etc/containerd/config.toml"] == 'disabled_plugins = ["cri"]\n'
+
+
+def every_image(of: Edition) -> dict[str, images.Image]:
     names = ("coredns", "metallb-controller", "metallb-speaker", "metrics-server", "traefik")
     programs = {name: Path(name) for name in names}
-    listed = images.images(Path("kube"), programs, Path("etcd"), "3.4.23", Path("pause"))
+    listed = images.images(of, Path("kube"), programs, images.Etcd(Path("etcd"), "3.4.23"), Path("pause"))
     return {f"{image.name}:{tag}": image for image in listed for tag in image.tags}
 
 
-def test_a_small_mirror_leaves_out_what_is_not_there_anyway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("of", EDITIONS)
+def test_a_small_mirror_leaves_out_what_is_not_there_anyway(
+    of: Edition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert {*mirror._programs(small=False)} - {*mirror._programs(small=True)} == {"metrics-server", "traefik"}
-    cache.artefact("traefik", traefik.recipe(), lambda directory: (directory / "traefik").touch())
-    assert "traefik" in mirror._programs(small=True)
-    assert "metrics-server" not in mirror._programs(small=True)
+    whole, small = mirror._programs(of, small=False), mirror._programs(of, small=True)
+    assert {*whole} - {*small} == {"metrics-server", "traefik"}
+    cache.artefact("traefik", traefik.recipe(of.traefik), lambda directory: (directory / "traefik").touch())
+    assert "traefik" in mirror._programs(of, small=True)
+    assert "metrics-server" not in mirror._programs(of, small=True)
 
 
 def test_an_image_without_its_program_is_left_out() -> None:
     programs = {name: Path(name) for name in ("coredns", "metallb-controller", "metallb-speaker")}
-    listed = images.images(Path("kube"), programs, Path("etcd"), "3.4.23", Path("pause"))
-    left = {image.name for image in every_image().values()} - {image.name for image in listed}
+    etcd = images.Etcd(Path("etcd"), "3.4.23")
+    listed = images.images(SOURCE, Path("kube"), programs, etcd, Path("pause"))
+    left = {image.name for image in every_image(SOURCE).values()} - {image.name for image in listed}
     assert left == {"metrics-server/metrics-server", "library/traefik"}
 
 
-@pytest.mark.parametrize(
-    "reference",
-    [
-        catalogue.pause_image(kubernetes.VERSION),
-        catalogue.agnhost_image(kubernetes.VERSION),
-        catalogue.nginx_image(kubernetes.VERSION),
-        catalogue.release("traefik", kubernetes.VERSION).image,
-    ],
-)
-def test_images_that_the_product_asks_for_are_there(reference: str) -> None:
-    assert reference.partition("/")[2] in every_image()
+@pytest.mark.parametrize("of", EDITIONS)
+def test_images_that_the_product_asks_for_are_there(of: Edition) -> None:
+    for reference in (
+        catalogue.pause_image(of.kubernetes),
+        catalogue.agnhost_image(of.kubernetes),
+        catalogue.nginx_image(of.kubernetes),
+        catalogue.release("traefik", of.kubernetes).image,
+    ):
+        assert reference.partition("/")[2] in every_image(of)
 
 
-def test_what_is_not_quite_upstreams_is_named_as_it_is_served() -> None:
-    served = {reference.removeprefix("library/") for reference in every_image()}
+@pytest.mark.parametrize("of", EDITIONS)
+def test_the_edition_is_what_the_catalogue_makes_of_its_minor(of: Edition) -> None:
+    """Nothing newer and nothing older than what a site of that version gets; metrics-server of 1.20 is another."""
+    assert of.kubernetes == catalogue.newest_patches()[of.minor]
+    assert of.metallb == catalogue.release("metallb", of.kubernetes).version
+    assert of.traefik == catalogue.release("traefik", of.kubernetes).version
+    assert bool(of.containerd) == (catalogue.minor_of(of.kubernetes) >= (1, 36))
+
+
+@pytest.mark.parametrize("of", EDITIONS)
+def test_what_is_not_quite_upstreams_is_named_as_it_is_served(of: Edition) -> None:
+    served = {reference.removeprefix("library/") for reference in every_image(of)}
     served |= {reference.rpartition("/")[2] for reference in served}
-    for name in mirror.SUBSTITUTES:
+    for name in of.said():
         assert ":" not in name or name in served
 
 
-def test_traefik_is_built_without_dns_providers(tmp_path: Path) -> None:
+def test_an_edition_goes_by_its_minor() -> None:
+    assert edition("1.37") is edition("1.37.2") is CURRENT
+    with pytest.raises(ProvisionerError, match=r"1\.30 cannot be built from package registries.*1\.20 or 1\.37"):
+        edition("1.30")
+
+
+@pytest.mark.parametrize(("version", "lego"), [("2.11.2", "v4"), ("3.7.13", "v5")])
+def test_traefik_is_built_without_dns_providers(version: str, lego: str, tmp_path: Path) -> None:
     source = tmp_path / "pkg/provider/acme/provider.go"
     source.parent.mkdir(parents=True)
-    line = 'import "github.com/go-acme/lego/v4/providers/dns"\n'
-    source.write_text(line)
-    traefik._without_dns_providers(tmp_path)
-    assert source.read_text() == 'import "github.com/traefik/traefik/v2/pkg/nodns"\n'
-    assert (tmp_path / "pkg/nodns/dns.go").is_file()
+    source.write_text(f'import "github.com/go-acme/lego/{lego}/providers/dns"\n')
+    traefik._without_dns_providers(tmp_path, version)
+    assert source.read_text() == f'import "github.com/traefik/traefik/v{version[0]}/pkg/nodns"\n'
+    assert f"lego/{lego}/challenge" in (tmp_path / "pkg/nodns/dns.go").read_text()
+
+
+def test_traefik_is_not_built_where_its_source_has_changed(tmp_path: Path) -> None:
+    source = tmp_path / "pkg/provider/acme/provider.go"
+    source.parent.mkdir(parents=True)
     source.write_text("import nothing\n")
-    (tmp_path / "pkg/nodns/dns.go").unlink()
-    (tmp_path / "pkg/nodns").rmdir()
-    with pytest.raises(ProvisionerError, match=r"does not import .*; adapt this recipe"):
-        traefik._without_dns_providers(tmp_path)
+    with pytest.raises(ProvisionerError, match=r"does not import .*; adapt "):
+        traefik._without_dns_providers(tmp_path, "9.0.0")
 
 
 def test_etcd_tells_its_true_version() -> None:
-    assert every_image()["etcd:3.4.13-0"].version == "3.4.23"
+    assert every_image(SOURCE)["etcd:3.4.13-0"].version == "3.4.23"
 
 
 def test_each_missing_package_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,13 +83,12 @@ def test_one_failure_ends_the_others_and_is_the_one_told_of(tmp_path: Path) -> N
 
     def later() -> Path:
         begun.append("later")
-        progress.run(["touch", tmp_path / "later"], tmp_path / "later.log")
         return tmp_path
 
     with pytest.raises(ProvisionerError, match="sh ended with status 3"):
         progress.beside([long, failing, later], lanes=2)
     assert not alive(int((tmp_path / "pid").read_text()))
-    assert not (tmp_path / "later").exists(), begun
+    assert begun == []
     progress.run(["true"], tmp_path / "log")  # and the next build runs its commands again
 
 

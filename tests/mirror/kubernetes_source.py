@@ -12,13 +12,6 @@ from tests.mirror.goprograms import LDFLAGS, environment, toolchain
 from tests.mirror.progress import run
 
 VERSION = "1.20.2"
-MINOR = "1.20"
-# kubeadm 1.20's own constants (cmd/kubeadm/app/constants): the tags that it asks for.
-ETCD_TAG = "3.4.13-0"
-PAUSE_TAG = "3.2"
-# test/images/agnhost/VERSION says 2.25; test/utils/image/manifest.go of the tree uses 2.21.
-AGNHOST_VERSION = "2.25"
-
 SOURCE = apt.PoolFile(
     "main/k/kubernetes/kubernetes_1.20.5+really1.20.2.orig.tar.gz",
     "b83c0780efb182d928dc63d46488a847f161f04e40a94b96bf5247dd671ecdfc",
