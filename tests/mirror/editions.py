@@ -10,6 +10,7 @@ from provisioner.catalogue import minor_of
 from provisioner.errors import ProvisionerError
 from tests.mirror.goprograms import Program
 
+_NO_FLANNEL = 'of its time cannot be had from the Go module proxy; use cluster.network = "bridge"'
 # The toolchain of all that is current: one download.
 _GO = "1.26.8"
 METRICS_SERVER = Program("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server", "v0.9.0", "1.26.4")
@@ -20,8 +21,8 @@ class Edition:
     """What one mirror holds. Versions are without "v", tags as they are asked for.
 
     coredns: the image's name, which kubeadm changed in 1.21. programs: those of the Go ecosystem, besides Kubernetes'
-    own and Traefik. containerd: the version in the package containerd.io as Docker has it, "" where Debian's own will
-    do. small: what only metrics and ingress need is never part of the smallest mirror.
+    own and Traefik. flannel: "" where it cannot be had. containerd: the version in the package containerd.io as Docker
+    has it, "" where Debian's own will do.
     """
 
     kubernetes: str
@@ -35,6 +36,8 @@ class Edition:
     metallb: str
     traefik: str
     programs: tuple[Program, ...]
+    flannel: str = ""
+    flannel_plugin_tag: str = ""
     metrics_server: str = METRICS_SERVER.version.removeprefix("v")
     containerd: str = ""
     substitutes: dict[str, str] = field(default_factory=dict)
@@ -43,6 +46,14 @@ class Edition:
     def minor(self) -> str:
         """Return "1.37" of "1.37.2"."""
         return ".".join(self.kubernetes.split(".")[:2])
+
+    def left_out(self) -> dict[str, str]:
+        """Return, by name, what is not served, and why and what to use instead."""
+        return {
+            **({} if self.flannel else {"flannel": _NO_FLANNEL}),
+            "nginx and haproxy ingress controllers": "cannot be had from the Go module proxy; "
+            'use ingress.controller = "traefik"',
+        }
 
     def said(self) -> dict[str, str]:
         """Return, by name, what is served under upstream's name and is not quite upstream's."""
@@ -108,14 +119,21 @@ CURRENT = Edition(
         Program("etcd", "go.etcd.io/etcd/server/v3", "v3.7.0", _GO, "go.etcd.io/etcd/server/v3"),
         Program("etcdctl", "go.etcd.io/etcd/etcdctl/v3", "v3.7.0", _GO, "go.etcd.io/etcd/etcdctl/v3"),
         Program("crictl", "sigs.k8s.io/cri-tools/cmd/crictl", "v1.37.0", _GO),
+        Program("flanneld", "github.com/flannel-io/flannel", "v0.28.9", _GO, cgo=True),
+        Program("install-conf", "github.com/flannel-io/flannel/cmd/install_conf", "v0.28.9", _GO),
+        # Where flannel's plugin was kept before it got a repository of its own, which cannot be had.
+        Program("flannel-plugin", "github.com/containernetworking/plugins/plugins/meta/flannel", "v0.9.1", _GO),
         *(
             Program(name, f"github.com/containerd/containerd/v2/cmd/{name}", "v2.4.2", _GO)
             for name in ("containerd", "containerd-shim-runc-v2", "ctr")
         ),
     ),
+    flannel="0.28.9",
+    flannel_plugin_tag="v1.9.1-flannel3",
     containerd="2.4.2",
     substitutes={
         "agnhost:2.53": "is 2.66.1, what the module of Kubernetes 1.37.2 holds",
+        "flannel-cni-plugin:v1.9.1-flannel3": "is the plugin flannel of containernetworking's plugins 0.9.1",
         "containerd.io": "is containerd 2.4.2 as its Go module has it, with Debian's runc",
     },
 )

@@ -29,6 +29,7 @@ class Program:
 
     replaced: the module, where its go.mod replaces others. `go install` refuses such a one (golang.org/issue/44840);
     its own replacements are then those of the module that it is built from, see `required`.
+    cgo: it has C in it, and is linked statically all the same.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Program:
     version: str
     go: str
     replaced: str = ""
+    cgo: bool = False
 
 
 # In no image. A real speaker of a current MetalLB shows its counters to bearers of a token alone; below 0.13 both
@@ -56,7 +58,7 @@ def build(wanted: Program) -> Path:
 def recipe(wanted: Program) -> dict[str, object]:
     """Return all that determines the program, for the cache."""
     said = {name: value for name, value in asdict(wanted).items() if value}
-    return {**said, "ldflags": LDFLAGS, "cgo": "0"}
+    return {**said, "ldflags": LDFLAGS, "cgo": "1" if wanted.cgo else "0"}
 
 
 def _install(wanted: Program, directory: Path) -> None:
@@ -67,19 +69,20 @@ def _install(wanted: Program, directory: Path) -> None:
         lines = required(wanted.replaced, wanted.version, go, log)
     elif minor(wanted.go) < 16:  # where `go install` knew no versions, `go get` in an empty module did the same
         verb = ["get"]
-    install(go, [*verb, "-trimpath", "-ldflags", LDFLAGS, what], directory, log, lines)
+    flags = f"{LDFLAGS} -extldflags -static" if wanted.cgo else LDFLAGS
+    install(go, [*verb, "-trimpath", "-ldflags", flags, what], directory, log, lines, cgo=wanted.cgo)
     made = wanted.package.rpartition("/")[2]
     if re.fullmatch(r"v\d+", made):  # the main package is the module's own, whose path ends with its major version
         made = wanted.package.split("/")[-2]
     (directory / made).rename(directory / wanted.name)
 
 
-def install(go: Path, argv: Sequence[str], directory: Path, log: Path, lines: str = "") -> None:
+def install(go: Path, argv: Sequence[str], directory: Path, log: Path, lines: str = "", *, cgo: bool = False) -> None:
     """Run `go` with these arguments in a module made of these lines; its static programs go into `directory`."""
     scratch = directory / "scratch"
     scratch.mkdir()
     (scratch / "go.mod").write_text(f"module scratch\n{lines}")
-    env = environment() | {"GOROOT": str(go.parent.parent), "GOBIN": str(directory), "CGO_ENABLED": "0"}
+    env = environment() | {"GOROOT": str(go.parent.parent), "GOBIN": str(directory), "CGO_ENABLED": str(int(cgo))}
     run([go, *argv], log, cwd=scratch, env=env)
     for leftover in scratch.iterdir():
         leftover.unlink()

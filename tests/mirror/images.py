@@ -116,6 +116,7 @@ def images(edition: Edition, kube: Path, programs: Mapping[str, Path], etcd: Etc
             )
             for program in _there(programs, traefik.NAME)
         ),
+        *(_flannel(edition, programs) if edition.flannel else ()),
         Image("library/nginx", (edition.nginx_tag,), NGINX, {}, below="web", entrypoint=("nginx",)),
         Image(
             "e2e-test-images/agnhost",
@@ -125,6 +126,27 @@ def images(edition: Edition, kube: Path, programs: Mapping[str, Path], etcd: Etc
             below="shell",
             entrypoint=("/agnhost",),
             command=("pause",),
+        ),
+    )
+
+
+def _flannel(edition: Edition, programs: Mapping[str, Path]) -> tuple[Image, ...]:
+    version = f"v{edition.flannel}"
+    return (
+        Image(
+            "flannel-io/flannel",
+            (version,),
+            version,
+            {f"opt/bin/{name}": programs[name] for name in ("flanneld", "install-conf")},
+            below="base",
+            entrypoint=("/opt/bin/flanneld",),
+        ),
+        Image(
+            "flannel-io/flannel-cni-plugin",
+            (edition.flannel_plugin_tag,),
+            "0.9.1",
+            {"flannel": programs["flannel-plugin"]},
+            below="shell",
         ),
     )
 

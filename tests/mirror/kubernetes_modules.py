@@ -41,5 +41,5 @@ def _compile(version: str, go: str, directory: Path) -> None:
     log = cache.root() / "logs/kubernetes.log"
     program = toolchain(go)
     lines = required(MODULE, f"v{version}", program, log, siblings=f"v0.{version.partition('.')[2]}")
-    argv = ["install", "-mod=mod", "-trimpath", "-ldflags", _flags(version), *_packages()]
+    argv = ["install", "-mod=mod", "-v", "-trimpath", "-ldflags", _flags(version), *_packages()]
     install(program, argv, directory, log, lines)

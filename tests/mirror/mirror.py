@@ -24,12 +24,6 @@ from tests.mirror import (
 from tests.mirror.editions import GO, SOURCE, Edition
 from tests.mirror.progress import beside, say, stage, timings
 
-LEFT_OUT = {
-    "flannel": 'needs modules that the Go module proxy does not offer; use cluster.network = "bridge"',
-    "nginx and haproxy ingress controllers": 'cannot be had there either; use ingress.controller = "traefik"',
-}
-
-
 # What only the autoscaler and the Ingress need, and what takes a third of the time to build.
 OPTIONAL = ("metrics-server", traefik.NAME)
 
@@ -124,7 +118,8 @@ def _assemble(
             str(path.relative_to(parts["manifests"])) for path in parts["manifests"].rglob("*") if path.is_file()
         ),
         "substitutes": edition.said(),
-        "left_out": LEFT_OUT | dict.fromkeys(lacking, "is not built for a small lab; provisioner lab up --whole does"),
+        "left_out": edition.left_out()
+        | dict.fromkeys(lacking, "is not built for a small lab; provisioner lab up --whole does"),
     }
     (directory / "info.json").write_text(json.dumps(described))
 

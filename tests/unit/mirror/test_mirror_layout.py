@@ -60,8 +60,7 @@ def test_containerd_comes_as_dockers_package_does() -> None:
 
 
 def every_image(of: Edition) -> dict[str, images.Image]:
-    names = ("coredns", "metallb-controller", "metallb-speaker", "metrics-server", "traefik")
-    programs = {name: Path(name) for name in names}
+    programs = {name: Path(name) for name in (*(program.name for program in of.programs), "traefik")}
     listed = images.images(of, Path("kube"), programs, images.Etcd(Path("etcd"), "3.4.23"), Path("pause"))
     return {f"{image.name}:{tag}": image for image in listed for tag in image.tags}
 
@@ -103,6 +102,7 @@ def test_the_edition_is_what_the_catalogue_makes_of_its_minor(of: Edition) -> No
     assert of.kubernetes == catalogue.newest_patches()[of.minor]
     assert of.metallb == catalogue.release("metallb", of.kubernetes).version
     assert of.traefik == catalogue.release("traefik", of.kubernetes).version
+    assert of.flannel in ("", catalogue.release("flannel", of.kubernetes).version)
     assert bool(of.containerd) == (catalogue.minor_of(of.kubernetes) >= (1, 36))
 
 
