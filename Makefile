@@ -41,7 +41,7 @@ destroy: setup ## remove the lab's VMs and all they left
 test: setup lint ## unit and integration tests (the latter need root)
 	@$(BIN)/python -m pytest
 
-e2e: setup ## the whole road on the lab, killed on the way (SUITE=full: also in one go)
+e2e: setup ## the whole road on the lab, killed on the way (SUITE=full, KUBERNETES=1.37)
 	@$(ROOT) $(BIN)/python -m pytest tests/e2e -x -s --timeout=0
 
 drills: setup ## failovers, storage faults and moving pools, on the lab that `make lab` left

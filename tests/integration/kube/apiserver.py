@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
-import shutil
+import os
 import socket
 import ssl
 import subprocess
@@ -13,7 +13,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,29 +33,20 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from provisioner.errors import ProvisionerError
-from tests.mirror import cache, mirror
+from tests.mirror import mirror
+from tests.mirror.editions import SOURCE, edition
 
 PATIENCE = 90.0  # seconds; a machine that builds at the same time starts these programs slowly
+# Whose programs run: KUBERNETES=1.37 for those of the current one, 1.20's by default.
+EDITION = edition(os.environ.get("KUBERNETES") or SOURCE.minor)
 
 
 def programs() -> Path:
-    """Return the directory of Kubernetes 1.20's programs, as the mirror builds them; skip without them."""
-    places = [*cache.root().glob("kubernetes-*")]  # as soon as they are built, before the whole mirror is
-    with suppress(ProvisionerError):
-        places.insert(0, Path(mirror.info(mirror.newest())["bin"]))
-    for place in places:
-        if all((place / name).is_file() for name in ("kube-apiserver", "kube-controller-manager", "kubeadm")):
-            return place
-    pytest.skip("there is no kube-apiserver: python3 -m tests.mirror build")
-
-
-def etcd() -> str:
-    """Return the path of etcd; skip without it."""
-    found = shutil.which("etcd") or shutil.which("etcd", path="/usr/bin:/usr/local/bin")
-    built = [path for path in cache.root().glob("images-*/bin/etcd") if path.is_file()]
-    if found is None and not built:
-        pytest.skip("there is no etcd: python3 -m tests.mirror build, or apt-get install etcd-server")
-    return found or str(built[0])
+    """Return the directory of Kubernetes' programs and etcd, as the mirror builds them; skip without them."""
+    try:
+        return Path(mirror.info(mirror.newest(EDITION))["bin"])
+    except ProvisionerError as error:
+        pytest.skip(f"there is no kube-apiserver: {error}")
 
 
 @dataclass(frozen=True)
@@ -150,7 +140,6 @@ class ControlPlane:
 
     def __post_init__(self) -> None:
         self.bin = programs()
-        self.etcd = etcd()
         self.ports = {name: free_port() for name in ("etcd", "peer", "api", "manager")}
         self.ca.save(self.directory, "ca")
         serving = issue("kube-apiserver", by=self.ca, hosts=("kubernetes", "127.0.0.1"), server=True)
@@ -200,7 +189,7 @@ class ControlPlane:
         client, peer = (f"http://127.0.0.1:{self.ports[name]}" for name in ("etcd", "peer"))
         self._spawn(
             "etcd",
-            self.etcd,
+            str(self.bin / "etcd"),
             f"--data-dir={self.directory / 'etcd'}",
             f"--listen-client-urls={client}",
             f"--advertise-client-urls={client}",
@@ -221,7 +210,7 @@ class ControlPlane:
             "--bind-address=127.0.0.1",
             "--advertise-address=192.0.2.1",  # loopback is refused as an endpoint; nobody goes to this one
             f"--secure-port={self.ports['api']}",
-            "--insecure-port=0",
+            *(["--insecure-port=0"] if EDITION is SOURCE else ()),  # 1.20 would listen without TLS, 1.24 cannot
             f"--tls-cert-file={place / 'serving.crt'}",
             f"--tls-private-key-file={place / 'serving.key'}",
             f"--client-ca-file={place / 'ca.crt'}",
@@ -249,7 +238,7 @@ class ControlPlane:
             f"--kubeconfig={kubeconfig}",
             "--bind-address=127.0.0.1",
             f"--secure-port={self.ports['manager']}",
-            "--port=0",
+            *(["--port=0"] if EDITION is SOURCE else ()),
             f"--cert-dir={place / 'manager'}",
             "--leader-elect=false",
             f"--service-account-private-key-file={place / 'accounts.key'}",

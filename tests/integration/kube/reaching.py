@@ -15,14 +15,14 @@ from provisioner.kube import Cluster
 from provisioner.objects import Object
 from provisioner.site import HostSpec, Site
 
-from .apiserver import ControlPlane
+from .apiserver import EDITION, ControlPlane
 
 Connect = Callable[..., Cluster]
 
 HOSTS = """
 [cluster]
 name = "lab"
-kubernetes = "1.20.2"
+kubernetes = "@KUBERNETES@"
 [[hosts]]
 name = "master"
 address = "192.0.2.10"
@@ -34,7 +34,7 @@ roles = ["worker"]
 labels = { disk = "ssd" }
 taints = ["dedicated=storage:NoSchedule"]
 [metallb]
-version = "0.13.12"
+version = "@METALLB@"
 [[metallb.pools]]
 name = "lab"
 addresses = ["192.0.2.200-192.0.2.230"]
@@ -44,7 +44,7 @@ controller = "haproxy"
 enabled = [
     "nodeport", "loadbalancer", "ingress", "hpa", "daemonset", "configmap", "statefulset", "shared-volume",
 ]
-"""
+""".replace("@KUBERNETES@", EDITION.kubernetes).replace("@METALLB@", EDITION.metallb)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Every object that is ever applied, before the API server of the oldest minor that is supported, 1.20."""
+"""Every object that is ever applied, before a real API server: of 1.20, the oldest minor supported, or another."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from provisioner.kube import Cluster
 from provisioner.objects import Object
 from provisioner.site import Site
 
+from .apiserver import EDITION
 from .reaching import HOSTS
 
 pytestmark = pytest.mark.integration
@@ -71,7 +72,9 @@ def test_every_minor_between_gets_the_same_workloads(site: Site, tmp_path: Path)
     """So that what the oldest and the newest three take is what those between get."""
     for minor in ("1.23.1", "1.28.1", "1.34.1", "1.37"):
         path = tmp_path / "hosts.toml"
-        path.write_text(HOSTS.replace('"1.20.2"', f'"{minor}"').replace('version = "0.13.12"', ""))
+        path.write_text(
+            HOSTS.replace(f'"{EDITION.kubernetes}"', f'"{minor}"').replace(f'version = "{EDITION.metallb}"', "")
+        )
         newer = sites.load(path)
         for name in FOLDERS:
             assert without_images(workload(newer, name)) == without_images(workload(site, name)), (minor, name)

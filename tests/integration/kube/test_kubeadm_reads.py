@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from provisioner import kubeadm
 from provisioner import site as sites
+from provisioner.catalogue import pause_image
 
-from .apiserver import programs
+from .apiserver import EDITION, programs
 from .reaching import HOSTS
 
 pytestmark = pytest.mark.integration
@@ -30,6 +31,12 @@ kubelet_configuration = { maxPods = 50 }
 key_algorithm = "ECDSA-P256"
 init_timeout = "9m"
 """
+
+
+def arguments(of: kubeadm.Document) -> dict[str, str]:
+    """Return extra arguments of any API version: v1beta4 has a list of name and value."""
+    given = of["kubeletExtraArgs"]
+    return given if isinstance(given, dict) else {each["name"]: each["value"] for each in given}
 
 
 def read(documents: list[kubeadm.Document], tmp_path: Path, *command: str) -> str:
@@ -55,15 +62,18 @@ def test_init(tmp_path: Path, more: str) -> None:
     site = sites.load(tmp_path / "hosts.toml")
     documents = kubeadm.init_documents(site, site.first)
     images = read(documents, tmp_path, "config", "images", "list").split()
-    assert "registry.k8s.io/kube-apiserver:v1.20.2" in images
-    assert "registry.k8s.io/pause:3.2" in images, "the sandbox image that containerd is told is kubeadm's own"
+    assert f"registry.k8s.io/kube-apiserver:v{EDITION.kubernetes}" in images
+    assert pause_image(EDITION.kubernetes) in images, "the sandbox image that containerd is told is kubeadm's own"
     said = yaml.safe_load_all(read(documents, tmp_path, "config", "migrate"))
     found = {document["kind"]: document for document in said}
     assert found["InitConfiguration"]["localAPIEndpoint"]["advertiseAddress"] == "192.0.2.10"
-    assert found["InitConfiguration"]["nodeRegistration"]["kubeletExtraArgs"]["node-ip"] == "192.0.2.10"
+    assert arguments(found["InitConfiguration"]["nodeRegistration"])["node-ip"] == "192.0.2.10"
     (token,) = found["InitConfiguration"]["bootstrapTokens"]
     assert token["ttl"] == kubeadm.TOKEN_LIFETIME
-    timeout = found["ClusterConfiguration"]["apiServer"]["timeoutForControlPlane"]
+    if "timeouts" in found["InitConfiguration"]:  # from v1beta4 on
+        timeout = found["InitConfiguration"]["timeouts"]["controlPlaneComponentHealthCheck"]
+    else:
+        timeout = found["ClusterConfiguration"]["apiServer"]["timeoutForControlPlane"]
     assert timeout == ("9m0s" if more else "4m0s")
 
 
@@ -95,7 +105,7 @@ def test_join(tmp_path: Path, leads: bool) -> None:
     (found,) = yaml.safe_load_all(read([document], tmp_path, "config", "migrate"))
     assert found["discovery"]["bootstrapToken"]["apiServerEndpoint"] == site.endpoint
     assert found["discovery"]["bootstrapToken"]["token"] == "abcdef.0123456789abcdef"
-    assert found["nodeRegistration"]["kubeletExtraArgs"]["node-ip"] == "192.0.2.11"
+    assert arguments(found["nodeRegistration"])["node-ip"] == "192.0.2.11"
     assert ("controlPlane" in found) is leads
 
 
