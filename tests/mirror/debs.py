@@ -37,6 +37,7 @@ def make(package: Package, binaries: Mapping[str, Path], ingredients: Path, dire
     """
     log = cache.root() / "logs/packages.log"
     tree = scratch / "tree"
+    tree.mkdir(parents=True)
     for program, place in package.programs:
         (tree / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(binaries[program], tree / place)

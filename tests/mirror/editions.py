@@ -21,8 +21,8 @@ class Edition:
     """What one mirror holds. Versions are without "v", tags as they are asked for.
 
     coredns: the image's name, which kubeadm changed in 1.21. programs: those of the Go ecosystem, besides Kubernetes'
-    own and Traefik. flannel: "" where it cannot be had. containerd: the version in the package containerd.io as Docker
-    has it, "" where Debian's own will do.
+    own, flanneld and Traefik. flannel: "" where it cannot be had. containerd: the version in the package containerd.io
+    as Docker has it, "" where Debian's own will do.
     """
 
     kubernetes: str
@@ -119,7 +119,6 @@ CURRENT = Edition(
         Program("etcd", "go.etcd.io/etcd/server/v3", "v3.7.0", _GO, "go.etcd.io/etcd/server/v3"),
         Program("etcdctl", "go.etcd.io/etcd/etcdctl/v3", "v3.7.0", _GO, "go.etcd.io/etcd/etcdctl/v3"),
         Program("crictl", "sigs.k8s.io/cri-tools/cmd/crictl", "v1.37.0", _GO),
-        Program("flanneld", "github.com/flannel-io/flannel", "v0.28.9", _GO, cgo=True),
         Program("install-conf", "github.com/flannel-io/flannel/cmd/install_conf", "v0.28.9", _GO),
         # Where flannel's plugin was kept before it got a repository of its own, which cannot be had.
         Program("flannel-plugin", "github.com/containernetworking/plugins/plugins/meta/flannel", "v0.9.1", _GO),
@@ -133,6 +132,7 @@ CURRENT = Edition(
     containerd="2.4.2",
     substitutes={
         "agnhost:2.53": "is 2.66.1, what the module of Kubernetes 1.37.2 holds",
+        "flannel:v0.28.9": "is built without the backend for Tencent's cloud",
         "flannel-cni-plugin:v1.9.1-flannel3": "is the plugin flannel of containernetworking's plugins 0.9.1",
         "containerd.io": "is containerd 2.4.2 as its Go module has it, with Debian's runc",
     },

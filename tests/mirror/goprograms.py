@@ -7,8 +7,9 @@ golang.org/toolchain, whose checksums the Go checksum database vouches for.
 import json
 import os
 import re
+import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,6 @@ class Program:
 
     replaced: the module, where its go.mod replaces others. `go install` refuses such a one (golang.org/issue/44840);
     its own replacements are then those of the module that it is built from, see `required`.
-    cgo: it has C in it, and is linked statically all the same.
     """
 
     name: str
@@ -37,7 +37,6 @@ class Program:
     version: str
     go: str
     replaced: str = ""
-    cgo: bool = False
 
 
 # In no image. A real speaker of a current MetalLB shows its counters to bearers of a token alone; below 0.13 both
@@ -58,7 +57,7 @@ def build(wanted: Program) -> Path:
 def recipe(wanted: Program) -> dict[str, object]:
     """Return all that determines the program, for the cache."""
     said = {name: value for name, value in asdict(wanted).items() if value}
-    return {**said, "ldflags": LDFLAGS, "cgo": "1" if wanted.cgo else "0"}
+    return {**said, "ldflags": LDFLAGS, "cgo": "0"}
 
 
 def _install(wanted: Program, directory: Path) -> None:
@@ -69,8 +68,7 @@ def _install(wanted: Program, directory: Path) -> None:
         lines = required(wanted.replaced, wanted.version, go, log)
     elif minor(wanted.go) < 16:  # where `go install` knew no versions, `go get` in an empty module did the same
         verb = ["get"]
-    flags = f"{LDFLAGS} -extldflags -static" if wanted.cgo else LDFLAGS
-    install(go, [*verb, "-trimpath", "-ldflags", flags, what], directory, log, lines, cgo=wanted.cgo)
+    install(go, [*verb, "-trimpath", "-ldflags", LDFLAGS, what], directory, log, lines)
     made = wanted.package.rpartition("/")[2]
     if re.fullmatch(r"v\d+", made):  # the main package is the module's own, whose path ends with its major version
         made = wanted.package.split("/")[-2]
@@ -82,11 +80,36 @@ def install(go: Path, argv: Sequence[str], directory: Path, log: Path, lines: st
     scratch = directory / "scratch"
     scratch.mkdir()
     (scratch / "go.mod").write_text(f"module scratch\n{lines}")
-    env = environment() | {"GOROOT": str(go.parent.parent), "GOBIN": str(directory), "CGO_ENABLED": str(int(cgo))}
+    env = environment() | {"GOROOT": str(go.parent.parent), "GOBIN": str(directory), "CGO_ENABLED": "0"}
     run([go, *argv], log, cwd=scratch, env=env)
     for leftover in scratch.iterdir():
         leftover.unlink()
     scratch.rmdir()
+
+
+def from_tree(
+    module: str,
+    version: str,
+    go: str,
+    change: Callable[[Path], None],
+    directory: Path,
+    name: str,
+    *argv: str,
+    cgo: int = 0,
+) -> None:
+    """Build program `name` into `directory` from a copy of a module's tree that `change` has been applied to.
+
+    argv: what follows `go build -o`; cgo: 1 where it has C in it.
+    """
+    log = cache.root() / "logs" / f"{name}.log"
+    program = toolchain(go)
+    env = environment() | {"GOROOT": str(program.parent.parent), "CGO_ENABLED": str(cgo)}
+    listing = output([program, "mod", "download", "-json", f"{module}@v{version}"], log, cwd=cache.work(), env=env)
+    tree = directory / "tree"
+    shutil.copytree(json.loads(listing)["Dir"], tree)
+    change(tree)
+    run([program, "build", "-trimpath", "-o", directory / name, *argv], log, cwd=tree, env=env)
+    shutil.rmtree(tree)
 
 
 def required(module: str, version: str, go: Path, log: Path, siblings: str = "") -> str:

@@ -12,6 +12,7 @@ from tests.mirror import (
     apt,
     cache,
     docker,
+    flannel,
     goprograms,
     images,
     kubernetes_modules,
@@ -81,6 +82,8 @@ def _programs(edition: Edition, small: bool) -> dict[str, Callable[[], Path]]:
     builders: dict[str, Callable[[], Path]] = {
         program.name: partial(goprograms.build, program) for program in edition.programs
     }
+    if edition.flannel:
+        builders[flannel.NAME] = partial(flannel.build, edition.flannel, GO)
     recipes[traefik.NAME] = traefik.recipe(edition.traefik)
     builders[traefik.NAME] = partial(traefik.build, edition.traefik)
     left = [name for name in OPTIONAL if small and not cache.has(name, recipes[name])]

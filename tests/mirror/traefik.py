@@ -7,15 +7,12 @@ module carries no dashboard either; upstream's release builds that from npm. Wha
 it, in a module of its own that is not published, is empty in upstream's release, and here.
 """
 
-import json
 import re
-import shutil
 from pathlib import Path
 
 from provisioner.errors import ProvisionerError
 from tests.mirror import cache
-from tests.mirror.goprograms import LDFLAGS, environment, toolchain
-from tests.mirror.progress import output, run
+from tests.mirror.goprograms import LDFLAGS, from_tree
 
 NAME = "traefik"
 _GO = "1.26.4"  # the toolchain that metrics-server is built with: one download less
@@ -69,21 +66,17 @@ def _module(version: str) -> str:
 
 
 def _compile(version: str, directory: Path) -> None:
-    log = cache.root() / "logs" / f"{NAME}.log"
     module = _module(version)
-    go = toolchain(_GO)
-    env = environment() | {"GOROOT": str(go.parent.parent), "CGO_ENABLED": "0"}
-    listing = output([go, "mod", "download", "-json", f"{module}@v{version}"], log, cwd=cache.work(), env=env)
-    tree = directory / "tree"
-    shutil.copytree(json.loads(listing)["Dir"], tree)
-    _without_dns_providers(tree, version)
-    if _major(version) > 2:
-        (tree / _EXTENSION).mkdir()
-        for name, text in _EXTENSION_SOURCES.items():
-            (tree / _EXTENSION / name).write_text(text)
+
+    def change(tree: Path) -> None:
+        _without_dns_providers(tree, version)
+        if _major(version) > 2:
+            (tree / _EXTENSION).mkdir()
+            for name, text in _EXTENSION_SOURCES.items():
+                (tree / _EXTENSION / name).write_text(text)
+
     flags = f"{LDFLAGS} -X {module}/pkg/version.Version={version}"
-    run([go, "build", "-trimpath", "-ldflags", flags, "-o", directory / NAME, "./cmd/traefik"], log, cwd=tree, env=env)
-    shutil.rmtree(tree)
+    from_tree(module, version, _GO, change, directory, NAME, "-ldflags", flags, "./cmd/traefik")
 
 
 def _without_dns_providers(tree: Path, version: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from provisioner import catalogue
 from provisioner.errors import ProvisionerError
-from tests.mirror import cache, debs, docker, images, manifests, mirror, packages, requirements, traefik
+from tests.mirror import cache, debs, docker, flannel, images, manifests, mirror, packages, requirements, traefik
 from tests.mirror.editions import CURRENT, EDITIONS, SOURCE, Edition, edition
 
 
@@ -60,7 +60,7 @@ def test_containerd_comes_as_dockers_package_does() -> None:
 
 
 def every_image(of: Edition) -> dict[str, images.Image]:
-    programs = {name: Path(name) for name in (*(program.name for program in of.programs), "traefik")}
+    programs = {name: Path(name) for name in (*(program.name for program in of.programs), "traefik", "flanneld")}
     listed = images.images(of, Path("kube"), programs, images.Etcd(Path("etcd"), "3.4.23"), Path("pause"))
     return {f"{image.name}:{tag}": image for image in listed for tag in image.tags}
 
@@ -136,6 +136,14 @@ def test_traefik_is_not_built_where_its_source_has_changed(tmp_path: Path) -> No
     source.write_text("import nothing\n")
     with pytest.raises(ProvisionerError, match=r"does not import .*; adapt "):
         traefik._without_dns_providers(tmp_path, "9.0.0")
+
+
+def test_flannel_is_built_without_one_backend(tmp_path: Path) -> None:
+    (tmp_path / "main.go").write_text('\t_ "github.com/flannel-io/flannel/pkg/backend/tencentvpc"\n\t_ "other"\n')
+    flannel.without_backend(tmp_path, "0.28.9")
+    assert (tmp_path / "main.go").read_text() == '\t_ "other"\n'
+    with pytest.raises(ProvisionerError, match=r"does not import .*; adapt "):
+        flannel.without_backend(tmp_path, "0.28.9")
 
 
 def test_etcd_tells_its_true_version() -> None:
