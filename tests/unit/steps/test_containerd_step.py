@@ -87,7 +87,7 @@ def test_config_of_2x_has_nothing_in_the_tables_that_it_ignores(tmp_path: Path) 
         config["plugins"]["io.containerd.cri.v1.images"],
         config["plugins"]["io.containerd.cri.v1.runtime"],
     )
-    assert images["pinned_images"] == {"sandbox": "registry.k8s.io/pause:3.10.1"}
+    assert images["pinned_images"] == {"sandbox": "registry.k8s.io/pause:3.10.2"}
     assert images["registry"] == {"config_path": "/etc/containerd/certs.d"}
     assert runtime["containerd"]["runtimes"]["runc"]["options"] == {"SystemdCgroup": True}
 
