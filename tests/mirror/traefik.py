@@ -4,7 +4,8 @@
 Built without the DNS providers of its ACME client: 760 of 1870 packages and 170 of 310 MB to fetch, for a challenge
 that needs an account at one of a hundred vendors. One import is changed for that, see `_without_dns_providers`. The
 module carries no dashboard either; upstream's release builds that from npm. What 3.x embeds for products that extend
-it, in a module of its own that is not published, is empty in upstream's release, and here.
+it, in a module of its own that is not published, is empty in upstream's release, and here. Its fork of a library for
+basic and digest authentication is that of 3.6, since the one of 3.7 is not offered.
 """
 
 import re
@@ -34,6 +35,11 @@ func NewDNSChallengeProviderByName(name string) (challenge.Provider, error) {
 	return nil, fmt.Errorf("this Traefik was built without DNS providers: %q", name)
 }
 """
+# What go.mod of 3.7 names, and what can be had.
+_FORK = (
+    "containous/go-http-auth v0.4.1-0.20260804094822-b975dcaa8c48",
+    "containous/go-http-auth v0.4.1-0.20200324110947-a37a7636d23e",
+)
 _EXTENSION = "pkg/config/dynamic/ext"
 _EXTENSION_SOURCES = {
     "go.mod": "module github.com/traefik/traefik/dynamic/ext\n\ngo 1.22\n",
@@ -53,7 +59,7 @@ def recipe(version: str) -> dict[str, object]:
         "module": f"{_module(version)}@v{version}",
         "go": _GO,
         "ldflags": LDFLAGS,
-        "changes": (_ACME, _NONE_SOURCE, _EXTENSION_SOURCES if _major(version) > 2 else ""),
+        "changes": (_ACME, _NONE_SOURCE, (_EXTENSION_SOURCES, _FORK) if _major(version) > 2 else ""),
     }
 
 
@@ -74,9 +80,12 @@ def _compile(version: str, directory: Path) -> None:
             (tree / _EXTENSION).mkdir()
             for name, text in _EXTENSION_SOURCES.items():
                 (tree / _EXTENSION / name).write_text(text)
+            requirements = tree / "go.mod"
+            requirements.write_text(requirements.read_text().replace(*_FORK))
 
+    mode = "-mod=mod" if _major(version) > 2 else "-mod=readonly"  # go.sum has to learn of the other fork
     flags = f"{LDFLAGS} -X {module}/pkg/version.Version={version}"
-    from_tree(module, version, _GO, change, directory, NAME, "-ldflags", flags, "./cmd/traefik")
+    from_tree(module, version, _GO, change, directory, NAME, mode, "-ldflags", flags, "./cmd/traefik")
 
 
 def _without_dns_providers(tree: Path, version: str) -> None:
