@@ -57,12 +57,14 @@ class Edition:
 
     def said(self) -> dict[str, str]:
         """Return, by name, what is served under upstream's name and is not quite upstream's."""
+        fork = ", with an older library for basic and digest authentication" if self.traefik > "3" else ""
         return {
             **self.substitutes,
             "kubernetes-cni": "is Debian's containernetworking-plugins",
             f"nginx:{self.nginx_tag}": "is Debian's nginx 1.22",
             "pause": "is twenty lines of our own",
-            f"traefik:v{self.traefik}": "is built without dashboard and without the DNS providers of its ACME client",
+            f"traefik:v{self.traefik}": "is built without dashboard and without the DNS providers of its ACME client"
+            + fork,
         }
 
 
