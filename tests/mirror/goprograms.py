@@ -75,7 +75,7 @@ def _install(wanted: Program, directory: Path) -> None:
     (directory / made).rename(directory / wanted.name)
 
 
-def install(go: Path, argv: Sequence[str], directory: Path, log: Path, lines: str = "", *, cgo: bool = False) -> None:
+def install(go: Path, argv: Sequence[str], directory: Path, log: Path, lines: str = "") -> None:
     """Run `go` with these arguments in a module made of these lines; its static programs go into `directory`."""
     scratch = directory / "scratch"
     scratch.mkdir()
