@@ -6,6 +6,8 @@ every extraArgs is a list of name and value, and timeouts moved under `timeouts`
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,11 @@ if TYPE_CHECKING:
     from provisioner.site import HostSpec, Site
 
 Document = dict[str, Any]
+PATCHES = "/var/lib/provisioner/kubeadm-patches"
+# The static pods of a control plane, and how often kubeadm lets each miss its liveness probe, ten seconds apart
+# (cmd/kubeadm/app/util/staticpod/utils.go, LivenessProbe).
+STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+MISSES = 8
 TOKEN_LIFETIME = "1h0m0s"  # long enough for the slowest join, short enough to be worthless tomorrow
 
 
@@ -34,6 +41,7 @@ def init_documents(site: Site, host: HostSpec) -> list[Document]:
             "localAPIEndpoint": {"advertiseAddress": host.address, "bindPort": 6443},
             "nodeRegistration": _registration(site, host),
             **_timeouts(site),
+            **_patched(site),
         },
         cluster_configuration(site),
         {
@@ -102,7 +110,37 @@ def join_document(site: Site, host: HostSpec, *, token: str, ca_hash: str, certi
             "localAPIEndpoint": {"advertiseAddress": host.address, "bindPort": 6443},
             "certificateKey": certificate_key,
         }
+        document |= _patched(site)
     return document
+
+
+def patches(site: Site) -> dict[str, str]:
+    """Return the files, by path, that kubeadm lays over a control plane's static pods; none but on a slow site.
+
+    There the kubelet ends none of them for being slow before all else is given up: an API server that begins anew has
+    half a minute to write its roles, with everybody's connections coming back at once, and if it misses that it ends.
+    """
+    if not site.slow:
+        return {}
+    misses = math.ceil(site.timeout(MISSES))
+    return {
+        f"{PATCHES}/{name}+strategic.json": json.dumps(
+            {"spec": {"containers": [{"name": name, "livenessProbe": {"failureThreshold": misses}}]}}
+        )
+        + "\n"
+        for name in STATIC_PODS
+    }
+
+
+def patches_flag(site: Site) -> str:
+    """Return what tells a kubeadm of the patches whose configuration has no word for them (below v1beta3)."""
+    return f" --experimental-patches {PATCHES}" if site.slow and api_version(site).endswith("v1beta2") else ""
+
+
+def _patched(site: Site) -> Document:
+    if not site.slow or api_version(site).endswith("v1beta2"):
+        return {}
+    return {"patches": {"directory": PATCHES}}
 
 
 CONTROL_PLANE_KEYS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")

@@ -42,19 +42,21 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     documents = yaml.safe_dump_all(kubeadm.init_documents(site, host.spec), sort_keys=False)
     yield Change(
         f"kubeadm init (Kubernetes {site.version}, {site.cluster.network}, pods {site.cluster.pod_cidr})",
-        lambda: _init(host, cluster, documents, 600 + site.kubeadm.init_seconds),
+        lambda: _init(host, cluster, site, documents),
         "".join(f"+ {line}\n" for line in documents.splitlines()),
     )
 
 
-def _init(host: Host, cluster: Cluster, documents: str, timeout: float) -> None:
+def _init(host: Host, cluster: Cluster, site: Site, documents: str) -> None:
     host.put(CONFIG, documents, mode=0o600)
+    for path, content in kubeadm.patches(site).items():
+        host.put(path, content)
     halfmade.run_marked(
         host,
         "kubeadm-init",
         halfmade.INIT_STARTED,
-        f"kubeadm init --config {CONFIG} --skip-token-print",
-        timeout=timeout,  # images are pulled first; then kubeadm itself waits for init_timeout
+        f"kubeadm init --config {CONFIG} --skip-token-print{kubeadm.patches_flag(site)}",
+        timeout=600 + site.kubeadm.init_seconds,  # images are pulled first; then kubeadm itself waits for init_timeout
     )
     cluster.forget()
     cluster.wait("the API to answer", cluster.reachable, 120, lambda: cluster.why)
@@ -120,7 +122,7 @@ def _refuse_leftovers(host: Host) -> None:
         raise HostError(
             host.name,
             f"has parts of a cluster that is not this run's ({', '.join(found)})",
-            "if nothing on it is needed: sudo kubeadm reset -f && sudo rm -rf /etc/kubernetes/pki /var/lib/etcd",
+            f"if nothing of it is needed: provisioner reset --limit {host.name}",
         )
 
 

@@ -75,6 +75,11 @@ def _join(host: Host, cluster: Cluster, site: Site) -> None:
     key = _upload_certificates(host, site) if host.spec.is_control_plane else ""
     pin = ca_hash(host.fleet[site.first.name])
     document = kubeadm.join_document(site, host.spec, token=token, ca_hash=pin, certificate_key=key)
+    flag = ""
+    if host.spec.is_control_plane:
+        flag = kubeadm.patches_flag(site)
+        for path, content in kubeadm.patches(site).items():
+            host.put(path, content)
     cluster.apply(token_secret(token, site.timeout(900)))
     try:
         host.put(JOIN_CONFIG, yaml.safe_dump(document, sort_keys=False), mode=0o600, secret=True)
@@ -83,7 +88,7 @@ def _join(host: Host, cluster: Cluster, site: Site) -> None:
             "kubeadm-join",
             halfmade.JOIN_STARTED,
             # The shell's own exit removes the token's file, whatever became of kubeadm.
-            f"trap 'rm -f {JOIN_CONFIG}' EXIT\nkubeadm join --config {JOIN_CONFIG}",
+            f"trap 'rm -f {JOIN_CONFIG}' EXIT\nkubeadm join --config {JOIN_CONFIG}{flag}",
             timeout=900,
         )
     finally:
@@ -142,7 +147,7 @@ def _refuse_other_cluster(host: Host, cluster: Cluster) -> None:
     raise HostError(
         host.name,
         "is a node of another cluster (its CA differs)",
-        "to give it to this one: sudo kubeadm reset -f on it, then provisioner apply",
+        f"to give it to this one: provisioner reset --limit {host.name}, then provisioner apply",
     )
 
 
@@ -155,8 +160,7 @@ def _refuse_other_role(host: Host, node: Object) -> None:
     raise HostError(
         host.name,
         f"is {have} of the cluster, and hosts.toml calls it {wanted}",
-        f"put its roles back; or take it out (kubectl drain {host.name} --ignore-daemonsets; sudo kubeadm reset -f on "
-        f"it; kubectl delete node {host.name}), then provisioner apply joins it anew",
+        f"put its roles back; or join it anew: provisioner node rebuild {host.name}",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -107,6 +108,52 @@ def test_join(tmp_path: Path, leads: bool) -> None:
     assert found["discovery"]["bootstrapToken"]["token"] == "abcdef.0123456789abcdef"
     assert arguments(found["nodeRegistration"])["node-ip"] == "192.0.2.11"
     assert ("controlPlane" in found) is leads
+
+
+def liveness(of: str) -> dict[str, int]:
+    """Return the failures that kubeadm lets the liveness probe of each static pod have, for a hosts.toml's text.
+
+    kubeadm writes to /etc/kubernetes and nowhere else: it is given an /etc of its own, which nobody else sees.
+    """
+    made = subprocess.run(
+        ["unshare", "--mount", "sh", "-euc", WRITE, "sh", of, programs() / "kubeadm"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    pods = yaml.safe_load_all(made.stdout[made.stdout.index("apiVersion:") :])
+    containers = [pod["spec"]["containers"][0] for pod in pods if pod]
+    return {one["name"]: one["livenessProbe"]["failureThreshold"] for one in containers}
+
+
+# $1: a folder with kubeadm.yaml, patches and flag; $2: kubeadm.
+WRITE = """
+mkdir "$1/own"
+mount -t tmpfs none "$1/own"
+mkdir "$1/own/upper" "$1/own/work"
+mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/own/upper,workdir=$1/own/work" /etc
+for phase in 'control-plane all' 'etcd local'; do
+  "$2" init phase $phase --config "$1/kubeadm.yaml" $(cat "$1/flag") >/dev/null
+done
+for name in /etc/kubernetes/manifests/*.yaml; do cat "$name"; echo ---; done
+"""
+
+
+@pytest.mark.parametrize(("scale", "misses"), [(1.0, kubeadm.MISSES), (8.0, 64)])
+def test_static_pods_of_a_slow_site_are_not_ended_for_being_slow(tmp_path: Path, scale: float, misses: int) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("an /etc of its own needs root")
+    (tmp_path / "hosts.toml").write_text(HOSTS.replace("[cluster]", f"[cluster]\ntimeout_scale = {scale}", 1))
+    site = sites.load(tmp_path / "hosts.toml")
+    (tmp_path / "patches").mkdir()
+    for path, content in kubeadm.patches(site).items():
+        (tmp_path / "patches" / Path(path).name).write_text(content)
+    text = yaml.safe_dump_all(kubeadm.init_documents(site, site.first), sort_keys=False)
+    (tmp_path / "kubeadm.yaml").write_text(text.replace(kubeadm.PATCHES, f"{tmp_path}/patches"))
+    (tmp_path / "flag").write_text(kubeadm.patches_flag(site).replace(kubeadm.PATCHES, f"{tmp_path}/patches"))
+    assert liveness(str(tmp_path)) == dict.fromkeys(kubeadm.STATIC_PODS, misses)
 
 
 def test_kubeadm_says_a_field_that_it_does_not_know(tmp_path: Path) -> None:

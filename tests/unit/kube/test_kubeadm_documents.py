@@ -242,3 +242,19 @@ def test_an_ipv6_control_plane(tmp_path: Path) -> None:
     assert first["localAPIEndpoint"]["advertiseAddress"] == "fd00::10"
     assert "fd00::10" in cluster["apiServer"]["certSANs"]
     assert join(made, "six")["discovery"]["bootstrapToken"]["apiServerEndpoint"] == "[fd00::10]:6443"
+
+
+@pytest.mark.parametrize(
+    ("version", "field", "flag"), [("1.20", False, True), ("1.22", True, False), ("1.37", True, False)]
+)
+def test_patches_for_a_slow_site_by_the_words_that_a_version_has(
+    tmp_path: Path, version: str, field: bool, flag: bool
+) -> None:
+    quick, slow = site(tmp_path, version), site(tmp_path, version, cluster="timeout_scale = 8.0")
+    for made, expected in ((quick, False), (slow, True)):
+        first = kubeadm.init_documents(made, made.first)[0]
+        assert ("patches" in first) is (expected and field)
+        assert bool(kubeadm.patches_flag(made)) is (expected and flag)
+        assert len(kubeadm.patches(made)) == (len(kubeadm.STATIC_PODS) if expected else 0)
+    worker = kubeadm.join_document(slow, slow.host("worker1"), token=TOKEN, ca_hash="sha256:0")
+    assert "patches" not in worker, "a worker has no static pods"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from provisioner import kubeadm
 from provisioner.errors import HostError
 from provisioner.kube import State
 from provisioner.objects import Object
@@ -61,6 +62,13 @@ def test_a_blank_host(host: RecordingHost) -> None:
     assert lines[2].startswith(f"rm -f {halfmade.INIT_STARTED}; sync ")
     assert cluster.forgotten == 1, "credentials of before are of no use"
     assert cluster.waits == ["the API to answer"]
+
+
+def test_a_slow_site_hands_kubeadm_its_patches(tmp_path: Path) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.20.2"\ntimeout_scale = 8.0'))["master"]
+    carry_out(STEP, host, RecordingCluster())
+    assert set(host.files) == {CONFIG, *kubeadm.patches(host.site)}
+    assert f"--experimental-patches {kubeadm.PATCHES}\n" in host.works["kubeadm-init"]
 
 
 def test_a_control_plane_that_answers(host: RecordingHost) -> None:
@@ -146,7 +154,7 @@ def test_leftovers_of_somebody_are_not_touched(host: RecordingHost, path: str, n
     with pytest.raises(HostError) as raised:
         drain(STEP, host.know(files=has(path)), RecordingCluster(answers=State.ABSENT))
     assert f"has parts of a cluster that is not this run's ({named})" in str(raised.value)
-    assert "kubeadm reset -f" in raised.value.remedy
+    assert "provisioner reset --limit master" in raised.value.remedy
     assert host.works == {}
 
 

@@ -98,7 +98,7 @@ def test_another_clusters_node_is_left_alone(host: RecordingHost, begun: dict[st
     host.know(files={**begun, **JOINED, halfmade.CA: present(THEIRS)})
     with pytest.raises(HostError, match="is a node of another cluster") as raised:
         drain(STEP, host, cluster("master"))
-    assert "sudo kubeadm reset -f" in raised.value.remedy
+    assert "provisioner reset --limit worker1" in raised.value.remedy
     assert host.works == {}
 
 
