@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
@@ -18,11 +17,11 @@ from provisioner import __version__
 from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.redact import redact
 from provisioner.report import Log
-from provisioner.session import Defect, Options, Session, locked, opened
+from provisioner.session import Defect, Options, opened
 from provisioner.typed import typed
 
 if TYPE_CHECKING:
-    from provisioner.runner import Outcome, Run
+    pass
 
 # Commands in modules of their own, imported when they are used: name -> (module:attribute, one line of help).
 LAZY = {
@@ -30,6 +29,8 @@ LAZY = {
     "verify": ("provisioner.commands:verify", "Prove that the cluster does what it should."),
     "status": ("provisioner.commands:status", "Show the nodes as the API sees them."),
     "unlock": ("provisioner.commands:unlock", "Show the lock that keeps two runs apart, and remove it."),
+    "node": ("provisioner.node:node", "Drain a node, take it out of the cluster, or join it anew."),
+    "reset": ("provisioner.node:reset", "Take hosts out of the cluster; all of them end it."),
     "kubeconfig": ("provisioner.commands:kubeconfig", "Print the administrator's kubeconfig, or merge it into yours."),
     "ssh": ("provisioner.commands:ssh", "Log in to a host with the site's settings."),
     "exec": ("provisioner.commands:execute", "Run a command on every host, as root."),
@@ -92,11 +93,12 @@ def plan(options: Options, diff: bool) -> None:
 
     Example: provisioner plan --diff
     """
+    from provisioner import walk
     from provisioner.runner import Selection
     from provisioner.steps import STEPS
 
     with opened(options, "plan", STEPS) as session:
-        _plan(session, _run(session, Selection()), diff)
+        walk.plan(session, walk.run(session, STEPS, Selection()), diff)
 
 
 @cli.command()
@@ -114,117 +116,16 @@ def apply(options: Options, *, yes: bool, limit: str, only: str, start: str, dry
 
     Example: provisioner apply --limit worker1,worker2 --from join
     """
+    from provisioner import walk
     from provisioner.runner import Selection
     from provisioner.steps import STEPS
 
-    if not (yes or dry_run or sys.stdin.isatty()):
-        raise ProvisionerError("there is no terminal to ask on", options.typed("provisioner apply -y applies unasked"))
+    walk.refuse_unasked(options, yes or dry_run, "provisioner apply", "applies unasked")
     with opened(options, "apply", STEPS) as session:
-        run = _run(session, Selection(_names(only), start, _names(limit)))
+        run = walk.run(session, STEPS, Selection(_names(only), start, _names(limit)))
         if dry_run:
-            _plan(session, run, diff=False)
-        try:
-            _apply(session, run, ask=not yes)
-        except KeyboardInterrupt:
-            session.report.close()
-            for line in session.under_way():
-                click.echo(line, err=True)
-            click.echo(options.typed("stopped; to go on: provisioner apply"), err=True)
-            raise
-
-
-def _run(session: Session, selection: Any) -> Run:
-    from provisioner import runner
-    from provisioner.steps import STEPS
-
-    run = runner.Run(session.site, session.hosts, session.cluster, session.report, STEPS, selection)
-    run.parallel = session.options.parallel
-    runner.select(STEPS, session.site, selection)  # a wrong name is told before anything is connected
-    return run
-
-
-def _plan(session: Session, run: Run, diff: bool) -> NoReturn:
-    """Plan, show it on stdout, and exit as `plan` does."""
-    from provisioner import runner, summary
-
-    outcome = runner.connect(run, lambda host: host.facts)
-    if not outcome.failures:
-        outcome = runner.plan(run)
-    _show_plan(session, outcome, diff)
-    if outcome.failures:
-        _show_failures(session, outcome)
-        sys.exit(1)
-    session.report.emit("note", summary.plan_verdict(outcome), pending=len(outcome.changes))
-    if outcome.changes:  # else nobody's work is missing, and a plan of an unchanged host asks it no more than once
-        changing = {host for _, host, _ in outcome.changes}
-        hosts = [host for name, host in session.hosts.items() if name in changing]
-        for host, work in zip(hosts, runner.parallel(hosts, lambda host: host.busy(), run.parallel), strict=True):
-            if work:
-                said = f"{host.name}: {work}, which an earlier run started, goes on there: apply waits for it, and may"
-                session.report.emit("note", f"{said} find less to do then")
-    sys.exit(2 if outcome.pending else 0)
-
-
-def _apply(session: Session, run: Run, ask: bool) -> None:
-    from provisioner import runner, summary
-
-    started = time.monotonic()
-    busy: dict[str, str] = {}
-    outcome = runner.connect(run, lambda host: busy.__setitem__(host.name, host.busy()))
-    if outcome.failures:
-        _finish(session, outcome, started)
-    with locked(session, "apply") as guard:
-        run.guard = guard
-        outcome = runner.wait_idle(run, [name for name, work in busy.items() if work])
-        if ask and not outcome.failures:
-            planned = runner.plan(run)
-            _show_plan(session, planned, diff=False)
-            if planned.failures:
-                _finish(session, planned, started)
-            session.report.emit("note", summary.plan_verdict(planned))
-            if not planned.pending:
-                _finish(session, planned, started)
-            if not click.confirm("Go on?", err=True):
-                raise ProvisionerError("nothing was changed")
-        if not outcome.failures:
-            outcome = runner.apply(run)
-        _finish(session, outcome, started)
-
-
-def _finish(session: Session, outcome: Outcome, started: float) -> NoReturn:
-    """Tell how it ended and what to type next; exit."""
-    from provisioner import summary
-    from provisioner.steps import STEPS
-
-    if outcome.failures:
-        _show_failures(session, outcome)
-    text, data = summary.summary(outcome, time.monotonic() - started)
-    session.report.emit("summary", text, **data)
-    steps = [step.name for step in STEPS]
-    following = summary.again(outcome, steps) if outcome.failures else ["next: provisioner verify"]
-    for line in following:
-        session.report.emit("note", session.options.typed(line))
-    sys.exit(1 if outcome.failures else 0)
-
-
-def _show_plan(session: Session, outcome: Outcome, diff: bool) -> None:
-    from provisioner import summary
-
-    if session.options.output == "json":
-        for step, host, change in outcome.changes:
-            session.report.emit("pending", change.summary, step=step, host=host, diff=change.diff)
-        return
-    for line in summary.plan_lines(outcome, diff):
-        click.echo(line)
-
-
-def _show_failures(session: Session, outcome: Outcome) -> None:
-    from provisioner import summary
-
-    if session.options.output == "json":
-        return  # each was an event already
-    for line in summary.failure_lines(outcome.failures, session.log):
-        click.echo(session.options.typed(line), err=True)
+            walk.plan(session, run, diff=False)
+        walk.apply(session, run, walk.APPLY, ask=not yes)
 
 
 def _names(text: str) -> tuple[str, ...]:

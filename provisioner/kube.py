@@ -188,6 +188,25 @@ class Cluster:
         if status >= 400 and status != 404:
             raise refused("delete", f"{kind} {name}", status, body)
 
+    def evict(self, namespace: str, pod: str) -> str:
+        """Have a pod deleted if its PodDisruptionBudgets allow it (policy, Eviction); return "", or why not now.
+
+        One that is not there is fine. The API takes policy/v1 from 1.22 on, v1beta1 before.
+        """
+        old = (self.site.version.major, self.site.version.minor) < (1, 22)
+        eviction = {
+            "apiVersion": "policy/v1beta1" if old else "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": namespace},
+        }
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
+        status, body = self._api.request("POST", path, eviction, patience=0)
+        if status == 429:
+            return message(body.decode(errors="replace"))
+        if status >= 400 and status != 404:
+            raise refused("evict", f"Pod {namespace}/{pod}", status, body)
+        return ""
+
     def diffs(self, manifests: Sequence[Mapping[str, Any]]) -> Lines:
         """Return for each manifest what a server-side apply would change, "" for nothing (dry runs, 4 at once)."""
         self._api.learn_all({str(manifest["apiVersion"]) for manifest in manifests})

@@ -115,7 +115,11 @@ def union(steps: Iterable[Step], site: Site) -> FactQuery:
 def targets(step: Step, run: Run) -> list[Host]:
     """Return the hosts that a step visits in this run."""
     limit = run.selection.limit
-    return [run.hosts[spec.name] for spec in step.scope.hosts(run.site) if not limit or spec.name in limit]
+    return [
+        run.hosts[spec.name]
+        for spec in step.scope.hosts(run.site)
+        if (not limit or spec.name in limit) and (not step.among or spec.name in step.among)
+    ]
 
 
 def connect(run: Run, look: Callable[[Host], object]) -> Outcome:

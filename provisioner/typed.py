@@ -17,7 +17,7 @@ from pathlib import Path
 INSIDE = "PROVISIONER_LAB"
 
 _WITHOUT_SITE = ("init", "lab")
-_WITH_SITE = ("apply", "exec", "kubeconfig", "l2", "plan", "ssh", "status", "unlock", "verify")
+_WITH_SITE = ("apply", "exec", "kubeconfig", "l2", "node", "plan", "reset", "ssh", "status", "unlock", "verify")
 COMMANDS = (*_WITHOUT_SITE, *_WITH_SITE)
 # Not what was made already: .venv/bin/provisioner, python -m provisioner, lab exec -- provisioner.
 _OURS = re.compile(rf"(?<![\w./-])(?<!-m )(?<!-- )provisioner((?: -f \S+)?) (?=({'|'.join(COMMANDS)})\b)")

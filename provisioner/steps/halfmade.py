@@ -22,6 +22,14 @@ ADMIN_CONF = "/etc/kubernetes/admin.conf"
 CA = "/etc/kubernetes/pki/ca.crt"
 MANIFESTS = "/etc/kubernetes/manifests/*.yaml"
 ETCD = "/var/lib/etcd/member"
+# kubeadm's own reset leaves what a new start trips over: the folder of an etcd that it does not find in a manifest.
+RESET = (
+    "systemctl stop kubelet || true\n"
+    "kubeadm reset -f --cri-socket /run/containerd/containerd.sock\n"
+    "rm -rf /var/lib/etcd /etc/kubernetes/manifests /etc/kubernetes/pki /etc/kubernetes/*.conf "
+    "/var/lib/kubelet/pki /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env\n"
+    "mkdir -p /etc/kubernetes/manifests\n"
+)
 
 
 def run_marked(host: Host, name: str, marker: str, command: str, *, timeout: float) -> None:
@@ -48,16 +56,7 @@ def reset(host: Host, marker: str) -> None:
 
     Only called where the marker (or the API) shows that kubeadm was interrupted here.
     """
-    host.work(
-        "kubeadm-reset",
-        "systemctl stop kubelet || true\n"
-        "kubeadm reset -f --cri-socket /run/containerd/containerd.sock\n"
-        "rm -rf /var/lib/etcd /etc/kubernetes/manifests /etc/kubernetes/pki /etc/kubernetes/*.conf "
-        "/var/lib/kubelet/pki /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env\n"
-        "mkdir -p /etc/kubernetes/manifests\n"
-        f"rm -f {marker}",
-        timeout=300,
-    )
+    host.work("kubeadm-reset", f"{RESET}rm -f {marker}", timeout=300)
 
 
 def exists(host: Host, path: str) -> bool:

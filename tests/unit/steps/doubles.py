@@ -242,6 +242,8 @@ class RecordingCluster:
     applied: list[Object] = field(default_factory=list)
     deleted: list[tuple[str, str, str]] = field(default_factory=list)
     merged: list[tuple[str, str, Object]] = field(default_factory=list)
+    evicted: list[str] = field(default_factory=list)
+    budgets: dict[str, str] = field(default_factory=dict)  # pod -> why its disruption budget does not let it go
     waits: list[str] = field(default_factory=list)
     forgotten: int = 0
     config: Object | None = None
@@ -303,6 +305,14 @@ class RecordingCluster:
         self.merged.append((kind, name, patch))
         return {}
 
+    def evict(self, namespace: str, pod: str) -> str:
+        self._silence()
+        self.evicted.append(f"{namespace}/{pod}")
+        because = self.budgets.get(f"{namespace}/{pod}", "")
+        if not because:
+            self.holds.pop(("Pod", namespace, pod), None)
+        return because
+
     def delete(self, kind: str, name: str, namespace: str | None = None, api_version: str = "v1") -> None:
         del api_version
         self.deleted.append((kind, namespace or "", name))
@@ -317,7 +327,7 @@ class RecordingCluster:
     def wait(self, what: str, look: Callable[[], Any], timeout: float, why: Callable[[], str] = lambda: "") -> Any:
         assert timeout > 0
         self.waits.append(what)
-        found = look()
+        found = look() or look()  # what the first look asks for, the second finds done
         if self.wait_fails or not found:
             raise ClusterError(f"waited for {what}", tail=why())
         return found
