@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        sys.exit(1)  # click's own 2 means "changes pending" after a plan, and "cannot be told" after verify and l2
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except ProvisionerError as error:

@@ -112,9 +112,18 @@ def _finish(session: Session, run: Run, errand: Errand, outcome: Outcome, starte
     text, data = summary.summary(outcome, time.monotonic() - started)
     session.report.emit("summary", text, **data)
     following = errand.again(outcome, [step.name for step in run.steps]) if outcome.failures else errand.then
+    unseen = [] if outcome.failures else _unseen(run, outcome)
+    if unseen:
+        following = (f"not looked at this time: {', '.join(unseen)}", "next: provisioner apply")
     for line in following:
         session.report.emit("note", session.options.typed(line))
     sys.exit(1 if outcome.failures else 0)
+
+
+def _unseen(run: Run, outcome: Outcome) -> list[str]:
+    """Return the steps of the road that a selection of hosts or steps has left out."""
+    seen = {step for step, _ in outcome.seconds}
+    return [step.name for step in runner.select(run.steps, run.site, runner.Selection()) if step.name not in seen]
 
 
 def _show_plan(session: Session, outcome: Outcome, diff: bool) -> None:

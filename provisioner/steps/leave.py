@@ -32,7 +32,8 @@ TRACES = (
     bridge.UNIT_FILE,
     bridge.SCRIPT,
 )
-# Chains of kube-proxy, the kubelet, flannel, the CNI plugins and the bridge step, by their names.
+# Links of the CNI plugins, flannel and kube-proxy; chains of these, the kubelet and the bridge step, by their names.
+LINKS = ("cni0", "flannel.1", "kube-ipvs0")
 CHAINS = "KUBE-|FLANNEL-|CNI-|PROVISIONER-MASQ"
 
 
@@ -79,7 +80,15 @@ def script(pod_cidr: str) -> str:
         f"rm -f {bridge.UNIT_FILE} {bridge.SCRIPT} {bridge.CNI} {FLANNEL}\n"
         "systemctl daemon-reload\n"
         "rm -rf /run/flannel /var/lib/cni/networks /var/lib/cni/flannel\n"
-        "for link in cni0 flannel.1 kube-ipvs0; do\n"
+        f"{network_script(pod_cidr)}"
+        f"rm -f {halfmade.INIT_STARTED} {halfmade.JOIN_STARTED}\n"
+    )
+
+
+def network_script(pod_cidr: str) -> str:
+    """Return the part of it about links, routes and packet filter: the cluster's go, all others stay."""
+    return (
+        f"for link in {' '.join(LINKS)}; do\n"
         '  if ip link show "$link" >/dev/null 2>&1; then ip link delete "$link"; fi\n'
         "done\n"
         f"ip route flush root {pod_cidr}\n"
@@ -93,7 +102,6 @@ def script(pod_cidr: str) -> str:
         "if command -v nft >/dev/null; then\n"
         "  for family in ip ip6; do nft delete table $family kube-proxy 2>/dev/null || true; done\n"
         "fi\n"
-        f"rm -f {halfmade.INIT_STARTED} {halfmade.JOIN_STARTED}\n"
     )
 
 

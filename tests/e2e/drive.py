@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,16 +126,21 @@ def until(what: str, look: Callable[[], bool], limit: float = 900) -> None:
 
 
 def killed_during(
-    at: Callable[[dict[str, Any]], bool], running: Callable[[], bool], what: str, *, site: Path = SITE
+    at: Callable[[dict[str, Any]], bool],
+    running: Callable[[], bool],
+    what: str,
+    *,
+    site: Path = SITE,
+    command: Sequence[str] = ("apply", "-y"),
 ) -> list[str]:
-    """Start an apply, SIGKILL it while `what` is under way, and return the changes it had begun.
+    """Start a command, SIGKILL it while `what` is under way, and return the changes it had begun.
 
     at: the event that begins the stretch. running: whether the host is really at it by now (looked at until it
     is, so that the kill does not come too early).
     """
-    say(f"provisioner apply -y, to be killed during {what}")
+    say(f"provisioner {' '.join(command)}, to be killed during {what}")
     with subprocess.Popen(
-        on_site("apply", "-y", site=site), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+        on_site(*command, site=site), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
     ) as process:
         seen = []
         for event in _events(process):
@@ -144,10 +149,10 @@ def killed_during(
             if at(event):
                 break
         else:
-            raise AssertionError(f"apply ended with {process.wait()} before {what} began:\n" + "\n".join(seen))
+            raise AssertionError(f"it ended with {process.wait()} before {what} began:\n" + "\n".join(seen))
         deadline = time.monotonic() + 600
         while not running():
-            assert process.poll() is None, f"apply ended before {what} was seen on the host"
+            assert process.poll() is None, f"it ended before {what} was seen on the host"
             assert time.monotonic() < deadline, f"{what} was announced and never seen on the host"
         os.kill(process.pid, signal.SIGKILL)
         process.wait()

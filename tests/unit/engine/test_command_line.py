@@ -78,8 +78,9 @@ def test_every_command_is_listed_by_its_first_words() -> None:
         (["plan"], 1, r"hosts\.toml: no such file; .*provisioner init"),
         (["-f", "other.toml", "apply", "-y"], 1, r"other\.toml: no such file"),
         (["apply"], 1, r"no terminal to ask on; \S*python\S* -m provisioner apply -y"),
-        (["frobnicate"], 2, r"No such command 'frobnicate'"),
-        (["--parallel", "0", "plan"], 2, r"0 is not in the range"),
+        (["frobnicate"], 1, r"No such command 'frobnicate'"),
+        (["plan", "--frobnicate"], 1, r"No such option"),
+        (["--parallel", "0", "plan"], 1, r"0 is not in the range"),
         (["ssh", "nowhere"], 1, r"hosts\.toml: no such file"),
     ],
 )

@@ -1,0 +1,109 @@
+"""One node is drained, rebuilt although the rebuilding is killed, taken out and joined again; nothing else changes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from provisioner.lab import lifecycle
+from tests.e2e import drive
+
+pytestmark = pytest.mark.drill
+# What a machine that has left may not have any more, and what it keeps.
+LEFT = (
+    "ls /etc/kubernetes/kubelet.conf /etc/kubernetes/pki/ca.crt /etc/cni/net.d/*.conflist 2>/dev/null; "
+    "ip -brief link | grep -E 'cni0|flannel|veth'; iptables-save | grep -E 'KUBE-|FLANNEL-|CNI-|PROVISIONER-MASQ'; "
+    "ip route | grep 10.244; mount | grep nfs4; true"
+)
+KEPT = "dpkg -s kubelet >/dev/null && systemctl is-active containerd"
+
+
+@pytest.fixture
+def worker() -> str:
+    """Return the last worker of the lab: the one whose leaving leaves most to the others."""
+    return f"worker{lifecycle.find_up(drive.LAB).workers}"
+
+
+def live(name: str) -> dict[str, str]:
+    """Return what identifies a node, {} when the API has none of that name."""
+    items = json.loads(drive.kubectl("get nodes -o json"))["items"]
+    found = {item["metadata"]["name"]: item for item in items}
+    if name not in found:
+        return {}
+    taken = json.dumps(found[name]["spec"].get("unschedulable", False))
+    return {"uid": found[name]["metadata"]["uid"], "cordoned": taken}
+
+
+def movable_pods(node: str) -> list[str]:
+    """Return the pods on a node that a drain has to move."""
+    items = json.loads(drive.kubectl(f"get pods -A -o json --field-selector spec.nodeName={node}"))["items"]
+    kinds = {
+        item["metadata"]["name"]: [owner["kind"] for owner in item["metadata"].get("ownerReferences", ())]
+        for item in items
+    }
+    return [name for name, owners in kinds.items() if "DaemonSet" not in owners and "Node" not in owners]
+
+
+def done(*command: str) -> drive.Ran:
+    ran = drive.operator(*command)
+    assert ran.status == 0, ran.text[-4000:]
+    return ran
+
+
+def test_a_node_is_drained_and_takes_pods_again(worker: str) -> None:
+    """The external IPs are answered for meanwhile: the command proves it."""
+    ran = done("node", "drain", worker, "-y")
+    assert movable_pods(worker) == []
+    assert live(worker)["cordoned"] == "true"
+    assert "announcements" in ran.text
+    again = done("node", "drain", worker, "-y")
+    assert again.changes() == []
+    done("node", "uncordon", worker, "-y")
+    assert live(worker)["cordoned"] == "false"
+
+
+def test_a_rebuild_that_is_killed_is_gone_on_with(worker: str) -> None:
+    """Killed while kubeadm resets the machine; then the node is a new one, and the plan is empty."""
+    before = live(worker)
+    command = ("node", "rebuild", worker, "-y")
+    resetting = "pgrep -f '[k]ubeadm reset'"
+    drive.killed_during(
+        drive.changing("leave"), lambda: drive.ssh(worker, resetting).status == 0, "kubeadm reset", command=command
+    )
+    done(*command)
+    after = live(worker)
+    assert after["uid"] != before["uid"]
+    assert after["cordoned"] == "false"
+    plan = drive.operator("plan")
+    assert plan.status == 0, plan.text[-4000:]
+    done("verify", "nodes", "system", "loadbalancer")
+
+
+def test_a_node_that_is_taken_out_leaves_nothing_of_the_cluster_and_joins_again(worker: str) -> None:
+    """Its packages stay; without it every external IP is answered for; an apply joins it."""
+    done("node", "remove", worker, "-y")
+    assert live(worker) == {}
+    assert drive.ssh(worker, LEFT).text.strip() == ""
+    assert drive.ssh(worker, KEPT).text.strip() == "active"
+    done("apply", "-y")
+    assert live(worker)["cordoned"] == "false"
+    done("verify", "nodes", "system", "loadbalancer")
+
+
+def test_the_whole_cluster_is_taken_down_and_the_data_stays() -> None:
+    """From a snapshot, which is put back afterwards."""
+    assert drive.lab("snapshot", "before-reset").status == 0
+    hosts = ["master", *(f"worker{number + 1}" for number in range(lifecycle.find_up(drive.LAB).workers))]
+    before = drive.ssh("master", "find /srv/nfs -type f | sort | head -50").text
+    try:
+        done("reset", "-y")
+        for host in hosts:
+            assert drive.ssh(host, LEFT).text.strip() == "", host
+            assert drive.ssh(host, KEPT).text.strip() == "active", host
+        assert drive.ssh("master", "ls /var/lib/etcd 2>/dev/null; true").text.strip() == ""
+        assert set(before.split()) <= set(drive.ssh("master", "find /srv/nfs -type f").text.split())
+        again = drive.operator("reset", "-y")
+        assert (again.status, again.changes()) == (0, [])
+    finally:
+        assert drive.lab("restore", "before-reset").status == 0
