@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from provisioner import nodeports
 from provisioner.step import Change
 
 if TYPE_CHECKING:
@@ -101,9 +102,14 @@ def unread(host: Host, path: str, content: str, unit_name: str) -> bool:
 
 
 def objects(cluster: Cluster, manifests: Iterable[Mapping[str, Any]]) -> Iterator[Change]:
-    """Yield one change for each object that a server-side apply would create or alter, in the given order."""
+    """Yield one change for each object that a server-side apply would create or alter, in the given order.
+
+    Raises ClusterError where the API refuses one of them, here already where it has an object of that name.
+    """
     wanted = list(manifests)
-    for manifest, diff in zip(wanted, cluster.diffs(wanted), strict=True):
+    with nodeports.holder_told(cluster):
+        diffs = cluster.diffs(wanted)
+    for manifest, diff in zip(wanted, diffs, strict=True):
         if diff:
             yield Change(f"apply {name_of(manifest)}", _applying(cluster, manifest), diff)
 
@@ -117,7 +123,8 @@ def name_of(manifest: Mapping[str, Any]) -> str:
 
 def _applying(cluster: Cluster, manifest: Mapping[str, Any]) -> Callable[[], None]:
     def do() -> None:
-        cluster.apply(manifest)
+        with nodeports.holder_told(cluster):
+            cluster.apply(manifest)
 
     return do
 

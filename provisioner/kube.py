@@ -179,12 +179,21 @@ class Cluster:
             raise refused("patch", f"{kind} {name}", status, body)
         return dict(json.loads(body))
 
-    def delete(self, kind: str, name: str, namespace: str | None = None, api_version: str = "v1") -> None:
-        """Delete one object; one that is not there is fine."""
+    def delete(
+        self, kind: str, name: str, namespace: str | None = None, api_version: str = "v1", *, version: str = ""
+    ) -> None:
+        """Delete one object, and after it what it has made, as kubectl does; one that is not there is fine.
+
+        version: the only resourceVersion that may go. Raises ClusterError where the object has changed since.
+        """
         path = self._api.path(api_version, kind, namespace, name)
         if path is None:
             return
-        status, body = self._api.request("DELETE", path)
+        # Unless told otherwise, the API leaves the pods of a Job behind (pkg/registry/batch/job, for batch/v1).
+        options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if version:
+            options["preconditions"] = {"resourceVersion": version}
+        status, body = self._api.request("DELETE", path, options)
         if status >= 400 and status != 404:
             raise refused("delete", f"{kind} {name}", status, body)
 

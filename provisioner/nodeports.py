@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from provisioner.errors import ClusterError
 
 if TYPE_CHECKING:
     from provisioner.kube import Cluster
@@ -26,3 +30,18 @@ def holder(cluster: Cluster, port: int) -> str:
         if port in [*held, spec.get("healthCheckNodePort")]:
             return f"{service['metadata']['namespace']}/{service['metadata']['name']}"
     return ""
+
+
+@contextmanager
+def holder_told(cluster: Cluster) -> Iterator[None]:
+    """Have a refusal of what is done within name the Service that holds the port, for applies and their dry runs."""
+    try:
+        yield
+    except ClusterError as error:
+        port = refused(error.message)
+        name = holder(cluster, port) if port else ""
+        if not name:
+            raise
+        raise ClusterError(
+            f"{error.message}: Service {name} holds {port}", "give one of the two another nodePort"
+        ) from error

@@ -101,6 +101,15 @@ def _old_metallb(site: Site) -> Iterator[Problem]:
             f'"{version}" holds a PodSecurityPolicy, which Kubernetes {site.version} does not know any more',
             "write one from 0.13 on, or take the line out for the one that fits",
         )
+    if catalogue.minor_of(version) < (0, 13):
+        for index, pool in enumerate(site.metallb.pools):
+            if pool.interfaces:
+                yield Problem(
+                    ("metallb", "pools", index, "interfaces"),
+                    f"MetalLB {version}, the version on line {{line}}, announces on every interface",
+                    "take interfaces out, or take version out for one that knows them (from 0.13 on)",
+                    ("metallb", "version"),
+                )
 
 
 def _storage(site: Site) -> Iterator[Problem]:

@@ -98,7 +98,10 @@ def wanted(site: Site) -> list[Object]:
 
 
 def old_configuration(site: Site) -> str:
-    """Return the text of the ConfigMap `config`, as MetalLB reads it below 0.13 (its internal/config/config.go)."""
+    """Return the text of the ConfigMap `config`, as MetalLB reads it below 0.13 (its internal/config/config.go).
+
+    It has no word for interfaces; site_rules refuses a pool that names some.
+    """
     pools = [
         {
             "name": pool.name,

@@ -1,8 +1,13 @@
-"""Offer the NFS export to the cluster: a storage class, and behind it static volumes or csi-driver-nfs."""
+"""Offer the NFS export to the cluster: a storage class, and behind it static volumes or csi-driver-nfs.
+
+Of what an earlier hosts.toml wanted, that goes on which nothing hangs: volumes that nobody has claimed, and a class
+that no volume and no claim names. Volumes that are Bound or Released hold data and stay, as do the directories on the
+server, and csi-driver-nfs, which mounts and unmounts what it has made.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from provisioner import site_manifests
@@ -10,7 +15,7 @@ from provisioner.catalogue import release
 from provisioner.changes import name_of, objects
 from provisioner.errors import ClusterError
 from provisioner.manifests import released
-from provisioner.objects import Object, difference, order, patient
+from provisioner.objects import Object, difference, order, ours, patient
 from provisioner.step import Change, Scope, Step
 from provisioner.steps.nfs_server import volume_name, volume_paths
 from provisioner.steps.rollout import rolled_out
@@ -22,10 +27,12 @@ if TYPE_CHECKING:
 
 _CLASS_API = "storage.k8s.io/v1"
 _FIXED = ("provisioner", "parameters")  # what cannot change in a class (pkg/apis/storage/validation)
+_PART = ("app.kubernetes.io/part-of", "provisioner-storage")  # on everything under nfs/
+_OLD_CLASS = "volume.beta.kubernetes.io/storage-class"  # how claims and volumes may name theirs as well
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
-    """Yield the driver, the storage class and the volumes that are missing or differ."""
+    """Yield the driver, the storage class and the volumes that are missing or differ, then those that are too many."""
     del host
     driver = csi_driver(site)
     yield from objects(cluster, driver)
@@ -42,6 +49,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         yield from _replaced(cluster, old, new, f"it lies at {_place(new)} now, and nobody has claimed it")
     moved = [new for _, new in elsewhere]
     yield from objects(cluster, [volume for volume in volumes if volume not in moved])
+    yield from _removals(cluster, [storage_class, *volumes])
 
 
 def wanted(site: Site) -> list[Object]:
@@ -84,6 +92,69 @@ def _elsewhere(cluster: Cluster, site: Site, volumes: Iterable[Object]) -> list[
             "put server and export back as they were; or save the data, delete claim and volume, and apply again",
         )
     return pairs
+
+
+def _removals(cluster: Cluster, manifests: Sequence[Object]) -> Iterator[Change]:
+    """Yield the removal of our volumes and classes that are not among the manifests and on which nothing hangs."""
+    names = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests}
+    volumes = cluster.list("PersistentVolume")
+    others = [volume for volume in volumes if ("PersistentVolume", volume["metadata"]["name"]) not in names]
+    free = [volume for volume in others if _made_here(volume) and _never_claimed(volume)]
+    for volume in free:
+        why = f"hosts.toml does not want it, and nobody has claimed it; {_place(volume)} stays on the server"
+        yield _removal(cluster, volume, "v1", why)
+    # Volumes that are wanted count with the class that they are given: a plan comes before the apply that gives it.
+    kept = [volume for volume in others if volume not in free]
+    used = {_class_of(item) for item in (*kept, *manifests) if item["kind"] == "PersistentVolume"}
+    old = [
+        live
+        for live in cluster.list("StorageClass", None, _CLASS_API)
+        if _made_here(live) and ("StorageClass", live["metadata"]["name"]) not in names
+    ]
+    used |= _classes_of_claims(cluster) if old else set()
+    for live in old:
+        if live["metadata"]["name"] not in used:
+            why = "hosts.toml does not name it, and no volume and no claim is of it"
+            yield _removal(cluster, live, _CLASS_API, why)
+
+
+def _removal(cluster: Cluster, live: Object, api: str, why: str) -> Change:
+    """Return the change that deletes an object as it was seen: claimed meanwhile, it is another, and stays."""
+    kind, name, version = live["kind"], live["metadata"]["name"], live["metadata"].get("resourceVersion", "")
+
+    def do() -> None:
+        cluster.delete(kind, name, None, api, version=version)
+        cluster.wait(f"{name_of(live)} to be gone", lambda: cluster.get(kind, name, None, api) is None, 60)
+
+    return Change(f"remove {name_of(live)}: {why}", do, difference(name_of(live), live, None))
+
+
+def _made_here(live: Object) -> bool:
+    """Tell whether this step made an object: what a workload names is applied by us too, without the label."""
+    key, value = _PART
+    return ours(live) and (live["metadata"].get("labels") or {}).get(key) == value
+
+
+def _never_claimed(volume: Object) -> bool:
+    """Tell whether a volume is free, and not kept for a claim to come either (its phase is Available as well)."""
+    phase = (volume.get("status") or {}).get("phase")
+    return phase == "Available" and not volume["spec"].get("claimRef") and "nfs" in volume["spec"]
+
+
+def _classes_of_claims(cluster: Cluster) -> set[str]:
+    """Return the classes that claims name, those included that a StatefulSet is yet to make."""
+    templates = (
+        template
+        for live in cluster.list("StatefulSet", None, "apps/v1")
+        for template in live["spec"].get("volumeClaimTemplates") or ()
+    )
+    return {_class_of(claim) for claim in (*cluster.list("PersistentVolumeClaim"), *templates)}
+
+
+def _class_of(item: Object) -> str:
+    """Return the class of a claim or a volume, "" for none."""
+    annotations = item["metadata"].get("annotations") or {}
+    return str(annotations.get(_OLD_CLASS) or item["spec"].get("storageClassName") or "")
 
 
 def _place(volume: Object) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from provisioner import nodeports, site_manifests
+from provisioner import site_manifests
 from provisioner.changes import objects
-from provisioner.errors import ClusterError
 from provisioner.objects import Object, order, patient
 from provisioner.step import Change, Scope, Step
 from provisioner.steps import pruning
@@ -30,8 +28,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     files = {name: wanted(site, name) for name in site.workloads.enabled}
     yield from pruning.changes(cluster, files)
     for manifests in files.values():
-        for change in objects(cluster, manifests):
-            yield replace(change, do=_naming_holder(cluster, change.do))
+        yield from objects(cluster, manifests)
         if site.slow:
             yield from rolled_out(cluster, manifests)
     if not site.slow:
@@ -44,24 +41,6 @@ def wanted(site: Site, name: str) -> list[Object]:
     return order(
         patient(item, site.cluster.timeout_scale) for item in site_manifests.read(site, f"workloads/{name}.yaml")
     )
-
-
-def _naming_holder(cluster: Cluster, do: Callable[[], None]) -> Callable[[], None]:
-    """Say which Service holds a NodePort that the API refuses to give twice."""
-
-    def told() -> None:
-        try:
-            do()
-        except ClusterError as error:
-            port = nodeports.refused(error.message)
-            holder = nodeports.holder(cluster, port) if port else ""
-            if not holder:
-                raise
-            raise ClusterError(
-                f"{error.message}: Service {holder} holds {port}", "give one of the two another nodePort"
-            ) from error
-
-    return told
 
 
 STEP = Step(

@@ -13,8 +13,10 @@ from provisioner.checks import Context, nodeport, storage
 from provisioner.errors import ClusterError
 from provisioner.host import Host
 from provisioner.kube import Cluster
+from provisioner.objects import Object
 from provisioner.site import Site
 from provisioner.step import Change
+from provisioner.steps import storage as offering
 from provisioner.steps import workloads
 from provisioner.steps.storage import wanted as volumes
 
@@ -27,6 +29,7 @@ KINDS = (
     ("DaemonSet", "apps/v1"),
     ("StatefulSet", "apps/v1"),
     ("ReplicaSet", "apps/v1"),
+    ("Job", "batch/v1"),
     ("Service", "v1"),
     ("ConfigMap", "v1"),
     ("PersistentVolumeClaim", "v1"),
@@ -193,8 +196,71 @@ def test_a_nodeport_that_is_taken_is_told_with_its_holder(cluster: Cluster, impa
     spec = {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}]}
     metadata = {"name": "web", "namespace": "course"}
     cluster.apply({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
-    with pytest.raises(ClusterError, match=r"Service course/web holds 30080; give one of the two another nodePort"):
+    taken = r"Service course/web holds 30080; give one of the two another nodePort"
+    with pytest.raises(ClusterError, match=taken):
         apply(cluster, site)
+
+    spec["ports"] = [{"port": 80, "protocol": "TCP", "nodePort": 30081}]
+    cluster.apply(service_like(service, spec))
+    with pytest.raises(ClusterError, match=taken):  # of a Service that is there, the dry run of the plan
+        plan(cluster, site)
+
+
+def service_like(live: Object, spec: Object) -> Object:
+    """Return a manifest for a Service of that name with another spec."""
+    metadata = {key: live["metadata"][key] for key in ("name", "namespace")}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+
+
+ONCE = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: course}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: once, namespace: course}
+spec:
+  template:
+    metadata:
+      labels: {app.kubernetes.io/name: once}
+    spec:
+      restartPolicy: Never
+      containers: [{name: once, image: '${agnhost}', args: [pause]}]
+"""
+
+
+@pytest.mark.usefixtures("fresh")
+def test_the_pods_of_a_job_go_with_it(cluster: Cluster, tmp_path: Path) -> None:
+    """Unless asked otherwise, the API orphans them."""
+
+    def pods() -> list[Object]:
+        return cluster.list("Pod", "course", labels="app.kubernetes.io/name=once")
+
+    (tmp_path / "workloads").mkdir()
+    (tmp_path / "workloads/once.yaml").write_text(ONCE)
+    apply(cluster, site_with(tmp_path, "once"))
+    cluster.wait("the job's pod", pods, 60)
+    assert apply(cluster, site_with(tmp_path)) == [
+        "delete Job course/once (workload once is not enabled any more)",
+        "delete ConfigMap kube-system/provisioner-workloads",
+    ]
+    cluster.wait("the job's pod to go", lambda: not pods(), 120)
+
+
+@pytest.mark.usefixtures("fresh")
+def test_an_object_that_has_changed_since_is_not_deleted(cluster: Cluster, tmp_path: Path) -> None:
+    apply(cluster, site_with(tmp_path, "configmap"))
+    seen = cluster.get("ConfigMap", "cm-pods", "course")
+    assert seen
+    old = seen["metadata"]["resourceVersion"]
+    cluster.merge("ConfigMap", "cm-pods", {"data": {"greeting": "another"}}, namespace="course")
+    with pytest.raises(ClusterError, match="refused to delete ConfigMap cm-pods"):
+        cluster.delete("ConfigMap", "cm-pods", "course", version=old)
+    now = cluster.get("ConfigMap", "cm-pods", "course")
+    assert now
+    cluster.delete("ConfigMap", "cm-pods", "course", version=now["metadata"]["resourceVersion"])
+    assert cluster.get("ConfigMap", "cm-pods", "course") is None
 
 
 @pytest.fixture
@@ -216,3 +282,44 @@ def test_a_claim_that_is_too_large_says_why(cluster: Cluster, site: Site) -> Non
     cluster.wait(
         "the claim to go", lambda: cluster.get("PersistentVolumeClaim", storage.TOO_LARGE, "course") is None, 60
     )
+
+
+@pytest.mark.usefixtures("fresh", "offered")
+def test_volumes_that_are_wanted_no_more_go_unless_data_hangs_on_them(cluster: Cluster, tmp_path: Path) -> None:
+    """And so does their class, once nothing is of it."""
+
+    def phases() -> dict[str, str]:
+        return {item["metadata"]["name"]: item["status"]["phase"] for item in cluster.list("PersistentVolume")}
+
+    def carried_out(nfs: str) -> list[str]:
+        path = tmp_path / "hosts.toml"
+        path.write_text(f"{HOSTS.partition('[workloads]')[0]}[workloads]\nenabled = []\n[nfs]\n{nfs}\n")
+        site = sites.load(path)
+        host = cast(Host, AdminConf(site.first, ""))
+        planned = [change.summary for change in offering.changes(host, cluster, site)]
+        for change in offering.changes(host, cluster, site):
+            change.do()
+        assert [*offering.changes(host, cluster, site)] == []
+        return [text.partition(":")[0] for text in planned if text.startswith("remove ")]
+
+    metadata = {"name": "kept", "namespace": "course"}
+    spec = {
+        "storageClassName": "nfs",
+        "volumeName": "nfs-08",
+        "accessModes": ["ReadWriteMany"],
+        "resources": {"requests": {"storage": "1Gi"}},
+    }
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "course"}})
+    cluster.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
+    free = {f"nfs-{number:02d}": "Available" for number in range(1, 8)}
+    cluster.wait("the claim to be bound", lambda: phases() == free | {"nfs-08": "Bound"}, 60)
+    assert carried_out("volumes = 6") == ["remove PersistentVolume nfs-07"]
+    cluster.delete("PersistentVolumeClaim", "kept", "course")
+    cluster.wait("the volume to be let go", lambda: phases()["nfs-08"] == "Released", 60)
+    try:
+        assert carried_out('volumes = 6\nclass = "fast"') == []
+        cluster.delete("PersistentVolume", "nfs-08")
+        cluster.wait("the volume to be gone", lambda: "nfs-08" not in phases(), 60)
+        assert carried_out('volumes = 6\nclass = "fast"') == ["remove StorageClass nfs"]
+    finally:
+        cluster.delete("StorageClass", "fast", None, "storage.k8s.io/v1")

@@ -42,6 +42,29 @@ def problem(item: Object, minor: str, definitions: Sequence[Object] = ()) -> str
     return ""
 
 
+def _definition(kind: str, required: Sequence[str] = (), **properties: Object) -> Object:
+    plural = f"{kind.lower()}s"
+    spec = {"type": "object", "properties": properties} | ({"required": [*required]} if required else {})
+    schema = {"type": "object", "properties": {"spec": spec}}
+    version = {"name": "v1beta1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"kind": kind, "plural": plural}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.metallb.io"},
+        "spec": {"group": "metallb.io", "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+
+
+_TEXTS = {"type": "array", "items": {"type": "string"}}
+_FLAG = {"type": "boolean"}
+# What metallb/pool.yaml uses of the definitions that MetalLB publishes, for machines that do not have these.
+METALLB_DEFINITIONS = [
+    _definition("IPAddressPool", ["addresses"], addresses=_TEXTS, autoAssign=_FLAG, avoidBuggyIPs=_FLAG),
+    _definition("L2Advertisement", ipAddressPools=_TEXTS, interfaces=_TEXTS),
+]
+
+
 def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return a definition's schema with unknown fields as errors, which a server would silently drop."""
     found = dict(schema)

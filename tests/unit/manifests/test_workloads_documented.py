@@ -16,11 +16,20 @@ def test_every_workload_has_its_row() -> None:
     assert rows == {path.stem for path in (ROOT / "workloads").glob("*.yaml")}
 
 
+def source_of(check: str) -> str:
+    """Return the text of a check's module, and of those of its folder that it imports."""
+    folder = ROOT / "provisioner/checks"
+    text = (folder / f"{check}.py").read_text()
+    imported = re.findall(r"^from provisioner\.checks import (.+)$", text, re.MULTILINE)
+    names = {name.strip() for line in imported for name in line.split(",")}
+    return text + "".join((folder / f"{name}.py").read_text() for name in sorted(names))
+
+
 def test_every_check_that_runs_beside_others_has_its_row_with_findings_that_there_are() -> None:
     rows = dict(re.findall(r"^\| `([a-z]+)` \| .* \| (`[A-Z].*`) \|$", TEXT, re.MULTILINE))
     assert {check.name for check in CHECKS if check.beside} <= rows.keys()
     for name, codes in rows.items():
-        source = (ROOT / f"provisioner/checks/{name}.py").read_text()
+        source = source_of(name)
         prefix = ""
         for code in re.findall(r"`(…?[A-Z_]+)`", codes):
             prefix = code.split("_")[0] if not code.startswith("…") else prefix

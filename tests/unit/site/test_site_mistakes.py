@@ -88,6 +88,11 @@ SINGLE: dict[str, tuple[str, int, str]] = {
     "version 1.99": (HOSTS + '[cluster]\nkubernetes = "1.99"\n', 10, POSSIBLE),
     "version 1.19.1": (HOSTS + '[cluster]\nkubernetes = "1.19.1"\n', 10, POSSIBLE),
     "version 2.0": (HOSTS + '[cluster]\nkubernetes = "2.0"\n', 10, POSSIBLE),
+    "minor without a known patch": (
+        HOSTS + '[cluster]\nkubernetes = "1.34"\n',
+        10,
+        '"1.34" has no patch release that is known here; write all three numbers, as in "1.34.0", or one of 1.20, 1.21,',
+    ),
     "version banana": (HOSTS + '[cluster]\nkubernetes = "banana"\n', 10, '"banana" is not a Kubernetes version; versions from'),
     "version 1.20.2.3": (HOSTS + '[cluster]\nkubernetes = "1.20.2.3"\n', 10, "is not a Kubernetes version; versions from"),
     "cidr": (HOSTS + '[cluster]\npod_cidr = "10.244.0.0"\n', 10, "is not a network in CIDR form; write one such as"),
@@ -186,6 +191,11 @@ POOLS: dict[str, tuple[str, int, str]] = {
     "overlaps another": (pool("192.0.2.0/28") + pool("192.0.2.15-192.0.2.20", name="b"), 14, "the pool b, 192.0.2.15-192.0.2.20, overlaps the pool lab, 192.0.2.0/28 on line 11"),
     "overlaps itself": (pool("192.0.2.0/28", "192.0.2.0/29"), 11, "pools[0].addresses[1]: the pool lab"),
     "name twice": (pool("192.0.2.0/28") + pool("192.0.2.32/28"), 13, 'pools[1].name: "lab" is also the name of the pool on line 10'),
+    "interfaces before MetalLB 0.13": (
+        '[cluster]\nkubernetes = "1.20"\n[metallb]\nversion = "0.12.1"\n' + pool("192.0.2.0/28") + pool("192.0.2.32/28", name="b") + 'interfaces = ["eth1"]\n',
+        19,
+        "metallb.pools[1].interfaces: MetalLB 0.12.1, the version on line 12, announces on every interface; take interfaces out, or take",
+    ),
     "holds the API": (pool("192.0.2.0/28") + '[cluster]\nendpoint = "192.0.2.3"\n', 11, "holds 192.0.2.3, the API's address on line 13"),
 }  # fmt: skip
 
@@ -205,6 +215,9 @@ def test_one_mistake_is_one_line_with_a_place_and_a_remedy(text: str, line: int,
     assert error.remedy
 
 
+OLD_METALLB = '[cluster]\nkubernetes = "1.20"\n[metallb]\nversion = "0.12.1"\n' + pool("192.0.2.0/28")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -214,6 +227,10 @@ def test_one_mistake_is_one_line_with_a_place_and_a_remedy(text: str, line: int,
         '[nfs]\nvolumes = 0\nprovisioner = "csi"\n',
         '[cluster]\nkubernetes = "1.24"\n[metallb]\nversion = "0.12.1"\n',
         '[metallb]\nenabled = false\nversion = "0.12.1"\n',
+        f"{OLD_METALLB}interfaces = []\n",
+        f"{OLD_METALLB}auto_assign = false\navoid_buggy_ips = true\n",
+        OLD_METALLB.replace("0.12.1", "0.13.12") + 'interfaces = ["eth1"]\n',
+        OLD_METALLB.replace("version", "enabled = false\nversion") + 'interfaces = ["eth1"]\n',
     ],
 )
 def test_what_fits_together(text: str) -> None:

@@ -313,8 +313,13 @@ class RecordingCluster:
             self.holds.pop(("Pod", namespace, pod), None)
         return because
 
-    def delete(self, kind: str, name: str, namespace: str | None = None, api_version: str = "v1") -> None:
+    def delete(
+        self, kind: str, name: str, namespace: str | None = None, api_version: str = "v1", *, version: str = ""
+    ) -> None:
         del api_version
+        live = self.holds.get((kind, namespace or "", name))
+        if version and live and live["metadata"].get("resourceVersion") != version:
+            raise ClusterError(f"the API refused to delete {kind} {name}: Precondition failed (409)")
         self.deleted.append((kind, namespace or "", name))
         self.holds.pop((kind, namespace or "", name), None)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from provisioner import changes
+from provisioner.errors import ClusterError
 from provisioner.facts import Package, Unit
 from provisioner.host import Host
+from provisioner.kube import Cluster
+from provisioner.objects import Object
 from provisioner.step import Change, FactQuery
 
 from .doubles import RecordingCluster, RecordingHost, blank, present, running, site_at
@@ -110,3 +114,50 @@ def test_objects_keep_their_order_and_leave_out_what_is_there() -> None:
     for change in found:
         change.do()
     assert [item["metadata"]["name"] for item in cluster.applied] == ["x", "z"]
+
+
+TAKEN = 'Service "web" is invalid: spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated'
+WEB = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "course", "name": "web"}, "spec": {}}
+
+
+class Refusing(RecordingCluster):
+    """Refuse what is applied as the API does: a new object in the apply, one that is there in the dry run already."""
+
+    said = ""
+
+    def diffs(self, manifests: Iterable[Mapping[str, Any]]) -> list[str]:
+        wanted = [*manifests]
+        if any(self.get(item["kind"], item["metadata"]["name"], item["metadata"]["namespace"]) for item in wanted):
+            self._refuse()
+        return ["+"] * len(wanted)
+
+    def apply(self, manifest: Object, *, dry_run: bool = False) -> Object:
+        self._refuse()
+        return manifest
+
+    def _refuse(self) -> None:
+        raise ClusterError(f"the API refused to apply Service web: {self.said} (422)", "as it was")
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["new", "edited"])
+@pytest.mark.parametrize(
+    ("said", "spec", "told"),
+    [
+        (TAKEN, {"ports": [{"nodePort": 30080}]}, "(422): Service default/other holds 30080; give one of the two"),
+        (TAKEN, {"healthCheckNodePort": 30080}, "(422): Service default/other holds 30080; give one of the two"),
+        (TAKEN, {"ports": [{"nodePort": 30081}]}, "already allocated (422); as it was"),
+        ("it has no name", {"ports": [{"nodePort": 30080}]}, "it has no name (422); as it was"),
+    ],
+)
+def test_a_refused_node_port_is_told_with_its_holder(live: bool, said: str, spec: Object, told: str) -> None:
+    """In the plan as in the apply: of a Service that is there, the dry run is refused."""
+    cluster = Refusing()
+    cluster.said = said
+    cluster.hold({"kind": "Service", "metadata": {"namespace": "default", "name": "other"}, "spec": spec})
+    if live:
+        cluster.hold(WEB)
+    found = changes.objects(cast(Cluster, cluster), [WEB])
+    refused = (lambda: next(found)) if live else one([*found]).do
+    with pytest.raises(ClusterError) as raised:
+        refused()
+    assert told in str(raised.value)

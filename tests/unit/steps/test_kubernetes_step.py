@@ -90,14 +90,64 @@ def test_a_missing_one_brings_all_three(converged: RecordingHost) -> None:
     assert summaries(STEP, converged) == [INSTALL, HOLD]
 
 
-def test_a_running_node_keeps_its_version(converged: RecordingHost) -> None:
-    converged.know(files={KUBELET_CONF: present()}, packages={"kubelet": Package("1.19.7-00", held=True)})
+def installed(version: str, *names: str) -> dict[str, Any]:
+    return {"packages": {name: Package(f"{version}-1.1", held=True) for name in names or PACKAGES}}
+
+
+# (hosts.toml's version, what the first control plane has, what the worker has, the whole error)
+REFUSED: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
+    "the cluster runs an older patch than the program knows now": (
+        "1.31",
+        installed("1.31.2"),
+        installed("1.31.2"),
+        'is a node with kubelet 1.31.2, kubeadm 1.31.2, kubectl 1.31.2, and "1.31" in hosts.toml means 1.31.14; '
+        "apply does not change the version of a running node: "
+        'write kubernetes = "1.31.2" under [cluster] in hosts.toml',
+    ),
+    "hosts.toml was changed": (
+        "1.31.3",
+        installed("1.31.2"),
+        installed("1.31.2"),
+        "is a node with kubelet 1.31.2, kubeadm 1.31.2, kubectl 1.31.2, and hosts.toml says 1.31.3; "
+        "apply does not change the version of a running node: "
+        'write kubernetes = "1.31.2" under [cluster] in hosts.toml',
+    ),
+    "this node alone stayed behind": (
+        "1.31.3",
+        installed("1.31.3"),
+        installed("1.31.2"),
+        "is a node with kubelet 1.31.2, kubeadm 1.31.2, kubectl 1.31.2, and hosts.toml says 1.31.3; "
+        "provisioner node remove worker1, then provisioner apply joins it anew",
+    ),
+    "a tool of another version beside the right kubelet": (
+        "1.31.3",
+        installed("1.31.3"),
+        installed("1.31.3") | {"packages": installed("1.31.3")["packages"] | {"kubectl": Package("1.31.9-1.1")}},
+        "is a node with kubectl 1.31.9, and hosts.toml says 1.31.3; "
+        "provisioner ssh worker1 -- sudo apt-get install --allow-change-held-packages --allow-downgrades "
+        "kubectl=1.31.3-\\*",
+    ),
+}
+
+
+@pytest.mark.parametrize(("version", "first", "own", "words"), REFUSED.values(), ids=REFUSED)
+def test_a_running_node_keeps_its_version_and_the_remedy_fits_what_runs(
+    tmp_path: Path, version: str, first: dict[str, Any], own: dict[str, Any], words: str
+) -> None:
+    fleet = fleet_for(STEP, site_at(tmp_path, f'kubernetes = "{version}"'))
+    fleet["master"].know(files={KUBELET_CONF: present()}, **first)
+    host = fleet["worker1"].know(files={KUBELET_CONF: present()}, **own)
     with pytest.raises(HostError) as raised:
-        drain(STEP, converged)
-    assert str(raised.value) == (
-        "worker1: is a node with kubelet 1.19.7, hosts.toml says 1.20.2; "
-        "apply does not change the version of a running node; set cluster.kubernetes back"
-    )
+        drain(STEP, host)
+    assert str(raised.value) == f"worker1: {words}"
+
+
+def test_while_the_first_control_plane_is_silent_the_nodes_own_version_is_what_runs(tmp_path: Path) -> None:
+    fleet = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.31"'))
+    fleet["master"].silent = True
+    host = fleet["worker1"].know(files={KUBELET_CONF: present()}, **installed("1.31.2"))
+    with pytest.raises(HostError, match=r'write kubernetes = "1\.31\.2"'):
+        drain(STEP, host)
 
 
 @pytest.mark.parametrize(

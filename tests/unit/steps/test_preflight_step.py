@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from provisioner.errors import HostError
-from provisioner.facts import Nic
+from provisioner.facts import Nic, Package
 from provisioner.steps.preflight import KUBELET_CONF, STEP
 
 from .doubles import RecordingHost, drain, fleet_for, present, site_at
@@ -25,7 +25,7 @@ def told(host: RecordingHost) -> str:
     with pytest.raises(HostError) as raised:
         drain(STEP, host)
     assert raised.value.host == host.name
-    assert str(raised.value).endswith("; nothing was changed")
+    assert raised.value.remedy.startswith("mend that on the host or in hosts.toml, then provisioner plan looks again")
     return raised.value.message
 
 
@@ -158,6 +158,50 @@ def test_half_a_control_plane_is_its_own_steps_business(fleet: dict[str, Recordi
 def test_an_empty_manifests_folder_explains_no_port(fleet: dict[str, RecordingHost]) -> None:
     host = fleet["master"].know(files={"/etc/kubernetes/manifests": present()}, listening=frozenset({6443}))
     assert "port 6443 is taken" in told(host)
+
+
+def has(*names: str) -> dict[str, Any]:
+    return {"packages": {name: Package("1") for name in names}}
+
+
+RUNC = "has runc installed, and Kubernetes 1.37 runs here on containerd.io, which cannot be there beside it: "
+IN_THE_WAY: dict[str, tuple[str, dict[str, Any], str]] = {
+    "Debian's Docker": (
+        "1.37",
+        has("docker.io", "containerd", "runc"),
+        "has containerd and runc installed, and Kubernetes 1.37 runs here on containerd.io, which cannot be there "
+        "beside it: if nothing else needs it, apt-get remove containerd runc docker.io",
+    ),
+    "Debian's runc alone": ("1.37", has("runc"), f"{RUNC}if nothing else needs it, apt-get remove runc"),
+    "Docker's own": (
+        "1.31",
+        has("docker-ce", "containerd.io"),
+        "has containerd.io installed, and Kubernetes 1.31 runs here on containerd and runc, which cannot be there "
+        "beside it: if nothing else needs it, apt-get remove containerd.io docker-ce",
+    ),
+}
+
+
+@pytest.mark.parametrize(("version", "facts", "sentence"), IN_THE_WAY.values(), ids=IN_THE_WAY)
+def test_packages_that_apt_would_have_to_remove(
+    tmp_path: Path, version: str, facts: dict[str, Any], sentence: str
+) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, f'kubernetes = "{version}"'))["worker1"].know(**facts)
+    assert told(host) == sentence
+    assert drain(STEP, host.know(**NODE)) == [], "a node runs on what it has"
+
+
+@pytest.mark.parametrize(
+    ("version", "names"),
+    [
+        ("1.37", ("containerd.io", "docker-ce")),
+        ("1.31", ("containerd", "runc", "docker.io")),
+        ("1.31", ("runc",)),
+    ],
+)
+def test_a_docker_of_the_same_kind_stays(tmp_path: Path, version: str, names: tuple[str, ...]) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, f'kubernetes = "{version}"'))["worker1"]
+    assert drain(STEP, host.know(**has(*names))) == []
 
 
 ANSWER = "192.168.56.201 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n"
