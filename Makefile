@@ -8,7 +8,7 @@ ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 Y := $(if $(CI),-y,)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cluster plan verify status destroy lab test e2e drills bench lint clean
+.PHONY: help setup few cluster plan verify status destroy lab test e2e drills bench lint clean
 
 help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,18 +16,22 @@ help: ## list the verbs
 setup: ## Debian packages (asks first) and the virtual environment
 	@./setup.sh $(Y)
 
-cluster: setup ## make the cluster that hosts.toml describes (Vagrant machines are brought up first)
+# Nobody has to install QEMU and compilers to look after servers.
+few:
+	@./setup.sh $(Y) --few
+
+cluster: few ## make the cluster that hosts.toml describes (Vagrant machines are brought up first)
 	@$(BIN)/python -m provisioner.vagrant -f $(SITE)
 	@$(BIN)/provisioner -f $(SITE) apply
 	@$(BIN)/provisioner -f $(SITE) verify
 
-plan: setup ## show what apply would change
+plan: few ## show what apply would change
 	@$(BIN)/provisioner -f $(SITE) plan
 
-verify: setup ## prove that the cluster works
+verify: few ## prove that the cluster works
 	@$(BIN)/provisioner -f $(SITE) verify
 
-status: setup ## show the nodes
+status: few ## show the nodes
 	@$(BIN)/provisioner -f $(SITE) status
 
 lab: setup ## three blank VMs on this machine become a verified cluster (SMALL=1: few workloads; KUBERNETES=1.37)

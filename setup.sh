@@ -1,10 +1,18 @@
 #!/bin/sh
 # Make this checkout usable: Debian packages that are missing (asked first), the virtual environment, its locked
-# dependencies. Re-runnable and quick when there is nothing to do. usage: setup.sh [-y]
+# dependencies. Re-runnable and quick when there is nothing to do. usage: setup.sh [-y] [--few]
+#   -y: do not ask.  --few: only the packages for "every verb"; lab, tests and bench need the others too.
 set -eu
 cd "$(dirname "$0")"
 yes=${CI:+-y}
-[ "${1:-}" = "-y" ] && yes=-y
+few=
+for word; do
+    case $word in
+    -y) yes=-y ;;
+    --few) few=yes ;;
+    *) echo "setup: what is $word? usage: setup.sh [-y] [--few]" >&2; exit 1 ;;
+    esac
+done
 
 python=${PYTHON:-python3}
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
@@ -14,8 +22,11 @@ python=${PYTHON:-python3}
 
 if command -v dpkg-query >/dev/null; then
     missing=
-    while read -r package _; do
+    while read -r package use; do
         case $package in '' | '#'*) continue ;; esac
+        if [ -n "$few" ]; then
+            case $use in "every verb:"*) ;; *) continue ;; esac
+        fi
         status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
         [ "$status" = installed ] || missing="$missing $package"
     done <debian-packages.txt

@@ -87,8 +87,11 @@ class Host:
                 self._connection.close()
                 self._connection = None
             if self._connection is None:
-                self._connection = ssh.connect(self.site, self.spec)
+                self._connection = ssh.connect(self.site, self.spec, self._tell)
             return cast("Transport", self._connection.transport)
+
+    def _tell(self, sentence: str) -> None:
+        self.report.emit("note", f"{self.name}: {sentence}", host=self.name)
 
     def close(self) -> None:
         """Close the connection for good; commands that run through it end with an error."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from provisioner.errors import ProvisionerError
+from provisioner.typed import typed
 
 
 def template() -> str:
@@ -56,4 +57,4 @@ def command(context: click.Context, file: Path | None, force: bool) -> None:
     write_site(path, force=force)
     click.echo(f"Wrote {path}. Describe your machines in it; every key is explained there.")
     named = "" if path == Path("hosts.toml") else f" -f {path}"
-    click.echo(f"Next: provisioner{named} plan")
+    click.echo(f"Next: {typed(f'provisioner{named} plan')}")

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -63,14 +64,17 @@ def known_hosts(site: Site) -> Path:
     return site.directory / Path(site.ssh.known_hosts).expanduser()
 
 
-def connect(site: Site, spec: HostSpec) -> Connection:
-    """Log in to a host, through the jump host where there is one; raise Unreachable, which says why not."""
+def connect(site: Site, spec: HostSpec, tell: Callable[[str], None]) -> Connection:
+    """Log in to a host, through the jump host where there is one; raise Unreachable, which says why not.
+
+    tell: takes a sentence for each host key that was accepted because nothing was known of the machine.
+    """
     target = login(site, spec)
     gateway = None
     if (jump := jump_login(site)) is not None:
-        gateway = _connection(site, jump, None)
+        gateway = _connection(site, jump, None, tell)
         _open(site, spec, gateway, "jump host ")
-    connection = _connection(site, target, gateway)
+    connection = _connection(site, target, gateway, tell)
     try:
         _open(site, spec, connection, "")
     except Unreachable:
@@ -90,7 +94,7 @@ def jump_login(site: Site) -> Login | None:
     return Login(user or site.ssh.user, address, port, key)
 
 
-def _connection(site: Site, target: Login, gateway: Connection | None) -> Connection:
+def _connection(site: Site, target: Login, gateway: Connection | None, tell: Callable[[str], None]) -> Connection:
     from fabric import Config, Connection
     from paramiko import SSHConfig
 
@@ -110,7 +114,7 @@ def _connection(site: Site, target: Login, gateway: Connection | None) -> Connec
         connect_timeout=max(1, int(patience)),
         connect_kwargs=kwargs,
     )
-    _set_host_key_policy(connection.client, site)
+    _set_host_key_policy(connection.client, site, tell)
     return connection
 
 
@@ -172,7 +176,7 @@ class _UnknownHostKey(Exception):
         self.remedy = remedy
 
 
-def _set_host_key_policy(client: SSHClient, site: Site) -> None:
+def _set_host_key_policy(client: SSHClient, site: Site, tell: Callable[[str], None]) -> None:
     from paramiko import MissingHostKeyPolicy
 
     file = known_hosts(site)
@@ -182,7 +186,11 @@ def _set_host_key_policy(client: SSHClient, site: Site) -> None:
         def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
             del client
             if mode == "accept-new":
-                _remember(file, hostname, key)
+                if _remember(file, hostname, key):
+                    tell(
+                        f"accepted the host key of {hostname}, not known before: {key.get_name()} "
+                        f"{_fingerprint(key)}; written to {file}"
+                    )
             elif mode == "strict":
                 raise _UnknownHostKey(
                     f"the host key of {hostname} ({key.get_name()} {_fingerprint(key)}) is not in {file}",
@@ -196,20 +204,24 @@ def _set_host_key_policy(client: SSHClient, site: Site) -> None:
             client.load_host_keys(str(file))
 
 
-def _remember(file: Path, hostname: str, key: PKey) -> None:
-    """Add one line to known_hosts: beside and renamed, so that a reader never sees half a line."""
+def _remember(file: Path, hostname: str, key: PKey) -> bool:
+    """Add one line to known_hosts: beside and renamed, so that a reader never sees half a line.
+
+    Return whether it was not there: hosts that are reached at once through one jump host all meet its key.
+    """
     line = f"{hostname} {key.get_name()} {key.get_base64()}\n"
     with _known_hosts_lock:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         old = file.read_text() if file.exists() else ""
         if line in old:
-            return
+            return False
         beside = file.with_name(f".{file.name}.{os.getpid()}")
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as stream:
             stream.write(old if old.endswith("\n") or not old else old + "\n")
             stream.write(line)
         beside.replace(file)
+    return True
 
 
 def _fingerprint(key: PKey) -> str:

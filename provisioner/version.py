@@ -54,5 +54,8 @@ def kubernetes_version(text: str) -> Version:
     if text.count(".") == 2:
         return version
     if version.minor_text not in patches:
-        raise ValueError(f"has no known patch; write all three numbers, as in {newest}")
+        minors = ", ".join(version.minor_text for version in known)
+        raise ValueError(
+            f'has no patch release that is known here; write all three numbers, as in "{version}", or one of {minors}'
+        )
     return Version.parse(patches[version.minor_text])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from provisioner.checks import pods
 from provisioner.checks.check import Check, Context, Finding, bad, good, settle
+from provisioner.steps import kubernetes
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
@@ -36,18 +37,18 @@ def run(context: Context) -> Iterator[Finding]:
                 f"nodes: {', '.join(nodes) or 'none'}",
             )
         else:
-            yield judge(context, host, node)
+            yield judge(context, host, node, nodes)
     for name in sorted(nodes.keys() - set(names)):
         yield good(
             "NODE_UNKNOWN",
             name,
             "is a node of the cluster but no host of hosts.toml, so nothing else here speaks of it",
-            f"add it to hosts.toml, or kubectl delete node {name}",
+            f"add it to hosts.toml; where its machine is off for good: provisioner node remove {name} --gone",
         )
 
 
-def judge(context: Context, host: HostSpec, node: Object) -> Finding:
-    """Return what is wrong first with the node of a host, or that nothing is."""
+def judge(context: Context, host: HostSpec, node: Object, nodes: Mapping[str, Object]) -> Finding:
+    """Return what is wrong first with the node of a host, one of `nodes`, or that nothing is."""
     version = running_version(node)
     addresses = internal_addresses(node)
     if not _ready(node):
@@ -64,23 +65,42 @@ def judge(context: Context, host: HostSpec, node: Object) -> Finding:
             "NODE_WRONG_VERSION",
             host.name,
             f"runs kubelet {version}, and hosts.toml wants {context.site.version}",
-            f"provisioner apply --limit {host.name}",
+            _version_remedy(context, host, nodes),
         )
     if ipaddress.ip_address(host.address) not in map(ipaddress.ip_address, addresses):
         return bad(
             "NODE_WRONG_ADDRESS",
             host.name,
             f"has the InternalIP {' and '.join(addresses) or '(none)'}, not {host.address}",
-            f"provisioner apply --limit {host.name} (the kubelet needs --node-ip={host.address})",
+            _address_remedy(context, host),
         )
     if node["spec"].get("unschedulable"):
         return good(
             "NODE_CORDONED",
             host.name,
             f"is Ready at {host.address} with kubelet {version}, but cordoned: it takes no new pods",
-            f"kubectl uncordon {host.name}",
+            f"provisioner node uncordon {host.name}",
         )
     return good("NODE_READY", host.name, f"is Ready at {host.address} with kubelet {version}")
+
+
+def _version_remedy(context: Context, host: HostSpec, nodes: Mapping[str, Object]) -> str:
+    """Return a remedy that fits the cluster as it runs: apply changes the version of no running node."""
+    first = nodes.get(context.site.first.name)
+    version = running_version(first) if first is not None else ""
+    if version == str(context.site.version):
+        return f"provisioner node remove {host.name}, then provisioner apply joins it anew"
+    return kubernetes.kept(version or running_version(nodes[host.name]))
+
+
+def _address_remedy(context: Context, host: HostSpec) -> str:
+    """Return what gives a kubelet another --node-ip: kubeadm writes it once, when the node joins."""
+    if host.name != context.site.first.name:
+        return f"provisioner node rebuild {host.name}"
+    return (
+        f"put --node-ip={host.address} into /var/lib/kubelet/kubeadm-flags.env on it, then "
+        f"provisioner ssh {host.name} -- sudo systemctl restart kubelet"
+    )
 
 
 def running_version(node: Object) -> str:
@@ -99,4 +119,4 @@ def _ready(node: Object) -> bool:
     return pods.condition(node, "Ready") == "True"
 
 
-CHECK = Check("nodes", "Every host is a Ready node of the right version at its address.", run)
+CHECK = Check("nodes", "Every host is a Ready node of the right version at its address.", run, looks_only=True)

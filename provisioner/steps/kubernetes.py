@@ -36,12 +36,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     installed = {name: facts.packages[name].version.split("-")[0] for name in PACKAGES if name in facts.packages}
     other = {name: version for name, version in installed.items() if version != wanted}
     if other and facts.files[KUBELET_CONF].exists:
-        what = ", ".join(f"{name} {version}" for name, version in other.items())
-        raise HostError(
-            host.name,
-            f"is a node with {what}, hosts.toml says {wanted}",
-            "apply does not change the version of a running node; set cluster.kubernetes back",
-        )
+        raise _another_version(host, site, other)
     yield from source(host, repository(site))
     yield from packages(host, ())  # an interrupted dpkg is finished first
     if other or len(installed) < len(PACKAGES):
@@ -56,6 +51,30 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         yield Change(f"hold {', '.join(PACKAGES)}", lambda: _hold(host))
     if not facts.units["kubelet.service"].enabled:
         yield Change("enable kubelet.service", lambda: _enable(host))
+
+
+def _another_version(host: Host, site: Site, other: dict[str, str]) -> HostError:
+    """Return the refusal of a running node with `other` versions; its remedy is one for the cluster as it runs."""
+    what = ", ".join(f"{name} {version}" for name, version in other.items())
+    asked, wanted = site.cluster.kubernetes, str(site.version)
+    meant = f"hosts.toml says {wanted}" if asked == wanted else f'"{asked}" in hosts.toml means {wanted}'
+    first = host.fleet[site.first.name] if site.first.name in host.known_facts() else host
+    package = first.facts.packages.get("kubelet")
+    cluster = package.version.split("-")[0] if package is not None else wanted
+    if "kubelet" not in other:
+        names = " ".join(f"{name}={wanted}-\\*" for name in other)
+        options = "--allow-change-held-packages --allow-downgrades"
+        remedy = f"provisioner ssh {host.name} -- sudo apt-get install {options} {names}"
+    elif cluster == wanted:
+        remedy = f"provisioner node remove {host.name}, then provisioner apply joins it anew"
+    else:
+        remedy = f"apply does not change the version of a running node: {kept(cluster)}"
+    return HostError(host.name, f"is a node with {what}, and {meant}", remedy)
+
+
+def kept(version: str) -> str:
+    """Return what to do where hosts.toml asks for another version than the one that the cluster runs."""
+    return f'write kubernetes = "{version}" under [cluster] in hosts.toml'
 
 
 def _hold(host: Host) -> None:

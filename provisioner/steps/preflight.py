@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from provisioner.errors import HostError
 from provisioner.neighbours import pool_addresses_of, pool_conflicts
 from provisioner.step import Change, FactQuery, Scope, Step
+from provisioner.steps.containerd import from_docker
 
 if TYPE_CHECKING:
     from provisioner.facts import Facts
@@ -20,6 +21,10 @@ KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
 CONTROL_PLANE_PORTS = {6443: "kube-apiserver", 2379: "etcd", 2380: "etcd", 10257: "kube-controller-manager",
                        10259: "kube-scheduler"}  # fmt: skip
 NODE_PORTS = {10250: "kubelet"}
+REMEDY = "mend that on the host or in hosts.toml, then provisioner plan looks again (nothing was changed)"
+# Docker's package conflicts with Debian's two (its debian/control); removing either side takes Docker along.
+DEBIANS, DOCKERS = ("containerd", "runc"), ("containerd.io",)
+DOCKER = ("docker.io", "docker-ce")
 MAX_SKEW = 60.0  # seconds; certificates and leases of a cluster assume one time
 
 
@@ -36,11 +41,12 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     ]
     if not facts.files[KUBELET_CONF].exists:
         found += _ports(host, facts)
+        found += _packages(facts, site)
     first = host.name == site.first.name and not facts.files[KUBELET_CONF].exists
     if first and site.metallb.enabled and not found:  # on a cluster the pools step asks about what is new to it
         found += pool_conflicts(host, [part for pool in site.metallb.pools for part in pool.ranges])
     if found:
-        raise HostError(host.name, "; ".join(found), "nothing was changed")
+        raise HostError(host.name, "; ".join(found), REMEDY)
     yield from ()
 
 
@@ -111,6 +117,19 @@ def _ports(host: Host, facts: Facts) -> Iterator[str]:
         yield f"port {port} is taken, and {wanted[port]} needs it: see what listens with ss -ltnp"
 
 
+def _packages(facts: Facts, site: Site) -> Iterator[str]:
+    """Tell of packages that apt would have to remove for containerd's, which it is not allowed to."""
+    wanted, other = (DOCKERS, DEBIANS) if from_docker(site) else (DEBIANS, DOCKERS)
+    in_the_way = [name for name in other if name in facts.packages]
+    if not in_the_way or any(name in facts.packages for name in wanted):
+        return
+    going = " ".join([*in_the_way, *(name for name in DOCKER if name in facts.packages)])
+    yield (
+        f"has {' and '.join(in_the_way)} installed, and Kubernetes {site.version.minor_text} runs here on "
+        f"{' and '.join(wanted)}, which cannot be there beside it: if nothing else needs it, apt-get remove {going}"
+    )
+
+
 STEP = Step(
     name="preflight",
     summary="look for reasons why a host could not become a node",
@@ -118,6 +137,7 @@ STEP = Step(
     changes=changes,
     query=lambda site: FactQuery(
         exists=(KUBELET_CONF, "/etc/kubernetes/manifests", "/etc/kubernetes/manifests/*.yaml"),
+        packages=(*DEBIANS, *DOCKERS, *DOCKER),
         disks=("/", "/var/lib"),
     ),
     reads_only=True,

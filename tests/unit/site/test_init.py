@@ -31,14 +31,14 @@ def test_writes_a_site_that_can_be_read_and_names_the_next_command(tmp_path: Pat
     done = provisioner(tmp_path, "init")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Wrote hosts.toml" in done.stdout
-    assert "Next: provisioner plan" in done.stdout
+    assert f"Next: {sys.executable} -m provisioner plan\n" in done.stdout, "as it was called"
     assert site.load(tmp_path / "hosts.toml").path == tmp_path / "hosts.toml"
     assert [path.name for path in tmp_path.iterdir()] == ["hosts.toml"]
 
 
 def test_writes_where_f_says(tmp_path: Path) -> None:
     done = provisioner(tmp_path, "-f", "home.toml", "init")
-    assert "Next: provisioner -f home.toml plan" in done.stdout
+    assert f"Next: {sys.executable} -m provisioner -f home.toml plan\n" in done.stdout
     assert (tmp_path / "home.toml").read_text() == template()
 
 
