@@ -40,6 +40,18 @@ def verdicts(
         time.sleep(min(PAUSE, max(0.0, deadline - time.monotonic())))
 
 
+def asking(site: Site, cluster: Cluster, hosts: Mapping[str, Host], ip: str) -> Callable[[], tuple[str, ...]]:
+    """Return what asks the segment for an address and gives the MACs that answer. Raises Inconclusive."""
+    from ipaddress import ip_address
+
+    from provisioner.l2 import check, collect, interfaces, scan
+
+    wanted = ip_address(ip)
+    facts = collect.from_cluster(cluster, hosts, site, metrics=False)
+    where = check.place(interfaces.read(), (wanted,), facts)
+    return lambda: scan.scan((wanted,), where, tail=min(4.0, site.timeout(1))).macs(wanted)
+
+
 def place(result: Result) -> str:
     """Return what a verdict is about: the address and its Service."""
     return f"{result.ip} ({result.service})" if result.ip and result.service else result.ip or result.service

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -15,11 +15,11 @@ import click
 
 from provisioner.errors import ClusterError, HostError, ProvisionerError
 from provisioner.redact import redact
-from provisioner.session import Options, opened
+from provisioner.session import Options, Session, locked, opened
 from provisioner.typed import INSIDE
 
 if TYPE_CHECKING:
-    from provisioner.checks import Finding
+    from provisioner.checks import Check, Finding
     from provisioner.host import Host
 
 LEFT_OUT = ("NOT_ENABLED", "NOT_TRIED")  # findings of what was not looked at
@@ -35,7 +35,7 @@ def verify(options: Options, checks: tuple[str, ...], output: str | None, full: 
 
     What a check changes (a scale, a ConfigMap, a pod that it deletes) it puts back. What is left out without --full
     is named: an autoscaler that falls again; on slow machines also load and scaling. After a kill, `provisioner plan`
-    shows what was not put back.
+    shows what was not put back. While checks change something, they hold the lock that keeps two runs apart.
 
     Exit status: 0 all well, 1 something is not, 2 it cannot be told from here.
 
@@ -44,9 +44,9 @@ def verify(options: Options, checks: tuple[str, ...], output: str | None, full: 
     from provisioner import checks as module
 
     as_json = (output or options.output) == "json"
-    module.choose(checks)  # a wrong name is told before anything is connected
+    chosen = module.choose(checks)  # a wrong name is told before anything is connected
     found = []
-    with opened(options, "verify") as session:
+    with opened(options, "verify") as session, _apart(session, chosen):
         report = session.report
         session.cluster.progress = lambda text: report.emit("output", text, host="cluster", step="verify")
         context = module.Context(session.site, session.cluster, session.hosts, full)
@@ -70,6 +70,13 @@ def verify(options: Options, checks: tuple[str, ...], output: str | None, full: 
     sys.exit(1 if sure else 2 if failed else 0)
 
 
+def _apart(session: Session, chosen: Sequence[Check]) -> AbstractContextManager[object]:
+    """Return what holds the lock meanwhile: an apply, or another verify, would take our changes for its own."""
+    if all(check.looks_only for check in chosen):
+        return nullcontext()
+    return locked(session, "verify")
+
+
 def _kubectl(options: Options, master: str) -> str:
     """Return how a person calls kubectl from here; in a lab, whose API nobody reaches from outside, on the master."""
     lab = os.environ.get(INSIDE)
@@ -84,10 +91,9 @@ def _finding_lines(options: Options, check: str, finding: Finding, as_json: bool
         return
     word = "FAILED" if not finding.ok else "-" if finding.code in LEFT_OUT else "ok"
     yield redact(f"{word:6} {check:12} {finding.subject}: {finding.detail}")
-    if not finding.ok:
-        yield from (redact(f"         | {line}") for line in finding.evidence)
-        if finding.remedy:
-            yield f"         try: {options.typed(finding.remedy)}"
+    yield from (redact(f"         | {line}") for line in finding.evidence)
+    if finding.remedy and finding.code not in LEFT_OUT:
+        yield f"         {'advice' if finding.ok else 'try'}: {options.typed(finding.remedy)}"
 
 
 @click.command()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from provisioner.step import Step
 
 # Those of the road that would find a leaving node where there is none a moment later: a plan waits with them.
-AFTER = ("join",)
+AFTER = ("kubernetes", "join")
 
 
 def remove(name: str, *, gone: bool = False) -> tuple[Step, ...]:

@@ -9,18 +9,22 @@ from __future__ import annotations
 import difflib
 import threading
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from itertools import groupby
 from queue import SimpleQueue
 
 from provisioner.checks import (
+    certificates,
     configmap,
     daemonset,
     dns,
+    freed,
     hpa,
     ingress,
     loadbalancer,
     nodeport,
     nodes,
+    retained,
     statefulset,
     storage,
     system,
@@ -32,10 +36,13 @@ __all__ = ["CHECKS", "Check", "Context", "Finding", "choose", "run"]
 
 CHECKS: tuple[Check, ...] = (
     nodes.CHECK,
+    certificates.CHECK,
     system.CHECK,
     dns.CHECK,
     storage.CHECK,
+    retained.CHECK,
     loadbalancer.CHECK,
+    freed.CHECK,
     ingress.CHECK,
     nodeport.CHECK,
     daemonset.CHECK,
@@ -63,13 +70,13 @@ def run(context: Context, names: Sequence[str] = ()) -> Generator[tuple[Check, F
     Closed early, it waits until all checks have put back what they changed.
 
     A check that the site gives nothing to do says NOT_ENABLED: ok when all checks run, not when it was named. An
-    error that ends a check early is a finding too, and the next check runs; only without the API nothing does.
+    error that ends a check early is a finding too, and the next check runs; without the API only those that need none.
     """
     chosen = choose(names)
     if not context.cluster.reachable():
         why = context.cluster.why or "there is no control plane yet"
         yield chosen[0], bad("API_UNREACHABLE", "the Kubernetes API", f"does not answer: {why}", "provisioner status")
-        return
+        chosen = tuple(check for check in chosen if check.without_api)
     for beside, group in groupby(chosen, lambda check: check.beside):
         if beside:
             neighbours = tuple(group)
@@ -77,8 +84,9 @@ def run(context: Context, names: Sequence[str] = ()) -> Generator[tuple[Check, F
                 yield from _together(context, some, bool(names))
         else:
             for check in group:
-                for finding in _findings(context, check, bool(names)):
-                    yield check, finding
+                with closing(_findings(context, check, bool(names))) as found:
+                    for finding in found:
+                        yield check, finding
 
 
 def _together(context: Context, group: Sequence[Check], named: bool) -> Iterator[tuple[Check, Finding]]:
@@ -111,7 +119,7 @@ def _together(context: Context, group: Sequence[Check], named: bool) -> Iterator
             thread.join()
 
 
-def _findings(context: Context, check: Check, named: bool) -> Iterator[Finding]:
+def _findings(context: Context, check: Check, named: bool) -> Generator[Finding, None, None]:
     why = check.not_for(context.site)
     if why:
         made = bad if named else good
@@ -120,7 +128,16 @@ def _findings(context: Context, check: Check, named: bool) -> Iterator[Finding]:
     try:
         yield from check.run(context)
     except ProvisionerError as error:
+        if _closing(error):  # nobody takes another finding: what could not be put back is told as an error
+            raise
         yield _ended(check, error)
+
+
+def _closing(error: BaseException | None) -> bool:
+    """Tell whether the error came up while the check was being closed (Ctrl-C, or a reader that has gone)."""
+    while error is not None and not isinstance(error, GeneratorExit):
+        error = error.__context__
+    return error is not None
 
 
 def _ended(check: Check, error: ProvisionerError) -> Finding:

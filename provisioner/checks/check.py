@@ -74,6 +74,8 @@ class Check:
     run: Callable[[Context], Iterator[Finding]]
     not_for: Callable[[Site], str] = lambda site: ""
     beside: bool = False
+    looks_only: bool = False
+    without_api: bool = False
 
 
 def good(code: str, subject: str, detail: str, remedy: str = "") -> Finding:

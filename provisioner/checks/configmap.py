@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from provisioner.checks import pods
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
+from provisioner.checks import pods, undo
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
 from provisioner.steps.rollout import complete
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from provisioner.site import Site
 
 WORKLOAD = "cm-pods"
+SUBJECT = f"ConfigMap {NAMESPACE}/{WORKLOAD}"
 KEY, FILE, VARIABLE = "greeting", "/etc/course/greeting", "GREETING"
 # By the shell: printenv is not in every busybox.
 PRINT = ("sh", "-c", f'printf "%s\\n" "${VARIABLE}"')
@@ -25,32 +27,81 @@ NUDGE = "provisioner/looked-at"
 
 def run(context: Context) -> Iterator[Finding]:
     """Yield what the file and the environment say before, after a change, and after a restart; put it back."""
-    cluster = context.cluster
-    subject = f"ConfigMap {NAMESPACE}/{WORKLOAD}"
-    config = cluster.get("ConfigMap", WORKLOAD, NAMESPACE)
+    config = context.cluster.get("ConfigMap", WORKLOAD, NAMESPACE)
     before = ((config or {}).get("data") or {}).get(KEY)
     if before is None:
-        yield bad("CONFIGMAP_NONE", subject, f"does not exist, or has no {KEY}", "provisioner apply")
+        yield bad("CONFIGMAP_NONE", SUBJECT, f"does not exist, or has no {KEY}", "provisioner apply")
         return
+    plain = before.rstrip("\n")  # as `ask` has it
     pod = _ready(context)
+    if pods.ready(pod) and (said := ask(context, pod["metadata"]["name"], *PRINT)) != plain:
+        older, pod = pod["metadata"]["name"], _renewed(context)
+        if pods.ready(pod):
+            begun = _begun_anew(context, pod, plain, f"${VARIABLE} in pod {older} said {said!r}")
+            yield begun
+            if not begun.ok:
+                return
     if not pods.ready(pod):
         yield _not_ready(context, pod)
         return
     token = f"hello-{secrets.token_hex(4)}"
-    try:
+    with _put_back(context, before, token) as old:
         write(context, token)
-        yield from _reaches(context, pod, before, token)
-    finally:
-        write(context, before)
-        fresh = _renewed(context)  # its environment would keep the token
+        yield from _reaches(context, pod, plain, token)
+    fresh = _come(context, old)
     if not pods.ready(fresh):
         yield _not_ready(context, fresh)
 
 
+def _begun_anew(context: Context, pod: Object, before: str, seen: str) -> Finding:
+    """Return whether a pod has the ConfigMap's value that was made for one that had not. seen: what that one said."""
+    name = pod["metadata"]["name"]
+    said = ask(context, name, *PRINT)
+    if said != before:
+        return _stale(context, pod, said)
+    return good(
+        "CONFIGMAP_POD_RENEWED",
+        SUBJECT,
+        f"says {before!r}, and {seen}, as after a change or a verify that was killed: pod {name} took its place",
+    )
+
+
+@contextmanager
+def _put_back(context: Context, before: str, token: str) -> Iterator[list[Object]]:
+    """Give the ConfigMap its value back, then have the pods made anew; what is given lists those that had to go.
+
+    Their environment would keep the token. While the ConfigMap has it, too, new pods would not be better.
+    """
+    cluster = context.cluster
+    old: list[Object] = []
+
+    def renew() -> None:
+        config = cluster.get("ConfigMap", WORKLOAD, NAMESPACE) or {}
+        if (config.get("data") or {}).get(KEY) == before:
+            old.extend(() if old else _own(context))
+            _delete(context, old)
+
+    with (
+        undo.afterwards(
+            cluster,
+            f"the pods of {WORKLOAD} to be made anew",
+            renew,
+            lambda: f"${VARIABLE} in the pods of Deployment {NAMESPACE}/{WORKLOAD} may say {token!r}",
+            f"kubectl -n {NAMESPACE} rollout restart deployment {WORKLOAD}",
+        ),
+        undo.afterwards(
+            cluster,
+            f"{SUBJECT} to be put back",
+            lambda: write(context, before),
+            lambda: f"{SUBJECT} may say {token!r} instead of {before!r}",
+        ),
+    ):
+        yield old
+
+
 def _reaches(context: Context, pod: Object, before: str, token: str) -> Iterator[Finding]:
     cluster, name = context.cluster, pod["metadata"]["name"]
-    subject = f"ConfigMap {NAMESPACE}/{WORKLOAD}"
-    how = "by itself" if context.full else "at once when the kubelet is nudged, by itself within about a minute"
+    how = "by itself" if context.full else "at once when the kubelet is nudged"
     if not context.full:
         annotations = {"metadata": {"annotations": {NUDGE: token}}}
         cluster.merge("Pod", name, annotations, namespace=NAMESPACE)
@@ -64,28 +115,31 @@ def _reaches(context: Context, pod: Object, before: str, token: str) -> Iterator
     if said != token:
         yield bad(
             "CONFIGMAP_FILE_OLD",
-            subject,
+            SUBJECT,
             f"was changed, and {FILE} in pod {name} still says {said!r}",
             f"provisioner ssh {pod['spec'].get('nodeName')} -- sudo journalctl -u kubelet -n 30",
             *pods.explain(cluster, pod),
         )
         return
-    yield good("CONFIGMAP_FILE", subject, f"was changed, and {FILE} in pod {name} says so ({how})")
+    yield good("CONFIGMAP_FILE", SUBJECT, f"was changed, and {FILE} in pod {name} says so ({how})")
+    if not context.full:
+        yield untried(SUBJECT, "a kubelet that looks by itself, about once a minute: not waited for without --full")
     said = ask(context, name, *PRINT)
-    if said == token:
+    if said != before:
         yield bad(
             "CONFIGMAP_ENV_CHANGED",
-            subject,
-            f"was changed, and {VARIABLE} in pod {name} with it: the pod was restarted meanwhile",
+            SUBJECT,
+            f"was changed, and ${VARIABLE} in pod {name} says {said!r}, and said {before!r} before: the pod was "
+            "restarted meanwhile",
             f"kubectl -n {NAMESPACE} describe pod {name}",
             *pods.explain(cluster, pod),
         )
         return
     yield good(
         "CONFIGMAP_ENV_OLD",
-        subject,
-        f"was changed, and ${VARIABLE} in pod {name} still says {said!r}, as it was before ({before!r}): the "
-        f"environment needs a restart (kubectl -n {NAMESPACE} rollout restart deployment {WORKLOAD})",
+        SUBJECT,
+        f"was changed, and ${VARIABLE} in pod {name} still says {said!r}, as it did before: the environment needs a "
+        f"restart (kubectl -n {NAMESPACE} rollout restart deployment {WORKLOAD})",
     )
     fresh = _renewed(context)
     if not pods.ready(fresh):  # `run` says so, when it has put all back and it is still so
@@ -93,15 +147,20 @@ def _reaches(context: Context, pod: Object, before: str, token: str) -> Iterator
     name = fresh["metadata"]["name"]
     said = ask(context, name, *PRINT)
     if said == token:
-        yield good("CONFIGMAP_ENV_RESTARTED", subject, f"is in ${VARIABLE} after a restart (pod {name})")
+        yield good("CONFIGMAP_ENV_RESTARTED", SUBJECT, f"is in ${VARIABLE} after a restart (pod {name})")
     else:
-        yield bad(
-            "CONFIGMAP_ENV_STALE",
-            subject,
-            f"is not in ${VARIABLE} even after a restart: pod {name} says {said!r}",
-            f"kubectl -n {NAMESPACE} describe pod {name}",
-            *pods.explain(cluster, fresh),
-        )
+        yield _stale(context, fresh, said)
+
+
+def _stale(context: Context, pod: Object, said: str) -> Finding:
+    name = pod["metadata"]["name"]
+    return bad(
+        "CONFIGMAP_ENV_STALE",
+        SUBJECT,
+        f"is not in ${VARIABLE} even after a restart: pod {name} says {said!r}",
+        f"kubectl -n {NAMESPACE} describe pod {name}",
+        *pods.explain(context.cluster, pod),
+    )
 
 
 def ask(context: Context, pod: str, *command: str) -> str:
@@ -120,13 +179,19 @@ def _own(context: Context) -> list[Object]:
 
 
 def _renewed(context: Context) -> Object:
-    """Delete the workload's pods; return one that came instead, or what there is when none gets ready in time.
-
-    The Deployment's own count is waited for too: a plan goes by it.
-    """
+    """Delete the workload's pods; return one that came instead, or what there is when none gets ready in time."""
     old = _own(context)
+    _delete(context, old)
+    return _come(context, old)
+
+
+def _delete(context: Context, old: Collection[Object]) -> None:
     for pod in old:
         context.cluster.delete("Pod", pod["metadata"]["name"], NAMESPACE)
+
+
+def _come(context: Context, old: Collection[Object]) -> Object:
+    """Wait for a pod other than the old ones. The Deployment's own count is waited for, too: a plan goes by it."""
     fresh = _ready(context, other_than={pod["metadata"]["uid"] for pod in old})
     if pods.ready(fresh):
         settle(

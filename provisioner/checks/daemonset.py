@@ -127,4 +127,6 @@ def _not_for(site: Site) -> str:
     return "" if "daemonset" in site.workloads.enabled else '[workloads] enabled has no "daemonset"'
 
 
-CHECK = Check("daemonset", "A DaemonSet has exactly one ready pod on every node.", run, _not_for, beside=True)
+CHECK = Check(
+    "daemonset", "A DaemonSet has exactly one ready pod on every node.", run, _not_for, beside=True, looks_only=True
+)

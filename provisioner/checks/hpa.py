@@ -1,55 +1,39 @@
-"""The autoscaler has figures to decide by, adds pods under load, and takes them away when it ends."""
+"""The autoscaler has figures to decide by, adds pods under load, and takes them away when it ends.
+
+More and fewer pods are pods that are ready: what the autoscaler asks for alone proves nothing.
+"""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator, Mapping
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from provisioner.addresses import host_port
-from provisioner.checks import load, pods, shipped, web
+from provisioner.checks import autoscaled, load, metrics, pods, web
+from provisioner.checks.autoscaled import WORKLOAD, Autoscaled, current
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
-from provisioner.errors import ClusterError
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
     from provisioner.site import Site
 
-WORKLOAD = "hpa-pods"
-METRICS = f"/apis/metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/pods"
 RISE = 240.0  # two scrapes, two rounds of the autoscaler, the start of a pod; then once more as long
 # kube-controller-manager's --horizontal-pod-autoscaler-downscale-stabilization is five minutes unless it is set.
 FALL = 480.0
-# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
-SUFFIXES = {"n": "1e-9", "u": "1e-6", "m": "1e-3", "": "1", "k": "1e3", "M": "1e6", "G": "1e9"} | {
-    f"{letter}i": str(1024**power) for power, letter in enumerate("KMGT", start=1)
-}
 
 
 def run(context: Context) -> Iterator[Finding]:
     """Yield a finding for the metrics API and one for each autoscaler; then put load on ours and watch it."""
-    # metrics-server needs two of its scrapes, the autoscaler then one of its own rounds of 15 s.
-    figures, refusal = settle(
-        context, "the metrics API", lambda: pod_metrics(context), lambda seen: bool(seen[0]), timeout=120
-    )
-    if not figures:
-        yield bad(
-            "METRICS_MISSING",
-            "metrics API",
-            f"has no figures for the pods of {NAMESPACE}" + (f": {refusal}" if refusal else ""),
-            "kubectl get apiservice v1beta1.metrics.k8s.io; kubectl -n kube-system logs -l k8s-app=metrics-server",
-            *_metrics_server(context),
-        )
+    figures = metrics.settled(context)
+    yield _figures(context, figures)
+    if not figures.use:
         return
-    shown = ", ".join(f"{name} {use}" for name, use in sorted(figures.items())[:3])
-    more = ", …" if len(figures) > 3 else ""
-    yield good("METRICS_PODS", "metrics API", f"has figures for {len(figures)} pods of {NAMESPACE} ({shown}{more})")
+    # metrics-server has figures, which takes it two scrapes; the autoscaler needs one of its own rounds of 15 s.
     found = settle(
         context,
         "a current metric of each HorizontalPodAutoscaler",
-        lambda: scalers(context),
+        lambda: autoscaled.scalers(context),
         lambda seen: bool(seen) and all(current(one) is not None for one in seen),
         timeout=120,
     )
@@ -60,6 +44,30 @@ def run(context: Context) -> Iterator[Finding]:
     for scaler in found:
         if scaler["metadata"]["name"] == WORKLOAD and current(scaler) is not None:
             yield from _moves(context, scaler)
+
+
+def _figures(context: Context, figures: metrics.Figures) -> Finding:
+    subject, logs = "metrics API", "kubectl -n kube-system logs -l k8s-app=metrics-server"
+    if not figures.use:
+        return bad(
+            "METRICS_MISSING",
+            subject,
+            f"has no figures for the pods of {NAMESPACE}" + (f": {figures.refusal}" if figures.refusal else ""),
+            f"kubectl get apiservice v1beta1.metrics.k8s.io; {logs}",
+            *metrics.explain(context),
+        )
+    if figures.missing:
+        named = [f"{pod['metadata']['name']} on {pod['spec'].get('nodeName')}" for pod in figures.missing]
+        return bad(
+            "METRICS_PODS_MISSING",
+            subject,
+            f"has figures for {len(figures.use)} pods of {NAMESPACE} and none for {', '.join(sorted(named))}",
+            f"kubectl -n {NAMESPACE} top pods; {logs}: which kubelet did not answer?",
+            *metrics.explain(context),
+        )
+    shown = ", ".join(f"{name} {use}" for name, use in sorted(figures.use.items())[:3])
+    more = ", …" if len(figures.use) > 3 else ""
+    return good("METRICS_PODS", subject, f"has figures for {len(figures.use)} pods of {NAMESPACE} ({shown}{more})")
 
 
 def _judge(context: Context, scaler: Object) -> Finding:
@@ -76,22 +84,25 @@ def _judge(context: Context, scaler: Object) -> Finding:
     return good(
         "HPA_METRIC",
         subject(scaler),
-        f"sees {percent} % CPU of a target of {spec.get('targetCPUUtilizationPercentage')} %, {replicas(scaler)} of "
-        f"{spec.get('minReplicas', 1)} to {spec['maxReplicas']} pods",
+        f"sees {percent} % CPU of a target of {spec.get('targetCPUUtilizationPercentage')} %, and wants "
+        f"{scaler.get('status', {}).get('desiredReplicas', 0)} of {spec.get('minReplicas', 1)} to "
+        f"{spec['maxReplicas']} pods",
     )
 
 
 def _moves(context: Context, scaler: Object) -> Iterator[Finding]:
-    """Yield whether the pods get more under load and, with --full, fewer when it ends."""
+    """Yield whether more pods are ready under load and, with --full, fewer when it ends."""
     most = int(scaler["spec"]["maxReplicas"])
-    if replicas(scaler) >= most and context.full:
-        fallen = _falls(context, most)
+    now = autoscaled.settled(context, scaler)
+    if not now.complete:
+        yield _not_ready(context, now, "before any load")
+        return
+    if now.ready >= most and context.full:
+        fallen, now = _falls(context, scaler, most, time.monotonic())
         if not fallen.ok:
             yield fallen
             return
-        scaler = ours(context, scaler)
-    before = replicas(scaler)
-    if before >= most:
+    if now.ready >= most:
         yield untried(
             subject(scaler),
             f"has all its {most} pods already, as in the minutes after a load: that it adds pods was not tried "
@@ -101,6 +112,11 @@ def _moves(context: Context, scaler: Object) -> Iterator[Finding]:
     if not context.thorough:
         yield untried(subject(scaler), "under load, when it adds pods: not tried without --full")
         return
+    yield from _loaded(context, scaler, now.ready)
+
+
+def _loaded(context: Context, scaler: Object, before: int) -> Iterator[Finding]:
+    """Put load on the `before` pods that are ready; yield what came of it, then what its end did."""
     door = entrance(context)
     if door is None:
         yield bad(
@@ -111,92 +127,100 @@ def _moves(context: Context, scaler: Object) -> Iterator[Finding]:
             *context.cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :],
         )
         return
+    risen, loaded = _rises(context, scaler, before, door)
+    ended = time.monotonic()
+    now = autoscaled.rested(context, scaler)  # in any case: else the plan has to wait for what still starts
+    yield risen
+    if not risen.ok:
+        return
+    if not now.complete:
+        yield _not_ready(context, now, "after the load")
+    if context.full:
+        yield _falls(context, scaler, max(loaded.ready, now.ready), ended)[0]
+        return
+    yield untried(
+        subject(scaler),
+        f"goes back to {before} about five minutes after the load: not waited for without --full",
+    )
+
+
+def _rises(context: Context, scaler: Object, before: int, door: tuple[str, int]) -> tuple[Finding, Autoscaled]:
+    """Return what load did to the number of ready pods, and the workload at its end.
+
+    The load goes on until there are more, which includes their start: RISE is for all of that.
+    """
     began = time.monotonic()
     with load.on(*door, limit=context.site.timeout(RISE), timeout=context.site.timeout(10)) as sent:
-        scaler = settle(
+        now = settle(
             context,
-            f"{WORKLOAD} to get more pods than {before} under load",
-            lambda: ours(context, scaler),
-            lambda seen: replicas(seen) > before,
+            f"more ready pods of {WORKLOAD} than {before} under load",
+            lambda: autoscaled.look(context, scaler),
+            lambda seen: seen.ready > before,
             timeout=RISE,
         )
-    seconds = time.monotonic() - began
-    if replicas(scaler) <= before:
-        yield bad(
-            "HPA_NOT_RISEN",
-            subject(scaler),
-            f"has {replicas(scaler)} pods as before after {seconds:.0f} s of load, and sees {current(scaler)} % CPU",
-            f"kubectl -n {NAMESPACE} describe hpa {WORKLOAD}; kubectl -n {NAMESPACE} top pods",
-            f"load on {host_port(*door)}: {sent}",
-            *context.cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :],
-        )
-        return
-    yield good(
-        "HPA_RISES",
+    spent = f"{time.monotonic() - began:.0f} s of load"
+    if now.ready > before:
+        said = f"went from {before} to {now.ready} ready pods after {spent} ({sent})"
+        return good("HPA_RISES", subject(scaler), said), now
+    sending = f"load on {host_port(*door)}: {sent}"
+    if now.asked > before:
+        return _not_ready(context, now, f"after {spent}", sending), now
+    finding = bad(
+        "HPA_NOT_RISEN",
         subject(scaler),
-        f"went from {before} to {replicas(scaler)} pods after {seconds:.0f} s of load ({sent})",
-    )
-    if not context.full:
-        yield untried(
-            subject(scaler),
-            f"goes back to {before} about five minutes after the load: not waited for without --full",
-        )
-        return
-    yield _falls(context, replicas(scaler))
-
-
-def _falls(context: Context, risen: int) -> Finding:
-    began = time.monotonic()
-    scaler = _fallen(context, risen)
-    seconds = f"{time.monotonic() - began:.0f} s"
-    if replicas(scaler) < risen:
-        return good("HPA_FALLS", subject(scaler), f"went down to {replicas(scaler)} pods {seconds} after the load")
-    return bad(
-        "HPA_NOT_FALLEN",
-        subject(scaler),
-        f"has {replicas(scaler)} pods still, {seconds} after the load, and sees {current(scaler)} % CPU",
-        f"kubectl -n {NAMESPACE} describe hpa {WORKLOAD}",
+        f"has {now.ready} ready pods, not more than before, after {spent}, and sees {current(now.scaler)} % CPU",
+        f"kubectl -n {NAMESPACE} describe hpa {WORKLOAD}; kubectl -n {NAMESPACE} top pods",
+        sending,
         *context.cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :],
     )
+    return finding, now
 
 
-def _fallen(context: Context, below: int) -> Object:
-    return settle(
+def _not_ready(context: Context, seen: Autoscaled, when: str, *evidence: str) -> Finding:
+    why = "; ".join(f"{pod['metadata']['name']}: {pods.trouble(pod)}" for pod in seen.waiting)
+    if not seen.workload:
+        why = "what it should size does not exist"
+    return bad(
+        "HPA_PODS_NOT_READY",
+        subject(seen.scaler),
+        f"has asked for {seen.asked} pods, of which {seen.ready} are ready {when}" + (f" ({why})" if why else ""),
+        f"kubectl -n {NAMESPACE} get deployments,pods -o wide",
+        *evidence,
+        *autoscaled.explain(context, seen),
+    )
+
+
+def _falls(context: Context, scaler: Object, risen: int, ended: float) -> tuple[Finding, Autoscaled]:
+    """Return whether pods went after a load, and the workload then.
+
+    risen: how many were ready. ended: when the load did (time.monotonic).
+    """
+    now = settle(
         context,
-        f"{WORKLOAD} to get fewer pods than {below}, which takes five minutes",
-        lambda: ours(context, {}),
-        lambda seen: bool(seen) and replicas(seen) < below,
+        f"{WORKLOAD} to get fewer pods than {risen}, which takes five minutes",
+        lambda: autoscaled.look(context, scaler),
+        lambda seen: seen.ready < risen and seen.complete,
         timeout=FALL,
         pause=5,
     )
-
-
-def scalers(context: Context) -> list[Object]:
-    """Return the autoscalers of the shipped workload, as autoscaling/v1 shows them."""
-    names = {one["metadata"]["name"] for one in shipped.objects(context.site, "HorizontalPodAutoscaler", "hpa")}
-    found = context.cluster.list("HorizontalPodAutoscaler", NAMESPACE, api_version="autoscaling/v1")
-    return [one for one in found if one["metadata"]["name"] in names]
-
-
-def ours(context: Context, otherwise: Object) -> Object:
-    """Return our autoscaler as it is now."""
-    return next((one for one in scalers(context) if one["metadata"]["name"] == WORKLOAD), otherwise)
+    when = f"{time.monotonic() - ended:.0f} s after the load"
+    if now.ready < risen and now.complete:
+        return good("HPA_FALLS", subject(now.scaler), f"went down to {now.ready} ready pods {when}"), now
+    if now.ready < risen:
+        return _not_ready(context, now, when), now
+    finding = bad(
+        "HPA_NOT_FALLEN",
+        subject(now.scaler),
+        f"wants {now.asked} pods still, of which {now.ready} are ready, {when}, and sees {current(now.scaler)} % CPU",
+        f"kubectl -n {NAMESPACE} describe hpa {WORKLOAD}",
+        *context.cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :],
+    )
+    return finding, now
 
 
 def subject(scaler: Object) -> str:
     """Return how a finding names an autoscaler."""
-    return f"HorizontalPodAutoscaler {pods.name_of(scaler)}" if scaler else f"HorizontalPodAutoscaler {WORKLOAD}"
-
-
-def replicas(scaler: Object) -> int:
-    """Return how many pods the autoscaler has seen."""
-    return int(scaler.get("status", {}).get("currentReplicas", 0))
-
-
-def current(scaler: Object) -> int | None:
-    """Return the CPU use in percent of the requests; None while it is unknown. 0 is a figure."""
-    percent = scaler.get("status", {}).get("currentCPUUtilizationPercentage")
-    return None if percent is None else int(percent)
+    return f"HorizontalPodAutoscaler {pods.name_of(scaler)}"
 
 
 def entrance(context: Context) -> tuple[str, int] | None:
@@ -211,48 +235,6 @@ def entrance(context: Context) -> tuple[str, int] | None:
         doors += [(host.address, int(port["nodePort"])) for host in context.site.hosts]
     timeout = context.site.timeout(5)
     return next((door for door in doors if web.get(*door, "/hostname", timeout=timeout).status == 200), None)
-
-
-def pod_metrics(context: Context) -> tuple[dict[str, str], str]:
-    """Return what `kubectl top pods` shows by pod, and why there is nothing when the metrics API refuses."""
-    try:
-        answer = context.cluster.raw(METRICS, patience=0)
-    except ClusterError as error:
-        return {}, error.message
-    items = answer.get("items") or [] if isinstance(answer, dict) else []
-    return {item["metadata"]["name"]: use(item["containers"]) for item in items if item.get("containers")}, ""
-
-
-def use(containers: list[Mapping[str, Any]]) -> str:
-    """Return the CPU and memory use of a pod's containers together, as `kubectl top` writes it."""
-    usages = [container.get("usage") or {} for container in containers]
-    cpu = sum((quantity(usage.get("cpu", "0")) for usage in usages), Decimal(0))
-    memory = sum((quantity(usage.get("memory", "0")) for usage in usages), Decimal(0))
-    return f"{math.ceil(cpu * 1000)}m {memory // 2**20}Mi"
-
-
-def quantity(text: str) -> Decimal:
-    """Return a Kubernetes quantity as a number.
-
-    >>> quantity("15m"), quantity("12Mi")
-    (Decimal('0.015'), Decimal('12582912'))
-    """
-    number = text.rstrip("numkMGTKi")
-    return Decimal(number) * Decimal(SUFFIXES[text[len(number) :]])
-
-
-def _metrics_server(context: Context) -> list[str]:
-    cluster = context.cluster
-    service = cluster.get("APIService", "v1beta1.metrics.k8s.io", api_version="apiregistration.k8s.io/v1")
-    lines = ["there is no APIService v1beta1.metrics.k8s.io"]
-    if service is not None:
-        message = pods.condition(service, "Available", "message")
-        lines = [f"APIService v1beta1.metrics.k8s.io: Available {pods.condition(service, 'Available')}: {message}"]
-    for pod in cluster.list("Pod", "kube-system", labels="k8s-app=metrics-server"):
-        if not pods.ready(pod):
-            lines.append(f"{pod['metadata']['name']}: {pods.trouble(pod)}")
-        lines += cluster.logs("kube-system", pod["metadata"]["name"], lines=pods.LOG_LINES).splitlines()
-    return lines
 
 
 def _not_for(site: Site) -> str:

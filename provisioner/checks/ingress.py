@@ -227,4 +227,5 @@ CHECK = Check(
     "the site's certificate; the client's address arrives.",
     run,
     _not_for,
+    looks_only=True,
 )

@@ -94,6 +94,7 @@ def _distinct(context: Context, services: Sequence[Object]) -> Iterator[Finding]
             subject,
             f"share an address: {shown}",
             f"kubectl -n {NAMESPACE} get services -o yaml: take out the annotation allow-shared-ip",
+            *(line for name in given for line in context.cluster.events(NAMESPACE, name)[-pods.EVENTS :]),
         )
 
 
@@ -112,6 +113,7 @@ def _pools(context: Context, service: Object, others: Sequence[Supply]) -> Itera
                 subject,
                 f"has {ip}, which is in no pool of hosts.toml",
                 "provisioner plan: are the cluster's pools those of hosts.toml?",
+                *context.cluster.events(service["metadata"]["namespace"], service["metadata"]["name"])[-pods.EVENTS :],
             )
 
 
@@ -250,4 +252,5 @@ CHECK = Check(
     "Each external IP is announced by the right node alone, and leads to all its pods.",
     run,
     _not_for,
+    looks_only=True,
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from provisioner import nodeports
 from provisioner.addresses import host_port
-from provisioner.checks import behind, pods, shipped, web
+from provisioner.checks import behind, pods, shipped, undo, web
 from provisioner.checks.behind import Behind
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
 from provisioner.errors import ClusterError
@@ -129,16 +129,44 @@ def _refused(context: Context, service: Object) -> Finding:
     try:
         cluster.apply(second)
     except ClusterError as error:
-        if nodeports.refused(error.message) == port:
-            holder = nodeports.holder(cluster, port) or "nobody that can be found"
-            return good("NODEPORT_HELD", subject, f"is refused: Service {holder} holds it")
-        return bad("NODEPORT_OTHER_REFUSAL", subject, f"was refused for another reason: {error.message}", error.remedy)
-    cluster.delete("Service", TWICE, NAMESPACE)
+        return _judge_refusal(context, service, subject, error)
+    undo.now(
+        cluster,
+        f"Service {TWICE} to be deleted again",
+        lambda: cluster.delete("Service", TWICE, NAMESPACE),
+        lambda: f"Service {NAMESPACE}/{TWICE} may be left, with {port} as its nodePort",
+        f"kubectl -n {NAMESPACE} delete service {TWICE}",
+    )
     return bad(
         "NODEPORT_GIVEN_TWICE",
         subject,
         f"was given, though {pods.name_of(service)} holds it (the second Service was deleted again)",
         "kubectl get services -A: two Services with one nodePort answer for one another",
+    )
+
+
+def _judge_refusal(context: Context, service: Object, subject: str, error: ClusterError) -> Finding:
+    """Return whether the port was refused since somebody has it, and who."""
+    cluster, port = context.cluster, _port(service)
+    if nodeports.refused(error.message) != port:
+        return bad(
+            "NODEPORT_OTHER_REFUSAL",
+            subject,
+            f"was refused for another reason: {error.message}",
+            error.remedy or f"kubectl -n {NAMESPACE} get resourcequotas; kubectl get validatingwebhookconfigurations",
+            error.tail,
+            *cluster.events(NAMESPACE, service["metadata"]["name"])[-pods.EVENTS :],
+        )
+    holder = nodeports.holder(cluster, port)
+    if holder:
+        return good("NODEPORT_HELD", subject, f"is refused: Service {holder} holds it")
+    return bad(
+        "NODEPORT_HOLDER_UNKNOWN",
+        subject,
+        "is refused, and no Service holds it",
+        "kubectl get services -A -o wide; the API server gives a port free some minutes after its Service has gone",
+        f"the API says: {error.message}",
+        *cluster.events(NAMESPACE, service["metadata"]["name"])[-pods.EVENTS :],
     )
 
 
@@ -148,8 +176,8 @@ def _grown(context: Context, service: Object) -> Iterator[Finding]:
     for deployment in behind.look(context, service).deployments[:1]:
         number = 2 * int(deployment["spec"].get("replicas", 1))
         name = deployment["metadata"]["name"]
-        with pods.scaled_back(cluster, deployment):
-            pods.scale(cluster, deployment, number)
+        with pods.scaled_back(cluster, deployment) as scale:
+            scale(number)
             now = behind.settled(context, service)
             if len(now.ready) < number:
                 why = "; ".join(f"{pod['metadata']['name']}: {pods.trouble(pod)}" for pod in now.waiting)

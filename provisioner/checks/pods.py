@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from provisioner.checks import undo
 
 if TYPE_CHECKING:
     from provisioner.kube import Cluster
@@ -81,13 +83,28 @@ def trouble(pod: Object) -> str:
 
 
 @contextmanager
-def scaled_back(cluster: Cluster, workload: Object) -> Iterator[None]:
-    """Give a Deployment or StatefulSet the number of replicas back that it has now, however the block ends."""
+def scaled_back(cluster: Cluster, workload: Object) -> Iterator[Callable[[int], None]]:
+    """Give what scales a Deployment or StatefulSet; however the block ends, it gets the number back that it has now.
+
+    Raises ClusterError, which says what may be left, where that is not to be had.
+    """
     before = int(workload["spec"].get("replicas", 1))
-    try:
-        yield
-    finally:
-        scale(cluster, workload, before)
+    name = f"{workload['kind']} {name_of(workload)}"
+    other = "another number of"
+
+    def to(replicas: int) -> None:
+        nonlocal other
+        if replicas != before:
+            other = str(replicas)  # noted before it is asked for: an API that gave no answer may have done it
+        scale(cluster, workload, replicas)
+
+    with undo.afterwards(
+        cluster,
+        f"{name} to be scaled back to {before}",
+        lambda: scale(cluster, workload, before),
+        lambda: f"{name} could not be scaled back, and may stand at {other} pods instead of {before}",
+    ):
+        yield to
 
 
 def scale(cluster: Cluster, workload: Object, replicas: int) -> None:

@@ -4,43 +4,20 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from provisioner.checks import claims, dns, pods, storage
+from provisioner.checks import claims, dns, members, pods, scaled, scratch, undo
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
+from provisioner.checks.members import SUBJECT, WORKLOAD
 from provisioner.errors import ClusterError
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
     from provisioner.site import Site
 
-WORKLOAD = "ss-pods"
 FIRST = f"{WORKLOAD}-0"
-SUBJECT = f"StatefulSet {NAMESPACE}/{WORKLOAD}"
-
-
-@dataclass
-class Watched:
-    """What was seen while the pods were made again, look by look.
-
-    order: the names as they appeared. early: a pod that was there while the one before it was not ready.
-    """
-
-    own: dict[str, Object] = field(default_factory=dict)
-    order: list[str] = field(default_factory=list)
-    early: str = ""
-
-    def note(self, own: Mapping[str, Object], names: list[str]) -> Watched:
-        """Take in one look at the pods; `names` in their order."""
-        self.own = dict(own)
-        self.order += [name for name in names if name in own and name not in self.order]
-        for before, name in pairwise(names):
-            if name in own and not pods.ready(own.get(before, {})) and not self.early:
-                self.early = f"{name} was there before {before} was ready"
-        return self
 
 
 def run(context: Context) -> Iterator[Finding]:
@@ -51,17 +28,27 @@ def run(context: Context) -> Iterator[Finding]:
         yield bad("STATEFULSET_NONE", SUBJECT, "does not exist", "provisioner apply")
         return
     names = [f"{WORKLOAD}-{number}" for number in range(int(workload["spec"].get("replicas", 1)))]
-    own = _all_ready(context, names)
+    if not names:
+        events = cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :]
+        yield bad("STATEFULSET_NO_PODS", SUBJECT, "is scaled to 0 pods", "provisioner apply", *events)
+        return
+    own = members.all_ready(context, names)
     late = next((name for name in names if not pods.ready(own.get(name, {}))), "")
-    if late or not names:
-        yield _not_ready(context, "STATEFULSET_NOT_READY", "is not ready", late or FIRST, own.get(late, {}))
+    if late:
+        yield members.not_ready(context, "STATEFULSET_NOT_READY", "is not ready", late, own.get(late, {}))
         return
     volumes = {name: claims.volume_of(context, own[name]) for name in names}
-    yield _own_volumes(volumes)
+    yield _own_volumes(context, volumes)
     yield _names(context, own)
     token = secrets.token_hex(16)
-    path = f"{storage.FOLDER}/.verify-{token[:8]}"
-    try:
+    path = scratch.path(token)
+    with undo.afterwards(
+        cluster,
+        f"{path} to be removed from the volumes of {WORKLOAD}",
+        lambda: _remove(context, names),
+        lambda: f"{path} may be left on the volumes of {' and '.join(names)}",
+        "the next provisioner verify statefulset removes it",
+    ):
         unwritten = _write(context, own, volumes, path, token)
         if unwritten:
             yield unwritten
@@ -73,10 +60,8 @@ def run(context: Context) -> Iterator[Finding]:
         if not context.thorough:
             yield untried(SUBJECT, "scaled to 0 and back: not tried without --full")
             return
-        with pods.scaled_back(cluster, workload):
-            yield from _scaled(context, workload, volumes, path, token)
-    finally:
-        _remove(context, names, path)
+        with pods.scaled_back(cluster, workload) as scale:
+            yield from scaled.judge(context, scale, volumes, path, token)
 
 
 def _write(
@@ -85,7 +70,7 @@ def _write(
     """Write something of its own into each pod's volume; return what kept it from that."""
     for name, (_, volume) in volumes.items():
         try:
-            storage.write(context.cluster, own[name], path, f"{token} {name}")
+            scratch.write(context.cluster, own[name], path, f"{token} {name}")
         except ClusterError as error:
             return bad(
                 "STATEFULSET_WRITE_FAILED",
@@ -93,11 +78,12 @@ def _write(
                 f"cannot write to its volume {volume}: {error}",
                 "look at the directory's owner and mode on the NFS server; pods run as 65534 (nobody)",
                 error.tail,
+                *pods.explain(context.cluster, own[name]),
             )
     return None
 
 
-def _own_volumes(volumes: Mapping[str, tuple[str, str]]) -> Finding:
+def _own_volumes(context: Context, volumes: Mapping[str, tuple[str, str]]) -> Finding:
     shown = ", ".join(f"{name} has {volume} ({claim})" for name, (claim, volume) in volumes.items())
     bound = [volume for _, volume in volumes.values() if volume]
     if len(set(bound)) == len(volumes):
@@ -107,6 +93,7 @@ def _own_volumes(volumes: Mapping[str, tuple[str, str]]) -> Finding:
         SUBJECT,
         f"does not give each pod a volume of its own: {shown}",
         f"kubectl -n {NAMESPACE} get pvc -o wide",
+        *(line for claim, _ in volumes.values() if claim for line in context.cluster.events(NAMESPACE, claim)[-2:]),
     )
 
 
@@ -124,12 +111,15 @@ def _names(context: Context, own: Mapping[str, Object]) -> Finding:
     if not wrong:
         shown = ", ".join(f"{name} is {address}" for name, address in wanted.items())
         return good("STATEFULSET_NAMES", SUBJECT, f"gives each pod a name in DNS: {shown}")
+    servers = context.cluster.list("Pod", "kube-system", labels="k8s-app=kube-dns")
     return bad(
         "STATEFULSET_NAME_UNKNOWN",
         SUBJECT,
         f"gives {' and '.join(wrong)} no name in DNS that leads to the pod",
         f"kubectl -n {NAMESPACE} get endpoints {WORKLOAD}: are all pods in it?",
         output,
+        *pods.explain_named(context.cluster, own.values(), {name.partition(".")[0] for name in wrong}),
+        *pods.explain_named(context.cluster, servers, {server["metadata"]["name"] for server in servers}),
     )
 
 
@@ -147,11 +137,13 @@ def _returns(context: Context, before: Object, bound: tuple[str, str], path: str
         timeout=120,
     )
     if not after or after["metadata"]["uid"] == uid or not pods.ready(after):
-        return _not_ready(context, "STATEFULSET_NOT_BACK", "did not come back after it was deleted", name, after)
+        return members.not_ready(
+            context, "STATEFULSET_NOT_BACK", "did not come back after it was deleted", name, after
+        )
     lost = claims.lost(context, after, path, f"{token} {name}")
     now = claims.volume_of(context, after)
     if now != bound:
-        return claims.other_volume(subject, "came back", now, bound)
+        return claims.other_volume(context, after, "came back", now, bound)
     if lost:
         return claims.lost_data(context, after, "came back with its volume", bound[1], lost)
     there, here = before["spec"]["nodeName"], after["spec"]["nodeName"]
@@ -163,123 +155,33 @@ def _returns(context: Context, before: Object, bound: tuple[str, str], path: str
     )
 
 
-def _scaled(
-    context: Context, workload: Object, volumes: Mapping[str, tuple[str, str]], path: str, token: str
-) -> Iterator[Finding]:
-    """Scale to none, look at the claims; scale back, watch the order, look at volumes and data."""
-    cluster, names = context.cluster, [*volumes]
-    pods.scale(cluster, workload, 0)
-    left = settle(
-        context, f"the pods of {WORKLOAD} to go", lambda: _own(context), lambda own: not own, timeout=60 * len(names)
-    )
-    if left:
-        name, pod = next(iter(left.items()))
-        yield _not_ready(context, "STATEFULSET_STAYS", "did not go when the StatefulSet was scaled to 0", name, pod)
-        return
-    kept = {name: (claim, claims.bound_to(context, claim)) for name, (claim, _) in volumes.items()}
-    if kept != volumes:
-        yield bad(
-            "STATEFULSET_CLAIM_GONE",
-            SUBJECT,
-            "was scaled to 0, and not every claim stayed bound to its volume: "
-            + ", ".join(f"{claim} to {volume or 'none'}" for claim, volume in kept.values()),
-            f"kubectl -n {NAMESPACE} get pvc",
-            *context.cluster.events(NAMESPACE)[-pods.EVENTS :],
-        )
-        return
-    shown = " and ".join(claim for claim, _ in volumes.values())
-    yield good("STATEFULSET_KEEPS_VOLUMES", SUBJECT, f"was scaled to 0, and {shown} stayed bound to their volumes")
-    pods.scale(cluster, workload, len(names))
-    watched = Watched()
-    settle(
-        context,
-        f"{len(names)} pods of {WORKLOAD}, one after the other",
-        lambda: watched.note(_own(context), names),
-        lambda seen: all(pods.ready(seen.own.get(name, {})) for name in names),
-        timeout=120 * len(names),
-        pause=1,
-    )
-    yield from _made_again(context, watched, volumes, path, token)
-
-
-def _made_again(
-    context: Context, watched: Watched, volumes: Mapping[str, tuple[str, str]], path: str, token: str
-) -> Iterator[Finding]:
-    names = [*volumes]
-    for name in names:
-        if not pods.ready(watched.own.get(name, {})):
-            pod = watched.own.get(name, {})
-            yield _not_ready(context, "STATEFULSET_NOT_BACK", "did not come back after scaling out", name, pod)
-            return
-    shown = ", ".join(watched.order)
-    if watched.early or watched.order != names:
-        yield bad(
-            "STATEFULSET_DISORDER",
-            SUBJECT,
-            f"made its pods in the order {shown}" + (f": {watched.early}" if watched.early else ""),
-            f"kubectl -n {NAMESPACE} get statefulset {WORKLOAD} -o yaml: podManagementPolicy is OrderedReady?",
-            *context.cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :],
-        )
-    else:
-        yield good("STATEFULSET_ORDER", SUBJECT, f"made {shown} in this order, each when the one before was ready")
-    for name in names:
-        lost = claims.lost(context, watched.own[name], path, f"{token} {name}")
-        now = claims.volume_of(context, watched.own[name])
-        if now != volumes[name]:
-            yield claims.other_volume(f"pod {NAMESPACE}/{name}", "was made again", now, volumes[name])
-            return
-        if lost:
-            yield claims.lost_data(context, watched.own[name], "was made again with its volume", now[1], lost)
-            return
-    yield good(
-        "STATEFULSET_FINDS_VOLUMES", SUBJECT, "was scaled out again, and each pod found its volume and its data"
-    )
-
-
-def _own(context: Context) -> dict[str, Object]:
-    own = context.cluster.list("Pod", NAMESPACE, labels=f"app.kubernetes.io/name={WORKLOAD}")
-    return {pod["metadata"]["name"]: pod for pod in own}
-
-
-def _all_ready(context: Context, names: list[str]) -> dict[str, Object]:
-    return settle(
-        context,
-        f"the pods of {WORKLOAD} to be ready",
-        lambda: _own(context),
-        lambda own: all(pods.ready(own.get(name, {})) for name in names),
-        timeout=120,
-    )
-
-
-def _remove(context: Context, names: list[str], path: str) -> None:
+def _remove(context: Context, names: Sequence[str]) -> None:
     """Remove the written files: at once where a pod is ready, then where one comes back.
 
     That is waited for even when nobody waits for findings any more. A pod that does not come has been told of already.
     """
-    left = _remove_ready(context, names, path)
+    left = _remove_ready(context, names)
     if left:
-        _all_ready(replace(context, stop=threading.Event()), left)
-        _remove_ready(context, left, path)
+        members.all_ready(replace(context, stop=threading.Event()), left)
+        _remove_ready(context, left)
 
 
-def _remove_ready(context: Context, names: list[str], path: str) -> list[str]:
-    """Remove the file in the pods that are ready; return the names of the others."""
-    own = _own(context)
+def _remove_ready(context: Context, names: Sequence[str]) -> list[str]:
+    """Remove the files in the pods that are ready; return the names of the others.
+
+    Raises ClusterError for a pod in which that fails, when all have been tried.
+    """
+    own = members.own(context)
     there = [name for name in names if pods.ready(own.get(name, {}))]
+    failure: ClusterError | None = None
     for name in there:
-        context.cluster.exec(NAMESPACE, name, ["rm", "-f", path])
+        try:
+            scratch.remove(context.cluster, name)
+        except ClusterError as error:
+            failure = failure or error
+    if failure:
+        raise failure
     return [name for name in names if name not in there]
-
-
-def _not_ready(context: Context, code: str, what: str, name: str, pod: Object) -> Finding:
-    why = pods.trouble(pod) if pod else "it does not exist"
-    return bad(
-        code,
-        f"pod {NAMESPACE}/{name}",
-        f"{what}: {why}",
-        f"kubectl -n {NAMESPACE} describe pod {name}; kubectl -n {NAMESPACE} get pvc",
-        *pods.explain_or_events(context.cluster, pod, NAMESPACE, WORKLOAD),
-    )
 
 
 def _not_for(site: Site) -> str:

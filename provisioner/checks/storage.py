@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from provisioner.checks import pods
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
+from provisioner.checks import claims, lines, pods, scratch, undo
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
 from provisioner.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -18,10 +17,7 @@ if TYPE_CHECKING:
     from provisioner.site import Site
 
 WORKLOAD = "shared-volume"
-FOLDER = "/data"
-LINES = "lines"  # the file that every pod of the workload adds lines to
 TOO_LARGE = "shared-volume-too-large"
-NFS_DRIVER = "nfs.csi.k8s.io"
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,7 @@ def run(context: Context) -> Iterator[Finding]:
     that all pods write, and on a claim that no volume is large enough for.
     """
     cluster = context.cluster
+    _take_back(context)  # what a run that was killed has left
     seen = settle(
         context,
         f"every {WORKLOAD} pod to be ready",
@@ -45,20 +42,19 @@ def run(context: Context) -> Iterator[Finding]:
         lambda now: sum(map(pods.ready, now.pods)) >= max(now.wanted, 1),
         timeout=120,
     )
-    claim = _claim(cluster)
+    claim = claims.judge(context, WORKLOAD)
     yield claim
     if not claim.ok:  # without the volume no pod can start, and that has been said
         return
-    workers = sum(host.is_worker for host in context.site.hosts)
-    problem = _places_problem(cluster, seen, workers)
+    problem = _places_problem(context, seen)
     if problem:
         yield problem
         return
-    (writer_node, writer), *readers = seen.places.items()
     token = secrets.token_hex(16)
-    path = f"{FOLDER}/.verify-{token[:8]}"
+    path = scratch.path(token)
+    (writer_node, writer), *readers = seen.places.items()
     try:
-        write(cluster, writer, path, token)
+        scratch.write(cluster, writer, path, token)
     except ClusterError as error:
         yield bad(
             "STORAGE_WRITE_FAILED",
@@ -66,71 +62,75 @@ def run(context: Context) -> Iterator[Finding]:
             f"cannot be written from pod {writer['metadata']['name']}: {error}",
             f"provisioner ssh {writer_node} -- mount -t nfs4; and look at the export's owner and mode on the server",
             error.tail,
+            *pods.explain(cluster, writer),
         )
         return
-    try:
+    with undo.afterwards(
+        cluster,
+        f"{path} to be removed",
+        lambda: scratch.remove(cluster, writer["metadata"]["name"]),
+        lambda: f"{path} may be left on the volume of {WORKLOAD}",
+        "the next provisioner verify storage removes it",
+    ):
         for node, reader in readers or [(writer_node, writer)]:
             yield _read_back(cluster, token, path, (writer_node, node), reader)
-    finally:
-        cluster.exec(NAMESPACE, writer["metadata"]["name"], ["rm", "-f", path])
-    yield from _lines(context, seen)
-    if context.site.nfs.provisioner == "static":
-        yield _too_large(context)
+    own = [pod for pod in seen.pods if pods.ready(pod)]
+    yield from lines.judge(context, WORKLOAD, own, writer)
+    yield _large(context)
 
 
-def _lines(context: Context, seen: Seen) -> Iterator[Finding]:
-    """Yield whether every pod's lines are in the one file: seen from a pod, then on the server."""
-    names = {pod["metadata"]["name"] for pod in seen.pods if pods.ready(pod)}
-    writer = next(iter(seen.places.values()))
-    tail = f"tail -n 500 {FOLDER}/{LINES}"
-    command = ["sh", "-c", tail]
-    text = settle(
-        context,
-        f"a line of every {WORKLOAD} pod in {FOLDER}/{LINES}",
-        lambda: context.cluster.exec(NAMESPACE, writer["metadata"]["name"], command),
-        lambda now: not names - writers(now),
-        timeout=60,
-    )
-    yield _judge_lines(f"{FOLDER}/{LINES}", f"in pod {writer['metadata']['name']}", names, text)
-    claim = context.cluster.get("PersistentVolumeClaim", WORKLOAD, NAMESPACE) or {"spec": {}}
-    place = nfs_source(context.cluster.get("PersistentVolume", claim["spec"].get("volumeName", "")) or {})
-    server = context.hosts.get(context.site.nfs_server.name)
-    if server is not None and place:
-        path = f"{place.partition(':')[2]}/{LINES}"
-        said = server.run(f"tail -n 500 {shlex.quote(path)}", check=False)
-        yield _judge_lines(path, f"on the server {server.name}", names, said.stdout or said.stderr)
-
-
-def _judge_lines(path: str, where: str, names: set[str], text: str) -> Finding:
-    missing = names - writers(text)
-    if not missing:
-        return good("STORAGE_LINES", f"{path} {where}", f"has lines of {' and '.join(sorted(names))}")
-    return bad(
-        "STORAGE_LINES_MISSING",
-        f"{path} {where}",
-        f"has no line of {' and '.join(sorted(missing))}",
-        f"kubectl -n {NAMESPACE} logs -l app.kubernetes.io/name={WORKLOAD}",
-        *text.splitlines()[-pods.LOG_LINES :],
-    )
-
-
-def writers(text: str) -> set[str]:
-    """Return who wrote the lines of the file: each is a time and a pod's name."""
-    return {words[1] for line in text.splitlines() if len(words := line.split()) == 2}
+def _large(context: Context) -> Finding:
+    class_ = context.site.nfs.class_
+    if claims.storage_class(context.cluster, class_) is None:
+        return bad(
+            "STORAGE_NO_CLASS",
+            f"StorageClass {class_}",
+            "does not exist: no new claim that names it is served",
+            "provisioner apply",
+            *context.cluster.events("default", class_)[-pods.EVENTS :],
+        )
+    if context.site.nfs.provisioner == "csi":
+        return untried(
+            "a claim that is too large",
+            "not tried: csi-driver-nfs makes a volume of any size, so that no claim is too large for it",
+        )
+    return _too_large(context)
 
 
 def _too_large(context: Context) -> Finding:
-    """Claim more than any volume has, see it wait and say why, and take the claim back."""
-    cluster = context.cluster
+    """Claim more than any volume has, see it wait and say why, and take the claim back.
+
+    That a claim waits shows something about its size only while a smaller one would not: a volume must be free.
+    """
+    cluster, class_ = context.cluster, context.site.nfs.class_
     size = "1Pi"
     subject = f"claim {NAMESPACE}/{TOO_LARGE} for {size}"
+    volumes = settle(
+        context,
+        f"the volumes of class {class_} to be free or claimed",
+        lambda: claims.volumes_of(cluster, class_),
+        lambda every: all(one.get("status", {}).get("phase", "Pending") != "Pending" for one in every),
+        timeout=30,
+    )
+    open_ = [one["metadata"]["name"] for one in claims.free(volumes)]
+    if not open_:
+        return untried(
+            subject,
+            f"not tried: none of the {len(volumes)} volumes of class {class_} is free, so that any claim waits",
+        )
     spec = {
         "accessModes": ["ReadWriteMany"],
-        "storageClassName": context.site.nfs.class_,
+        "storageClassName": class_,
         "resources": {"requests": {"storage": size}},
     }
     claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": spec}
-    try:
+    with undo.afterwards(
+        cluster,
+        f"claim {TOO_LARGE} to be taken back",
+        lambda: cluster.delete("PersistentVolumeClaim", TOO_LARGE, NAMESPACE),
+        lambda: f"claim {NAMESPACE}/{TOO_LARGE} may be left",
+        "the next provisioner verify storage takes it back",
+    ):
         made = cluster.apply(claim | {"metadata": {"name": TOO_LARGE, "namespace": NAMESPACE}})
         events = settle(
             context,
@@ -140,22 +140,40 @@ def _too_large(context: Context) -> Finding:
             timeout=60,
         )
         live = cluster.get("PersistentVolumeClaim", TOO_LARGE, NAMESPACE) or {}
-    finally:
-        cluster.delete("PersistentVolumeClaim", TOO_LARGE, NAMESPACE)
     phase = live.get("status", {}).get("phase", "new")
-    sizes = sorted({volume["spec"]["capacity"]["storage"] for volume in cluster.list("PersistentVolume")})
+    sizes = sorted({volume["spec"]["capacity"]["storage"] for volume in volumes})
+    seen = f"the volumes have {' and '.join(sizes)} each"
     if phase == "Pending" and events:
         return good(
             "STORAGE_TOO_LARGE",
             subject,
-            f"stays Pending, as it should: the volumes have {' and '.join(sizes)} each, and it says: {events[-1]}",
+            f"stays Pending, as it should, though {_some(open_)} free: {seen}, and it says: {events[-1]}",
         )
     return bad(
         "STORAGE_TOO_LARGE_NOT_TOLD",
         subject,
-        f"is {phase}, and should be Pending and say why: the volumes have {' and '.join(sizes)} each",
+        f"is {phase}, and should be Pending and say why: {seen}",
         "kubectl get pv,storageclass; kubectl -n kube-system logs -l component=kube-controller-manager",
         *events,
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{names[0]} is" if len(names) == 1 else f"{names[0]} and {len(names) - 1} more are"
+
+
+def _take_back(context: Context) -> None:
+    """Take back the claim that a run which was killed left behind."""
+    cluster = context.cluster
+    if cluster.get("PersistentVolumeClaim", TOO_LARGE, NAMESPACE) is None:
+        return
+    cluster.delete("PersistentVolumeClaim", TOO_LARGE, NAMESPACE)
+    settle(
+        context,
+        f"the claim {TOO_LARGE} of an earlier run to go",
+        lambda: cluster.get("PersistentVolumeClaim", TOO_LARGE, NAMESPACE),
+        lambda claim: claim is None,
+        timeout=60,
     )
 
 
@@ -169,7 +187,7 @@ def _read_back(cluster: Cluster, token: str, path: str, nodes: tuple[str, str], 
     written_on, read_on = nodes
     subject = f"NFS from {written_on} to {read_on}"
     try:
-        seen = read(cluster, reader, path)
+        seen = scratch.read(cluster, reader, path)
         tail = f"expected {token}, read {seen!r}"
     except ClusterError as error:
         seen, tail = "", f"{error}\n{error.tail}"
@@ -186,7 +204,9 @@ def _read_back(cluster: Cluster, token: str, path: str, nodes: tuple[str, str], 
     )
 
 
-def _places_problem(cluster: Cluster, seen: Seen, workers: int) -> Finding | None:
+def _places_problem(context: Context, seen: Seen) -> Finding | None:
+    cluster = context.cluster
+    workers = [host.name for host in context.site.hosts if host.is_worker]
     subject = f"Deployment {NAMESPACE}/{WORKLOAD}"
     describe = f"kubectl -n {NAMESPACE} describe pods -l app.kubernetes.io/name={WORKLOAD}"
     shown = " and ".join(seen.places) or "no node"
@@ -201,53 +221,17 @@ def _places_problem(cluster: Cluster, seen: Seen, workers: int) -> Finding | Non
             describe if seen.wanted else "provisioner apply",
             *(line for pod in waiting[:1] for line in pods.explain(cluster, pod)),
         )
-    if len(seen.places) < 2 <= workers:
+    if len(seen.places) < 2 <= len(workers):
         return bad(
             "STORAGE_ONE_NODE",
             subject,
-            f"has pods on {shown} only, and hosts.toml has {workers} workers: nothing is proven between two",
+            f"has pods on {shown} only, and hosts.toml has {len(workers)} workers: nothing is proven between two",
             f"look at the nodes' taints: kubectl describe nodes; then kubectl -n {NAMESPACE} delete pods -l "
             f"app.kubernetes.io/name={WORKLOAD}",
+            *(line for node in workers if node not in seen.places for line in cluster.events("default", node)[-2:]),
+            *(line for pod in seen.pods[:2] for line in pods.explain(cluster, pod)),
         )
     return None
-
-
-def _claim(cluster: Cluster) -> Finding:
-    claim = cluster.get("PersistentVolumeClaim", WORKLOAD, NAMESPACE)
-    subject = f"claim {NAMESPACE}/{WORKLOAD}"
-    if claim is None:
-        return bad("STORAGE_NO_CLAIM", subject, "does not exist", "provisioner apply")
-    phase = claim.get("status", {}).get("phase", "new")
-    if phase != "Bound":
-        return bad(
-            "STORAGE_NOT_BOUND",
-            subject,
-            f"is {phase}: no volume fits it",
-            "kubectl get pv: a free one of its class and size is needed ([nfs] volumes and size in hosts.toml)",
-            *cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :],
-        )
-    name = claim["spec"]["volumeName"]
-    place = nfs_source(cluster.get("PersistentVolume", name) or {})
-    if not place:
-        return bad(
-            "STORAGE_NOT_NFS",
-            subject,
-            f"is bound to {name}, which is not on NFS",
-            f"look at its class: kubectl -n {NAMESPACE} get pvc {WORKLOAD} -o yaml",
-        )
-    return good("STORAGE_BOUND", subject, f"is bound to {name} ({place})")
-
-
-def nfs_source(volume: Object) -> str:
-    """Return "server:path" of a volume on NFS, static or by the CSI driver; "" for any other."""
-    spec = volume.get("spec", {})
-    if source := spec.get("nfs"):
-        return f"{source['server']}:{source['path']}"
-    if (csi := spec.get("csi")) and csi.get("driver") == NFS_DRIVER:
-        attributes = csi.get("volumeAttributes") or {}
-        folder = attributes.get("subdir") or volume["metadata"]["name"]
-        return f"{attributes.get('server', '')}:{attributes.get('share', '').rstrip('/')}/{folder}"
-    return ""
 
 
 def look(cluster: Cluster) -> Seen:
@@ -256,17 +240,6 @@ def look(cluster: Cluster) -> Seen:
     found = cluster.list("Pod", NAMESPACE, labels=f"app.kubernetes.io/name={WORKLOAD}")
     own = [pod for pod in found if not pods.leaving(pod)]
     return Seen(tuple(own), pods.by_node(own), int(workload.get("spec", {}).get("replicas", 0)))
-
-
-def write(cluster: Cluster, pod: Object, path: str, text: str) -> None:
-    """Write a file in a pod; the shell's redirection closes it, and NFS has it on the server by then."""
-    command = ["sh", "-c", 'printf %s "$1" > "$2"', "sh", text, path]
-    cluster.exec(NAMESPACE, pod["metadata"]["name"], command)
-
-
-def read(cluster: Cluster, pod: Object, path: str) -> str:
-    """Return a file's text as a pod sees it."""
-    return cluster.exec(NAMESPACE, pod["metadata"]["name"], ["cat", path])
 
 
 def _not_for(site: Site) -> str:

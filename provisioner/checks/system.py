@@ -52,6 +52,7 @@ def run(context: Context) -> Iterator[Finding]:
             f"{namespace}/{name}",
             "is not there, and this site needs it",
             "provisioner apply",
+            *context.cluster.events(namespace)[-pods.EVENTS :],
         )
     troubled = set()
     for pod in seen.sick_pods():
@@ -91,6 +92,7 @@ def _speakers(context: Context, seen: Seen) -> Iterator[Finding]:
     subject = f"DaemonSet {METALLB}/speaker"
     lacking = unserved(context.site, seen)
     doubled = sorted(node for node, number in speakers(seen).items() if number > 1)
+    twice = [pod for pod in running_speakers(seen) if pod["spec"].get("nodeName", "") in doubled]
     for node in lacking:
         live = context.cluster.nodes().get(node, {})
         taints = ", ".join(_taint(taint) for taint in live.get("spec", {}).get("taints") or ())
@@ -109,6 +111,8 @@ def _speakers(context: Context, seen: Seen) -> Iterator[Finding]:
             subject,
             f"has more than one running pod on {' and '.join(doubled)}",
             f"kubectl -n {METALLB} get pods -o wide",
+            *context.cluster.events(METALLB, "speaker")[-pods.EVENTS :],
+            *pods.explain_named(context.cluster, twice, {pod["metadata"]["name"] for pod in twice}),
         )
     if not lacking and not doubled:
         yield good("SYSTEM_SPEAKERS", subject, f"has exactly one pod on each of {len(context.site.hosts)} nodes")
@@ -116,9 +120,13 @@ def _speakers(context: Context, seen: Seen) -> Iterator[Finding]:
 
 def speakers(seen: Seen) -> Counter[str]:
     """Return how many speakers run on each node that has any; whether they are ready is told pod by pod."""
+    return Counter(str(pod["spec"].get("nodeName", "")) for pod in running_speakers(seen))
+
+
+def running_speakers(seen: Seen) -> list[Object]:
+    """Return the speakers that run, ready or not."""
     own = [pod for pod in seen.pods if pod["metadata"]["namespace"] == METALLB and pods.running(pod)]
-    found = [pod for pod in own if (pod["metadata"].get("labels") or {}).get("component") == "speaker"]
-    return Counter(str(pod["spec"].get("nodeName", "")) for pod in found)
+    return [pod for pod in own if (pod["metadata"].get("labels") or {}).get("component") == "speaker"]
 
 
 def unserved(site: Site, seen: Seen) -> list[str]:
@@ -190,4 +198,4 @@ def shortage(workload: Object) -> str:
     return ""
 
 
-CHECK = Check("system", "Every pod of the system's namespaces is ready, and no part is missing.", run)
+CHECK = Check("system", "Every pod of the system's namespaces is ready, and no part is missing.", run, looks_only=True)

@@ -9,8 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -133,6 +136,31 @@ def said(pod: str = "") -> list[int]:
     return [int(line) for line in drive.kubectl(f"-n {NAMESPACE} logs {name}", unless=("waiting to start",)).split()]
 
 
+@contextmanager
+def listening(pod: str) -> Iterator[Callable[[], list[int]]]:
+    """Follow what the writer says; give what returns the numbers that have arrived so far.
+
+    A line that has not arrived whole does not count. What has arrived was acknowledged, whatever becomes of the
+    machine, the log or the connection afterwards.
+    """
+    command = f"kubectl --kubeconfig /etc/kubernetes/admin.conf -n {NAMESPACE} logs -f {pod}"
+    argv = [*drive.CLI, "lab", "ssh", "master", "sudo", "sh", "-c", shlex.quote(command)]
+    with tempfile.NamedTemporaryFile() as heard:
+
+        def numbers() -> list[int]:
+            with open(heard.name, encoding="ascii") as file:
+                lines = file.read().splitlines(keepends=True)
+            return [int(line) for line in lines if line.endswith("\n")]
+
+        with subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=heard, stderr=subprocess.DEVNULL, cwd=drive.ROOT
+        ) as process:
+            try:
+                yield numbers
+            finally:
+                process.kill()
+
+
 def writer() -> dict[str, dict[str, str]]:
     """Return the writer's pod that is not going away."""
     pods = json.loads(drive.kubectl(f"-n {NAMESPACE} get pods -o json"))["items"]
@@ -200,20 +228,25 @@ def test_a_worker_loses_power_in_mid_write(folder: str) -> None:
     """
     pod = writer()
     node, name = pod["spec"]["nodeName"], pod["metadata"]["name"]
-    acknowledged = said()
     spec = lifecycle.find_up(drive.LAB)
-    lifecycle.power_off(spec, node)
-    begun = time.monotonic()
+    before = said()[-1]
     state = f"get node {node} --no-headers"
     give_up = f"-n {NAMESPACE} delete pod {name} --force --grace-period=0 --ignore-not-found"
-    try:
-        drive.until(f"{node} to be known as lost", lambda: drive.kubectl(state).split()[1].startswith("NotReady"))
-        drive.kubectl(give_up)
-        drive.until("the writer to come up elsewhere", lambda: _elsewhere(node, name))
-        drive.say(f"the writer writes again, {time.monotonic() - begun:.0f} s after {node} lost its power")
-        assert set(acknowledged) <= set(written(folder))
-    finally:
-        lifecycle.start(spec, node, drive.say)
+    with listening(name) as numbers:
+        drive.until("the writer to be heard as it writes", lambda: numbers()[-1:] > [before])
+        lifecycle.power_off(spec, node)
+        begun = time.monotonic()
+        try:
+            lost = f"{node} to be known as lost"
+            drive.until(lost, lambda: drive.kubectl(state).split()[1].startswith("NotReady"))
+            drive.kubectl(give_up)
+            drive.until("the writer to come up elsewhere", lambda: _elsewhere(node, name))
+            drive.say(f"the writer writes again, {time.monotonic() - begun:.0f} s after {node} lost its power")
+            acknowledged = numbers()  # what was on its way when the power went has arrived long since
+            missing = set(acknowledged) - set(written(folder))
+            assert not missing, f"acknowledged and lost: {sorted(missing)}"
+        finally:
+            lifecycle.start(spec, node, drive.say)
     drive.until(f"{node} to be ready again", lambda: drive.kubectl(state).split()[1] == "Ready")
 
 

@@ -244,6 +244,17 @@ def test_interrupted_it_says_what_goes_on_and_gives_the_lock_back(
     assert master.sh("cat /etc/demo.count") == "run\n"
 
 
+def test_a_part_of_the_road_is_not_taken_for_the_whole(site: Site) -> None:
+    part = provisioner(site, "apply", "-y", "--limit", "one")
+    assert part.returncode == 0, part.stderr
+    told = part.stderr.splitlines()[-2:]
+    assert told[0] == "not looked at this time: slow"
+    assert re.fullmatch(rf"next: \S*provisioner -f {site.path} apply", told[1])
+    whole = provisioner(site, "apply", "-y")
+    assert "not looked at" not in whole.stderr
+    assert whole.stderr.splitlines()[-1].endswith("verify")
+
+
 def test_two_runs_at_once(
     site: Site, machines: dict[str, Machine], started: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -262,6 +273,19 @@ def test_two_runs_at_once(
     master.sh("touch /run/go")
     told = first.communicate(timeout=30)[1]
     assert first.returncode == 0, told
+    assert "there is no lock" in provisioner(site, "unlock", "-y").stdout
+
+
+def test_checks_that_change_something_keep_off_another_run_and_those_that_look_do_not(site: Site, desk: Open) -> None:
+    with lock.acquired(desk(site)["master"], "apply"):
+        refused = provisioner(site, "verify", "nodes", "statefulset")
+        assert refused.returncode == 1
+        assert "master: another run holds the lock" in refused.stderr
+        looked = provisioner(site, "verify", "nodes", "loadbalancer")
+        assert "lock" not in looked.stderr
+        assert "API_UNREACHABLE" in provisioner(site, "verify", "nodes", "-o", "json").stdout
+    alone = provisioner(site, "verify", "-o", "json")
+    assert "API_UNREACHABLE" in alone.stdout
     assert "there is no lock" in provisioner(site, "unlock", "-y").stdout
 
 

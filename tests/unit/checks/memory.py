@@ -103,6 +103,18 @@ class Memory:
         assert timeout
         return self.shell(pod, command)
 
+    def wait(self, what: str, look: Callable[[], Any], timeout: float, why: Callable[[], str] = lambda: "") -> Any:
+        """Look again and again as kube.Cluster does, but ten times instead of `timeout` seconds, without a pause."""
+        last = ""
+        for _ in range(10 if timeout else 1):
+            try:
+                if found := look():
+                    return found
+            except ClusterError as error:
+                last = str(error)
+            self.progress(f"waiting for {what}")
+        raise ClusterError(f"waited {timeout:.0f} s for {what} ({last})", tail=why())
+
     def apply(self, manifest: Object) -> Object:
         """Create an object, as a server does that gives a nodePort once."""
         wanted = {port.get("nodePort") for port in manifest["spec"].get("ports", [])}
@@ -151,6 +163,10 @@ def findings(check: Check, where: Context) -> dict[str, list[Finding]]:
     for finding in check.run(where):
         found.setdefault(finding.code, []).append(finding)
     return found
+
+
+def storage_class(name: str = "nfs") -> Object:
+    return {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name}}
 
 
 def event(uid: str, message: str = "no volume is large enough") -> Object:

@@ -107,6 +107,9 @@ def test_a_node_with_two_speakers_is_told(tmp_path: Path) -> None:
     second["metadata"]["name"] = "speaker-more"
     (one,) = findings(system.CHECK, context(tmp_path, Memory(*SYSTEM, second)))["SYSTEM_SPEAKERS_TWICE"]
     assert one.detail == "has more than one running pod on w2"
+    assert one.evidence[0] == "Warning Something about metallb-system/speaker"
+    assert "speaker-more: agnhost: log of metallb-system/speaker-more agnhost 8 False" in one.evidence
+    assert not [line for line in one.evidence if "speaker-w1" in line]
 
 
 @pytest.mark.parametrize(
@@ -118,6 +121,7 @@ def test_each_part_is_missed(tmp_path: Path, part: Object) -> None:
     assert not one.ok
     assert one.subject.split("/")[0] == part["metadata"]["namespace"]
     assert part["metadata"]["name"].startswith(one.subject.split("/")[1])
+    assert one.evidence == (f"Warning Something about {part['metadata']['namespace']}/",)
 
 
 def test_what_the_site_does_not_want_is_not_missed(tmp_path: Path) -> None:

@@ -93,6 +93,8 @@ def test_the_two_addresses_are_compared(tmp_path: Path, judged: list[Result], se
     assert one.ok is (code == "LB_DISTINCT")
     assert one.subject == "Services course/lb-one and course/lb-two"
     assert one.detail.endswith(f"lb-one has 192.0.2.200, lb-two has {second}")
+    both_told = ("Warning Something about course/lb-one", "Warning Something about course/lb-two")
+    assert one.evidence == (() if one.ok else both_told)
 
 
 def test_a_users_own_service_is_left_at_the_verdict_of_the_wire(tmp_path: Path, judged: list[Result]) -> None:
@@ -121,6 +123,7 @@ def test_an_address_of_no_pool(tmp_path: Path, judged: list[Result]) -> None:
     off = service("lb-one", kind="LoadBalancer", given=["203.0.113.9"], ports=ports)
     found = findings(loadbalancer.CHECK, context(tmp_path, Memory(off)))
     assert "203.0.113.9, which is in no pool" in found["LB_OFF_POOL"][0].detail
+    assert found["LB_OFF_POOL"][0].evidence == ("Warning Something about course/lb-one",)
     assert set(found) == {"LB_OFF_POOL", "LB_NO_TCP", "LB_NONE"}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from provisioner.checks import nodeport
+from provisioner.checks.undo import Left
 from provisioner.errors import ClusterError
 from provisioner.objects import Object
 
@@ -85,7 +86,9 @@ def test_it_is_scaled_back_when_something_is_wrong(tmp_path: Path, how: dict[str
 
 
 class Vanishing(Growing):
-    """An API that goes away while the Deployment is large, but for the one request that makes it small again."""
+    """An API that goes away while the Deployment is large; `refused` times it does not make it small again, either."""
+
+    refused = 0
 
     def list(self, *arguments: Any, **more: Any) -> list[Object]:
         if self.sizes[-1] == 6:
@@ -93,15 +96,23 @@ class Vanishing(Growing):
         return super().list(*arguments, **more)
 
     def merge(self, kind: str, name: str, patch: Object, **where: Any) -> Object:
+        if self.sizes[-1] == 6 and self.refused:
+            self.refused -= 1
+            raise ClusterError("it is still away")
         self.sizes.append(patch["spec"]["replicas"])
         return patch
 
 
 def test_it_is_scaled_back_when_the_api_goes_away(tmp_path: Path) -> None:
     cluster = Vanishing(1)
-    with pytest.raises(ClusterError, match="went away"):
+    cluster.refused = 5
+    with pytest.raises(ClusterError, match=r"^the API went away$"):
         findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))
     assert cluster.sizes == [3, 6, 3]
+    cluster.refused = 999
+    told = "^Deployment course/np-pods could not be scaled back, and may stand at 6 pods instead of 3: .* went away; "
+    with pytest.raises(Left, match=told):
+        findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))
 
 
 def test_a_pod_that_is_not_ready_is_told_though_the_others_answer(tmp_path: Path) -> None:
@@ -143,8 +154,39 @@ def test_a_port_that_is_given_twice_is_taken_back_and_told(tmp_path: Path) -> No
     assert cluster.get("Service", nodeport.TWICE, "course") is None
 
     def refuse(manifest: Object) -> Object:
-        raise ClusterError("the API refused to apply Service np-pods-twice: quota exceeded (403)")
+        raise ClusterError("the API refused to apply Service np-pods-twice: quota exceeded (403)", tail="a quota")
 
     cluster.apply = refuse  # type: ignore[method-assign]
     (one,) = findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))["NODEPORT_OTHER_REFUSAL"]
     assert "quota exceeded" in one.detail
+    assert one.remedy
+    assert one.evidence == ("a quota", "Warning Something about course/np-pods")
+
+
+def test_a_port_that_nobody_holds_and_is_refused_is_told(tmp_path: Path) -> None:
+    """As the API server does for minutes after a Service has gone."""
+    cluster = Memory(np_service(30080))
+
+    def refuse(manifest: Object) -> Object:
+        cluster.objects = [one for one in cluster.objects if one["kind"] != "Service"]
+        raise ClusterError("Invalid value: 30080: provided port is already allocated")
+
+    cluster.apply = refuse  # type: ignore[method-assign]
+    found = findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))
+    assert "NODEPORT_HELD" not in found
+    (one,) = found["NODEPORT_HOLDER_UNKNOWN"]
+    assert (one.ok, one.detail) == (False, "is refused, and no Service holds it")
+    assert one.evidence[0].endswith("provided port is already allocated")
+    assert one.evidence[1] == "Warning Something about course/np-pods"
+
+
+def test_a_second_service_that_cannot_be_deleted_again_is_told(tmp_path: Path) -> None:
+    cluster = Memory(np_service(30080))
+    cluster.apply = lambda manifest: cluster.objects.append(manifest) or manifest  # type: ignore[method-assign, func-returns-value]
+
+    def away(*arguments: Any, **more: Any) -> None:
+        raise ClusterError("the API does not answer")
+
+    cluster.delete = away  # type: ignore[method-assign]
+    with pytest.raises(Left, match="Service course/np-pods-twice may be left, with 30080 as its nodePort"):
+        findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))

@@ -1,18 +1,14 @@
-"""The checks that work in pods: DNS and the shared volume."""
+"""DNS, asked in pods."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from provisioner.checks import dns, storage
+from provisioner.checks import dns
 from provisioner.errors import ClusterError
-from provisioner.objects import Object
 
-from .memory import Memory, context, event, findings, pod, service, workload
-from .volumes import Volumes, claim, volume
+from .memory import Memory, context, findings, pod, service
 
 API = service("kubernetes", namespace="default", clusterIP="10.96.0.1")
 OURS = service("np-pods", clusterIP="10.96.7.7")
@@ -145,152 +141,3 @@ def test_dns_without_a_pod_to_ask_from(tmp_path: Path) -> None:
         "Warning Something about course/a",
         "agnhost: log of course/a agnhost 8 False",
     )
-
-
-NFS = volume({"nfs": {"server": "192.0.2.10", "path": "/srv/nfs/1"}})
-DEPLOYMENT = workload("Deployment", "shared-volume", "course", 2)
-SHARING = [pod("sv-1", "w1", app="shared-volume"), pod("sv-2", "w2", app="shared-volume")]
-
-
-def test_storage_shared_between_nodes_and_cleaned_up(tmp_path: Path) -> None:
-    cluster = Memory(claim(), NFS, DEPLOYMENT, *SHARING)
-    shell = Volumes(sv_1="nfs-1", sv_2="nfs-1")
-    cluster.shell = shell
-    found = findings(storage.CHECK, context(tmp_path, cluster))
-    assert found["STORAGE_BOUND"][0].detail == "is bound to nfs-1 (192.0.2.10:/srv/nfs/1)"
-    assert [(one.ok, one.subject) for one in found["STORAGE_SHARED"]] == [(True, "NFS from w1 to w2")]
-    assert "another read on another node" in found["STORAGE_SHARED"][0].detail
-    assert (shell.written, shell.files) == (1, {})
-    (lines,) = found["STORAGE_LINES"]
-    assert (lines.subject, lines.detail) == ("/data/lines in pod sv-1", "has lines of sv-1 and sv-2")
-    (large,) = found["STORAGE_TOO_LARGE"]
-    assert "stays Pending, as it should: the volumes have 1Gi each" in large.detail
-    assert large.detail.endswith("it says: Normal FailedBinding: no volume is large enough")
-    assert all(one.ok for many in found.values() for one in many)
-    assert cluster.get("PersistentVolumeClaim", "shared-volume-too-large", "course") is None
-
-
-class Server:
-    """The NFS server as far as the check uses it: it shows the end of a file."""
-
-    name = "master"
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.asked: list[str] = []
-
-    def run(self, command: str, *, check: bool = True) -> Any:
-        assert not check
-        self.asked.append(command)
-        return SimpleNamespace(stdout=self.text, stderr="tail: cannot open")
-
-
-@pytest.mark.parametrize(
-    ("text", "missing"),
-    [
-        ("2026-11-22T19:00:00Z sv-1\n2026-11-22T19:00:00Z sv-2\n", ""),
-        ("2026-11-22T19:00:00Z sv-1\ngarbled line of sv-2\n", "has no line of sv-2"),
-        ("", "has no line of sv-1 and sv-2"),
-    ],
-)
-def test_the_lines_are_in_one_file_on_the_server(tmp_path: Path, text: str, missing: str) -> None:
-    cluster = Memory(claim(), NFS, DEPLOYMENT, *SHARING)
-    cluster.shell = Volumes(sv_1="nfs-1", sv_2="nfs-1")
-    server = Server(text)
-    found = findings(storage.CHECK, context(tmp_path, cluster, hosts={"master": server}))
-    assert server.asked == ["tail -n 500 /srv/nfs/1/lines"]
-    if not missing:
-        assert [one.subject for one in found["STORAGE_LINES"]][1] == "/srv/nfs/1/lines on the server master"
-    else:
-        (one,) = found["STORAGE_LINES_MISSING"]
-        assert one.detail == missing
-        assert one.evidence
-
-
-def test_an_event_about_an_earlier_claim_of_that_name_says_nothing(tmp_path: Path) -> None:
-    old = event("uid of an earlier run's shared-volume-too-large", "what it said an hour ago")
-    cluster = Memory(claim(), NFS, DEPLOYMENT, *SHARING, old)
-    cluster.shell = Volumes(sv_1="nfs-1", sv_2="nfs-1")
-    cluster.told = False
-    (one,) = findings(storage.CHECK, context(tmp_path, cluster))["STORAGE_TOO_LARGE_NOT_TOLD"]
-    assert one.detail.startswith("is Pending, and should be Pending and say why")
-
-
-def test_a_claim_that_is_too_large_and_bound_all_the_same(tmp_path: Path) -> None:
-    cluster = Memory(claim(), NFS, DEPLOYMENT, *SHARING)
-    cluster.shell = Volumes(sv_1="nfs-1", sv_2="nfs-1")
-    cluster.phase = "Bound"
-    (one,) = findings(storage.CHECK, context(tmp_path, cluster))["STORAGE_TOO_LARGE_NOT_TOLD"]
-    assert one.detail.startswith("is Bound, and should be Pending and say why: the volumes have 1Gi each")
-    assert cluster.get("PersistentVolumeClaim", "shared-volume-too-large", "course") is None
-
-
-@pytest.mark.parametrize(
-    ("objects", "shell", "code", "words"),
-    [
-        ([DEPLOYMENT, *SHARING], Volumes(), "STORAGE_NO_CLAIM", "does not exist"),
-        (
-            [claim(phase="Pending", volume=""), DEPLOYMENT, *SHARING],
-            Volumes(),
-            "STORAGE_NOT_BOUND",
-            "is Pending: no volume fits it",
-        ),
-        (
-            [claim(), volume({"hostPath": {"path": "/x"}}), DEPLOYMENT, *SHARING],
-            Volumes(),
-            "STORAGE_NOT_NFS",
-            "is bound to nfs-1, which is not on NFS",
-        ),
-        ([claim(), NFS], Volumes(), "STORAGE_NO_PODS", "has 0 of 1 pods ready"),
-        (
-            [claim(), NFS, DEPLOYMENT, SHARING[0], pod("sv-2", "w2", app="shared-volume", ready=False)],
-            Volumes(),
-            "STORAGE_NO_PODS",
-            "has 1 of 2 pods ready (w2: running but not ready)",
-        ),
-        (
-            [claim(), NFS, workload("Deployment", "shared-volume", "course", 1), SHARING[0]],
-            Volumes(),
-            "STORAGE_ONE_NODE",
-            "has pods on w1 only, and hosts.toml has 2 workers",
-        ),
-        (
-            [claim(), NFS, DEPLOYMENT, *SHARING],
-            Volumes(sv_1="read-only"),
-            "STORAGE_WRITE_FAILED",
-            "cannot be written from pod sv-1",
-        ),
-        (
-            [claim(), NFS, DEPLOYMENT, *SHARING],
-            Volumes(sv_1="nfs-1", sv_2="another"),
-            "STORAGE_READ_DIFFERS",
-            "pod sv-2 does not read what was written",
-        ),
-    ],
-)
-def test_storage_that_fails(tmp_path: Path, objects: list[Object], shell: Volumes, code: str, words: str) -> None:
-    cluster = Memory(*objects)
-    cluster.shell = shell
-    found = findings(storage.CHECK, context(tmp_path, cluster))
-    aside = {"STORAGE_BOUND", "STORAGE_LINES", "STORAGE_TOO_LARGE"}
-    if code == "STORAGE_READ_DIFFERS":  # nor do the lines meet in one file then
-        aside.add("STORAGE_LINES_MISSING")
-    assert set(found) - aside == {code}
-    (one,) = found[code]
-    assert not one.ok
-    assert words in one.detail
-    assert one.remedy
-    assert not shell.files
-    if code == "STORAGE_READ_DIFFERS":
-        assert one.evidence[-2:] == (
-            "Warning Something about course/sv-2",
-            "agnhost: log of course/sv-2 agnhost 8 False",
-        )
-
-
-def test_storage_on_the_csi_driver() -> None:
-    csi = {"driver": "nfs.csi.k8s.io", "volumeAttributes": {"server": "nas", "share": "/x"}}
-    assert storage.nfs_source(volume({"csi": csi})) == "nas:/x/nfs-1"
-    csi["volumeAttributes"] = {"server": "nas", "share": "/", "subdir": "pvc-7"}
-    assert storage.nfs_source(volume({"csi": csi})) == "nas:/pvc-7"
-    assert storage.nfs_source(volume({"csi": csi | {"driver": "ebs.csi.aws.com"}})) == ""

@@ -21,10 +21,13 @@ def test_all_checks_are_known_by_distinct_names_and_can_be_chosen() -> None:
     names = [check.name for check in checks.CHECKS]
     assert names == [
         "nodes",
+        "certificates",
         "system",
         "dns",
         "storage",
+        "retained",
         "loadbalancer",
+        "freed",
         "ingress",
         "nodeport",
         "daemonset",
@@ -49,6 +52,22 @@ def test_without_the_api_one_finding(tmp_path: Path) -> None:
     assert "connection refused" in found[0][1].detail
 
 
+def test_without_the_api_what_needs_none_is_told_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(where: Context) -> Any:
+        yield good("Y", "y", f"is well in {where.site.cluster.name}")
+
+    ours = (Check("asks", "", told), Check("does not", "", told, without_api=True))
+    monkeypatch.setattr(checks, "CHECKS", ours)
+    cluster = Memory()
+    cluster.up = False
+    found = [(check.name, one.code) for check, one in checks.run(context(tmp_path, cluster))]
+    assert found == [("asks", "API_UNREACHABLE"), ("does not", "Y")]
+
+
+def test_certificates_are_looked_at_when_the_api_is_silent_for_they_may_be_why() -> None:
+    assert [check.name for check in checks.CHECKS if check.without_api] == ["certificates"]
+
+
 @pytest.mark.parametrize("names", [[], ["hpa"]])
 def test_what_the_site_does_not_have_is_said(tmp_path: Path, names: list[str]) -> None:
     cluster = Memory(*NODES)
@@ -71,6 +90,22 @@ def test_an_error_ends_one_check_not_all(tmp_path: Path, monkeypatch: pytest.Mon
     assert [one.code for one in found] == ["X", "API_ERROR", "Y"]
     assert found[1].evidence == ("line of lab",)
     assert found[1].remedy == "look at it"
+
+
+def test_what_cannot_be_put_back_when_nobody_listens_any_more_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changing(where: Context) -> Any:
+        try:
+            yield good("X", "x", f"is well in {where.site.cluster.name}")
+        finally:
+            raise ClusterError("ss-pods stands at 0")
+
+    monkeypatch.setattr(checks, "CHECKS", (Check("changing", "", changing),))
+    running = checks.run(context(tmp_path, Memory()))
+    assert next(running)[1].code == "X"
+    with pytest.raises(ClusterError, match="ss-pods stands at 0"):
+        running.close()
 
 
 def test_neighbours_run_at_the_same_time_and_are_told_in_their_order(

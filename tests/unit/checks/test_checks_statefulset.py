@@ -46,6 +46,7 @@ class Controller(Memory):
         self.coming: list[str] = []
         self.stays = self.gone = False
         self.away = 0  # for how many looks nothing comes
+        self.servers: list[Object] = []  # pods of the cluster's DNS
         self.claims = {name: f"data-{name}" for name in NAMES}
         self.on_merge = lambda kind, name, patch: self.scaled(patch["spec"]["replicas"])
         self.on_delete = self.deleted
@@ -79,6 +80,8 @@ class Controller(Memory):
         return [one for one in self.objects if one["kind"] == "Pod"]
 
     def list(self, kind: str, *arguments: Any, **more: Any) -> list[Object]:
+        if kind == "Pod" and arguments == ("kube-system",):
+            return self.servers
         if kind == "Pod" and self.away:
             self.away -= 1
         elif kind == "Pod" and self.coming:
@@ -216,7 +219,10 @@ def test_what_it_does_not_keep_is_told(tmp_path: Path, cluster: Controller, code
     assert not one.ok
     assert words in one.detail
     assert one.remedy
-    assert code != "STATEFULSET_LOST_DATA" or "agnhost: log of course/ss-pods-0 agnhost 8 False" in one.evidence
+    if code in ("STATEFULSET_LOST_DATA", "STATEFULSET_OTHER_VOLUME"):
+        assert "agnhost: log of course/ss-pods-0 agnhost 8 False" in one.evidence
+    if code == "STATEFULSET_OTHER_VOLUME":
+        assert "Warning Something about course/data-ss-pods-1" in one.evidence
     assert [*cluster.shell_of.files] == [key for key in cluster.shell_of.files if cluster.gone and key[0] == "nfs-0"]
 
 
@@ -235,7 +241,14 @@ def test_a_name_that_leads_nowhere_and_volumes_that_are_shared(tmp_path: Path) -
     cluster = Controller(volumes)
     cluster.objects = [one for one in cluster.objects if one["metadata"]["name"] != "data-ss-pods-1"]
     cluster.objects.append(claim("data-ss-pods-1", volume="nfs-0"))
+    server = pod("coredns-1", "w1", namespace="kube-system")
+    server["metadata"]["labels"] = {"k8s-app": "kube-dns"}
+    cluster.servers = [server]
     found = watched(tmp_path, cluster)
+    unknown, shared = found["STATEFULSET_NAME_UNKNOWN"].evidence, found["STATEFULSET_VOLUMES_SHARED"].evidence
+    assert "ss-pods-1: agnhost: log of course/ss-pods-1 agnhost 8 False" in unknown
+    assert "coredns-1: agnhost: log of kube-system/coredns-1 agnhost 8 False" in unknown
+    assert "Warning Something about course/data-ss-pods-1" in shared
     assert found["STATEFULSET_NAME_UNKNOWN"].detail.startswith(f"gives ss-pods-1.{SUFFIX} no name in DNS")
     assert "ss-pods-1 has nfs-0" in found["STATEFULSET_VOLUMES_SHARED"].detail
 
@@ -252,6 +265,10 @@ def test_pods_that_are_not_there_or_cannot_write(tmp_path: Path) -> None:
     )
     cluster = Controller(shell(ss_pods_1="read-only"))
     found = watched(tmp_path, cluster)
-    assert found["STATEFULSET_WRITE_FAILED"].evidence == ("Permission denied",)
+    assert found["STATEFULSET_WRITE_FAILED"].evidence == (
+        "Permission denied",
+        "Warning Something about course/ss-pods-1",
+        "agnhost: log of course/ss-pods-1 agnhost 8 False",
+    )
     assert len(cluster.pods_now()) == 3, "nothing was deleted"
     assert cluster.sizes == []

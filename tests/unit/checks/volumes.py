@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from provisioner.errors import ClusterError
@@ -29,9 +30,13 @@ class Volumes:
             if (volume, command[1]) not in self.files:
                 raise ClusterError("cat failed", tail="No such file or directory")
             return self.files[volume, command[1]]
-        if command[0] == "rm":
-            assert command[1] == "-f"
-            self.files.pop((volume, command[2]), None)
+        if command[:2] == ["sh", "-c"] and command[2].startswith("rm -f "):
+            pattern = command[2].removeprefix("rm -f ")
+            self.files = {
+                (held, path): text
+                for (held, path), text in self.files.items()
+                if held != volume or not fnmatchcase(path, pattern)
+            }
             return ""
         assert command[:4] == ["sh", "-c", 'printf %s "$1" > "$2"', "sh"]
         if volume == "read-only":
@@ -41,20 +46,26 @@ class Volumes:
         return ""
 
 
-def claim(name: str = "shared-volume", phase: str = "Bound", volume: str = "nfs-1") -> Object:
+def claim(name: str = "shared-volume", phase: str = "Bound", volume: str = "nfs-1", class_: str = "nfs") -> Object:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": {"name": name, "namespace": "course"},
-        "spec": {"volumeName": volume} if volume else {},
+        "spec": {"storageClassName": class_} | ({"volumeName": volume} if volume else {}),
         "status": {"phase": phase},
     }
 
 
-def volume(source: dict[str, Any], name: str = "nfs-1") -> Object:
+def volume(source: dict[str, Any], name: str = "nfs-1", phase: str = "Bound", size: str = "1Gi") -> Object:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
         "metadata": {"name": name},
-        "spec": source | {"capacity": {"storage": "1Gi"}},
+        "spec": {
+            "storageClassName": "nfs",
+            "accessModes": ["ReadWriteMany", "ReadWriteOnce"],
+            "capacity": {"storage": size},
+            **source,
+        },
+        "status": {"phase": phase},
     }
