@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioner.changes import file
+from provisioner.errors import HostError, Unreachable
 from provisioner.step import Change
 
 if TYPE_CHECKING:
@@ -49,8 +50,20 @@ def source(host: Host, repository: AptSource) -> Iterator[Change]:
 
 def _fetch_key(host: Host, url: str, path: str) -> None:
     # Moved into place only when complete, so that an interrupted fetch is fetched again.
-    host.run(
+    command = (
         f"mkdir -p /etc/apt/keyrings; curl -fsSL --retry 3 -o {path}.part {shlex.quote(url)}; "
-        f"grep -q 'BEGIN PGP PUBLIC KEY BLOCK' {path}.part; chmod 0644 {path}.part; mv {path}.part {path}",
-        timeout=60,
+        f"grep -q 'BEGIN PGP PUBLIC KEY BLOCK' {path}.part; chmod 0644 {path}.part; mv {path}.part {path}"
     )
+    try:
+        host.run(command, timeout=60)
+    except Unreachable:
+        raise
+    except HostError as error:
+        raise HostError(
+            host.name,
+            f"cannot fetch the key of a package repository from {url}",
+            f"look from there: provisioner ssh {host.name} -- curl -sSIL {url}; [mirror] in hosts.toml names another "
+            "place (for Kubernetes below 1.24 it has to: upstream's packages are gone)",
+            command=error.command,
+            tail=error.tail,
+        ) from error

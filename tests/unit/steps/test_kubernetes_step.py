@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.errors import HostError
+from provisioner.errors import HostError, Unreachable
 from provisioner.facts import Package, Unit
 from provisioner.steps.kubernetes import KUBELET_CONF, PACKAGES, STEP, repository
 
@@ -160,3 +160,30 @@ def test_while_the_first_control_plane_is_silent_the_nodes_own_version_is_what_r
 def test_one_repository_a_minor(tmp_path: Path, version: str, url: str) -> None:
     found = repository(site_at(tmp_path, f'kubernetes = "{version}"'))
     assert (found.url, found.key_url) == (url, f"{url}Release.key")
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (
+            HostError("master", "`mkdir` failed with exit status 22", tail="curl: (22) 404"),
+            "cannot fetch the key of a",
+        ),
+        (Unreachable("master", "the connection was lost", "run it again"), "the connection was lost"),
+    ],
+)
+def test_a_key_that_cannot_be_fetched_says_from_where_and_what_else_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: HostError, said: str
+) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.20.2"'))["master"]
+
+    def fail(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(host, "run", fail)
+    with pytest.raises(HostError, match=said) as told:
+        drain(STEP, host)[0].do()
+    if raised.tail:
+        assert "pkgs.k8s.io/core:/stable:/v1.20" in told.value.message
+        assert "below 1.24" in told.value.remedy
+        assert told.value.tail == "curl: (22) 404"
