@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # The line of a page that repeats what the controller said of its client (the header X-Forwarded-For).
 _TOLD = re.compile(r"^client(?: (.*))?$", re.MULTILINE)
+NOBODY, NONSENSE, INSIDE, OUTSIDE = "nobody", "nonsense", "inside", "outside"
 
 
 def judge(context: Context, service: Object, subject: str, each: Mapping[Door, web.Page]) -> Iterator[Finding]:
@@ -35,8 +36,12 @@ def judge(context: Context, service: Object, subject: str, each: Mapping[Door, w
         who = ", ".join(sorted({each[door].source for door in told}))
         yield good("INGRESS_CLIENT", subject, f"is told this machine's true address, {who}{_because(service, told)}")
         return
-    first = wrong[0]
-    yield _hidden(context, service, subject, told=told[first], source=each[first].source, through=wrong)
+    kinds: dict[str, dict[str, list[Door]]] = {}  # what is wrong, then what was told instead, and where
+    for door in wrong:
+        kinds.setdefault(_kind(context, told[door]), {}).setdefault(told[door], []).append(door)
+    for kind, instead in kinds.items():
+        source = " or ".join(sorted({each[door].source for some in instead.values() for door in some}))
+        yield _other(context, service, subject, kind=kind, instead=instead, source=source)
 
 
 def _because(service: Object, told: Mapping[Door, str]) -> str:
@@ -46,38 +51,58 @@ def _because(service: Object, told: Mapping[Door, str]) -> str:
     return f" (externalTrafficPolicy is Local{f': of all nodes only {nodes} takes connections' if nodes else ''})"
 
 
-def _hidden(
-    context: Context, service: Object, subject: str, *, told: str, source: str, through: list[Door]
-) -> Finding:
-    name, where = pods.name_of(service), named(through)
+def _kind(context: Context, told: str) -> str:
+    """Tell what is told to be the client: NOBODY, NONSENSE (no address), or one INSIDE or OUTSIDE of the cluster."""
     if not told:
+        return NOBODY
+    try:
+        ip_address(told)
+    except ValueError:
+        return NONSENSE
+    return INSIDE if _within(context, told) else OUTSIDE
+
+
+def _other(
+    context: Context, service: Object, subject: str, *, kind: str, instead: Mapping[str, list[Door]], source: str
+) -> Finding:
+    """Return the finding on what is told in place of the client's address. instead: that, and through which doors."""
+    name = pods.name_of(service)
+    where = named([door for some in instead.values() for door in some])
+    if kind == NOBODY:
         return bad(
             "INGRESS_CLIENT_UNKNOWN",
             subject,
             f"is told no client address through {where}",
             "let the ingress controller send X-Forwarded-For",
         )
-    instead = f"is told {told} in place of this machine's {source} through {where}"
-    ours = _within(context, told)
-    if ours and not local(service):
-        return good(
-            "INGRESS_CLIENT_HIDDEN",
-            subject,
-            f"{instead}: externalTrafficPolicy of Service {name} is Cluster, so that the node that takes a connection "
-            f"puts {ours} in the client's place",
-            "set externalTrafficPolicy: Local there, where the client's address matters",
-        )
-    if ours:
+    said = f"is told {' and '.join(instead)} in place of this machine's {source} through {where}"
+    if kind == NONSENSE:
         return bad(
             "INGRESS_CLIENT_WRONG",
             subject,
-            f"{instead}, which is {ours}, though externalTrafficPolicy is Local",
+            f"{said}, which is no address at all",
+            "let the ingress controller send the client's address in X-Forwarded-For, and nothing after it",
+        )
+    if kind == OUTSIDE:
+        return good(
+            "INGRESS_CLIENT_TRANSLATED",
+            subject,
+            f"{said}: something between this machine and the nodes translates addresses (NAT)",
+        )
+    ours = " or ".join(dict.fromkeys(_within(context, told) for told in instead))
+    if local(service):
+        return bad(
+            "INGRESS_CLIENT_WRONG",
+            subject,
+            f"{said}, which is {ours}, though externalTrafficPolicy is Local",
             f"kubectl -n {service['metadata']['namespace']} describe service {service['metadata']['name']}",
         )
     return good(
-        "INGRESS_CLIENT_TRANSLATED",
+        "INGRESS_CLIENT_HIDDEN",
         subject,
-        f"{instead}: something between this machine and the nodes translates addresses (NAT)",
+        f"{said}: externalTrafficPolicy of Service {name} is Cluster, so that the node that takes a connection "
+        f"puts {ours} in the client's place",
+        "set externalTrafficPolicy: Local there, where the client's address matters",
     )
 
 
@@ -86,8 +111,4 @@ def _within(context: Context, told: str) -> str:
     for host in context.site.hosts:
         if told == host.address:
             return f"{host.name}'s own address"
-    try:
-        in_pods = ip_address(told) in ip_network(context.site.cluster.pod_cidr)
-    except ValueError:
-        return "no address at all"
-    return "an address of the pod network" if in_pods else ""
+    return "an address of the pod network" if ip_address(told) in ip_network(context.site.cluster.pod_cidr) else ""

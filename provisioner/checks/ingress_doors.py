@@ -60,6 +60,12 @@ def external(found: Object) -> list[Door]:
     return [Door(str(entry["ip"]), 80, 443 if 443 in numbers else 0) for entry in entries if entry.get("ip")]
 
 
+def node_port(found: Object, number: int = 80) -> int:
+    """Return the port that leads to a Service's port on every node, 0 where there is none."""
+    given = {int(port["port"]): int(port.get("nodePort") or 0) for port in found["spec"].get("ports") or ()}
+    return given.get(number, 0)
+
+
 def local(found: Object) -> bool:
     """Tell whether only the nodes that run the controller take its connections."""
     return str(found["spec"].get("externalTrafficPolicy", "Cluster")) == "Local"
@@ -78,10 +84,9 @@ def controller_pods(context: Context, found: Object) -> list[Object]:
 
 
 def _node_ports(found: Object, nodes: Mapping[str, str]) -> list[Door]:
-    given = {int(port["port"]): int(port.get("nodePort") or 0) for port in found["spec"].get("ports") or ()}
-    if not given.get(80):
+    if not node_port(found):
         return []
-    return [Door(address, given[80], given.get(443, 0), name) for name, address in nodes.items()]
+    return [Door(address, node_port(found), node_port(found, 443), name) for name, address in nodes.items()]
 
 
 def _answering(context: Context, found: Object) -> dict[str, str]:

@@ -43,7 +43,7 @@ def settled(context: Context) -> Figures:
         context,
         "the metrics API to have figures for each pod",
         lambda: look(context, wanted),
-        lambda seen: bool(seen.use),
+        lambda seen: bool(seen.use) and not seen.missing,
         timeout=TIMEOUT,
     )
 

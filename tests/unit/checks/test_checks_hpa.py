@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.checks import autoscaled, hpa, load, metrics
+from provisioner.checks import autoscaled, hpa, load
 from provisioner.objects import Object
 from provisioner.steps import rollout
 
@@ -90,23 +89,6 @@ def test_a_users_own_autoscaler_is_not_judged(tmp_path: Path) -> None:
     assert "theirs" not in str(found)
 
 
-def test_the_metrics_servers_own_words(tmp_path: Path) -> None:
-    api = {
-        "apiVersion": "apiregistration.k8s.io/v1",
-        "kind": "APIService",
-        "metadata": {"name": "v1beta1.metrics.k8s.io"},
-        "status": {"conditions": [{"type": "Available", "status": "False", "message": "no endpoints"}]},
-    }
-    server = pod("metrics-server-1", "w1", namespace="kube-system", ready=False)
-    server["metadata"]["labels"] = {"k8s-app": "metrics-server"}
-    found = findings(hpa.CHECK, context(tmp_path, Memory(api, server, scaler(None))))
-    assert found["METRICS_MISSING"][0].evidence == (
-        "APIService v1beta1.metrics.k8s.io: Available False: no endpoints",
-        "metrics-server-1: running but not ready",
-        "log of kube-system/metrics-server-1  8 False",
-    )
-
-
 def test_the_pod_that_is_not_ready_before_any_load_is_shown(tmp_path: Path) -> None:
     cluster = Memory(scaler(0, 2), *deployment(2, 1))
     cluster.metrics = FIGURES
@@ -119,63 +101,6 @@ def test_the_pod_that_is_not_ready_before_any_load_is_shown(tmp_path: Path) -> N
         "hpa-pods-2: Warning Something about course/hpa-pods-2",
         "hpa-pods-2: agnhost: log of course/hpa-pods-2 agnhost 8 False",
     )
-
-
-# --- figures ------------------------------------------------------------------------------------------------------
-
-
-class Scraped(Memory):
-    """A metrics-server that has seen one more pod, in the order of `names`, each time it is asked."""
-
-    def __init__(self, *objects: Object, names: list[str]) -> None:
-        super().__init__(*objects)
-        self.names = names
-        self.asks = 0
-        self.on_ask: Callable[[], None] = lambda: None
-
-    def raw(self, path: str, patience: float = 30) -> Any:
-        assert path == metrics.PATH
-        self.asks += 1
-        self.on_ask()
-        return figures(*self.names[: self.asks])
-
-
-COURSE = [pod("np-a", "w1"), pod("np-b", "w2"), pod("starting", "w2", ready=False), pod("gone", "w1")]
-
-
-def test_figures_are_waited_for_until_each_pod_has_some(tmp_path: Path) -> None:
-    cluster = Scraped(*COURSE, pod("elsewhere", "w1", namespace="other"), names=["np-a", "gone", "np-b"])
-    found = findings(hpa.CHECK, context(tmp_path, cluster))
-    assert cluster.asks == 3, "figures of two pods are not enough, and what is not ready needs none"
-    assert found["METRICS_PODS"][0].detail.startswith("has figures for 3 pods of course (gone 2m 5Mi, ")
-
-
-def test_pods_without_figures_are_named_with_their_nodes(tmp_path: Path) -> None:
-    server = pod("metrics-server-1", "w1", namespace="kube-system")
-    server["metadata"]["labels"] = {"k8s-app": "metrics-server"}
-    cluster = Scraped(*COURSE, server, scaler(0), names=["np-a"])
-    found = findings(hpa.CHECK, context(tmp_path, cluster))
-    (one,) = found["METRICS_PODS_MISSING"]
-    assert not one.ok
-    assert one.detail == "has figures for 1 pods of course and none for gone on w1, np-b on w2"
-    assert one.evidence[-1] == "log of kube-system/metrics-server-1  8 False"
-    assert "METRICS_PODS" not in found
-    assert found["HPA_METRIC"][0].ok, "what the autoscaler knows is looked at all the same"
-
-
-def test_pods_that_other_checks_delete_or_make_meanwhile_do_not_count(tmp_path: Path) -> None:
-    """A StatefulSet's pod comes back under its name, and is another one."""
-    again = pod("np-b", "w2", metadata={"uid": "another"})
-    cluster = Scraped(*COURSE, names=["np-a"])
-
-    def change() -> None:
-        if cluster.asks == 2:
-            cluster.objects = [COURSE[0], again, pod("late", "w1")]
-
-    cluster.on_ask = change
-    found = findings(hpa.CHECK, context(tmp_path, cluster))
-    assert found["METRICS_PODS"][0].ok
-    assert cluster.asks == 2
 
 
 # --- under load -----------------------------------------------------------------------------------------------------
@@ -367,12 +292,33 @@ def test_pods_that_do_not_come_or_do_not_go(tmp_path: Path, monkeypatch: pytest.
     assert "wants 2 pods still, of which 2 are ready, " in found["HPA_NOT_FALLEN"][0].detail
 
 
-def test_a_pod_that_fails_is_no_fall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hpa, "FALL", 5.0)
-    cluster = Memory(scaler(0, 3), *deployment(3, 2))
-    where = context(tmp_path, cluster)
-    finding, _ = hpa._falls(where, scaler(0, 3), 3, time.monotonic())
-    assert (finding.ok, finding.code) == (False, "HPA_PODS_NOT_READY")
+class Falling(Memory):
+    """A Deployment that has, look by look, so many pods asked for and so many of them ready; then as the last."""
+
+    def __init__(self, *looks: tuple[int, int]) -> None:
+        super().__init__()
+        self.looks = list(looks)
+
+    def list(self, kind: str, *arguments: Any, **more: Any) -> list[Object]:
+        if kind == "HorizontalPodAutoscaler":
+            asked, ready = self.looks.pop(0) if self.looks[1:] else self.looks[0]
+            self.objects = [scaler(0, asked), *deployment(asked, ready)]
+        return super().list(kind, *arguments, **more)
+
+
+@pytest.mark.parametrize(
+    ("looks", "code"),
+    [
+        ([(3, 2), (3, 3), (1, 1)], "HPA_FALLS"),
+        ([(3, 3), (3, 2)], "HPA_PODS_NOT_READY"),
+        ([(3, 3)], "HPA_NOT_FALLEN"),
+    ],
+)
+def test_a_pod_that_fails_is_no_fall(tmp_path: Path, looks: list[tuple[int, int]], code: str) -> None:
+    cluster = Falling(*looks)
+    finding, now = hpa._falls(on_loopback(tmp_path, cluster, 0.002), scaler(0, 3), 3, time.monotonic())
+    assert (finding.ok, finding.code) == (code == "HPA_FALLS", code)
+    assert now.ready == looks[-1][1]
 
 
 def test_load_ends_with_its_limit_and_with_its_block() -> None:
@@ -402,10 +348,3 @@ def test_load_ends_with_its_limit_and_with_its_block() -> None:
             assert time.monotonic() < deadline
             time.sleep(0.01)
     assert str(sent).endswith("without an answer (connection refused)")
-
-
-def test_figures_as_kubectl_top_writes_them() -> None:
-    containers: list[Any] = [{"usage": {"cpu": "1234567n", "memory": "5000Ki"}}, {"usage": {"cpu": "12m"}}, {}]
-    assert metrics.use(containers) == "14m 4Mi"
-    assert metrics.use([{"usage": {"cpu": "0", "memory": "1Gi"}}]) == "0m 1024Mi"
-    assert doctest.testmod(metrics).failed == 0

@@ -1,0 +1,98 @@
+"""An Ingress, its controller and what is behind, for the checks of it: objects, and real servers' answers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner import certificates
+from provisioner.checks import Context, ingress, ingress_entrance, ingress_tls
+from provisioner.objects import Object
+
+from .memory import Memory, pod, service
+from .test_checks_http import Respond, on_loopback
+
+SITE_CERTIFICATE = certificates.self_signed(["course.test"])
+OTHER_CERTIFICATE = certificates.self_signed(["traefik.default"])
+
+
+def tls_of(pair: tuple[bytes, bytes], folder: Path) -> ssl.SSLContext:
+    """Return what a server with this certificate and key speaks TLS with."""
+    (folder / "both.pem").write_bytes(b"".join(pair))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / "both.pem")
+    return context
+
+
+def course_ingress(tls: bool = False) -> Object:
+    def path(where: str, backend: str) -> dict[str, Any]:
+        return {"path": where, "backend": {"service": {"name": backend, "port": {"number": 80}}}}
+
+    paths = [path("/", "ing-root"), path("/hname", "ing-info"), path("/ip", "ing-info")]
+    spec: dict[str, Any] = {"rules": [{"host": "course.test", "http": {"paths": paths}}]}
+    if tls:
+        spec["tls"] = [{"hosts": ["course.test"], "secretName": "course-tls"}]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {"name": "course", "namespace": "course"},
+        "spec": spec,
+    }
+
+
+def secret(pair: tuple[bytes, bytes] = SITE_CERTIFICATE) -> Object:
+    data = {"tls.crt": base64.b64encode(pair[0]).decode(), "tls.key": base64.b64encode(pair[1]).decode()}
+    metadata = {"name": "course-tls", "namespace": "course"}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "kubernetes.io/tls", "data": data}
+
+
+def controller(port: int, tls_port: int = 0, policy: str = "Local", **more: Any) -> Object:
+    """Return the Service of the controller that a site with Kubernetes 1.20 has."""
+    ports = [{"port": 443, "nodePort": tls_port}, {"port": 80, "nodePort": port}]
+    more = {"externalTrafficPolicy": policy, "kind": "NodePort", **more}
+    return service("haproxy-kubernetes-ingress", namespace="haproxy-controller", ports=ports, **more)
+
+
+def controller_pod(ready: bool = True) -> Object:
+    return pod("haproxy-1", "w2", namespace="haproxy-controller", app="haproxy-kubernetes-ingress", ready=ready)
+
+
+SERVICES = [service("ing-root"), service("ing-info")]
+PODS = [pod("root-1", "w1", app="ing-root"), pod("info-1", "w2", app="ing-info")]
+BEHIND = [*SERVICES, *PODS, controller_pod()]
+RIGHT = {"/": "root-1\n", "/hname": "info-1\n", "/ip": "client 127.0.0.1\npod info-1\n"}
+
+
+def routing(table: dict[str, str]) -> Respond:
+    return lambda path, host: (200, table[path]) if host == "course.test" and path in table else (404, "no")
+
+
+def here(folder: Path, cluster: Memory, *demanded: Object, metallb: bool = False) -> Context:
+    """Return a context whose workload's file has these Ingresses; the shipped file where there are none.
+
+    Without MetalLB: an address would need port 80 of this machine.
+    """
+    if demanded:
+        (folder / "workloads").mkdir(exist_ok=True)
+        text = "\n---\n".join(json.dumps(one) for one in (*SERVICES, *demanded))
+        (folder / "workloads" / "ingress.yaml").write_text(text)
+    where = on_loopback(folder, cluster, 1.0)
+    site = where.site.model_copy(update={"metallb": where.site.metallb.model_copy(update={"enabled": metallb})})
+    object.__setattr__(where, "site", site)
+    return where
+
+
+def look_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the checks wait for nothing: these servers say at once what they will ever say."""
+
+    def settle(context: Any, what: str, look: Any, settled: Any, *, timeout: float) -> Any:
+        del context, what, settled, timeout
+        return look()
+
+    for module in (ingress, ingress_entrance, ingress_tls):
+        monkeypatch.setattr(module, "settle", settle)
