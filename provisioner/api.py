@@ -31,13 +31,17 @@ _BUSY = (429, 502, 503, 504)  # the API server asks to come again
 # What it says with a 500 when it was too busy to decide: etcd's words, and the quota admission's (resourcequota/
 # controller.go), which a loaded machine shows for its first objects of a kind. Nothing was stored then.
 _BUSY_WORDS = (b"etcdserver:", b"context deadline exceeded", b"leader changed", b"quota evaluation timed out")
+# A Service whose address or port could not be allocated is called invalid, also where etcd was too slow for it
+# (registry/core/service/storage/alloc.go).
+_ALLOCATING = b"failed to allocate"
 # How it refuses a change of what cannot change (the validation.go of each kind).
 _FIXED = ("immutable", "Forbidden: updates to", "may not change once set")
 
 
 def busy(status: int, body: bytes) -> bool:
     """Tell whether an answer of the API server means "come again", rather than a refusal."""
-    return status in _BUSY or (status == 500 and any(words in body for words in _BUSY_WORDS))
+    told = status == 500 or (status == 422 and _ALLOCATING in body)
+    return status in _BUSY or (told and any(words in body for words in _BUSY_WORDS))
 
 
 def exec_status(text: str) -> tuple[bool, str]:

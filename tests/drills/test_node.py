@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,16 @@ def worker() -> str:
     return f"worker{lifecycle.find_up(drive.LAB).workers}"
 
 
+@pytest.fixture
+def site() -> Path:
+    """Return the lab's site with the DaemonSet, which a small lab has not."""
+    text = drive.SITE.read_text()
+    if "[workloads]\nenabled" not in text:
+        return drive.SITE
+    old = next(line for line in text[text.index("[workloads]") :].splitlines() if line.startswith("enabled"))
+    return drive.other_site("daemonset", (old, old.replace("[", '["daemonset", ')))
+
+
 def live(name: str) -> dict[str, str]:
     """Return what identifies a node, {} when the API has none of that name."""
     items = json.loads(drive.kubectl("get nodes -o json"))["items"]
@@ -45,8 +56,18 @@ def movable_pods(node: str) -> list[str]:
     return [name for name, owners in kinds.items() if "DaemonSet" not in owners and "Node" not in owners]
 
 
-def done(*command: str) -> drive.Ran:
-    ran = drive.operator(*command)
+def pods_of(namespace: str, labels: str) -> list[str]:
+    """Return the nodes on which pods with these labels are ready, one entry a pod."""
+    items = json.loads(drive.kubectl(f"-n {namespace} get pods -l {labels} -o json"))["items"]
+    return sorted(
+        item["spec"]["nodeName"]
+        for item in items
+        if any(one["type"] == "Ready" and one["status"] == "True" for one in item["status"].get("conditions", ()))
+    )
+
+
+def done(*command: str, at: Path = drive.SITE) -> drive.Ran:
+    ran = drive.operator(*command, site=at)
     assert ran.status == 0, ran.text[-4000:]
     return ran
 
@@ -80,15 +101,18 @@ def test_a_rebuild_that_is_killed_is_gone_on_with(worker: str) -> None:
     done("verify", "nodes", "system", "loadbalancer")
 
 
-def test_a_node_that_is_taken_out_leaves_nothing_of_the_cluster_and_joins_again(worker: str) -> None:
-    """Its packages stay; without it every external IP is answered for; an apply joins it."""
-    done("node", "remove", worker, "-y")
+def test_a_node_that_is_taken_out_leaves_nothing_of_the_cluster_and_joins_again(worker: str, site: Path) -> None:
+    """Its packages stay, every external IP is answered for; a node that joins has a DaemonSet's pod at once."""
+    done("apply", "-y", "--only", "workloads", at=site)
+    done("node", "remove", worker, "-y", at=site)
     assert live(worker) == {}
     assert drive.ssh(worker, LEFT).text.strip() == ""
     assert drive.ssh(worker, KEPT).text.strip() == "active"
-    done("apply", "-y")
+    done("apply", "-y", at=site)
     assert live(worker)["cordoned"] == "false"
-    done("verify", "nodes", "system", "loadbalancer")
+    assert worker in pods_of("course", "app.kubernetes.io/name=ds-pods")
+    assert worker in pods_of("metallb-system", "component=speaker")
+    done("verify", "nodes", "system", "daemonset", "loadbalancer", at=site)
 
 
 def test_the_whole_cluster_is_taken_down_and_the_data_stays() -> None:

@@ -17,6 +17,12 @@ from provisioner.api import busy, exec_status
         (500, b'{"message":"Internal error occurred: resource quota evaluation timed out"}', True),
         (500, b'{"message":"failed calling webhook: connection refused"}', False),
         (422, b'{"message":"etcdserver: is an odd name for a field"}', False),
+        (422, b'{"message":"spec.clusterIPs: failed to allocate IP: etcdserver: request timed out"}', True),
+        (
+            422,
+            b'{"message":"spec.clusterIPs: failed to allocate IP 10.96.0.9: provided IP is already allocated"}',
+            False,
+        ),
         (403, b"", False),
         (200, b"leader changed", False),
     ],
