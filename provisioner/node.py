@@ -161,7 +161,9 @@ def reset(options: Options, yes: bool, limit: str, dry_run: bool) -> None:
     names = names or [spec.name for spec in site.hosts]
     steps = leaving.reset(site, names)
     export = f"; what lies in {site.nfs.export} on {site.nfs_server.name} is still there" if site.nfs.enabled else ""
-    then = (f"next: provisioner apply joins what hosts.toml names{export}",)
+    ended = {spec.name for spec in site.control_planes} <= set(names)
+    made = "makes a new cluster" if ended else "joins again what hosts.toml names"
+    then = (f"next: provisioner apply {made}{export if ended else ''}",)
     errand = walk.Errand(command, then, lambda outcome, names: (f"again: {command}",))
     with opened(options, "reset", steps) as session:
         run = walk.run(session, steps, Selection(limit=tuple(dict.fromkeys((session.site.first.name, *names)))))
