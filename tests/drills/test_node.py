@@ -56,16 +56,6 @@ def movable_pods(node: str) -> list[str]:
     return [name for name, owners in kinds.items() if "DaemonSet" not in owners and "Node" not in owners]
 
 
-def pods_of(namespace: str, labels: str) -> list[str]:
-    """Return the nodes on which pods with these labels are ready, one entry a pod."""
-    items = json.loads(drive.kubectl(f"-n {namespace} get pods -l {labels} -o json"))["items"]
-    return sorted(
-        item["spec"]["nodeName"]
-        for item in items
-        if any(one["type"] == "Ready" and one["status"] == "True" for one in item["status"].get("conditions", ()))
-    )
-
-
 def done(*command: str, at: Path = drive.SITE) -> drive.Ran:
     ran = drive.operator(*command, site=at)
     assert ran.status == 0, ran.text[-4000:]
@@ -110,8 +100,8 @@ def test_a_node_that_is_taken_out_leaves_nothing_of_the_cluster_and_joins_again(
     assert drive.ssh(worker, KEPT).text.strip() == "active"
     done("apply", "-y", at=site)
     assert live(worker)["cordoned"] == "false"
-    assert worker in pods_of("course", "app.kubernetes.io/name=ds-pods")
-    assert worker in pods_of("metallb-system", "component=speaker")
+    assert worker in drive.nodes_of("course", "app.kubernetes.io/name=ds-pods")
+    assert worker in drive.nodes_of("metallb-system", "component=speaker")
     done("verify", "nodes", "system", "daemonset", "loadbalancer", at=site)
 
 

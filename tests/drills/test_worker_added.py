@@ -5,24 +5,12 @@ Two cores that emulate four machines do not keep up: there, hold it on a lab tha
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from provisioner.lab import lifecycle
 from tests.e2e import drive
 
 pytestmark = pytest.mark.drill
-
-
-def nodes_of(namespace: str, labels: str) -> list[str]:
-    """Return the nodes on which pods with these labels are ready, one entry a pod."""
-    items = json.loads(drive.kubectl(f"-n {namespace} get pods -l {labels} -o json"))["items"]
-    return sorted(
-        item["spec"]["nodeName"]
-        for item in items
-        if any(one["type"] == "Ready" and one["status"] == "True" for one in item["status"].get("conditions", ()))
-    )
 
 
 def test_a_worker_that_is_added_gets_what_every_node_has() -> None:
@@ -33,9 +21,9 @@ def test_a_worker_that_is_added_gets_what_every_node_has() -> None:
     ran = drive.operator("apply", "-y")
     assert ran.status == 0, ran.text[-4000:]
     everyone = ["master", *(f"worker{number}" for number in range(1, workers + 1))]
-    assert nodes_of("metallb-system", "component=speaker") == everyone
+    assert drive.nodes_of("metallb-system", "component=speaker") == everyone
     verified = drive.operator("verify", "nodes", "daemonset", "loadbalancer")
     assert verified.status == 0, verified.text[-4000:]
-    assert nodes_of("course", "app.kubernetes.io/name=ds-pods") == everyone
+    assert drive.nodes_of("course", "app.kubernetes.io/name=ds-pods") == everyone
     plan = drive.operator("plan")
     assert plan.status == 0, plan.text[-4000:]

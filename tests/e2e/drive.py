@@ -117,6 +117,16 @@ def kubectl(arguments: str, stdin: str = "", *, unless: tuple[str, ...] = ()) ->
     return ran.text.strip()
 
 
+def nodes_of(namespace: str, labels: str) -> list[str]:
+    """Return the nodes on which pods with these labels are ready, one entry a pod."""
+    items = json.loads(kubectl(f"-n {namespace} get pods -l {labels} -o json"))["items"]
+    return sorted(
+        item["spec"]["nodeName"]
+        for item in items
+        if any(one["type"] == "Ready" and one["status"] == "True" for one in item["status"].get("conditions", ()))
+    )
+
+
 def until(what: str, look: Callable[[], bool], limit: float = 900) -> None:
     """Look until it is so; fail after `limit` seconds, which is far more than an emulated machine needs."""
     deadline = time.monotonic() + limit
