@@ -11,7 +11,7 @@ from provisioner import kubeadm
 from provisioner.errors import ClusterError, HostError
 from provisioner.kube import State
 from provisioner.step import Change, FactQuery, Scope, Step
-from provisioner.steps import halfmade
+from provisioner.steps import halfmade, settled
 
 if TYPE_CHECKING:
     from provisioner.host import Host
@@ -36,6 +36,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         )
     elif has_config:
         _must_answer(host, cluster, site)
+        settled.refuse_differences(cluster, site)
         return
     else:
         _refuse_leftovers(host)
