@@ -18,6 +18,7 @@ from provisioner.checks.check import Check, Context, Finding, bad, good
 from provisioner.errors import HostError
 from provisioner.steps.halfmade import KUBELET_CONF
 from provisioner.steps.kubelet_certificates import SERVING
+from provisioner.words import listed
 
 if TYPE_CHECKING:
     from provisioner.host import Host
@@ -113,7 +114,7 @@ def judge(host: Host, found: Mapping[str, Life | None], now: datetime) -> Iterat
         yield bad(
             "CERTIFICATES_UNREADABLE",
             host.name,
-            f"has no certificate that can be read at {' and '.join(unread)}",
+            f"has no certificate that can be read at {listed(unread)}",
             f"provisioner apply; or see for yourself: provisioner ssh {host.name} -- sudo ls -l "
             + " ".join(sorted({shlex.quote(_folder(name)) for name in unread})),
         )

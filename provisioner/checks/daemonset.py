@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from provisioner.checks import pods
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
+from provisioner.words import listed
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
@@ -59,8 +60,8 @@ def run(context: Context) -> Iterator[Finding]:
     wanted, wrong = seen.wanted(), seen.wrong()
     if wanted and not wrong:
         others = sorted(seen.nodes.keys() - set(wanted))
-        left_out = f"; not on {' and '.join(others)}, whose taints it does not tolerate" if others else ""
-        yield good("DAEMONSET_ONE_EACH", subject, f"has exactly one pod on {' and '.join(sorted(wanted))}{left_out}")
+        left_out = f"; not on {listed(others)}, whose taints it does not tolerate" if others else ""
+        yield good("DAEMONSET_ONE_EACH", subject, f"has exactly one pod on {listed(sorted(wanted))}{left_out}")
         return
     if not wanted:
         yield bad(
@@ -79,7 +80,7 @@ def _wrong(context: Context, seen: Seen, name: str, own: Sequence[Object]) -> Fi
     elif not own:
         what = "has no pod"
     elif len(own) > 1:
-        what = f"has {len(own)} pods: {' and '.join(sorted(pod['metadata']['name'] for pod in own))}"
+        what = f"has {len(own)} pods: {listed(sorted(pod['metadata']['name'] for pod in own))}"
     else:
         what = f"has a pod that is not ready: {pods.trouble(own[0])}"
     explained = pods.explain_or_events(context.cluster, own[0] if own else {}, NAMESPACE, WORKLOAD)

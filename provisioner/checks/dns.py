@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from provisioner.checks import pods
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
 from provisioner.errors import ClusterError
+from provisioner.words import listed
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
@@ -66,7 +67,7 @@ def _judge(context: Context, node: str, pod: Object, names: Mapping[str, str], o
         return good("DNS_RESOLVES", subject, f"answers in pod {pod['metadata']['name']}: {shown}")
     cluster = context.cluster
     name = wrong[0]
-    seen = f"gave {' and '.join(sorted(found[name]))}" if found.get(name) else "was not resolved"
+    seen = f"gave {listed(sorted(found[name]))}" if found.get(name) else "was not resolved"
     servers = cluster.list("Pod", "kube-system", labels="k8s-app=kube-dns")
     logs = [
         f"{one['metadata']['name']} on {one['spec'].get('nodeName')}: {line}"

@@ -12,6 +12,7 @@ from provisioner import announcements
 from provisioner.checks import pods, shipped, undo
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
 from provisioner.external import addresses
+from provisioner.words import listed
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
@@ -40,7 +41,7 @@ def run(context: Context) -> Iterator[Finding]:
         cluster,
         "the Services to be deleted",
         lambda: _take_back(context),
-        lambda: f"{' and '.join(NAMES)} may be left among the Services of {NAMESPACE}",
+        lambda: f"{listed(NAMES)} may be left among the Services of {NAMESPACE}",
         "provisioner verify freed takes them back",
     ):
         yield from _tried(context, model)
@@ -57,7 +58,7 @@ def _tried(context: Context, model: Object) -> Iterator[Finding]:
         yield bad(
             "LB_NOT_ANNOUNCED",
             f"{ip} ({NAMESPACE}/{NAMES[0]})",
-            f"is answered for by {' and '.join(owners) or 'nobody'}, and should be by one",
+            f"is answered for by {listed(owners) or 'nobody'}, and should be by one",
             f"provisioner l2 check {ip}",
             *context.cluster.events(NAMESPACE, NAMES[0])[-pods.EVENTS :],
         )
@@ -68,7 +69,7 @@ def _tried(context: Context, model: Object) -> Iterator[Finding]:
         yield bad(
             "LB_NOT_SILENT",
             f"{ip} ({NAMESPACE}/{NAMES[0]})",
-            f"is still answered for by {' and '.join(left)}, though its Service is deleted",
+            f"is still answered for by {listed(left)}, though its Service is deleted",
             f"provisioner l2 check {ip}; kubectl -n metallb-system logs -l component=speaker --tail=20",
             *context.cluster.events(NAMESPACE, NAMES[0])[-pods.EVENTS :],
         )

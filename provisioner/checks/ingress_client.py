@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from provisioner.checks import pods, web
 from provisioner.checks.check import Context, Finding, bad, good
 from provisioner.checks.ingress_doors import Door, local, named
+from provisioner.words import listed
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
@@ -40,7 +41,7 @@ def judge(context: Context, service: Object, subject: str, each: Mapping[Door, w
     for door in wrong:
         kinds.setdefault(_kind(context, told[door]), {}).setdefault(told[door], []).append(door)
     for kind, instead in kinds.items():
-        source = " or ".join(sorted({each[door].source for some in instead.values() for door in some}))
+        source = listed(sorted({each[door].source for some in instead.values() for door in some}), "or")
         yield _other(context, service, subject, kind=kind, instead=instead, source=source)
 
 
@@ -75,7 +76,7 @@ def _other(
             f"is told no client address through {where}",
             "let the ingress controller send X-Forwarded-For",
         )
-    said = f"is told {' and '.join(instead)} in place of this machine's {source} through {where}"
+    said = f"is told {listed(instead)} in place of this machine's {source} through {where}"
     if kind == NONSENSE:
         return bad(
             "INGRESS_CLIENT_WRONG",
@@ -89,7 +90,7 @@ def _other(
             subject,
             f"{said}: something between this machine and the nodes translates addresses (NAT)",
         )
-    ours = " or ".join(dict.fromkeys(_within(context, told) for told in instead))
+    ours = listed(dict.fromkeys(_within(context, told) for told in instead), "or")
     if local(service):
         return bad(
             "INGRESS_CLIENT_WRONG",

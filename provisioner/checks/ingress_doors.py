@@ -10,6 +10,7 @@ from provisioner.addresses import host_port
 from provisioner.checks import pods, web
 from provisioner.checks.check import Context
 from provisioner.steps import ingress as step
+from provisioner.words import listed
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
@@ -73,8 +74,7 @@ def local(found: Object) -> bool:
 
 def named(some: Sequence[Door]) -> str:
     """Return doors as people list them."""
-    words = [str(door) for door in some]
-    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+    return listed(some)
 
 
 def controller_pods(context: Context, found: Object) -> list[Object]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.checks import claims, pods, scratch
 from provisioner.checks.check import NAMESPACE, Context, Finding, bad, good, settle
+from provisioner.words import listed
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
@@ -46,11 +47,11 @@ def writers(text: str) -> set[str]:
 def _finding(workload: str, path: str, where: str, names: set[str], text: str) -> Finding:
     missing = names - writers(text)
     if not missing:
-        return good("STORAGE_LINES", f"{path} {where}", f"has lines of {' and '.join(sorted(names))}")
+        return good("STORAGE_LINES", f"{path} {where}", f"has lines of {listed(sorted(names))}")
     return bad(
         "STORAGE_LINES_MISSING",
         f"{path} {where}",
-        f"has no line of {' and '.join(sorted(missing))}",
+        f"has no line of {listed(sorted(missing))}",
         f"kubectl -n {NAMESPACE} logs -l app.kubernetes.io/name={workload}",
         *text.splitlines()[-pods.LOG_LINES :],
     )

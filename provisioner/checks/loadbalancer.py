@@ -15,6 +15,7 @@ from provisioner.checks import behind, pods, shipped, web
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
 from provisioner.external import addresses, balanced
 from provisioner.steps import pool_supply
+from provisioner.words import count, listed
 
 if TYPE_CHECKING:
     from provisioner.l2.result import OwnerSeen, Result
@@ -83,8 +84,8 @@ def _distinct(context: Context, services: Sequence[Object]) -> Iterator[Finding]
     given = {name: addresses(one) for name in names if (one := _named(services, name)) and addresses(one)}
     if len(given) < 2:
         return
-    subject = f"Services {' and '.join(f'{NAMESPACE}/{name}' for name in given)}"
-    shown = ", ".join(f"{name} has {' and '.join(ips)}" for name, ips in given.items())
+    subject = f"Services {listed(f'{NAMESPACE}/{name}' for name in given)}"
+    shown = ", ".join(f"{name} has {listed(ips)}" for name, ips in given.items())
     every = [ip for ips in given.values() for ip in ips]
     if len(set(every)) == len(every):
         yield good("LB_DISTINCT", subject, f"have different addresses: {shown}")
@@ -121,7 +122,7 @@ def verdict(result: Result) -> Finding:
     """Return a verdict of the layer-2 diagnosis as a finding; its code is L2_ and the verdict."""
     subject, code = announcements.place(result), f"L2_{result.verdict}"
     if result.ok:
-        who = " and ".join(map(_owner, result.owners))
+        who = listed(map(_owner, result.owners))
         foreseen = ", as predicted" if result.predicted_leader and not result.warnings else ""
         warned = f" ({', '.join(result.warnings)})" if result.warnings else ""
         return good(code, subject, f"is answered on the wire by {who} alone{foreseen}{warned}")
@@ -134,7 +135,7 @@ def verdict(result: Result) -> Finding:
 
 
 def _owner(owner: OwnerSeen) -> str:
-    place = " ".join(part for part in (owner.node or " or ".join(owner.nodes), owner.nic) if part)
+    place = " ".join(part for part in (owner.node or listed(owner.nodes, "or"), owner.nic) if part)
     return f"{place} ({owner.mac})" if place else owner.mac
 
 
@@ -174,14 +175,14 @@ def _pages(context: Context, external: External, port: int) -> Iterator[Finding]
         yield bad(
             "LB_POD_UNSEEN",
             str(external),
-            f"never led to {' and '.join(sorted(unseen))} in {heard.requests} requests",
+            f"never led to {listed(sorted(unseen))} in {count(heard.requests, 'request')}",
             f"kubectl -n {NAMESPACE} get endpoints {external.service['metadata']['name']} -o yaml",
             f"answered: {', '.join(sorted(heard.names))}",
             *pods.explain_named(context.cluster, now.pods, unseen),
         )
     else:
-        names = " and ".join(sorted(now.ready))
-        yield good("LB_PODS", str(external), f"leads to {names} ({heard.requests} requests)")
+        names = listed(sorted(now.ready))
+        yield good("LB_PODS", str(external), f"leads to {names} ({count(heard.requests, 'request')})")
 
 
 def _heard(context: Context, ip: str, port: int, expected: set[str]) -> Heard:
@@ -222,7 +223,7 @@ def _connections(context: Context, external: External, ports: Sequence[int]) -> 
         return good(
             "LB_SERVES",
             str(external),
-            f"accepts connections on {' and '.join(opened)}" + (f", not on {', '.join(closed)}" if closed else ""),
+            f"accepts connections on {listed(opened)}" + (f", not on {', '.join(closed)}" if closed else ""),
         )
     said = "; ".join(f"{port}: {failure}" for port, failure in failures.items())
     spec, namespace = external.service["spec"], external.service["metadata"]["namespace"]

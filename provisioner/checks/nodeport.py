@@ -13,6 +13,7 @@ from provisioner.checks import behind, pods, shipped, undo, web
 from provisioner.checks.behind import Behind
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
 from provisioner.errors import ClusterError
+from provisioner.words import count, listed
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
@@ -100,12 +101,12 @@ def _spread(context: Context, service: Object, now: Behind, seen: Seen, how: str
     subject = f"Service {pods.name_of(service)}"
     unseen = now.ready - seen.names
     if not unseen:
-        names = " and ".join(sorted(seen.names & now.ready))
-        return good("NODEPORT_PODS", subject, f"leads to {names}{how} ({seen.requests} requests)")
+        names = listed(sorted(seen.names & now.ready))
+        return good("NODEPORT_PODS", subject, f"leads to {names}{how} ({count(seen.requests, 'request')})")
     return bad(
         "NODEPORT_POD_UNSEEN",
         subject,
-        f"never led to {' and '.join(sorted(unseen))}{how} in {seen.requests} requests",
+        f"never led to {listed(sorted(unseen))}{how} in {count(seen.requests, 'request')}",
         f"kubectl -n {NAMESPACE} get endpoints {service['metadata']['name']} -o yaml",
         f"answered: {', '.join(sorted(seen.names))}",
         *pods.explain_named(context.cluster, now.pods, unseen),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from provisioner.checks import pods
 from provisioner.checks.check import Check, Context, Finding, bad, good, settle
 from provisioner.steps import kubernetes
+from provisioner.words import listed
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
@@ -71,7 +72,7 @@ def judge(context: Context, host: HostSpec, node: Object, nodes: Mapping[str, Ob
         return bad(
             "NODE_WRONG_ADDRESS",
             host.name,
-            f"has the InternalIP {' and '.join(addresses) or '(none)'}, not {host.address}",
+            f"has the InternalIP {listed(addresses) or '(none)'}, not {host.address}",
             _address_remedy(context, host),
         )
     if node["spec"].get("unschedulable"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from provisioner.checks import claims, members, pods
 from provisioner.checks.check import NAMESPACE, Context, Finding, bad, good, settle
 from provisioner.checks.members import SUBJECT, WORKLOAD
+from provisioner.words import listed
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
@@ -69,7 +70,7 @@ def judge(
             *context.cluster.events(NAMESPACE)[-pods.EVENTS :],
         )
         return
-    shown = " and ".join(claim for claim, _ in volumes.values())
+    shown = listed(claim for claim, _ in volumes.values())
     yield good("STATEFULSET_KEEPS_VOLUMES", SUBJECT, f"was scaled to 0, and {shown} stayed bound to their volumes")
     scale(len(names))
     watched = Watched()

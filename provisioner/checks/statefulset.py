@@ -12,6 +12,7 @@ from provisioner.checks import claims, dns, members, pods, scaled, scratch, undo
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
 from provisioner.checks.members import SUBJECT, WORKLOAD
 from provisioner.errors import ClusterError
+from provisioner.words import listed
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
@@ -46,7 +47,7 @@ def run(context: Context) -> Iterator[Finding]:
         cluster,
         f"{path} to be removed from the volumes of {WORKLOAD}",
         lambda: _remove(context, names),
-        lambda: f"{path} may be left on the volumes of {' and '.join(names)}",
+        lambda: f"{path} may be left on the volumes of {listed(names)}",
         "the next provisioner verify statefulset removes it",
     ):
         unwritten = _write(context, own, volumes, path, token)
@@ -115,7 +116,7 @@ def _names(context: Context, own: Mapping[str, Object]) -> Finding:
     return bad(
         "STATEFULSET_NAME_UNKNOWN",
         SUBJECT,
-        f"gives {' and '.join(wrong)} no name in DNS that leads to the pod",
+        f"gives {listed(wrong)} no name in DNS that leads to the pod",
         f"kubectl -n {NAMESPACE} get endpoints {WORKLOAD}: are all pods in it?",
         output,
         *pods.explain_named(context.cluster, own.values(), {name.partition(".")[0] for name in wrong}),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from provisioner.checks import claims, lines, pods, scratch, undo
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
 from provisioner.errors import ClusterError
+from provisioner.words import listed
 
 if TYPE_CHECKING:
     from provisioner.kube import Cluster
@@ -142,7 +143,7 @@ def _too_large(context: Context) -> Finding:
         live = cluster.get("PersistentVolumeClaim", TOO_LARGE, NAMESPACE) or {}
     phase = live.get("status", {}).get("phase", "new")
     sizes = sorted({volume["spec"]["capacity"]["storage"] for volume in volumes})
-    seen = f"the volumes have {' and '.join(sizes)} each"
+    seen = f"the volumes have {listed(sizes)} each"
     if phase == "Pending" and events:
         return good(
             "STORAGE_TOO_LARGE",
@@ -209,7 +210,7 @@ def _places_problem(context: Context, seen: Seen) -> Finding | None:
     workers = [host.name for host in context.site.hosts if host.is_worker]
     subject = f"Deployment {NAMESPACE}/{WORKLOAD}"
     describe = f"kubectl -n {NAMESPACE} describe pods -l app.kubernetes.io/name={WORKLOAD}"
-    shown = " and ".join(seen.places) or "no node"
+    shown = listed(seen.places) or "no node"
     ready = sum(map(pods.ready, seen.pods))
     if ready < max(seen.wanted, 1):
         waiting = [pod for pod in seen.pods if not pods.ready(pod)]

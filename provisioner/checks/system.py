@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from provisioner.checks import pods
 from provisioner.checks.check import Check, Context, Finding, bad, good, settle
 from provisioner.steps import ingress
+from provisioner.words import count, listed
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
@@ -81,7 +82,8 @@ def run(context: Context) -> Iterator[Finding]:
         running = sum(pod["metadata"]["namespace"] == namespace for pod in seen.pods)
         complete = [one["metadata"]["name"] for one in seen.workloads if one["metadata"]["namespace"] == namespace]
         parts = f"; complete: {', '.join(sorted(complete))}" if complete else ""
-        yield good("SYSTEM_READY", namespace, f"{running} pods are ready{parts}")
+        ready = f"{count(running, 'pod')} {'is' if running == 1 else 'are'} ready"
+        yield good("SYSTEM_READY", namespace, f"{ready}{parts}")
 
 
 def _speakers(context: Context, seen: Seen) -> Iterator[Finding]:
@@ -109,7 +111,7 @@ def _speakers(context: Context, seen: Seen) -> Iterator[Finding]:
         yield bad(
             "SYSTEM_SPEAKERS_TWICE",
             subject,
-            f"has more than one running pod on {' and '.join(doubled)}",
+            f"has more than one running pod on {listed(doubled)}",
             f"kubectl -n {METALLB} get pods -o wide",
             *context.cluster.events(METALLB, "speaker")[-pods.EVENTS :],
             *pods.explain_named(context.cluster, twice, {pod["metadata"]["name"] for pod in twice}),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
-from provisioner.l2.diagnosis.words import count, listed, silence
+from provisioner.l2.diagnosis.words import silence
 from provisioner.l2.election_rules import EXCLUDE_LABEL
+from provisioner.words import count, listed
 
 
 def config(case: Case) -> Finding | None:

@@ -6,8 +6,9 @@ from ipaddress import ip_interface, ip_network
 
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
-from provisioner.l2.diagnosis.words import listed, owner
+from provisioner.l2.diagnosis.words import owner
 from provisioner.l2.result import OwnerSeen
+from provisioner.words import listed
 
 _SAID = {
     "open": "is open",

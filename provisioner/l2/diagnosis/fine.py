@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.connection import connections
-from provisioner.l2.diagnosis.words import answered, count, listed, owner
+from provisioner.l2.diagnosis.words import answered, owner
 from provisioner.l2.frames import Kind
 from provisioner.l2.result import Confidence, OwnerSeen
+from provisioner.words import count, listed
 
 
 def is_fine(case: Case) -> bool:

@@ -6,10 +6,11 @@ from ipaddress import ip_address, ip_interface
 
 from provisioner.l2.diagnosis.case import Case, build
 from provisioner.l2.diagnosis.finding import Finding
-from provisioner.l2.diagnosis.words import asked, count, listed, owner, silence, times
+from provisioner.l2.diagnosis.words import asked, owner, silence
 from provisioner.l2.facts import Pool
 from provisioner.l2.result import Confidence
 from provisioner.l2.wire import Address
+from provisioner.words import count, listed, times
 
 
 def broadcast_blind(case: Case) -> Finding | None:

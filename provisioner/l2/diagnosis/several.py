@@ -15,10 +15,11 @@ from provisioner.l2.diagnosis import handover
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
 from provisioner.l2.diagnosis.gratuitous import by_metallb
-from provisioner.l2.diagnosis.words import answered, listed
+from provisioner.l2.diagnosis.words import answered
 from provisioner.l2.frames import Kind
 from provisioner.l2.result import Confidence, OwnerSeen
 from provisioner.l2.wire import Answer
+from provisioner.words import listed
 
 AT_ONCE = 0.1  # seconds between the answers of a kernel and a speaker of one node to one question
 

@@ -8,9 +8,10 @@ from provisioner.l2 import pools
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
 from provisioner.l2.diagnosis.gratuitous import by_metallb, periodic
-from provisioner.l2.diagnosis.words import answered, listed, owner, silence
+from provisioner.l2.diagnosis.words import answered, owner, silence
 from provisioner.l2.frames import Kind
 from provisioner.l2.result import Confidence, OwnerSeen
+from provisioner.words import listed
 
 _SLOW = 50_000  # microseconds; Linux delays a proxied answer to a broadcast by up to 0.8 s (proxy_delay)
 

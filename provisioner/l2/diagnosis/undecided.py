@@ -6,9 +6,10 @@ from provisioner.l2.diagnosis import handover
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.connection import connections
 from provisioner.l2.diagnosis.finding import Finding
-from provisioner.l2.diagnosis.words import answered, asked, count, listed, silence
+from provisioner.l2.diagnosis.words import answered, asked, silence
 from provisioner.l2.frames import Kind
 from provisioner.l2.owners import link_local
+from provisioner.words import count, listed
 
 
 def find(case: Case) -> Finding:

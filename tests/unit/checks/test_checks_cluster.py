@@ -77,8 +77,8 @@ def test_a_healthy_system_in_three_requests(tmp_path: Path) -> None:
     cluster = Memory(*SYSTEM)
     found = findings(system.CHECK, context(tmp_path, cluster))
     assert [(one.subject, one.detail) for one in found.pop("SYSTEM_READY")] == [
-        ("haproxy-controller", "1 pods are ready; complete: haproxy-kubernetes-ingress"),
-        ("kube-system", "1 pods are ready; complete: coredns, kube-proxy, metrics-server"),
+        ("haproxy-controller", "1 pod is ready; complete: haproxy-kubernetes-ingress"),
+        ("kube-system", "1 pod is ready; complete: coredns, kube-proxy, metrics-server"),
         ("metallb-system", "3 pods are ready; complete: controller, speaker"),
     ]
     (speakers,) = found.pop("SYSTEM_SPEAKERS")

@@ -32,7 +32,7 @@ PODS = [pod(f"ds-{where}", where, app="ds-pods") for where in ("master", "w1", "
 def test_one_pod_on_every_node(tmp_path: Path) -> None:
     found = findings(daemonset.CHECK, context(tmp_path, Memory(ds_pods(*TOLERATIONS), *NODES, *PODS)))
     (one,) = found.pop("DAEMONSET_ONE_EACH")
-    assert (one.ok, one.detail) == (True, "has exactly one pod on master and w1 and w2")
+    assert (one.ok, one.detail) == (True, "has exactly one pod on master, w1 and w2")
     assert not found
 
 

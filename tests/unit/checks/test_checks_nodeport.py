@@ -61,7 +61,7 @@ def test_it_is_scaled_and_scaled_back(tmp_path: Path) -> None:
     found, cluster = watched(tmp_path)
     assert all(one.ok for one in found)  # type: ignore[attr-defined]
     (grown,) = (one for one in found if "scaled to 6" in str(one))
-    assert "leads to np-0 and np-1 and np-2 and np-3 and np-4 and np-5, scaled to 6," in str(grown)
+    assert "leads to np-0, np-1, np-2, np-3, np-4 and np-5, scaled to 6," in str(grown)
     assert cluster.sizes == [3, 6, 3]
 
 

@@ -74,7 +74,7 @@ def test_an_api_that_stays_away_is_told_with_what_stands_there(tmp_path: Path) -
         scaled_away(tmp_path, cluster)
     message = told.value.message
     assert "/data/.verify-" in message
-    assert "may be left on the volumes of ss-pods-0 and ss-pods-1 and ss-pods-2" in message
+    assert "may be left on the volumes of ss-pods-0, ss-pods-1 and ss-pods-2" in message
     assert "StatefulSet course/ss-pods could not be scaled back, and may stand at 0 pods instead of 3" in message
     assert message.endswith("; and before that: the API does not answer")
     assert "provisioner apply" in told.value.remedy
