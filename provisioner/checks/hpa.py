@@ -13,6 +13,7 @@ from provisioner.addresses import host_port
 from provisioner.checks import autoscaled, load, metrics, pods, web
 from provisioner.checks.autoscaled import WORKLOAD, Autoscaled, current
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
+from provisioner.words import count
 
 if TYPE_CHECKING:
     from provisioner.objects import Object
@@ -168,7 +169,8 @@ def _rises(context: Context, scaler: Object, before: int, door: tuple[str, int])
     finding = bad(
         "HPA_NOT_RISEN",
         subject(scaler),
-        f"has {now.ready} ready pods, not more than before, after {spent}, and sees {current(now.scaler)} % CPU",
+        f"has {count(now.ready, 'ready pod')}, not more than before, after {spent}, and sees "
+        f"{current(now.scaler)} % CPU",
         f"kubectl -n {NAMESPACE} describe hpa {WORKLOAD}; kubectl -n {NAMESPACE} top pods",
         sending,
         *context.cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :],
@@ -205,7 +207,7 @@ def _falls(context: Context, scaler: Object, risen: int, ended: float) -> tuple[
     )
     when = f"{time.monotonic() - ended:.0f} s after the load"
     if now.ready < risen and now.complete:
-        return good("HPA_FALLS", subject(now.scaler), f"went down to {now.ready} ready pods {when}"), now
+        return good("HPA_FALLS", subject(now.scaler), f"went down to {count(now.ready, 'ready pod')} {when}"), now
     if now.ready < risen:
         return _not_ready(context, now, when), now
     finding = bad(

@@ -262,7 +262,7 @@ def test_one_pod_more_is_a_rise_and_the_one_that_does_not_get_ready_is_said(
 def test_with_full_the_fall_is_waited_for(tmp_path: Path) -> None:
     found, cluster = watched(tmp_path, full=True)
     assert found["HPA_RISES"][0].ok
-    assert found["HPA_FALLS"][0].detail.startswith("went down to 1 ready pods ")
+    assert found["HPA_FALLS"][0].detail.startswith("went down to 1 ready pod ")
     assert "NOT_TRIED" not in found
     assert nothing_left_for_the_plan(cluster)
 
@@ -284,7 +284,7 @@ def test_pods_that_do_not_come_or_do_not_go(tmp_path: Path, monkeypatch: pytest.
     found, _ = watched(tmp_path, rises=False)
     (one,) = found["HPA_NOT_RISEN"]
     assert not one.ok
-    assert "has 1 ready pods, not more than before, after " in one.detail
+    assert "has 1 ready pod, not more than before, after " in one.detail
     assert one.evidence[0].startswith("load on 127.0.0.11:")
     assert one.evidence[1] == "Warning Something about course/hpa-pods"
     monkeypatch.setattr(hpa, "FALL", 10.0)
