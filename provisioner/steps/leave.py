@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 from provisioner.errors import HostError
 from provisioner.step import Change, FactQuery, Scope, Step
-from provisioner.steps import bridge, halfmade
+from provisioner.steps import bridge, halfmade, network
 
 if TYPE_CHECKING:
     from provisioner.host import Host
     from provisioner.kube import Cluster
     from provisioner.site import Site
 
-FLANNEL = "/etc/cni/net.d/10-flannel.conflist"
 # What a node has and a machine has not; one of them is enough.
 TRACES = (
     halfmade.INIT_STARTED,
@@ -28,7 +27,7 @@ TRACES = (
     halfmade.CA,
     halfmade.ETCD,
     bridge.CNI,
-    FLANNEL,
+    network.CNI,
     bridge.UNIT_FILE,
     bridge.SCRIPT,
 )
@@ -77,7 +76,7 @@ def script(pod_cidr: str) -> str:
     return (
         f"{halfmade.RESET}"
         f"systemctl disable --now {bridge.UNIT} 2>/dev/null || true\n"
-        f"rm -f {bridge.UNIT_FILE} {bridge.SCRIPT} {bridge.CNI} {FLANNEL}\n"
+        f"rm -f {bridge.UNIT_FILE} {bridge.SCRIPT} {bridge.CNI} {network.CNI}\n"
         "systemctl daemon-reload\n"
         "rm -rf /run/flannel /var/lib/cni/networks /var/lib/cni/flannel\n"
         f"{network_script(pod_cidr)}"

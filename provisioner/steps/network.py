@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from provisioner.kube import Cluster
     from provisioner.site import Site
 
+# Where flannel's own init container puts its configuration on every node (kube-flannel.yml, install-cni).
+CNI = "/etc/cni/net.d/10-flannel.conflist"
+
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     """Yield flannel's objects that are missing or differ."""

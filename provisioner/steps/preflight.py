@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from provisioner.errors import HostError
 from provisioner.neighbours import pool_addresses_of, pool_conflicts
 from provisioner.step import Change, FactQuery, Scope, Step
+from provisioner.steps import bridge, network
 from provisioner.steps.containerd import from_docker
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ SYSTEMS = {"debian": ("12", "13"), "ubuntu": ("20.04", "22.04", "24.04", "26.04"
 KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
 CONTROL_PLANE_PORTS = {6443: "kube-apiserver", 2379: "etcd", 2380: "etcd", 10257: "kube-controller-manager",
                        10259: "kube-scheduler"}  # fmt: skip
+CNI = "/etc/cni/net.d"
 NODE_PORTS = {10250: "kubelet"}
 REMEDY = "mend that on the host or in hosts.toml, then provisioner plan looks again (nothing was changed)"
 # Docker's package conflicts with Debian's two (its debian/control); removing either side takes Docker along.
@@ -38,6 +40,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         *_identity(host, facts),
         *_address(host, facts),
         *pool_addresses_of(host, site),
+        *_pod_network(facts, site),
     ]
     if not facts.files[KUBELET_CONF].exists:
         found += _ports(host, facts)
@@ -117,6 +120,25 @@ def _ports(host: Host, facts: Facts) -> Iterator[str]:
         yield f"port {port} is taken, and {wanted[port]} needs it: see what listens with ss -ltnp"
 
 
+def _pod_network(facts: Facts, site: Site) -> Iterator[str]:
+    """Tell of a pod network that is not hosts.toml's: the node's own, or one whose file would win over it.
+
+    containerd takes the first file of the folder, by name (github.com/containerd/go-cni, WithDefaultConf).
+    """
+    files = {"bridge": bridge.CNI, "flannel": network.CNI}
+    wanted = site.cluster.network
+    there = sorted(path for path, file in facts.files.items() if path.startswith(f"{CNI}/") and file.exists)
+    if facts.files[KUBELET_CONF].exists:
+        for name in (name for name, path in files.items() if path in there and name != wanted):
+            yield (
+                f'runs the pod network "{name}", and hosts.toml says "{wanted}": write network = "{name}" under '
+                "[cluster]; only a new cluster takes another one (provisioner reset)"
+            )
+        return
+    for path in (path for path in there if path < files[wanted] and path.endswith((".conf", ".conflist", ".json"))):
+        yield f"has {path}, left by another pod network, which containerd would take: sudo rm {path}"
+
+
 def _packages(facts: Facts, site: Site) -> Iterator[str]:
     """Tell of packages that apt would have to remove for containerd's, which it is not allowed to."""
     wanted, other = (DOCKERS, DEBIANS) if from_docker(site) else (DEBIANS, DOCKERS)
@@ -136,7 +158,7 @@ STEP = Step(
     scope=Scope.ALL,
     changes=changes,
     query=lambda site: FactQuery(
-        exists=(KUBELET_CONF, "/etc/kubernetes/manifests", "/etc/kubernetes/manifests/*.yaml"),
+        exists=(KUBELET_CONF, f"{CNI}/*", "/etc/kubernetes/manifests", "/etc/kubernetes/manifests/*.yaml"),
         packages=(*DEBIANS, *DOCKERS, *DOCKER),
         disks=("/", "/var/lib"),
     ),

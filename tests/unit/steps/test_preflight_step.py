@@ -204,6 +204,44 @@ def test_a_docker_of_the_same_kind_stays(tmp_path: Path, version: str, names: tu
     assert drain(STEP, host.know(**has(*names))) == []
 
 
+CNI = "/etc/cni/net.d"
+LEFT = "has {0}, left by another pod network, which containerd would take: sudo rm {0}"
+BRIDGE, FLANNEL = f"{CNI}/10-provisioner-bridge.conflist", f"{CNI}/10-flannel.conflist"
+
+
+@pytest.mark.parametrize(
+    ("network", "path", "sentence"),
+    [
+        ("flannel", f"{CNI}/10-calico.conflist", LEFT),
+        ("flannel", f"{CNI}/05-cilium.conf", LEFT),
+        ("bridge", FLANNEL, LEFT),
+        ("flannel", FLANNEL, ""),  # its own, after an interrupted join
+        ("flannel", BRIDGE, ""),  # comes after
+        ("flannel", f"{CNI}/87-podman-bridge.conflist", ""),
+        ("flannel", f"{CNI}/00-readme.txt", ""),
+    ],
+)
+def test_a_configuration_that_would_win(tmp_path: Path, network: str, path: str, sentence: str) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, f'{NEW}\nnetwork = "{network}"'))["worker1"]
+    host.know(files={path: present()})
+    if sentence:
+        assert told(host) == sentence.format(path)
+    else:
+        assert drain(STEP, host) == []
+
+
+@pytest.mark.parametrize(("network", "path", "runs"), [("flannel", BRIDGE, "bridge"), ("bridge", FLANNEL, "flannel")])
+def test_a_node_keeps_its_pod_network(tmp_path: Path, network: str, path: str, runs: str) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, f'{NEW}\nnetwork = "{network}"'))["worker1"]
+    sentence = told(host.know(files={**NODE["files"], path: present()}))
+    assert sentence.startswith(f'runs the pod network "{runs}", and hosts.toml says "{network}": write network = ')
+
+
+@pytest.mark.parametrize("path", [FLANNEL, f"{CNI}/00-multus.conf"])
+def test_a_node_may_have_what_others_put_before(fleet: dict[str, RecordingHost], path: str) -> None:
+    assert drain(STEP, fleet["worker1"].know(files={**NODE["files"], path: present()})) == []
+
+
 ANSWER = "192.168.56.201 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n"
 
 
