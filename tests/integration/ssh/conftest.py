@@ -1,4 +1,4 @@
-"""Machines for the tests of this folder, and sites that name them."""
+"""Machines for the tests of this folder, sites that name them, and runs of the command line."""
 
 from __future__ import annotations
 
@@ -146,3 +146,41 @@ def desk() -> Iterator[Callable[..., Desk]]:
     yield open_site
     for each in opened:
         each.close()
+
+
+@pytest.fixture
+def site(make_site: MakeSite, machines: dict[str, Machine]) -> Iterator[Site]:
+    """A site of master and one, blank but for /run/go on the master: nothing is slow."""
+    for machine in machines.values():
+        machine.sh("rm -rf /etc/demo.* /var/lib/provisioner /run/provisioner; touch /run/go")
+    yield make_site()
+    for machine in machines.values():
+        machine.sh("touch /run/go")
+
+
+@pytest.fixture
+def started(site: Site) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start the command line and leave it running; what is left is killed after the test."""
+    children: list[subprocess.Popen[str]] = []
+
+    def start(*words: str) -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            command_line(site, *words),
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        child.kill()
+        child.communicate()
+
+
+def begun(machine: Machine) -> Callable[[], bool]:
+    """Return whether the slow command has begun on a machine."""
+    return lambda: "demo.count" in machine.sh("ls /etc")

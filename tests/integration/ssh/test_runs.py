@@ -1,4 +1,4 @@
-"""Whole runs of the command line: plan, apply, kills, interrupts, the lock, what is shown."""
+"""Whole runs of the command line: plan, apply, kills, interrupts, what is shown."""
 
 from __future__ import annotations
 
@@ -7,57 +7,15 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from provisioner import lock
-from provisioner.errors import Locked
 from provisioner.site import Site
 
-from .conftest import ROOT, Desk, MakeSite, command_line, provisioner
+from .conftest import ROOT, MakeSite, begun, command_line, provisioner
 from .nodes import Machine, wait_for
-
-Open = Callable[..., Desk]
-
-
-@pytest.fixture
-def site(make_site: MakeSite, machines: dict[str, Machine]) -> Iterator[Site]:
-    """A site of master and one, blank but for /run/go on the master: nothing is slow."""
-    for machine in machines.values():
-        machine.sh("rm -rf /etc/demo.* /var/lib/provisioner /run/provisioner; touch /run/go")
-    yield make_site()
-    for machine in machines.values():
-        machine.sh("touch /run/go")
-
-
-@pytest.fixture
-def started(site: Site) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start the command line and leave it running; what is left is killed after the test."""
-    children: list[subprocess.Popen[str]] = []
-
-    def start(*words: str) -> subprocess.Popen[str]:
-        child = subprocess.Popen(
-            command_line(site, *words),
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        children.append(child)
-        return child
-
-    yield start
-    for child in children:
-        child.kill()
-        child.communicate()
-
-
-def begun(machine: Machine) -> Callable[[], bool]:
-    """Return whether the slow command has begun on a machine."""
-    return lambda: "demo.count" in machine.sh("ls /etc")
 
 
 def test_plan_apply_plan_apply(site: Site, machines: dict[str, Machine]) -> None:
@@ -253,97 +211,6 @@ def test_a_part_of_the_road_is_not_taken_for_the_whole(site: Site) -> None:
     whole = provisioner(site, "apply", "-y")
     assert "not looked at" not in whole.stderr
     assert whole.stderr.splitlines()[-1].endswith("verify")
-
-
-def test_two_runs_at_once(
-    site: Site, machines: dict[str, Machine], started: Callable[..., subprocess.Popen[str]]
-) -> None:
-    master = machines["master"]
-    master.sh("rm /run/go")
-    first = started("apply", "-y")
-    wait_for(begun(master), "the slow command")
-    second = provisioner(site, "apply", "-y")
-    assert second.returncode == 1
-    assert re.search(rf"master: another run holds the lock: .*\(pid {first.pid}, `apply`, since ", second.stderr)
-    assert f"provisioner -f {site.path} unlock" in second.stderr
-    assert provisioner(site, "plan").returncode == 2  # a plan takes no lock and needs none
-    refused = provisioner(site, "unlock")
-    assert refused.returncode == 1
-    assert f"pid {first.pid}" in refused.stdout
-    master.sh("touch /run/go")
-    told = first.communicate(timeout=30)[1]
-    assert first.returncode == 0, told
-    assert "there is no lock" in provisioner(site, "unlock", "-y").stdout
-
-
-def test_checks_that_change_something_keep_off_another_run_and_those_that_look_do_not(site: Site, desk: Open) -> None:
-    with lock.acquired(desk(site)["master"], "apply"):
-        refused = provisioner(site, "verify", "nodes", "statefulset")
-        assert refused.returncode == 1
-        assert "master: another run holds the lock" in refused.stderr
-        looked = provisioner(site, "verify", "nodes", "loadbalancer")
-        assert "lock" not in looked.stderr
-        assert "API_UNREACHABLE" in provisioner(site, "verify", "nodes", "-o", "json").stdout
-    alone = provisioner(site, "verify", "-o", "json")
-    assert "API_UNREACHABLE" in alone.stdout
-    assert "there is no lock" in provisioner(site, "unlock", "-y").stdout
-
-
-def test_a_disk_without_room_for_the_lock(site: Site, machines: dict[str, Machine]) -> None:
-    master = machines["master"]
-    master.sh("mkdir -p /var/lib/provisioner; mount -t tmpfs -o size=4k,nr_inodes=3 none /var/lib/provisioner")
-    try:
-        master.sh("head -c 4096 /dev/zero >/var/lib/provisioner/full")
-        ran = provisioner(site, "apply", "-y")
-    finally:
-        master.sh("umount /var/lib/provisioner")
-    assert ran.returncode == 1
-    assert "master: /var/lib/provisioner has no space left for the run's lock" in ran.stderr
-    assert "nothing was changed" in ran.stderr
-    assert master.sh("ls /etc | grep -c demo || true") == "0\n"
-
-
-def test_unlock_stops_the_run_that_had_it(site: Site, desk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "TTL", 3.0)  # a login may take a second of it
-    first, second = desk(site)["master"], desk(site)["master"]
-    with lock.acquired(first, "apply") as guard:
-        guard()
-        with pytest.raises(Locked), lock.acquired(second, "apply"):
-            pass
-        held = lock.held(second)
-        assert held is not None
-        assert lock.remove(second, held)
-        with lock.acquired(second, "other"):
-            wait_for(lambda: "the lock was lost to" in _refusal(guard), "the loss of the lock to be noticed")
-            assert lock.held(second) is not None
-            assert not lock.remove(second, held)
-    assert lock.held(second) is None
-
-
-def _refusal(guard: Callable[[], None]) -> str:
-    try:
-        guard()
-    except Locked as error:
-        return str(error)
-    return ""
-
-
-def test_a_lock_is_refreshed_while_held_and_expires_when_nobody_does(
-    site: Site, desk: Open, machines: dict[str, Machine]
-) -> None:
-    host = desk(site)["master"]
-    with lock.acquired(host, "apply"):
-        held = lock.held(host)
-        assert held is not None
-        machines["master"].sh("touch -d '-61 seconds' /var/lib/provisioner/lock")
-        old = lock.held(host)
-        assert old is not None
-        assert old.left < 0
-        with lock.acquired(desk(site)["master"], "another"):
-            new = lock.held(host)
-            assert new is not None
-            assert new.owner is not None
-            assert new.owner.command == "another"
 
 
 def test_exec_runs_everywhere_as_root(site: Site) -> None:
