@@ -14,7 +14,8 @@ from provisioner import catalogue, manifests
 from provisioner.catalogue import Download
 from provisioner.objects import Object, containers
 from provisioner.steps import ingress, metallb, metrics_server, network, storage, workloads
-from tests.unit.steps.doubles import RecordingCluster, drain, fleet_for, site_at
+from tests.unit.steps.doubles import drain, fleet_for, site_at
+from tests.unit.steps.recording_cluster import RecordingCluster
 
 ROOT = Path(__file__).parents[3]
 DIGEST = f"registry.example/a/b:v1@sha256:{'0123456789abcdef' * 4}"

@@ -20,7 +20,8 @@ from provisioner.catalogue import Download, release
 from provisioner.objects import Object
 from provisioner.step import Scope
 from provisioner.steps import STEPS, pools
-from tests.unit.steps.doubles import HOSTS, RecordingCluster, fleet_for, site_at
+from tests.unit.steps.doubles import HOSTS, fleet_for, site_at
+from tests.unit.steps.recording_cluster import RecordingCluster
 
 from .schemas import METALLB_DEFINITIONS, problem
 

@@ -14,7 +14,8 @@ from provisioner.l2 import check, collect, interfaces
 from provisioner.l2.result import Result
 from provisioner.steps.announcements import STEP
 
-from .doubles import RecordingCluster, drain, fleet_for, site_at
+from .doubles import drain, fleet_for, site_at
+from .recording_cluster import RecordingCluster
 
 
 def result(ip: str, verdict: str = "OK", **values: Any) -> Result:

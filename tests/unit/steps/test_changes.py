@@ -16,7 +16,8 @@ from provisioner.kube import Cluster
 from provisioner.objects import Object
 from provisioner.step import Change, FactQuery
 
-from .doubles import RecordingCluster, RecordingHost, blank, present, running, site_at
+from .doubles import RecordingHost, blank, present, running, site_at
+from .recording_cluster import RecordingCluster
 
 PATH = "/etc/thing.conf"
 

@@ -15,7 +15,8 @@ from provisioner.objects import Object
 from provisioner.steps import halfmade
 from provisioner.steps.control_plane import CONFIG, STEP
 
-from .doubles import RecordingCluster, RecordingHost, carry_out, drain, fleet_for, node, present, site_at, summaries
+from .doubles import RecordingHost, carry_out, drain, fleet_for, present, site_at, summaries
+from .recording_cluster import RecordingCluster, node
 
 INIT = "kubeadm init (Kubernetes 1.20.2, flannel, pods 10.244.0.0/16)"
 CLEAN, NOTE = "clean up a kubeadm init that was interrupted", "note that kubeadm init has finished"

@@ -19,7 +19,8 @@ from provisioner.kube import Cluster
 from provisioner.objects import Object
 from provisioner.steps.kubelet_certificates import SERVING, SIGNER, STEP, belongs, pending
 
-from .doubles import RecordingCluster, RecordingHost, fleet_for, present, site_at, summaries
+from .doubles import RecordingHost, fleet_for, present, site_at, summaries
+from .recording_cluster import RecordingCluster
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 OWN = {"192.168.56.11", "10.0.2.15", "fe80::1"}

@@ -16,7 +16,8 @@ from provisioner.site import Site
 from provisioner.step import Change
 from provisioner.steps import ingress_certificate
 
-from .doubles import RecordingCluster, site_at
+from .doubles import site_at
+from .recording_cluster import RecordingCluster
 
 CLUSTER = 'kubernetes = "1.20.2"'
 INGRESS = """

@@ -27,7 +27,8 @@ from provisioner.site import Site
 from provisioner.steps import halfmade, join
 from provisioner.steps.join import JOIN_CONFIG, STEP
 
-from .doubles import RecordingCluster, RecordingHost, carry_out, drain, fleet_for, node, present, site_at, summaries
+from .doubles import RecordingHost, carry_out, drain, fleet_for, present, site_at, summaries
+from .recording_cluster import RecordingCluster, node
 
 JOIN, CLEAN = "kubeadm join as worker", "clean up a kubeadm join that was interrupted"
 NOTE = "note that kubeadm join has finished"

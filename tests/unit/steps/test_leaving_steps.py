@@ -15,7 +15,8 @@ from provisioner.objects import Object
 from provisioner.site import Site
 from provisioner.steps import STEPS, drain, forget, halfmade, leave, uncordon
 
-from .doubles import RecordingCluster, RecordingHost, carry_out, fleet_for, node, present, site_at, summaries
+from .doubles import RecordingHost, carry_out, fleet_for, present, site_at, summaries
+from .recording_cluster import RecordingCluster, node
 
 RESET = "kubeadm reset: end its pods, take away its certificates and its pod network"
 

@@ -18,7 +18,8 @@ from provisioner.errors import ProvisionerError
 from provisioner.objects import Object, containers, order
 from provisioner.steps import ingress, metallb, metrics_server, network, workloads
 
-from .doubles import RecordingCluster, RecordingHost, drain, fleet_for, site_at, summaries
+from .doubles import RecordingHost, drain, fleet_for, site_at, summaries
+from .recording_cluster import RecordingCluster
 
 OLD, NEW = 'kubernetes = "1.20.2"', 'kubernetes = "1.37"'
 

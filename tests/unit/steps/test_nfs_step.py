@@ -12,17 +12,8 @@ from provisioner.facts import File, Package
 from provisioner.steps import nfs_server, storage
 from provisioner.steps.nfs_server import CONFIG, ETAB, EXPORTS, STEP, UNIT
 
-from .doubles import (
-    RecordingCluster,
-    RecordingHost,
-    carry_out,
-    drain,
-    fleet_for,
-    present,
-    running,
-    site_at,
-    summaries,
-)
+from .doubles import RecordingHost, carry_out, drain, fleet_for, present, running, site_at, summaries
+from .recording_cluster import RecordingCluster
 
 THREE = "192.168.56.10, 192.168.56.11, 192.168.56.12"
 TWO_VOLUMES = "[nfs]\nvolumes = 2\n[workloads]\nenabled = []\n"

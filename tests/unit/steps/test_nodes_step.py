@@ -11,7 +11,8 @@ from provisioner.objects import Object
 from provisioner.steps import nodes
 from provisioner.steps.nodes import STEP
 
-from .doubles import RecordingCluster, RecordingHost, carry_out, fleet_for, node, site_at, summaries
+from .doubles import RecordingHost, carry_out, fleet_for, site_at, summaries
+from .recording_cluster import RecordingCluster, node
 
 TAINTED = """
 [[hosts]]

@@ -20,7 +20,8 @@ from provisioner.objects import Object
 from provisioner.steps import bridge, network
 from provisioner.steps.bridge import CNI, SCRIPT, UNIT, UNIT_FILE
 
-from .doubles import RecordingCluster, RecordingHost, carry_out, drain, fleet_for, node, running, site_at, summaries
+from .doubles import RecordingHost, carry_out, drain, fleet_for, running, site_at, summaries
+from .recording_cluster import RecordingCluster, node
 
 BRIDGE = 'network = "bridge"'
 

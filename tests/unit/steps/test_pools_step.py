@@ -15,7 +15,8 @@ from provisioner.kube import Cluster, State
 from provisioner.objects import Object
 from provisioner.steps import pool_supply, pools
 
-from .doubles import HOSTS, RecordingCluster, RecordingHost, carry_out, drain, fleet_for, site_at
+from .doubles import HOSTS, RecordingHost, carry_out, drain, fleet_for, site_at
+from .recording_cluster import RecordingCluster
 
 OLD = 'kubernetes = "1.20.2"'
 CONTROLLER: Object = {

@@ -11,7 +11,7 @@ from provisioner.kube import Cluster
 from provisioner.objects import Object
 from provisioner.steps.rollout import complete, explain, rolled_out
 
-from .doubles import RecordingCluster
+from .recording_cluster import RecordingCluster
 
 
 def live(kind: str, *, replicas: int | None = None, generation: int = 1, **status: int) -> Object:

@@ -13,7 +13,8 @@ from provisioner.site import Site, SiteErrors
 from provisioner.steps import halfmade, settled
 from provisioner.steps.control_plane import STEP
 
-from .doubles import RecordingCluster, drain, fleet_for, present, site_at
+from .doubles import drain, fleet_for, present, site_at
+from .recording_cluster import RecordingCluster
 
 
 def document(name: str, key: str, value: Object) -> Object:

@@ -11,7 +11,8 @@ from provisioner.errors import ClusterError
 from provisioner.objects import Object
 from provisioner.steps import storage
 
-from .doubles import RecordingCluster, RecordingHost, carry_out, drain, fleet_for, site_at, summaries
+from .doubles import RecordingHost, carry_out, drain, fleet_for, site_at, summaries
+from .recording_cluster import RecordingCluster
 
 PART = {"app.kubernetes.io/part-of": "provisioner-storage"}
 OURS = [{"manager": "provisioner", "operation": "Apply"}]
