@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import labs
 from tests.e2e import drive
 
 STORIES = {
@@ -47,9 +48,14 @@ def lab() -> Iterator[None]:
         yield
         return
     drive.lab("destroy")
-    version = os.environ.get("KUBERNETES")
-    asked = ("--kubernetes", version) if version else ()
-    up = drive.lab("up", "--small" if SUITE == "first" else "--whole", *asked)
+    asked = ["--small" if SUITE == "first" else "--whole"]
+    if version := os.environ.get("KUBERNETES"):
+        asked += ["--kubernetes", version]
+    if os.environ.get("CI"):
+        # Nobody looks after what a killed automatic run leaves, and nobody wants to look at it.
+        labs.clear()
+        asked += ["--name", labs.named("e")]
+    up = drive.lab("up", *asked)
     assert up.status == 0, up.text
     drive.say(f"lab up after {up.seconds:.0f} s")
     yield

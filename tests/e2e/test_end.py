@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
+from provisioner.lab import lifecycle, network, qemu
 from tests.e2e import drive
 
 pytestmark = pytest.mark.e2e
@@ -13,6 +12,10 @@ pytestmark = pytest.mark.e2e
 
 def test_destroy_leaves_nothing() -> None:
     """No process, no namespace, no file."""
+    spec = lifecycle.find_up(drive.LAB)
     drive.lab("destroy")
     assert not drive.LAB.exists()
-    assert not [path.name for path in Path("/run/netns").iterdir() if path.name.startswith("provlab")]
+    assert not network.exists(spec.namespace)
+    assert not network.exists(spec.operator)
+    assert not spec.run.exists()
+    assert qemu.orphans(spec) == ()

@@ -1,7 +1,6 @@
 """A small real lab: up, addresses, snapshot, restore, power, SIGKILL in the middle, and nothing left behind."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 from provisioner.errors import ProvisionerError
 from provisioner.lab import accel, background, guest, image, lifecycle, network, qemu, requirements, snapshots
 from provisioner.lab.spec import LabSpec, save
+from tests import labs
 
 pytestmark = [
     pytest.mark.integration,
@@ -34,50 +34,23 @@ folder, name, workers = sys.argv[1:]
 small = {"master_cpus": 1, "master_memory": 512, "worker_memory": 512}
 lifecycle.up(LabSpec(Path(folder), name, workers=int(workers), **small), None, say=print)
 """
-# What `named` makes; the end is a process id in base 36, for a lab's name has no more than 12 characters.
-OURS = re.compile(r"lab(?:test|kill|gone)([0-9a-z]{1,5})")
 
 
 def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def base36(number: int) -> str:
-    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
-    return digits[number] if number < 36 else base36(number // 36) + digits[number % 36]
-
-
-def named(purpose: str) -> str:
-    """Name a lab for this run only: two runs may go on at once, and a killed one may have left its own."""
-    name = f"lab{purpose}{base36(os.getpid())}"
-    assert OURS.fullmatch(name)
-    return name
-
-
-def killed_runs_labs() -> Iterator[LabSpec]:
-    """Find labs that these tests have made, by name and pytest's folder, and whose process is no more."""
-    for claimed in Path("/run/provisioner").glob("*/directory"):
-        ours = OURS.fullmatch(claimed.parent.name)
-        directory = Path(claimed.read_text().strip())
-        if not ours or not any(part.startswith("pytest-of-") for part in directory.parts):
-            continue
-        if not Path("/proc", str(int(ours[1], 36))).exists():
-            yield lifecycle.find_remains(directory) or LabSpec(directory, claimed.parent.name)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def cleared() -> None:
-    """End what a killed run of these tests has left: machines that nobody else would ever end."""
-    for remains in [*killed_runs_labs()]:
-        say(f"destroying {remains.name}, left by a killed run")
-        lifecycle.destroy(remains)
+    """Begin without the machines of a killed run, which would slow this one down."""
+    labs.clear()
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabSpec]:
     """Two running VMs in a lab of their own name, beside whatever other lab is up."""
     wanted = LabSpec(
-        tmp_path_factory.mktemp("lab"), named("test"), workers=1, master_cpus=1, master_memory=512, worker_memory=512
+        tmp_path_factory.mktemp("lab"), labs.named("t"), workers=1, master_cpus=1, master_memory=512, worker_memory=512
     )
     try:
         yield lifecycle.up(wanted, None, say=say)
@@ -200,7 +173,7 @@ def test_tcg_passes_the_trial_that_kvm_has_to_pass(lab: LabSpec) -> None:
 
 
 def test_killed_at_any_moment_and_run_again_then_destroyed_without_trace(tmp_path: Path) -> None:
-    wanted = LabSpec(tmp_path / "lab", named("kill"), workers=1, master_cpus=1, master_memory=512, worker_memory=512)
+    wanted = LabSpec(tmp_path / "lab", labs.named("k"), workers=1, master_cpus=1, master_memory=512, worker_memory=512)
     try:
         for seconds in (0.3, 0.5, 0.7, 0.9, 1.2, 2.0):
             run = subprocess.Popen([sys.executable, "-c", UP, wanted.directory, wanted.name, "1"], cwd=CHECKOUT)
@@ -228,7 +201,7 @@ def test_killed_at_any_moment_and_run_again_then_destroyed_without_trace(tmp_pat
 def test_a_lab_whose_folder_was_deleted_is_found_and_destroyed(tmp_path: Path) -> None:
     import shutil
 
-    spec = LabSpec(tmp_path / "lab", named("gone"), workers=0, master_cpus=1, master_memory=512)
+    spec = LabSpec(tmp_path / "lab", labs.named("g"), workers=0, master_cpus=1, master_memory=512)
     lifecycle.up(spec, None, say=say)
     shutil.rmtree(spec.directory)
     remains = lifecycle.find_remains(spec.directory)
@@ -242,13 +215,13 @@ def test_a_lab_whose_folder_was_deleted_is_found_and_destroyed(tmp_path: Path) -
 def test_a_killed_runs_lab_is_found_and_destroyed(tmp_path: Path) -> None:
     dead = subprocess.Popen(["true"])
     dead.wait()
-    name = f"labtest{base36(dead.pid)}"
+    name = labs.named("d", dead.pid)
     subprocess.run([sys.executable, "-c", UP, tmp_path / "lab", name, "0"], cwd=CHECKOUT, check=True)
-    remains = next(found for found in killed_runs_labs() if found.name == name)
+    remains = next(found for found in labs.left_by_killed_runs() if found.name == name)
     assert len(qemu.orphans(remains)) == 1
-    lifecycle.destroy(remains)
+    labs.clear()
     assert qemu.orphans(remains) == ()
-    assert name not in [found.name for found in killed_runs_labs()]
+    assert name not in [found.name for found in labs.left_by_killed_runs()]
 
 
 def test_a_name_in_use_elsewhere_is_refused(lab: LabSpec, tmp_path: Path) -> None:
