@@ -42,8 +42,10 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
             _refuse_other_role(host, node)
         return
     if begun or joined or halfmade.exists(host, halfmade.BOOTSTRAP_CONF):
+        half = begun or not joined
         yield Change(
-            "clean up a kubeadm join that was interrupted",
+            "clean up "
+            + ("a kubeadm join that was interrupted" if half else "after a node that was taken out of the API"),
             lambda: halfmade.reset(host, halfmade.JOIN_STARTED),
         )
     role = "control plane" if host.spec.is_control_plane else "worker"

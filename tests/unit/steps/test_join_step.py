@@ -31,6 +31,7 @@ from .doubles import RecordingHost, carry_out, drain, fleet_for, present, site_a
 from .recording_cluster import RecordingCluster, node
 
 JOIN, CLEAN = "kubeadm join as worker", "clean up a kubeadm join that was interrupted"
+GONE = "clean up after a node that was taken out of the API"
 NOTE = "note that kubeadm join has finished"
 
 
@@ -79,7 +80,7 @@ WAITING = {halfmade.BOOTSTRAP_CONF: present(), halfmade.CA: present(OURS)}
         pytest.param(WAITING, ["master"], [CLEAN, JOIN], id="a join of before the markers"),
         pytest.param({**STARTED, **JOINED}, ["master"], [CLEAN, JOIN], id="killed before it registered"),
         pytest.param({**STARTED, **JOINED}, ["master", "worker1"], [NOTE], id="finished, the marker is late"),
-        pytest.param(JOINED, ["master"], [CLEAN, JOIN], id="kubelet.conf, and the API knows no such node"),
+        pytest.param(JOINED, ["master"], [GONE, JOIN], id="kubelet.conf, and the API knows no such node"),
         pytest.param({}, ["master", "worker1"], [JOIN], id="a node object, and the machine was made anew"),
     ],
 )
