@@ -26,6 +26,7 @@ Objects = list[Object]  # named before Cluster.list hides the built-in
 Lines = list[str]
 # An API server that serves these without field management (1.20) breaks off over a server-side apply of one.
 _MERGED_KINDS = ("APIService",)
+_LOOKS = 5  # at an object that others keep writing to
 SUSPICIOUS = 15.0  # seconds of waiting, scaled by the site, after which one wants to know what is in the way
 
 
@@ -223,10 +224,18 @@ class Cluster:
             return [*pool.map(self.diff, manifests)]
 
     def diff(self, manifest: Mapping[str, Any]) -> str:
-        """Return the unified diff that a server-side apply would cause, "" for none."""
+        """Return the unified diff that a server-side apply would cause, "" for none.
+
+        A dry run keeps the version that it started from. Where that is not the one that was read, somebody has written
+        in between (an autoscaler's conditions and figures are annotations to autoscaling/v1), and theirs is no
+        difference of ours: both are asked for again.
+        """
         metadata = manifest["metadata"]
-        live = self.get(manifest["kind"], metadata["name"], metadata.get("namespace"), manifest["apiVersion"])
-        wanted = manifest if live is None else self.apply(manifest, dry_run=True)
+        for _ in range(_LOOKS):
+            live = self.get(manifest["kind"], metadata["name"], metadata.get("namespace"), manifest["apiVersion"])
+            wanted = manifest if live is None else self.apply(manifest, dry_run=True)
+            if live is None or wanted["metadata"].get("resourceVersion") == live["metadata"]["resourceVersion"]:
+                break
         return difference(f"{manifest['kind']}/{metadata['name']}", live, wanted)
 
     # --- pods ----------------------------------------------------------------------------------------------

@@ -54,6 +54,35 @@ def test_what_others_set_stays_and_is_no_difference(
     assert cluster.apply(wanted)["data"] == {"a": "1", "theirs": "x"}
 
 
+def test_what_others_write_between_two_looks_is_no_difference(
+    cluster: Cluster, control_plane: ControlPlane, course: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = config_map(name, course, {"a": "1"})
+    cluster.apply(wanted)
+    path = f"/api/v1/namespaces/{course}/configmaps/{name}?fieldManager=somebody"
+    look, looks = cluster.get, 0
+
+    def get(*what: str) -> Object | None:
+        """Look; twice, somebody writes right after."""
+        nonlocal looks
+        looks += 1
+        found = look(*what)
+        if looks <= 2:
+            theirs = {"metadata": {"annotations": {"figures": str(looks)}}}
+            control_plane.ask("PATCH", path, theirs, content="application/merge-patch+json")
+        return found
+
+    monkeypatch.setattr(cluster, "get", get)
+    assert cluster.diff(wanted) == ""
+    assert looks == 3
+    looks = 0
+    changed = cluster.diff(config_map(name, course, {"a": "2"}))
+    assert [line for line in changed.splitlines() if line[0] in "+-" and line[:3] not in ("+++", "---")] == [
+        "-  a: '1'",
+        "+  a: '2'",
+    ]
+
+
 def test_what_others_overwrote_is_taken_back(
     cluster: Cluster, control_plane: ControlPlane, course: str, name: str
 ) -> None:
