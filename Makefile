@@ -21,7 +21,7 @@ few:
 	@./setup.sh $(Y) --few
 
 cluster: few ## make the cluster that hosts.toml describes (Vagrant machines are brought up first)
-	@$(BIN)/python -m provisioner.vagrant -f $(SITE)
+	@$(BIN)/python -m provisioner.cli.vagrant -f $(SITE)
 	@$(BIN)/provisioner -f $(SITE) apply
 	@$(BIN)/provisioner -f $(SITE) verify
 

@@ -1,5 +1,5 @@
 """Run the command line as `python -m provisioner`."""
 
-from provisioner.cli import main
+from provisioner.cli.main import main
 
 main()

@@ -10,8 +10,8 @@ from typing import Any
 from fabric import task
 from invoke.collection import Collection
 
-from provisioner.cli import main
-from provisioner.step import Step
+from provisioner.cli.main import main
+from provisioner.engine.step import Step
 from provisioner.steps import STEPS
 
 HELP = {

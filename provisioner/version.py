@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from provisioner.catalogue import newest_patches
+
 _PATTERN = re.compile(r"v?(0|[1-9][0-9]{0,4})\.(0|[1-9][0-9]{0,4})(?:\.(0|[1-9][0-9]{0,4}))?", re.ASCII)
 
 
@@ -39,8 +41,6 @@ def kubernetes_version(text: str) -> Version:
 
     ValueError, with what is possible, where no such version can be installed.
     """
-    from provisioner.catalogue import newest_patches
-
     patches = newest_patches()
     known = sorted(Version.parse(patch) for patch in patches.values())
     oldest, newest = known[0], known[-1]

@@ -6,14 +6,11 @@ The autoscaler's own status says what it wants, not what there is: its currentRe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from provisioner.checks import pods, shipped
 from provisioner.checks.check import NAMESPACE, Context, settle
-from provisioner.steps import rollout
-
-if TYPE_CHECKING:
-    from provisioner.objects import Object
+from provisioner.engine import rollout
+from provisioner.kube.objects import Object
 
 WORKLOAD = "hpa-pods"
 START = 120.0  # seconds for the pods that were asked for to be ready

@@ -12,16 +12,13 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from provisioner.checks.check import Check, Context, Finding, bad, good
 from provisioner.errors import HostError
-from provisioner.steps.halfmade import KUBELET_CONF
+from provisioner.ssh.host import Host
+from provisioner.steps.kubeadm_state import KUBELET_CONF
 from provisioner.steps.kubelet_certificates import SERVING
-from provisioner.words import listed
-
-if TYPE_CHECKING:
-    from provisioner.host import Host
+from provisioner.text import listed
 
 CLIENT = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 PKI = "/etc/kubernetes/pki/"

@@ -6,14 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from provisioner.errors import ProvisionerError
-
-if TYPE_CHECKING:
-    from provisioner.host import Host
-    from provisioner.kube import Cluster
-    from provisioner.site import Site
+from provisioner.kube.cluster import Cluster
+from provisioner.site.model import Site
+from provisioner.ssh.host import Host
 
 T = TypeVar("T")
 NAMESPACE = "course"  # where the shipped workloads live

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from provisioner.checks import pods, scratch
 from provisioner.checks.check import NAMESPACE, Context, Finding, bad, good
 from provisioner.errors import ClusterError
-
-if TYPE_CHECKING:
-    from provisioner.kube import Cluster
-    from provisioner.objects import Object
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
 
 NFS_DRIVER = "nfs.csi.k8s.io"
 # As csi-driver-nfs is released (deploy/csi-nfs-controller.yaml).

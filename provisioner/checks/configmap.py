@@ -5,15 +5,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
-from provisioner.checks import pods, undo
+from provisioner.checks import pods, restore
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
-from provisioner.steps.rollout import complete
-
-if TYPE_CHECKING:
-    from provisioner.objects import Object
-    from provisioner.site import Site
+from provisioner.engine.rollout import complete
+from provisioner.kube.objects import Object
+from provisioner.site.model import Site
 
 WORKLOAD = "cm-pods"
 SUBJECT = f"ConfigMap {NAMESPACE}/{WORKLOAD}"
@@ -82,14 +79,14 @@ def _put_back(context: Context, before: str, token: str) -> Iterator[list[Object
             _delete(context, old)
 
     with (
-        undo.afterwards(
+        restore.afterwards(
             cluster,
             f"the pods of {WORKLOAD} to be made anew",
             renew,
             lambda: f"${VARIABLE} in the pods of Deployment {NAMESPACE}/{WORKLOAD} may say {token!r}",
             f"kubectl -n {NAMESPACE} rollout restart deployment {WORKLOAD}",
         ),
-        undo.afterwards(
+        restore.afterwards(
             cluster,
             f"{SUBJECT} to be put back",
             lambda: write(context, before),

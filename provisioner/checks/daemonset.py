@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from provisioner.checks import pods
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
-from provisioner.words import listed
-
-if TYPE_CHECKING:
-    from provisioner.objects import Object
-    from provisioner.site import Site
+from provisioner.kube.objects import Object
+from provisioner.site.model import Site
+from provisioner.text import listed
 
 WORKLOAD = "ds-pods"
 # What the DaemonSet controller tolerates for each (pkg/controller/daemon/util, AddOrUpdateDaemonPodTolerations): a

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from provisioner.checks import pods
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
 from provisioner.errors import ClusterError
-from provisioner.words import listed
-
-if TYPE_CHECKING:
-    from provisioner.objects import Object
-    from provisioner.site import Site
+from provisioner.kube.objects import Object
+from provisioner.site.model import Site
+from provisioner.text import listed
 
 DOMAIN = "svc.cluster.local"
 

@@ -6,17 +6,14 @@ Tried with a Service of its own beside those of the workload, so that nobody's a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from provisioner import announcements
-from provisioner.checks import pods, shipped, undo
+from provisioner.checks import pods, restore, shipped
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
-from provisioner.external import addresses
-from provisioner.words import listed
-
-if TYPE_CHECKING:
-    from provisioner.objects import Object
-    from provisioner.site import Site
+from provisioner.kube.load_balancers import addresses
+from provisioner.kube.objects import Object
+from provisioner.l2 import verdicts
+from provisioner.site.model import Site
+from provisioner.text import listed
 
 WORKLOAD = "loadbalancer"
 NAMES = ("lb-verify", "lb-verify-again")
@@ -37,7 +34,7 @@ def run(context: Context) -> Iterator[Finding]:
         yield bad("LB_NONE", f"Service {NAMESPACE}/{behind or WORKLOAD}", "does not exist", "provisioner apply")
         return
     _take_back(context)  # what a run that was killed has left
-    with undo.afterwards(
+    with restore.afterwards(
         cluster,
         "the Services to be deleted",
         lambda: _take_back(context),
@@ -52,7 +49,7 @@ def _tried(context: Context, model: Object) -> Iterator[Finding]:
     if not ip:
         yield _no_address(context, NAMES[0], "has been given no address")
         return
-    ask = announcements.asking(context.site, context.cluster, context.hosts, ip)
+    ask = verdicts.asking(context.site, context.cluster, context.hosts, ip)
     owners = settle(context, f"{ip} to be answered for", ask, lambda seen: len(seen) == 1, timeout=30)
     if len(owners) != 1:
         yield bad(

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from provisioner.addresses import host_port
 from provisioner.checks import autoscaled, load, metrics, pods, web
 from provisioner.checks.autoscaled import WORKLOAD, Autoscaled, current
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
-from provisioner.words import count
-
-if TYPE_CHECKING:
-    from provisioner.objects import Object
-    from provisioner.site import Site
+from provisioner.kube.objects import Object
+from provisioner.site.model import Site
+from provisioner.text import count
 
 RISE = 240.0  # two scrapes, two rounds of the autoscaler, the start of a pod; then once more as long
 # kube-controller-manager's --horizontal-pod-autoscaler-downscale-stabilization is five minutes unless it is set.

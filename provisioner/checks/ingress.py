@@ -6,16 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from provisioner.checks import ingress_client, ingress_entrance, ingress_routes, ingress_tls, pods
+from provisioner.checks import ingress_client, ingress_exposure, ingress_routes, ingress_tls, pods
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
-from provisioner.checks.ingress_doors import Door, named
+from provisioner.checks.ingress_endpoints import Door, named
 from provisioner.checks.ingress_routes import WORKLOAD, Pages, Route, paths, routes
-
-if TYPE_CHECKING:
-    from provisioner.objects import Object
-    from provisioner.site import Site
+from provisioner.kube.objects import Object
+from provisioner.site.model import Site
 
 
 def run(context: Context) -> Iterator[Finding]:
@@ -36,8 +33,8 @@ def run(context: Context) -> Iterator[Finding]:
         yield bad("INGRESS_NONE", f"Ingress {NAMESPACE}/{name}", "does not exist", "provisioner apply")
     if not wanted:
         return
-    found, ways = ingress_entrance.settled(context)
-    yield from ingress_entrance.missing(context, found, ways)
+    found, ways = ingress_exposure.settled(context)
+    yield from ingress_exposure.missing(context, found, ways)
     if found is None or not ways:
         return
     seen = settle(
@@ -49,7 +46,7 @@ def run(context: Context) -> Iterator[Finding]:
     )
     namespace = found["metadata"]["namespace"]
     ill = any(route.wrong(each) for route, each in seen.items())
-    log = ingress_entrance.explain(context, namespace, found) if ill else []
+    log = ingress_exposure.explain(context, namespace, found) if ill else []
     for route, each in seen.items():
         yield _judge(route, each, live[route.ingress], log)
 
@@ -57,7 +54,7 @@ def run(context: Context) -> Iterator[Finding]:
         if one.ok or route is None:
             return one
         events = context.cluster.events(NAMESPACE, route.ingress)[-pods.EVENTS :]
-        said = log or ingress_entrance.explain(context, namespace, found)
+        said = log or ingress_exposure.explain(context, namespace, found)
         return replace(one, evidence=(*one.evidence, *events, *said))
 
     for ingress in wanted:

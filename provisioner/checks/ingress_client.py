@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING
 
 from provisioner.checks import pods, web
 from provisioner.checks.check import Context, Finding, bad, good
-from provisioner.checks.ingress_doors import Door, local, named
-from provisioner.words import listed
-
-if TYPE_CHECKING:
-    from provisioner.objects import Object
+from provisioner.checks.ingress_endpoints import Door, local, named
+from provisioner.kube.objects import Object
+from provisioner.text import listed
 
 # The line of a page that repeats what the controller said of its client (the header X-Forwarded-For).
 _TOLD = re.compile(r"^client(?: (.*))?$", re.MULTILINE)

@@ -9,14 +9,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from provisioner.checks import pods, shipped, web
 from provisioner.checks.check import NAMESPACE, Context
-from provisioner.checks.ingress_doors import Door
-
-if TYPE_CHECKING:
-    from provisioner.objects import Object
+from provisioner.checks.ingress_endpoints import Door
+from provisioner.kube.objects import Object
 
 WORKLOAD = "ingress"
 Pages = Mapping[Door, web.Page]

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
-from provisioner import certificates
 from provisioner.checks import web
 from provisioner.checks.check import NAMESPACE, Context, Finding, bad, good, settle, untried
-from provisioner.checks.ingress_doors import Door, named
+from provisioner.checks.ingress_endpoints import Door, named
 from provisioner.checks.ingress_routes import Pages, Route
-
-if TYPE_CHECKING:
-    from provisioner.objects import Object
+from provisioner.kube import certificates
+from provisioner.kube.objects import Object
 
 
 def hosts(ingress: Object) -> dict[str, str]:

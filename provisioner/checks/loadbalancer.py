@@ -8,20 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from provisioner import announcements
-from provisioner.checks import behind, pods, shipped, web
+from provisioner.checks import backends, pods, shipped, web
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
-from provisioner.external import addresses, balanced
+from provisioner.kube.load_balancers import addresses, balanced
+from provisioner.kube.objects import Object
+from provisioner.l2 import verdicts
+from provisioner.l2.result import OwnerSeen, Result
+from provisioner.site.model import Site
 from provisioner.steps import pool_supply
-from provisioner.words import count, listed
-
-if TYPE_CHECKING:
-    from provisioner.l2.result import OwnerSeen, Result
-    from provisioner.objects import Object
-    from provisioner.site import Site
-    from provisioner.steps.pool_supply import Supply
+from provisioner.steps.pool_supply import Supply
+from provisioner.text import count, listed
 
 WORKLOADS = ("loadbalancer", "hpa")  # the shipped ones with a Service of this type
 PATH = "/hostname"
@@ -68,7 +65,7 @@ def run(context: Context) -> Iterator[Finding]:
     for service in services:
         yield from _pools(context, service, others)
     yield from _distinct(context, services)
-    results = announcements.verdicts(context.site, cluster, context.hosts, progress=cluster.progress)
+    results = verdicts.verdicts(context.site, cluster, context.hosts, progress=cluster.progress)
     yield from map(verdict, results)
     for external in [External(service, ip) for service in services for ip in addresses(service)]:
         yield from serves(context, external)
@@ -120,7 +117,7 @@ def _pools(context: Context, service: Object, others: Sequence[Supply]) -> Itera
 
 def verdict(result: Result) -> Finding:
     """Return a verdict of the layer-2 diagnosis as a finding; its code is L2_ and the verdict."""
-    subject, code = announcements.place(result), f"L2_{result.verdict}"
+    subject, code = verdicts.place(result), f"L2_{result.verdict}"
     if result.ok:
         who = listed(map(_owner, result.owners))
         foreseen = ", as predicted" if result.predicted_leader and not result.warnings else ""
@@ -159,8 +156,8 @@ def serves(context: Context, external: External) -> Iterator[Finding]:
 
 
 def _pages(context: Context, external: External, port: int) -> Iterator[Finding]:
-    now = behind.settled(context, external.service)
-    if short := behind.judge(context, "LB", external.service, now):
+    now = backends.settled(context, external.service)
+    if short := backends.judge(context, "LB", external.service, now):
         yield short
     if not now.ready:
         return

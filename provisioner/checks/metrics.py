@@ -6,14 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from provisioner.checks import pods
 from provisioner.checks.check import NAMESPACE, Context, settle
 from provisioner.errors import ClusterError
-
-if TYPE_CHECKING:
-    from provisioner.objects import Object
+from provisioner.kube.objects import Object
 
 PATH = f"/apis/metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/pods"
 # metrics-server has figures of a pod after two of its scrapes: a pod that is ready now has had them by then.

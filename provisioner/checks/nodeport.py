@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from provisioner import nodeports
 from provisioner.addresses import host_port
-from provisioner.checks import behind, pods, shipped, undo, web
-from provisioner.checks.behind import Behind
+from provisioner.checks import backends, pods, restore, shipped, web
+from provisioner.checks.backends import Behind
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
 from provisioner.errors import ClusterError
-from provisioner.words import count, listed
-
-if TYPE_CHECKING:
-    from provisioner.objects import Object
-    from provisioner.site import Site
+from provisioner.kube import node_ports
+from provisioner.kube.objects import Object
+from provisioner.site.model import Site
+from provisioner.text import count, listed
 
 WORKLOAD = "nodeport"
 PATH = "/hostname"
@@ -61,8 +58,8 @@ def run(context: Context) -> Iterator[Finding]:
 
 
 def _service(context: Context, service: Object) -> Iterator[Finding]:
-    site, now = context.site, behind.settled(context, service)
-    if short := behind.judge(context, "NODEPORT", service, now):
+    site, now = context.site, backends.settled(context, service)
+    if short := backends.judge(context, "NODEPORT", service, now):
         yield short
     if not now.ready:
         return
@@ -131,7 +128,7 @@ def _refused(context: Context, service: Object) -> Finding:
         cluster.apply(second)
     except ClusterError as error:
         return _judge_refusal(context, service, subject, error)
-    undo.now(
+    restore.now(
         cluster,
         f"Service {TWICE} to be deleted again",
         lambda: cluster.delete("Service", TWICE, NAMESPACE),
@@ -149,7 +146,7 @@ def _refused(context: Context, service: Object) -> Finding:
 def _judge_refusal(context: Context, service: Object, subject: str, error: ClusterError) -> Finding:
     """Return whether the port was refused since somebody has it, and who."""
     cluster, port = context.cluster, _port(service)
-    if nodeports.refused(error.message) != port:
+    if node_ports.refused(error.message) != port:
         return bad(
             "NODEPORT_OTHER_REFUSAL",
             subject,
@@ -158,7 +155,7 @@ def _judge_refusal(context: Context, service: Object, subject: str, error: Clust
             error.tail,
             *cluster.events(NAMESPACE, service["metadata"]["name"])[-pods.EVENTS :],
         )
-    holder = nodeports.holder(cluster, port)
+    holder = node_ports.holder(cluster, port)
     if holder:
         return good("NODEPORT_HELD", subject, f"is refused: Service {holder} holds it")
     return bad(
@@ -174,12 +171,12 @@ def _judge_refusal(context: Context, service: Object, subject: str, error: Clust
 def _grown(context: Context, service: Object) -> Iterator[Finding]:
     """Yield what the Service does while its Deployment has twice as many pods."""
     cluster = context.cluster
-    for deployment in behind.look(context, service).deployments[:1]:
+    for deployment in backends.look(context, service).deployments[:1]:
         number = 2 * int(deployment["spec"].get("replicas", 1))
         name = deployment["metadata"]["name"]
         with pods.scaled_back(cluster, deployment) as scale:
             scale(number)
-            now = behind.settled(context, service)
+            now = backends.settled(context, service)
             if len(now.ready) < number:
                 why = "; ".join(f"{pod['metadata']['name']}: {pods.trouble(pod)}" for pod in now.waiting)
                 yield bad(
@@ -187,7 +184,7 @@ def _grown(context: Context, service: Object) -> Iterator[Finding]:
                     f"Deployment {pods.name_of(deployment)}",
                     f"has {len(now.ready)} of {number} pods ready after it was scaled" + (f" ({why})" if why else ""),
                     f"kubectl -n {NAMESPACE} describe deployment {name}",
-                    *behind.explain(context, service, now),
+                    *backends.explain(context, service, now),
                 )
                 return
             seen = _asked(context, _port(service), now.ready)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from provisioner.checks import undo
-
-if TYPE_CHECKING:
-    from provisioner.kube import Cluster
-    from provisioner.objects import Object
+from provisioner.checks import restore
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
 
 LOG_LINES = 8
 EVENTS = 5
@@ -98,7 +96,7 @@ def scaled_back(cluster: Cluster, workload: Object) -> Iterator[Callable[[int], 
             other = str(replicas)  # noted before it is asked for: an API that gave no answer may have done it
         scale(cluster, workload, replicas)
 
-    with undo.afterwards(
+    with restore.afterwards(
         cluster,
         f"{name} to be scaled back to {before}",
         lambda: scale(cluster, workload, before),

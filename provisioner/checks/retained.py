@@ -8,15 +8,12 @@ from __future__ import annotations
 import secrets
 import shlex
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from provisioner.checks import claims, pods, scratch, storage, undo
+from provisioner.checks import claims, pods, restore, scratch, storage
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
 from provisioner.errors import ClusterError
-
-if TYPE_CHECKING:
-    from provisioner.objects import Object
-    from provisioner.site import Site
+from provisioner.kube.objects import Object
+from provisioner.site.model import Site
 
 NAME = "retained-verify"
 LABELS = {"app.kubernetes.io/name": NAME}
@@ -43,7 +40,7 @@ def run(context: Context) -> Iterator[Finding]:
     if not _free(context):
         yield untried("data on a volume", "that it outlives its claim: no volume is free to try it on")
         return
-    with undo.afterwards(
+    with restore.afterwards(
         context.cluster,
         "the volume to be given back",
         lambda: _take_back(context),

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from provisioner.checks.check import NAMESPACE
-
-if TYPE_CHECKING:
-    from provisioner.kube import Cluster
-    from provisioner.objects import Object
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
 
 FOLDER = "/data"  # where the pods of the shipped workloads have their volume
 DIGITS = 8

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from provisioner import site_manifests
 from provisioner.checks.check import NAMESPACE
-
-if TYPE_CHECKING:
-    from provisioner.objects import Object
-    from provisioner.site import Site
+from provisioner.kube import templates
+from provisioner.kube.objects import Object
+from provisioner.site.model import Site
 
 
 def objects(site: Site, kind: str, *workloads: str) -> list[Object]:
@@ -18,7 +14,7 @@ def objects(site: Site, kind: str, *workloads: str) -> list[Object]:
         item
         for workload in workloads
         if workload in site.workloads.enabled
-        for item in site_manifests.read(site, f"workloads/{workload}.yaml")
+        for item in templates.read(site, f"workloads/{workload}.yaml")
         if item["kind"] == kind and item["metadata"].get("namespace") == NAMESPACE
     ]
 

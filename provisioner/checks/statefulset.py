@@ -6,17 +6,14 @@ import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from provisioner.checks import claims, dns, members, pods, scaled, scratch, undo
+from provisioner.checks import claims, dns, pods, restore, scratch, statefulset_pods, statefulset_scale
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
-from provisioner.checks.members import SUBJECT, WORKLOAD
+from provisioner.checks.statefulset_pods import SUBJECT, WORKLOAD
 from provisioner.errors import ClusterError
-from provisioner.words import listed
-
-if TYPE_CHECKING:
-    from provisioner.objects import Object
-    from provisioner.site import Site
+from provisioner.kube.objects import Object
+from provisioner.site.model import Site
+from provisioner.text import listed
 
 FIRST = f"{WORKLOAD}-0"
 
@@ -33,17 +30,17 @@ def run(context: Context) -> Iterator[Finding]:
         events = cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :]
         yield bad("STATEFULSET_NO_PODS", SUBJECT, "is scaled to 0 pods", "provisioner apply", *events)
         return
-    own = members.all_ready(context, names)
+    own = statefulset_pods.all_ready(context, names)
     late = next((name for name in names if not pods.ready(own.get(name, {}))), "")
     if late:
-        yield members.not_ready(context, "STATEFULSET_NOT_READY", "is not ready", late, own.get(late, {}))
+        yield statefulset_pods.not_ready(context, "STATEFULSET_NOT_READY", "is not ready", late, own.get(late, {}))
         return
     volumes = {name: claims.volume_of(context, own[name]) for name in names}
     yield _own_volumes(context, volumes)
     yield _names(context, own)
     token = secrets.token_hex(16)
     path = scratch.path(token)
-    with undo.afterwards(
+    with restore.afterwards(
         cluster,
         f"{path} to be removed from the volumes of {WORKLOAD}",
         lambda: _remove(context, names),
@@ -62,7 +59,7 @@ def run(context: Context) -> Iterator[Finding]:
             yield untried(SUBJECT, "scaled to 0 and back: not tried without --full")
             return
         with pods.scaled_back(cluster, workload) as scale:
-            yield from scaled.judge(context, scale, volumes, path, token)
+            yield from statefulset_scale.judge(context, scale, volumes, path, token)
 
 
 def _write(
@@ -138,7 +135,7 @@ def _returns(context: Context, before: Object, bound: tuple[str, str], path: str
         timeout=120,
     )
     if not after or after["metadata"]["uid"] == uid or not pods.ready(after):
-        return members.not_ready(
+        return statefulset_pods.not_ready(
             context, "STATEFULSET_NOT_BACK", "did not come back after it was deleted", name, after
         )
     lost = claims.lost(context, after, path, f"{token} {name}")
@@ -163,7 +160,7 @@ def _remove(context: Context, names: Sequence[str]) -> None:
     """
     left = _remove_ready(context, names)
     if left:
-        members.all_ready(replace(context, stop=threading.Event()), left)
+        statefulset_pods.all_ready(replace(context, stop=threading.Event()), left)
         _remove_ready(context, left)
 
 
@@ -172,7 +169,7 @@ def _remove_ready(context: Context, names: Sequence[str]) -> list[str]:
 
     Raises ClusterError for a pod in which that fails, when all have been tried.
     """
-    own = members.own(context)
+    own = statefulset_pods.own(context)
     there = [name for name in names if pods.ready(own.get(name, {}))]
     failure: ClusterError | None = None
     for name in there:

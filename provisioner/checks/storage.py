@@ -5,17 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from provisioner.checks import claims, lines, pods, scratch, undo
+from provisioner.checks import claims, pods, restore, scratch, shared_log
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
 from provisioner.errors import ClusterError
-from provisioner.words import listed
-
-if TYPE_CHECKING:
-    from provisioner.kube import Cluster
-    from provisioner.objects import Object
-    from provisioner.site import Site
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
+from provisioner.site.model import Site
+from provisioner.text import listed
 
 WORKLOAD = "shared-volume"
 TOO_LARGE = "shared-volume-too-large"
@@ -66,7 +63,7 @@ def run(context: Context) -> Iterator[Finding]:
             *pods.explain(cluster, writer),
         )
         return
-    with undo.afterwards(
+    with restore.afterwards(
         cluster,
         f"{path} to be removed",
         lambda: scratch.remove(cluster, writer["metadata"]["name"]),
@@ -76,7 +73,7 @@ def run(context: Context) -> Iterator[Finding]:
         for node, reader in readers or [(writer_node, writer)]:
             yield _read_back(cluster, token, path, (writer_node, node), reader)
     own = [pod for pod in seen.pods if pods.ready(pod)]
-    yield from lines.judge(context, WORKLOAD, own, writer)
+    yield from shared_log.judge(context, WORKLOAD, own, writer)
     yield _large(context)
 
 
@@ -125,7 +122,7 @@ def _too_large(context: Context) -> Finding:
         "resources": {"requests": {"storage": size}},
     }
     claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": spec}
-    with undo.afterwards(
+    with restore.afterwards(
         cluster,
         f"claim {TOO_LARGE} to be taken back",
         lambda: cluster.delete("PersistentVolumeClaim", TOO_LARGE, NAMESPACE),

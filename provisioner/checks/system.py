@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from provisioner.checks import pods
 from provisioner.checks.check import Check, Context, Finding, bad, good, settle
+from provisioner.kube.objects import Object
+from provisioner.site.controllers import ingress_controller
+from provisioner.site.model import Site
 from provisioner.steps import ingress
-from provisioner.words import count, listed
-
-if TYPE_CHECKING:
-    from provisioner.objects import Object
-    from provisioner.site import Site
+from provisioner.text import count, listed
 
 KUBE_SYSTEM = "kube-system"
 METALLB = "metallb-system"
@@ -166,7 +164,7 @@ def expected(site: Site) -> list[tuple[str, str]]:
     if site.metrics.enabled:
         wanted.append((KUBE_SYSTEM, "metrics-server"))
     if site.ingress.enabled:
-        wanted.append((ingress.NAMESPACES[ingress.controller(site)], ingress.SERVICES[ingress.controller(site)]))
+        wanted.append((ingress.NAMESPACES[ingress_controller(site)], ingress.SERVICES[ingress_controller(site)]))
     return wanted
 
 

@@ -11,17 +11,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
-from typing import TYPE_CHECKING
 
 from provisioner.errors import Inconclusive
-
-if TYPE_CHECKING:
-    from provisioner.l2.facts import Facts, Metrics
-    from provisioner.l2.interfaces import Interface
-    from provisioner.l2.probe import Ask
-    from provisioner.l2.result import Result
-    from provisioner.l2.targets import Address, Targets
-    from provisioner.l2.wire import Vantage, Wire
+from provisioner.l2 import diagnosis, targets
+from provisioner.l2 import targets as targets_module
+from provisioner.l2.diagnosis.location import is_node
+from provisioner.l2.facts import Facts, Metrics
+from provisioner.l2.probe import interfaces
+from provisioner.l2.probe.capture import Vantage, Wire
+from provisioner.l2.probe.interfaces import Interface
+from provisioner.l2.probe.sequence import Ask, probe
+from provisioner.l2.result import Result
+from provisioner.l2.targets import Address, Targets
 
 PPS = 200
 LOOKS = 3  # more looks, of a second each, while it may still be a handover that two answered
@@ -33,7 +34,6 @@ def place(here: Sequence[Interface], ips: Sequence[Address], facts: Facts | None
     An address that is in no subnet here may still be announced on the nodes' segment; that it is not reached by
     clients is then a verdict, not a reason to give up. Raises Inconclusive.
     """
-    from provisioner.l2 import interfaces
 
     def reached(addresses: Sequence[Address]) -> list[Address]:
         usable = [one for one in here if one.up and one.ethernet]
@@ -62,9 +62,6 @@ def run(
     metrics: reads the speakers' counters; called before and after. pps: frames a second; zero: whether to ask as
     nobody too; timeout: seconds to listen after the last question. Raises Inconclusive (CAP_NET_RAW, interface lost).
     """
-    from provisioner.l2 import diagnosis, interfaces
-    from provisioner.l2.wire import Wire
-
     if interface is None or not targets.ips:
         return None, tuple(diagnosis.pending(facts, service) for service in targets.pending if facts is not None)
     vantage = interfaces.vantage(interface)
@@ -81,9 +78,6 @@ def run(
 
 def on_a_node(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> Result | None:
     """Return INCONCLUSIVE_PROBE_LOCATION where this machine is a node; it does not hear its own answers."""
-    from provisioner.l2 import diagnosis
-    from provisioner.l2.diagnosis.location import is_node
-
     # Whether it is on the segment is better judged by what is heard there, so that part is left to the diagnosis.
     return diagnosis.location(vantage, facts, ips) if is_node(vantage, facts) else None
 
@@ -103,7 +97,6 @@ def ask(
 
     ips: asked in every way; others: only as a sweep asks.
     """
-    from provisioner.l2.probe import Ask, probe
 
     def asked(asks: Sequence[Ask], swept: Sequence[Address] = (), *, zero: bool = zero) -> Wire:
         return probe(interface, asks, others=swept, pps=pps, zero=zero, tail=timeout, progress=progress)
@@ -120,8 +113,6 @@ def ask(
     if learned and silent:
         wire = joined(wire, asked(silent, zero=False))
     for _ in range(LOOKS if ips else 0):
-        from provisioner.l2 import diagnosis  # a mere sweep does without
-
         open_ = [Ask(ip, echo=False) for ip in ips if diagnosis.unsettled(wire, ip)]
         if not open_:
             break
@@ -171,8 +162,6 @@ def near_by(interface: Interface) -> Callable[[str], bool]:
 
 def tcp_ports(facts: Facts | None) -> Mapping[Address, tuple[int, ...]]:
     """Return the TCP ports of each external IP, of all services that share it."""
-    from provisioner.l2 import targets
-
     return {
         ip: tuple(dict.fromkeys(port.port for one in services for port in one.ports if port.protocol == "TCP"))
         for ip, services in targets.assigned(facts).items()
@@ -181,8 +170,6 @@ def tcp_ports(facts: Facts | None) -> Mapping[Address, tuple[int, ...]]:
 
 def nowhere(error: Inconclusive, facts: Facts | None, targets: Targets) -> tuple[Result, ...]:
     """Return the results where this machine is not on the segment, so that nothing could even be asked."""
-    from provisioner.l2.result import Result
-
     blank = Result(
         ip="",
         family="",
@@ -198,9 +185,6 @@ def nowhere(error: Inconclusive, facts: Facts | None, targets: Targets) -> tuple
 
 def _everywhere(result: Result, facts: Facts | None, targets: Targets) -> tuple[Result, ...]:
     """Return one result for every address; services without an address need no wire and keep their own."""
-    from provisioner.l2 import diagnosis
-    from provisioner.l2 import targets as targets_module
-
     external = targets_module.assigned(facts)
     same = tuple(
         replace(

@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address, ip_interface
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from provisioner.l2.frames import SHORTEST
-
-if TYPE_CHECKING:
-    from provisioner.l2.facts import Facts
-    from provisioner.l2.result import OwnerClass
-    from provisioner.l2.wire import Address, Answer
+from provisioner.l2.facts import Facts
+from provisioner.l2.probe.arp import SHORTEST
+from provisioner.l2.probe.capture import Address, Answer
+from provisioner.l2.result import OwnerClass
 
 _NO_MAC = "00:00:00:00:00:00"
 _Name = TypeVar("_Name")

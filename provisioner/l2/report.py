@@ -6,13 +6,11 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from provisioner.l2 import phrases
-
-if TYPE_CHECKING:
-    from provisioner.l2.result import OwnerSeen, Result
-    from provisioner.l2.wire import Wire
+from provisioner.l2.probe.capture import Wire
+from provisioner.l2.result import OwnerSeen, Result
 
 SCHEMA = "l2report/v1"
 _LABEL = 10  # columns

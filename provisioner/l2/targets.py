@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING
 
 from provisioner.addresses import Range, parse_network, parse_range
 from provisioner.errors import ProvisionerError
-
-if TYPE_CHECKING:
-    from provisioner.l2.facts import Facts, Service
+from provisioner.l2.facts import Facts, Service
+from provisioner.l2.facts_values import pool_range
 
 Address = IPv4Address | IPv6Address
 Pools = Mapping[str, tuple[Range, ...]]
@@ -41,7 +39,6 @@ def pools(facts: Facts | None) -> dict[str, tuple[Range, ...]]:
     """Return the ranges of each pool that the facts know."""
     if facts is None or facts.pools is None:
         return {}
-    from provisioner.l2.facts_values import pool_range
 
     return {pool.name: tuple(map(pool_range, pool.addresses)) for pool in facts.pools}
 

@@ -14,10 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from provisioner.catalogue import release
 from provisioner.errors import ProvisionerError
+from provisioner.kube.download import fetch
 from provisioner.lab import background, network
 from provisioner.lab.image import Say
 from provisioner.lab.spec import MIRROR, LabSpec, MirrorInfo
+from provisioner.site.controllers import ingress_controller
+from provisioner.site.load import load
 
 UPSTREAM = (("pkgs.k8s.io", "/"), ("registry.k8s.io", "/v2/"), ("raw.githubusercontent.com", "/"))
 PROBE_SECONDS = 5.0
@@ -60,17 +64,12 @@ def _head(host: str, path: str, timeout: float) -> str:
 
 def prefetch(site_file: Path, say: Say) -> None:
     """Fetch the manifests that the lab's cluster needs: its operator's machine has no way out, this one has."""
-    from provisioner.catalogue import release
-    from provisioner.download import fetch
-    from provisioner.site import load
-    from provisioner.steps.ingress import controller
-
     site = load(site_file)
     programs = [("metallb", site.metallb.version)]
     if site.metrics.enabled:
         programs.append(("metrics_server", site.metrics.version))
     if site.ingress.enabled:
-        programs.append((controller(site), ""))
+        programs.append((ingress_controller(site), ""))
     if site.cluster.network == "flannel":
         programs.append(("flannel", ""))
     say("upstream: fetching the manifests of " + ", ".join(name for name, _ in programs))

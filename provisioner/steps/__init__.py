@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from provisioner.step import Step
+from provisioner.engine.step import Step
 from provisioner.steps import (
-    announcements,
-    bridge,
     containerd,
     control_plane,
+    flannel,
     ingress,
     join,
     kubelet_certificates,
     kubernetes,
+    l2_proof,
     metallb,
     metrics_server,
-    network,
     nfs_server,
     nodes,
+    pod_routes,
     pools,
     preflight,
     prepare,
@@ -30,9 +30,9 @@ STEPS: tuple[Step, ...] = (
     containerd.STEP,
     kubernetes.STEP,
     control_plane.STEP,
-    network.STEP,
+    flannel.STEP,
     join.STEP,
-    bridge.STEP,
+    pod_routes.STEP,
     kubelet_certificates.STEP,
     nodes.STEP,
     nfs_server.STEP,
@@ -42,5 +42,5 @@ STEPS: tuple[Step, ...] = (
     metrics_server.STEP,
     ingress.STEP,
     workloads.STEP,
-    announcements.STEP,
+    l2_proof.STEP,
 )

@@ -5,14 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from provisioner.changes import file
+from provisioner.engine.changes import file
+from provisioner.engine.step import Change
 from provisioner.errors import HostError, Unreachable
-from provisioner.step import Change
-
-if TYPE_CHECKING:
-    from provisioner.host import Host
+from provisioner.ssh.host import Host
 
 
 @dataclass(frozen=True)

@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import yaml
 
-from provisioner import kubeadm
+from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import ClusterError, HostError
-from provisioner.kube import State
-from provisioner.step import Change, FactQuery, Scope, Step
-from provisioner.steps import halfmade, settled
+from provisioner.kube import kubeadm
+from provisioner.kube.cluster import Cluster, State
+from provisioner.site.model import Site
+from provisioner.ssh.facts import FactQuery
+from provisioner.ssh.host import Host
+from provisioner.steps import kubeadm_drift, kubeadm_state
 
-if TYPE_CHECKING:
-    from provisioner.host import Host
-    from provisioner.kube import Cluster
-    from provisioner.site import Site
-
-CONFIG = f"{halfmade.DIRECTORY}/kubeadm-init.yaml"
+CONFIG = f"{kubeadm_state.DIRECTORY}/kubeadm-init.yaml"
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     """Yield kubeadm init where there is no control plane, a clean-up first where there is half of one."""
-    begun = halfmade.exists(host, halfmade.INIT_STARTED)
-    has_config = halfmade.exists(host, halfmade.ADMIN_CONF)
+    begun = kubeadm_state.exists(host, kubeadm_state.INIT_STARTED)
+    has_config = kubeadm_state.exists(host, kubeadm_state.ADMIN_CONF)
     if begun:
         if _finished(host, cluster):
-            yield Change("note that kubeadm init has finished", lambda: halfmade.unmark(host, halfmade.INIT_STARTED))
+            yield Change(
+                "note that kubeadm init has finished", lambda: kubeadm_state.unmark(host, kubeadm_state.INIT_STARTED)
+            )
             return
         _refuse_where_others_joined(host)
         yield Change(
             "clean up a kubeadm init that was interrupted",
-            lambda: halfmade.reset(host, halfmade.INIT_STARTED),
+            lambda: kubeadm_state.reset(host, kubeadm_state.INIT_STARTED),
         )
     elif has_config:
         _must_answer(host, cluster, site)
-        settled.refuse_differences(cluster, site)
+        kubeadm_drift.refuse_differences(cluster, site)
         return
     else:
         _refuse_leftovers(host)
@@ -52,10 +51,10 @@ def _init(host: Host, cluster: Cluster, site: Site, documents: str) -> None:
     host.put(CONFIG, documents, mode=0o600)
     for path, content in kubeadm.patches(site).items():
         host.put(path, content)
-    halfmade.run_marked(
+    kubeadm_state.run_marked(
         host,
         "kubeadm-init",
-        halfmade.INIT_STARTED,
+        kubeadm_state.INIT_STARTED,
         f"kubeadm init --config {CONFIG} --skip-token-print{kubeadm.patches_flag(site)}",
         timeout=600 + site.kubeadm.init_seconds,  # images are pulled first; then kubeadm itself waits for init_timeout
     )
@@ -66,7 +65,7 @@ def _init(host: Host, cluster: Cluster, site: Site, documents: str) -> None:
 def _finished(host: Host, cluster: Cluster) -> bool:
     """Return whether everything that init makes last is there: the marker is then only late."""
     cluster.forget()
-    if not halfmade.exists(host, halfmade.ADMIN_CONF) or cluster.state() is not State.READY:
+    if not kubeadm_state.exists(host, kubeadm_state.ADMIN_CONF) or cluster.state() is not State.READY:
         return False
     wanted = (
         ("ConfigMap", "kubeadm-config", "kube-system", "v1"),
@@ -84,7 +83,7 @@ def _refuse_where_others_joined(host: Host) -> None:
     joined = [
         name
         for name, other in host.fleet.items()
-        if name != host.name and halfmade.exists(other, halfmade.KUBELET_CONF)
+        if name != host.name and kubeadm_state.exists(other, kubeadm_state.KUBELET_CONF)
     ]
     if joined:
         raise HostError(
@@ -114,11 +113,11 @@ def _must_answer(host: Host, cluster: Cluster, site: Site) -> None:
 
 
 def _refuse_leftovers(host: Host) -> None:
-    found = [path for path in (halfmade.ETCD, halfmade.CA) if halfmade.exists(host, path)]
-    if halfmade.exists(host, halfmade.MANIFESTS):
+    found = [path for path in (kubeadm_state.ETCD, kubeadm_state.CA) if kubeadm_state.exists(host, path)]
+    if kubeadm_state.exists(host, kubeadm_state.MANIFESTS):
         found.append("/etc/kubernetes/manifests")
-    if halfmade.exists(host, halfmade.KUBELET_CONF):
-        found.append(halfmade.KUBELET_CONF)
+    if kubeadm_state.exists(host, kubeadm_state.KUBELET_CONF):
+        found.append(kubeadm_state.KUBELET_CONF)
     if found:
         raise HostError(
             host.name,
@@ -134,12 +133,12 @@ STEP = Step(
     changes=changes,
     query=lambda site: FactQuery(
         exists=(
-            halfmade.INIT_STARTED,
-            halfmade.ADMIN_CONF,
-            halfmade.KUBELET_CONF,
-            halfmade.CA,
-            halfmade.ETCD,
-            halfmade.MANIFESTS,
+            kubeadm_state.INIT_STARTED,
+            kubeadm_state.ADMIN_CONF,
+            kubeadm_state.KUBELET_CONF,
+            kubeadm_state.CA,
+            kubeadm_state.ETCD,
+            kubeadm_state.MANIFESTS,
         )
     ),
     after=("kubernetes",),

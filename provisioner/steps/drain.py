@@ -7,18 +7,16 @@ would make anew is not touched but named.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
+from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import ClusterError
-from provisioner.step import Change, FactQuery, Scope, Step
-from provisioner.steps import halfmade
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
+from provisioner.site.model import Site
+from provisioner.ssh.facts import FactQuery
+from provisioner.ssh.host import Host
+from provisioner.steps import kubeadm_state
 from provisioner.steps.nodes import ready
-
-if TYPE_CHECKING:
-    from provisioner.host import Host
-    from provisioner.kube import Cluster
-    from provisioner.objects import Object
-    from provisioner.site import Site
 
 MIRROR = "kubernetes.io/config.mirror"  # the annotation of a static pod's image in the API
 ENDED = ("Succeeded", "Failed")
@@ -31,7 +29,7 @@ def step(name: str, *, leaves: bool = False) -> Step:
         summary=f"no pods on {name} but those of DaemonSets",
         scope=Scope.CLUSTER,
         changes=lambda host, cluster, site: changes(host, cluster, site, name, leaves=leaves),
-        query=lambda site: FactQuery(exists=(halfmade.KUBELET_CONF,)),
+        query=lambda site: FactQuery(exists=(kubeadm_state.KUBELET_CONF,)),
     )
 
 
@@ -43,7 +41,7 @@ def changes(host: Host, cluster: Cluster, site: Site, name: str, *, leaves: bool
         if leaves:
             return
         raise ClusterError(f"{name} is no node of the cluster", "provisioner status lists the nodes")
-    if leaves and name in host.fleet and not halfmade.exists(host.fleet[name], halfmade.KUBELET_CONF):
+    if leaves and name in host.fleet and not kubeadm_state.exists(host.fleet[name], kubeadm_state.KUBELET_CONF):
         return  # the machine was made anew: what the API still has on it has ended long ago
     if not ready(node) and not leaves:
         raise ClusterError(

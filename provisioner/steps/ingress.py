@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from provisioner import site_manifests
-from provisioner.catalogue import minor_of, release
-from provisioner.changes import objects
-from provisioner.manifests import released
-from provisioner.objects import Object, containers, order, patient
-from provisioner.step import Change, Scope, Step
+from provisioner.catalogue import release
+from provisioner.engine.changes import objects
+from provisioner.engine.rollout import rolled_out
+from provisioner.engine.step import Change, Scope, Step
+from provisioner.kube import templates
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.manifests import released
+from provisioner.kube.objects import Object, containers, order, patient
+from provisioner.site.controllers import ingress_controller
+from provisioner.site.model import Site
+from provisioner.ssh.host import Host
 from provisioner.steps import ingress_certificate
-from provisioner.steps.rollout import rolled_out
-
-if TYPE_CHECKING:
-    from provisioner.host import Host
-    from provisioner.kube import Cluster
-    from provisioner.site import Site
 
 # IngressClass.spec.controller, as each controller's own documentation names it.
 CLASSES = {
@@ -33,12 +31,6 @@ CLASSES = {
 }
 NAMESPACES = {"haproxy": "haproxy-controller", "nginx": "nginx-ingress", "traefik": "traefik"}
 SERVICES = {"haproxy": "haproxy-kubernetes-ingress", "nginx": "nginx-ingress", "traefik": "traefik"}
-_NGINX_FROM = (1, 28)  # the oldest minor that NGINX's controller 5.x is tested with
-
-
-def controller(site: Site) -> str:
-    """Return the site's ingress controller, "nginx", "haproxy" or "traefik"; by Kubernetes version unless chosen."""
-    return site.ingress.controller or ("nginx" if minor_of(str(site.version)) >= _NGINX_FROM else "haproxy")
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
@@ -52,11 +44,11 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 
 def wanted(site: Site) -> list[Object]:
     """Return the controller's objects with image, resources and Service adapted to the site, and an IngressClass."""
-    name = controller(site)
+    name = ingress_controller(site)
     chosen = release(name, str(site.version))
     if name == "traefik":
         kind = "LoadBalancer" if site.metallb.enabled else "NodePort"
-        ours = site_manifests.read(site, "ingress/traefik.yaml", traefik=chosen.image, service_type=kind)
+        ours = templates.read(site, "ingress/traefik.yaml", traefik=chosen.image, service_type=kind)
         return order(patient(item, site.cluster.timeout_scale) for item in ours)
     items = [item for download in chosen.manifests for item in released(site, download)]
     found = [_adapted(item, name, chosen.image, site.metallb.enabled) for item in items]

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
-from provisioner import certificates, site_manifests
-from provisioner.step import Change
-
-if TYPE_CHECKING:
-    from provisioner.kube import Cluster
-    from provisioner.objects import Object
-    from provisioner.site import Site
+from provisioner.engine.step import Change
+from provisioner.kube import certificates, templates
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
+from provisioner.site.model import Site
 
 # What tells our Secrets from those of others.
 LABELS = {"app.kubernetes.io/managed-by": "provisioner", "app.kubernetes.io/component": "ingress-certificate"}
@@ -46,7 +43,7 @@ def wanted(site: Site) -> dict[tuple[str, str], tuple[str, ...]]:
     """Return the host names of each certificate that an Ingress of the workloads names, by (namespace, name)."""
     found: dict[tuple[str, str], tuple[str, ...]] = {}
     for workload in site.workloads.enabled:
-        for item in site_manifests.read(site, f"workloads/{workload}.yaml"):
+        for item in templates.read(site, f"workloads/{workload}.yaml"):
             if item["kind"] != "Ingress":
                 continue
             for entry in item["spec"].get("tls") or ():

@@ -7,20 +7,18 @@ import secrets
 from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import yaml
 
-from provisioner import kubeadm
+from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import ClusterError, HostError
-from provisioner.step import Change, FactQuery, Scope, Step
-from provisioner.steps import halfmade
-
-if TYPE_CHECKING:
-    from provisioner.host import Host
-    from provisioner.kube import Cluster
-    from provisioner.objects import Object
-    from provisioner.site import Site
+from provisioner.kube import kubeadm
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
+from provisioner.site.model import Site
+from provisioner.ssh.facts import FactQuery
+from provisioner.ssh.host import Host
+from provisioner.steps import kubeadm_state
 
 JOIN_CONFIG = "/run/provisioner/kubeadm-join.yaml"
 # What kubeadm's client says of a request that outlived the time it gives one (10 s), which nothing can raise.
@@ -31,22 +29,24 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     """Yield the join of a host that is no node yet, a clean-up first where a join was interrupted."""
     node = cluster.nodes().get(host.name)  # raises while the API is silent: silence is not absence
-    begun = halfmade.exists(host, halfmade.JOIN_STARTED)
-    joined = halfmade.exists(host, halfmade.KUBELET_CONF)
+    begun = kubeadm_state.exists(host, kubeadm_state.JOIN_STARTED)
+    joined = kubeadm_state.exists(host, kubeadm_state.KUBELET_CONF)
     if joined:
         _refuse_other_cluster(host, cluster)
     if joined and node is not None and (not begun or _finished(host, node)):
         if begun:
-            yield Change("note that kubeadm join has finished", lambda: halfmade.unmark(host, halfmade.JOIN_STARTED))
+            yield Change(
+                "note that kubeadm join has finished", lambda: kubeadm_state.unmark(host, kubeadm_state.JOIN_STARTED)
+            )
         else:
             _refuse_other_role(host, node)
         return
-    if begun or joined or halfmade.exists(host, halfmade.BOOTSTRAP_CONF):
+    if begun or joined or kubeadm_state.exists(host, kubeadm_state.BOOTSTRAP_CONF):
         half = begun or not joined
         yield Change(
             "clean up "
             + ("a kubeadm join that was interrupted" if half else "after a node that was taken out of the API"),
-            lambda: halfmade.reset(host, halfmade.JOIN_STARTED),
+            lambda: kubeadm_state.reset(host, kubeadm_state.JOIN_STARTED),
         )
     role = "control plane" if host.spec.is_control_plane else "worker"
     yield Change(f"kubeadm join as {role}", lambda: _in_turn(host, cluster, site))
@@ -68,7 +68,7 @@ def _in_turn(host: Host, cluster: Cluster, site: Site) -> None:
             host.report.emit(
                 "note", "the API answered kubeadm too late: cleaned up, and joining once more", host=host.name
             )
-            halfmade.reset(host, halfmade.JOIN_STARTED)
+            kubeadm_state.reset(host, kubeadm_state.JOIN_STARTED)
             _join(host, cluster, site)
 
 
@@ -85,10 +85,10 @@ def _join(host: Host, cluster: Cluster, site: Site) -> None:
     cluster.apply(token_secret(token, site.timeout(900)))
     try:
         host.put(JOIN_CONFIG, yaml.safe_dump(document, sort_keys=False), mode=0o600, secret=True)
-        halfmade.run_marked(
+        kubeadm_state.run_marked(
             host,
             "kubeadm-join",
-            halfmade.JOIN_STARTED,
+            kubeadm_state.JOIN_STARTED,
             # The shell's own exit removes the token's file, whatever became of kubeadm.
             f"trap 'rm -f {JOIN_CONFIG}' EXIT\nkubeadm join --config {JOIN_CONFIG}{flag}",
             timeout=900,
@@ -129,7 +129,7 @@ def ca_hash(first: Host) -> str:
     number 0, which Python's cryptography is about to refuse.
     """
     command = (
-        f"key=$(openssl x509 -pubkey -noout -in {halfmade.CA})\n"
+        f"key=$(openssl x509 -pubkey -noout -in {kubeadm_state.CA})\n"
         "printf '%s\\n' \"$key\" | openssl pkey -pubin -outform der | sha256sum"
     )
     return f"sha256:{first.run(command).stdout.split()[0]}"
@@ -143,7 +143,7 @@ def _ca(cluster: Cluster) -> bytes:
 
 
 def _refuse_other_cluster(host: Host, cluster: Cluster) -> None:
-    found = host.facts.files.get(halfmade.CA)
+    found = host.facts.files.get(kubeadm_state.CA)
     if found is None or not found.content or found.content.strip() == _ca(cluster).decode().strip():
         return
     raise HostError(
@@ -200,8 +200,8 @@ STEP = Step(
     scope=Scope.JOINING,
     changes=changes,
     query=lambda site: FactQuery(
-        files=(halfmade.CA,),
-        exists=(halfmade.JOIN_STARTED, halfmade.KUBELET_CONF, halfmade.BOOTSTRAP_CONF),
+        files=(kubeadm_state.CA,),
+        exists=(kubeadm_state.JOIN_STARTED, kubeadm_state.KUBELET_CONF, kubeadm_state.BOOTSTRAP_CONF),
     ),
     after=("kubernetes", "control-plane"),
 )

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from provisioner.kube import approve_csr
-from provisioner.step import Change, FactQuery, Scope, Step
-
-if TYPE_CHECKING:
-    from provisioner.host import Host
-    from provisioner.kube import Cluster
-    from provisioner.objects import Object
-    from provisioner.site import Site
+from provisioner.engine.step import Change, Scope, Step
+from provisioner.kube.cluster import Cluster, approve_csr
+from provisioner.kube.objects import Object
+from provisioner.site.model import Site
+from provisioner.ssh.facts import FactQuery
+from provisioner.ssh.host import Host
 
 SERVING = "/var/lib/kubelet/pki/kubelet-server-current.pem"
 SIGNER = "kubernetes.io/kubelet-serving"

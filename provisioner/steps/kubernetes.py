@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from provisioner.changes import apt_install, packages
+from provisioner.engine.changes import apt_install, packages
+from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import HostError
-from provisioner.step import Change, FactQuery, Scope, Step
+from provisioner.kube.cluster import Cluster
+from provisioner.site.model import Site
+from provisioner.ssh.facts import FactQuery
+from provisioner.ssh.host import Host
 from provisioner.steps.apt_source import AptSource, source
-
-if TYPE_CHECKING:
-    from provisioner.host import Host
-    from provisioner.kube import Cluster
-    from provisioner.site import Site
 
 PACKAGES = ("kubelet", "kubeadm", "kubectl")
 # Dependencies of the above that a kubelet fails late without.

@@ -5,21 +5,17 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from provisioner import site_manifests
 from provisioner.catalogue import minor_of, release
-from provisioner.changes import objects
-from provisioner.manifests import released
-from provisioner.objects import Object, order, patient, without_ca_bundles
-from provisioner.step import Change, Scope, Step
-from provisioner.steps.rollout import rolled_out
-
-if TYPE_CHECKING:
-    from provisioner.host import Host
-    from provisioner.kube import Cluster
-    from provisioner.site import Site
-
+from provisioner.engine.changes import objects
+from provisioner.engine.rollout import rolled_out
+from provisioner.engine.step import Change, Scope, Step
+from provisioner.kube import templates
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.manifests import released
+from provisioner.kube.objects import Object, order, patient, without_ca_bundles
+from provisioner.site.model import Site
+from provisioner.ssh.host import Host
 
 NAMESPACE = "metallb-system"
 MEMBERLIST = (
@@ -66,7 +62,7 @@ def wanted(site: Site) -> list[Object]:
         for item in released(site, download)
     ]
     shown_to_bearers = minor_of(chosen.version) >= (0, 16)
-    return order([*upstream, *(site_manifests.read(site, "metallb/metrics.yaml") if shown_to_bearers else ())])
+    return order([*upstream, *(templates.read(site, "metallb/metrics.yaml") if shown_to_bearers else ())])
 
 
 STEP = Step(

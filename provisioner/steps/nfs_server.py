@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from provisioner.changes import file, packages, unit, unread
-from provisioner.step import Change, FactQuery, Scope, Step
+from provisioner.engine.changes import file, packages, unit, unread
+from provisioner.engine.step import Change, Scope, Step
+from provisioner.kube.cluster import Cluster
+from provisioner.site.model import Site
+from provisioner.ssh.facts import FactQuery
+from provisioner.ssh.host import Host
 from provisioner.steps.prepare import SERVER_PACKAGE
-
-if TYPE_CHECKING:
-    from provisioner.host import Host
-    from provisioner.kube import Cluster
-    from provisioner.site import Site
 
 EXPORTS = "/etc/exports.d/provisioner.exports"
 ETAB = "/var/lib/nfs/etab"  # what the kernel was really told (exports(5), exportfs(8))

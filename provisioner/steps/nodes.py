@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from provisioner import kubeadm
-from provisioner.changes import objects
+from provisioner.engine.changes import objects
+from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import ClusterError
-from provisioner.site_syntax import Taint, parse_taint
-from provisioner.step import Change, Scope, Step
-
-if TYPE_CHECKING:
-    from provisioner.host import Host
-    from provisioner.kube import Cluster
-    from provisioner.objects import Object
-    from provisioner.site import HostSpec, Site
+from provisioner.kube import kubeadm
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
+from provisioner.site.model import HostSpec, Site
+from provisioner.site.syntax import Taint, parse_taint
+from provisioner.ssh.host import Host
 
 NOTED = "provisioner/taints"  # the node's annotation that names the taints that we set, with commas between
 

@@ -6,18 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING
 
 import yaml
 
 from provisioner.addresses import Range, network_range, parse_range
 from provisioner.errors import ClusterError
-from provisioner.external import addresses, asked_addresses, asked_pool
-from provisioner.objects import Object, ours
-
-if TYPE_CHECKING:
-    from provisioner.kube import Cluster
-    from provisioner.site import Site
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.load_balancers import addresses, asked_addresses, asked_pool
+from provisioner.kube.objects import Object, ours
+from provisioner.site.model import Site
 
 NAMESPACE = "metallb-system"
 API = "metallb.io/v1beta1"

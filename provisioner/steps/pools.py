@@ -7,18 +7,20 @@ refuses pools that overlap, so a pool that goes or shrinks comes before one that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import yaml
 
-from provisioner import site_manifests
 from provisioner.catalogue import minor_of, release
-from provisioner.changes import name_of
+from provisioner.engine.rollout import complete
+from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import ClusterError, HostError
-from provisioner.external import addresses, balanced
-from provisioner.neighbours import pool_conflicts
-from provisioner.objects import Object, difference, ours
-from provisioner.step import Change, Scope, Step
+from provisioner.kube import templates
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.load_balancers import addresses, balanced
+from provisioner.kube.objects import Object, difference, object_name, ours
+from provisioner.site.model import Site
+from provisioner.ssh.host import Host
+from provisioner.steps.pool_conflicts import pool_conflicts
 from provisioner.steps.pool_supply import (
     API,
     NAMESPACE,
@@ -32,12 +34,6 @@ from provisioner.steps.pool_supply import (
     refuse_loss,
     supplies,
 )
-from provisioner.steps.rollout import complete
-
-if TYPE_CHECKING:
-    from provisioner.host import Host
-    from provisioner.kube import Cluster
-    from provisioner.site import Site
 
 KINDS = ("L2Advertisement", "IPAddressPool")
 CONTROLLER = "app=metallb,component=controller"
@@ -61,15 +57,15 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     for old in unwanted(cluster, site):
         settled = False
         yield Change(
-            f"remove {name_of(old)}, which hosts.toml does not name",
+            f"remove {object_name(old)}, which hosts.toml does not name",
             _removing(cluster, old),
-            difference(name_of(old), old, None),
+            difference(object_name(old), old, None),
         )
     for manifest in _smaller_first(cluster, wanted(site)):
         diff = _difference(cluster, manifest, guess=not settled)
         if diff:
             settled = False
-            yield Change(f"apply {name_of(manifest)}", _applying(cluster, manifest), diff)
+            yield Change(f"apply {object_name(manifest)}", _applying(cluster, manifest), diff)
     if stranded:
         names = ", ".join(f"{key(service)} ({', '.join(addresses(service))})" for service in stranded)
         yield Change(
@@ -82,10 +78,10 @@ def wanted(site: Site) -> list[Object]:
     """Return an IPAddressPool and an L2Advertisement for each pool of hosts.toml; a ConfigMap below MetalLB 0.13."""
     version = release("metallb", str(site.version), site.metallb.version).version
     if minor_of(version) < (0, 13):
-        return site_manifests.read(site, "metallb/config.yaml", config=old_configuration(site))
+        return templates.read(site, "metallb/config.yaml", config=old_configuration(site))
     found: list[Object] = []
     for pool in site.metallb.pools:
-        found += site_manifests.read(
+        found += templates.read(
             site,
             "metallb/pool.yaml",
             pool=pool.name,
@@ -139,17 +135,17 @@ def _smaller_first(cluster: Cluster, manifests: Iterable[Object]) -> list[Object
 def _difference(cluster: Cluster, manifest: Object, *, guess: bool) -> str:
     """Return what an apply would change. guess: other changes come first, which the webhook cannot know of."""
     try:
-        return _patiently(cluster, f"the webhook to judge {name_of(manifest)}", manifest, dry_run=True)
+        return _patiently(cluster, f"the webhook to judge {object_name(manifest)}", manifest, dry_run=True)
     except ClusterError as error:
         if not guess or _OVERLAP not in error.message:
             raise
         live = cluster.get(manifest["kind"], manifest["metadata"]["name"], NAMESPACE, manifest["apiVersion"])
-        return difference(name_of(manifest), live, manifest)
+        return difference(object_name(manifest), live, manifest)
 
 
 def _applying(cluster: Cluster, manifest: Object) -> Callable[[], None]:
     def do() -> None:
-        _patiently(cluster, f"the webhook to accept {name_of(manifest)}", manifest, dry_run=False)
+        _patiently(cluster, f"the webhook to accept {object_name(manifest)}", manifest, dry_run=False)
 
     return do
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import HostError
-from provisioner.neighbours import pool_addresses_of, pool_conflicts
-from provisioner.step import Change, FactQuery, Scope, Step
-from provisioner.steps import bridge, network
+from provisioner.kube.cluster import Cluster
+from provisioner.site.model import Site
+from provisioner.ssh.facts import FactQuery, Facts
+from provisioner.ssh.host import Host
+from provisioner.steps import flannel, pod_routes
 from provisioner.steps.containerd import from_docker
-
-if TYPE_CHECKING:
-    from provisioner.facts import Facts
-    from provisioner.host import Host
-    from provisioner.kube import Cluster
-    from provisioner.site import Site
+from provisioner.steps.pool_conflicts import pool_addresses_of, pool_conflicts
 
 SYSTEMS = {"debian": ("12", "13"), "ubuntu": ("20.04", "22.04", "24.04", "26.04")}
 KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
@@ -125,7 +122,7 @@ def _pod_network(facts: Facts, site: Site) -> Iterator[str]:
 
     containerd takes the first file of the folder, by name (github.com/containerd/go-cni, WithDefaultConf).
     """
-    files = {"bridge": bridge.CNI, "flannel": network.CNI}
+    files = {"bridge": pod_routes.CNI, "flannel": flannel.CNI}
     wanted = site.cluster.network
     there = sorted(path for path, file in facts.files.items() if path.startswith(f"{CNI}/") and file.exists)
     if facts.files[KUBELET_CONF].exists:

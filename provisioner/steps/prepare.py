@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from provisioner.changes import file, packages, unified
-from provisioner.step import Change, FactQuery, Scope, Step
-
-if TYPE_CHECKING:
-    from provisioner.host import Host
-    from provisioner.kube import Cluster
-    from provisioner.site import Site
+from provisioner.engine.changes import file, packages
+from provisioner.engine.step import Change, Scope, Step
+from provisioner.kube.cluster import Cluster
+from provisioner.site.model import Site
+from provisioner.ssh.facts import FactQuery
+from provisioner.ssh.host import Host
+from provisioner.text import unified_diff
 
 MODULES = ("overlay", "br_netfilter")
 MODULES_FILE = "/etc/modules-load.d/provisioner.conf"
@@ -62,7 +61,9 @@ def _no_swap(host: Host) -> Iterator[Change]:
     new = "".join(_without_swap(line) for line in old.splitlines(keepends=True))
     if new != old:
         mode = now.mode if now is not None else 0o644
-        yield Change("take swap out of /etc/fstab", lambda: host.put(FSTAB, new, mode=mode), unified(FSTAB, old, new))
+        yield Change(
+            "take swap out of /etc/fstab", lambda: host.put(FSTAB, new, mode=mode), unified_diff(FSTAB, old, new)
+        )
 
 
 def _without_swap(line: str) -> str:

@@ -9,15 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from provisioner.changes import name_of, objects
-from provisioner.objects import difference, ours
-from provisioner.step import Change
-
-if TYPE_CHECKING:
-    from provisioner.kube import Cluster
-    from provisioner.objects import Object
+from provisioner.engine.changes import objects
+from provisioner.engine.step import Change
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object, difference, object_name, ours
 
 NAME = "provisioner-workloads"
 NAMESPACE = "kube-system"
@@ -83,8 +79,8 @@ def changes(cluster: Cluster, files: Mapping[str, Sequence[Object]]) -> Iterator
         live = cluster.get(entry.kind, entry.name, entry.namespace or None, entry.api_version)
         if live is not None and ours(live):  # another of its name, made by hand since, is not
             why = "is not enabled any more" if entry.workload not in files else "has no such object any more"
-            summary = f"delete {name_of(live)} (workload {entry.workload} {why})"
-            yield Change(summary, _deleting(cluster, entry), difference(name_of(live), live, None))
+            summary = f"delete {object_name(live)} (workload {entry.workload} {why})"
+            yield Change(summary, _deleting(cluster, entry), difference(object_name(live), live, None))
     if wanted:
         yield from objects(cluster, [_list(wanted)])
     elif before:

@@ -8,22 +8,19 @@ server, and csi-driver-nfs, which mounts and unmounts what it has made.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
-from provisioner import site_manifests
 from provisioner.catalogue import release
-from provisioner.changes import name_of, objects
+from provisioner.engine.changes import objects
+from provisioner.engine.rollout import rolled_out
+from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import ClusterError
-from provisioner.manifests import released
-from provisioner.objects import Object, difference, order, ours, patient
-from provisioner.step import Change, Scope, Step
+from provisioner.kube import templates as site_manifests
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.manifests import released
+from provisioner.kube.objects import Object, difference, object_name, order, ours, patient
+from provisioner.site.model import Site
+from provisioner.ssh.host import Host
 from provisioner.steps.nfs_server import volume_name, volume_paths
-from provisioner.steps.rollout import rolled_out
-
-if TYPE_CHECKING:
-    from provisioner.host import Host
-    from provisioner.kube import Cluster
-    from provisioner.site import Site
 
 _CLASS_API = "storage.k8s.io/v1"
 _FIXED = ("provisioner", "parameters")  # what cannot change in a class (pkg/apis/storage/validation)
@@ -87,7 +84,7 @@ def _elsewhere(cluster: Cluster, site: Site, volumes: Iterable[Object]) -> list[
         claim = "{namespace}/{name}".format(**old["spec"]["claimRef"])
         more = f" (and {len(claimed) - 1} more)" if len(claimed) > 1 else ""
         raise ClusterError(
-            f"{name_of(old)}{more} holds the data of claim {claim} at {_place(old)}, and by [nfs] of "
+            f"{object_name(old)}{more} holds the data of claim {claim} at {_place(old)}, and by [nfs] of "
             f"{site.path.name} it lies at {_place(new)}",
             "put server and export back as they were; or save the data, delete claim and volume, and apply again",
         )
@@ -124,9 +121,9 @@ def _removal(cluster: Cluster, live: Object, api: str, why: str) -> Change:
 
     def do() -> None:
         cluster.delete(kind, name, None, api, version=version)
-        cluster.wait(f"{name_of(live)} to be gone", lambda: cluster.get(kind, name, None, api) is None, 60)
+        cluster.wait(f"{object_name(live)} to be gone", lambda: cluster.get(kind, name, None, api) is None, 60)
 
-    return Change(f"remove {name_of(live)}: {why}", do, difference(name_of(live), live, None))
+    return Change(f"remove {object_name(live)}: {why}", do, difference(object_name(live), live, None))
 
 
 def _made_here(live: Object) -> bool:
@@ -167,10 +164,10 @@ def _replaced(cluster: Cluster, old: Object, new: Object, why: str) -> Iterator[
 
     def do() -> None:
         cluster.delete(kind, name, None, api)
-        cluster.wait(f"{name_of(new)} to be gone", lambda: cluster.get(kind, name, None, api) is None, 60)
+        cluster.wait(f"{object_name(new)} to be gone", lambda: cluster.get(kind, name, None, api) is None, 60)
         cluster.apply(new)
 
-    yield Change(f"replace {name_of(new)}: {why}", do, difference(name_of(new), old, new))
+    yield Change(f"replace {object_name(new)}: {why}", do, difference(object_name(new), old, new))
 
 
 STEP = Step(

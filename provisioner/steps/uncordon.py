@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import ClusterError
-from provisioner.step import Change, Scope, Step
+from provisioner.kube.cluster import Cluster
+from provisioner.site.model import Site
+from provisioner.ssh.host import Host
 from provisioner.steps.drain import cordon
-
-if TYPE_CHECKING:
-    from provisioner.host import Host
-    from provisioner.kube import Cluster
-    from provisioner.site import Site
 
 
 def step(name: str) -> Step:

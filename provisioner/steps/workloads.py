@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from provisioner import site_manifests
-from provisioner.changes import objects
-from provisioner.objects import Object, order, patient
-from provisioner.step import Change, Scope, Step
+from provisioner.engine.changes import objects
+from provisioner.engine.rollout import rolled_out
+from provisioner.engine.step import Change, Scope, Step
+from provisioner.kube import templates
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object, order, patient
+from provisioner.site.model import Site
+from provisioner.ssh.host import Host
 from provisioner.steps import pruning
-from provisioner.steps.rollout import rolled_out
-
-if TYPE_CHECKING:
-    from provisioner.host import Host
-    from provisioner.kube import Cluster
-    from provisioner.site import Site
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
@@ -38,9 +35,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 
 def wanted(site: Site, name: str) -> list[Object]:
     """Return a workload's objects; on a slow site its probes wait longer than its file says."""
-    return order(
-        patient(item, site.cluster.timeout_scale) for item in site_manifests.read(site, f"workloads/{name}.yaml")
-    )
+    return order(patient(item, site.cluster.timeout_scale) for item in templates.read(site, f"workloads/{name}.yaml"))
 
 
 STEP = Step(

@@ -11,6 +11,8 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+from provisioner.site.load import load
+
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 7
 
@@ -39,8 +41,8 @@ def command(*arguments: str) -> Callable[[], object]:
 
 def main() -> None:
     """Compare what a person waits for with the least that it could cost."""
-    from provisioner import facts_parser, gather, site
-    from provisioner.runner import union
+    from provisioner.engine.runner import union
+    from provisioner.ssh import facts_parser, facts_script
     from provisioner.steps import STEPS
     from tests.bench import sweep
 
@@ -50,11 +52,11 @@ def main() -> None:
 
     shipped = ROOT / "hosts.toml"
     text = shipped.read_text()
-    compare("reading hosts.toml", lambda: site.load(shipped), "parsing its TOML", lambda: tomllib.loads(text))
+    compare("reading hosts.toml", lambda: load(shipped), "parsing its TOML", lambda: tomllib.loads(text))
 
     with tempfile.TemporaryDirectory():
-        query = union(STEPS, site.load(shipped))
-        script = gather.script(query, facts_parser.new_token())
+        query = union(STEPS, load(shipped))
+        script = facts_script.script(query, facts_parser.new_token())
         compare(
             "all facts of this machine (one script, one round trip)",
             lambda: subprocess.run(["sh", "-euc", script], check=True, stdout=subprocess.DEVNULL),

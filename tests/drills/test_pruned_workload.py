@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from provisioner.site import Workloads
+from provisioner.site.model import Workloads
 from tests.e2e import drive
 
 pytestmark = [

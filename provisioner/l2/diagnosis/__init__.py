@@ -11,19 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from provisioner.l2.diagnosis import case as cases
-from provisioner.l2.diagnosis import causes, fine, lost, segment, undecided, warnings
+from provisioner.l2.diagnosis import causes, frame_loss, ok, segment, unknown, warnings
 from provisioner.l2.diagnosis import location as locations
 from provisioner.l2.diagnosis import pending as waiting
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
+from provisioner.l2.diagnosis.foreign import overlaps
 from provisioner.l2.diagnosis.handover import unsettled
 from provisioner.l2.diagnosis.remedies import REMEDIES, filled
 from provisioner.l2.diagnosis.segment import Segment
-from provisioner.l2.diagnosis.strangers import overlaps
-from provisioner.l2.election_rules import since
+from provisioner.l2.election.rules import since
 from provisioner.l2.facts import Facts, Service
+from provisioner.l2.probe.capture import Address, Vantage, Wire
 from provisioner.l2.result import Result
-from provisioner.l2.wire import Address, Vantage, Wire
 
 __all__ = ["REMEDIES", "all", "diagnose", "location", "pending", "unsettled"]
 
@@ -84,20 +84,20 @@ def _judge(here: Segment, ip: Address, on_node: Finding | None) -> Result:
     if wrong_place := on_node or away:
         return _result(case, wrong_place, (), ())
     found = causes.supported(case)
-    if fine.is_fine(case):
+    if ok.is_fine(case):
         # What is only possible does not unmake what was seen to be right.
         found = tuple(one for one in found if one.confidence != "possible")
         if not found:
-            return _result(case, Finding("OK", fine.confidence(case), fine.evidence(case)), (), _notes(case))
+            return _result(case, Finding("OK", ok.confidence(case), ok.evidence(case)), (), _notes(case))
     elif case.wire.dropped and len(case.owners) < 2:
-        return _result(case, undecided.find(case), tuple(one.code for one in found), _notes(case))
+        return _result(case, unknown.find(case), tuple(one.code for one in found), _notes(case))
     if not found:
-        return _result(case, undecided.find(case), (), _notes(case))
+        return _result(case, unknown.find(case), (), _notes(case))
     return _result(case, found[0], tuple(one.code for one in found[1:]), _notes(case))
 
 
 def _notes(case: Case) -> tuple[str, ...]:
-    return tuple(filter(None, (fine.moved(case), overlaps(case))))
+    return tuple(filter(None, (ok.moved(case), overlaps(case))))
 
 
 def _result(case: Case, found: Finding, others: tuple[str, ...], notes: tuple[str, ...]) -> Result:
@@ -108,7 +108,7 @@ def _result(case: Case, found: Finding, others: tuple[str, ...], notes: tuple[st
     if found.code == "OK" and "KERNEL_ALSO_OWNS" in codes:
         remedy, command = _remedy(_kernel(case), fields)
     open_cause = found.code == "UNKNOWN" or found.confidence != "certain"
-    buggy = ("BUGGY_IP",) if open_cause and lost.may_be_buggy(case) else ()
+    buggy = ("BUGGY_IP",) if open_cause and frame_loss.may_be_buggy(case) else ()
     alternatives = dict.fromkeys((*others, *found.alternatives, *buggy))
     alternatives.pop(found.code, None)
     return Result(
@@ -125,7 +125,7 @@ def _result(case: Case, found: Finding, others: tuple[str, ...], notes: tuple[st
         predicted_leader=case.leader,
         owners=case.owners,
         alternatives=tuple(alternatives),
-        unanswered=found.code != "INCONCLUSIVE_PROBE_LOCATION" and undecided.unanswered(case),
+        unanswered=found.code != "INCONCLUSIVE_PROBE_LOCATION" and unknown.unanswered(case),
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from provisioner.l2.diagnosis.case import Case
+from provisioner.l2.diagnosis.duplicates import nodes
 from provisioner.l2.diagnosis.finding import Finding
 from provisioner.l2.diagnosis.gratuitous import periodic
-from provisioner.l2.diagnosis.several import nodes
 from provisioner.l2.diagnosis.words import answered, owner
 
 

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_interface
 
-from provisioner.l2 import election, owners
+from provisioner.l2 import owners
 from provisioner.l2.diagnosis import handover
 from provisioner.l2.diagnosis.gratuitous import by_metallb
 from provisioner.l2.diagnosis.handover import Handover
 from provisioner.l2.diagnosis.segment import IPVS_NIC, Segment
-from provisioner.l2.election import Prediction
+from provisioner.l2.election import predictor
+from provisioner.l2.election.predictor import Prediction
 from provisioner.l2.facts import Advertisement, Facts, Node, Pool, Service
-from provisioner.l2.frames import Kind
+from provisioner.l2.probe.arp import Kind
+from provisioner.l2.probe.capture import Address, Answer, Handshake, Outcome, Wire
 from provisioner.l2.result import OwnerClass, OwnerSeen
-from provisioner.l2.wire import Address, Answer, Handshake, Outcome, Wire
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Case:
     @cached_property
     def advertisements(self) -> tuple[Advertisement, ...] | None:
         """Return the advertisements that announce it; None when unknown."""
-        return election.advertisements_for(self.facts, self.ip, self.service)
+        return predictor.advertisements_for(self.facts, self.ip, self.service)
 
     @cached_property
     def endpoints(self) -> frozenset[str] | None:
@@ -228,9 +229,9 @@ class Case:
 def build(segment: Segment, ip: Address) -> Case:
     """Return an address's case."""
     services = segment.services.get(ip, ())
-    pool = election.pool_of(segment.facts, ip)
+    pool = predictor.pool_of(segment.facts, ip)
     if segment.informed:
-        prediction = election.predict(segment.facts, ip, services[0] if services else None)
+        prediction = predictor.predict(segment.facts, ip, services[0] if services else None)
     else:
         prediction = Prediction(None, unknown=("nothing is known of the cluster",))
     bare = Case(segment, ip, services, pool, prediction, (), None, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from provisioner.l2.diagnosis import announcers, configuration, connection, leader, lost, several, strangers
+from provisioner.l2.diagnosis import announcers, configuration, connection, duplicates, foreign, frame_loss, leader
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
 from provisioner.l2.result import Confidence
@@ -19,28 +19,28 @@ CAUSES: tuple[Callable[[Case], Finding | None], ...] = (
     leader.speaker_down,
     leader.interface_missing,
     leader.leader_off_segment,
-    lost.broadcast_blind,
-    lost.egress_filtered,
-    lost.ingress_lost,
+    frame_loss.broadcast_blind,
+    frame_loss.egress_filtered,
+    frame_loss.ingress_lost,
     leader.no_failover,
-    several.arp_flux_ipvs,
-    several.split_brain,
-    several.shared_ip_split,
-    several.multi_nic_same_segment,
-    strangers.address_conflict,
-    strangers.pool_address_in_use,
-    strangers.pool_overlaps_node,
-    strangers.pool_off_subnet,
-    strangers.proxy_arp,
-    strangers.ambiguous_mac,
+    duplicates.arp_flux_ipvs,
+    duplicates.split_brain,
+    duplicates.shared_ip_split,
+    duplicates.multi_nic_same_segment,
+    foreign.address_conflict,
+    foreign.pool_address_in_use,
+    foreign.pool_overlaps_node,
+    foreign.pool_off_subnet,
+    foreign.proxy_arp,
+    foreign.ambiguous_mac,
     connection.return_path,
     connection.not_serving,
     connection.stale_cache,
     announcers.kube_vip_duplicate,
     announcers.servicelb_conflict,
     announcers.cilium_l2_conflict,
-    lost.ndp_responder_failed,
-    lost.buggy_ip,
+    frame_loss.ndp_responder_failed,
+    frame_loss.buggy_ip,
 )
 
 _RANK: tuple[Confidence, ...] = ("certain", "likely", "possible")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
 from provisioner.l2.diagnosis.words import silence
-from provisioner.l2.election_rules import EXCLUDE_LABEL
-from provisioner.words import count, listed
+from provisioner.l2.election.rules import EXCLUDE_LABEL
+from provisioner.text import count, listed
 
 
 def config(case: Case) -> Finding | None:

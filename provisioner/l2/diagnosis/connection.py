@@ -8,7 +8,7 @@ from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
 from provisioner.l2.diagnosis.words import owner
 from provisioner.l2.result import OwnerSeen
-from provisioner.words import listed
+from provisioner.text import listed
 
 _SAID = {
     "open": "is open",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from provisioner.l2.wire import Announcement
+from provisioner.l2.probe.capture import Announcement
 
 EVERY = (2.5, 3.5)  # seconds between kube-vip's gratuitous frames, which go on for ever
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from provisioner.l2.frames import Kind
-from provisioner.l2.wire import Address, Announcement, Answer, Wire
+from provisioner.l2.probe.arp import Kind
+from provisioner.l2.probe.capture import Address, Announcement, Answer, Wire
 
 LONGEST = 1.0  # seconds for which two nodes may answer together
 _ONE_QUESTION = 0.002  # seconds within which answers' times of asking are the same question's

@@ -9,7 +9,7 @@ from provisioner.l2.diagnosis.finding import Finding
 from provisioner.l2.diagnosis.words import answered, silence
 from provisioner.l2.facts import Advertisement, Nic, Node
 from provisioner.l2.result import Confidence
-from provisioner.words import count, listed
+from provisioner.text import count, listed
 
 # Interfaces that containers and overlays make; none of them is a cable to the segment.
 _VIRTUAL = re.compile(r"(lo|veth|cali|lxc|cni|flannel|docker|kube-|nodelocaldns|dummy|tun|vxlan|cilium|br-)")

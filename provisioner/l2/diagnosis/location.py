@@ -7,8 +7,8 @@ from ipaddress import ip_address, ip_interface
 
 from provisioner.l2.diagnosis.finding import Finding
 from provisioner.l2.facts import Facts
-from provisioner.l2.wire import Address, Vantage
-from provisioner.words import listed
+from provisioner.l2.probe.capture import Address, Vantage
+from provisioner.text import listed
 
 # VirtualBox and QEMU give this address, and often one MAC, to every machine behind their NAT: it names no machine.
 _NAT = ip_address("10.0.2.15")

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from provisioner.l2 import pools
 from provisioner.l2.diagnosis.finding import Finding
 from provisioner.l2.facts import Facts, Pool, Service
-from provisioner.words import listed
+from provisioner.text import listed
 
 
 def find(facts: Facts, service: Service) -> Finding:

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from provisioner.l2 import owners
 from provisioner.l2.facts import Facts, Nic, Node, Service
-from provisioner.l2.frames import Kind
-from provisioner.l2.wire import Address, Announcement, Answer, Handshake, Wire
+from provisioner.l2.probe.arp import Kind
+from provisioner.l2.probe.capture import Address, Announcement, Answer, Handshake, Wire
 
 _Frame = TypeVar("_Frame", Answer, Announcement, Handshake)
 IPVS_NIC = "kube-ipvs0"  # where kube-proxy in ipvs mode keeps every Service's addresses

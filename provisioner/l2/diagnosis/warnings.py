@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from provisioner.l2.diagnosis.case import Case
-from provisioner.l2.diagnosis.several import kernel_also_owns
-from provisioner.l2.frames import Kind
-from provisioner.words import listed
+from provisioner.l2.diagnosis.duplicates import kernel_also_owns
+from provisioner.l2.probe.arp import Kind
+from provisioner.text import listed
 
 _OF_A_NODE = ("POOL_OVERLAPS_NODE", "SERVICELB_CONFLICT")  # the address is a node's own, so its kernel answers
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from provisioner.l2.frames import Kind
-from provisioner.words import count, listed, times
-
-if TYPE_CHECKING:
-    from provisioner.l2.diagnosis.case import Case
-    from provisioner.l2.result import OwnerSeen
+from provisioner.l2.diagnosis.case import Case
+from provisioner.l2.probe.arp import Kind
+from provisioner.l2.result import OwnerSeen
+from provisioner.text import count, listed, times
 
 _KINDS = {
     "speaker": "MetalLB's speaker answers",

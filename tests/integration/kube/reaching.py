@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from provisioner import site as sites
 from provisioner.errors import Unreachable
-from provisioner.host import Host, Result
-from provisioner.kube import Cluster
-from provisioner.objects import Object
-from provisioner.site import HostSpec, Site
-
-from .apiserver import EDITION, ControlPlane
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
+from provisioner.site.load import load as load_site
+from provisioner.site.model import HostSpec, Site
+from provisioner.ssh.command import Result
+from provisioner.ssh.host import Host
+from tests.integration.kube.apiserver import EDITION, ControlPlane
 
 Connect = Callable[..., Cluster]
 
@@ -91,7 +91,7 @@ def load_impatient(folder: Path) -> Site:
 def _load(folder: Path, text: str) -> Site:
     path = folder / "hosts.toml"
     path.write_text(text)
-    return sites.load(path)
+    return load_site(path)
 
 
 @contextmanager

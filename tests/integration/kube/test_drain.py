@@ -13,11 +13,11 @@ from typing import Any, cast
 
 import pytest
 
-from provisioner.host import Host
-from provisioner.kube import Cluster
-from provisioner.objects import Object
-from provisioner.site import Site
-from provisioner.steps import drain, forget, uncordon
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
+from provisioner.site.model import Site
+from provisioner.ssh.host import Host
+from provisioner.steps import delete_node, drain, uncordon
 
 pytestmark = pytest.mark.integration
 READY = [{"type": "Ready", "status": "True"}]
@@ -108,5 +108,5 @@ def test_a_budget_holds_a_pod_back_until_it_does_not(cluster: Cluster, site: Sit
     assert cluster.evict(course, pods[0]) == "", "one that is gone is fine"
     assert apply_step(uncordon.step(node), cluster, site) == [f"uncordon {node}"]
     assert apply_step(uncordon.step(node), cluster, site) == []
-    assert apply_step(forget.step((node,)), cluster, site) == [f"take node {node} out of the API"]
+    assert apply_step(delete_node.step((node,)), cluster, site) == [f"take node {node} out of the API"]
     assert cluster.get("Node", node) is None

@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 
-from provisioner import site as sites
-from provisioner import site_manifests
 from provisioner.errors import ClusterError
-from provisioner.kube import Cluster
-from provisioner.objects import Object
-from provisioner.site import Site
-
-from .apiserver import EDITION
-from .reaching import HOSTS
+from provisioner.kube import templates
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
+from provisioner.site.load import load
+from provisioner.site.model import Site
+from tests.integration.kube.apiserver import EDITION
+from tests.integration.kube.reaching import HOSTS
 
 pytestmark = pytest.mark.integration
 FOLDERS = {path.stem: path for path in (Path(__file__).parents[3] / "workloads").glob("*.yaml")}
@@ -29,7 +28,7 @@ def namespace(cluster: Cluster) -> None:
 
 
 def workload(site: Site, name: str) -> list[Object]:
-    return site_manifests.read(site, f"workloads/{name}.yaml")
+    return templates.read(site, f"workloads/{name}.yaml")
 
 
 @pytest.mark.parametrize("name", sorted(FOLDERS))
@@ -75,7 +74,7 @@ def test_every_minor_between_gets_the_same_workloads(site: Site, tmp_path: Path)
         path.write_text(
             HOSTS.replace(f'"{EDITION.kubernetes}"', f'"{minor}"').replace(f'version = "{EDITION.metallb}"', "")
         )
-        newer = sites.load(path)
+        newer = load(path)
         for name in FOLDERS:
             assert without_images(workload(newer, name)) == without_images(workload(site, name)), (minor, name)
 

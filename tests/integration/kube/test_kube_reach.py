@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from provisioner.errors import ClusterError
-from provisioner.kube import Cluster, State
-
-from .apiserver import EDITION, ControlPlane, free_port, issue
-from .reaching import Connect
+from provisioner.kube.cluster import Cluster, State
+from tests.integration.kube.apiserver import EDITION, ControlPlane, free_port, issue
+from tests.integration.kube.reaching import Connect
 
 pytestmark = pytest.mark.integration
 

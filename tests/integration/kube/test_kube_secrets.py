@@ -6,11 +6,10 @@ import base64
 
 import pytest
 
-from provisioner.kube import Cluster
-from provisioner.objects import Object
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
 from provisioner.steps.join import token_secret
-
-from .apiserver import ControlPlane
+from tests.integration.kube.apiserver import ControlPlane
 
 pytestmark = pytest.mark.integration
 

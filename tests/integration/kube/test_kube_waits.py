@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from provisioner.errors import ClusterError
-from provisioner.kube import Cluster
-from provisioner.objects import Object
-
-from .apiserver import ControlPlane
-from .reaching import Connect, config_map
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
+from tests.integration.kube.apiserver import ControlPlane
+from tests.integration.kube.reaching import Connect, config_map
 
 pytestmark = pytest.mark.integration
 

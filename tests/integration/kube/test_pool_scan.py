@@ -11,10 +11,11 @@ from typing import Any, cast
 import pytest
 
 from provisioner.addresses import Range, parse_range
-from provisioner.facts import Nic
-from provisioner.host import Host, Result
-from provisioner.neighbours import pool_conflicts
-from provisioner.site import Site
+from provisioner.site.model import Site
+from provisioner.ssh.command import Result
+from provisioner.ssh.facts import Nic
+from provisioner.ssh.host import Host
+from provisioner.steps.pool_conflicts import pool_conflicts
 
 pytestmark = pytest.mark.integration
 

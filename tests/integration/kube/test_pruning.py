@@ -8,20 +8,19 @@ from typing import cast
 
 import pytest
 
-from provisioner import site as sites
 from provisioner.checks import Context, nodeport, storage
+from provisioner.engine.step import Change
 from provisioner.errors import ClusterError
-from provisioner.host import Host
-from provisioner.kube import Cluster
-from provisioner.objects import Object
-from provisioner.site import Site
-from provisioner.step import Change
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
+from provisioner.site.load import load
+from provisioner.site.model import Site
+from provisioner.ssh.host import Host
 from provisioner.steps import storage as offering
 from provisioner.steps import workloads
 from provisioner.steps.storage import wanted as volumes
-
-from .apiserver import ControlPlane
-from .reaching import HOSTS, AdminConf
+from tests.integration.kube.apiserver import ControlPlane
+from tests.integration.kube.reaching import HOSTS, AdminConf
 
 pytestmark = pytest.mark.integration
 KINDS = (
@@ -64,7 +63,7 @@ def site_with(folder: Path, *enabled: str) -> Site:
     names = ", ".join(f'"{name}"' for name in enabled)
     path = folder / "hosts.toml"
     path.write_text(f"{before}[workloads]\nenabled = [{names}]\n")
-    return sites.load(path)
+    return load(path)
 
 
 def changes(cluster: Cluster, site: Site) -> Iterator[Change]:
@@ -294,7 +293,7 @@ def test_volumes_that_are_wanted_no_more_go_unless_data_hangs_on_them(cluster: C
     def carried_out(nfs: str) -> list[str]:
         path = tmp_path / "hosts.toml"
         path.write_text(f"{HOSTS.partition('[workloads]')[0]}[workloads]\nenabled = []\n[nfs]\n{nfs}\n")
-        site = sites.load(path)
+        site = load(path)
         host = cast(Host, AdminConf(site.first, ""))
         planned = [change.summary for change in offering.changes(host, cluster, site)]
         for change in offering.changes(host, cluster, site):

@@ -11,21 +11,20 @@ from typing import Any, cast
 
 import pytest
 
-from provisioner import kubeadm
-from provisioner import site as sites
 from provisioner.catalogue import minor_of
+from provisioner.engine.rollout import rolled_out
+from provisioner.engine.step import Change, Step
 from provisioner.errors import ClusterError
-from provisioner.facts import Nic
-from provisioner.host import Host
-from provisioner.kube import Cluster
-from provisioner.objects import Object
-from provisioner.site import Site
-from provisioner.step import Change, Step
-from provisioner.steps import ingress, metallb, metrics_server, network, nodes, pools, storage, workloads
-from provisioner.steps.rollout import rolled_out
-
-from .apiserver import EDITION, ControlPlane
-from .reaching import AdminConf
+from provisioner.kube import kubeadm
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
+from provisioner.site.load import load
+from provisioner.site.model import Site
+from provisioner.ssh.facts import Nic
+from provisioner.ssh.host import Host
+from provisioner.steps import flannel, ingress, metallb, metrics_server, nodes, pools, storage, workloads
+from tests.integration.kube.apiserver import EDITION, ControlPlane
+from tests.integration.kube.reaching import AdminConf
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("upstream", "away")]
 
@@ -39,7 +38,7 @@ def away(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(address: str, timeout: float) -> bytes:
         raise AssertionError(f"{address} may not be downloaded here ({timeout:.0f} s)")
 
-    monkeypatch.setattr("provisioner.download._get", refuse)
+    monkeypatch.setattr("provisioner.kube.download._get", refuse)
 
 
 @pytest.fixture
@@ -58,7 +57,7 @@ def applies(changes: Iterator[Change]) -> list[Change]:
     return [change for change in changes if not change.summary.startswith("wait for ")]
 
 
-STEPS = (network, storage, metallb, metrics_server, ingress, workloads)
+STEPS = (flannel, storage, metallb, metrics_server, ingress, workloads)
 
 
 @pytest.mark.parametrize("module", STEPS, ids=lambda module: str(module.STEP.name))
@@ -215,7 +214,7 @@ def test_labels_taken_out_of_hosts_toml_go(cluster: Cluster, site: Site, host: H
     summaries(nodes.changes(host, cluster, site))
     text = site.path.read_text().replace('labels = { disk = "ssd" }', "")
     (tmp_path / "hosts.toml").write_text(text)
-    fewer = sites.load(tmp_path / "hosts.toml")
+    fewer = load(tmp_path / "hosts.toml")
     (change,) = nodes.changes(host, cluster, fewer)
     assert "-    disk: ssd" in change.diff
     change.do()
@@ -229,7 +228,7 @@ def test_a_taint_taken_out_of_hosts_toml_goes_and_theirs_stay(
 ) -> None:
     summaries(nodes.changes(host, cluster, site))
     (tmp_path / "hosts.toml").write_text(re.sub(r"taints = .*", "", site.path.read_text()))
-    fewer = sites.load(tmp_path / "hosts.toml")
+    fewer = load(tmp_path / "hosts.toml")
     assert summaries(nodes.changes(host, cluster, fewer)) == ["take taint dedicated=storage:NoSchedule from worker1"]
     node = cluster.nodes()["worker1"]
     keys = [taint["key"] for taint in node["spec"]["taints"]]

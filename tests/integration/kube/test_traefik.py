@@ -18,18 +18,17 @@ from typing import Any, cast
 
 import pytest
 
-from provisioner import certificates
-from provisioner import site as sites
-from provisioner.checks import Context, Finding, ingress, ingress_doors, web
-from provisioner.host import Host
-from provisioner.kube import Cluster
-from provisioner.objects import Object, containers
-from provisioner.site import Site
-from provisioner.site_manifests import read
+from provisioner.checks import Context, Finding, ingress, ingress_endpoints, web
+from provisioner.kube import certificates
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object, containers
+from provisioner.kube.templates import read
+from provisioner.site.load import load
+from provisioner.site.model import Site
+from provisioner.ssh.host import Host
 from provisioner.steps import ingress as step
-
-from .apiserver import ControlPlane, free_port, issue, programs, until
-from .reaching import HOSTS
+from tests.integration.kube.apiserver import ControlPlane, free_port, issue, programs, until
+from tests.integration.kube.reaching import HOSTS
 
 pytestmark = pytest.mark.integration
 
@@ -51,7 +50,7 @@ def here(tmp_path: Path) -> Site:
     host = f'[[hosts]]\nname = "master"\naddress = "{NODE}"\nroles = ["control-plane", "worker"]\n'
     # A node's address has to be one that others can reach, says hosts.toml: this machine's takes its place after.
     (tmp_path / "hosts.toml").write_text(head + host.replace(NODE, "192.0.2.10") + TABLES)
-    found = sites.load(tmp_path / "hosts.toml")
+    found = load(tmp_path / "hosts.toml")
     (master,) = found.hosts
     return found.model_copy(update={"hosts": (master.model_copy(update={"address": NODE}),)})
 
@@ -183,7 +182,7 @@ def test_the_workload_through_traefik(
             assert all(finding.ok for every in found.values() for finding in every)
 
             # A Service that leads nowhere is a 503: the path is known.
-            (door,) = ingress_doors.doors(context, ingress_doors.service(context))
+            (door,) = ingress_endpoints.doors(context, ingress_endpoints.service(context))
             gone = {"spec": {"type": "ClusterIP", "externalName": None}}
             cluster.merge("Service", "ing-root", gone, namespace="course")
             until(lambda: door.ask(context, "/", "course.test").status == 503, "a path without pods to be a 503")

@@ -12,10 +12,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from provisioner import cli, session
+from provisioner.cli import main as cli
+from provisioner.cli import session
 from provisioner.errors import ClusterError
-from provisioner.kube import State
-from provisioner.l2 import collect, facts_file
+from provisioner.kube.cluster import State
+from provisioner.l2 import facts_file
+from provisioner.l2.collect import collector
 from provisioner.l2.facts import Facts, Metrics
 
 
@@ -45,8 +47,8 @@ def main(path: str, at: int, words: list[str]) -> None:
         return {}
 
     session.opened = opened  # type: ignore[assignment]
-    collect.from_cluster = from_cluster
-    collect.metrics = metrics
+    collector.from_cluster = from_cluster
+    collector.metrics = metrics
     cli.main(["-f", path, *words])
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from .conftest import Segment, mac
+from tests.integration.l2.conftest import Segment, mac
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .watching import Rig
+    from tests.integration.l2.watching import Rig
 
 ROOT = Path(__file__).parents[3]
 
@@ -108,7 +108,7 @@ def segment(tmp_path: Path) -> Iterator[Segment]:
 @pytest.fixture
 def rig(segment: Segment, tmp_path: Path) -> Iterator[Rig]:
     """Give a segment with two workers that serve, and a capture of what the prober sees."""
-    from .watching import rigged  # which imports this module
+    from tests.integration.l2.watching import rigged  # which imports this module
 
     with rigged(segment, tmp_path) as made:
         yield made

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from ipaddress import ip_address
 
 from provisioner.errors import ProvisionerError
-from provisioner.l2 import interfaces
-from provisioner.l2.probe import Ask, probe
+from provisioner.l2.probe import interfaces
+from provisioner.l2.probe.sequence import Ask, probe
 
 
 def main() -> None:

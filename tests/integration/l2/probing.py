@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Segment
+from tests.integration.l2.conftest import Segment
 
 
 def probe(segment: Segment, *asks: dict[str, Any], **options: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Segment, mac
+from tests.integration.l2.conftest import Segment, mac
 
 pytestmark = pytest.mark.integration
 
@@ -100,10 +100,10 @@ def test_a_request_from_the_target_itself_would_have_been_seen(street: Segment) 
     """The mutant: the one guard that keeps a request from naming its target as sender is taken away."""
     fill(street, WRONG["4"])
     mutant = (
-        "from ipaddress import IPv4Address; from provisioner.l2 import frames, interfaces; "
-        "from provisioner.l2.frames import Kind, Question; from provisioner.l2.prober import Prober; "
+        "from ipaddress import IPv4Address; from provisioner.l2.probe import arp, interfaces; "
+        "from provisioner.l2.probe.arp import Kind, Question; from provisioner.l2.probe.prober import Prober; "
         "here = interfaces.choose(interfaces.read(), [], 'eth1'); ip = IPv4Address('192.0.2.51'); "
-        "made = frames._template(frames.BROADCAST, here.mac, ip); "
+        "made = arp._template(arp.BROADCAST, here.mac, ip); "
         "frame = made[:38] + ip.packed + made[42:]; "
         "prober = Prober(here); prober.send([Question(ip, Kind.CLIENT, frame)])"
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Segment, mac
+from tests.integration.l2.conftest import Segment, mac
 
 pytestmark = pytest.mark.integration
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from .conftest import Segment, mac
-from .probing import background, kinds, outcomes, probe, settled
+from tests.integration.l2.conftest import Segment, mac
+from tests.integration.l2.probing import background, kinds, outcomes, probe, settled
 
 pytestmark = pytest.mark.integration
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import Segment, mac
-from .probing import background, outcomes, probe, settled
+from tests.integration.l2.conftest import Segment, mac
+from tests.integration.l2.probing import background, outcomes, probe, settled
 
 pytestmark = pytest.mark.integration
 

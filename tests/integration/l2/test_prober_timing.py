@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Segment
-from .probing import background, probe
+from tests.integration.l2.conftest import Segment
+from tests.integration.l2.probing import background, probe
 
 pytestmark = pytest.mark.integration
 

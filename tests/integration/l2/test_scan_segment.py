@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Segment, mac, macs
+from tests.integration.l2.conftest import Segment, mac, macs
 
 pytestmark = pytest.mark.integration
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from .conftest import ROOT, Segment, mac
-from .watching import IP, Rig
+from tests.integration.l2.conftest import ROOT, Segment, mac
+from tests.integration.l2.watching import IP, Rig
 
 pytestmark = pytest.mark.integration
 

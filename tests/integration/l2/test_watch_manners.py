@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from .conftest import mac
-from .watching import IP, IP6, Rig, ended, link_local, watching
+from tests.integration.l2.conftest import mac
+from tests.integration.l2.watching import IP, IP6, Rig, ended, link_local, watching
 
 pytestmark = pytest.mark.integration
 

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from . import capture
-from .watching import ACCURACY, IP, IP6, Rig, ended, same, wait, watching
+from tests.integration.l2 import capture
+from tests.integration.l2.watching import ACCURACY, IP, IP6, Rig, ended, same, wait, watching
 
 pytestmark = pytest.mark.integration
 

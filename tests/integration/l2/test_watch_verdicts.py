@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
-from . import capture
-from .conftest import mac
-from .watching import IP, Rig, ended, same, watching
+from tests.integration.l2 import capture
+from tests.integration.l2.conftest import mac
+from tests.integration.l2.watching import IP, Rig, ended, same, watching
 
 pytestmark = pytest.mark.integration
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import capture
-from .conftest import ROOT, Segment, mac
+from tests.integration.l2 import capture
+from tests.integration.l2.conftest import ROOT, Segment, mac
 
 ACCURACY = 0.020  # seconds
 IP, IP6 = "192.0.2.200", "2001:db8::200"

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from provisioner import host as host_module
-from provisioner.host import Host
 from provisioner.report import Event, Log, Report
-from provisioner.site import Site, load
-from provisioner.step import FactQuery
-
-from .nodes import Machine, network
+from provisioner.site.load import load
+from provisioner.site.model import Site
+from provisioner.ssh import host as host_module
+from provisioner.ssh.facts import FactQuery
+from provisioner.ssh.host import Host
+from tests.integration.ssh.nodes import Machine, network
 
 ROOT = Path(__file__).parents[3]
 NAMES = ("master", "one", "gate")

@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from provisioner import steps
-from provisioner.cli import main
+from provisioner.cli.main import main
+from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import HostError
-from provisioner.step import Change, FactQuery, Scope, Step
+from provisioner.ssh import jobs
+from provisioner.ssh.facts import FactQuery
 
 if TYPE_CHECKING:
-    from provisioner.host import Host
-    from provisioner.kube import Cluster
-    from provisioner.site import Site
+    from provisioner.kube.cluster import Cluster
+    from provisioner.site.model import Site
+    from provisioner.ssh.host import Host
 
 SLOW = """echo begun
 echo run >>/etc/demo.count
@@ -47,7 +49,7 @@ def _slow(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 
 
 def _work(host: Host) -> None:
-    host.work("slow", SLOW, timeout=60)
+    jobs.run(host, "slow", SLOW, timeout=60)
 
 
 def _last(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import channel
 from provisioner.errors import HostError
-
-from .conftest import Desk, MakeSite
-from .nodes import SUDO_PASSWORD, Machine, wait_for
+from provisioner.ssh import channel
+from tests.integration.ssh.conftest import Desk, MakeSite
+from tests.integration.ssh.nodes import SUDO_PASSWORD, Machine, wait_for
 
 Open = Callable[..., Desk]
 SECRET = "s3cr3t-0f-th3-t3st"

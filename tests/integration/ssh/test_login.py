@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import Unreachable
-from provisioner.ssh import Refused, known_hosts
-
-from .conftest import Desk, MakeSite, provisioner
-from .nodes import NETWORK, Machine, make_key
+from provisioner.ssh.connect import Refused, known_hosts
+from tests.integration.ssh.conftest import Desk, MakeSite, provisioner
+from tests.integration.ssh.nodes import NETWORK, Machine, make_key
 
 Open = Callable[..., Desk]
 
@@ -69,7 +68,7 @@ def test_off_takes_any_key_and_keeps_none(make_site: MakeSite, desk: Open, machi
 
 
 def test_keys_of_many_hosts_at_once_are_all_remembered(make_site: MakeSite, desk: Open) -> None:
-    from provisioner.runner import parallel
+    from provisioner.engine.runner import parallel
 
     site = make_site(hosts=("master", "one", "gate"))
     hands = desk(site)

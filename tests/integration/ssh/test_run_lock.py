@@ -8,12 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from provisioner import lock
+from provisioner.engine import lock
 from provisioner.errors import Locked
-from provisioner.site import Site
-
-from .conftest import Desk, begun, provisioner
-from .nodes import Machine, wait_for
+from provisioner.site.model import Site
+from tests.integration.ssh.conftest import Desk, begun, provisioner
+from tests.integration.ssh.nodes import Machine, wait_for
 
 Open = Callable[..., Desk]
 

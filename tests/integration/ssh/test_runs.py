@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.site import Site
-
-from .conftest import ROOT, MakeSite, begun, command_line, provisioner
-from .nodes import Machine, wait_for
+from provisioner.site.model import Site
+from tests.integration.ssh.conftest import ROOT, MakeSite, begun, command_line, provisioner
+from tests.integration.ssh.nodes import Machine, wait_for
 
 
 def test_plan_apply_plan_apply(site: Site, machines: dict[str, Machine]) -> None:
@@ -58,7 +57,7 @@ def test_plan_apply_plan_apply(site: Site, machines: dict[str, Machine]) -> None
 def test_a_plan_with_a_sudo_password_is_two_round_trips(
     make_site: MakeSite, machines: dict[str, Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from .nodes import SUDO_PASSWORD
+    from tests.integration.ssh.nodes import SUDO_PASSWORD
 
     monkeypatch.setenv("SUDO_PW", SUDO_PASSWORD)
     own = make_site(user="careful", sudo_password="env:SUDO_PW")

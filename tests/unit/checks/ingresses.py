@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from provisioner import certificates
-from provisioner.checks import Context, ingress, ingress_entrance, ingress_tls
-from provisioner.objects import Object
-
-from .memory import Memory, pod, service
-from .test_checks_http import Respond, on_loopback
+from provisioner.checks import Context, ingress, ingress_exposure, ingress_tls
+from provisioner.kube import certificates
+from provisioner.kube.objects import Object
+from tests.unit.checks.memory import Memory, pod, service
+from tests.unit.checks.test_http import Respond, on_loopback
 
 SITE_CERTIFICATE = certificates.self_signed(["course.test"])
 OTHER_CERTIFICATE = certificates.self_signed(["traefik.default"])
@@ -94,5 +93,5 @@ def look_once(monkeypatch: pytest.MonkeyPatch) -> None:
         del context, what, settled, timeout
         return look()
 
-    for module in (ingress, ingress_entrance, ingress_tls):
+    for module in (ingress, ingress_exposure, ingress_tls):
         monkeypatch.setattr(module, "settle", settle)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from provisioner import site as site_module
 from provisioner.checks import Context, Finding
 from provisioner.checks.check import Check
 from provisioner.errors import ClusterError
-from provisioner.host import Host
-from provisioner.kube import Cluster
-from provisioner.objects import Object
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
+from provisioner.site.load import load
+from provisioner.ssh.host import Host
 
 SITE = """
 [cluster]
@@ -153,7 +153,7 @@ class Memory:
 def context(folder: Path, cluster: Memory, text: str = SITE, hosts: Mapping[str, Any] | None = None) -> Context:
     """Return a context over a cluster in memory; its timeouts are milliseconds."""
     (folder / "hosts.toml").write_text(text)
-    site = site_module.load(folder / "hosts.toml")
+    site = load(folder / "hosts.toml")
     return Context(site, cast(Cluster, cluster), cast("Mapping[str, Host]", hosts or {}))
 
 

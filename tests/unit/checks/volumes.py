@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from provisioner.errors import ClusterError
-from provisioner.objects import Object
+from provisioner.kube.objects import Object
 
 
 class Volumes:

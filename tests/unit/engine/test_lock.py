@@ -10,8 +10,8 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from provisioner import lock
-from provisioner.lock import Held, Owner
+from provisioner.engine import lock
+from provisioner.engine.lock import Held, Owner
 
 ME = Owner(
     user="ann",

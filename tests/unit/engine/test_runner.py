@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from provisioner import runner
+from provisioner.engine import runner
+from provisioner.engine.runner import Selection
+from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import HostError, Locked, NotConverged, ProvisionerError
-from provisioner.host import Host
-from provisioner.kube import Cluster
-from provisioner.runner import Selection
-from provisioner.site import Site
-from provisioner.step import Change, FactQuery, Scope, Step
-
-from .sites import World, makes, raising, site
+from provisioner.kube.cluster import Cluster
+from provisioner.site.model import Site
+from provisioner.ssh.facts import FactQuery
+from provisioner.ssh.host import Host
+from tests.unit.sites import World, makes, raising, site
 
 
 @pytest.fixture

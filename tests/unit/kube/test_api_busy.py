@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.api import busy, exec_status
+from provisioner.kube.api import busy, exec_status
 
 
 @pytest.mark.parametrize(

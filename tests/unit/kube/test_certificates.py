@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.x509 import BasicConstraints, load_pem_x509_certificate
 
-from provisioner import certificates
+from provisioner.kube import certificates
 
 NAMES = ["course.test", "www.course.test"]
 CERTIFICATE, KEY = certificates.self_signed(NAMES)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import site as sites
 from provisioner.catalogue import Download
-from provisioner.download import fetch, mirrored
 from provisioner.errors import ProvisionerError
-from provisioner.site import Site
+from provisioner.kube.download import fetch, mirrored
+from provisioner.site.load import load
+from provisioner.site.model import Site
 
 CONTENT = b"apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -61,7 +61,7 @@ def site_with(tmp_path: Path, mirror: str) -> Site:
         '[[metallb.pools]]\nname = "p"\naddresses = ["192.168.56.200-192.168.56.201"]\n'
         f'[mirror]\nmanifests = "{mirror}"\n'
     )
-    return sites.load(path)
+    return load(path)
 
 
 def test_what_is_fetched_once_is_kept(tmp_path: Path, mirror: Mirror) -> None:

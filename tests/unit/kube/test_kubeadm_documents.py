@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from provisioner import kubeadm
-from provisioner import site as sites
-from provisioner.site import Site
+from provisioner.kube import kubeadm
+from provisioner.site.load import load
+from provisioner.site.model import Site
 
 ONE = """
 [[hosts]]
@@ -53,7 +53,7 @@ TOKEN = "abcdef.0123456789abcdef"
 def site(tmp_path: Path, version: str, more: str = "", hosts: str = ONE, cluster: str = "") -> Site:
     path = tmp_path / "hosts.toml"
     path.write_text(f'[cluster]\nname = "lab"\nkubernetes = "{version}"\n{cluster}\n{hosts}{more}')
-    return sites.load(path)
+    return load(path)
 
 
 def init(tmp_path: Path, version: str, more: str = "", **options: str) -> dict[str, kubeadm.Document]:

@@ -6,9 +6,9 @@ import copy
 
 import pytest
 
-from provisioner import objects
-from provisioner.changes import name_of, unified
-from provisioner.objects import Object
+from provisioner.kube import objects
+from provisioner.kube.objects import Object, object_name
+from provisioner.text import unified_diff
 
 
 def secret(**data: str) -> Object:
@@ -35,7 +35,7 @@ def test_order_is_namespaces_then_definitions_then_as_given() -> None:
     ],
 )
 def test_names(manifest: Object, name: str) -> None:
-    assert name_of(manifest) == name
+    assert object_name(manifest) == name
 
 
 def test_what_the_server_writes_is_no_difference() -> None:
@@ -149,5 +149,5 @@ def test_a_slow_site_gives_programs_longer_to_answer_and_to_start(scale: float, 
 
 
 def test_unified_names_both_sides() -> None:
-    assert unified("/etc/x", "a\n", "b\n") == "--- /etc/x (now)\n+++ /etc/x (wanted)\n@@ -1 +1 @@\n-a\n+b\n"
-    assert unified("/etc/x", "a\n", "a\n") == ""
+    assert unified_diff("/etc/x", "a\n", "b\n") == "--- /etc/x (now)\n+++ /etc/x (wanted)\n@@ -1 +1 @@\n-a\n+b\n"
+    assert unified_diff("/etc/x", "a\n", "a\n") == ""

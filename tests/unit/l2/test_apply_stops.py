@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from provisioner import announcements
 from provisioner.errors import ClusterError
+from provisioner.l2 import verdicts
 from provisioner.l2.result import Result
-from provisioner.steps.announcements import STEP
+from provisioner.steps.l2_proof import STEP
 from tests.unit.l2.diagnosis.segment import IP, SILENT, facts, judge, wire
 
 
 def prove(monkeypatch: pytest.MonkeyPatch, result: Result) -> list[str]:
-    monkeypatch.setattr(announcements, "verdicts", lambda *_, **__: (result,))
+    monkeypatch.setattr(verdicts, "verdicts", lambda *_, **__: (result,))
     anybody: Any = SimpleNamespace(fleet={}, progress=lambda text: None)
     assert STEP.proof is not None
     return list(STEP.proof(anybody, anybody, anybody))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from provisioner.l2 import phrases, survey
+from provisioner.l2 import phrases
 from provisioner.l2.diagnosis import REMEDIES
+from provisioner.l2.scan import survey
 
 PAGE = (Path(__file__).parents[3] / "docs" / "l2.md").read_text(encoding="utf-8")
 

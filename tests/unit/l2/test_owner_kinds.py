@@ -8,10 +8,10 @@ import pytest
 
 from provisioner.l2 import owners
 from provisioner.l2.facts import Facts, Nic, Node
-from provisioner.l2.frames import Kind
 from provisioner.l2.owners import Owner
+from provisioner.l2.probe.arp import Kind
+from provisioner.l2.probe.capture import Answer
 from provisioner.l2.result import OwnerClass
-from provisioner.l2.wire import Answer
 
 A, B, C, D = (f"52:54:00:00:00:0{last}" for last in "abcd")
 

@@ -9,8 +9,8 @@ from ipaddress import IPv4Interface
 import pytest
 
 from provisioner.l2 import phrases, report
+from provisioner.l2.probe.capture import Vantage, Wire
 from provisioner.l2.result import OwnerSeen, Result
-from provisioner.l2.wire import Vantage, Wire
 
 W1 = OwnerSeen("52:54:00:00:00:11", "w1", "eth1", ("w1",), "speaker", "inventory", "", ("Z", "B"), (310, 280))
 W2 = OwnerSeen("52:54:00:00:00:12", "w2", "", ("w2",), "speaker", "arp", "", ("Z",), (400,))

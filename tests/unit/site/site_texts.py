@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner import site
 from provisioner.errors import SiteError
+from provisioner.site.load import SiteErrors, parse
 
 MASTER = """\
 [[hosts]]
@@ -24,6 +24,6 @@ roles = ["worker"]
 
 def errors(text: str | bytes) -> tuple[SiteError, ...]:
     """Return the mistakes in a hosts.toml that must have some."""
-    with pytest.raises(site.SiteErrors) as caught:
-        site.parse(text)
+    with pytest.raises(SiteErrors) as caught:
+        parse(text)
     return caught.value.errors

@@ -6,9 +6,10 @@ import re
 import subprocess
 from pathlib import Path
 
-from provisioner import site, site_schema
 from provisioner.catalogue import default_minor
-from provisioner.init import template
+from provisioner.cli.init import template
+from provisioner.site import schema
+from provisioner.site.load import parse
 
 TOP = Path(__file__).parents[3]
 TEXT = template()
@@ -16,7 +17,7 @@ COMMENTED = re.compile(r"(?m)^#(?=[a-z_]+ = )")
 
 
 def test_it_is_a_lab_of_four_machines() -> None:
-    lab = site.parse(TEXT)
+    lab = parse(TEXT)
     assert {host.name: host.address for host in lab.hosts} == {
         "master": "192.168.56.10",
         "worker1": "192.168.56.11",
@@ -33,7 +34,7 @@ def test_it_is_a_lab_of_four_machines() -> None:
 def test_uncommenting_every_default_changes_nothing() -> None:
     uncommented = COMMENTED.sub("", TEXT)
     assert len(COMMENTED.findall(TEXT)) > 40
-    assert site.parse(uncommented) == site.parse(TEXT)
+    assert parse(uncommented) == parse(TEXT)
 
 
 def test_every_key_stands_in_it_under_its_table_with_what_it_does() -> None:
@@ -47,7 +48,7 @@ def test_every_key_stands_in_it_under_its_table_with_what_it_does() -> None:
             shown[header].add(match[1])
             if header != "[[hosts]]" or first:
                 assert re.search(r"\S +# .{8,}$", line), f"{line!r} has no comment"
-    tables = site_schema.tables()
+    tables = schema.tables()
     login = next(line for line in TEXT.splitlines() if line.startswith("#ssh = "))
     assert set(re.findall(r"(\w+) = ", login)) == {"ssh", *tables.pop("[hosts.ssh]")}
     tables["[metallb]"].remove("pools")  # a table of its own, below

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.toml_lines import Path, error_line, key_lines, line_count, line_of
+from provisioner.site.toml_lines import Path, error_line, key_lines, line_count, line_of
 
 EXAMPLE = """\
 a.b.c = 1 # x

@@ -9,22 +9,24 @@ real host they would be missing.
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from provisioner import site as sites
-from provisioner.facts import Facts, File, Nic, Unit
-from provisioner.host import Host, Result
-from provisioner.kube import Cluster
+from provisioner.engine.step import Change, Step
+from provisioner.kube.cluster import Cluster
 from provisioner.report import Report
-from provisioner.site import HostSpec, Site
-from provisioner.step import Change, FactQuery, Step
-
-from .recording_cluster import RecordingCluster
+from provisioner.site.load import load
+from provisioner.site.model import HostSpec, Site
+from provisioner.ssh.channel import Output
+from provisioner.ssh.command import PROLOGUE, Result
+from provisioner.ssh.facts import FactQuery, Facts, File, Nic, Unit
+from provisioner.ssh.host import Host
+from tests.unit.steps.recording_cluster import RecordingCluster
 
 V = TypeVar("V")
 
@@ -56,7 +58,7 @@ def site_at(directory: Path, cluster: str = "", rest: str = "", hosts: str = HOS
     """Return the site of a hosts.toml with lines for [cluster], other hosts, and further tables."""
     path = directory / "hosts.toml"
     path.write_text(f"{CLUSTER}{cluster}\n{hosts}\n{rest}")
-    return sites.load(path)
+    return load(path)
 
 
 class Asked(dict[str, V]):
@@ -145,7 +147,9 @@ class RecordingHost:
     fails: tuple[str, ...] = ()
     files: dict[str, tuple[str, int]] = field(default_factory=dict)  # path -> what was put, and its mode
     commands: list[str] = field(default_factory=list)
-    works: dict[str, str] = field(default_factory=dict)  # name -> command
+    job: str = ""
+    stopped: threading.Event = field(default_factory=threading.Event)
+    works: dict[str, str] = field(default_factory=dict)  # name of a job -> command
     timeouts: dict[str, float] = field(default_factory=dict)
     silent: bool = False  # does not answer
     secret: set[str] = field(default_factory=set)  # paths and commands that were declared secret
@@ -189,10 +193,17 @@ class RecordingHost:
         if secret:
             self.secret.add(path)
 
-    def work(self, name: str, command: str, *, timeout: float) -> Result:
-        self.works[name] = command
-        self.timeouts[name] = timeout
-        return Result("", "", 0, 0.0)
+    def follow(self, name: str, script: str, seconds: float, on_output: Callable[[bytes], None]) -> Output:
+        """Take a job for done, recording its command and its time limit; what starts it is jobs.py's own script."""
+        del seconds, on_output
+        job = name.removeprefix("job ")
+        mark = re.search(r"cat >script <<'(END-\w+)'\n", script)
+        assert mark, script
+        self.works[job] = script[mark.end() :].split(f"\n{mark[1]}\n")[0].removeprefix(PROLOGUE)
+        limit = re.search(r"timeout -k 30 (\d+) ", script)
+        assert limit, script
+        self.timeouts[job] = float(limit[1]) / self.site.timeout(1)
+        return Output(b"", b"exit 0", 0, 0.0)
 
     # --- states ------------------------------------------------------------------------------------------------
 

@@ -9,15 +9,14 @@ from typing import cast
 
 import pytest
 
-from provisioner import certificates
-from provisioner.kube import Cluster
-from provisioner.objects import Object
-from provisioner.site import Site
-from provisioner.step import Change
+from provisioner.engine.step import Change
+from provisioner.kube import certificates
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
+from provisioner.site.model import Site
 from provisioner.steps import ingress_certificate
-
-from .doubles import site_at
-from .recording_cluster import RecordingCluster
+from tests.unit.steps.doubles import site_at
+from tests.unit.steps.recording_cluster import RecordingCluster
 
 CLUSTER = 'kubernetes = "1.20.2"'
 INGRESS = """

@@ -11,15 +11,14 @@ from types import ModuleType
 import pytest
 import yaml
 
-from provisioner import manifests
 from provisioner.catalogue import Download
-from provisioner.changes import name_of
 from provisioner.errors import ProvisionerError
-from provisioner.objects import Object, containers, order
-from provisioner.steps import ingress, metallb, metrics_server, network, workloads
-
-from .doubles import RecordingHost, drain, fleet_for, site_at, summaries
-from .recording_cluster import RecordingCluster
+from provisioner.kube import manifests
+from provisioner.kube.objects import Object, containers, object_name, order
+from provisioner.site.controllers import ingress_controller
+from provisioner.steps import flannel, ingress, metallb, metrics_server, workloads
+from tests.unit.steps.doubles import RecordingHost, drain, fleet_for, site_at, summaries
+from tests.unit.steps.recording_cluster import RecordingCluster
 
 OLD, NEW = 'kubernetes = "1.20.2"', 'kubernetes = "1.37"'
 
@@ -85,7 +84,7 @@ CLASS: Object = {
     ],
 )
 def test_which_controller(tmp_path: Path, cluster: str, table: str, expected: str) -> None:
-    assert ingress.controller(site_at(tmp_path, cluster, table)) == expected
+    assert ingress_controller(site_at(tmp_path, cluster, table)) == expected
 
 
 def test_haproxy_is_adapted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +152,7 @@ def test_ingress_classes_have_names_that_the_workloads_use(tmp_path: Path) -> No
     """A LoadBalancer's Service and the class are known by name to the checks and the workloads."""
     for cluster in (OLD, NEW):
         host = machine(tmp_path, workloads, cluster)
-        name = ingress.controller(host.site)
+        name = ingress_controller(host.site)
         assert name in ingress.CLASSES
         changes = drain(workloads.STEP, host)
         (diff,) = [change.diff for change in changes if change.summary == "apply Ingress course/course"]
@@ -341,7 +340,7 @@ UPSTREAM = Path(__file__).parents[4] / "shared/upstream"
 
 
 @pytest.mark.parametrize("cluster", [OLD, NEW])
-@pytest.mark.parametrize("module", [ingress, metallb, metrics_server, network], ids=lambda module: module.STEP.name)
+@pytest.mark.parametrize("module", [ingress, metallb, metrics_server, flannel], ids=lambda module: module.STEP.name)
 def test_the_real_manifests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, cluster: str) -> None:
     """What upstream publishes fits what the steps expect of it: names, containers, arguments."""
     if not UPSTREAM.is_dir():
@@ -360,18 +359,18 @@ def test_the_real_manifests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mod
     assert all(":" in image.rsplit("/", 1)[-1] for image in images), "every image has a tag"
     services = {item["metadata"]["name"]: item for item in api.applied if item["kind"] == "Service"}
     if module is ingress:
-        name = ingress.controller(host.site)
+        name = ingress_controller(host.site)
         assert services[ingress.SERVICES[name]]["metadata"]["namespace"] == ingress.NAMESPACES[name]
         assert services[ingress.SERVICES[name]]["spec"]["type"] == "LoadBalancer"
         (made,) = [item for item in api.applied if item["kind"] == "IngressClass"]
         assert (made["metadata"]["name"], made["spec"]["controller"]) == (name, ingress.CLASSES[name])
-    if module is network:
+    if module is flannel:
         (daemons,) = [item for item in api.applied if item["kind"] == "DaemonSet"]
         assert containers(daemons)[-1]["args"][-1] == "--iface=eth1"
     assert summaries(module.STEP, host, api) == [
-        f"wait for {name_of(item)}"
+        f"wait for {object_name(item)}"
         for item in api.applied
-        if item["kind"] in ("Deployment", "DaemonSet") and module is not network
+        if item["kind"] in ("Deployment", "DaemonSet") and module is not flannel
     ]
 
 

@@ -12,16 +12,15 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from provisioner import manifests
 from provisioner.errors import HostError
-from provisioner.facts import Nic
-from provisioner.host import Host
-from provisioner.objects import Object
-from provisioner.steps import bridge, network
-from provisioner.steps.bridge import CNI, SCRIPT, UNIT, UNIT_FILE
-
-from .doubles import RecordingHost, carry_out, drain, fleet_for, running, site_at, summaries
-from .recording_cluster import RecordingCluster, node
+from provisioner.kube import manifests
+from provisioner.kube.objects import Object
+from provisioner.ssh.facts import Nic
+from provisioner.ssh.host import Host
+from provisioner.steps import flannel, pod_routes
+from provisioner.steps.pod_routes import CNI, SCRIPT, UNIT, UNIT_FILE
+from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, running, site_at, summaries
+from tests.unit.steps.recording_cluster import RecordingCluster, node
 
 BRIDGE = 'network = "bridge"'
 
@@ -53,7 +52,7 @@ DAEMON_SET: Object = {
 
 def test_flannel_gets_network_and_backend_and_keeps_the_rest() -> None:
     before = json.dumps(CONFIG)
-    result = network.patched(CONFIG, "10.200.0.0/16", "host-gw", {"eth1"}, [])
+    result = flannel.patched(CONFIG, "10.200.0.0/16", "host-gw", {"eth1"}, [])
     assert json.loads(result["data"]["net-conf.json"]) == {
         "Network": "10.200.0.0/16",
         "EnableNFTables": False,
@@ -73,7 +72,7 @@ def test_flannel_gets_network_and_backend_and_keeps_the_rest() -> None:
 )
 def test_flannel_is_told_the_nic(nics: set[str], argument: str) -> None:
     """Left alone it takes the default route's: on Vagrant the NAT one that all machines share."""
-    result = network.patched(DAEMON_SET, "10.244.0.0/16", "vxlan", nics, ["192.168.56.11", "192.168.56.10"])
+    result = flannel.patched(DAEMON_SET, "10.244.0.0/16", "vxlan", nics, ["192.168.56.11", "192.168.56.10"])
     spec = result["spec"]["template"]["spec"]
     assert spec["containers"][0]["args"] == ["--ip-masq", "--kube-subnet-mgr", argument]
     assert spec["initContainers"][0]["args"] == ["-f"]
@@ -90,15 +89,15 @@ def test_one_segment(tmp_path: Path, prefix: str, other: str, expected: bool) ->
         for address, role in (("192.168.56.10", "control-plane"), (other, "worker"))
     )
     pool = '[[metallb.pools]]\nname = "p"\naddresses = ["192.168.56.200-192.168.56.201"]'
-    fleet = fleet_for(network.STEP, site_at(tmp_path, hosts=hosts, rest=pool))
+    fleet = fleet_for(flannel.STEP, site_at(tmp_path, hosts=hosts, rest=pool))
     first = fleet["h192-168-56-10"]
     first.facts = replace(first.facts, nics=(Nic("eth1", "m", True, ("10.0.2.15/24", f"192.168.56.10/{prefix}")),))
-    assert network.one_segment(cast(Host, first)) is expected
+    assert flannel.one_segment(cast(Host, first)) is expected
 
 
 def test_no_nic_is_no_segment(tmp_path: Path) -> None:
-    host = fleet_for(network.STEP, site_at(tmp_path))["master"].know(nics=())
-    assert not network.one_segment(cast(Host, host))
+    host = fleet_for(flannel.STEP, site_at(tmp_path))["master"].know(nics=())
+    assert not flannel.one_segment(cast(Host, host))
 
 
 @pytest.mark.parametrize(("far", "backend"), [(False, "host-gw"), (True, "vxlan")])
@@ -107,17 +106,17 @@ def test_the_step_chooses_by_what_the_hosts_say(
 ) -> None:
     manifest = yaml.safe_dump_all([{"apiVersion": "v1", **CONFIG}, {"apiVersion": "apps/v1", **DAEMON_SET}])
     monkeypatch.setattr(manifests, "fetch", lambda site, download: manifest.encode())
-    host = fleet_for(network.STEP, site_at(tmp_path))["master"]
+    host = fleet_for(flannel.STEP, site_at(tmp_path))["master"]
     if far:
         host.know(nics=(Nic("eth1", "m", True, ("192.168.56.10/31",)),))
     cluster = RecordingCluster()
-    assert carry_out(network.STEP, host, cluster) == [
+    assert carry_out(flannel.STEP, host, cluster) == [
         "apply ConfigMap kube-flannel/kube-flannel-cfg",
         "apply DaemonSet kube-flannel/kube-flannel-ds",
     ]
     assert json.loads(cluster.applied[0]["data"]["net-conf.json"])["Backend"] == {"Type": backend}
     assert cluster.applied[1]["spec"]["template"]["spec"]["containers"][0]["args"][-1] == "--iface=eth1"
-    assert drain(network.STEP, host, cluster) == []
+    assert drain(flannel.STEP, host, cluster) == []
 
 
 # --- bridge -----------------------------------------------------------------------------------------------------
@@ -135,11 +134,11 @@ ALL = {"master": "10.244.0.0/24", "worker1": "10.244.1.0/24", "worker2": "10.244
 
 @pytest.fixture
 def host(tmp_path: Path) -> RecordingHost:
-    return fleet_for(bridge.STEP, site_at(tmp_path, BRIDGE))["worker1"]
+    return fleet_for(pod_routes.STEP, site_at(tmp_path, BRIDGE))["worker1"]
 
 
 def test_a_new_node(host: RecordingHost) -> None:
-    assert carry_out(bridge.STEP, host, ranges(**ALL)) == [
+    assert carry_out(pod_routes.STEP, host, ranges(**ALL)) == [
         f"write {SCRIPT}",
         f"write {UNIT_FILE}",
         f"enable and start {UNIT}",
@@ -158,12 +157,12 @@ def test_a_new_node(host: RecordingHost) -> None:
 
 
 def settled(host: RecordingHost, cluster: RecordingCluster) -> RecordingHost:
-    carry_out(bridge.STEP, host, cluster)
+    carry_out(pod_routes.STEP, host, cluster)
     return host.keep(mtime=100.5).know(units={UNIT: running(since=100.0)})
 
 
 def test_a_converged_host(host: RecordingHost) -> None:
-    assert drain(bridge.STEP, settled(host, ranges(**ALL)), ranges(**ALL)) == []
+    assert drain(pod_routes.STEP, settled(host, ranges(**ALL)), ranges(**ALL)) == []
 
 
 @pytest.mark.parametrize(
@@ -177,33 +176,33 @@ def test_a_converged_host(host: RecordingHost) -> None:
 )
 def test_half_way(host: RecordingHost, since: float, active: bool, expected: list[str]) -> None:
     settled(host, ranges(**ALL)).know(units={UNIT: replace(running(since), active=active)})
-    assert summaries(bridge.STEP, host, ranges(**ALL)) == expected
+    assert summaries(pod_routes.STEP, host, ranges(**ALL)) == expected
 
 
 def test_a_node_that_joins_later_is_routed_to(host: RecordingHost) -> None:
     settled(host, ranges(master="10.244.0.0/24", worker1="10.244.1.0/24"))
-    assert summaries(bridge.STEP, host, ranges(**ALL)) == [f"change {SCRIPT}", f"enable and start {UNIT}"]
+    assert summaries(pod_routes.STEP, host, ranges(**ALL)) == [f"change {SCRIPT}", f"enable and start {UNIT}"]
 
 
 def test_a_node_that_is_no_host_of_the_site_has_no_route(host: RecordingHost) -> None:
-    carry_out(bridge.STEP, host, ranges(**ALL, stranger="10.244.9.0/24"))
+    carry_out(pod_routes.STEP, host, ranges(**ALL, stranger="10.244.9.0/24"))
     assert "10.244.9.0" not in host.files[SCRIPT][0]
 
 
 def test_a_node_without_a_range_is_told_to_come_again(host: RecordingHost) -> None:
     with pytest.raises(HostError, match="the API has not given this node a pod range yet"):
-        drain(bridge.STEP, host, ranges(master="10.244.0.0/24", worker1=""))
+        drain(pod_routes.STEP, host, ranges(master="10.244.0.0/24", worker1=""))
 
 
 def test_bridge_needs_one_segment(host: RecordingHost) -> None:
     host.know(nics=(Nic("eth1", "m", True, ("192.168.56.11/32",)),))
     with pytest.raises(HostError, match="needs every host on one segment") as raised:
-        drain(bridge.STEP, host, ranges(**ALL))
+        drain(pod_routes.STEP, host, ranges(**ALL))
     assert raised.value.remedy == 'use network = "flannel"'
 
 
 def test_the_conflist() -> None:
-    document = json.loads(bridge.cni_config("10.244.1.0/24"))
+    document = json.loads(pod_routes.cni_config("10.244.1.0/24"))
     plugins = {plugin["type"]: plugin for plugin in document["plugins"]}
     assert [*plugins] == ["bridge", "portmap"]
     ((own,),) = plugins["bridge"]["ipam"]["ranges"]
@@ -216,7 +215,7 @@ def test_the_conflist() -> None:
 
 def test_the_script_is_a_shell_script_that_runs_twice(tmp_path: Path) -> None:
     """Run for real by sh, with `ip` and `iptables` that only write down what they were asked."""
-    text = bridge.routes_script("10.244.0.0/16", {"10.244.0.0/24": "192.168.56.10"})
+    text = pod_routes.routes_script("10.244.0.0/16", {"10.244.0.0/24": "192.168.56.10"})
     tools, said = tmp_path / "bin", tmp_path / "said"
     tools.mkdir()
     for name in ("ip", "iptables"):
@@ -239,6 +238,6 @@ def test_the_script_is_a_shell_script_that_runs_twice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pod_range", ["10.244.1.0/24", "10.200.128.0/25", "172.20.0.0/20"])
 def test_the_gateway_is_the_first_address(pod_range: str) -> None:
-    document: Any = json.loads(bridge.cni_config(pod_range))
+    document: Any = json.loads(pod_routes.cni_config(pod_range))
     gateway = ipaddress.ip_address(document["plugins"][0]["ipam"]["ranges"][0][0]["gateway"])
     assert gateway == ipaddress.ip_network(pod_range)[1]

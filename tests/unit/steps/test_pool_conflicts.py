@@ -7,12 +7,11 @@ from typing import cast
 
 import pytest
 
-from provisioner.facts import Nic
-from provisioner.host import Host
-from provisioner.neighbours import MOST_ADDRESSES, pool_addresses_of, pool_conflicts
+from provisioner.ssh.facts import Nic
+from provisioner.ssh.host import Host
+from provisioner.steps.pool_conflicts import MOST_ADDRESSES, pool_addresses_of, pool_conflicts
 from provisioner.steps.preflight import STEP
-
-from .doubles import RecordingHost, fleet_for, site_at
+from tests.unit.steps.doubles import RecordingHost, fleet_for, site_at
 
 HOSTS = """
 [[hosts]]

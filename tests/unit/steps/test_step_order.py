@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.step import FactQuery, Scope, Step
+from provisioner.engine.step import Scope, Step
+from provisioner.ssh.facts import FactQuery
 from provisioner.steps import STEPS
-
-from .doubles import site_at
+from tests.unit.steps.doubles import site_at
 
 BY_NAME = {step.name: step for step in STEPS}
 

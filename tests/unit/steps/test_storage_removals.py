@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from provisioner.errors import ClusterError
-from provisioner.objects import Object
+from provisioner.kube.objects import Object
 from provisioner.steps import storage
-
-from .doubles import RecordingHost, carry_out, drain, fleet_for, site_at, summaries
-from .recording_cluster import RecordingCluster
+from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, site_at, summaries
+from tests.unit.steps.recording_cluster import RecordingCluster
 
 PART = {"app.kubernetes.io/part-of": "provisioner-storage"}
 OURS = [{"manager": "provisioner", "operation": "Apply"}]

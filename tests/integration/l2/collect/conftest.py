@@ -11,14 +11,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from provisioner.kube import Cluster
-from provisioner.site import Site
+from provisioner.kube.cluster import Cluster
+from provisioner.site.model import Site
 from tests.integration.kube import reaching
 from tests.integration.kube.apiserver import ControlPlane, issue
 from tests.integration.kube.reaching import Connect
-
-from .cluster import MASTER, WORKER, fill
-from .speaking import METRICS, serving
+from tests.integration.l2.collect.cluster import MASTER, WORKER, fill
+from tests.integration.l2.collect.speaking import METRICS, serving
 
 
 def enter(path: str) -> None:

@@ -10,14 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import cast
 
-from provisioner.facts import Nic
-from provisioner.host import Host
-from provisioner.kube import Cluster
-from provisioner.l2 import collect
+from provisioner.kube.cluster import Cluster
+from provisioner.l2.collect import collector
 from provisioner.l2.facts import Facts
-from provisioner.site import Site
-
-from .cluster import WORKER
+from provisioner.site.model import Site
+from provisioner.ssh.facts import Nic
+from provisioner.ssh.host import Host
+from tests.integration.l2.collect.cluster import WORKER
 
 KUBELET = 10250  # the API server shows it a certificate, where speakers ask for a token
 METRICS = """\
@@ -94,4 +93,4 @@ CARDS = (
 
 def gathered(cluster: Cluster, site: Site, **known: tuple[Nic, ...] | Exception) -> tuple[Facts, list[str]]:
     notes: list[str] = []
-    return collect.from_cluster(cluster, hosts(site, **known), site, note=notes.append), notes
+    return collector.from_cluster(cluster, hosts(site, **known), site, note=notes.append), notes

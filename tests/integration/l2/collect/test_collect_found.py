@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import Unreachable
-from provisioner.kube import Cluster
-from provisioner.l2 import collect, election, facts_file
+from provisioner.kube.cluster import Cluster
+from provisioner.l2 import facts_file
+from provisioner.l2.collect import collector
+from provisioner.l2.election import predictor
 from provisioner.l2.facts import Endpoint
-from provisioner.site import Site
-
-from .cluster import SECRET, WORKER
-from .speaking import CARDS, KUBELET, gathered, serving
+from provisioner.site.model import Site
+from tests.integration.l2.collect.cluster import SECRET, WORKER
+from tests.integration.l2.collect.speaking import CARDS, KUBELET, gathered, serving
 
 pytestmark = pytest.mark.integration
 
@@ -70,7 +71,7 @@ def test_it_finds_what_the_diagnosis_asks_for(admin: Cluster, site: Site, speake
     assert facts.speaker_log is None, "no kubelet answers"
     assert any(note.startswith("the log of speaker-w: unknown:") for note in notes)
 
-    prediction = election.predict(facts, ip_address("192.0.2.200"), web)
+    prediction = predictor.predict(facts, ip_address("192.0.2.200"), web)
     assert (prediction.candidates, prediction.leader) == (("worker1",), "worker1")
 
 
@@ -88,11 +89,11 @@ def test_the_file_gives_the_same_facts_and_holds_no_secret(
 
 def test_counters_are_read_again_after_the_probes(admin: Cluster, site: Site, speaker_metrics: None) -> None:
     facts, _ = gathered(admin, site)
-    after = collect.metrics(admin, {})
+    after = collector.metrics(admin, {})
     assert after is not None
     assert after["worker1"]["192.0.2.200"].responses_sent == 7
-    assert collect.with_metrics_after(facts, after).metrics_after == after
-    assert collect.from_cluster(admin, {}, site, metrics=False).metrics is None
+    assert collector.with_metrics_after(facts, after).metrics_after == after
+    assert collector.from_cluster(admin, {}, site, metrics=False).metrics is None
 
 
 def test_metallbs_own_word_on_its_configuration_wins(admin: Cluster, site: Site, speaker_metrics: None) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from provisioner.errors import ClusterError
-from provisioner.kube import Cluster
-from provisioner.l2 import collect, election
-from provisioner.site import Site
+from provisioner.kube.cluster import Cluster
+from provisioner.l2.collect import collector
+from provisioner.l2.election import predictor
+from provisioner.site.model import Site
 from tests.integration.kube.apiserver import ControlPlane, issue
 from tests.integration.kube.reaching import Connect
-
-from .speaking import CARDS, gathered
+from tests.integration.l2.collect.speaking import CARDS, gathered
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +25,7 @@ def test_without_metrics_their_part_is_unknown(admin: Cluster, site: Site) -> No
     assert facts.metallb.config == "unknown"
     assert facts.services
     assert any(note.startswith("the metrics of speaker-w: unknown:") for note in notes)
-    assert collect.metrics(admin, {}) is None
+    assert collector.metrics(admin, {}) is None
 
 
 def test_what_is_forbidden_is_unknown_and_said(
@@ -53,7 +53,7 @@ def test_what_is_forbidden_is_unknown_and_said(
     assert (facts.kube_proxy.mode, facts.others.servicelb) == (None, False)
     for what in ("pools", "advertisements", "endpoints", "kube-proxy's mode"):
         assert any(note.startswith(f"{what}: unknown: the API refused to") for note in notes), (what, notes)
-    prediction = election.predict(facts, ip_address("192.0.2.200"), facts.services[1])
+    prediction = predictor.predict(facts, ip_address("192.0.2.200"), facts.services[1])
     assert prediction.candidates is None
 
 

@@ -18,10 +18,10 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from provisioner.host import Host
-from provisioner.kube import Cluster
-from provisioner.l2 import collect
-from provisioner.objects import Object
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
+from provisioner.l2.collect import collector
+from provisioner.ssh.host import Host
 from tests.integration.l2.collect.cluster import plain, released
 from tests.integration.l2.stage.metallb import MetalLB
 from tests.integration.l2.stage.street import SERVED, Street, pump
@@ -139,7 +139,7 @@ class Newest(MetalLB):
 
     def counted(self, cluster: Cluster, notes: list[str]) -> dict[str, Any] | None:
         """Return the speakers' counters as the product reads them, as a facts file holds them."""
-        found = collect.metrics(cluster, self.hosts(), notes.append)
+        found = collector.metrics(cluster, self.hosts(), notes.append)
         if found is None:
             return None
         return {node: {ip: one.model_dump() for ip, one in counters.items()} for node, counters in found.items()}

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from provisioner.external import addresses
-from provisioner.kube import Cluster
-from provisioner.l2 import collect
-from provisioner.manifests import load
-from provisioner.objects import Object
-from provisioner.site import Site
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.load_balancers import addresses
+from provisioner.kube.manifests import load
+from provisioner.kube.objects import Object
+from provisioner.l2.collect import collector
+from provisioner.site.model import Site
 from tests.integration.l2.stage import collected
 from tests.integration.l2.stage.metallb import MetalLB
 from tests.mirror import cache, manifests
@@ -100,7 +100,9 @@ class Oldest(MetalLB):
 
     def collected(self) -> dict[str, Any]:
         """Return the facts as the product collects them; only the nodes' cards are read without SSH."""
-        found = collect.from_cluster(self.cluster, {}, self.site, metrics=False).model_dump(mode="json", by_alias=True)
+        found = collector.from_cluster(self.cluster, {}, self.site, metrics=False).model_dump(
+            mode="json", by_alias=True
+        )
         for node in found["nodes"]:
             node["nics"] = collected.nics(self, node["name"])
         return found

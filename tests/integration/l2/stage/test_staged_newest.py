@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from provisioner import site_manifests
-from provisioner.kube import Cluster
-from provisioner.site import Site
+from provisioner.kube import templates
+from provisioner.kube.cluster import Cluster
+from provisioner.site.model import Site
 from tests.integration.kube import reaching
 from tests.integration.kube.apiserver import ControlPlane
 from tests.integration.l2.stage import collected, newest
@@ -84,7 +84,7 @@ def let_in(suburb: Suburb) -> dict[str, Any]:
 
     They remember a refusal for a while (controller-runtime, filters: up to 30 seconds).
     """
-    for item in site_manifests.read(suburb.site, "metallb/metrics.yaml"):
+    for item in templates.read(suburb.site, "metallb/metrics.yaml"):
         suburb.cluster.apply(item)
     found: dict[str, Any] = {}
 
@@ -98,7 +98,7 @@ def let_in(suburb: Suburb) -> dict[str, Any]:
 
 def test_nobody_reads_the_counters_before_our_manifest_is_there(suburb: Suburb) -> None:
     """First there is no account; then the account may not, and MetalLB may not even ask who it is."""
-    account, *_ = site_manifests.read(suburb.site, "metallb/metrics.yaml")
+    account, *_ = templates.read(suburb.site, "metallb/metrics.yaml")
     notes: list[str] = []
     assert suburb.metallb.counted(suburb.cluster, notes) is None
     assert notes == [

@@ -27,9 +27,9 @@ from provisioner.l2.facts import (
     Port,
     Service,
 )
-from provisioner.l2.frames import Kind
+from provisioner.l2.probe.arp import Kind
+from provisioner.l2.probe.capture import Address, Announcement, Answer, Handshake, Outcome, Vantage, Wire
 from provisioner.l2.result import Result
-from provisioner.l2.wire import Address, Announcement, Answer, Handshake, Outcome, Vantage, Wire
 
 IP, IP6 = "192.0.2.200", "2001:db8::200"
 PROBER = "52:54:00:00:00:01"

@@ -1,0 +1,54 @@
+"""Pods that share a volume add lines to one file there: looked at in a pod, then on the server."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from provisioner.checks import claims, pods, scratch
+from provisioner.checks.check import NAMESPACE, Context, Finding, bad, good, settle
+from provisioner.kube.objects import Object
+from provisioner.text import listed
+
+NAME = "lines"
+PATH = f"{scratch.FOLDER}/{NAME}"
+
+
+def judge(context: Context, claim: str, own: Sequence[Object], reader: Object) -> Iterator[Finding]:
+    """Yield whether the lines of all pods are in the one file: seen from one of them, then on the server.
+
+    claim: theirs, of the name that the workload has, too.
+    """
+    names, where = {pod["metadata"]["name"] for pod in own}, reader["metadata"]["name"]
+    text = settle(
+        context,
+        f"a line of every {claim} pod in {PATH}",
+        lambda: context.cluster.exec(NAMESPACE, where, ["sh", "-c", f"tail -n 500 {PATH}"]),
+        lambda now: not names - writers(now),
+        timeout=60,
+    )
+    yield _finding(claim, PATH, f"in pod {where}", names, text)
+    place = claims.nfs_source(context.cluster.get("PersistentVolume", claims.bound_to(context, claim)) or {})
+    server = context.hosts.get(context.site.nfs_server.name)
+    if server is not None and place:
+        path = f"{place.partition(':')[2]}/{NAME}"
+        said = server.run(f"tail -n 500 {shlex.quote(path)}", check=False)
+        yield _finding(claim, path, f"on the server {server.name}", names, said.stdout or said.stderr)
+
+
+def writers(text: str) -> set[str]:
+    """Return who wrote the lines of the file: each is a time and a pod's name."""
+    return {words[1] for line in text.splitlines() if len(words := line.split()) == 2}
+
+
+def _finding(workload: str, path: str, where: str, names: set[str], text: str) -> Finding:
+    missing = names - writers(text)
+    if not missing:
+        return good("STORAGE_LINES", f"{path} {where}", f"has lines of {listed(sorted(names))}")
+    return bad(
+        "STORAGE_LINES_MISSING",
+        f"{path} {where}",
+        f"has no line of {listed(sorted(missing))}",
+        f"kubectl -n {NAMESPACE} logs -l app.kubernetes.io/name={workload}",
+        *text.splitlines()[-pods.LOG_LINES :],
+    )

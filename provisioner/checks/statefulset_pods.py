@@ -1,0 +1,41 @@
+"""The StatefulSet of the course and its pods: which are there, and what is said of one that is not ready."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from provisioner.checks import pods
+from provisioner.checks.check import NAMESPACE, Context, Finding, bad, settle
+from provisioner.kube.objects import Object
+
+WORKLOAD = "ss-pods"
+SUBJECT = f"StatefulSet {NAMESPACE}/{WORKLOAD}"
+
+
+def own(context: Context) -> dict[str, Object]:
+    """Return the pods by name."""
+    found = context.cluster.list("Pod", NAMESPACE, labels=f"app.kubernetes.io/name={WORKLOAD}")
+    return {pod["metadata"]["name"]: pod for pod in found}
+
+
+def all_ready(context: Context, names: Sequence[str]) -> dict[str, Object]:
+    """Return the pods once all of these names are ready, or what there is by then."""
+    return settle(
+        context,
+        f"the pods of {WORKLOAD} to be ready",
+        lambda: own(context),
+        lambda seen: all(pods.ready(seen.get(name, {})) for name in names),
+        timeout=120,
+    )
+
+
+def not_ready(context: Context, code: str, what: str, name: str, pod: Object) -> Finding:
+    """Return the finding on a pod that is not ready; {} for one that is not there."""
+    why = pods.trouble(pod) if pod else "it does not exist"
+    return bad(
+        code,
+        f"pod {NAMESPACE}/{name}",
+        f"{what}: {why}",
+        f"kubectl -n {NAMESPACE} describe pod {name}; kubectl -n {NAMESPACE} get pvc",
+        *pods.explain_or_events(context.cluster, pod, NAMESPACE, WORKLOAD),
+    )

@@ -1,0 +1,228 @@
+"""`provisioner lab`: the lab's verbs on the command line, thin over lifecycle and snapshots."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from provisioner.cli.hints import INSIDE, called, typed
+from provisioner.lab import guest, lifecycle, requirements, snapshots, spec, upstream
+from provisioner.lab.inventory import NETWORKS
+from provisioner.lab.spec import MAX_WORKERS
+from provisioner.version import kubernetes_version
+
+_DIRECTORY = click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".provisioner/lab"),
+    show_default=True,
+    help="Where the lab keeps its state.",
+)
+
+
+@click.group(name="lab")
+def lab() -> None:
+    """Blank virtual machines on this machine, to try a cluster on.
+
+    The lab lives in network namespaces of its own and cannot be reached from outside. `lab exec` and
+    `lab ssh` take you in.
+
+    Example: provisioner lab up && provisioner lab exec -- provisioner -f .provisioner/lab/hosts.toml apply
+    """
+
+
+@lab.command()
+@_DIRECTORY
+@click.option("--workers", type=click.IntRange(0, MAX_WORKERS), default=None, help="How many workers.  [default: 2]")
+@click.option(
+    "--network", type=click.Choice(NETWORKS), default=None, help="The pod network.  [default: flannel if to be had]"
+)
+@click.option(
+    "--kubernetes",
+    default=None,
+    metavar="MINOR",
+    callback=lambda context, option, value: _installable(value),
+    help="The cluster's version, such as 1.37.  [default: the current one, or what a mirror is quickest to give]",
+)
+@click.option("--name", default=None, help="Name of the lab, if there are several.  [default: provlab]")
+@click.option("--no-mirror", is_flag=True, help="Blank VMs only: look for no upstream and serve no stand-ins.")
+@click.option(
+    "--small/--whole",
+    default=None,
+    help="Few workloads, no autoscaler, no ingress: for a slow machine.  [default: whole]",
+)
+def up(
+    directory: Path,
+    *,
+    workers: int | None,
+    network: str | None,
+    kubernetes: str | None,
+    name: str | None,
+    no_mirror: bool,
+    small: bool | None,
+) -> None:
+    """Bring the lab's machines up, or finish what is missing.
+
+    Example: provisioner lab up --workers 3
+    """
+    requirements.check()
+    begun = time.monotonic()
+    existing = spec.load(directory)
+    wanted = spec.LabSpec(
+        directory=directory.resolve(),
+        name=name or (existing.name if existing else "provlab"),
+        workers=workers if workers is not None else existing.workers if existing else 2,
+        network=network or "",
+        small=small if small is not None else existing.small if existing else False,
+        kubernetes=kubernetes or (existing.kubernetes if existing else ""),
+    )
+    mirror = None if no_mirror else upstream.ensure(_say, wanted.small, wanted.kubernetes)
+    uplink = mirror is None and not no_mirror
+    made = lifecycle.up(wanted, mirror, uplink=uplink, say=_say)
+    if uplink:
+        upstream.prefetch(made.site, _say)
+    site = _relative(made.site)
+    seconds = time.monotonic() - begun
+    click.echo(f"lab {made.name}: {len(made.vms)} machines up after {seconds:.0f} s; {site} describes them")
+    click.echo(f"next: {_sudo()}{called()} lab exec -- {called()} -f {site} apply")
+
+
+@lab.command()
+@_DIRECTORY
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+def status(directory: Path, output: str) -> None:
+    """Show the machines, the mirror and the snapshots.
+
+    Example: provisioner lab status -o json
+    """
+    now = lifecycle.status(lifecycle.find(directory))
+    names = snapshots.list_snapshots(now.spec)
+    if output == "json":
+        machines = [asdict(row.vm) | {"state": row.state, "pid": row.pid} for row in now.vms]
+        click.echo(json.dumps({
+            "name": now.spec.name, "directory": str(now.spec.directory), "accelerator": now.accelerator,
+            "uplink": now.uplink, "mirror": now.mirror, "machines": machines, "snapshots": names,
+        }, indent=2))  # fmt: skip
+        return
+    way = "VMs reach the outside" if now.uplink else "no way out"
+    click.echo(f"lab {now.spec.name} ({now.accelerator}, {way}) in {_relative(now.spec.directory)}")
+    for row in now.vms:
+        process = f"pid {row.pid}" if row.pid else ""
+        size = f"{row.vm.cpus} CPU  {row.vm.memory} MiB"
+        click.echo(f"  {row.vm.name:<9} {row.vm.address:<15} {row.state:<8} {size:<17} {process}".rstrip())
+    click.echo(f"  mirror    {f'running, pid {now.mirror}' if now.mirror else 'not running'}")
+    click.echo(f"  snapshots {', '.join(names) or 'none'}")
+
+
+@lab.command(context_settings={"ignore_unknown_options": True})
+@_DIRECTORY
+@click.argument("host")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def ssh(directory: Path, host: str, command: tuple[str, ...]) -> None:
+    """Log in to a machine, or run a command there.
+
+    Example: provisioner lab ssh worker1 uptime
+    """
+    requirements.require_root()
+    spec = lifecycle.find_up(directory)
+    _become(guest.ssh_command(spec, spec.vm(host), command, terminal=not command and sys.stdin.isatty()))
+
+
+@lab.command(name="exec", context_settings={"ignore_unknown_options": True})
+@_DIRECTORY
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def execute(directory: Path, command: tuple[str, ...]) -> None:
+    """Run a command on the lab's operator machine.
+
+    It is on the cluster's segment without being a node: where apply, verify and a client belong.
+
+    Example: provisioner lab exec -- curl http://192.168.56.200/
+    """
+    requirements.require_root()
+    words = lifecycle.exec_command(lifecycle.find_up(directory), list(command))
+    _become(words, {INSIDE: f"{_sudo()}{called()}"})
+
+
+@lab.command()
+@_DIRECTORY
+@click.argument("name")
+def snapshot(directory: Path, name: str) -> None:
+    """Save all running machines, memory and disks, under a name.
+
+    Example: provisioner lab snapshot converged
+    """
+    snapshots.snapshot(lifecycle.find(directory), name, _say)
+    click.echo(f"next: {_sudo()}{typed(f'provisioner lab restore {name}')}")
+
+
+@lab.command()
+@_DIRECTORY
+@click.argument("name")
+def restore(directory: Path, name: str) -> None:
+    """Put all machines back to a snapshot, running, with the right time.
+
+    Example: provisioner lab restore converged
+    """
+    snapshots.restore(lifecycle.find(directory), name, _say)
+
+
+@lab.command()
+@_DIRECTORY
+def down(directory: Path) -> None:
+    """Power the machines off; disks and snapshots stay.
+
+    Example: provisioner lab down; provisioner lab up
+    """
+    lifecycle.down(lifecycle.find(directory), _say)
+    click.echo("next: provisioner lab up, or: provisioner lab destroy")
+
+
+@lab.command()
+@_DIRECTORY
+def destroy(directory: Path) -> None:
+    """Remove the lab: machines, disks, snapshots, networks. The cached image stays for the next one.
+
+    Example: provisioner lab destroy
+    """
+    spec = lifecycle.find_remains(directory)
+    if spec is None:
+        click.echo(f"there is no lab in {directory}; nothing to do")
+        return
+    lifecycle.destroy(spec)
+    click.echo(f"lab {spec.name}: gone")
+
+
+def _installable(text: str | None) -> str | None:
+    """Refuse what is no version of Kubernetes before anything is made."""
+    if text is not None:
+        try:
+            kubernetes_version(text)
+        except ValueError as error:
+            raise click.BadParameter(f"{text!r} {error}") from error
+    return text
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _become(argv: list[str], environment: Mapping[str, str] | None = None) -> NoReturn:
+    """Run another program in place of this one, with these variables beside its own."""
+    sys.stdout.flush()
+    os.execvpe(argv[0], argv, {**os.environ, **(environment or {})})
+
+
+def _sudo() -> str:
+    """Return what a person who is not root puts before a command of the lab's."""
+    return "sudo -E " if "SUDO_UID" in os.environ else ""
+
+
+def _relative(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -1,0 +1,92 @@
+"""Wait until what was applied really runs; a rollout that does not end says why, with events and log lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from provisioner.engine.step import Change
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object, object_name
+
+KINDS = ("Deployment", "DaemonSet", "StatefulSet")
+
+
+def rolled_out(cluster: Cluster, manifests: Sequence[Object], timeout: float = 300) -> Iterator[Change]:
+    """Yield one wait for each workload among `manifests` that does not run as wanted yet."""
+    for manifest in manifests:
+        if manifest["kind"] not in KINDS:
+            continue
+        if not complete(_live(cluster, manifest)):
+            yield Change(f"wait for {object_name(manifest)}", _waiting(cluster, manifest, timeout), waits=True)
+
+
+def complete(live: Object | None) -> bool:
+    """Return whether a workload's controller has seen its last change and every wanted pod is updated and ready.
+
+    A Deployment's ready pods are also those of before the change, for as long as there are some (kubectl's
+    polymorphichelpers/rollout_status.go waits for them to go, too).
+    """
+    if live is None:
+        return False
+    status, spec = live.get("status", {}), live["spec"]
+    if status.get("observedGeneration", 0) < live["metadata"].get("generation", 0):
+        return False
+    if live["kind"] == "DaemonSet":
+        wanted = status.get("desiredNumberScheduled", 0)
+        updated, ready = status.get("updatedNumberScheduled", 0), status.get("numberReady", 0)
+        return bool(wanted > 0 and updated >= wanted and ready >= wanted)
+    wanted, updated = spec.get("replicas", 1), status.get("updatedReplicas", 0)
+    if status.get("replicas", 0) > updated:
+        return False
+    return bool(updated >= wanted and status.get("readyReplicas", 0) >= wanted)
+
+
+def explain(cluster: Cluster, live: Object | None) -> str:
+    """Return the lines that say why a workload is not up: its pods' states, their events, their last words."""
+    if live is None:
+        return "it does not exist"
+    namespace = live["metadata"]["namespace"]
+    labels = live["spec"]["selector"]["matchLabels"]
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    lines = cluster.events(namespace, live["metadata"]["name"])[-3:]
+    for pod in cluster.list("Pod", namespace, labels=selector):
+        name = pod["metadata"]["name"]
+        states = pod.get("status", {}).get("containerStatuses", [])
+        if states and all(state.get("ready") for state in states):
+            continue
+        lines.append(f"pod {name} on {pod['spec'].get('nodeName', 'no node')}: {_states(states)}")
+        lines += cluster.events(namespace, name)[-4:]
+        for state in states:
+            if state.get("restartCount"):
+                lines += cluster.logs(namespace, name, state["name"], 5, previous=True).splitlines()
+    return "\n".join(lines)
+
+
+def _live(cluster: Cluster, manifest: Object) -> Object | None:
+    metadata = manifest["metadata"]
+    return cluster.get(manifest["kind"], metadata["name"], metadata.get("namespace"), manifest["apiVersion"])
+
+
+def _waiting(cluster: Cluster, manifest: Object, timeout: float) -> Any:
+    def wait() -> None:
+        cluster.wait(
+            f"{object_name(manifest)} to run",
+            lambda: complete(_live(cluster, manifest)),
+            timeout,
+            lambda: explain(cluster, _live(cluster, manifest)),
+        )
+
+    return wait
+
+
+def _states(states: Sequence[Object]) -> str:
+    said = []
+    for state in states:
+        now: dict[str, Any] = state.get("state", {})
+        kind = next(iter(now), "unknown")
+        reason = now.get(kind, {}).get("reason", "")
+        said.append(
+            f"{state['name']} {kind}{f' ({reason})' if reason else ''}, {state.get('restartCount', 0)} restarts"
+        )
+    return "; ".join(said) or "no container has started"

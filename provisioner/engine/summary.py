@@ -1,0 +1,131 @@
+"""What a plan or an apply came to, in words: the plan, the failures with what to type next, the last lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from provisioner.engine.runner import Failure, Outcome
+from provisioner.errors import ClusterError, HostError, ProvisionerError
+from provisioner.redact import redact
+
+SLOWEST = 3
+
+
+def plan_lines(outcome: Outcome, diff: bool = False) -> Iterator[str]:
+    """Yield the plan: by step, each change once with the hosts that need it; with `diff`, what changes inside."""
+    by_step: dict[str, dict[tuple[str, str], list[str]]] = {}
+    for step, host, change in outcome.changes:
+        by_step.setdefault(step, {}).setdefault((change.summary, change.diff if diff else ""), []).append(host)
+    for step, changes in by_step.items():
+        yield step
+        for (summary, text), hosts in changes.items():
+            yield f"  {summary}  [{', '.join(hosts)}]"
+            yield from (f"      {line}" for line in redact(text).splitlines())
+    for step, names in outcome.waiting.items():
+        yield f"{step}  after: {', '.join(names)}"
+
+
+def plan_verdict(outcome: Outcome) -> str:
+    """Return a plan's last line."""
+    if not outcome.pending:
+        return f"nothing to do on {_count(len(outcome.visited), 'host')}"
+    text = (
+        f"{_count(len(outcome.changes), 'change')} on {_count(len({host for _, host, _ in outcome.changes}), 'host')}"
+    )
+    if outcome.waiting:
+        text += f", and {_count(len(outcome.waiting), 'step')} to be known after them"
+    return text
+
+
+def failure_lines(failures: list[Failure], log: Path | None) -> Iterator[str]:
+    """Yield every failure (the same error of several hosts once): command, last lines, cause, remedy; the log."""
+    merged: dict[str, tuple[Failure, list[str]]] = {}
+    for failure in failures:
+        merged.setdefault(_text(failure.error), (failure, []))[1].append(failure.host)
+    for failure, hosts in merged.values():
+        error = failure.error
+        yield f"{', '.join(hosts)}: {failure.step} failed"
+        yield from error_lines(error, indent="  ", host=failure.host)
+    if log is not None:
+        yield f"log: {log}"
+
+
+def error_lines(error: Exception, indent: str = "", host: str = "") -> Iterator[str]:
+    """Yield an error as people need it: the command that failed, the last lines that matter, cause, remedy."""
+    if not isinstance(error, ProvisionerError):
+        yield f"{indent}a defect of this program: {type(error).__name__}: {redact(str(error))}"
+        return
+    first, *more = (error.command if isinstance(error, HostError) else "").strip().splitlines() or [""]
+    if first:
+        yield f"{indent}command: {redact(first)}{' …' if more else ''}"
+    tail = error.tail if isinstance(error, HostError | ClusterError) else ""
+    yield from (f"{indent}| {line}" for line in redact(tail).splitlines())
+    place = f"{error.host}: " if isinstance(error, HostError) and error.host != host else ""
+    yield f"{indent}cause: {place}{redact(error.message)}"
+    if error.remedy:
+        yield f"{indent}try: {redact(error.remedy)}"
+
+
+def _text(error: Exception) -> str:
+    return str(error) if not isinstance(error, HostError) else f"{error.host} {error} {error.command}"
+
+
+def again(outcome: Outcome, steps: Sequence[str]) -> Iterator[str]:
+    """Yield the commands to type after a failed apply: from that step on; only the hosts that failed.
+
+    steps: the road's step names, in order; what failed before or in the first of them starts over.
+    """
+    step = outcome.failures[0].step
+    start = f" --from {step}" if step in steps[1:] else ""
+    yield f"again: provisioner apply{start}"
+    failed = [failure.host for failure in outcome.failures]
+    if len(failed) < len(outcome.visited):
+        yield f"only what failed: provisioner apply --limit {','.join(dict.fromkeys(failed))}{start}"
+
+
+def summary(outcome: Outcome, seconds: float) -> tuple[str, Mapping[str, Any]]:
+    """Return an apply's last line and, for machines, its figures."""
+    failed = list(dict.fromkeys(failure.host for failure in outcome.failures))
+    changed = [name for name in outcome.visited if any(host == name for _, host, _ in outcome.changes)]
+    unchanged = [name for name in outcome.visited if name not in changed and name not in failed]
+    by_step: dict[str, float] = {}
+    for (step, _), taken in outcome.seconds.items():
+        by_step[step] = max(by_step.get(step, 0.0), taken)
+    slowest = sorted(by_step.items(), key=lambda item: -item[1])[:SLOWEST]
+    text = f"{len(changed)} changed, {len(unchanged)} unchanged, {len(failed)} failed in {duration(seconds)}"
+    if slowest and seconds >= 1:
+        text += f"; slowest: {', '.join(f'{step} {duration(taken)}' for step, taken in slowest)}"
+    per_host = {
+        name: round(sum(taken for (_, host), taken in outcome.seconds.items() if host == name), 1)
+        for name in outcome.visited
+    }
+    data = {
+        "changed": changed,
+        "unchanged": unchanged,
+        "failed": failed,
+        "changes": len(outcome.changes),
+        "seconds": round(seconds, 1),
+        "steps": {step: round(taken, 1) for step, taken in by_step.items()},
+        "hosts": per_host,
+    }
+    return text, data
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it.
+
+    >>> [duration(0.42), duration(75), duration(3700)]
+    ['0.4 s', '1 min 15 s', '1 h 1 min']
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,307 @@
+"""The cluster as its API shows it: objects as plain dicts, server-side apply, diffs, waits.
+
+How the API is reached is api.py's business.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from provisioner.errors import ClusterError
+from provisioner.kube.api import Api, message, refused
+from provisioner.kube.objects import FIELD_MANAGER, Object, difference, explicit
+from provisioner.site.model import Site
+from provisioner.ssh.host import Host
+
+T = TypeVar("T")
+Objects = list[Object]  # named before Cluster.list hides the built-in
+Lines = list[str]
+# An API server that serves these without field management (1.20) breaks off over a server-side apply of one.
+_MERGED_KINDS = ("APIService",)
+_LOOKS = 5  # at an object that others keep writing to
+SUSPICIOUS = 15.0  # seconds of waiting, scaled by the site, after which one wants to know what is in the way
+
+
+class State(Enum):
+    """What is known of the API. UNREACHABLE is never read as ABSENT."""
+
+    ABSENT = "no control plane has an admin.conf"
+    UNREACHABLE = "the API does not answer"
+    READY = "the API answers"
+
+
+class Cluster:
+    """The Kubernetes API of a site; connects at first use and again after `forget`."""
+
+    def __init__(self, site: Site, hosts: Mapping[str, Host]) -> None:
+        self.site = site
+        self.progress: Callable[[str], None] = lambda text: None
+        self._api = Api(site, hosts)
+        self.why = ""
+
+    def forget(self) -> None:
+        """Drop the connection and credentials (a control plane was made or removed)."""
+        self._api.forget()
+
+    close = forget
+
+    def kubeconfig(self) -> dict[str, Any] | None:
+        """Return the administrator's kubeconfig as read from a control plane, None when none has one."""
+        return self._api.kubeconfig()
+
+    def state(self) -> State:
+        """Return whether the API is there; `why` then says what was seen."""
+        if self.kubeconfig() is None:
+            return State.ABSENT
+        try:
+            self.raw("/version", patience=0)
+        except ClusterError as error:
+            self.why = str(error)
+            return State.UNREACHABLE
+        return State.READY
+
+    def reachable(self) -> bool:
+        """Return whether the API answers now."""
+        return self.state() is State.READY
+
+    # --- reading -------------------------------------------------------------------------------------------
+
+    def raw(self, path: str, patience: float = 30) -> Any:
+        """Return what GET `path` answers: the parsed JSON, or text where it is none."""
+        status, body = self._api.request("GET", path, patience=patience)
+        if status >= 400:
+            raise refused("GET", path, status, body)
+        try:
+            return json.loads(body)
+        except ValueError:
+            return body.decode(errors="replace")
+
+    def get(self, kind: str, name: str, namespace: str | None = None, api_version: str = "v1") -> Object | None:
+        """Return one object, None when it (or its kind) does not exist."""
+        path = self._api.path(api_version, kind, namespace, name)
+        if path is None:
+            return None
+        status, body = self._api.request("GET", path)
+        if status == 404:
+            return None
+        if status >= 400:
+            raise refused("GET", path, status, body)
+        return dict(json.loads(body))
+
+    def list(
+        self, kind: str, namespace: str | None = None, api_version: str = "v1", labels: str = "", fields: str = ""
+    ) -> Objects:
+        """Return all objects of a kind; empty where the API has no such kind. Selectors as in kubectl."""
+        path = self._api.path(api_version, kind, namespace, None)
+        if path is None:
+            return []
+        query = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
+        answer = self.raw(f"{path}?{urlencode(query)}" if query else path)
+        singular = answer["kind"].removesuffix("List")
+        return [{"apiVersion": answer["apiVersion"], "kind": singular, **item} for item in answer["items"] or []]
+
+    def nodes(self) -> dict[str, Object]:
+        """Return the nodes by name."""
+        return {node["metadata"]["name"]: node for node in self.list("Node")}
+
+    def events(self, namespace: str, name: str = "") -> Lines:
+        """Return a namespace's events as lines, oldest first; with `name`, those about that object."""
+        fields = f"involvedObject.name={name}" if name else ""
+        found = self.list("Event", namespace, fields=fields)
+        found.sort(key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
+        return [
+            f"{event.get('type', '')} {event.get('reason', '')} {event['involvedObject'].get('kind', '')}/"
+            f"{event['involvedObject'].get('name', '')}: {event.get('message', '')}"
+            for event in found
+        ]
+
+    def logs(self, namespace: str, pod: str, container: str = "", lines: int = 20, previous: bool = False) -> str:
+        """Return the last lines of a container's log; why it cannot be had, where it cannot."""
+        query = {"tailLines": str(lines), "previous": str(previous).lower()}
+        if container:
+            query["container"] = container
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log?{urlencode(query)}"
+        status, body = self._api.request("GET", path)
+        text = body.decode(errors="replace")
+        return text if status < 400 else f"(no log: {message(text)})"
+
+    def token(self, namespace: str, account: str, seconds: int) -> str | None:
+        """Return a new token of a ServiceAccount (authentication.k8s.io/v1, TokenRequest), None when there is none."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        wanted = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": seconds},
+        }
+        status, body = self._api.request("POST", path, wanted, patience=0)
+        if status == 404:
+            return None
+        if status >= 400:
+            raise refused("give a token of", f"ServiceAccount {namespace}/{account}", status, body)
+        return str(json.loads(body)["status"]["token"])
+
+    # --- writing -------------------------------------------------------------------------------------------
+
+    def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Object:
+        """Server-side apply one object as our field manager, taking over fields that others set."""
+        metadata, name = manifest["metadata"], manifest["metadata"]["name"]
+        path = self._api.path(manifest["apiVersion"], manifest["kind"], metadata.get("namespace"), name)
+        label = f"{manifest['kind']} {metadata['name']}"
+        if path is None:
+            raise ClusterError(
+                f"the API does not know {manifest['apiVersion']} {manifest['kind']}",
+                f"{label} needs its definition (CRD) first",
+            )
+        query = {"fieldManager": FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
+        if manifest["kind"] in _MERGED_KINDS:
+            status, body = self._create_or_merge(path, name, urlencode(query), manifest)
+        else:
+            query["force"] = "true"
+            content = "application/apply-patch+yaml"
+            status, body = self._api.request("PATCH", f"{path}?{urlencode(query)}", explicit(manifest), content)
+        if status >= 400:
+            raise refused("apply", label, status, body)
+        return dict(json.loads(body))
+
+    def merge(self, kind: str, name: str, patch: Mapping[str, Any], **where: Any) -> Object:
+        """Merge-patch one object (RFC 7396); `subresource`, `namespace` and `api_version` as keywords."""
+        path = self._api.path(where.get("api_version", "v1"), kind, where.get("namespace"), name)
+        path = f"{path}/{where['subresource']}" if where.get("subresource") else path
+        status, body = self._api.request("PATCH", str(path), dict(patch), "application/merge-patch+json")
+        if status >= 400:
+            raise refused("patch", f"{kind} {name}", status, body)
+        return dict(json.loads(body))
+
+    def delete(
+        self, kind: str, name: str, namespace: str | None = None, api_version: str = "v1", *, version: str = ""
+    ) -> None:
+        """Delete one object, and after it what it has made, as kubectl does; one that is not there is fine.
+
+        version: the only resourceVersion that may go. Raises ClusterError where the object has changed since.
+        """
+        path = self._api.path(api_version, kind, namespace, name)
+        if path is None:
+            return
+        # Unless told otherwise, the API leaves the pods of a Job behind (pkg/registry/batch/job, for batch/v1).
+        options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if version:
+            options["preconditions"] = {"resourceVersion": version}
+        status, body = self._api.request("DELETE", path, options)
+        if status >= 400 and status != 404:
+            raise refused("delete", f"{kind} {name}", status, body)
+
+    def evict(self, namespace: str, pod: str) -> str:
+        """Have a pod deleted if its PodDisruptionBudgets allow it (policy, Eviction); return "", or why not now.
+
+        One that is not there is fine. The API takes policy/v1 from 1.22 on, v1beta1 before.
+        """
+        old = (self.site.version.major, self.site.version.minor) < (1, 22)
+        eviction = {
+            "apiVersion": "policy/v1beta1" if old else "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": namespace},
+        }
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
+        status, body = self._api.request("POST", path, eviction, patience=0)
+        if status == 429:
+            return message(body.decode(errors="replace"))
+        if status >= 400 and status != 404:
+            raise refused("evict", f"Pod {namespace}/{pod}", status, body)
+        return ""
+
+    def diffs(self, manifests: Sequence[Mapping[str, Any]]) -> Lines:
+        """Return for each manifest what a server-side apply would change, "" for nothing (dry runs, 4 at once)."""
+        self._api.learn_all({str(manifest["apiVersion"]) for manifest in manifests})
+        with ThreadPoolExecutor(4) as pool:
+            return [*pool.map(self.diff, manifests)]
+
+    def diff(self, manifest: Mapping[str, Any]) -> str:
+        """Return the unified diff that a server-side apply would cause, "" for none.
+
+        A dry run keeps the version that it started from. Where that is not the one that was read, somebody has written
+        in between (an autoscaler's conditions and figures are annotations to autoscaling/v1), and theirs is no
+        difference of ours: both are asked for again.
+        """
+        metadata = manifest["metadata"]
+        for _ in range(_LOOKS):
+            live = self.get(manifest["kind"], metadata["name"], metadata.get("namespace"), manifest["apiVersion"])
+            wanted = manifest if live is None else self.apply(manifest, dry_run=True)
+            if live is None or wanted["metadata"].get("resourceVersion") == live["metadata"]["resourceVersion"]:
+                break
+        return difference(f"{manifest['kind']}/{metadata['name']}", live, wanted)
+
+    # --- pods ----------------------------------------------------------------------------------------------
+
+    def exec(self, namespace: str, pod: str, command: Sequence[str], container: str = "", timeout: float = 30) -> str:
+        """Run a command in a pod and return its stdout. Raises ClusterError with stderr when it fails."""
+        return self._api.exec(namespace, pod, command, container, timeout)
+
+    # --- waiting -------------------------------------------------------------------------------------------
+
+    def wait(self, what: str, look: Callable[[], T | None], timeout: float, why: Callable[[], str] = lambda: "") -> T:
+        """Look until something true comes back and return it; errors of a busy API count as not yet.
+
+        what: for "waiting for WHAT". timeout: seconds, scaled by the site. why: called when time is up, its lines
+        (events, logs) end up in the error; and now and then before, its last line then ends that of the progress.
+        Raises ClusterError.
+        """
+        started = time.monotonic()
+        deadline = started + self.site.timeout(timeout)
+        suspicious = started + self.site.timeout(SUSPICIOUS)
+        last = because = ""
+        while True:
+            try:
+                if found := look():
+                    return found
+                last = ""
+            except ClusterError as error:
+                last = str(error)
+            if time.monotonic() > deadline:
+                waited = f"{time.monotonic() - started:.0f} s"
+                raise ClusterError(f"waited {waited} for {what}" + (f" ({last})" if last else ""), tail=_explain(why))
+            if time.monotonic() > suspicious:
+                suspicious = time.monotonic() + self.site.timeout(SUSPICIOUS)
+                because = "".join(_explain(why).splitlines()[-1:])
+            passed = f"{time.monotonic() - started:.0f} s"
+            self.progress(f"waiting for {what} ({passed})" + (f": {because}" if because else ""))
+            time.sleep(min(2.0, self.site.timeout(0.5)))
+
+    def _create_or_merge(self, path: str, name: str, query: str, manifest: Mapping[str, Any]) -> tuple[int, bytes]:
+        collection = path.removesuffix(f"/{name}")
+        status, body = self._api.request("PATCH", f"{path}?{query}", dict(manifest), "application/merge-patch+json")
+        return (status, body) if status != 404 else self._api.request("POST", f"{collection}?{query}", dict(manifest))
+
+
+def connect(site: Site, hosts: Mapping[str, Host]) -> Cluster:
+    """Return the site's Cluster; nothing is contacted before its first use."""
+    return Cluster(site, hosts)
+
+
+def approve_csr(cluster: Cluster, request: Object) -> None:
+    """Approve a certificate signing request (certificates.k8s.io/v1, subresource `approval`)."""
+    condition = {
+        "type": "Approved",
+        "status": "True",
+        "reason": "ProvisionerApprove",
+        "message": "a host of hosts.toml asks for its own kubelet's addresses",
+    }
+    cluster.merge(
+        "CertificateSigningRequest",
+        request["metadata"]["name"],
+        {"status": {"conditions": [condition]}},
+        api_version="certificates.k8s.io/v1",
+        subresource="approval",
+    )
+
+
+def _explain(why: Callable[[], str]) -> str:
+    try:
+        return why()
+    except ClusterError as error:
+        return f"(no explanation to be had: {error})"

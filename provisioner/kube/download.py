@@ -1,0 +1,61 @@
+"""Fetch a pinned file: from the site's cache, else from upstream or the site's mirror, never unverified."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from provisioner.catalogue import Download
+from provisioner.errors import ProvisionerError
+from provisioner.site.model import Site
+
+
+def fetch(site: Site, download: Download) -> bytes:
+    """Return the bytes of a pinned file, checked against its SHA-256.
+
+    They are kept under `.provisioner/cache/SHA256`, so that a plan needs no network. With `mirror.manifests` set,
+    `https://HOST/PATH` is read from `MIRROR/HOST/PATH`. Raises ProvisionerError when it cannot be had or differs.
+    """
+    kept = site.state / "cache" / download.sha256
+    if kept.is_file():
+        content = kept.read_bytes()
+        if hashlib.sha256(content).hexdigest() == download.sha256:
+            return content
+    address = mirrored(download.url, site.mirror.manifests)
+    content = _get(address, site.timeout(30))
+    found = hashlib.sha256(content).hexdigest()
+    if found != download.sha256:
+        raise ProvisionerError(
+            f"{address} has SHA-256 {found}, the catalogue pins {download.sha256}",
+            "nothing was applied; check the mirror, or the release if upstream has changed it",
+        )
+    _keep(kept, content)
+    return content
+
+
+def mirrored(url: str, mirror: str) -> str:
+    """Return where `url` is read from: itself, or its place in a mirror that keeps upstream's layout."""
+    return f"{mirror.rstrip('/')}/{url.removeprefix('https://')}" if mirror else url
+
+
+def _get(address: str, timeout: float) -> bytes:
+    try:
+        with urllib.request.urlopen(address, timeout=timeout) as answer:
+            return bytes(answer.read())
+    except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise ProvisionerError(
+            f"cannot download {address}: {reason}",
+            "check this machine's network, or set mirror.manifests in hosts.toml",
+        ) from error
+
+
+def _keep(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial.write_bytes(content)
+    partial.replace(path)

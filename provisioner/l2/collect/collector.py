@@ -1,0 +1,180 @@
+"""The cluster's side of a diagnosis, read from the API and over SSH, as l2facts/v1.
+
+Everything is only read. What cannot be had stays unknown and is told to `note`; no annotation, environment variable
+or token of the cluster gets into the facts, only what is named in facts.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from provisioner.errors import ClusterError
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
+from provisioner.l2.collect import configuration, other_announcers, services
+from provisioner.l2.collect import metrics as collect_metrics
+from provisioner.l2.collect import nodes as collect_nodes
+from provisioner.l2.collect.api_reader import Asker
+from provisioner.l2.collect.metrics_token import Bearer
+from provisioner.l2.collect.speakers import NOTHING, Programs, metallb, programs
+from provisioner.l2.election.rules import since
+from provisioner.l2.facts import Facts, L2Status, MetalLB, Metrics, Nic, Service
+from provisioner.site.model import Site
+from provisioner.ssh.host import Host
+
+_CONFIG = "metallb_k8s_client_config"
+Note = Callable[[str], None]
+Cards = Mapping[str, tuple[Nic, ...] | None]
+
+
+def _silent(text: str) -> None:
+    del text
+
+
+def from_cluster(
+    cluster: Cluster, hosts: Mapping[str, Host], site: Site | None, *, metrics: bool = True, note: Note = _silent
+) -> Facts:
+    """Read everything that a diagnosis wants to know of the cluster.
+
+    hosts: those whose network cards are read over SSH. metrics: also the speakers' counters. note: is told what
+    could not be read and stays unknown. Raises ClusterError when the API does not answer at all.
+    """
+    cluster.raw("/version")
+    asker = Asker(cluster, note)
+    with ThreadPoolExecutor(1) as beside:  # the nodes are asked over SSH while the API is
+        asked = beside.submit(collect_nodes.inventory, hosts, asker.note)
+        found = asker.ask_all(_questions(cluster))
+        parts = (
+            asker.understand("MetalLB's pods", lambda: programs(found["pods"], found["MetalLB's DaemonSets"]))
+            or NOTHING
+        )
+        facts = _of_metallb(asker, found, parts, hosts, metrics)
+        cards = asked.result()
+    nodes: Mapping[str, Object] | None = found["nodes"]
+    made = None
+    if nodes is not None:
+        made = asker.understand("nodes", lambda: collect_nodes.nodes(nodes, cards, hosts, parts, asker.note))
+    return facts.model_copy(
+        update={
+            "nodes": made if made is not None else collect_nodes.without_api(cards, site, parts),
+            "services": _services(asker, found, facts),
+        }
+    )
+
+
+def metrics(cluster: Cluster, hosts: Mapping[str, Host], note: Note = _silent) -> Metrics | None:
+    """Read the speakers' counters now; None where no speaker shows them.
+
+    hosts: through whose SSH those are asked that show them to bearers of a token alone (MetalLB from 0.16). A node
+    that is there without an address has counted nothing for it. Raises ClusterError when the API is gone.
+    """
+    asker = Asker(cluster, note)
+    found = programs(cluster.list("Pod"), ())
+    version = metallb(found, asker.note).version
+    bearer = Bearer(cluster, hosts, found.namespace)
+    ready = {name: _ready(item) for name, item in cluster.nodes().items()}
+    down = frozenset(name for name, is_ready in ready.items() if not is_ready)
+    samples = collect_metrics.samples(asker, found.speakers or (), version, down, bearer, speakers=True)
+    if asker.lost:
+        raise ClusterError("the API does not answer any more", "provisioner status")
+    return collect_metrics.metrics(samples)
+
+
+def with_metrics_after(facts: Facts, after: Metrics | None) -> Facts:
+    """Return the facts with the counters that were read after the probes."""
+    return facts.model_copy(update={"metrics_after": after})
+
+
+def _questions(cluster: Cluster) -> dict[str, Callable[[], Any]]:
+    return {
+        "nodes": cluster.nodes,
+        "pods": lambda: cluster.list("Pod"),
+        "MetalLB's DaemonSets": lambda: cluster.list("DaemonSet", api_version="apps/v1"),
+        "services": lambda: cluster.list("Service"),
+        "events": lambda: cluster.list("Event", fields="involvedObject.kind=Service"),
+        "the API's versions": lambda: _served(cluster),
+    }
+
+
+def _served(cluster: Cluster) -> frozenset[str]:
+    groups = cluster.raw("/apis")["groups"]
+    return frozenset(version["groupVersion"] for group in groups for version in group["versions"])
+
+
+def _of_metallb(
+    asker: Asker, found: Mapping[str, Any], parts: Programs, hosts: Mapping[str, Host], counters: bool
+) -> Facts:
+    """Return what concerns MetalLB and its like; nodes and Services are still to come."""
+    pods, served = found["pods"], found["the API's versions"]
+    known = asker.understand("MetalLB's programs", lambda: metallb(parts, asker.note)) or MetalLB(
+        namespace=parts.namespace
+    )
+    kinds = configuration.kinds(asker, served)
+    settings = configuration.configuration(asker, parts.namespace, kinds)
+    down = frozenset(name for name, item in (found["nodes"] or {}).items() if not _ready(item))
+    samples = _samples(asker, parts, known, down, hosts)
+    taken = configuration.state(asker, parts.namespace, kinds) or configuration.by_gauges(
+        [(one.gauge(f"{_CONFIG}_loaded_bool"), one.gauge(f"{_CONFIG}_stale_bool")) for one in samples]
+    )
+    excluded = configuration.excluded_interfaces(asker, known)
+    return Facts(
+        metallb=known.model_copy(update={**taken, "excluded_interfaces": excluded}),
+        kube_proxy=other_announcers.kube_proxy(asker, pods),
+        others=other_announcers.others(asker, pods, served),
+        pools=settings.pools,
+        advertisements=settings.advertisements,
+        l2_status=_l2_status(asker, kinds),
+        speaker_log=collect_metrics.logs(asker, parts.speakers, down) if parts.speakers else None,
+        metrics=collect_metrics.metrics(samples) if counters else None,
+    )
+
+
+def _samples(
+    asker: Asker, parts: Programs, known: MetalLB, down: frozenset[str], hosts: Mapping[str, Host]
+) -> list[collect_metrics.Sample]:
+    """Fetch the metrics of speakers and controllers: counters, and whether they have taken their configuration."""
+    bearer = Bearer(asker.cluster, hosts, parts.namespace)
+    speakers = collect_metrics.samples(asker, parts.speakers or (), known.version, down, bearer, speakers=True)
+    controllers = collect_metrics.samples(asker, parts.controllers or (), known.version, down, bearer, speakers=False)
+    return [*speakers, *controllers]
+
+
+def _services(asker: Asker, found: Mapping[str, Any], facts: Facts) -> tuple[Service, ...] | None:
+    if found["services"] is None:
+        return None
+    ends = _ends(asker, found["the API's versions"], facts)
+    events = None
+    if found["events"] is not None:
+        events = asker.understand("events", lambda: services.events(found["events"]))
+    listed: Sequence[Object] = found["services"]
+    return asker.understand("services", lambda: services.services(listed, ends, events, asker.note))
+
+
+def _ends(asker: Asker, served: frozenset[str] | None, facts: Facts) -> services.Ends | None:
+    """Read endpoints by what the API serves: EndpointSlices, or Endpoints before 1.21."""
+    if served is not None and services.SLICES not in served:
+        return asker.ask("endpoints", lambda: services.from_endpoints(asker.cluster.list("Endpoints")))
+    serving = since(facts, "0.14.2")
+
+    def slices() -> services.Ends:
+        listed = asker.cluster.list("EndpointSlice", api_version=services.SLICES)
+        return services.from_slices(listed, serving=serving)
+
+    return asker.ask("endpoint slices", slices)
+
+
+def _l2_status(asker: Asker, kinds: frozenset[str] | None) -> tuple[L2Status, ...] | None:
+    if not kinds or "ServiceL2Status" not in kinds:
+        return None
+
+    def look() -> tuple[L2Status, ...]:
+        return services.l2_status(asker.cluster.list("ServiceL2Status", api_version=configuration.API))
+
+    return asker.ask("ServiceL2Statuses", look)
+
+
+def _ready(node: Object) -> bool:
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

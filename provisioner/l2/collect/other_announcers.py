@@ -1,0 +1,92 @@
+"""What else in the cluster may answer for an external IP: kube-proxy's kernel side, kube-vip, ServiceLB, Cilium.
+
+Sources: kube-proxy's KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1; an empty mode is iptables on Linux);
+kube-vip's environment (`svc_enable`); k3s' pods svclb-*; Cilium's CiliumL2AnnouncementPolicy and leases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import yaml
+
+from provisioner.kube.objects import Object
+from provisioner.l2.collect.api_reader import Asker
+from provisioner.l2.facts import KubeProxy, Others
+
+_MODES = {"": "iptables", "iptables": "iptables", "ipvs": "ipvs", "nftables": "nftables"}
+_CILIUM = "CiliumL2AnnouncementPolicy"
+_LEASES = "coordination.k8s.io/v1"
+
+
+def kube_proxy(asker: Asker, pods: Sequence[Object] | None) -> KubeProxy:
+    """Read kube-proxy's mode from its ConfigMap; "none" only where Cilium says that it has taken its place."""
+    return asker.ask("kube-proxy's mode", lambda: _kube_proxy(asker, pods)) or KubeProxy()
+
+
+def others(asker: Asker, pods: Sequence[Object] | None, served: frozenset[str] | None) -> Others:
+    """Look for other announcers. pods: all of the cluster; served: the API versions; None: unknown."""
+    return Others(
+        kube_vip=None if pods is None else _kube_vip(pods),
+        servicelb=None if pods is None else any(pod["metadata"]["name"].startswith("svclb-") for pod in pods),
+        cilium_l2=asker.ask("Cilium's layer-2 announcements", lambda: _cilium(asker, served)),
+    )
+
+
+def _kube_proxy(asker: Asker, pods: Sequence[Object] | None) -> KubeProxy:
+    config_map = asker.cluster.get("ConfigMap", "kube-proxy", "kube-system")
+    if config_map is None:
+        if _replaced_by_cilium(asker) and pods is not None and not _of_kube_proxy(pods):
+            return KubeProxy(mode="none", strict_arp=False)
+        asker.note("kube-proxy has no ConfigMap in kube-system, so its mode is unknown")
+        return KubeProxy()
+    try:
+        document = yaml.safe_load((config_map.get("data") or {}).get("config.conf", "")) or {}
+    except yaml.YAMLError:
+        raise ValueError("the ConfigMap kube-proxy is no YAML") from None
+    mode = _MODES.get(document.get("mode") or "")
+    if mode is None:
+        asker.note(f"kube-proxy has the mode {document.get('mode')!r}, which is not known here")
+    strict = (document.get("ipvs") or {}).get("strictARP", False)
+    return KubeProxy.model_validate({"mode": mode, "strict_arp": strict is True})
+
+
+def _replaced_by_cilium(asker: Asker) -> bool:
+    config_map = asker.cluster.get("ConfigMap", "cilium-config", "kube-system") or {}
+    return (config_map.get("data") or {}).get("kube-proxy-replacement") in ("true", "strict")
+
+
+def _of_kube_proxy(pods: Iterable[Object]) -> bool:
+    return any((pod["metadata"].get("labels") or {}).get("k8s-app") == "kube-proxy" for pod in pods)
+
+
+def _kube_vip(pods: Iterable[Object]) -> bool | None:
+    """Tell whether a kube-vip serves Services; one for the control plane alone does not. None: it does not show."""
+    verdicts = []
+    for pod in pods:
+        for container in pod["spec"]["containers"]:
+            if "/kube-vip" in f"/{container.get('image', '')}".replace("kube-vip-cloud-provider", ""):
+                verdicts.append(_serves_services(container))
+    if True in verdicts:
+        return True
+    return None if None in verdicts else False
+
+
+def _serves_services(container: Object) -> bool | None:
+    words = [*(container.get("command") or ()), *(container.get("args") or ())]
+    if any(word in ("--services", "--services=true") for word in words):
+        return True
+    for entry in container.get("env") or ():
+        if entry["name"] == "svc_enable":
+            return None if entry.get("valueFrom") else str(entry.get("value")).lower() in ("true", "1", "t")
+    return None if container.get("envFrom") else False
+
+
+def _cilium(asker: Asker, served: frozenset[str] | None) -> bool | None:
+    if served is None:
+        return None
+    for version in sorted(served):
+        if version.startswith("cilium.io/") and asker.cluster.list(_CILIUM, api_version=version):
+            return True
+    leases = asker.cluster.list("Lease", "kube-system", _LEASES) if _LEASES in served else []
+    return any(lease["metadata"]["name"].startswith("cilium-l2announce-") for lease in leases)

@@ -1,0 +1,145 @@
+"""Services of type LoadBalancer as the API shows them: what they ask for, what they have, who serves them.
+
+Of a Service's annotations only MetalLB's own are read, and each becomes a fact of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from ipaddress import ip_address
+
+from provisioner.kube.objects import Object
+from provisioner.l2.facts import Endpoint, Event, L2Status, Port, Service
+from provisioner.l2.facts_values import network
+from provisioner.redact import redact
+
+SLICES = "discovery.k8s.io/v1"
+# MetalLB's annotations and, before 0.13, their older prefix (controller/service.go).
+_PREFIXES = ("metallb.io", "metallb.universe.tf")
+_EVENTS = 12  # the newest of a Service; an announcement that flaps would fill a file
+_REPORTERS = ("metallb-controller", "metallb-speaker")
+
+Ends = Mapping[str, tuple[Endpoint, ...]]  # namespace/name -> endpoints
+Events = Mapping[str, tuple[Event, ...]]
+
+
+def services(
+    found: Sequence[Object], ends: Ends | None, events: Events | None, note: Callable[[str], None]
+) -> tuple[Service, ...]:
+    """Return the Services of type LoadBalancer. ends, events: None where they could not be read."""
+    return tuple(
+        _service(item, ends, events or {}, note) for item in found if item["spec"].get("type") == "LoadBalancer"
+    )
+
+
+def from_slices(found: Sequence[Object], *, serving: bool | None) -> Ends:
+    """Return endpoints by Service out of EndpointSlices (discovery.k8s.io/v1).
+
+    serving: whether MetalLB also takes one that is going but still serves (since 0.14.2); None: unknown, then not.
+    """
+    ends: dict[str, dict[Endpoint, None]] = {}
+    for item in found:
+        service = (item["metadata"].get("labels") or {}).get("kubernetes.io/service-name")
+        if not service:
+            continue
+        into = ends.setdefault(f"{item['metadata']['namespace']}/{service}", {})
+        for endpoint in item.get("endpoints") or ():
+            conditions = endpoint.get("conditions") or {}
+            ready = conditions.get("ready") in (True, None) or bool(serving and conditions.get("serving"))
+            into[Endpoint(node=endpoint.get("nodeName") or "", ready=ready)] = None
+    return {service: tuple(kept) for service, kept in ends.items()}
+
+
+def from_endpoints(found: Sequence[Object]) -> Ends:
+    """Return endpoints by Service out of Endpoints (v1), which MetalLB up to 0.13 reads where slices are too old."""
+    ends: dict[str, dict[Endpoint, None]] = {}
+    for item in found:
+        into = ends.setdefault(f"{item['metadata']['namespace']}/{item['metadata']['name']}", {})
+        for subset in item.get("subsets") or ():
+            for key, ready in (("addresses", True), ("notReadyAddresses", False)):
+                for address in subset.get(key) or ():
+                    into[Endpoint(node=address.get("nodeName") or "", ready=ready)] = None
+    return {service: tuple(kept) for service, kept in ends.items()}
+
+
+def events(found: Sequence[Object]) -> Events:
+    """Return MetalLB's events about Services, oldest first, the newest twelve of each."""
+    ordered = sorted(found, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
+    kept: dict[str, list[Event]] = {}
+    for item in ordered:
+        about, source = item["involvedObject"], item.get("source") or {}
+        reporter = source.get("component") or item.get("reportingComponent") or ""
+        if about.get("kind") != "Service" or reporter not in _REPORTERS:
+            continue
+        message = redact(str(item.get("message") or ""))
+        named = re.search(r'node "([^"]+)"', message)
+        event = Event(
+            reason=str(item.get("reason") or ""),
+            node=named[1] if named else str(source.get("host") or ""),
+            message=message[:500],
+        )
+        kept.setdefault(f"{about.get('namespace')}/{about.get('name')}", []).append(event)
+    return {service: tuple(list_of[-_EVENTS:]) for service, list_of in kept.items()}
+
+
+def l2_status(found: Sequence[Object]) -> tuple[L2Status, ...]:
+    """Return ServiceL2Statuses; 0.14.2 to 0.14.6 name the Service in labels only."""
+    statuses = []
+    for item in found:
+        status, labels = item.get("status") or {}, item["metadata"].get("labels") or {}
+        namespace = status.get("serviceNamespace") or labels.get("metallb.io/service-namespace")
+        name = status.get("serviceName") or labels.get("metallb.io/service-name") or item["metadata"]["name"]
+        statuses.append(
+            L2Status(
+                service=f"{namespace or item['metadata']['namespace']}/{name}",
+                node=status.get("node") or labels.get("metallb.io/node") or "",
+                interfaces=tuple(each["name"] for each in status.get("interfaces") or () if each.get("name")),
+            )
+        )
+    return tuple(statuses)
+
+
+def _service(item: Object, ends: Ends | None, events: Events, note: Callable[[str], None]) -> Service:
+    metadata, spec = item["metadata"], item["spec"]
+    key = f"{metadata['namespace']}/{metadata['name']}"
+    ingress = (item.get("status") or {}).get("loadBalancer", {}).get("ingress") or ()
+    wanted = [*(_annotation(item, "loadBalancerIPs") or "").split(","), spec.get("loadBalancerIP") or ""]
+    return Service(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        ingress_ips=tuple(entry["ip"] for entry in ingress if entry.get("ip")),
+        load_balancer_class=spec.get("loadBalancerClass"),
+        external_traffic_policy=spec.get("externalTrafficPolicy", "Cluster"),
+        allow_shared_ip=_annotation(item, "allow-shared-ip"),
+        source_ranges=_valid(spec.get("loadBalancerSourceRanges") or (), network, f"{key}: its source ranges", note),
+        ports=tuple(Port(port=each["port"], protocol=each.get("protocol", "TCP")) for each in spec.get("ports") or ()),
+        endpoints=None if ends is None else ends.get(key, ()),
+        events=events.get(key, ()),
+        labels=metadata.get("labels") or {},
+        wanted_ips=_valid(
+            filter(None, map(str.strip, wanted)), lambda text: str(ip_address(text)), f"{key}: what it asks for", note
+        ),
+        wanted_pool=_annotation(item, "address-pool") or "",
+        families=tuple(spec.get("ipFamilies") or ()),
+    )
+
+
+def _annotation(item: Object, name: str) -> str | None:
+    annotations = item["metadata"].get("annotations") or {}
+    return next(
+        (str(annotations[f"{prefix}/{name}"]) for prefix in _PREFIXES if f"{prefix}/{name}" in annotations), None
+    )
+
+
+def _valid(
+    values: Iterable[str], read: Callable[[str], str], what: str, note: Callable[[str], None]
+) -> tuple[str, ...]:
+    """Return the values that `read` takes; the API lets people write others there, and MetalLB drops them too."""
+    kept = []
+    for value in values:
+        try:
+            kept.append(read(value.strip()))
+        except ValueError:
+            note(f"{what}: {value!r} is left out, it is not what belongs there")
+    return tuple(dict.fromkeys(kept))

@@ -1,0 +1,174 @@
+"""MetalLB's own programs as the API shows them: version, flags, and how its speakers are on each node.
+
+Manifests label them app=metallb, charts app.kubernetes.io/name=metallb; arguments win over environment, as in
+MetalLB's main.go. Whether memberlist is on depends on its bind address and labels (internal/speakerlist), not on
+its key. No value of an environment variable leaves this module.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from provisioner.kube.objects import Object
+from provisioner.l2.facts import MetalLB
+
+NAMESPACE = "metallb-system"
+T = TypeVar("T")
+State = Literal["ready", "missing", "failing"]
+
+
+@dataclass(frozen=True)
+class Programs:
+    """MetalLB in the cluster. templates: pod templates of its DaemonSets; None: could not be read.
+
+    wanted: on how many nodes its DaemonSets should run a speaker; None: they do not say.
+    """
+
+    namespace: str
+    speakers: tuple[Object, ...] | None
+    controllers: tuple[Object, ...] | None
+    templates: tuple[Object, ...] | None
+    wanted: int | None = None
+
+
+NOTHING = Programs(NAMESPACE, None, None, None)
+
+
+def programs(pods: Sequence[Object] | None, daemon_sets: Sequence[Object] | None) -> Programs:
+    """Find MetalLB's pods among all pods, and its speakers' DaemonSets."""
+    speakers = None if pods is None else tuple(pod for pod in pods if is_part(pod, "speaker"))
+    controllers = None if pods is None else tuple(pod for pod in pods if is_part(pod, "controller"))
+    owners = None if daemon_sets is None else tuple(item for item in daemon_sets if is_part(item, "speaker"))
+    found = [*(speakers or ()), *(owners or ()), *(controllers or ())]
+    return Programs(
+        namespace=found[0]["metadata"]["namespace"] if found else NAMESPACE,
+        speakers=speakers,
+        controllers=controllers,
+        templates=None if owners is None else tuple(item["spec"]["template"] for item in owners),
+        wanted=_wanted(owners or ()),
+    )
+
+
+def _wanted(daemon_sets: Sequence[Object]) -> int | None:
+    """Return for how many nodes the DaemonSets' controller wants a pod; a node that they do not select counts not."""
+    numbers = [(item.get("status") or {}).get("desiredNumberScheduled") for item in daemon_sets]
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known and len(known) == len(numbers) else None
+
+
+def is_part(item: Object, component: str) -> bool:
+    """Tell whether an object is labelled as MetalLB's speaker or controller."""
+    labels = item["metadata"].get("labels") or {}
+    name = labels.get("app.kubernetes.io/name") or labels.get("app") or ""
+    return name == "metallb" and component in (labels.get("app.kubernetes.io/component"), labels.get("component"))
+
+
+def metallb(found: Programs, note: Callable[[str], None]) -> MetalLB:
+    """Return what the programs' own specifications say; what they differ in, or do not say, stays unknown."""
+    staying = [pod for pod in found.speakers or () if not going(pod)]
+    specs = [item["spec"] for item in staying or found.templates or ()]
+    containers = [container for spec in specs if (container := speaker_container(spec)) is not None]
+    versions = {tag for container in containers if (tag := version_of(container.get("image", "")))}
+    if len(versions) > 1:
+        note(f"speakers of several versions run ({', '.join(sorted(versions))}), so MetalLB's version is unknown")
+    elif containers and not versions:
+        note("the speakers' image has no version in its tag, so MetalLB's version is unknown")
+    return MetalLB(
+        version=versions.pop() if len(versions) == 1 else None,
+        namespace=found.namespace,
+        memberlist=_agreed(_memberlist(container) for container in containers),
+        ignore_exclude_lb=_agreed(_flag(container, "ignore-exclude-lb") for container in containers),
+        load_balancer_class=_agreed(argument(container, "lb-class") or "" for container in containers),
+        speakers_wanted=found.wanted,
+    )
+
+
+def speaker_state(found: Programs, node: str) -> State | None:
+    """Return how the speaker is on a node: the best of its pods there, since an update has two for a while."""
+    if found.speakers is None:
+        return None
+    here = [pod for pod in found.speakers if node_of(pod) == node]
+    if not here:
+        return "missing"
+    return "ready" if any(is_ready(pod) for pod in here) else "failing"
+
+
+def node_of(pod: Object) -> str:
+    """Return the node that a pod is on or is meant for: a DaemonSet's pod that waits has only its affinity to tell."""
+    spec = pod["spec"]
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    terms = (affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}).get("nodeSelectorTerms") or ()
+    fields = [field for term in terms for field in term.get("matchFields") or () if field["key"] == "metadata.name"]
+    meant = next((field["values"][0] for field in fields if field.get("values")), "")
+    return str(spec.get("nodeName") or meant)
+
+
+def is_ready(pod: Object) -> bool:
+    """Tell whether a pod's condition Ready is true, and it is not on its way out."""
+    if going(pod):
+        return False
+    conditions = pod.get("status", {}).get("conditions") or ()
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def going(pod: Object) -> bool:
+    """Tell whether a pod is being deleted."""
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def speaker_container(spec: Mapping[str, Any]) -> Object | None:
+    """Return the speaker's own container of a pod's specification, past FRR and proxies."""
+    containers: list[Object] = spec.get("containers") or []
+    for container in containers:
+        if container["name"] in ("speaker", "metallb-speaker"):
+            return container
+    return next((container for container in containers if "speaker" in container.get("image", "")), None)
+
+
+def version_of(image: str) -> str:
+    """Return the version in an image's tag, "" where there is none.
+
+    >>> version_of("quay.io/metallb/speaker:v0.16.1@sha256:00")
+    '0.16.1'
+    """
+    found = re.search(r":v?(\d{1,5}\.\d{1,5}\.\d{1,5})(?=$|[-@+])", image)
+    return found[1] if found else ""
+
+
+def argument(container: Mapping[str, Any], name: str, variable: str = "") -> str | None:
+    """Return a flag of a Go program, "--name=value" or "--name value", else its variable; None where neither is set.
+
+    A variable whose value comes from elsewhere (a field, a Secret) is "…": set, and not read.
+    """
+    words = [*(container.get("command") or ()), *(container.get("args") or ())]
+    for place, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag in (f"--{name}", f"-{name}"):
+            following = words[place + 1] if place + 1 < len(words) else ""
+            return value if equals else "" if following.startswith("-") else following
+    for entry in container.get("env") or ():
+        if variable and entry["name"] == variable:
+            return "…" if entry.get("valueFrom") else entry.get("value") or ""
+    return None
+
+
+def _memberlist(container: Mapping[str, Any]) -> bool | None:
+    """Tell whether a speaker joins memberlist: it needs both, a bind address and the labels of the others."""
+    if container.get("envFrom"):
+        return None
+    bind = argument(container, "ml-bindaddr", "METALLB_ML_BIND_ADDR")
+    return bool(bind and argument(container, "ml-labels", "METALLB_ML_LABELS"))
+
+
+def _flag(container: Mapping[str, Any], name: str) -> bool:
+    value = argument(container, name)
+    return value is not None and value.lower() not in ("false", "f", "0")  # Go's strconv.ParseBool
+
+
+def _agreed(values: Iterable[T | None]) -> T | None:
+    """Return the value that all give, None where they differ, do not know, or are none."""
+    given = set(values)
+    return given.pop() if len(given) == 1 else None

@@ -1,0 +1,232 @@
+"""Ask and listen: paced questions out; every reply, announcement and answer to a SYN in, with the kernel's time.
+
+It never stops at the first answer, since the second one is what tells a duplicate; and it says when the kernel had
+to drop frames, since an answer lost here must not be taken for silence.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Collection, Iterable
+from types import TracebackType
+
+from provisioner.errors import Inconclusive, ProvisionerError
+from provisioner.l2.probe import arp, ndp, syn
+from provisioner.l2.probe.arp import Kind, Question, Reply, Told
+from provisioner.l2.probe.capture import Address, Announcement, Answer, Handshake
+from provisioner.l2.probe.interfaces import Interface
+from provisioner.l2.probe.rate_limit import HIGHEST_PPS, Pace
+from provisioner.l2.probe.raw_socket import RawSocket
+
+DEFAULT_PPS = 200
+TAIL = 1.0  # seconds to listen, so that a slow second owner is heard too
+PATIENCE = 1.0  # seconds after which a SYN counts as unanswered, and a reply is an older question's no more
+MOST_OVERTIME = 0.5  # seconds that a flood of frames can keep `listen` for longer
+MOST_KEPT = 500_000  # frames; a segment with more for a handful of addresses is under attack
+REMEMBERED = 256  # questions for one address
+
+Asked = tuple[float, Kind, str]  # when (Unix time), how, and whom: a MAC, or "" for everybody
+
+
+class Prober:
+    """An open socket on one interface; a context manager. Its lists grow in order of arrival.
+
+    received: the frames that were of interest; dropped: those that the kernel lost. echoed: the addresses that
+    answered an ICMP echo.
+    """
+
+    def __init__(self, interface: Interface, pps: int = DEFAULT_PPS) -> None:
+        if not 0 < pps <= HIGHEST_PPS:
+            raise ProvisionerError(f"{pps} packets a second is out of range", f"choose 1 to {HIGHEST_PPS}")
+        self.interface = interface
+        self.answers: list[Answer] = []
+        self.announcements: list[Announcement] = []
+        self.handshakes: list[Handshake] = []
+        self.echoed: set[Address] = set()
+        self.sent = 0
+        self.received = 0
+        self.dropped = 0
+        self._pace = Pace(pps)
+        self._asked: dict[Address, list[Asked]] = {}
+        self._about: set[Address] = set()
+        self._own = {arp.NOBODY, *(own.ip for own in interface.addresses)}
+        self._knocks: dict[int, tuple[float, syn.Syn]] = {}
+        self._echoes: dict[int, Address] = {}
+        self._port = random.randint(syn.LOWEST_PORT, syn.HIGHEST_PORT)
+        self._socket = RawSocket(interface.name)
+
+    def __enter__(self) -> Prober:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._socket.close()
+
+    def about(self, addresses: Iterable[Address]) -> None:
+        """Keep announcements of these addresses from now on; those that are asked for need not be named."""
+        self._about.update(addresses)
+
+    def send(self, questions: Iterable[Question]) -> None:
+        """Send questions one by one at the pace, collecting what comes meanwhile. Raises Inconclusive.
+
+        Each is taken from `questions` only when the one before has gone, so that it can depend on what was heard.
+        """
+        for number, question in enumerate(questions):
+            if (
+                number == 0
+            ):  # the time that the first one took to build, with Scapy to load, is no delay to make up for
+                self._pace.begin(time.monotonic())
+            self._await_turn()
+            self._about.add(question.target)
+            asked = self._asked.setdefault(question.target, [])
+            asked.append((time.time(), question.kind, question.to))
+            del asked[:-REMEMBERED]
+            self._put(question.frame)
+
+    def knock(self, ip: Address, mac: str, port: int) -> bool:
+        """Send a TCP SYN to `ip`:`port` through the owner `mac`, at the pace; the outcome goes to `handshakes`.
+
+        False where this machine has no address to send it from.
+        """
+        source = self.interface.client_address(ip)
+        if source is None:
+            return False
+        self._port = self._port + 1 if self._port < syn.HIGHEST_PORT else syn.LOWEST_PORT
+        own = (self.interface.mac, source)
+        made = syn.syn(ip, port, mac, own, local_port=self._port, sequence=random.getrandbits(32))
+        self._pace.begin(time.monotonic())
+        self._await_turn()
+        if (before := self._knocks.pop(self._port, None)) is not None:
+            self._silent(*before)
+        self._knocks[self._port] = (time.time(), made)
+        self._put(made.frame)
+        return True
+
+    def echo(self, ip: Address, mac: str) -> bool:
+        """Send an ICMP echo request through the owner `mac`, at the pace. False without an address to send it from."""
+        source = self.interface.client_address(ip)
+        if source is None:
+            return False
+        identifier = random.getrandbits(16)
+        made = syn.echo(ip, mac, (self.interface.mac, source), identifier)
+        self._pace.begin(time.monotonic())
+        self._await_turn()
+        self._echoes[identifier] = ip
+        self._put(made.frame)
+        return True
+
+    def listen(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+        """Collect frames for that long, or until `until` says so. Raises Inconclusive when the interface goes away."""
+        deadline = time.monotonic() + seconds
+        while not until():
+            left = deadline - time.monotonic()
+            ready = self._socket.wait(max(0.0, left))
+            if ready and (frame := self._socket.receive()) is not None:
+                self._take(*frame)
+            # What came in time may still be queued; a flood of frames must not keep us here for ever.
+            if (left <= 0 and not ready) or left < -MOST_OVERTIME:
+                break
+        self.dropped += self._socket.dropped()
+        late = time.time() - PATIENCE
+        for port in [port for port, (when, _) in self._knocks.items() if when < late]:
+            self._silent(*self._knocks.pop(port))
+
+    def silent(self, targets: Iterable[Address]) -> list[Address]:
+        """Return the targets that nobody has answered for yet."""
+        heard = {answer.ip for answer in self.answers}
+        return [target for target in targets if target not in heard]
+
+    def give_up(self) -> None:
+        """Wait for no SYN any longer: those without an answer go to `handshakes` as silent."""
+        for port in list(self._knocks):
+            self._silent(*self._knocks.pop(port))
+
+    @property
+    def waiting(self) -> Collection[tuple[Address, str, int]]:
+        """Return address, MAC and port of each SYN that has no answer yet."""
+        return [(knock.ip, knock.mac, knock.port) for _, knock in self._knocks.values()]
+
+    def _await_turn(self) -> None:
+        now = time.monotonic()
+        self.listen(max(0.0, self._pace.due(now) - now))
+
+    def _put(self, frame: bytes) -> None:
+        self._socket.send(frame)
+        self._pace.sent(time.monotonic())
+        self.sent += 1
+
+    def _silent(self, when: float, knock: syn.Syn) -> None:
+        self.handshakes.append(Handshake(knock.ip, knock.mac, knock.port, "silent", timestamp=when))
+
+    def _take(self, frame: bytes, timestamp: float) -> None:
+        kind = frame[12:14]
+        found = arp.parse(frame) if kind == arp.TYPE_ARP else ndp.parse(frame) or syn.parse(frame)
+        if isinstance(found, Reply):
+            taken = self._reply(found, timestamp)
+        elif isinstance(found, Told):
+            taken = self._told(found, timestamp)
+        elif isinstance(found, syn.Answered):
+            taken = self._answered(found, timestamp)
+        else:
+            taken = found is not None and self._echoed(found)
+        self.received += taken
+        if self.received > MOST_KEPT:
+            raise Inconclusive(
+                f"more than {MOST_KEPT} answers came on {self.interface.name}: somebody floods the segment",
+                "find out who: tcpdump -ni " + self.interface.name + " arp or icmp6",
+            )
+
+    def _reply(self, reply: Reply, timestamp: float) -> bool:
+        own = self.interface.mac
+        to_us = reply.destination == own or reply.asked_from in self._own
+        if reply.ip not in self._asked or not to_us or own in (reply.mac, reply.source):
+            return False
+        sent, kind, _ = match(reply, timestamp, self._asked[reply.ip])
+        source = reply.source if reply.source != reply.mac else ""
+        rtt = max(0.0, timestamp - sent)
+        self.answers.append(Answer(reply.ip, reply.mac, kind, timestamp, rtt, reply.length, source))
+        return True
+
+    def _told(self, told: Told, timestamp: float) -> bool:
+        if told.ip not in self._about or self.interface.mac in (told.mac, told.source):
+            return False
+        self.announcements.append(
+            Announcement(told.ip, told.mac, timestamp, told.request, told.broadcast_target, told.length)
+        )
+        return True
+
+    def _answered(self, answered: syn.Answered, timestamp: float) -> bool:
+        when, knock = self._knocks.get(answered.local_port, (0.0, None))
+        if knock is None or (knock.ip, knock.port) != (answered.ip, answered.port):
+            return False
+        if answered.acknowledged not in (None, (knock.sequence + 1) % 2**32):
+            return False
+        del self._knocks[answered.local_port]
+        if answered.outcome == "open":
+            # The kernel resets it too, unless a firewall here hides it; one that is reset twice is none the worse.
+            self._put(knock.reset)
+        rtt = max(0.0, timestamp - when)
+        self.handshakes.append(
+            Handshake(knock.ip, knock.mac, knock.port, answered.outcome, answered.source, timestamp, rtt)
+        )
+        return True
+
+    def _echoed(self, echoed: syn.Echoed) -> bool:
+        if self._echoes.get(echoed.identifier) != echoed.ip:
+            return False
+        self.echoed.add(echoed.ip)
+        return True
+
+
+def match(reply: Reply, timestamp: float, asked: Iterable[Asked]) -> Asked:
+    """Return the question that a reply answers: the newest that it can be an answer to.
+
+    An ARP reply repeats the address that it was asked from, which tells Z from the other two; a U question is
+    answered by the MAC that it went to, unless nothing else was asked for a second.
+    """
+    asked = list(asked)
+    to_zero = reply.asked_from == arp.NOBODY
+    fitting = [one for one in asked if (one[1] is Kind.ZERO) == to_zero] or asked
+    earlier = [one for one in fitting if one[0] <= timestamp] or fitting[:1]
+    likely = [one for one in earlier if one[2] in ("", reply.mac, reply.source) and timestamp - one[0] <= PATIENCE]
+    return (likely or earlier)[-1]

@@ -1,0 +1,119 @@
+"""The raw socket: frames out, frames in with the kernel's timestamp, and how many were lost for lack of room.
+
+One socket for all protocols of an interface; the filter in the kernel keeps what is none of the prober's business out.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import shlex
+import socket
+import struct
+import sys
+import time
+from collections.abc import Sequence
+
+from provisioner.errors import Inconclusive, ProvisionerError
+from provisioner.l2.probe import packet_filter
+
+ROOM = 1 << 22  # bytes for frames that wait; the kernel gives at most net.core.rmem_max unless it is forced
+LONGEST = 2048  # bytes of a frame that are read; every frame of interest is shorter
+
+# linux/if_ether.h, asm-generic/socket.h, linux/if_packet.h: not in Python's socket module
+_ETH_P_ALL = 0x0003
+_SO_TIMESTAMPNS = 35
+_SO_RCVBUFFORCE = 33
+_SOL_PACKET = 263
+_PACKET_STATISTICS = 6
+_PACKET_IGNORE_OUTGOING = 23
+_TIMESPEC = struct.Struct("@ll")
+
+
+class RawSocket:
+    """An open socket on the interface `name`. Raises Inconclusive where it may not, or the interface is gone."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        try:
+            # Protocol 0 receives nothing until bind, so that no frame of another interface is ever taken in.
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        except PermissionError as error:
+            raise Inconclusive("asking with raw frames needs CAP_NET_RAW", f"run: {privileged()}") from error
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+            packet_filter.attach(self._socket)
+            self._make_room()
+            self._socket.bind((name, _ETH_P_ALL))
+        except OSError as error:
+            self._socket.close()
+            raise lost(name, error) from error
+
+    def _make_room(self) -> None:
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, ROOM)
+        except PermissionError:  # needs CAP_NET_ADMIN; without it there is less room, and what is lost is counted
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def send(self, frame: bytes) -> None:
+        """Send one frame as it is. Raises Inconclusive when the interface is gone."""
+        try:
+            self._socket.send(frame)
+        except OSError as error:
+            raise lost(self.name, error) from error
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until a frame is there, at most that long, and tell whether one is."""
+        return bool(select.select([self._socket], [], [], seconds)[0])
+
+    def receive(self) -> tuple[bytes, float] | None:
+        """Return a frame that is there with the Unix time at which the kernel got it; None when there is none.
+
+        Raises Inconclusive when the interface is gone.
+        """
+        try:
+            frame, ancillary, _, _ = self._socket.recvmsg(LONGEST, 64, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise lost(self.name, error) from error
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
+                seconds, nanoseconds = _TIMESPEC.unpack(data[: _TIMESPEC.size])
+                return frame, seconds + nanoseconds / 1e9
+        return frame, time.time()
+
+    def dropped(self) -> int:
+        """Return how many frames the kernel dropped since the last call (packet(7), PACKET_STATISTICS)."""
+        try:
+            statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+        except OSError as error:
+            raise ProvisionerError(f"cannot read the socket's statistics: {error}") from error
+        return int(struct.unpack("@II", statistics)[1])
+
+
+def privileged(arguments: Sequence[str] = ()) -> str:
+    """Return the command that runs this one again with CAP_NET_RAW and nothing more than that.
+
+    The user stays the same, and with it SSH keys, agent and the owner of the files that are written.
+    """
+    words = list(arguments) or [os.path.abspath(sys.argv[0]), *sys.argv[1:]]
+    return (
+        f"sudo -E setpriv --reuid={os.getuid()} --regid={os.getgid()} --init-groups "
+        f"--inh-caps=+net_raw --ambient-caps=+net_raw {shlex.join(words)}"
+    )
+
+
+def lost(name: str, error: OSError) -> Inconclusive:
+    """Return what to tell a person when the interface cannot be used any more."""
+    if error.errno == errno.ENODEV:
+        return Inconclusive(f"there is no interface {name} here", "choose another with --interface")
+    if error.errno in (errno.ENETDOWN, errno.ENXIO):
+        return Inconclusive(f"{name} went down", f"sudo ip link set {name} up, and try again")
+    return Inconclusive(f"cannot use {name}: {error.strerror}", "look at the interface, and try again")

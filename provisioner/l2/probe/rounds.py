@@ -1,0 +1,123 @@
+"""One run of a prober: what has been asked so far, who has answered, and what is worth asking next."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from provisioner.l2.probe import questions
+from provisioner.l2.probe.arp import Kind, Question
+from provisioner.l2.probe.capture import Address, Handshake, Vantage, Wire
+from provisioner.l2.probe.prober import Prober
+
+
+@dataclass
+class Run:
+    """What was asked, and of whom. asked: how often in which way, by address; knocked: SYNs by address, MAC and port.
+
+    owed: the answers that were asked for to confirm an owner and that have not come yet: address and MAC.
+    """
+
+    prober: Prober
+    vantage: Vantage
+    asked: dict[Address, Counter[Kind]] = field(default_factory=dict)
+    unicast_to: dict[Address, tuple[str, ...]] = field(default_factory=dict)
+    knocked: Counter[tuple[Address, str, int]] = field(default_factory=Counter)
+    echo_sent: set[Address] = field(default_factory=set)
+    owed: set[tuple[Address, str]] = field(default_factory=set)
+    _confirmed: int = 0  # how many of the answers have been looked at for `owed`
+
+    def send(self, ready: Iterable[Question | None]) -> int:
+        """Send what can be asked, and return how many questions that were."""
+        before = self.prober.sent
+        self.prober.send(self._noted(question) for question in ready if question is not None)
+        return self.prober.sent - before
+
+    def _noted(self, question: Question) -> Question:
+        self.asked.setdefault(question.target, Counter())[question.kind] += 1
+        if question.to:
+            known = self.unicast_to.get(question.target, ())
+            self.unicast_to[question.target] = tuple(dict.fromkeys([*known, question.to]))
+        return question
+
+    def owners(self) -> dict[Address, tuple[str, ...]]:
+        """Return the MACs that have answered so far, by address; the silent are absent."""
+        found: dict[Address, dict[str, None]] = {}
+        for answer in self.prober.answers:
+            found.setdefault(answer.ip, {})[answer.mac] = None
+        return {ip: tuple(macs) for ip, macs in found.items()}
+
+    def first(self, ip: Address, zero: bool) -> Question | None:
+        """Return a sweep's first question: as a client where this machine has an address to ask from, else as nobody.
+
+        zero: whether it may be asked as nobody.
+        """
+        interface = self.prober.interface
+        return questions.client(interface, ip) or (questions.zero(interface, ip) if zero else None)
+
+    def second(self, ip: Address, zero: bool) -> Question | None:
+        """Return the question to one that was silent: as nobody where that is possible, else as a client again."""
+        interface = self.prober.interface
+        return (questions.zero(interface, ip) if zero else None) or questions.client(interface, ip)
+
+    def confirming(self, among: Iterable[Address], end: float) -> Iterator[Question]:
+        """Yield a Z for each owned address that was not asked so, until `end` (monotonic), the most telling first.
+
+        Those are addresses with several owners, and owners of several addresses: whoever answers a client and not
+        nobody is a proxy.
+        """
+        wanted = set(among)
+        owners = {ip: macs for ip, macs in self.owners().items() if ip in wanted}
+        held = Counter(mac for macs in owners.values() for mac in macs)
+        for ip, macs in sorted(owners.items(), key=lambda one: (-len(one[1]), -max(held[mac] for mac in one[1]))):
+            question = questions.zero(self.prober.interface, ip)
+            if question is None or self.asked[ip][question.kind]:
+                continue
+            if time.monotonic() >= end:
+                return
+            self.owed.update((ip, mac) for mac in macs)
+            yield question
+
+    def confirmed(self) -> bool:
+        """Tell whether all answers that are owed have come."""
+        answers = self.prober.answers[self._confirmed :]
+        self._confirmed += len(answers)
+        self.owed.difference_update((answer.ip, answer.mac) for answer in answers if answer.kind is Kind.ZERO)
+        return not self.owed
+
+    def wire(self, targets: Iterable[Address], started: float, pps: int) -> Wire:
+        """Return all that was heard. started: Unix time."""
+        prober = self.prober
+        return Wire(
+            vantage=self.vantage,
+            targets=tuple(targets),
+            answers=tuple(prober.answers),
+            announcements=tuple(prober.announcements),
+            handshakes=best(prober.handshakes),
+            asked={ip: frozenset(kinds) for ip, kinds in self.asked.items()},
+            unicast_to=self.unicast_to,
+            times=self.asked,
+            echo={ip: ip in prober.echoed for ip in self.echo_sent},
+            started=started,
+            sent=prober.sent,
+            received=prober.received,
+            dropped=prober.dropped,
+            pps=pps,
+        )
+
+
+def best(handshakes: Iterable[Handshake]) -> tuple[Handshake, ...]:
+    """Return one handshake for each address, owner and port: one that was answered rather than a silent one."""
+    found: dict[tuple[Address, str, int], Handshake] = {}
+    for shake in handshakes:
+        key = (shake.ip, shake.mac, shake.port)
+        if key not in found or found[key].outcome == "silent":
+            found[key] = shake
+    return tuple(found.values())
+
+
+def listen_until(prober: Prober, end: float, until: Callable[[], bool] = lambda: False) -> None:
+    """Listen until a moment of the monotonic clock."""
+    prober.listen(max(0.0, end - time.monotonic()), until)

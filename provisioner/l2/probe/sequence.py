@@ -1,0 +1,139 @@
+"""Ask for addresses by every way that tells something, in an order that disturbs nobody, and return all of it.
+
+First everybody is asked, as nobody (Z) and as a client (B), and once more where it stays silent. Only when the time
+for answers is over are single MACs asked (U): an answer does not say to which of the two it is. A SYN and an echo go
+through each owner as soon as it is known.
+
+A mere sweep asks as a client first, and listens for the whole tail. That time is not idle: those that are silent are
+asked a second time, as nobody, and then the owners, as many as it allows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from provisioner.l2.probe import interfaces, questions
+from provisioner.l2.probe.arp import Kind
+from provisioner.l2.probe.capture import Address, Wire
+from provisioner.l2.probe.interfaces import Interface
+from provisioner.l2.probe.prober import DEFAULT_PPS, PATIENCE, TAIL, Prober
+from provisioner.l2.probe.rounds import Run, listen_until
+
+KNOCKS = 2  # SYNs to one port through one owner, where nothing comes back
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What to find out about one address.
+
+    ports: the TCP ports to try through each owner that answers; unicast_to: the MACs to ask directly. echo: send one
+    ICMP echo through the first owner; its answer is never a criterion.
+    """
+
+    ip: Address
+    ports: tuple[int, ...] = ()
+    unicast_to: tuple[str, ...] = ()
+    echo: bool = True
+
+
+def probe(
+    interface: Interface,
+    targets: Sequence[Ask],
+    *,
+    others: Sequence[Address] = (),
+    pps: int = DEFAULT_PPS,
+    zero: bool = True,
+    tail: float = TAIL,
+    again: bool = True,
+    passes: int = 2,
+    progress: Callable[[str], None] | None = None,
+) -> Wire:
+    """Ask for every address and return everything that was heard; addresses of this machine are not asked for.
+
+    interface: see `interfaces.choose`; without an address of its own only Z is asked. others: addresses that are
+    swept meanwhile, in this many passes, from the second one on only those that are silent. zero=False leaves Z out,
+    for networks that inspect ARP; again: ask the silent ones of the targets once more. tail: seconds to listen for
+    answers to the first question and to the last, at least 1; after the later passes of a sweep, half of it.
+    progress: told in a few words what comes next.
+    Raises Inconclusive: no CAP_NET_RAW, interface lost.
+    """
+    tell = progress or (lambda _: None)
+    tail = max(TAIL, tail)
+    vantage = interfaces.vantage(interface)
+    asks = _merged(ask for ask in targets if ask.ip not in vantage.own_addresses)
+    swept = [ip for ip in dict.fromkeys(others) if ip not in vantage.own_addresses and ip not in asks]
+    started = time.time()
+    with Prober(interface, pps) as prober:
+        run = Run(prober, vantage)
+        prober.about([*asks, *swept])
+        tell("asking everybody")
+        if zero:
+            run.send(questions.zero(interface, ip) for ip in asks)
+        run.send(questions.client(interface, ip) for ip in asks)
+        half, clear = time.monotonic() + tail / 2, time.monotonic() + tail
+        run.send(run.first(ip, zero) for ip in swept)
+        end = time.monotonic() + tail
+        for left in reversed(range(passes - 1)):
+            if run.send(run.second(ip, zero) for ip in prober.silent(swept)):
+                end = max(end, time.monotonic() + tail / 2)
+                if left:
+                    prober.listen(tail / 2)
+        if asks:
+            listen_until(prober, half)
+            _through_owners(run, asks)
+            silent = [run.second(ip, zero) for ip in (prober.silent(asks) if again else ())]
+            if run.send(silent):
+                end = max(end, time.monotonic() + tail)
+                if any(question is not None and question.kind is Kind.CLIENT for question in silent):
+                    clear = end
+        if zero:
+            run.send(run.confirming(swept, end))
+        listen_until(prober, clear)
+        if _directly(run, asks, tell):
+            end = max(end, time.monotonic() + tail)
+        listen_until(prober, end)
+        if run.owed:
+            prober.listen(tail / 2, until=run.confirmed)
+        _through_owners(run, asks)  # the owners that answered only when they were asked directly
+        prober.listen(max(PATIENCE, tail), until=lambda: not prober.waiting)
+        prober.give_up()
+        return run.wire(dict.fromkeys([*(ask.ip for ask in targets), *others]), started, pps)
+
+
+def _merged(asks: Iterable[Ask]) -> dict[Address, Ask]:
+    """Return one question for each address, with all that was asked about it."""
+    found: dict[Address, Ask] = {}
+    for ask in asks:
+        one = found.get(ask.ip, Ask(ask.ip, echo=False))
+        found[ask.ip] = Ask(
+            ask.ip,
+            tuple(dict.fromkeys(one.ports + ask.ports)),
+            tuple(dict.fromkeys(one.unicast_to + tuple(mac.lower() for mac in ask.unicast_to))),
+            one.echo or ask.echo,
+        )
+    return found
+
+
+def _directly(run: Run, asks: Mapping[Address, Ask], tell: Callable[[str], None]) -> int:
+    """Ask single MACs, and knock again where nothing came back. Returns how many questions that were."""
+    single = [(ip, mac) for ip, ask in asks.items() for mac in ask.unicast_to]
+    if single:
+        tell("asking each node")
+    sent = run.send(questions.unicast(run.prober.interface, ip, mac) for ip, mac in single)
+    _through_owners(run, asks)
+    return sent
+
+
+def _through_owners(run: Run, asks: Mapping[Address, Ask]) -> None:
+    """Knock at each port through each owner known so far, again where nothing came back; one echo an address."""
+    heard = {(shake.ip, shake.mac, shake.port) for shake in run.prober.handshakes if shake.outcome != "silent"}
+    for ip, macs in run.owners().items():
+        if ip not in asks:
+            continue
+        for key in [(ip, mac, port) for mac in macs for port in asks[ip].ports]:
+            if run.knocked[key] < KNOCKS and key not in heard and run.prober.knock(*key):
+                run.knocked[key] += 1
+        if asks[ip].echo and ip not in run.echo_sent and run.prober.echo(ip, macs[0]):
+            run.echo_sent.add(ip)

@@ -1,0 +1,145 @@
+"""A TCP SYN and an ICMP echo in a frame to one owner's MAC, and what comes back for them.
+
+The MAC is given, so that each of several owners can be tried, whatever the neighbour cache says. A handshake is never
+completed: it is reset as soon as it is answered, so that nothing is left behind. The local port is one that the kernel
+gives to nobody, so that no connection of this machine can be meant.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Literal
+
+from provisioner.l2.probe import scapy_light
+from provisioner.l2.probe.arp import text
+from provisioner.l2.probe.ndp import ICMPV6, TYPE_IPV6
+
+Address = IPv4Address | IPv6Address
+TYPE_IPV4 = b"\x08\x00"
+LOWEST_PORT = 61000  # above Linux' net.ipv4.ip_local_port_range
+HIGHEST_PORT = 65535
+
+_ETHERNET, _IPV6_HEADER = 14, 40
+_TCP, _ICMP = 6, 1
+_SEGMENT = struct.Struct("!HHIIBB")  # ports, sequence, acknowledged, header's length, flags
+_SYN, _RST, _ACK = 0x02, 0x04, 0x10
+_ERRORS = {_ICMP: (3, 11), ICMPV6: (1, 3)}  # unreachable, time exceeded
+_ECHOED = {_ICMP: 0, ICMPV6: 129}
+
+
+@dataclass(frozen=True)
+class Syn:
+    """A SYN that is ready to be sent through the owner `mac`, and the reset for when it is answered."""
+
+    ip: Address
+    mac: str
+    port: int
+    local_port: int
+    sequence: int
+    frame: bytes
+    reset: bytes
+
+
+@dataclass(frozen=True)
+class Echo:
+    """An ICMP echo request that is ready to be sent through the owner `mac`."""
+
+    ip: Address
+    mac: str
+    identifier: int
+    frame: bytes
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came back for a SYN to `ip`:`port`. acknowledged: None in an ICMP error. source: the frame's own."""
+
+    ip: Address
+    port: int
+    local_port: int
+    outcome: Literal["open", "refused", "unreachable"]
+    acknowledged: int | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Echoed:
+    """An ICMP echo reply."""
+
+    ip: Address
+    identifier: int
+
+
+def syn(ip: Address, port: int, mac: str, own: tuple[str, Address], *, local_port: int, sequence: int) -> Syn:
+    """Build a SYN. own: the interface's MAC and the address to send from."""
+    inet = scapy_light.layers("inet")
+    head = _head(ip, mac, own)
+    first = inet.TCP(sport=local_port, dport=port, seq=sequence, flags="S", window=64240, options=[("MSS", 1460)])
+    last = inet.TCP(sport=local_port, dport=port, seq=(sequence + 1) % 2**32, flags="R", window=0)
+    return Syn(ip, mac, port, local_port, sequence, bytes(head / first), bytes(head / last))
+
+
+def echo(ip: Address, mac: str, own: tuple[str, Address], identifier: int) -> Echo:
+    """Build an ICMP echo request. own: the interface's MAC and the address to send from."""
+    if ip.version == 4:
+        message = scapy_light.layers("inet").ICMP(type=8, id=identifier, seq=1)
+    else:
+        message = scapy_light.layers("inet6").ICMPv6EchoRequest(id=identifier, seq=1)
+    return Echo(ip, mac, identifier, bytes(_head(ip, mac, own) / message))
+
+
+def _head(ip: Address, mac: str, own: tuple[str, Address]):  # type: ignore[no-untyped-def]  # Scapy has no types
+    ether = scapy_light.layers("l2").Ether
+    own_mac, source = own
+    if ip.version == 4:
+        network = scapy_light.layers("inet").IP(src=str(source), dst=str(ip), ttl=64, flags="DF")
+        return ether(dst=mac, src=own_mac, type=0x0800) / network
+    network = scapy_light.layers("inet6").IPv6(src=str(source), dst=str(ip), hlim=64)
+    return ether(dst=mac, src=own_mac, type=0x86DD) / network
+
+
+def parse(frame: bytes) -> Answered | Echoed | None:
+    """Return what a frame says about a SYN or an echo, None for anything else. Never raises."""
+    found = _packet(frame[_ETHERNET:], frame[12:14])
+    if found is None:
+        return None
+    protocol, sender, _, data = found
+    source = text(frame[6:12])
+    return _segment(data, sender, source) if protocol == _TCP else _icmp(data, protocol, sender, frame[12:14], source)
+
+
+def _icmp(data: bytes, protocol: int, sender: Address, kind: bytes, source: str) -> Answered | Echoed | None:
+    if len(data) < 8:
+        return None
+    if data[0] == _ECHOED[protocol]:
+        return Echoed(sender, int.from_bytes(data[4:6]))
+    inner = _packet(data[8:], kind) if data[0] in _ERRORS[protocol] else None
+    if inner is None or inner[0] != _TCP or len(inner[3]) < 4:
+        return None
+    local_port, port = struct.unpack_from("!HH", inner[3])
+    return Answered(inner[2], port, local_port, "unreachable", None, source)
+
+
+def _segment(data: bytes, sender: Address, source: str) -> Answered | None:
+    if len(data) < _SEGMENT.size:
+        return None
+    port, local_port, _, acknowledged, _, flags = _SEGMENT.unpack_from(data)
+    if flags & (_RST | _ACK) == _RST | _ACK:
+        return Answered(sender, port, local_port, "refused", acknowledged, source)
+    if flags & (_SYN | _ACK | _RST) == _SYN | _ACK:
+        return Answered(sender, port, local_port, "open", acknowledged, source)
+    return None
+
+
+def _packet(data: bytes, kind: bytes) -> tuple[int, Address, Address, bytes] | None:
+    """Return protocol, sender, receiver and contents of a TCP or ICMP packet that is no later fragment."""
+    if kind == TYPE_IPV4 and len(data) >= 20 and data[0] >> 4 == 4 and data[9] in (_TCP, _ICMP):
+        header = (data[0] & 0xF) * 4
+        if header < 20 or int.from_bytes(data[6:8]) & 0x1FFF:
+            return None
+        return data[9], IPv4Address(data[12:16]), IPv4Address(data[16:20]), data[header:]
+    if kind == TYPE_IPV6 and len(data) >= _IPV6_HEADER and data[0] >> 4 == 6 and data[6] in (_TCP, ICMPV6):
+        return data[6], IPv6Address(data[8:24]), IPv6Address(data[24:40]), data[_IPV6_HEADER:]
+    return None

@@ -1,0 +1,290 @@
+"""The site: what hosts.toml says, validated, frozen, with every default filled in.
+
+The only input is the file. Single values are checked in site_syntax.py, what must hold between them in
+site_rules.py; site_errors.py words the mistakes and toml_lines.py finds their lines, both only when there is one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from provisioner import version as versions
+from provisioner.addresses import Range, host_port, parse_range, split_host_port
+from provisioner.catalogue import default_minor
+from provisioner.errors import ProvisionerError
+from provisioner.site import syntax, types
+from provisioner.site.types import AsTuple, Unique
+
+API_PORT = 6443
+
+CROWDED = 2.0  # cluster.timeout_scale above which a site is slow
+
+
+class Model(BaseModel):
+    """A table of hosts.toml: frozen, of exact types, and without keys that nobody reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class Cluster(Model):
+    """`[cluster]`. pod_cidr and service_cidr: networks, normalised."""
+
+    name: types.Name = "lab"
+    kubernetes: types.KubernetesVersion = Field(default_factory=default_minor)
+    pod_cidr: types.Cidr = "10.244.0.0/16"
+    service_cidr: types.Cidr = "10.96.0.0/16"
+    network: Literal["flannel", "bridge"] = "flannel"
+    endpoint: Annotated[types.Endpoint, Field(examples=["api.example.org:6443"])] = ""
+    timeout_scale: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
+
+
+class Ssh(Model):
+    """`[ssh]`. Paths are relative to hosts.toml's folder; connect_timeout: seconds."""
+
+    user: types.User = "vagrant"
+    port: types.Port = 22
+    key: Annotated[types.Text, Field(examples=["~/.ssh/id_ed25519"])] = ""
+    jump: Annotated[types.Jump, Field(examples=["user@gate.example.org:22"])] = ""
+    host_keys: Literal["strict", "accept-new", "off"] = "accept-new"
+    known_hosts: Annotated[types.Text, Field(min_length=1)] = ".provisioner/known_hosts"
+    sudo_password: Annotated[types.SudoPassword, Field(examples=["prompt"])] = "none"
+    connect_timeout: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 10.0
+
+
+class HostSsh(Model):
+    """`ssh` of one host: what differs from `[ssh]`; "" and 0 mean the same as there."""
+
+    user: Annotated[types.OptionalUser, Field(examples=["debian"])] = ""
+    port: Annotated[int, Field(ge=0, le=65535, examples=[2222])] = 0
+    key: Annotated[types.Text, Field(examples=["~/.ssh/id_ed25519"])] = ""
+
+
+class HostSpec(Model):
+    """One of `[[hosts]]`. address: the node IP on the cluster's segment, normalised."""
+
+    name: Annotated[types.Name, Field(examples=["worker1"])]
+    address: Annotated[types.NodeAddress, Field(examples=["192.168.56.11"])]
+    ssh_address: Annotated[types.SshAddress, Field(examples=["node1.example.org"])] = ""
+    roles: Annotated[
+        tuple[Literal["control-plane", "worker"], ...], AsTuple, Unique, Field(min_length=1, examples=[["worker"]])
+    ]
+    interface: Annotated[types.OptionalInterface, Field(examples=["eth1"])] = ""
+    labels: Annotated[Mapping[types.LabelKey, types.LabelValue], Field(examples=[{"disk": "ssd"}])] = Field(
+        default_factory=dict
+    )
+    taints: Annotated[
+        tuple[types.Taint, ...], AsTuple, Unique, Field(examples=[["dedicated=storage:NoSchedule"]])
+    ] = ()
+    ssh: Annotated[HostSsh, Field(examples=[{"port": 2222}])] = HostSsh()
+
+    @property
+    def is_control_plane(self) -> bool:
+        """Tell whether the host runs the API server."""
+        return "control-plane" in self.roles
+
+    @property
+    def is_worker(self) -> bool:
+        """Tell whether the host takes ordinary pods; a control plane may do both."""
+        return "worker" in self.roles
+
+    @property
+    def parsed_taints(self) -> tuple[syntax.Taint, ...]:
+        """Return the taints as (key, value, effect)."""
+        return tuple(syntax.parse_taint(taint) for taint in self.taints)
+
+
+class Nfs(Model):
+    """`[nfs]`. clients: addresses and networks beside the cluster's hosts, which are always in.
+
+    provisioner: "static", `volumes` of `size` are prepared ahead; "csi", csi-driver-nfs makes one for each claim.
+    """
+
+    enabled: bool = True
+    server: Annotated[types.Text, Field(examples=["master"])] = ""
+    export: types.Export = "/srv/nfs"
+    clients: Annotated[tuple[types.Client, ...], AsTuple, Unique, Field(examples=[["192.168.56.1"]])] = ()
+    root_squash: bool = True
+    volumes: Annotated[int, Field(ge=0, le=1000)] = 8
+    size: types.Size = "1Gi"
+    class_: Annotated[types.Name, Field(alias="class")] = "nfs"
+    provisioner: Literal["static", "csi"] = "static"
+
+
+class Pool(Model):
+    """One of `[[metallb.pools]]`. addresses: networks or ranges, as written."""
+
+    name: Annotated[types.Name, Field(examples=["lab"])]
+    addresses: Annotated[
+        tuple[types.PoolRange, ...],
+        AsTuple,
+        Field(min_length=1, examples=[["192.168.56.200-192.168.56.230"]]),
+    ]
+    auto_assign: bool = True
+    avoid_buggy_ips: bool = False
+    interfaces: Annotated[tuple[types.Interface, ...], AsTuple, Unique, Field(examples=[["eth1"]])] = ()
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        """Return (first, last) of every entry of `addresses`, in their order, both ends included."""
+        return tuple(parse_range(text) for text in self.addresses)
+
+    def __contains__(self, address: object) -> bool:
+        """Tell whether an address, as text or from `ipaddress`, is in the pool."""
+        return any(address in held for held in self.ranges)
+
+
+class Metallb(Model):
+    """`[metallb]`. version: "" is the catalogue's for the Kubernetes version."""
+
+    enabled: bool = True
+    version: Annotated[types.Release, Field(examples=["0.16.1"])] = ""
+    pools: Annotated[tuple[Pool, ...], AsTuple] = ()
+
+
+class Metrics(Model):
+    """`[metrics]`. version: "" is the catalogue's for the Kubernetes version."""
+
+    enabled: bool = True
+    version: Annotated[types.Release, Field(examples=["0.9.0"])] = ""
+
+
+class Ingress(Model):
+    """`[ingress]`. controller: "" is the catalogue's for the Kubernetes version."""
+
+    enabled: bool = True
+    controller: Annotated[Literal["", "nginx", "haproxy", "traefik"], Field(examples=["traefik"])] = ""
+
+
+class Workloads(Model):
+    """`[workloads]`. enabled: names of the files in workloads/, without .yaml."""
+
+    enabled: Annotated[tuple[types.Workload, ...], AsTuple, Unique] = (
+        "nodeport",
+        "loadbalancer",
+        "ingress",
+        "hpa",
+        "daemonset",
+        "configmap",
+        "shared-volume",
+        "statefulset",
+    )
+
+
+class Mirror(Model):
+    """`[mirror]`. What stands for upstream's own addresses, without a slash at the end; "" is upstream itself."""
+
+    packages: Annotated[types.Url, Field(examples=["http://192.168.56.2/pkgs.k8s.io"])] = ""
+    images: Annotated[types.Url, Field(examples=["http://192.168.56.2:5000"])] = ""
+    manifests: Annotated[types.Url, Field(examples=["http://192.168.56.2"])] = ""
+    containerd: Annotated[types.Url, Field(examples=["http://192.168.56.2/download.docker.com"])] = ""
+
+
+Flags = Annotated[Mapping[types.Flag, types.Text], Field(examples=[{"v": "2"}])]
+
+
+class Kubeadm(Model):
+    """`[kubeadm]`. Extra arguments by component, passed through; init_timeout before it is scaled.
+
+    key_algorithm: of the keys that kubeadm makes at its init, in the words of v1beta4's encryptionAlgorithm.
+    """
+
+    api_server: Flags = Field(default_factory=dict)
+    controller_manager: Flags = Field(default_factory=dict)
+    scheduler: Flags = Field(default_factory=dict)
+    etcd: Flags = Field(default_factory=dict)
+    kubelet: Flags = Field(default_factory=dict)
+    kubelet_configuration: Annotated[types.Plain, Field(examples=[{"maxPods": 50}])] = Field(default_factory=dict)
+    key_algorithm: Literal["RSA-2048", "ECDSA-P256"] = "RSA-2048"
+    init_timeout: types.Duration = "4m"
+
+    @property
+    def init_seconds(self) -> float:
+        """Return `init_timeout` in seconds, not scaled."""
+        parts = re.findall(r"(\d+)([hms])", self.init_timeout)
+        return float(sum(int(number) * {"h": 3600, "m": 60, "s": 1}[unit] for number, unit in parts))
+
+
+class Site(Model):
+    """Everything that hosts.toml says."""
+
+    cluster: Cluster = Cluster()
+    ssh: Ssh = Ssh()
+    hosts: Annotated[tuple[HostSpec, ...], AsTuple, Field(min_length=1)]
+    nfs: Nfs = Nfs()
+    metallb: Metallb = Metallb()
+    metrics: Metrics = Metrics()
+    ingress: Ingress = Ingress()
+    workloads: Workloads = Workloads()
+    mirror: Mirror = Mirror()
+    kubeadm: Kubeadm = Kubeadm()
+    _path: Path = PrivateAttr(default=Path("hosts.toml"))
+
+    @property
+    def path(self) -> Path:
+        """Return the file as it was named."""
+        return self._path
+
+    @property
+    def directory(self) -> Path:
+        """Return the file's folder, absolute: what relative paths within the file are relative to."""
+        return self._path.absolute().parent
+
+    @property
+    def state(self) -> Path:
+        """Return the folder of caches and logs; deleting it loses nothing."""
+        return self.directory / ".provisioner"
+
+    @property
+    def version(self) -> versions.Version:
+        """Return the Kubernetes version, its patch filled in from the catalogue."""
+        return versions.kubernetes_version(self.cluster.kubernetes)
+
+    @property
+    def control_planes(self) -> tuple[HostSpec, ...]:
+        """Return the hosts with the role control-plane, in the file's order."""
+        return tuple(host for host in self.hosts if host.is_control_plane)
+
+    @property
+    def workers(self) -> tuple[HostSpec, ...]:
+        """Return the hosts without the role control-plane, in the file's order."""
+        return tuple(host for host in self.hosts if not host.is_control_plane)
+
+    @property
+    def first(self) -> HostSpec:
+        """Return the control plane that `kubeadm init` runs on."""
+        return self.control_planes[0]
+
+    @property
+    def nfs_server(self) -> HostSpec:
+        """Return the host that exports."""
+        return self.host(self.nfs.server) if self.nfs.server else self.first
+
+    @property
+    def endpoint(self) -> str:
+        """Return "host:port" of the API for clients, IPv6 in brackets."""
+        host, port = split_host_port(self.cluster.endpoint or self.first.address, API_PORT)
+        return host_port(host, port)
+
+    def host(self, name: str) -> HostSpec:
+        """Return the host of that name; ProvisionerError, naming the nearest, where there is none."""
+        names = [host.name for host in self.hosts]
+        if name in names:
+            return self.hosts[names.index(name)]
+        near = get_close_matches(name, names, 1)
+        remedy = f'did you mean "{near[0]}"?' if near else f"the hosts are {', '.join(names)}"
+        raise ProvisionerError(f"{self._path} has no host {name!r}", remedy)
+
+    @property
+    def slow(self) -> bool:
+        """Tell whether the machines have no headroom: what could run at once is done bit by bit (decision 0011)."""
+        return self.cluster.timeout_scale > CROWDED
+
+    def timeout(self, seconds: float) -> float:
+        """Return a timeout as this site wants it: seconds x cluster.timeout_scale."""
+        return seconds * self.cluster.timeout_scale

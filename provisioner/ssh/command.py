@@ -1,0 +1,35 @@
+"""What a command on a host came to: its result, or the error that says how it failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from provisioner.errors import HostError
+from provisioner.redact import redact
+
+PROLOGUE = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
+TAIL_LINES = 15
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command said. seconds: how long it took, seen from here."""
+
+    stdout: str
+    stderr: str
+    status: int
+    seconds: float
+
+
+def failure(host: str, command: str, status: int, text: str) -> HostError:
+    """Return the error for a command that failed: its first line, its exit status, its last output lines."""
+    first = command.strip().splitlines()[0] if command.strip() else command
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    how = "took too long and was stopped" if status == 124 else f"failed with exit status {status}"
+    said = f": {lines[-1]}" if lines else ""
+    return HostError(
+        host,
+        redact(f"`{first[:120]}` {how}{said}"),
+        command=redact(command),
+        tail=redact("\n".join(lines[-TAIL_LINES:])),
+    )

@@ -1,0 +1,150 @@
+"""Facts: what one round trip says about a host, as typed, frozen values. Steps decide by these alone.
+
+gather.py writes the script that reads them, facts_parser.py understands what it says.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FactQuery:
+    """What a step wants to know of a host, so that all steps' facts come in one round trip.
+
+    files: absolute paths or shell globs whose content is read, up to 256 KiB. exists: those of which only
+    existence, mode and owner are. disks: paths whose file system's free space is asked for.
+    """
+
+    files: tuple[str, ...] = ()
+    exists: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    sysctls: tuple[str, ...] = ()
+    disks: tuple[str, ...] = ()
+
+    def __or__(self, other: FactQuery) -> FactQuery:
+        """Return the union of two queries, each name once."""
+        return FactQuery(
+            *(
+                tuple(dict.fromkeys(getattr(self, name) + getattr(other, name)))
+                for name in ("files", "exists", "packages", "units", "sysctls", "disks")
+            )
+        )
+
+
+@dataclass(frozen=True)
+class File:
+    """A path on a host. content: text, None for a directory, a file over 256 KiB or one that is not UTF-8.
+
+    mtime: when its content last changed, Unix time by the host's own clock.
+    """
+
+    exists: bool
+    mode: int = 0
+    owner: str = ""
+    content: str | None = None
+    is_dir: bool = False
+    sha256: str = ""
+    mtime: float = 0.0
+
+    def __repr__(self) -> str:  # a file may hold a secret, and a repr ends up in logs and assertion messages
+        return f"File(exists={self.exists}, mode={self.mode:04o}, owner={self.owner!r}, is_dir={self.is_dir})"
+
+
+@dataclass(frozen=True)
+class Nic:
+    """A network interface. addresses: "ip/prefix" of both families; master: its bridge or bond, or empty.
+
+    proxy_arp: whether the kernel answers ARP there for addresses that it would route elsewhere; None: not known.
+    dad_failed: those of the addresses that another machine had already (RFC 4862); the kernel does not use them.
+    """
+
+    name: str
+    mac: str
+    up: bool
+    addresses: tuple[str, ...]
+    master: str = ""
+    proxy_arp: bool | None = None
+    dad_failed: tuple[str, ...] = ()
+
+    def has(self, address: str) -> bool:
+        """Return whether the interface carries the address."""
+        wanted = ipaddress.ip_address(address)
+        return any(ipaddress.ip_interface(own).ip == wanted for own in self.addresses)
+
+
+@dataclass(frozen=True)
+class Package:
+    """An installed Debian package."""
+
+    version: str
+    held: bool = False
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A systemd unit. state: ActiveState/SubState; file: UnitFileState ("enabled", "masked", …, "" for none).
+
+    since: when it last became active, Unix time in whole seconds by the host's own clock; 0 for never.
+    """
+
+    active: bool
+    enabled: bool
+    loaded: bool = True
+    state: str = ""
+    file: str = ""
+    since: float = 0.0
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A mounted file system."""
+
+    source: str
+    fstype: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a host. clock: its Unix time; clock_skew: seconds that it is ahead of this machine."""
+
+    os_id: str
+    os_version: str
+    codename: str
+    arch: str
+    kernel: str
+    hostname: str
+    machine_id: str
+    product_uuid: str
+    boot_id: str
+    cpus: int
+    memory_mib: int
+    swap: tuple[str, ...]
+    cgroup: int
+    clock: float
+    clock_skew: float
+    nics: tuple[Nic, ...]
+    default_nic: str
+    default_gateway: str
+    listening: frozenset[int]
+    disk_free_mib: Mapping[str, int]
+    dpkg_interrupted: bool
+    files: Mapping[str, File]
+    packages: Mapping[str, Package]
+    units: Mapping[str, Unit]
+    sysctls: Mapping[str, str]
+    modules: frozenset[str]
+    mounts: Mapping[str, Mount]
+    processes: frozenset[str]
+
+    def address_nic(self, address: str) -> Nic | None:
+        """Return the interface that carries an address, None when there is none."""
+        return next((nic for nic in self.nics if nic.has(address)), None)
+
+    def nic(self, name: str) -> Nic | None:
+        """Return an interface by name."""
+        return next((nic for nic in self.nics if nic.name == name), None)

@@ -1,0 +1,270 @@
+"""From the output of the facts script to Facts."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import ipaddress
+import json
+import re
+import secrets
+import shlex
+import tarfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from provisioner.ssh import facts_script
+from provisioner.ssh.facts import FactQuery, Facts, File, Mount, Nic, Package, Unit
+
+
+def new_token() -> str:
+    """Return a section marker that no file on a host can hold by accident."""
+    return secrets.token_hex(16)
+
+
+def parse(query: FactQuery, token: str, output: bytes, sent: float, received: float) -> Facts:
+    """Return the facts in the output of `gather.script(query, token)`.
+
+    sent, received: this machine's Unix time before the script was sent and when its first output came.
+    Raises ValueError when the output is not that script's.
+    """
+    sections = facts_script.split(output, token)
+    if "disks" not in sections:
+        raise ValueError("the facts script was cut short")
+    proc = _proc(sections["proc"])
+    release = _release(proc.get("/etc/os-release", []))
+    packages, arch = _packages(_text(sections, "packages"))
+    mounts = _mounts(proc.get("/proc/mounts", []))
+    clock = float(sections["clock"])
+    processes = frozenset(_text(sections, "processes").split())
+    gateway, nic = _default_route(proc)
+    memory = next((line.split()[1] for line in proc.get("/proc/meminfo", []) if line.startswith("MemTotal")), "0")
+    sysctls = {name: proc.get(facts_script.sysctl_path(name)) for name in query.sysctls}
+    return Facts(
+        os_id=release.get("ID", ""),
+        os_version=release.get("VERSION_ID", ""),
+        codename=release.get("VERSION_CODENAME", ""),
+        arch=arch,
+        kernel=_first(proc, "/proc/sys/kernel/osrelease"),
+        hostname=_first(proc, "/proc/sys/kernel/hostname"),
+        machine_id=_first(proc, "/etc/machine-id"),
+        product_uuid=_first(proc, "/sys/class/dmi/id/product_uuid").lower(),
+        boot_id=_first(proc, "/proc/sys/kernel/random/boot_id"),
+        cpus=_cpus(_first(proc, "/sys/devices/system/cpu/online")),
+        memory_mib=int(memory) // 1024,
+        swap=tuple(line.split()[0] for line in proc.get("/proc/swaps", [])[1:]),
+        cgroup=2 if "/sys/fs/cgroup" in mounts and mounts["/sys/fs/cgroup"].fstype == "cgroup2" else 1,
+        clock=clock,
+        clock_skew=clock - (sent + received) / 2,
+        nics=_nics(_text(sections, "nics"), proc),
+        default_nic=nic,
+        default_gateway=gateway,
+        listening=frozenset(
+            int(line.split()[1].rpartition(":")[2], 16) for line in _text(sections, "listening").splitlines() if line
+        ),
+        disk_free_mib=_disks(_text(sections, "disks"), (*facts_script.DISKS, *query.disks)),
+        # While a dpkg runs (unattended-upgrades, say), its half-done state is no interruption.
+        dpkg_interrupted=bool(_text(sections, "dpkg").strip()) and "dpkg" not in processes,
+        files=_files(query, sections, proc),
+        packages=packages,
+        units=_units(query.units, _text(sections, "units")),
+        sysctls={name: "\n".join(lines).strip() for name, lines in sysctls.items() if lines is not None},
+        modules=frozenset(_text(sections, "modules").split()),
+        mounts=mounts,
+        processes=processes,
+    )
+
+
+def _text(sections: Mapping[str, bytes], name: str) -> str:
+    return sections.get(name, b"").decode(errors="replace")
+
+
+def _proc(body: bytes) -> dict[str, list[str]]:
+    files: dict[str, list[str]] = {}
+    for line in body.decode(errors="replace").split("\n"):
+        path, nul, text = line.partition("\0")
+        if nul:
+            files.setdefault(path, []).append(text)
+    return files
+
+
+def _first(proc: Mapping[str, list[str]], path: str) -> str:
+    return proc.get(path, [""])[0].strip()
+
+
+def _release(lines: list[str]) -> dict[str, str]:
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.startswith("#"))
+    return {key: "".join(shlex.split(value)) for key, _, value in pairs}
+
+
+def _cpus(online: str) -> int:
+    """Count a kernel's CPU list, as "0-3,6"."""
+    count = 0
+    for part in filter(None, online.split(",")):
+        first, _, last = part.partition("-")
+        count += int(last or first) - int(first) + 1
+    return count
+
+
+def _mounts(lines: list[str]) -> dict[str, Mount]:
+    mounts = {}
+    for line in lines:
+        source, target, fstype, options = (
+            re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), word) for word in line.split()[:4]
+        )
+        mounts[target] = Mount(source, fstype, tuple(options.split(",")))
+    return mounts
+
+
+def _default_route(proc: Mapping[str, list[str]]) -> tuple[str, str]:
+    """Return gateway and interface of the default route: IPv4's, else IPv6's (proc(5), net/ipv6/route.c)."""
+    routes = []
+    for line in proc.get("/proc/net/route", [])[1:]:
+        nic, destination, gateway, _, _, _, metric, mask, *_ = line.split()
+        if destination == mask == "00000000":
+            # The kernel prints the address as the host-order hex of network-order bytes: little endian here.
+            address = ipaddress.IPv4Address(bytes.fromhex(gateway)[::-1])
+            routes.append((int(metric), str(address) if int(gateway, 16) else "", nic))
+    if not routes:
+        for line in proc.get("/proc/net/ipv6_route", []):
+            fields = line.split()
+            if fields[0] == "0" * 32 and fields[1] == "00" and fields[9] != "lo":
+                via = ipaddress.IPv6Address(bytes.fromhex(fields[4]))
+                routes.append((int(fields[5], 16), str(via) if int(fields[4], 16) else "", fields[9]))
+    _, gateway, nic = min(routes, default=(0, "", ""))
+    return gateway, nic
+
+
+def _nics(text: str, proc: Mapping[str, list[str]]) -> tuple[Nic, ...]:
+    entries: list[dict[str, Any]] = json.loads(text) if text.strip() else []
+    return tuple(
+        Nic(
+            name=entry["ifname"],
+            mac=entry.get("address", ""),
+            up="UP" in entry.get("flags", ()),
+            addresses=_addresses(entry),
+            master=entry.get("master", ""),
+            proxy_arp=_proxy_arp(entry["ifname"], proc),
+            dad_failed=_addresses(entry, "dadfailed"),
+        )
+        for entry in entries
+        if entry.get("ifname")
+    )
+
+
+def _addresses(entry: Mapping[str, Any], flag: str = "") -> tuple[str, ...]:
+    """Return an interface's addresses with their prefix lengths; with `flag`, those that ip(8) shows it for."""
+    own = (each for each in entry.get("addr_info", ()) if "local" in each and (not flag or each.get(flag)))
+    return tuple(f"{each['local']}/{each['prefixlen']}" for each in own)
+
+
+def _proxy_arp(nic: str, proc: Mapping[str, list[str]]) -> bool | None:
+    """Return whether an interface answers for others: its own switch or that of all (Linux, IN_DEV_PROXY_ARP)."""
+    switches = [_first(proc, f"/proc/sys/net/ipv4/conf/{name}/proxy_arp") for name in (nic, "all")]
+    return "1" in switches if any(switches) else None
+
+
+def _packages(text: str) -> tuple[dict[str, Package], str]:
+    """Return the installed packages, and the host's architecture: that of dpkg itself."""
+    packages = {}
+    arch = ""
+    for line in text.splitlines():
+        fields = line.split("\t")
+        if len(fields) != 4:
+            continue
+        name, version, status, architecture = fields
+        if name == "dpkg":
+            arch = architecture
+        if status[1:2] == "i":
+            packages[name] = Package(version, held=status[0] == "h")
+    return packages, arch
+
+
+def _disks(text: str, asked: tuple[str, ...]) -> dict[str, int]:
+    """Return free MiB by path; a path that does not exist yet takes its nearest parent's."""
+    seen = {}
+    for line in text.splitlines()[1:]:
+        free, _, path = line.strip().partition(" ")
+        if free.isdigit():
+            seen[path.strip()] = int(free)
+    places = {path: [path, *map(str, PurePosixPath(path).parents)] for path in asked}
+    return {
+        path: next((seen[place] for place in candidates if place in seen), 0) for path, candidates in places.items()
+    }
+
+
+def _units(names: tuple[str, ...], text: str) -> dict[str, Unit]:
+    """Return units by the name asked for: systemctl answers in order, one block each, blank lines between."""
+    blocks = [block for block in text.strip().split("\n\n") if block]
+    units = dict.fromkeys(names, Unit(active=False, enabled=False, loaded=False))
+    if len(blocks) != len(names):  # no systemd here
+        return units
+    for name, block in zip(names, blocks, strict=True):
+        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        units[name] = Unit(
+            active=values.get("ActiveState") in ("active", "reloading"),
+            enabled=values.get("UnitFileState") in ("enabled", "enabled-runtime", "static", "alias", "generated"),
+            loaded=values.get("LoadState") == "loaded",
+            state=f"{values.get('ActiveState', '')}/{values.get('SubState', '')}",
+            file=values.get("UnitFileState", ""),
+            since=_timestamp(values.get("ActiveEnterTimestamp", "")),
+        )
+    return units
+
+
+def _timestamp(text: str) -> float:
+    """Return the Unix time of systemd's "Sun 2026-11-22 15:52:11 UTC", 0 for an empty one."""
+    if not text:
+        return 0.0
+    return datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC).timestamp()
+
+
+def _files(query: FactQuery, sections: Mapping[str, bytes], proc: Mapping[str, list[str]]) -> dict[str, File]:
+    found: dict[str, File] = {
+        path: File(exists=False) for path in (*query.files, *query.exists) if not set("*?[") & set(path)
+    }
+    contents = _contents(sections.get("contents", b""))
+    large = dict(
+        (path, digest.lstrip("\\"))
+        for digest, _, path in (entry.partition("  ") for entry in _text(sections, "large").split("\0") if entry)
+    )
+    for entry in sections.get("paths", b"").decode(errors="surrogateescape").split("\0"):
+        if not entry.strip("\n"):
+            continue
+        kind, mode, owner, mtime, path = entry.split(" ", 4)
+        body = contents.get(path)
+        if facts_script.is_pseudo(path) and path in proc:
+            body = "".join(f"{line}\n" for line in proc[path]).encode()
+        found[path] = File(
+            exists=True,
+            mode=int(mode, 8),
+            owner=owner,
+            content=_decode(body),
+            is_dir=kind == "d",
+            sha256=hashlib.sha256(body).hexdigest() if body is not None else large.get(path, ""),
+            mtime=float(mtime),
+        )
+    return found
+
+
+def _contents(body: bytes) -> dict[str, bytes]:
+    if not body:
+        return {}
+    contents = {}
+    with tarfile.open(fileobj=io.BytesIO(body)) as archive:
+        for member in archive:
+            stream = archive.extractfile(member)
+            if stream is not None:
+                contents[member.name if member.name.startswith("/") else "/" + member.name] = stream.read()
+    return contents
+
+
+def _decode(body: bytes | None) -> str | None:
+    if body is None:
+        return None
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return None

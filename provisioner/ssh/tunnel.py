@@ -1,0 +1,83 @@
+"""A local port that leads to an address as seen from a host: how the API is reached when it is out of reach."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from provisioner.errors import ProvisionerError
+
+if TYPE_CHECKING:
+    from paramiko import Channel, Transport
+
+
+class Tunnel:
+    """Listen on 127.0.0.1:`port`; each connection goes through its own SSH channel to the target."""
+
+    def __init__(self, transport: Callable[[], Transport], address: str, port: int) -> None:
+        self._transport = transport
+        self._target = (address, port)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1"
+        self.port: int = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, name=f"tunnel-{self.port}", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Tunnel:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening; connections that are open end with their peers."""
+        with suppress(OSError):  # not every system lets a listening socket be shut down
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes accept(), which close() alone does not
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, source = self._socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._carry, args=(client, source), daemon=True).start()
+
+    def _carry(self, client: socket.socket, source: tuple[str, int]) -> None:
+        import paramiko
+
+        with client:
+            try:
+                channel = self._transport().open_channel("direct-tcpip", self._target, source, timeout=30)
+            except (paramiko.SSHException, OSError, EOFError, ProvisionerError):
+                return  # the client sees its connection closed, as it would by a refusing server
+            with channel:
+                _pump(client, channel)
+
+
+def _pump(client: socket.socket, channel: Channel) -> None:
+    """Copy both ways until both sides have said all."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(client, selectors.EVENT_READ)
+        selector.register(channel, selectors.EVENT_READ)
+        try:
+            while True:
+                for key, _ in selector.select():
+                    if key.fileobj is client:
+                        data = client.recv(65536)
+                        if data:
+                            channel.sendall(data)
+                        else:
+                            channel.shutdown_write()
+                            selector.unregister(client)
+                    else:
+                        data = channel.recv(65536)
+                        if not data:
+                            return
+                        client.sendall(data)
+        except OSError:
+            return  # either side went away

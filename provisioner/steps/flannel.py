@@ -1,0 +1,80 @@
+"""Install flannel: host-gw where all nodes share a segment, vxlan else, always on the cluster's own NIC."""
+
+from __future__ import annotations
+
+import copy
+import ipaddress
+import json
+import re
+from collections.abc import Iterator
+
+from provisioner.catalogue import release
+from provisioner.engine.changes import objects
+from provisioner.engine.step import Change, Scope, Step
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.manifests import released
+from provisioner.kube.objects import Object, containers, order
+from provisioner.site.model import Site
+from provisioner.ssh.host import Host
+
+# Where flannel's own init container puts its configuration on every node (kube-flannel.yml, install-cni).
+CNI = "/etc/cni/net.d/10-flannel.conflist"
+
+
+def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+    """Yield flannel's objects that are missing or differ."""
+    chosen = release("flannel", str(site.version))
+    manifests = [item for download in chosen.manifests for item in released(site, download)]
+    nics = {other.name: other.facts.address_nic(other.spec.address) for other in host.fleet.values()}
+    names = {nic.name for nic in nics.values() if nic is not None}
+    backend = "host-gw" if one_segment(host) else "vxlan"
+    addresses = [spec.address for spec in site.hosts]
+    yield from objects(
+        cluster,
+        order(patched(item, site.cluster.pod_cidr, backend, names, addresses) for item in manifests),
+    )
+
+
+def one_segment(host: Host) -> bool:
+    """Return whether every host's address lies in the network of the first one's NIC."""
+    nic = host.facts.address_nic(host.spec.address)
+    if nic is None:
+        return False
+    mine = ipaddress.ip_address(host.spec.address)
+    network = next(
+        interface.network for item in nic.addresses if (interface := ipaddress.ip_interface(item)).ip == mine
+    )
+    return all(ipaddress.ip_address(other.spec.address) in network for other in host.fleet.values())
+
+
+def patched(manifest: Object, pod_cidr: str, backend: str, nics: set[str], addresses: list[str]) -> Object:
+    """Return one of flannel's objects with the site's pod network, backend and NIC.
+
+    Left alone, flannel takes the NIC of the default route: on Vagrant the NAT one that all machines share. Where
+    the NIC is called differently from host to host, it is chosen by address instead.
+    """
+    result = copy.deepcopy(manifest)
+    if result["kind"] == "ConfigMap" and "net-conf.json" in result.get("data", {}):
+        configuration = json.loads(result["data"]["net-conf.json"])
+        configuration["Network"] = pod_cidr
+        configuration["Backend"] = {"Type": backend}
+        result["data"]["net-conf.json"] = json.dumps(configuration, indent=2)
+    for container in containers(result):
+        if container["name"] == "kube-flannel":
+            chosen = (
+                f"--iface={next(iter(nics))}"
+                if len(nics) == 1
+                else f"--iface-regex=^({'|'.join(re.escape(address) for address in sorted(addresses))})$"
+            )
+            container["args"] = [*container["args"], chosen]
+    return result
+
+
+STEP = Step(
+    name="network",
+    summary="the pod network (flannel)",
+    scope=Scope.CLUSTER,
+    changes=changes,
+    after=("control-plane",),
+    enabled=lambda site: site.cluster.network == "flannel",
+)

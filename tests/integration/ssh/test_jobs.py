@@ -1,0 +1,287 @@
+"""Long commands that outlive the client and its connection; tunnels."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from provisioner.errors import HostError, Unreachable
+from provisioner.ssh import channel, jobs
+from provisioner.ssh.command import Result
+from provisioner.ssh.facts import FactQuery
+from provisioner.ssh.host import Host
+from tests.integration.ssh.conftest import ROOT, Desk, MakeSite
+from tests.integration.ssh.nodes import Machine, wait_for
+
+Open = Callable[..., Desk]
+# Says a number, waits to be let go, says the rest. /etc/demo.count counts how often it was started.
+SLOW = """echo run >>/etc/demo.count
+for i in 1 2 3; do echo "line $i"; done
+while [ ! -e /run/go ]; do sleep 0.05; done
+for i in 4 5 6; do echo "line $i"; done
+"""
+SAID = "".join(f"line {number}\n" for number in range(1, 7))
+
+
+@pytest.fixture
+def one(make_site: MakeSite, desk: Open, machines: dict[str, Machine]) -> Iterator[tuple[Host, Machine, Desk]]:
+    """A host, its machine, and the desk; /run/go lets a slow command go on."""
+    machine = machines["one"]
+    machine.sh("rm -f /run/go /etc/demo.*")
+    hands = desk(make_site(connect_timeout=2.0))
+    yield hands["one"], machine, hands
+    machine.sh("touch /run/go")
+    wait_for(lambda: not jobs.busy(hands["one"]), "work left over by the test")
+
+
+def in_thread(work: Callable[[], Result]) -> tuple[threading.Thread, list[Result | Exception]]:
+    """Start `work` in a thread; its result or error arrives in the list."""
+    results: list[Result | Exception] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except Exception as error:
+            results.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, results
+
+
+def test_output_status_and_last_lines(one: tuple[Host, Machine, Desk]) -> None:
+    host, machine, desk = one
+    machine.sh("touch /run/go")
+    result = jobs.run(host, "slow", SLOW, timeout=30)
+    assert (result.stdout, result.status) == (SAID, 0)
+    assert desk.output() == SAID.splitlines()
+    assert "line 6" in desk.log
+    assert jobs.busy(host) == ""
+    for status in (3, 75, 76, 124):
+        with pytest.raises(HostError, match="oops") as caught:
+            jobs.run(host, "fails", f"echo oops; exit {status}", timeout=30)
+        assert caught.value.tail == "oops"
+    with pytest.raises(HostError, match="false"):
+        jobs.run(host, "errexit", "false\necho never", timeout=30)
+
+
+def test_progress_written_with_carriage_returns_and_half_characters(one: tuple[Host, Machine, Desk]) -> None:
+    host, _, desk = one
+    jobs.run(host, "bar", r"printf '10%%\r50%%\r'; printf '\342\202'; sleep 0.4; printf '\254\nend'", timeout=30)
+    assert desk.output() == ["10%", "50%", "€"]
+
+
+def test_too_long_kills_the_whole_group(one: tuple[Host, Machine, Desk]) -> None:
+    host, machine, _ = one
+    with pytest.raises(HostError, match="took too long and was stopped"):
+        jobs.run(host, "long", "sleep 5432 & sleep 5432", timeout=1)
+    assert "sleep 5432" not in machine.arguments()
+    assert jobs.busy(host) == ""
+
+
+def test_files_are_roots_alone(one: tuple[Host, Machine, Desk]) -> None:
+    host, machine, _ = one
+    machine.sh("touch /run/go")
+    jobs.run(host, "slow", SLOW, timeout=30)
+    modes = machine.sh("find /run/provisioner -printf '%m %u\\n' | sort -u").splitlines()
+    assert {mode.split()[0][-2:] for mode in modes} == {"00"}
+    assert {mode.split()[1] for mode in modes} == {"root"}
+
+
+def test_one_at_a_time(one: tuple[Host, Machine, Desk], make_site: MakeSite, desk: Open) -> None:
+    host, machine, _ = one
+    thread, results = in_thread(lambda: jobs.run(host, "slow", SLOW, timeout=30))
+    other = desk(make_site())["one"]
+    wait_for(lambda: jobs.busy(other) == "slow", "work to begin")
+    with pytest.raises(HostError, match="one: is still busy with slow; wait for it"):
+        jobs.run(other, "second", "touch /etc/demo.second", timeout=30)
+    machine.sh("touch /run/go")
+    thread.join(20)
+    assert isinstance(results[0], Result)
+    assert "demo.second" not in machine.sh("ls /etc")
+
+
+def test_a_daemon_that_it_starts_does_not_keep_the_host_busy(one: tuple[Host, Machine, Desk]) -> None:
+    host, machine, _ = one
+    jobs.run(host, "starts", "setsid sleep 6543 >/dev/null 2>&1 &", timeout=30)
+    try:
+        assert "sleep 6543" in machine.arguments()
+        assert jobs.busy(host) == ""
+        jobs.run(host, "next", "true", timeout=30)
+    finally:
+        machine.sh("pkill -f 'sleep 654[3]'")
+
+
+def test_a_broken_session_is_followed_further(one: tuple[Host, Machine, Desk]) -> None:
+    host, machine, desk = one
+    thread, results = in_thread(lambda: jobs.run(host, "slow", SLOW, timeout=60))
+    wait_for(lambda: "line 3" in desk.output(), "the first lines")
+    machine.sh("pkill -9 -f '^sshd: plain'")
+    wait_for(lambda: any("slow goes on there" in line for line in desk.output()), "the loss to be noticed")
+    machine.sh("touch /run/go")
+    thread.join(30)
+    assert isinstance(results[0], Result), results
+    assert results[0].stdout == SAID
+    assert machine.sh("cat /etc/demo.count") == "run\n"
+
+
+def test_a_dead_link_is_noticed_and_outlived(one: tuple[Host, Machine, Desk], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing tells a client that the cable was pulled: it has to ask."""
+    monkeypatch.setattr(channel, "SILENCE", 0.5)
+    host, machine, desk = one
+    thread, results = in_thread(lambda: jobs.run(host, "slow", SLOW, timeout=60))
+    wait_for(lambda: "line 3" in desk.output(), "the first lines")
+    machine.link("down")
+    try:
+        wait_for(lambda: any("goes on there" in line for line in desk.output()), "the loss to be noticed")
+        machine.sh("touch /run/go")
+        wait_for(lambda: "sleep" not in machine.arguments(), "its end, unseen")
+    finally:
+        machine.link("up")
+    thread.join(30)
+    assert isinstance(results[0], Result), results
+    assert results[0].stdout == SAID
+    assert machine.sh("cat /etc/demo.count") == "run\n"
+
+
+def test_a_short_command_does_not_hang_on_a_dead_link(
+    one: tuple[Host, Machine, Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "SILENCE", 0.5)
+    host, machine, _ = one
+    host.run("true")
+    thread, results = in_thread(lambda: host.run("touch /etc/demo.begun; sleep 30", timeout=60))
+    wait_for(lambda: "demo.begun" in machine.sh("ls /etc"), "the command to begin")
+    machine.link("down")
+    try:
+        thread.join(10)
+        assert isinstance(results[0], Unreachable)
+        assert "connection was lost" in str(results[0])
+    finally:
+        machine.link("up")
+        machine.sh("pkill -f 'sleep 3[0]'")
+    assert host.run("echo back").stdout == "back\n"
+
+
+def test_killed_on_the_host_is_an_error(one: tuple[Host, Machine, Desk]) -> None:
+    host, machine, desk = one
+    thread, results = in_thread(lambda: jobs.run(host, "slow", SLOW, timeout=60))
+    wait_for(lambda: "line 3" in desk.output(), "the first lines")
+    machine.sh("kill -9 $(cat /run/provisioner/slow.*/pid)")
+    thread.join(20)
+    assert isinstance(results[0], HostError)
+    assert "was killed on the host" in str(results[0])
+
+
+CLIENT = """
+import sys
+from pathlib import Path
+from provisioner import host, site
+hosts = host.fleet(site.load(Path(sys.argv[1])))
+jobs.run(hosts["one"], "slow", sys.argv[2], timeout=60)
+"""
+
+
+def test_it_outlives_a_client_that_was_killed(
+    one: tuple[Host, Machine, Desk], make_site: MakeSite, desk: Open
+) -> None:
+    _, machine, hands = one
+    client = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, str(hands.site.path), SLOW], env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    wait_for(lambda: "demo.count" in machine.sh("ls /etc"), "work to begin")
+    client.send_signal(signal.SIGKILL)
+    client.wait()
+    later = desk(make_site())
+    assert jobs.busy(later["one"]) == "slow"
+    thread, results = in_thread(lambda: Result(jobs.wait_idle(later["one"], 30), "", 0, 0))
+    wait_for(lambda: "line 3" in later.output(), "to see what it does")
+    assert later.output()[0] == "waiting for slow, which an earlier run started"
+    assert thread.is_alive()
+    machine.sh("touch /run/go")
+    thread.join(20)
+    assert isinstance(results[0], Result), results
+    assert results[0].stdout == "slow"
+    assert jobs.busy(later["one"]) == ""
+    assert machine.sh("cat /etc/demo.count; cat /run/provisioner/slow.*/rc") == "run\n0\n"
+
+
+def test_facts_are_one_round_trip(one: tuple[Host, Machine, Desk], make_site: MakeSite, desk: Open) -> None:
+    _, machine, _ = one
+    query = FactQuery(
+        files=("/etc/passwd", "/etc/shadow"), packages=("bash",), units=("ssh.service",), sysctls=("kernel.pid_max",)
+    )
+    host = desk(make_site(), query)["one"]
+    before = machine.sessions()
+    facts = host.facts
+    assert host.facts is facts
+    assert machine.sessions() - before == 1
+    assert facts.hostname == "one"
+    assert facts.address_nic(machine.address) is not None
+    assert facts.listening == {22}
+    assert "root:" in (facts.files["/etc/shadow"].content or "")
+    host.forget()
+    assert host.facts.boot_id == facts.boot_id
+    assert machine.sessions() - before == 2
+
+
+SERVER = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args): pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 8080), Handler)
+open("/run/serving", "w").close()
+server.serve_forever()
+"""
+
+
+def test_a_tunnel_carries_many_connections_and_comes_back(one: tuple[Host, Machine, Desk], tmp_path: Path) -> None:
+    host, machine, _ = one
+    (tmp_path / "server.py").write_text(SERVER)
+    words = ["nsenter", "-t", str(machine.pid), "-m", "-p", "-n", sys.executable, str(tmp_path / "server.py")]
+    server = subprocess.Popen(words)
+    try:
+        wait_for(lambda: "serving" in machine.sh("ls /run"), "the server")
+        body = os.urandom(3_000_000)
+        with host.tunnel("127.0.0.1", 8080) as tunnel:
+
+            def ask() -> Result:
+                connection = http.client.HTTPConnection(tunnel.address, tunnel.port, timeout=20)
+                connection.request("POST", "/", body)
+                whole = connection.getresponse().read() == body
+                connection.close()
+                return Result("", "", 0 if whole else 1, 0)
+
+            asked = [in_thread(ask) for _ in range(4)]
+            for thread, results in asked:
+                thread.join(30)
+                assert results == [Result("", "", 0, 0)]
+            machine.sh("pkill -9 -f '^sshd: plain'")
+            wait_for(lambda: not host._connection.is_connected, "the loss")  # type: ignore[union-attr]
+            assert ask().status == 0
+        with pytest.raises(ConnectionRefusedError):
+            ask()
+        started = time.monotonic()
+        with host.tunnel("127.0.0.1", 9) as refused:
+            connection = http.client.HTTPConnection("127.0.0.1", refused.port, timeout=20)
+            connection.request("GET", "/")
+            with pytest.raises(ConnectionResetError):
+                connection.getresponse()
+            connection.close()
+        assert time.monotonic() - started < 5
+    finally:
+        server.kill()
+        server.wait()

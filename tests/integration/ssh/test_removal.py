@@ -1,0 +1,49 @@
+"""A machine that leaves its cluster, in a network namespace of its own: real links, routes and packet filter."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from provisioner.steps import reset_node
+
+pytestmark = pytest.mark.integration
+LOOK = "ip -brief link | awk '{print $1}' | cut -d@ -f1; ip route; iptables-save | grep -E '^[-:]'"
+BEFORE = """
+ip link set lo up
+ip link add mine type bridge; ip address add 192.0.2.10/24 dev mine; ip link set mine up
+ip route add 198.51.100.0/24 via 192.0.2.1
+iptables -t nat -N MINE; iptables -t nat -A PREROUTING -p tcp --dport 80 -j MINE
+iptables -A INPUT -p tcp --dport 22 -m comment --comment 'from the operator' -j ACCEPT
+"""
+JOINED = """
+ip link add cni0 type bridge; ip address add 10.244.1.1/24 dev cni0; ip link set cni0 up
+ip route add 10.244.0.0/24 via 192.0.2.11; ip route add 10.244.2.0/24 via 192.0.2.12
+iptables -t nat -N KUBE-SERVICES
+iptables -t nat -A PREROUTING -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES
+iptables -t nat -N PROVISIONER-MASQ; iptables -t nat -A POSTROUTING -s 10.244.0.0/16 -j PROVISIONER-MASQ
+iptables -N FLANNEL-FWD; iptables -A FORWARD -m comment --comment 'flanneld forward' -j FLANNEL-FWD
+iptables -t nat -N CNI-HOSTPORT-DNAT; iptables -t nat -A OUTPUT -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT
+"""
+
+
+def test_what_is_the_clusters_goes_and_all_else_stays() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a network namespace needs root")
+    if not shutil.which("iptables-save"):
+        pytest.skip("iptables is not installed")
+    script = reset_node.network_script("10.244.0.0/16")
+    whole = f"{BEFORE}{LOOK}\necho ====\n{JOINED}{LOOK}\necho ====\n{script}{LOOK}\necho ====\n{script}{LOOK}"
+    done = subprocess.run(
+        ["unshare", "--net", "sh", "-euc", whole], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    before, joined, left, again = (part.strip().splitlines() for part in done.stdout.split("===="))
+    assert len(joined) > len(before)
+    assert set(before) <= set(left), "what was not the cluster's stays"
+    more = set(left) - set(before)
+    assert all(line.startswith(":") and " ACCEPT " in line for line in more), "but for the kernel's own chains"
+    assert again == left, "where there is nothing to do, nothing is done"

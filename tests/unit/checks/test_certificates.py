@@ -1,0 +1,254 @@
+"""The check of the certificates: its script over real files and openssl, and what is made of the dates."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from provisioner.checks import Context, Finding, certificates
+from provisioner.checks.certificates import CLIENT, Life
+from provisioner.errors import Unreachable
+from provisioner.site.model import HostSpec, Site
+from provisioner.ssh.command import Result
+from provisioner.steps.kubelet_certificates import SERVING
+from tests.unit.checks.memory import Memory, context, findings
+
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+DAY = timedelta(days=1)
+KEY = ec.generate_private_key(ec.SECP256R1())
+SECRET = KEY.private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+).decode()
+
+
+def pem(left: timedelta, life: timedelta = 365 * DAY) -> str:
+    """Return a certificate of which that much is left."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
+    end = datetime.now(UTC) + left
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(KEY.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(end - life)
+        .not_valid_after(end)
+        .sign(KEY, hashes.SHA256())
+    )
+    return made.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def kubeconfig(certificate: str) -> str:
+    """Return the part of a kubeconfig in which kubeadm puts certificate and key."""
+    encoded, key = (base64.b64encode(text.encode()).decode() for text in (certificate, SECRET))
+    return f"users:\n- name: x\n  user:\n    client-certificate-data: {encoded}\n    client-key-data: {key}\n"
+
+
+@dataclass
+class Machine:
+    """Run commands here, below a folder that stands for the root of the machine."""
+
+    spec: HostSpec
+    site: Site
+    root: Path
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    def run(self, command: str, **_: Any) -> Result:
+        for path in ("/etc/kubernetes", "/var/lib/kubelet"):
+            command = command.replace(path, f"{self.root}{path}")
+        done = subprocess.run(["sh", "-euc", command], capture_output=True, text=True, check=True)
+        self.said.append(done.stdout)
+        return Result(done.stdout.replace(str(self.root), ""), done.stderr, 0, 0.0)
+
+    def write(self, files: dict[str, str]) -> None:
+        for path, text in files.items():
+            place = Path(f"{self.root}{path}")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text)
+
+
+class Silent(Machine):
+    def run(self, command: str, **_: Any) -> Result:
+        del command
+        raise Unreachable(self.name, "does not answer", "check that the machine is up")
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Context:
+    """Return a context whose hosts have what kubeadm makes: certificates of a year, CAs of ten."""
+    hosts: dict[str, Machine] = {}
+    made = context(tmp_path, Memory())
+    year, decade = pem(364.5 * DAY), pem(3650.5 * DAY, 3650 * DAY)
+    node = {SERVING: year + SECRET, CLIENT: year + SECRET, "/etc/kubernetes/kubelet.conf": "user:\n  token: t\n"}
+    plane = {
+        **dict.fromkeys(("/etc/kubernetes/pki/ca.crt", "/etc/kubernetes/pki/etcd/ca.crt"), decade),
+        **dict.fromkeys(("/etc/kubernetes/pki/apiserver.crt", "/etc/kubernetes/pki/etcd/server.crt"), year),
+        "/etc/kubernetes/pki/ca.key": SECRET,
+        **dict.fromkeys(("/etc/kubernetes/admin.conf", "/etc/kubernetes/scheduler.conf"), kubeconfig(year)),
+    }
+    for spec in made.site.hosts:
+        hosts[spec.name] = Machine(spec, made.site, tmp_path / spec.name)
+        hosts[spec.name].write(node | (plane if spec.is_control_plane else {}))
+    return Context(made.site, made.cluster, cast(Any, hosts))
+
+
+def of(where: Context, name: str) -> list[Finding]:
+    return [one for one in certificates.CHECK.run(where) if one.subject == name]
+
+
+def machine(where: Context, name: str) -> Machine:
+    return cast(Machine, where.hosts[name])
+
+
+@needs_openssl
+def test_a_cluster_of_today_in_one_command_a_host_that_prints_no_key(stage: Context) -> None:
+    found = findings(certificates.CHECK, stage)
+    assert list(found) == ["CERTIFICATES_VALID"]
+    day = f"{datetime.now(UTC) + 364.5 * DAY:%Y-%m-%d}"
+    assert [(one.ok, one.subject, one.detail) for one in found["CERTIFICATES_VALID"]] == [
+        (True, "master", f"the first certificate of 8 to end is apiserver.crt, on {day}, in 364 days"),
+        (True, "w1", f"the first certificate of 2 to end is {SERVING}, on {day}, in 364 days"),
+        (True, "w2", f"the first certificate of 2 to end is {SERVING}, on {day}, in 364 days"),
+    ]
+    for name in ("master", "w1", "w2"):
+        (said,) = machine(stage, name).said
+        assert not [line for line in SECRET.splitlines() if line in said]
+        assert "BEGIN" not in said
+
+
+RENEWAL = "provisioner ssh master -- sudo kubeadm certs renew all; then start its static pods anew: provisioner exec "
+APPROVAL = "provisioner apply approves the renewal that the kubelet asks for"
+JOURNAL = "the kubelet renews its own; provisioner ssh w1 -- sudo journalctl -u kubelet -n 30 says why it did not"
+# host, path, how it is written, days left, what is found, whether that is fine, words of detail and of remedy
+STATES: dict[str, tuple[str, str, Callable[[str], str], float, str, bool, str, str]] = {
+    "the API server's, ended": (
+        "master", "/etc/kubernetes/pki/apiserver.crt", str, -3.5, "ENDED", False,
+        "has certificates that have ended: apiserver.crt; the first was apiserver.crt, on ", RENEWAL,
+    ),
+    "etcd's, soon": (
+        "master", "/etc/kubernetes/pki/etcd/server.crt", str, 29.5, "END_SOON", False,
+        "has certificates that end soon: etcd/server.crt; the first is etcd/server.crt, on ", RENEWAL,
+    ),
+    "a kubeconfig's, before long": (
+        "master", "/etc/kubernetes/admin.conf", kubeconfig, 30.5, "END_SOON", True,
+        "has certificates that end before long: /etc/kubernetes/admin.conf; the first is ", RENEWAL,
+    ),
+    "a CA's": (
+        "master", "/etc/kubernetes/pki/ca.crt", str, 20.5, "END_SOON", False,
+        "has certificates that end soon: ca.crt; ", 'a CA is renewed by hand: kubernetes.io, "Manual Rotation',
+    ),
+    "still far": ("master", "/etc/kubernetes/pki/apiserver.crt", str, 92, "VALID", True, "in 91 days", ""),
+    "a serving one, which waits for its approval": ("w1", SERVING, str, 80.5, "END_SOON", True, SERVING, APPROVAL),
+    "a client's, not renewed": ("w1", CLIENT, str, 10.5, "END_SOON", False, "10 days", JOURNAL),
+    "a client's, ended": ("w1", CLIENT, str, -0.5, "ENDED", False, "a day ago", "provisioner node rebuild w1"),
+}  # fmt: skip
+
+
+@needs_openssl
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+def test_one_that_ends(
+    stage: Context, state: tuple[str, str, Callable[[str], str], float, str, bool, str, str]
+) -> None:
+    name, path, written, left, code, ok, detail, remedy = state
+    machine(stage, name).write({path: written(pem(left * DAY))})
+    (one,) = of(stage, name)
+    assert (one.code, one.ok) == (f"CERTIFICATES_{code}", ok)
+    assert detail in one.detail
+    assert one.remedy.startswith(remedy)
+    assert bool(one.remedy) is (code != "VALID")
+
+
+@needs_openssl
+@pytest.mark.parametrize("text", ["", "-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n", None])
+def test_one_that_cannot_be_read_is_told_and_the_others_are_judged(stage: Context, text: str | None) -> None:
+    if text is None:
+        Path(f"{machine(stage, 'w1').root}{SERVING}").unlink()
+    else:
+        machine(stage, "w1").write({SERVING: text})
+    unread, rest = of(stage, "w1")
+    assert (unread.code, unread.ok) == ("CERTIFICATES_UNREADABLE", False)
+    assert unread.detail == f"has no certificate that can be read at {SERVING}"
+    assert unread.remedy.startswith("provisioner apply; ")
+    assert rest.detail.startswith(f"the first certificate of 1 to end is {CLIENT}")
+
+
+@needs_openssl
+def test_a_control_plane_without_its_folder_of_certificates_is_told(stage: Context) -> None:
+    shutil.rmtree(f"{machine(stage, 'master').root}/etc/kubernetes/pki")
+    unread, _ = of(stage, "master")
+    assert unread.detail == "has no certificate that can be read at *.crt and etcd/*.crt"
+
+
+@needs_openssl
+def test_a_machine_that_is_no_node_is_left_to_the_check_of_the_nodes(stage: Context) -> None:
+    Path(f"{machine(stage, 'w1').root}/etc/kubernetes/kubelet.conf").unlink()
+    assert of(stage, "w1") == []
+
+
+@needs_openssl
+def test_a_host_that_does_not_answer_is_told_and_the_next_is_looked_at(stage: Context) -> None:
+    old = machine(stage, "master")
+    cast("dict[str, Machine]", stage.hosts)["master"] = Silent(old.spec, old.site, old.root)
+    (one,) = of(stage, "master")
+    assert (one.code, one.ok, one.remedy) == ("CERTIFICATES_UNKNOWN", False, "check that the machine is up")
+    assert [one.code for one in of(stage, "w2")] == ["CERTIFICATES_VALID"]
+
+
+def test_the_static_pods_manifests_come_back(tmp_path: Path) -> None:
+    manifests = tmp_path / "manifests"
+    manifests.mkdir()
+    for name in ("etcd.yaml", "kube-apiserver.yaml"):
+        (manifests / name).touch()
+    command = certificates.RESTART.replace("/etc/kubernetes", str(tmp_path))
+    assert "sleep 20" in command
+    for _ in range(2):  # a year later again
+        subprocess.run(["sh", "-euc", command.replace("sleep 20", "ls manifests")], check=True)
+    assert sorted(path.name for path in manifests.iterdir()) == ["etcd.yaml", "kube-apiserver.yaml"]
+
+
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("life", "left", "code", "ok"),
+    [
+        (2 * DAY, 1 * DAY, "CERTIFICATES_VALID", True),
+        (2 * DAY, 0.4 * DAY, "CERTIFICATES_END_SOON", True),
+        (2 * DAY, 0.1 * DAY, "CERTIFICATES_END_SOON", False),
+        (2 * DAY, 0 * DAY, "CERTIFICATES_ENDED", False),
+    ],
+)
+def test_short_lived_ones_that_a_site_asks_for_are_no_alarm(
+    stage: Context, life: timedelta, left: timedelta, code: str, ok: bool
+) -> None:
+    found = {CLIENT: Life(NOW + left - life, NOW + left)}
+    (one,) = certificates.judge(stage.hosts["w1"], found, NOW)
+    assert (one.code, one.ok) == (code, ok)
+
+
+def test_many_at_once_are_named_in_short_with_a_remedy_for_each_kind(stage: Context) -> None:
+    names = ("apiserver.crt", "etcd/server.crt", "front-proxy-client.crt", "ca.crt", SERVING, CLIENT)
+    found = {name: Life(NOW - 364 * DAY, NOW + number * DAY) for number, name in enumerate(names, 1)}
+    (one,) = certificates.judge(stage.hosts["master"], found, NOW)
+    assert one.detail == (
+        "has certificates that end soon: apiserver.crt, etcd/server.crt, front-proxy-client.crt and 3 more; "
+        "the first is apiserver.crt, on 2026-11-26, in 1 day"
+    )
+    for part in (RENEWAL, APPROVAL, "journalctl -u kubelet", "a CA is renewed by hand"):
+        assert part in one.remedy

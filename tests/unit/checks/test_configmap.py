@@ -1,0 +1,259 @@
+"""A ConfigMap's way into a pod: its file while it runs, its environment when it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.checks import configmap, pods
+from provisioner.checks.restore import Left
+from provisioner.errors import ClusterError
+from provisioner.kube.objects import Object
+from tests.unit.checks.memory import Memory, context, findings, pod, workload
+
+
+class Kubelet(Memory):
+    """A pod with a file and an environment from a ConfigMap.
+
+    file: whether a change reaches the file. env: whether it wrongly reaches the environment, too. fresh: whether a
+    new pod takes the new value.
+    """
+
+    def __init__(self, *, file: bool = True, env: bool = False, fresh: bool = True, returns: bool = True) -> None:
+        config: Object = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "cm-pods", "namespace": "course"},
+        }
+        config["data"] = {"greeting": "hello"}
+        super().__init__(config, pod("cm-1", "w1", app="cm-pods"))
+        self.config, self.file, self.env, self.fresh, self.returns = config, file, env, fresh, returns
+        self.started = "hello"
+        self.values: list[str] = []
+        self.restarts = 0
+        self.nudged = 0
+        self.slow = False  # whether a new pod is ready only after some looks
+        self.coming = 0
+        self.shell = self.answer
+        self.on_merge = self.merged
+        self.on_delete = self.deleted
+
+    def merged(self, kind: str, name: str, patch: Object) -> None:
+        if kind == "ConfigMap":
+            self.values.append(patch["data"]["greeting"])
+        else:
+            assert (kind, name) == ("Pod", f"cm-{self.restarts + 1}")
+            assert [*patch["metadata"]["annotations"]] == ["provisioner/looked-at"]
+            self.nudged += 1
+
+    def deleted(self, kind: str, name: str) -> None:
+        self.restarts += 1
+        self.objects = [one for one in self.objects if one["kind"] != "Pod"]
+        self.coming = 3 if self.slow else 0
+        if self.returns:
+            self.objects.append(pod(f"cm-{self.restarts + 1}", "w1", app="cm-pods", ready=not self.slow))
+        if self.fresh:
+            self.started = self.config["data"]["greeting"]
+
+    def list(self, kind: str, *arguments: Any, **more: Any) -> list[Object]:
+        if kind == "Pod" and self.coming:
+            self.coming -= 1
+            if not self.coming:
+                name = f"cm-{self.restarts + 1}"
+                self.objects = [one for one in self.objects if one["kind"] != "Pod"] + [pod(name, "w1", app="cm-pods")]
+        return super().list(kind, *arguments, **more)
+
+    def answer(self, name: str, command: Sequence[str]) -> str:
+        now = self.config["data"]["greeting"]
+        if command == ("cat", "/etc/course/greeting"):
+            return str(now if self.file else "hello")
+        assert command == ("sh", "-c", 'printf "%s\\n" "$GREETING"')
+        return f"{now if self.env else self.started}\n"
+
+
+def watched(folder: Path, cluster: Kubelet, full: bool = False) -> dict[str, Any]:
+    where = context(folder, cluster)
+    object.__setattr__(where, "full", full)
+    found = findings(configmap.CHECK, where)
+    assert cluster.config["data"] == {"greeting": "hello"}, "it is put back"
+    return {code: one for code, (one,) in found.items()}
+
+
+def test_file_environment_restart(tmp_path: Path) -> None:
+    cluster = Kubelet()
+    found = watched(tmp_path, cluster)
+    assert [*found] == ["CONFIGMAP_FILE", "NOT_TRIED", "CONFIGMAP_ENV_OLD", "CONFIGMAP_ENV_RESTARTED"]
+    assert all(one.ok for one in found.values())
+    assert found["NOT_TRIED"].detail.startswith("a kubelet that looks by itself")
+    assert "the environment needs a restart" in found["CONFIGMAP_ENV_OLD"].detail
+    assert "rollout restart deployment cm-pods" in found["CONFIGMAP_ENV_OLD"].detail
+    assert cluster.started == "hello", "nor does an environment keep the test's value"
+    assert (cluster.nudged, cluster.restarts, cluster.values[1:]) == (1, 2, ["hello"])
+
+
+def test_the_pod_that_was_made_anew_is_waited_for(tmp_path: Path) -> None:
+    """Else a plan that comes next finds the Deployment incomplete."""
+    cluster = Kubelet()
+    cluster.slow = True
+    cluster.objects.append(workload("Deployment", "cm-pods", "course"))
+    where = context(tmp_path, cluster)
+    object.__setattr__(where.site, "cluster", where.site.cluster.model_copy(update={"timeout_scale": 0.01}))
+    assert all(one.ok for one in configmap.run(where))
+    assert [pods.ready(one) for one in cluster.list("Pod", "course")] == [True]
+
+
+def test_a_pod_that_does_not_come_back_at_the_end_is_told(tmp_path: Path) -> None:
+    cluster = Kubelet(file=False, returns=False)
+    found = watched(tmp_path, cluster)
+    assert {*found} == {"CONFIGMAP_FILE_OLD", "CONFIGMAP_NO_POD"}
+
+
+def test_with_full_the_kubelet_is_left_to_itself(tmp_path: Path) -> None:
+    cluster = Kubelet()
+    found = watched(tmp_path, cluster, full=True)
+    assert found["CONFIGMAP_FILE"].detail.endswith("says so (by itself)")
+    assert "NOT_TRIED" not in found
+    assert cluster.nudged == 0
+
+
+@pytest.mark.parametrize(
+    ("cluster", "code", "words"),
+    [
+        (Kubelet(file=False), "CONFIGMAP_FILE_OLD", "still says 'hello'"),
+        (Kubelet(env=True), "CONFIGMAP_ENV_CHANGED", "the pod was restarted meanwhile"),
+        (Kubelet(fresh=False), "CONFIGMAP_ENV_STALE", "not in $GREETING even after a restart: pod cm-2 says 'hello'"),
+        (Kubelet(returns=False), "CONFIGMAP_NO_POD", "has no ready pod: there is none"),
+    ],
+)
+def test_what_goes_wrong_is_told_and_all_is_put_back(tmp_path: Path, cluster: Kubelet, code: str, words: str) -> None:
+    found = watched(tmp_path, cluster)
+    assert not found[code].ok
+    assert words in found[code].detail
+    assert found[code].evidence
+    assert sum(not one.ok for one in found.values()) == 1
+
+
+def test_a_pod_that_no_command_runs_in(tmp_path: Path) -> None:
+    cluster = Kubelet()
+
+    def broken(name: str, command: Sequence[str]) -> str:
+        if cluster.config["data"] == {"greeting": "hello"}:
+            return "hello\n"
+        raise ClusterError("cannot run a command", tail="container not found")
+
+    cluster.shell = broken
+    with pytest.raises(ClusterError, match="cannot run a command"):
+        watched(tmp_path, cluster)
+    assert cluster.config["data"] == {"greeting": "hello"}, "it is put back"
+    assert cluster.restarts == 1, "and so is the environment, which may have the test's value"
+
+
+def test_a_pod_that_has_what_a_killed_run_wrote_is_made_anew_first(tmp_path: Path) -> None:
+    cluster = Kubelet()
+    cluster.started = "hello-0badcafe"
+    found = watched(tmp_path, cluster)
+    assert [*found] == [
+        "CONFIGMAP_POD_RENEWED",
+        "CONFIGMAP_FILE",
+        "NOT_TRIED",
+        "CONFIGMAP_ENV_OLD",
+        "CONFIGMAP_ENV_RESTARTED",
+    ]
+    assert all(one.ok for one in found.values())
+    renewed = found["CONFIGMAP_POD_RENEWED"].detail
+    assert renewed.startswith("says 'hello', and $GREETING in pod cm-1 said 'hello-0badcafe', as after a change")
+    assert renewed.endswith("pod cm-2 took its place")
+    assert "in pod cm-2 still says 'hello', as it did before" in found["CONFIGMAP_ENV_OLD"].detail
+    assert (cluster.restarts, cluster.started) == (3, "hello")
+
+
+def test_a_pod_that_keeps_what_a_killed_run_wrote_is_told(tmp_path: Path) -> None:
+    cluster = Kubelet(fresh=False)
+    cluster.started = "hello-0badcafe"
+    found = watched(tmp_path, cluster)
+    assert [*found] == ["CONFIGMAP_ENV_STALE"]
+    assert "pod cm-2 says 'hello-0badcafe'" in found["CONFIGMAP_ENV_STALE"].detail
+    assert cluster.values == [], "nothing was changed"
+
+
+def test_an_environment_that_changes_to_something_else_is_told(tmp_path: Path) -> None:
+    """Neither what it was before nor what was written now."""
+    cluster = Kubelet()
+
+    def answer(name: str, command: Sequence[str]) -> str:
+        if command[0] == "sh" and cluster.values:
+            return "good day\n"
+        return cluster.answer(name, command)
+
+    cluster.shell = answer
+    one = watched(tmp_path, cluster)["CONFIGMAP_ENV_CHANGED"]
+    assert not one.ok
+    assert "says 'good day', and said 'hello' before" in one.detail
+
+
+def test_a_value_of_several_lines_is_what_the_environment_says(tmp_path: Path) -> None:
+    cluster = Kubelet()
+    cluster.config["data"]["greeting"] = cluster.started = "hello\nworld\n"
+    found = findings(configmap.CHECK, context(tmp_path, cluster))
+    assert [*found] == ["CONFIGMAP_FILE", "NOT_TRIED", "CONFIGMAP_ENV_OLD", "CONFIGMAP_ENV_RESTARTED"]
+    assert cluster.config["data"] == {"greeting": "hello\nworld\n"}
+
+
+class Unsteady(Kubelet):
+    """An API that refuses what puts back, some times: writes of the old value, or deletions after that."""
+
+    def __init__(self, *, writes: int = 0, deletions: int = 0) -> None:
+        super().__init__(file=False)
+        self.writes, self.deletions = writes, deletions
+
+    def merge(self, kind: str, name: str, patch: Object, **where: Any) -> Object:
+        if kind == "ConfigMap" and patch["data"]["greeting"] == "hello" and self.writes:
+            self.writes -= 1
+            raise ClusterError("the API does not answer")
+        return super().merge(kind, name, patch, **where)
+
+    def delete(self, kind: str, name: str, namespace: str | None = None, api_version: str = "v1", **more: Any) -> None:
+        if self.deletions:
+            self.deletions -= 1
+            raise ClusterError("the API does not answer")
+        super().delete(kind, name, namespace, api_version)
+
+
+@pytest.mark.parametrize("how", [{"writes": 5}, {"deletions": 5}, {"writes": 5, "deletions": 5}])
+def test_an_api_that_is_away_for_a_while_does_not_keep_it_from_being_put_back(
+    tmp_path: Path, how: dict[str, int]
+) -> None:
+    cluster = Unsteady(**how)
+    assert [*watched(tmp_path, cluster)] == ["CONFIGMAP_FILE_OLD"]
+    assert (cluster.started, cluster.restarts) == ("hello", 1)
+
+
+def test_a_value_that_cannot_be_put_back_is_told(tmp_path: Path) -> None:
+    """Nor is the pod made anew then: it would begin with the test's value, and now it may have the old one."""
+    cluster = Unsteady(writes=999)
+    with pytest.raises(
+        Left, match=r"^ConfigMap course/cm-pods may say 'hello-[0-9a-f]{8}' instead of 'hello': "
+    ) as told:
+        findings(configmap.CHECK, context(tmp_path, cluster))
+    assert told.value.remedy == "provisioner apply puts it back"
+    assert (cluster.restarts, cluster.started) == (0, "hello")
+
+
+def test_a_pod_that_cannot_be_made_anew_is_told(tmp_path: Path) -> None:
+    cluster = Unsteady(deletions=999)
+    with pytest.raises(Left, match=r"GREETING in the pods of Deployment course/cm-pods may say 'hello-") as told:
+        findings(configmap.CHECK, context(tmp_path, cluster))
+    assert "rollout restart deployment cm-pods" in told.value.remedy
+    assert cluster.config["data"] == {"greeting": "hello"}
+
+
+def test_without_the_configmap_or_its_pod(tmp_path: Path) -> None:
+    assert "CONFIGMAP_NONE" in findings(configmap.CHECK, context(tmp_path, Memory()))
+    cluster = Kubelet()
+    cluster.objects = [cluster.config]
+    (one,) = findings(configmap.CHECK, context(tmp_path, cluster))["CONFIGMAP_NO_POD"]
+    assert one.evidence == ("Warning Something about course/cm-pods",)
+    assert cluster.values == [], "nothing was changed"

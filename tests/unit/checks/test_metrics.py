@@ -1,0 +1,92 @@
+"""The metrics API's figures: of every pod that is ready, and who is silent where there are none."""
+
+from __future__ import annotations
+
+import doctest
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from provisioner.checks import hpa, metrics
+from provisioner.kube.objects import Object
+from tests.unit.checks.memory import Memory, context, findings, pod
+from tests.unit.checks.test_hpa import figures, scaler
+from tests.unit.checks.test_http import on_loopback
+
+
+class Scraped(Memory):
+    """A metrics-server that has seen one more pod, in the order of `names`, each time it is asked."""
+
+    def __init__(self, *objects: Object, names: list[str]) -> None:
+        super().__init__(*objects)
+        self.names = names
+        self.asks = 0
+        self.on_ask: Callable[[], None] = lambda: None
+
+    def raw(self, path: str, patience: float = 30) -> Any:
+        assert path == metrics.PATH
+        self.asks += 1
+        self.on_ask()
+        return figures(*self.names[: self.asks])
+
+
+COURSE = [pod("np-a", "w1"), pod("np-b", "w2"), pod("starting", "w2", ready=False), pod("gone", "w1")]
+
+
+def test_figures_are_waited_for_until_each_pod_has_some(tmp_path: Path) -> None:
+    cluster = Scraped(*COURSE, pod("elsewhere", "w1", namespace="other"), names=["np-a", "gone", "np-b"])
+    found = findings(hpa.CHECK, on_loopback(tmp_path, cluster))
+    assert cluster.asks == 3, "figures of two pods are not enough, and what is not ready needs none"
+    assert found["METRICS_PODS"][0].detail.startswith("has figures for 3 pods of course (gone 2m 5Mi, ")
+
+
+def test_pods_without_figures_are_named_with_their_nodes(tmp_path: Path) -> None:
+    server = pod("metrics-server-1", "w1", namespace="kube-system")
+    server["metadata"]["labels"] = {"k8s-app": "metrics-server"}
+    cluster = Scraped(*COURSE, server, scaler(0), names=["np-a"])
+    found = findings(hpa.CHECK, context(tmp_path, cluster))
+    (one,) = found["METRICS_PODS_MISSING"]
+    assert not one.ok
+    assert one.detail == "has figures for 1 pods of course and none for gone on w1, np-b on w2"
+    assert one.evidence[-1] == "log of kube-system/metrics-server-1  8 False"
+    assert "METRICS_PODS" not in found
+    assert found["HPA_METRIC"][0].ok, "what the autoscaler knows is looked at all the same"
+
+
+def test_pods_that_other_checks_delete_or_make_meanwhile_do_not_count(tmp_path: Path) -> None:
+    """A StatefulSet's pod comes back under its name, and is another one."""
+    again = pod("np-b", "w2", metadata={"uid": "another"})
+    cluster = Scraped(*COURSE, names=["np-a"])
+
+    def change() -> None:
+        if cluster.asks == 2:
+            cluster.objects = [COURSE[0], again, pod("late", "w1")]
+
+    cluster.on_ask = change
+    found = findings(hpa.CHECK, on_loopback(tmp_path, cluster))
+    assert found["METRICS_PODS"][0].ok
+    assert cluster.asks == 2
+
+
+def test_the_metrics_servers_own_words(tmp_path: Path) -> None:
+    api = {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": "v1beta1.metrics.k8s.io"},
+        "status": {"conditions": [{"type": "Available", "status": "False", "message": "no endpoints"}]},
+    }
+    server = pod("metrics-server-1", "w1", namespace="kube-system", ready=False)
+    server["metadata"]["labels"] = {"k8s-app": "metrics-server"}
+    found = findings(hpa.CHECK, context(tmp_path, Memory(api, server, scaler(None))))
+    assert found["METRICS_MISSING"][0].evidence == (
+        "APIService v1beta1.metrics.k8s.io: Available False: no endpoints",
+        "metrics-server-1: running but not ready",
+        "log of kube-system/metrics-server-1  8 False",
+    )
+
+
+def test_figures_as_kubectl_top_writes_them() -> None:
+    containers: list[Any] = [{"usage": {"cpu": "1234567n", "memory": "5000Ki"}}, {"usage": {"cpu": "12m"}}, {}]
+    assert metrics.use(containers) == "14m 4Mi"
+    assert metrics.use([{"usage": {"cpu": "0", "memory": "1Gi"}}]) == "0m 1024Mi"
+    assert doctest.testmod(metrics).failed == 0

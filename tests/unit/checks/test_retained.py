@@ -1,0 +1,175 @@
+"""The retained check: a claim and a Deployment of its own come and go, and the server is asked for the file.
+
+The API, its controllers and the server's shell are in memory; the drill of storage does the same on a real server.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from provisioner.checks import retained
+from provisioner.kube.objects import Object
+from tests.unit.checks.memory import Memory, context, findings, pod
+
+MODEL: Object = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "shared-volume", "namespace": "course"},
+    "spec": {
+        "replicas": 3,
+        "template": {
+            "spec": {
+                "securityContext": {"runAsUser": 65534},
+                "topologySpreadConstraints": [{"maxSkew": 1}],
+                "containers": [{"name": "agnhost", "image": "agnhost:1", "command": ["sh", "-c"], "args": ["loop"]}],
+                "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "shared-volume"}}],
+            }
+        },
+    },
+}
+
+
+def volume(name: str, phase: str = "Available", **spec: Any) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "storageClassName": "nfs",
+            "capacity": {"storage": "1Gi"},
+            "nfs": {"server": "192.0.2.10", "path": f"/srv/nfs/{name}"},
+            **spec,
+        },
+        "status": {"phase": phase},
+    }
+
+
+@dataclass
+class Server:
+    """The NFS server's files by path, and its shell: `cat PATH` and `rm -f PATH`."""
+
+    files: dict[str, str] = field(default_factory=dict)
+
+    def run(self, command: str, *, check: bool = True) -> Any:
+        assert not check
+        verb, path = command.replace("rm -f", "rm").split(" ")
+        if verb == "rm":
+            self.files.pop(path, None)
+        return SimpleNamespace(stdout=self.files.get(path, ""), stderr="" if path in self.files else "no such file")
+
+
+class Api(Memory):
+    """The API with the controllers that a claim and a Deployment have."""
+
+    def __init__(self, *volumes: Object, starts: bool = True, policy: str = "Retain") -> None:
+        super().__init__(copy.deepcopy(MODEL), *volumes)
+        self.server = Server()
+        self.starts, self.policy = starts, policy
+        self.shell = self.in_pod
+        self.made: list[Object] = []
+
+    def apply(self, manifest: Object) -> Object:
+        self.made.append(manifest)
+        self.objects.append(copy.deepcopy(manifest))
+        if manifest["kind"] == "PersistentVolumeClaim":
+            one = next(one for one in self.list("PersistentVolume") if one["status"]["phase"] == "Available")
+            one["status"]["phase"] = "Bound"
+            one["spec"]["claimRef"] = {"namespace": "course", "name": manifest["metadata"]["name"]}
+            self.objects[-1]["spec"]["volumeName"] = one["metadata"]["name"]
+        else:
+            self.objects.append(pod(f"{retained.NAME}-1", "w1", app=retained.NAME, ready=self.starts))
+        return manifest
+
+    def delete(self, kind: str, name: str, namespace: str | None = None, api_version: str = "v1") -> None:
+        self.objects.remove(self.get(kind, name, namespace, api_version) or {})
+        if kind == "Deployment":
+            self.objects = [one for one in self.objects if one["kind"] != "Pod"]
+        for one in self.list("PersistentVolume") if kind == "PersistentVolumeClaim" else ():
+            if one["spec"].get("claimRef", {}).get("name") == name:
+                one["status"]["phase"] = "Released"
+                if self.policy == "Recycle":
+                    self.server.files.clear()
+
+    def merge(self, kind: str, name: str, patch: Object, **where: Any) -> Object:
+        assert patch == {"spec": {"claimRef": None}}
+        one = self.get(kind, name) or {}
+        one["spec"].pop("claimRef")
+        one["status"]["phase"] = "Available"
+        return one
+
+    def in_pod(self, name: str, command: Sequence[str]) -> str:
+        assert name == f"{retained.NAME}-1"
+        held = [one for one in self.list("PersistentVolume") if one["status"]["phase"] == "Bound"]
+        path = command[5].replace("/data", held[-1]["spec"]["nfs"]["path"])
+        self.server.files[path] = command[4]
+        return ""
+
+
+def tried(tmp_path: Path, api: Api, **more: Any) -> dict[str, Any]:
+    where = context(tmp_path, api, hosts={"master": api.server})
+    return findings(retained.CHECK, replace(where, **more))
+
+
+@pytest.mark.parametrize(
+    ("api", "code", "ok"),
+    [
+        (Api(volume("nfs-01")), "STORAGE_RETAINED", True),
+        (Api(volume("nfs-01"), policy="Recycle"), "STORAGE_NOT_RETAINED", False),
+        (Api(volume("nfs-01"), starts=False), "STORAGE_NO_PODS", False),
+        (Api(volume("nfs-01", "Bound")), "NOT_TRIED", True),
+        (Api(volume("other", storageClassName="another")), "NOT_TRIED", True),
+    ],
+)
+def test_what_becomes_of_a_file(tmp_path: Path, api: Api, code: str, ok: bool) -> None:
+    api.server.files["/srv/nfs/nfs-01/of-somebody"] = "kept"
+    before = copy.deepcopy(api.list("PersistentVolume"))
+    found = tried(tmp_path, api)
+    assert {name: one.ok for name, (one,) in found.items()} == {code: ok}
+    assert all(one.evidence for (one,) in found.values() if not one.ok)
+    assert api.list("PersistentVolume") == before, "the volume is as free as it was"
+    assert [one["metadata"]["name"] for one in api.objects if one["kind"] != "PersistentVolume"] == ["shared-volume"]
+    assert f"/srv/nfs/nfs-01/{retained.FILE}" not in api.server.files
+
+
+def test_nobody_elses_file_goes(tmp_path: Path) -> None:
+    api = Api(volume("nfs-01"))
+    api.server.files["/srv/nfs/nfs-01/of-somebody"] = "kept"
+    tried(tmp_path, api)
+    assert api.server.files == {"/srv/nfs/nfs-01/of-somebody": "kept"}
+
+
+def test_the_pod_is_like_those_of_the_shared_volume_but_does_nothing(tmp_path: Path) -> None:
+    api = Api(volume("nfs-01"))
+    tried(tmp_path, api)
+    claim, deployment = api.made
+    assert claim["spec"]["storageClassName"] == "nfs"
+    spec = deployment["spec"]["template"]["spec"]
+    assert spec == {
+        "securityContext": {"runAsUser": 65534},
+        "containers": [{"name": "agnhost", "image": "agnhost:1", "args": ["pause"]}],
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": retained.NAME}}],
+    }
+
+
+def test_a_volume_that_a_killed_run_has_left_is_freed(tmp_path: Path) -> None:
+    left = volume("nfs-01", "Released", claimRef={"namespace": "course", "name": retained.NAME})
+    others = volume("nfs-02", "Released", claimRef={"namespace": "course", "name": "of-somebody"})
+    api = Api(left, others)
+    assert set(tried(tmp_path, api)) == {"STORAGE_RETAINED"}
+    assert left["status"]["phase"] == "Available"
+    assert others["status"]["phase"] == "Released"
+
+
+def test_a_slow_site_is_told_what_is_left_out(tmp_path: Path) -> None:
+    api = Api(volume("nfs-01"))
+    site = context(tmp_path, api).site
+    slow = site.model_copy(update={"cluster": site.cluster.model_copy(update={"timeout_scale": 8.0})})
+    assert set(tried(tmp_path, api, site=slow)) == {"NOT_TRIED"}
+    assert api.made == []

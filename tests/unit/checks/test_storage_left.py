@@ -1,0 +1,83 @@
+"""What the storage check leaves behind: nothing, or it says what; and what it makes of a killed run's leavings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.checks import scratch, storage
+from provisioner.checks.restore import Left
+from provisioner.errors import ClusterError
+from tests.unit.checks.memory import Memory, context, findings
+from tests.unit.checks.test_storage import FREE, TOO_LARGE, course, too_large
+from tests.unit.checks.volumes import Volumes, claim
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    """Its claim, though this run makes none, and its file; files that only look like one stay."""
+    cluster = course(claim(TOO_LARGE, "Pending", ""))
+    shell = Volumes(sv_1="nfs-1", sv_2="nfs-1")
+    mine = ["/data/.verify-0123abc", "/data/.verify-0123abcde", "/data/.verify-0123abcX", "/data/verify-0123abcd"]
+    shell.files = {("nfs-1", path): "text" for path in ["/data/.verify-0123abcd", "/data/.verify-89abcdef", *mine]}
+    cluster.shell = shell
+    found = findings(storage.CHECK, context(tmp_path, cluster))
+    assert all(one.ok for many in found.values() for one in many)
+    assert too_large(cluster) is None
+    assert [path for _, path in shell.files] == mine
+
+
+def test_a_claim_that_a_killed_run_left_goes_before_the_pods_are_waited_for(tmp_path: Path) -> None:
+    cluster = Memory(claim(TOO_LARGE, "Pending", ""))
+    assert set(findings(storage.CHECK, context(tmp_path, cluster))) == {"STORAGE_NO_CLAIM"}
+    assert too_large(cluster) is None
+
+
+def test_the_files_are_named_as_the_pattern_wants_them() -> None:
+    cluster, shell = Memory(), Volumes(sv_1="nfs-1")
+    cluster.shell = shell
+    shell.files = {("nfs-1", scratch.path("0123456789abcdef")): "text"}
+    scratch.remove(cluster, "sv-1")  # type: ignore[arg-type]
+    assert shell.files == {}
+
+
+class Refusing(Volumes):
+    """A shell that cannot remove files, for some times."""
+
+    times = 0
+
+    def __call__(self, name: str, command: Sequence[str]) -> str:
+        if command[-1].startswith("rm ") and self.times:
+            self.times -= 1
+            raise ClusterError("the API does not answer")
+        return super().__call__(name, command)
+
+
+def test_an_api_that_is_away_for_a_while_leaves_no_file_behind(tmp_path: Path) -> None:
+    cluster = course(FREE)
+    cluster.shell = shell = Refusing(sv_1="nfs-1", sv_2="nfs-1")
+    shell.times = 5
+    assert all(one.ok for one in storage.run(context(tmp_path, cluster)))
+    assert (shell.times, shell.files) == (0, {})
+
+
+def test_a_file_that_is_left_is_told(tmp_path: Path) -> None:
+    cluster = course(FREE)
+    cluster.shell = shell = Refusing(sv_1="nfs-1", sv_2="nfs-1")
+    shell.times = 999
+    with pytest.raises(Left, match=r"^/data/.verify-[0-9a-f]{8} may be left on the volume of shared-volume: ") as told:
+        list(storage.run(context(tmp_path, cluster)))
+    assert told.value.remedy == "the next provisioner verify storage removes it"
+
+
+def test_a_claim_that_cannot_be_taken_back_is_told(tmp_path: Path) -> None:
+    cluster = course(FREE)
+
+    def away(*arguments: Any, **more: Any) -> None:
+        raise ClusterError("the API does not answer")
+
+    cluster.delete = away  # type: ignore[method-assign]
+    with pytest.raises(Left, match=r"claim course/shared-volume-too-large may be left: .*the API does not answer"):
+        list(storage.run(context(tmp_path, cluster)))

@@ -1,0 +1,72 @@
+"""Commands in our own words, as they can be typed where the program runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from provisioner.cli.hints import COMMANDS, INSIDE, typed
+from provisioner.cli.main import LAZY
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a checkout, the current folder, whose program was called by its path and which no shell looks into."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(INSIDE, raising=False)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / ".venv/bin/provisioner"), "apply"])
+    return tmp_path
+
+
+def test_every_command_is_known() -> None:
+    assert set(COMMANDS) == set(LAZY)
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("provisioner apply", ".venv/bin/provisioner -f lab.toml apply"),
+        ("`provisioner init` writes one", "`.venv/bin/provisioner init` writes one"),
+        ("provisioner -f other.toml plan shows it", ".venv/bin/provisioner -f other.toml plan shows it"),
+        (
+            "again: provisioner apply; or provisioner l2 check 192.0.2.1",
+            "again: .venv/bin/provisioner -f lab.toml apply; or .venv/bin/provisioner -f lab.toml l2 check 192.0.2.1",
+        ),
+        ("provisioner lab up", ".venv/bin/provisioner lab up"),
+        ("/opt/provisioner apply", "/opt/provisioner apply"),
+        ("what provisioner applies", "what provisioner applies"),
+        ("the field manager provisioner", "the field manager provisioner"),
+    ],
+)
+@pytest.mark.usefixtures("checkout")
+def test_called_by_its_path(text: str, made: str) -> None:
+    assert typed(text, " -f lab.toml") == made
+    assert typed(typed(text, " -f lab.toml"), " -f lab.toml") == made
+
+
+@pytest.mark.usefixtures("checkout")
+def test_in_a_lab_commands_go_into_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(INSIDE, "sudo -E .venv/bin/provisioner")
+    assert typed("provisioner verify", " -f lab.toml") == (
+        "sudo -E .venv/bin/provisioner lab exec -- .venv/bin/provisioner -f lab.toml verify"
+    )
+    assert typed(typed("provisioner status")).count("lab exec") == 1
+    assert typed("provisioner lab destroy") == "sudo -E .venv/bin/provisioner lab destroy"
+
+
+def test_found_by_a_shell_it_is_called_by_its_name(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = checkout / ".venv/bin/provisioner"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin")
+    assert typed("provisioner plan") == "provisioner plan"
+    monkeypatch.setenv(INSIDE, "provisioner")
+    assert typed(typed("provisioner plan")) == "provisioner lab exec -- provisioner plan"
+    monkeypatch.delenv(INSIDE)
+    monkeypatch.setattr(sys, "argv", ["/src/provisioner/__main__.py"])
+    monkeypatch.setattr(sys, "executable", str(checkout / ".venv/bin/python"))
+    assert typed(typed("provisioner plan")) == ".venv/bin/python -m provisioner plan"

@@ -1,0 +1,123 @@
+"""The lab's command line: its help, and its refusals in one line."""
+
+import os
+import socket
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from provisioner.cli.hints import INSIDE
+from provisioner.cli.lab import lab
+from provisioner.errors import ProvisionerError
+from provisioner.lab import lifecycle, ownership, requirements, upstream
+from provisioner.lab.spec import LabSpec
+
+VERBS = ("up", "status", "ssh", "exec", "snapshot", "restore", "down", "destroy")
+
+
+def test_all_verbs_are_there() -> None:
+    assert set(VERBS) == set(lab.commands)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_an_example_of_itself(verb: str) -> None:
+    shown = CliRunner().invoke(lab, [verb, "--help"])
+    assert shown.exit_code == 0
+    assert f"Example: provisioner lab {verb}" in " ".join(shown.output.split())
+    assert all(parameter.help for parameter in lab.commands[verb].params if isinstance(parameter, click.Option))
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["down"], ["snapshot", "a"], ["ssh", "master"], ["exec", "true"]])
+def test_without_a_lab_the_way_to_one_is_told(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    result = CliRunner().invoke(lab, arguments)
+    assert isinstance(result.exception, ProvisionerError)
+    assert "provisioner lab up" in result.exception.remedy
+
+
+def test_destroy_of_nothing_is_done(tmp_path: Path) -> None:
+    result = CliRunner().invoke(lab, ["destroy", "--directory", str(tmp_path / "none")])
+    assert result.exit_code == 0
+    assert "nothing to do" in result.output
+
+
+def test_without_root_the_command_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("sys.argv", ["provisioner", "lab", "up", "--workers", "3"])
+    with pytest.raises(ProvisionerError, match="root") as refusal:
+        requirements.check()
+    assert refusal.value.remedy.startswith("sudo ")
+    assert refusal.value.remedy.endswith("lab up --workers 3")
+
+
+def test_missing_programs_come_in_one_message_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(
+        requirements, "PROGRAMS", {"no-such-one": "package-a", "no-such-two": "package-b", "sh": "dash"}
+    )
+    with pytest.raises(ProvisionerError, match="no-such-one, no-such-two") as refusal:
+        requirements.check()
+    assert refusal.value.remedy == "apt-get install --no-install-recommends package-a package-b"
+
+
+def test_two_commands_do_not_meet(tmp_path: Path) -> None:
+    spec = LabSpec(tmp_path)
+    with (
+        ownership.locked(spec),
+        pytest.raises(ProvisionerError, match="another command"),
+        ownership.locked(spec),
+    ):
+        pass
+    with ownership.locked(spec):
+        pass
+
+
+def test_upstream_that_refuses_is_out_of_reach_at_once() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        ((host, why),) = upstream.probe([(address, "/")], timeout=5.0)
+    assert host == address
+    assert "refused" in why
+
+
+def test_mirrors_description_is_read() -> None:
+    info = upstream.parse(
+        'some progress\n{"directory": "/c/m", "key": "/c/m/key.asc", "kubernetes": "1.20.2", "metallb": "0.13.12", '
+        '"metrics_server": "0.9.0"}\n'
+    )
+    assert (info.directory, info.key, info.kubernetes) == (Path("/c/m"), Path("/c/m/key.asc"), "1.20.2")
+
+
+@pytest.mark.parametrize("text", ["", "not json", "{}", "[]"])
+def test_mirrors_description_that_cannot_be_read(text: str) -> None:
+    with pytest.raises(ProvisionerError, match="cannot be read"):
+        upstream.parse(text)
+
+
+def test_exec_tells_only_the_program_that_it_becomes_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    became: list[dict[str, str]] = []
+    monkeypatch.delenv(INSIDE, raising=False)
+    monkeypatch.setattr(requirements, "require_root", lambda: None)
+    monkeypatch.setattr(os, "execvpe", lambda program, argv, environment: became.append(environment))
+    words = ["exec", "--directory", str(tmp_path), "true"]
+    assert CliRunner().invoke(lab, words).exit_code == 1, "there is no lab"
+    monkeypatch.setattr(lifecycle, "find_up", LabSpec)
+    CliRunner().invoke(lab, words)
+    assert became[0][INSIDE] == "provisioner"
+    assert INSIDE not in os.environ
+
+
+@pytest.mark.parametrize(("version", "why"), [("1.99", "can be installed"), ("newest", "is not a Kubernetes version")])
+def test_a_version_that_cannot_be_is_refused_before_anything_is_made(version: str, why: str, tmp_path: Path) -> None:
+    ran = CliRunner().invoke(lab, ["up", "--directory", str(tmp_path / "lab"), "--kubernetes", version])
+    assert ran.exit_code == 2
+    assert why in ran.output
+    assert not (tmp_path / "lab").exists()

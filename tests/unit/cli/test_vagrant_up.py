@@ -1,0 +1,133 @@
+"""When `make cluster` starts Vagrant's machines, and when it must not: servers would get virtual namesakes."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from provisioner.cli.vagrant import bring_up
+from provisioner.errors import ProvisionerError
+from provisioner.site.load import load
+from provisioner.site.model import Site
+
+NAMES = ("master", "worker1", "worker2")
+# Writes down how it was called, and says what the test laid there for it to say.
+PROGRAM = """\
+#!/bin/sh
+echo "$PROVISIONER_SITE: $*" >>called
+if [ "$1" = status ]; then cat states; else exit "$(cat failing)"; fi
+"""
+
+
+@contextmanager
+def site(folder: Path, *up: str) -> Iterator[Site]:
+    """Give a site of which these hosts answer, each a port of the loopback interface."""
+    text = ""
+    with ExitStack() as sockets:
+        for number, name in enumerate(NAMES, 1):
+            listener = sockets.enter_context(socket.socket())
+            listener.bind(("127.0.0.1", 0))  # bound and not listening: nobody else takes it, and nobody answers
+            if name in up:
+                listener.listen()
+            text += (
+                f'[[hosts]]\nname = "{name}"\naddress = "192.0.2.{number}"\nssh_address = "127.0.0.1"\n'
+                f'roles = ["{"worker" if number > 1 else "control-plane"}"]\n'
+                f"ssh = {{ port = {listener.getsockname()[1]} }}\n"
+            )
+        (folder / "hosts.toml").write_text(text)
+        yield load(folder / "hosts.toml")
+
+
+@pytest.fixture
+def vagrant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a Vagrantfile and a `vagrant` there; return the folder."""
+    (tmp_path / "Vagrantfile").touch()
+    (tmp_path / "failing").write_text("0")
+    program = tmp_path / "bin/vagrant"
+    program.parent.mkdir()
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    return tmp_path
+
+
+def states(folder: Path, *made: str) -> None:
+    """Have `vagrant status` say that it made these, as it says it to machines."""
+    lines = [f"1700000000,{name},metadata,provider,virtualbox" for name in NAMES]
+    for name in NAMES:
+        state = "running" if name in made else "not_created"
+        lines += [f"1700000000,{name},state,{state}", f"1700000000,{name},state-human-short,{state}"]
+    (folder / "states").write_text("\n".join(lines) + "\n")
+
+
+def called(folder: Path) -> list[str]:
+    """Return the arguments of each call, in order."""
+    file = folder / "called"
+    return [line.partition(": ")[2] for line in file.read_text().splitlines()] if file.exists() else []
+
+
+STATUS = "status --machine-readable"
+
+
+@pytest.mark.parametrize(
+    ("up", "made", "calls"),
+    [
+        ((), (), ["up"]),
+        (NAMES, (), []),
+        (("master", "worker1"), ("master", "worker1"), [STATUS, "up"]),
+        (("master",), NAMES, [STATUS, "up"]),
+    ],
+    ids=["a new lab", "all answer", "a lab with a new worker", "a lab of which some are halted"],
+)
+def test_machines_of_vagrants_are_started(
+    vagrant: Path, up: tuple[str, ...], made: tuple[str, ...], calls: list[str]
+) -> None:
+    states(vagrant, *made)
+    with site(vagrant, *up) as own:
+        bring_up(own)
+    assert called(vagrant) == calls
+    if calls:
+        assert (vagrant / "called").read_text().startswith(f"{vagrant / 'hosts.toml'}: ")
+
+
+@pytest.mark.parametrize(
+    ("up", "made", "foreign"),
+    [
+        (("master", "worker1"), (), "master, worker1"),
+        (("master", "worker1"), ("worker1",), "master"),
+        (("master", "worker1"), None, "master, worker1"),
+    ],
+    ids=["servers", "a server among them", "Vagrant does not say"],
+)
+def test_servers_get_no_namesakes(
+    vagrant: Path, capsys: pytest.CaptureFixture[str], up: tuple[str, ...], made: tuple[str, ...] | None, foreign: str
+) -> None:
+    if made is None:
+        (vagrant / "states").write_text("1700000000,,error-exit,Vagrant::Errors::VagrantfileSyntaxError,no\n")
+    else:
+        states(vagrant, *made)
+    with site(vagrant, *up) as own:
+        bring_up(own)
+    assert called(vagrant) == [STATUS]
+    assert capsys.readouterr().err == (
+        f"provisioner: no answer from worker2, and vagrant up is left out: Vagrant did not make {foreign}, "
+        "and could make namesakes of servers\n"
+    )
+
+
+def test_a_vagrant_that_fails_is_told(vagrant: Path) -> None:
+    (vagrant / "failing").write_text("1")
+    with site(vagrant) as own, pytest.raises(ProvisionerError, match="vagrant up failed"):
+        bring_up(own)
+
+
+def test_without_vagrant_one_that_answers_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with site(tmp_path, "worker1") as own:
+        bring_up(own)
+    with site(tmp_path) as own, pytest.raises(ProvisionerError, match="and Vagrant is not installed"):
+        bring_up(own)

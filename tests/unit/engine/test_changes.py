@@ -1,0 +1,163 @@
+"""The builders that steps are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from provisioner.engine import changes
+from provisioner.engine.step import Change
+from provisioner.errors import ClusterError
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
+from provisioner.ssh.facts import FactQuery, Package, Unit
+from provisioner.ssh.host import Host
+from tests.unit.steps.doubles import RecordingHost, blank, present, running, site_at
+from tests.unit.steps.recording_cluster import RecordingCluster
+
+PATH = "/etc/thing.conf"
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> RecordingHost:
+    site = site_at(tmp_path)
+    query = FactQuery(files=(PATH,), packages=("one", "two"), units=("thing.service",))
+    return RecordingHost(site.first, site, blank(site.first, query))
+
+
+def host_of(recorded: RecordingHost) -> Host:
+    return cast(Host, recorded)
+
+
+def one(found: list[Change]) -> Change:
+    (change,) = found
+    return change
+
+
+@pytest.mark.parametrize(
+    ("now", "summary"),
+    [
+        (None, f"write {PATH} (so)"),
+        (present("old\n"), f"change {PATH} (so)"),
+        (present(None), f"write {PATH} (so)"),
+        (present("new\n", 0o600), f"chmod 0644 {PATH} (so)"),
+    ],
+    ids=["missing", "different", "not text", "mode"],
+)
+def test_file(recorded: RecordingHost, now: object, summary: str) -> None:
+    if now is not None:
+        recorded.know(files={PATH: now})
+    change = one([*changes.file(host_of(recorded), PATH, "new\n", then="reload", why="so")])
+    assert change.summary == summary
+    assert recorded.files == {}, "a plan does nothing"
+    change.do()
+    assert recorded.files == {PATH: ("new\n", 0o644)}
+    assert recorded.commands == ["reload"]
+
+
+def test_a_file_as_it_should_be(recorded: RecordingHost) -> None:
+    recorded.know(files={PATH: present("new\n", 0o600)})
+    assert [*changes.file(host_of(recorded), PATH, "new\n", mode=0o600)] == []
+
+
+def test_packages(recorded: RecordingHost) -> None:
+    recorded.know(packages={"one": Package("1")})
+    assert [*changes.packages(host_of(recorded), ("one",))] == []
+    change = one([*changes.packages(host_of(recorded), ("one", "two"), why="so")])
+    assert (change.summary, change.diff) == ("install two (so)", "+ package two\n")
+    change.do()
+    update, install = recorded.works["apt-install"].splitlines()
+    assert update.endswith(" update")
+    assert install.endswith("install --no-remove --no-install-recommends two")
+    for line in (update, install):
+        assert line.startswith("DEBIAN_FRONTEND=noninteractive apt-get ")
+        assert "DPkg::Lock::Timeout=" in line, "another apt is waited for"
+        assert "--force-confold" in line, "an operator's configuration files stay"
+
+
+def test_an_interrupted_dpkg_is_mended_before_anything_is_installed(recorded: RecordingHost) -> None:
+    recorded.know(dpkg_interrupted=True)
+    first, second = changes.packages(host_of(recorded), ("one",))
+    first.do()
+    assert recorded.works == {"dpkg-configure": "DEBIAN_FRONTEND=noninteractive dpkg --configure -a"}
+    assert second.summary == "install one"
+
+
+def test_names_are_quoted(recorded: RecordingHost) -> None:
+    changes.apt_install(host_of(recorded), ["a=1.*", "b; rm -rf /"])
+    assert recorded.works["apt-install"].endswith(" 'a=1.*' 'b; rm -rf /'")
+
+
+@pytest.mark.parametrize(
+    ("now", "restart", "expected"),
+    [
+        (running(), False, False),
+        (running(), True, True),
+        (Unit(active=False, enabled=True), False, True),
+        (Unit(active=True, enabled=False), False, True),
+    ],
+)
+def test_unit(recorded: RecordingHost, now: Unit, restart: bool, expected: bool) -> None:
+    recorded.know(units={"thing.service": now})
+    assert bool([*changes.unit(host_of(recorded), "thing.service", restart=restart)]) is expected
+
+
+def test_objects_keep_their_order_and_leave_out_what_is_there() -> None:
+    cluster = RecordingCluster()
+    manifests = [{"kind": "A", "metadata": {"name": name}} for name in "xyz"]
+    cluster.hold(manifests[1])
+    found = [*changes.objects(cluster, manifests)]  # type: ignore[arg-type]
+    assert [change.summary for change in found] == ["apply A x", "apply A z"]
+    for change in found:
+        change.do()
+    assert [item["metadata"]["name"] for item in cluster.applied] == ["x", "z"]
+
+
+TAKEN = 'Service "web" is invalid: spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated'
+WEB = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "course", "name": "web"}, "spec": {}}
+
+
+class Refusing(RecordingCluster):
+    """Refuse what is applied as the API does: a new object in the apply, one that is there in the dry run already."""
+
+    said = ""
+
+    def diffs(self, manifests: Iterable[Mapping[str, Any]]) -> list[str]:
+        wanted = [*manifests]
+        if any(self.get(item["kind"], item["metadata"]["name"], item["metadata"]["namespace"]) for item in wanted):
+            self._refuse()
+        return ["+"] * len(wanted)
+
+    def apply(self, manifest: Object, *, dry_run: bool = False) -> Object:
+        self._refuse()
+        return manifest
+
+    def _refuse(self) -> None:
+        raise ClusterError(f"the API refused to apply Service web: {self.said} (422)", "as it was")
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["new", "edited"])
+@pytest.mark.parametrize(
+    ("said", "spec", "told"),
+    [
+        (TAKEN, {"ports": [{"nodePort": 30080}]}, "(422): Service default/other holds 30080; give one of the two"),
+        (TAKEN, {"healthCheckNodePort": 30080}, "(422): Service default/other holds 30080; give one of the two"),
+        (TAKEN, {"ports": [{"nodePort": 30081}]}, "already allocated (422); as it was"),
+        ("it has no name", {"ports": [{"nodePort": 30080}]}, "it has no name (422); as it was"),
+    ],
+)
+def test_a_refused_node_port_is_told_with_its_holder(live: bool, said: str, spec: Object, told: str) -> None:
+    """In the plan as in the apply: of a Service that is there, the dry run is refused."""
+    cluster = Refusing()
+    cluster.said = said
+    cluster.hold({"kind": "Service", "metadata": {"namespace": "default", "name": "other"}, "spec": spec})
+    if live:
+        cluster.hold(WEB)
+    found = changes.objects(cast(Cluster, cluster), [WEB])
+    refused = (lambda: next(found)) if live else one([*found]).do
+    with pytest.raises(ClusterError) as raised:
+        refused()
+    assert told in str(raised.value)

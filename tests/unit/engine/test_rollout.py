@@ -1,0 +1,102 @@
+"""When a workload runs as wanted, and what is said when it does not."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+
+from provisioner.engine.rollout import complete, explain, rolled_out
+from provisioner.errors import ClusterError
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
+from tests.unit.steps.recording_cluster import RecordingCluster
+
+
+def live(kind: str, *, replicas: int | None = None, generation: int = 1, **status: int) -> Object:
+    """Return a workload; its controller has seen the first generation."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": "web", "namespace": "course", "generation": generation},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, **({} if replicas is None else {"replicas": replicas})},
+        "status": {"observedGeneration": 1, **status},
+    }
+
+
+def with_old_pods(item: Object, replicas: int) -> Object:
+    """Return a workload that has that many pods, those of before its last change included."""
+    return {**item, "status": {**item["status"], "replicas": replicas}}
+
+
+def deployment(updated: int = 1, ready: int = 1, **more: int) -> Object:
+    return live("Deployment", updatedReplicas=updated, readyReplicas=ready, **more)
+
+
+def daemons(wanted: int = 3, updated: int = 3, ready: int = 3, **more: int) -> Object:
+    counts = {"desiredNumberScheduled": wanted, "updatedNumberScheduled": updated, "numberReady": ready}
+    return live("DaemonSet", **counts, **more)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        pytest.param(None, False, id="not there"),
+        pytest.param({**live("Deployment"), "status": {}}, False, id="no status yet"),
+        pytest.param(deployment(), True, id="one by default"),
+        pytest.param(deployment(2, 1, replicas=2), False, id="one of two ready"),
+        pytest.param(deployment(1, 2, replicas=2), False, id="an old one is ready"),
+        pytest.param(deployment(2, 2, replicas=2), True, id="both"),
+        pytest.param(with_old_pods(deployment(2, 2, replicas=2), 3), False, id="one old and one new are ready"),
+        pytest.param(with_old_pods(deployment(2, 2, replicas=2), 2), True, id="both new"),
+        pytest.param(live("Deployment", replicas=0), True, id="none wanted"),
+        pytest.param(deployment(generation=2), False, id="change not seen"),
+        pytest.param(live("StatefulSet", updatedReplicas=1, readyReplicas=1), True, id="stateful"),
+        pytest.param(live("StatefulSet", updatedReplicas=0, readyReplicas=1), False, id="stateful, old pod"),
+        pytest.param(daemons(), True, id="daemons"),
+        pytest.param(daemons(ready=2), False, id="daemon not ready"),
+        pytest.param(daemons(updated=2), False, id="old daemon"),
+        pytest.param(daemons(wanted=0), False, id="daemons not scheduled yet"),
+        pytest.param(daemons(generation=2), False, id="daemons, change not seen"),
+    ],
+)
+def test_complete(found: Object | None, expected: bool) -> None:
+    assert complete(found) is expected
+
+
+def pod(name: str, states: list[Object] | None, on: str = "") -> Object:
+    spec = {"nodeName": on} if on else {}
+    status = {"containerStatuses": states} if states is not None else {}
+    return {"kind": "Pod", "metadata": {"name": name, "namespace": "course"}, "spec": spec, "status": status}
+
+
+def test_why_it_does_not_run() -> None:
+    waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
+    cluster = RecordingCluster().hold(
+        pod("web-1", [{"name": "c", "ready": True, "state": {"running": {}}}], "worker1"),
+        pod("web-2", [{"name": "c", "ready": False, "restartCount": 3, "state": waiting}], "worker2"),
+        pod("web-3", None),
+    )
+    lines = explain(cast(Cluster, cluster), live("Deployment")).splitlines()
+    assert lines == [
+        "Warning FailedScheduling course/web: no nodes",
+        "pod web-2 on worker2: c waiting (CrashLoopBackOff), 3 restarts",
+        "Warning FailedScheduling course/web-2: no nodes",
+        "log of course/web-2/c (5, previous=True)",
+        "pod web-3 on no node: no container has started",
+        "Warning FailedScheduling course/web-3: no nodes",
+    ]
+    assert explain(cast(Cluster, cluster), None) == "it does not exist"
+
+
+def test_only_workloads_are_waited_for() -> None:
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "course"}}
+    cluster = RecordingCluster().hold(live("Deployment"))
+    (wait,) = rolled_out(cast(Cluster, cluster), [service, live("Deployment")])
+    assert wait.summary == "wait for Deployment course/web"
+    with pytest.raises(ClusterError) as raised:
+        wait.do()
+    assert "FailedScheduling" in raised.value.tail
+    cluster.hold(deployment())
+    assert [*rolled_out(cast(Cluster, cluster), [service, live("Deployment")])] == []
+    wait.do()

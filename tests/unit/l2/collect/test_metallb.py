@@ -1,0 +1,317 @@
+"""What is collected of MetalLB itself, release by release: programs, configuration, metrics and logs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from provisioner.errors import ClusterError
+from provisioner.kube.objects import Object
+from provisioner.l2.collect import configuration, metrics
+from provisioner.l2.collect.speakers import metallb, programs, speaker_state, version_of
+from provisioner.l2.facts import Counters, MetalLB
+from tests.unit.l2.collect.api import API, HELM, ML, SPEAKER, Api, Token, asker, pod
+
+# --- MetalLB's programs ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        ("quay.io/metallb/speaker:v0.16.1", "0.16.1"),
+        ("registry.example:5000/metallb/speaker:0.14.5-debian-12-r3", "0.14.5"),
+        ("quay.io/metallb/speaker:v0.13.12@sha256:0000", "0.13.12"),
+        ("quay.io/metallb/speaker:main", ""),
+        ("quay.io/metallb/speaker@sha256:0000", ""),
+        ("registry.example:5000/metallb/speaker", ""),
+    ],
+)
+def test_the_version_is_in_the_images_tag(image: str, version: str) -> None:
+    assert version_of(image) == version
+
+
+@pytest.mark.parametrize(
+    ("known", "memberlist"),
+    [
+        ({"env": ML}, True),
+        # The key only encrypts; without it memberlist runs all the same, and with it alone it does not.
+        (
+            {"env": [*ML, {"name": "METALLB_ML_SECRET_KEY", "valueFrom": {"secretKeyRef": {"name": "memberlist"}}}]},
+            True,
+        ),
+        ({"env": [{"name": "METALLB_ML_SECRET_KEY_PATH", "value": "/etc/ml_secret_key"}]}, False),
+        ({"env": ML[:1]}, False),
+        ({"env": [ML[0], {"name": "METALLB_ML_LABELS", "value": ""}]}, False),
+        ({"args": ["--ml-bindaddr=192.0.2.11", "--ml-labels=app=metallb"]}, True),
+        ({"env": ML, "args": ["--ml-bindaddr="]}, False),
+    ],
+)
+def test_memberlist_is_on_where_it_has_an_address_and_labels(known: dict[str, Any], memberlist: bool) -> None:
+    assert metallb(programs([pod(**known)], []), lambda text: None).memberlist is memberlist
+
+
+@pytest.mark.parametrize(
+    ("args", "ignored", "served"),
+    [
+        ([], False, ""),
+        (["--ignore-exclude-lb"], True, ""),
+        (["-ignore-exclude-lb=true", "--lb-class=metallb"], True, "metallb"),
+        (["--ignore-exclude-lb=false", "--lb-class", "mine"], False, "mine"),
+    ],
+)
+def test_flags_of_the_speaker(args: list[str], ignored: bool, served: str) -> None:
+    found = metallb(programs([pod(args=args)], []), lambda text: None)
+    assert (found.ignore_exclude_lb, found.load_balancer_class) == (ignored, served)
+
+
+def test_a_charts_speaker_is_found_in_its_own_namespace_past_its_frr() -> None:
+    frr = {"name": "frr", "image": "quay.io/frrouting/frr:10.5.1"}
+    speaker = {"name": "metallb-speaker", "image": "registry.example/metallb-speaker:0.15.2"}
+    other = pod("frr-k8s-1", labels={"app": "frr-k8s", "component": "frr-k8s"})
+    found = programs([other, pod(labels=HELM, namespace="lb", containers=[frr, speaker])], [])
+    assert (found.namespace, len(found.speakers or ())) == ("lb", 1)
+    assert metallb(found, lambda text: None).version == "0.15.2"
+
+
+def test_pods_that_cannot_be_made_leave_their_daemon_set_to_tell() -> None:
+    """A policy that refuses the speakers' rights leaves a DaemonSet without any pod."""
+    daemon_set = {"metadata": {"name": "speaker", "namespace": "metallb-system", "labels": SPEAKER}}
+    daemon_set["spec"] = {"template": {"spec": pod(env=ML)["spec"]}}
+    found = programs([], [daemon_set])
+    assert metallb(found, lambda text: None).version == "0.13.12"
+    assert speaker_state(found, "w1") == "missing"
+
+
+@pytest.mark.parametrize(
+    ("pods", "state"),
+    [
+        ([pod(on="w2")], "missing"),
+        ([pod()], "ready"),
+        ([pod(ready=False)], "failing"),
+        ([pod(ready=False), pod("speaker-2")], "ready"),
+        ([pod(going=True)], "failing"),
+        (None, None),
+    ],
+)
+def test_how_the_speaker_of_a_node_is(pods: list[Object] | None, state: str | None) -> None:
+    assert speaker_state(programs(pods, []), "w1") == state
+
+
+def test_a_variable_from_elsewhere_may_turn_memberlist_on_or_off() -> None:
+    containers = [
+        {"name": "speaker", "image": "metallb/speaker:v0.16.1", "envFrom": [{"configMapRef": {"name": "x"}}]}
+    ]
+    assert metallb(programs([pod(containers=containers)], []), lambda text: None).memberlist is None
+
+
+def test_a_container_called_speaker_goes_before_one_of_such_an_image() -> None:
+    copier = {"name": "cp-metrics", "image": "quay.io/metallb/speaker:v0.1.2"}
+    speaker = {"name": "speaker", "image": "registry.example/mirror:v0.15.2"}
+    assert metallb(programs([pod(containers=[copier, speaker])], []), lambda text: None).version == "0.15.2"
+
+
+def test_speakers_that_differ_leave_it_unknown() -> None:
+    notes: list[str] = []
+    two = [pod(env=ML), pod("speaker-2", on="w2", image="quay.io/metallb/speaker:v0.14.5", args=["--lb-class=x"])]
+    found = metallb(programs(two, []), notes.append)
+    assert (found.version, found.memberlist, found.load_balancer_class) == (None, None, None)
+    assert notes == ["speakers of several versions run (0.13.12, 0.14.5), so MetalLB's version is unknown"]
+    assert metallb(programs([pod(image="metallb/speaker:main")], []), notes.append).version is None
+    assert "no version in its tag" in notes[-1]
+
+
+def test_no_metallb_is_nothing_known_of_it() -> None:
+    assert metallb(programs([], []), lambda text: None) == MetalLB()
+
+
+# --- configuration ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gauges", "says"),
+    [
+        ([], {}),
+        ([(None, None)], {}),
+        ([(1.0, 0.0), (1.0, 0.0)], {"config": "valid"}),
+        ([(1.0, 0.0), (1.0, 1.0)], {"config": "stale"}),
+        ([(0.0, 1.0)], {"config": "invalid"}),
+        ([(0.0, 0.0)], {}),
+    ],
+)
+def test_gauges_tell_of_the_configuration(
+    gauges: list[tuple[float | None, float | None]], says: dict[str, str]
+) -> None:
+    assert configuration.by_gauges(gauges) == says
+
+
+def crs(**kinds: list[Object]) -> Api:
+    return Api({kind: [{"apiVersion": API, **item} for item in items] for kind, items in kinds.items()})
+
+
+def named(name: str, **spec: Any) -> Object:
+    return {"metadata": {"name": name, "namespace": "metallb-system"}, "spec": spec}
+
+
+ALL_KINDS = frozenset({"IPAddressPool", "L2Advertisement", "AddressPool", "ConfigurationState"})
+
+
+def test_an_address_pool_of_0_13_is_its_own_advertisement() -> None:
+    api = crs(
+        IPAddressPool=[named("new", addresses=["192.0.2.200/29"])],
+        AddressPool=[
+            named("old", addresses=["192.0.2.210/31"], protocol="layer2"),
+            named("far", addresses=["198.51.100.0/24"], protocol="bgp"),
+        ],
+    )
+    found = configuration.configuration(asker(api)[0], "metallb-system", ALL_KINDS)
+    assert found.pools is not None
+    assert [pool.name for pool in found.pools] == ["new", "old", "far"]
+    assert found.advertisements is not None
+    assert [(each.name, each.pools) for each in found.advertisements] == [("old", ("old",))]
+
+
+def test_pools_and_advertisements_say_what_their_resources_say() -> None:
+    pool = named("p", addresses=["192.0.2.200/29"], autoAssign=False, serviceAllocation={"priority": 1})
+    pool["metadata"]["labels"] = {"tier": "web"}
+    found = configuration.configuration(asker(crs(IPAddressPool=[pool]))[0], "metallb-system", ALL_KINDS)
+    assert found.pools is not None
+    (made,) = found.pools
+    assert (made.auto_assign, made.labels, made.service_allocation) == (False, {"tier": "web"}, {"priority": 1})
+    assert found.advertisements == ()
+    before = configuration.configuration(asker()[0], "metallb-system", frozenset())
+    assert (before.pools, before.advertisements) == ((), ())
+
+
+def test_a_pool_that_makes_no_sense_is_not_understood_and_said() -> None:
+    ask, notes = asker(crs(IPAddressPool=[named("p", addresses=["192.0.2.200"])]))
+    assert configuration.configuration(ask, "metallb-system", ALL_KINDS).pools is None
+    assert len(notes) == 1
+    assert notes[0].startswith("pools: not understood: addresses.0: Value error, '192.0.2.200' is neither a network")
+
+
+def test_unknown_kinds_are_unknown_pools() -> None:
+    found = configuration.configuration(asker()[0], "metallb-system", None)
+    assert (found.pools, found.advertisements) == (None, None)
+    assert configuration.state(asker()[0], "metallb-system", None) == {}
+
+
+@pytest.mark.parametrize(
+    ("results", "says"),
+    [
+        ([], {}),
+        (["Valid", "Valid"], {"config": "valid"}),
+        (["Valid", "Unknown"], {}),
+        (["Valid", "Invalid"], {"config": "invalid", "config_error": "why"}),
+    ],
+)
+def test_configuration_states(results: list[str], says: dict[str, str]) -> None:
+    items = [
+        {"metadata": {"name": str(number)}, "status": {"result": result, "errorSummary": "why"}}
+        for number, result in enumerate(results)
+    ]
+    assert configuration.state(asker(crs(ConfigurationState=items))[0], "metallb-system", ALL_KINDS) == says
+
+
+# --- metrics and logs ------------------------------------------------------------------------------------------------
+
+SHOWN = """\
+# TYPE metallb_layer2_requests_received counter
+metallb_layer2_requests_received{ip="192.0.2.200"} 12
+metallb_layer2_requests_received{ip="2001:db8::200"} 1e+06
+metallb_layer2_responses_sent{ip="192.0.2.200"} 11
+metallb_layer2_gratuitous_sent{ip="192.0.2.201"} 10
+metallb_k8s_client_config_loaded_bool 1
+metallb_k8s_client_config_stale_bool 0
+metallb_speaker_announced{ip="192.0.2.200",node="w1",protocol="layer2",service="default/web"} 1
+"""
+
+
+def test_counters_and_gauges_are_read_as_prometheus_writes_them() -> None:
+    sample = metrics.Sample("w1", True, SHOWN)
+    assert sample.counters == {
+        "192.0.2.200": Counters(requests_received=12, responses_sent=11),
+        "2001:db8::200": Counters(requests_received=1_000_000),
+        "192.0.2.201": Counters(gratuitous_sent=10),
+    }
+    assert sample.gauge("metallb_k8s_client_config_loaded_bool") == 1
+    assert sample.gauge("metallb_k8s_client_config_nothing") is None
+    controller = metrics.Sample("w2", False, SHOWN)
+    assert metrics.metrics([sample, controller]) == {"w1": sample.counters}
+    assert metrics.metrics([controller]) is None
+
+
+@pytest.mark.parametrize(
+    ("known", "version", "place"),
+    [
+        ({"ports": [{"name": "monitoring", "containerPort": 7472}]}, "0.13.12", "speaker-1:7472"),
+        ({"args": ["--port=7999"]}, "0.14.5", "speaker-1:7999"),
+        ({}, None, "speaker-1:7472"),
+    ],
+)
+def test_where_a_release_serves_its_metrics(known: dict[str, Any], version: str | None, place: str) -> None:
+    path = f"/api/v1/namespaces/metallb-system/pods/{place}/proxy/metrics"
+    api = Api(raw={path: SHOWN})
+    ask, notes = asker(api)
+    (sample,) = metrics.samples(ask, [pod(**known)], version, frozenset(), Token(), speakers=True)
+    assert (sample.node, sample.speaker) == ("w1", True)
+    assert (api.asked[0], notes) == (path, [])
+
+
+@pytest.mark.parametrize(
+    ("known", "version", "port"),
+    [
+        ({"ports": [{"name": "metricshttps", "containerPort": 9120}]}, "0.16.1", 9120),
+        ({"args": ["--port=7999"]}, "0.16.0", 7999),
+        ({}, "0.16.1", 9120),
+    ],
+)
+def test_from_0_16_a_token_is_borne_to_the_node(known: dict[str, Any], version: str, port: int) -> None:
+    api = Api()
+    ask, notes = asker(api)
+    shown = Token({port: SHOWN})
+    (sample,) = metrics.samples(ask, [pod(**known)], version, frozenset(), shown, speakers=True)
+    assert (sample.node, sample.speaker, sample.text) == ("w1", True, SHOWN)
+    assert (api.asked, notes) == ([], [])
+    assert metrics.samples(ask, [pod(**known)], version, frozenset(), Token(), speakers=True) == []
+    assert notes == ["the metrics of speaker-1: unknown: w1: no route to host"]
+
+
+def test_a_token_that_cannot_be_had_is_told_once_for_all_speakers() -> None:
+    ask, notes = asker()
+    pods = [pod(), pod("speaker-2", on="w2")]
+    refusing = Token(error=ClusterError("no ServiceAccount"))
+    assert metrics.samples(ask, pods, "0.16.1", frozenset(), refusing, speakers=True) == []
+    assert notes == ["MetalLB's counters: unknown: no ServiceAccount"]
+
+
+def test_what_is_down_is_not_asked_and_what_is_no_metrics_is_not_taken_for_them() -> None:
+    api = Api(raw={"/api/v1/namespaces/metallb-system/pods/speaker-1:7472/proxy/metrics": "<html>hello</html>"})
+    ask, notes = asker(api)
+    pods = [pod(), pod("speaker-2", on="w2"), pod("speaker-3", on="w3", ready=False), pod("speaker-4", going=True)]
+    assert metrics.samples(ask, pods, "0.13.12", frozenset({"w2"}), Token(), speakers=True) == []
+    assert api.asked == ["/api/v1/namespaces/metallb-system/pods/speaker-1:7472/proxy/metrics"]
+    assert sorted(notes) == [
+        "speaker-2 is not asked for its metrics: it, or its node w2, is not ready",
+        "speaker-3 is not asked for its metrics: it, or its node w3, is not ready",
+        "the metrics of speaker-1: unknown: what answers there is not MetalLB's metrics",
+    ]
+    assert metrics.logs(ask, pods[1:2], frozenset({"w2"})) is None
+
+
+PARTIAL = '{"level":"error","msg":"partial join","joined":1,"expected":2}'
+JOINED = '{"level":"info","msg":"memberlist join successfully","number of other nodes":2}'
+
+
+@pytest.mark.parametrize(
+    ("text", "partial"),
+    [
+        (PARTIAL, True),
+        (f"{PARTIAL}\n{JOINED}", False),
+        (f"{JOINED}\n{PARTIAL}\nanything", True),
+        ("anything", False),
+        ("", None),
+    ],
+)
+def test_the_last_join_counts(text: str, partial: bool | None) -> None:
+    assert metrics.partial_join(text) is partial

@@ -1,0 +1,227 @@
+"""One MAC that answers for an address is many things, and they are told apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Interface
+
+import pytest
+
+from provisioner.l2.facts import Facts
+from provisioner.l2.probe.arp import Kind
+from provisioner.l2.probe.capture import Wire
+from tests.unit.l2.diagnosis.segment import (
+    IP,
+    IPVS,
+    OWN,
+    ROUTER,
+    STRANGER,
+    W1,
+    W2,
+    W3,
+    address,
+    each_node,
+    facts,
+    heard,
+    judge,
+    kernels,
+    metallb,
+    nic,
+    node,
+    nodes,
+    service,
+    syn,
+    vantage,
+    well,
+    wire,
+)
+
+# Nobody answers a question from nobody, and one MAC answers for the only node's own address and for the service's.
+PROXY_ALONE = wire(heard(ROUTER, "BU"), heard(ROUTER, "B", OWN["w1"]), syn(ROUTER), quiet=True)
+STALE = facts(metallb=metallb(config="stale"))
+ONE_OWNER: dict[str, tuple[str, tuple[str, ...], Wire, Facts | None]] = {
+    "the leader": ("OK", (), well(), facts()),
+    "another node": ("OK", ("UNEXPECTED_LEADER",), well(W1), facts()),
+    "another node, since the leader's speaker fails": (
+        "SPEAKER_DOWN",
+        (),
+        well(W1),
+        facts(nodes=nodes(w2={"speaker": "failing"})),
+    ),
+    "another node, since the leader's speaker is missing, which the DaemonSet wants": (
+        "SPEAKER_DOWN",
+        (),
+        well(W1),
+        facts(nodes=nodes(w2={"speaker": "missing"}), metallb=metallb(speakers_wanted=3)),
+    ),
+    "the first of those that are to have a speaker": (
+        "OK",
+        (),
+        well(W1),
+        facts(nodes=nodes(w2={"speaker": "missing"}), metallb=metallb(speakers_wanted=2)),
+    ),
+    "the first of those that have a speaker, and how many should is not known": (
+        "OK",
+        (),
+        well(W1),
+        facts(nodes=nodes(w2={"speaker": "missing"})),
+    ),
+    "not the first of those that are to have a speaker": (
+        "OK",
+        ("UNEXPECTED_LEADER",),
+        well(W3),
+        facts(nodes=nodes(w2={"speaker": "missing"}), metallb=metallb(speakers_wanted=2)),
+    ),
+    "the leader, while another's speaker is missing": (
+        "OK",
+        (),
+        well(),
+        facts(nodes=nodes(w3={"speaker": "missing"})),
+    ),
+    "another node, and the configuration is an old one": (
+        "OK",
+        ("PREDICTION_UNKNOWN",),
+        well(W1),
+        STALE,
+    ),
+    "the leader, and the configuration is an old one": (
+        "OK",
+        ("PREDICTION_UNKNOWN",),
+        well(),
+        facts(metallb=metallb(config="stale")),
+    ),
+    "a stranger": ("ADDRESS_CONFLICT", (), well(STRANGER), facts()),
+    "a stranger that does not serve": ("ADDRESS_CONFLICT", (), wire(heard(STRANGER)), facts()),
+    "a MAC of nobody known": ("UNKNOWN", ("PREDICTION_UNKNOWN",), well(), None),
+    "a MAC that may be an unlisted node's": (
+        "UNKNOWN",
+        (),
+        wire(heard(STRANGER), syn(STRANGER), kernels("w1", "w2"), quiet=True),
+        facts(nodes=nodes(w3={"nics": None})),
+    ),
+    "a node, and no Service has the address": ("POOL_ADDRESS_IN_USE", (), well(), facts(services=())),
+    "a node, no Service has the address and no pool is known": (
+        "UNKNOWN",
+        (),
+        well(),
+        facts(services=(), pools=None),
+    ),
+    "a router's proxy, for the node's own address too": (
+        "PROXY_ARP",
+        (),
+        PROXY_ALONE,
+        facts(nodes=(node("w1", nics=None),)),
+    ),
+    "the leader's own interfaces are not known": (
+        "OK",
+        (),
+        well(),
+        facts(nodes=each_node(nics=None)),
+    ),
+    "no port was tried": ("UNKNOWN", (), wire(heard(W2)), facts()),
+    "a Service without a TCP port": (
+        "OK",
+        (),
+        wire(heard(W2)),
+        facts(services=(service(ports=({"port": 53, "protocol": "UDP"},)),)),
+    ),
+    "the Service's ports are not known and none was tried": (
+        "UNKNOWN",
+        (),
+        wire(heard(W2)),
+        facts(services=(service(ports=()),)),
+    ),
+    "one port of two is closed": (
+        "NOT_SERVING",
+        (),
+        wire(heard(W2), syn(W2), syn(W2, "silent", 443)),
+        facts(services=(service(ports=({"port": 80}, {"port": 443})),)),
+    ),
+    "Local, and the owner has no endpoint": (
+        "NOT_SERVING",
+        ("UNEXPECTED_LEADER",),
+        wire(heard(W2), syn(W2, "silent")),
+        facts(services=(service(external_traffic_policy="Local"),)),
+    ),
+    "the leader has the address configured": (
+        "OK",
+        ("KERNEL_ALSO_OWNS",),
+        well(),
+        facts(nodes=nodes(w2={"nics": (nic("w2", addresses=("192.0.2.12/24", "192.0.2.200/32")),)})),
+    ),
+    "another node alone has it configured": (
+        "POOL_OVERLAPS_NODE",
+        (),
+        wire(heard(W1, length=42), syn(W1)),
+        facts(nodes=nodes(w1={"nics": (nic("w1", addresses=("192.0.2.11/24", "192.0.2.200/32")),)})),
+    ),
+    "it is on this very machine": (
+        "ADDRESS_CONFLICT",
+        (),
+        wire(vantage=vantage(own_addresses=frozenset({address(IP), address("192.0.2.1")}))),
+        facts(),
+    ),
+    "Z is dropped here, and the owner is in the inventory": (
+        "OK",
+        (),
+        replace(well(), answers=tuple(one for one in well().answers if one.kind is not Kind.ZERO)),
+        facts(),
+    ),
+    "the leader missed the one Z": ("OK", (), wire(heard(W2, "BU"), syn(W2)), facts()),
+    "nobody should announce": (
+        "NOT_SERVING",
+        (),
+        wire(heard(W2), syn(W2, "unreachable")),
+        facts(services=(service(endpoints=()),)),
+    ),
+}
+
+
+@pytest.mark.parametrize(("verdict", "warned", "run", "known"), ONE_OWNER.values(), ids=ONE_OWNER)
+def test_one_owner(verdict: str, warned: tuple[str, ...], run: Wire, known: Facts | None) -> None:
+    result = judge(run, known)
+    assert result.verdict == verdict, result
+    assert set(result.warnings) == set(warned) if verdict == "OK" else True
+
+
+def test_a_warning_of_the_kernel_says_how_to_take_the_address_from_it() -> None:
+    nics = (nic("w2", addresses=("192.0.2.12/24", "192.0.2.200/24")),)
+    result = judge(well(), facts(nodes=nodes(w2={"nics": nics})))
+    assert (result.verdict, result.warnings) == ("OK", ("KERNEL_ALSO_OWNS",))
+    # The kernel deletes an address only by the prefix that it was given with.
+    assert result.command == "provisioner exec --limit w2 -- ip address del 192.0.2.200/24 dev eth1"
+    result = judge(wire(heard(W2, length=42), syn(W2)), facts(kube_proxy=IPVS))
+    assert (result.verdict, result.warnings) == ("OK", ("KERNEL_ALSO_OWNS",))
+    assert result.command == "kubectl -n kube-system edit configmap kube-proxy"
+
+
+def test_an_address_of_this_machine_is_taken_from_it_by_its_own_prefix() -> None:
+    own = (IPv4Interface("192.0.2.1/24"), IPv4Interface("192.0.2.200/24"))
+    here = vantage(addresses=own, own_addresses=frozenset(one.ip for one in own))
+    assert judge(wire(vantage=here), facts()).command == "sudo ip address del 192.0.2.200/24 dev eth1"
+    elsewhere = vantage(own_addresses=frozenset({address(IP)}))
+    assert judge(wire(vantage=elsewhere), facts()).command == "ip address show to 192.0.2.200"
+
+
+def test_a_client_that_remembers_the_right_mac_has_no_stale_cache() -> None:
+    run = replace(well(), vantage=vantage(neighbours={address(IP): W2}))
+    assert judge(run, facts()).verdict == "OK"
+
+
+def test_a_segment_that_doubles_every_frame_does_not_make_a_kernel_owner() -> None:
+    once = {address(IP): {Kind.ZERO: 1, Kind.CLIENT: 1}}
+    doubled = wire(heard(W2), heard(W2, rtt=0.0005), syn(W2), times=once)
+    assert judge(doubled, facts()).warnings == ("KERNEL_ALSO_OWNS",)
+    own = heard(W2, "ZB", OWN["w2"], length=42, rtt=0.0005)
+    assert judge(replace(doubled, answers=(*doubled.answers, *own)), facts()).warnings == ()
+
+
+def test_two_late_answers_to_two_questions_do_not_make_a_kernel_owner() -> None:
+    """On a slow machine both come after the second question, and both are taken for answers to that one."""
+    late = wire(heard(W2), heard(W2, "Z", rtt=0.0005), syn(W2))
+    assert judge(late, facts()).warnings == ()
+
+
+def test_before_013_the_pools_are_in_a_configmap() -> None:
+    old = facts(metallb=metallb(version="0.12.1"))
+    assert judge(well(STRANGER), old).command == "kubectl -n metallb-system edit configmap config"

@@ -1,0 +1,150 @@
+"""Silence where an answer is due is a fault, whether or not its cause is found; what was not measured is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Interface
+
+import pytest
+
+from provisioner.l2 import report
+from provisioner.l2.facts import Facts, Service
+from provisioner.l2.probe.arp import Kind
+from provisioner.l2.probe.capture import Wire
+from tests.unit.l2.diagnosis.segment import (
+    IP,
+    IP6,
+    SILENT,
+    W1,
+    address,
+    counted,
+    facts,
+    heard,
+    ipv6,
+    judge,
+    nodes,
+    pools,
+    service,
+    vantage,
+    wire,
+)
+
+AWAY = vantage(addresses=(IPv4Interface("203.0.113.1/24"),))
+ELSEWHERE = service(ingress_ips=("198.51.100.9",), load_balancer_class="cloud.example/lb")
+FAR = wire(targets=(address("198.51.100.9"),))
+
+
+@pytest.mark.parametrize(
+    ("run", "known"),
+    [
+        pytest.param(SILENT, facts(), id="asked in every way"),
+        pytest.param(wire(quiet=True), facts(), id="the nodes are silent as well"),
+        pytest.param(replace(SILENT, vantage=AWAY), facts(), id="a pool of another subnet, and a node is heard"),
+        pytest.param(SILENT, Facts(services=(service(),)), id="only the Service is known"),
+        pytest.param(
+            replace(SILENT, asked={address(IP): frozenset({Kind.CLIENT})}), facts(), id="with --no-zero, as a client"
+        ),
+    ],
+)
+def test_an_external_ip_that_nobody_answers_for_is_a_fault(run: Wire, known: Facts) -> None:
+    result = judge(run, known)
+    assert (result.verdict, result.confidence) == ("UNKNOWN", "certain")
+    assert (result.unanswered, result.inconclusive, report.exit_status([result])) == (True, False, 1)
+    assert "not certain" not in report.text([result])
+
+
+@pytest.mark.parametrize(
+    ("run", "known", "ip"),
+    [
+        pytest.param(replace(SILENT, asked={}), facts(), IP, id="nothing was asked"),
+        pytest.param(
+            replace(SILENT, asked={address(IP6): frozenset({Kind.UNICAST})}), ipv6(), IP6, id="asked of nodes alone"
+        ),
+        pytest.param(wire(dropped=3), facts(), IP, id="frames were lost here"),
+        pytest.param(SILENT, facts(services=()), IP, id="it is free"),
+        pytest.param(SILENT, None, IP, id="whether a Service has it is not known"),
+        pytest.param(
+            wire(quiet=True, asked={address(IP): frozenset({Kind.ZERO})}), facts(), IP, id="only as nobody, unanswered"
+        ),
+        pytest.param(FAR, facts(services=(ELSEWHERE,)), "198.51.100.9", id="another controller's, of no subnet here"),
+        pytest.param(wire(heard(W1)), facts(), IP, id="somebody answers"),
+    ],
+)
+def test_what_was_not_measured_or_is_not_due_is_no_fault(run: Wire, known: Facts | None, ip: str) -> None:
+    result = judge(run, known, ip)
+    assert (result.verdict, result.inconclusive, report.exit_status([result])) == ("UNKNOWN", True, 2), result
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict", "confidence", "said"),
+    [
+        ((3, 3), (6, 6), "EGRESS_FILTERED", "certain", "sent 3 responses for 192.0.2.200 to the 3 requests that it"),
+        ((0, 0), (9, 9), "EGRESS_FILTERED", "certain", "sent 9 responses"),
+        ((3, 3), (5, 5), "EGRESS_FILTERED", "possible", "fewer than it was asked for here (3)"),
+        ((3, 3), (4, 4), "UNKNOWN", "certain", "counted 1 request for 192.0.2.200 and sent 1 response."),
+    ],
+)
+def test_a_reply_to_another_client_does_not_prove_a_filter(
+    before: tuple[int, int], after: tuple[int, int], verdict: str, confidence: str, said: str
+) -> None:
+    result = judge(SILENT, facts(metrics=counted(*before), metrics_after=counted(*after)))
+    assert (result.verdict, result.confidence) == (verdict, confidence), result
+    assert any(said in sentence for sentence in result.evidence), result.evidence
+    proven = confidence == "certain" and verdict == "EGRESS_FILTERED"
+    assert ("INGRESS_LOST" in result.alternatives) is not proven, result
+
+
+def test_where_questions_from_nobody_are_dropped_they_are_not_counted_on() -> None:
+    """ARP inspection: of the three questions to everybody only the client's reaches the speaker."""
+    known = facts(metrics=counted(3, 3), metrics_after=counted(4, 4))
+    inspected = wire(*[one for name in ("192.0.2.11", "192.0.2.12") for one in heard(W1, "B", name)], quiet=True)
+    assert (judge(inspected, known).verdict, judge(inspected, known).confidence) == ("EGRESS_FILTERED", "certain")
+
+
+@pytest.mark.parametrize(
+    ("after", "verdict"), [((9, 9), "EGRESS_FILTERED"), ((3, 3), "INGRESS_LOST"), ((4, 4), "UNKNOWN")]
+)
+def test_counters_of_a_file_say_nothing_of_this_run(after: tuple[int, int], verdict: str) -> None:
+    known = facts(metrics=counted(3, 3), metrics_after=counted(*after))
+    result = judge(replace(SILENT, counted=False), known)
+    assert result.verdict == verdict
+    assert result.confidence == ("certain" if verdict == "UNKNOWN" else "possible")
+    assert not any("this run" in sentence for sentence in result.evidence), result.evidence
+
+
+def test_a_speaker_that_is_missing_by_design_is_a_cause_of_silence_all_the_same() -> None:
+    result = judge(SILENT, facts(nodes=nodes(w2={"speaker": "missing"})))
+    assert result.verdict == "SPEAKER_DOWN"
+    one_node = Service(namespace="default", name="web", ingress_ips=(IP,))
+    assert judge(SILENT, facts(services=(one_node,))).verdict == "UNKNOWN"
+
+
+def test_an_interface_without_a_link_local_address_cannot_ask_ipv6() -> None:
+    four = vantage(addresses=(IPv4Interface("192.0.2.1/24"),))
+    asked = {ip: kinds for ip, kinds in SILENT.asked.items() if ip.version == 4}
+    result = judge(wire(heard(W1), vantage=four, asked=asked, targets=(address(IP6),)), ipv6(), IP6)
+    assert (result.verdict, result.inconclusive) == ("UNKNOWN", True)
+    assert "eth1 has no IPv6 link-local address, from which neighbours are asked." in result.evidence
+    assert result.remedy == "Give eth1 an IPv6 link-local address, and ask again."
+    assert result.command == (
+        "sudo sh -c 'sysctl -w net/ipv6/conf/eth1/disable_ipv6=0 && "
+        "ip -6 address replace fe80::5054:ff:fe00:1/64 dev eth1'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("ip", "more", "listed"),
+    [
+        pytest.param("192.0.2.255", (), True, id="alone"),
+        pytest.param("192.0.2.201", (), False, id="of another last number"),
+        pytest.param("192.0.2.255", ("192.0.2.201",), False, id="an ordinary one fails too"),
+    ],
+)
+def test_an_address_that_some_devices_take_for_a_broadcast_may_fail_for_that(
+    ip: str, more: tuple[str, ...], listed: bool
+) -> None:
+    held = tuple(service(name=f"s{number}", ingress_ips=(text,)) for number, text in enumerate((ip, *more)))
+    known = facts(pools=pools("192.0.2.200-192.0.2.255"), services=held)
+    run = wire(targets=tuple(map(address, (ip, *more))))
+    result = judge(run, known, ip)
+    assert (result.verdict, "BUGGY_IP" in result.alternatives) == ("UNKNOWN", listed)

@@ -1,0 +1,186 @@
+"""Each verdict on an address for which another answers than should, or more than one, is reached by its evidence."""
+
+from __future__ import annotations
+
+import pytest
+
+from provisioner.l2.facts import Others, Port, SpeakerLog
+from tests.unit.l2.diagnosis.segment import (
+    BOTH,
+    IP,
+    IPVS,
+    OWN,
+    ROUTER,
+    SECOND,
+    STRANGER,
+    W1,
+    W2,
+    W3,
+    Row,
+    address,
+    facts,
+    gratuitous,
+    heard,
+    judge,
+    nic,
+    nodes,
+    pools,
+    reaches,
+    service,
+    sharing,
+    syn,
+    two_nics,
+    vantage,
+    well,
+    wire,
+)
+
+TABLE: list[Row] = [
+    (
+        "SPEAKER_DOWN",
+        well(W1),
+        facts(nodes=nodes(w2={"speaker": "failing"})),
+        "certain",
+        "w2 should announce 192.0.2.200 by MetalLB's election, and has a speaker that fails.",
+        "spec.nodeName=w2",
+    ),
+    (
+        "ARP_FLUX_IPVS",
+        wire(heard(W2), heard(W1, length=42), heard(W3, length=42), syn(W2), syn(W1), syn(W3)),
+        facts(kube_proxy=IPVS),
+        "certain",
+        "kube-proxy runs in ipvs mode without strictARP",
+        "kubectl -n kube-system edit configmap kube-proxy",
+    ),
+    (
+        "SPLIT_BRAIN",
+        BOTH,
+        facts(speaker_log={"w1": SpeakerLog(partial_join=True)}),
+        "certain",
+        "w2 and w1 answer for 192.0.2.200 at the same time.",
+        "provisioner exec --limit w2 -- nc -zvw3 192.0.2.11 7946",
+    ),
+    ("SPLIT_BRAIN", BOTH, facts(), "likely", "w2 and w1 answer", "7946"),
+    (
+        "SHARED_IP_SPLIT",
+        BOTH,
+        facts(services=sharing(ports=(Port(port=53),))),
+        "certain",
+        "share 192.0.2.200: default/web is announced by w1 and default/dns is announced by w2.",
+        "l2advertisements",
+    ),
+    (
+        "MULTI_NIC_SAME_SEGMENT",
+        wire(heard(W2), heard(SECOND), syn(W2), syn(SECOND)),
+        facts(nodes=nodes(w2={"nics": two_nics()})),
+        "certain",
+        "w2 answers with its interfaces eth1 and eth2, which are on the same segment.",
+        """kubectl -n metallb-system patch l2advertisement all --type merge -p '{"spec":{"interfaces":["eth1"]}}'""",
+    ),
+    (
+        "ADDRESS_CONFLICT",
+        wire(heard(W2), heard(STRANGER), syn(W2), syn(STRANGER)),
+        facts(),
+        "certain",
+        f"{STRANGER} (no node's, by Raspberry Pi Foundation) answers for {IP}.",
+        "kubectl -n metallb-system edit ipaddresspool lab",
+    ),
+    ("ADDRESS_CONFLICT", well(STRANGER), facts(), "certain", STRANGER, "ipaddresspool lab"),
+    (
+        "POOL_ADDRESS_IN_USE",
+        wire(heard(STRANGER)),
+        facts(services=()),
+        "certain",
+        f"No Service has {IP} of pool lab, and {STRANGER}",
+        "ipaddresspool lab",
+    ),
+    (
+        "POOL_OFF_SUBNET",
+        wire(heard(W3, ip="198.51.100.5"), syn(W3, ip="198.51.100.5"), targets=(address("198.51.100.5"),)),
+        facts(pools=pools("198.51.100.0/24"), services=(service(ingress_ips=("198.51.100.5",)),)),
+        "likely",
+        "198.51.100.5 of pool lab is in no subnet of this segment (192.0.2.0/24)",
+        "ipaddresspool lab",
+    ),
+    (
+        "PROXY_ARP",
+        wire(
+            heard(ROUTER, "BU", rtt=0.4),
+            syn(ROUTER),
+            vantage=vantage(gateways=(address("192.0.2.254"),), neighbours={address("192.0.2.254"): ROUTER}),
+        ),
+        facts(),
+        "certain",
+        f"{ROUTER} (no node's, by QEMU or KVM virtual machine) answers for {IP} when asked as 192.0.2.1, and not as",
+        "ip neigh show dev eth1",
+    ),
+    (
+        "PROXY_ARP",
+        wire(heard(W1, "BU"), syn(W1)),
+        facts(nodes=nodes(w1={"nics": (nic("w1", proxy_arp=True),)})),
+        "certain",
+        "w1 eth1",
+        "provisioner exec --limit w1 -- sysctl -w net.ipv4.conf.eth1.proxy_arp=0",
+    ),
+    (
+        "AMBIGUOUS_MAC",
+        well(W2),
+        facts(nodes=nodes(w1={"nics": (nic("w1", mac=W2),)})),
+        "certain",
+        f"{W2} answers for {IP} and stands for w1 and w2; which of them cannot be told.",
+        "ip neigh",
+    ),
+    (
+        "KUBE_VIP_DUPLICATE",
+        wire(
+            heard(W2),
+            heard(W1, length=42),
+            syn(W2),
+            syn(W1),
+            *(gratuitous(W1, 100.0 + 3 * number, metallb=False) for number in range(4)),
+        ),
+        facts(others=Others(kube_vip=True)),
+        "certain",
+        f"w1 eth1 ({W1}) announces {IP} every 3 s, as kube-vip does.",
+        "kubectl get pods -A -o wide | grep kube-vip",
+    ),
+    (
+        "SERVICELB_CONFLICT",
+        wire(heard(W1, ip=OWN["w1"], length=42), syn(W1, ip=OWN["w1"]), quiet=True),
+        facts(services=(service(ingress_ips=(OWN["w1"],)),), others=Others(servicelb=True)),
+        "certain",
+        "default/web has 192.0.2.11, which is w1's own address and in no pool of MetalLB.",
+        "kubectl get pods -A -o wide | grep svclb-",
+    ),
+    (
+        "CILIUM_L2_CONFLICT",
+        BOTH,
+        facts(others=Others(cilium_l2=True)),
+        "likely",
+        "Cilium announces external IPs on layer 2",
+        "kubectl get ciliuml2announcementpolicies",
+    ),
+]
+IPS = {"POOL_OFF_SUBNET": "198.51.100.5", "SERVICELB_CONFLICT": OWN["w1"]}
+
+
+@pytest.mark.parametrize("row", TABLE, ids=[row[0] for row in TABLE])
+def test_a_verdict_is_reached_by_its_evidence(row: Row) -> None:
+    reaches(row, IPS.get(row[0], IP))
+
+
+def test_a_pool_that_holds_a_nodes_or_the_routers_address() -> None:
+    own = facts(pools=pools("192.0.2.10-192.0.2.254"), services=(service(ingress_ips=(OWN["w1"],)),))
+    result = judge(wire(syn(W1, ip=OWN["w1"])), own, OWN["w1"])
+    assert (result.verdict, result.confidence) == ("POOL_OVERLAPS_NODE", "certain")
+    assert result.evidence[0] == "192.0.2.11 of pool lab is w1's own address."
+    routed = vantage(gateways=(address("192.0.2.254"),))
+    run = wire(heard(ROUTER, ip="192.0.2.254"), targets=(address("192.0.2.254"),), vantage=routed)
+    result = judge(run, own, "192.0.2.254")
+    assert result.verdict == "POOL_OVERLAPS_NODE"
+    assert result.evidence[0] == "192.0.2.254 of pool lab is the router of this segment."
+    # Another address of that pool may be all right, and says what else its pool holds.
+    fine = facts(pools=pools("192.0.2.10-192.0.2.254"))
+    result = judge(wire(heard(W2), syn(W2), vantage=routed), fine)
+    assert result.verdict == "OK"
+    assert any("192.0.2.12 (w2)" in one and "192.0.2.254 (the router)" in one for one in result.evidence)

@@ -1,0 +1,127 @@
+"""Each verdict and each warning on an address for which the right one answers is reached by its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from provisioner.l2.facts import Facts
+from provisioner.l2.probe.capture import Wire
+from tests.unit.l2.diagnosis.segment import (
+    IP,
+    IP6,
+    W1,
+    W2,
+    Row,
+    address,
+    facts,
+    heard,
+    ipv6,
+    judge,
+    nic,
+    nodes,
+    reaches,
+    service,
+    syn,
+    vantage,
+    well,
+    wire,
+)
+
+TABLE: list[Row] = [
+    ("OK", well(), facts(), "certain", f"w2 eth1 ({W2}) answers for {IP}", ""),
+    (
+        "RETURN_PATH",
+        wire(heard(W2), syn(W2, "silent")),
+        facts(nodes=nodes(w2={"internal_ips": ("203.0.113.12",), "nics": (nic("w2", addresses=()),)})),
+        "certain",
+        "w2's eth1 has no IPv4 address of its own.",
+        "provisioner exec --limit w2 -- ip route get 192.0.2.1",
+    ),
+    (
+        "RETURN_PATH",
+        wire(heard(W2), syn(W2, "silent")),
+        facts(),
+        "possible",
+        "port 80 is not answered",
+        "ip route get",
+    ),
+    (
+        "NOT_SERVING",
+        wire(heard(W2), syn(W2, "refused")),
+        facts(),
+        "certain",
+        "TCP port 80 is refused",
+        "endpointslices",
+    ),
+    (
+        "NOT_SERVING",
+        wire(heard(W2), syn(W2, "silent")),
+        facts(services=(service(source_ranges=("203.0.113.0/24",)),)),
+        "certain",
+        "TCP port 80 is not answered",
+        "endpointslices -l kubernetes.io/service-name=web",
+    ),
+    (
+        "STALE_CACHE",
+        wire(heard(W2), syn(W2), vantage=vantage(neighbours={address(IP): W1})),
+        facts(),
+        "certain",
+        f"This machine's neighbour cache says {W1} (w1) for {IP}, and w2 eth1 ({W2}) answers now.",
+        f"sudo ip neigh flush to {IP} dev eth1",
+    ),
+    (
+        "INCONCLUSIVE_PROBE_LOCATION",
+        replace(well(), vantage=vantage(mac=W1, own_macs=frozenset({W1}))),
+        facts(),
+        "certain",
+        f"This machine's MAC {W1} is that of w1's eth1.",
+        f"provisioner l2 check {IP}",
+    ),
+]
+
+
+@pytest.mark.parametrize("row", TABLE, ids=[row[0] for row in TABLE])
+def test_a_verdict_is_reached_by_its_evidence(row: Row) -> None:
+    reaches(row)
+
+
+WARNED: list[tuple[str, Callable[[], tuple[Wire, Facts, str]], str]] = [
+    (
+        "NDP_UNICAST_UNANSWERED",
+        lambda: (
+            wire(heard(W2, "B", IP6), syn(W2, ip=IP6), targets=(address(IP6),)),
+            ipv6(),
+            IP6,
+        ),
+        "expected with MetalLB",
+    ),
+    ("UNEXPECTED_LEADER", lambda: (well(W1), facts(), IP), "By MetalLB's election w2 should announce"),
+    ("PREDICTION_UNKNOWN", lambda: (well(), facts(advertisements=None), IP), "cannot be predicted"),
+    (
+        "KERNEL_ALSO_OWNS",
+        lambda: (wire(heard(W2), heard(W2, "ZB", length=42, rtt=0.0003), syn(W2)), facts(), IP),
+        "twice: its kernel has the address too",
+    ),
+    ("ICMP_SILENT", lambda: (replace(well(), echo={address(IP): False}), facts(), IP), "does not answer ping"),
+]
+
+
+@pytest.mark.parametrize(("code", "make", "said"), WARNED, ids=[row[0] for row in WARNED])
+def test_a_warning_leaves_the_verdict_ok(code: str, make: Callable[[], tuple[Wire, Facts, str]], said: str) -> None:
+    run, known, ip = make()
+    result = judge(run, known, ip)
+    assert (result.verdict, result.warnings) == ("OK", (code,))
+    assert any(said in sentence for sentence in result.evidence)
+
+
+def test_an_address_that_is_all_right_has_no_warning_and_is_the_leaders() -> None:
+    result = judge(well(), facts())
+    assert (result.warnings, result.predicted_leader, result.remedy, result.command) == ((), "w2", "", "")
+    (owner,) = result.owners
+    assert (owner.node, owner.nic, owner.owner_class, owner.matched_by) == ("w2", "eth1", "speaker", "inventory")
+    assert owner.answered == ("Z", "B", "U")
+    assert owner.rtt_us == (400, 400, 400)
+    assert (result.service, result.pool, result.family) == ("default/web", "lab", "ipv4")

@@ -1,0 +1,57 @@
+"""What the tests of the election share: iris1 and iris2, both candidates, and what a test changes about them."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Any
+
+from provisioner.l2.election import predictor
+from provisioner.l2.facts import Advertisement, Endpoint, Facts, MetalLB, Node, Pool, Service
+
+IP = IPv4Address("10.20.30.1")
+EXCLUDED = {"node.kubernetes.io/exclude-from-external-load-balancers": ""}
+
+
+def node(name: str, **known: Any) -> Node:
+    """Return a node that may announce."""
+    usual: dict[str, Any] = {"ready": True, "network_unavailable": False, "labels": {}, "speaker": "ready"}
+    return Node(name=name, **usual | known)
+
+
+def service(**known: Any) -> Service:
+    """Return default/web, which has the address and an endpoint on iris1."""
+    usual: dict[str, Any] = {
+        "namespace": "default",
+        "name": "web",
+        "ingress_ips": (str(IP),),
+        "external_traffic_policy": "Cluster",
+        "endpoints": (Endpoint(node="iris1"),),
+        "labels": {},
+    }
+    return Service(**usual | known)
+
+
+def facts(*nodes: Node, **known: Any) -> Facts:
+    """Return a cluster in which everything is known and iris1 and iris2 are candidates."""
+    metallb = {"version": "0.16.1", "memberlist": True, "ignore_exclude_lb": False, "config": "valid"}
+    usual: dict[str, Any] = {
+        "metallb": MetalLB(**metallb | known.pop("metallb", {})),
+        "nodes": nodes or (node("iris1"), node("iris2")),
+        "pools": (Pool(name="lab", addresses=("10.20.30.0/24",)),),
+        "advertisements": (Advertisement(name="lab"),),
+        "services": (),
+    }
+    return Facts(**usual | known)
+
+
+def predict(known: Facts, one: Service | None = None) -> predictor.Prediction:
+    """Return who announces the address."""
+    return predictor.predict(known, IP, one or service())
+
+
+def advertised(**spec: Any) -> dict[str, Any]:
+    """Return the part of the facts that is one advertisement."""
+    return {"advertisements": (Advertisement(name="one", **spec),)}
+
+
+ZONES = (node("iris1", labels={"zone": "a"}), node("iris2", labels={"zone": "b"}))

@@ -1,0 +1,171 @@
+"""What a check needs beside frames and verdicts: where to ask from, whom to ask, and two runs as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_interface
+from pathlib import Path
+
+import pytest
+
+from provisioner.cli import l2_sources
+from provisioner.errors import Inconclusive
+from provisioner.l2 import check
+from provisioner.l2.facts import Facts, Nic, Node, Port, Service
+from provisioner.l2.probe import interfaces
+from provisioner.l2.probe.arp import Kind
+from provisioner.l2.probe.capture import Answer, Vantage, Wire
+from provisioner.l2.probe.interfaces import Interface
+from provisioner.l2.targets import Targets
+from provisioner.site.load import load
+
+LAN = Interface("eth0", "02:00:00:00:00:01", True, True, (IPv4Interface("10.0.0.5/24"),))
+SEGMENT = Interface(
+    "eth1", "02:00:00:00:00:02", True, True, (IPv4Interface("192.0.2.1/24"), ip_interface("2001:db8::1/64"))
+)
+DOWN = replace(SEGMENT, name="eth2", up=False)
+FACTS = Facts(
+    nodes=(
+        Node(
+            name="w1",
+            internal_ips=("192.0.2.11", "2001:db8::11"),
+            nics=(
+                Nic(name="eth0", mac="52:54:00:00:00:01", addresses=("10.0.2.15/24",)),
+                Nic(name="eth1", mac="52:54:00:00:00:0B", addresses=("192.0.2.11/24",)),
+                Nic(name="eth2", mac="52:54:00:00:00:1b", addresses=("192.0.2.21/24",)),
+                Nic(name="tunl0", addresses=("192.0.2.31/32",)),
+            ),
+        ),
+        Node(name="w2", internal_ips=("192.0.2.12",)),
+    ),
+    services=(
+        Service(namespace="a", name="web", ingress_ips=("192.0.2.200",), ports=(Port(port=80), Port(port=443))),
+        Service(
+            namespace="a",
+            name="dns",
+            ingress_ips=("192.0.2.200",),
+            ports=(Port(port=53, protocol="UDP"), Port(port=53), Port(port=80)),
+        ),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("ips", "facts", "name", "expected"),
+    [
+        (["192.0.2.200"], None, "", "eth1"),
+        (["10.0.0.200"], None, "", "eth0"),
+        (["10.0.0.200"], None, "eth1", "eth1"),  # what is named is not argued with
+        (["2001:db8::200"], None, "", "eth1"),
+        (["192.0.2.200", "203.0.113.9"], None, "", "eth1"),  # one of them is in no subnet: a verdict will say so
+        (["203.0.113.9"], FACTS, "", "eth1"),  # none is: the nodes' segment
+    ],
+)
+def test_where_to_ask_from(ips: list[str], facts: Facts | None, name: str, expected: str) -> None:
+    assert check.place([LAN, SEGMENT, DOWN], [ip_address(ip) for ip in ips], facts, name).name == expected
+
+
+@pytest.mark.parametrize(
+    ("ips", "facts", "name", "message"),
+    [
+        (["203.0.113.9"], None, "", "this machine is not on the segment of 203.0.113.9"),
+        (["192.0.2.200", "10.0.0.200"], None, "", "not on the segment of"),
+        (["192.0.2.200"], FACTS, "eth2", "eth2 is down"),
+        (["192.0.2.200"], FACTS, "eth9", "there is no interface eth9"),
+    ],
+)
+def test_where_nothing_can_be_asked(ips: list[str], facts: Facts | None, name: str, message: str) -> None:
+    with pytest.raises(Inconclusive) as caught:
+        check.place([LAN, SEGMENT, DOWN], [ip_address(ip) for ip in ips], facts, name)
+    assert message in str(caught.value)
+
+
+def test_whom_to_ask_directly_is_every_card_of_a_node_on_the_segment() -> None:
+    assert check.inventory(FACTS, SEGMENT) == ("52:54:00:00:00:0b", "52:54:00:00:00:1b")
+    assert check.inventory(FACTS, LAN) == ()
+    assert check.inventory(None, LAN) == ()
+
+
+def test_the_ports_of_all_services_of_an_address_without_udp() -> None:
+    assert check.tcp_ports(FACTS) == {ip_address("192.0.2.200"): (80, 443, 53)}
+    assert check.tcp_ports(None) == {}
+
+
+def test_from_the_wrong_place_every_address_gets_the_same_verdict_and_its_service() -> None:
+    waits = Service(namespace="a", name="waits")
+    wanted = Targets((ip_address("192.0.2.200"), ip_address("2001:db8::9")), (waits,))
+    results = check.nowhere(Inconclusive("this machine is elsewhere", "go there"), FACTS, wanted)
+    assert [(one.ip, one.family, one.service, one.verdict) for one in results[:2]] == [
+        ("192.0.2.200", "ipv4", "a/web, a/dns", "INCONCLUSIVE_PROBE_LOCATION"),
+        ("2001:db8::9", "ipv6", "", "INCONCLUSIVE_PROBE_LOCATION"),
+    ]
+    assert results[0].evidence == ("this machine is elsewhere.",)
+    assert results[0].remedy == "go there."
+    assert results[2].service == "a/waits"  # which needs no wire
+
+
+def test_two_runs_as_one_lose_nothing() -> None:
+    one, two = ip_address("192.0.2.200"), ip_address("192.0.2.201")
+    vantage = Vantage("eth1", "02:00:00:00:00:02", neighbours={one: "52:54:00:00:00:0b"})
+    first = Wire(
+        vantage,
+        (one, two),
+        (Answer(IPv4Address("192.0.2.200"), "a", Kind.ZERO, 1.0, 0.1, 60),),
+        asked={one: frozenset({Kind.ZERO}), two: frozenset({Kind.CLIENT})},
+        times={one: {Kind.ZERO: 1}},
+        unicast_to={one: ("m1",)},
+        echo={one: False},
+        started=1.0,
+        sent=3,
+        received=1,
+        dropped=1,
+        pps=200,
+    )
+    second = Wire(
+        Vantage("eth1", "02:00:00:00:00:02"),
+        (one,),
+        (Answer(IPv4Address("192.0.2.200"), "b", Kind.CLIENT, 3.0, 0.1, 60),),
+        asked={one: frozenset({Kind.ZERO, Kind.CLIENT})},
+        times={one: {Kind.ZERO: 1, Kind.CLIENT: 2}},
+        unicast_to={one: (), two: ("m2",)},
+        echo={one: True},
+        started=2.5,
+        sent=4,
+        received=2,
+        pps=200,
+    )
+    both = check.joined(first, second)
+    assert both.vantage is vantage  # the neighbour cache as it was before anything was asked
+    assert both.targets == (one, two)
+    assert both.macs(one) == ("a", "b")
+    assert both.asked == {one: frozenset({Kind.ZERO, Kind.CLIENT}), two: frozenset({Kind.CLIENT})}
+    assert both.times[one] == {Kind.ZERO: 2, Kind.CLIENT: 2}
+    assert both.unicast_to == {one: ("m1",), two: ("m2",)}
+    assert both.echo == {one: True}
+    assert (both.started, both.sent, both.received, both.dropped) == (1.0, 7, 3, 1)
+
+
+def test_of_hosts_toml_alone_only_addresses_and_pools_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "hosts.toml"
+    path.write_text(
+        '[[hosts]]\nname = "m"\naddress = "192.0.2.10"\nroles = ["control-plane"]\n'
+        '[[metallb.pools]]\nname = "lab"\naddresses = ["192.0.2.200-192.0.2.203"]\nauto_assign = false\n'
+    )
+    facts = l2_sources.of_site(load(path))
+    assert [(node.name, node.internal_ips, node.nics) for node in facts.nodes] == [("m", ("192.0.2.10",), None)]
+    assert facts.pools is not None
+    assert (facts.pools[0].addresses, facts.pools[0].auto_assign) == (("192.0.2.200-192.0.2.203",), False)
+    assert (facts.services, facts.advertisements) == (None, None)  # unknown, which is not none
+
+
+@pytest.mark.parametrize(("metrics", "counted"), [(lambda: None, True), (None, False)])
+def test_only_counters_that_were_read_around_a_run_are_of_that_run(
+    monkeypatch: pytest.MonkeyPatch, metrics: Callable[[], None] | None, counted: bool
+) -> None:
+    heard = Wire(Vantage("eth1", SEGMENT.mac, SEGMENT.addresses), (ip_address("192.0.2.200"),))
+    monkeypatch.setattr(interfaces, "vantage", lambda _: heard.vantage)
+    monkeypatch.setattr(check, "ask", lambda *_, **__: heard)
+    wire, _ = check.run(FACTS, Targets(heard.targets, ()), SEGMENT, metrics=metrics)
+    assert wire is not None
+    assert wire.counted is counted

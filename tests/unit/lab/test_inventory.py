@@ -1,0 +1,116 @@
+"""The hosts.toml of a lab is one that the product reads."""
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from provisioner.errors import ProvisionerError
+from provisioner.lab.inventory import NETWORKS, choose_network, render_site
+from provisioner.lab.spec import LabSpec, MirrorInfo
+
+MIRROR = MirrorInfo(Path("/cache/mirror"), Path("/cache/mirror/key.asc"), "1.20.2", "0.13.12", "0.9.0")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("mirror", [MIRROR, None])
+@pytest.mark.parametrize("scale", [1.0, 8.0])
+def test_the_product_accepts_it(tmp_path: Path, network: str, mirror: MirrorInfo | None, scale: float) -> None:
+    from provisioner.site.load import load
+
+    lab = LabSpec(tmp_path, workers=3)
+    lab.site.write_text(render_site(lab, mirror, network, scale))
+    site = load(lab.site)
+    assert [host.name for host in site.hosts] == [vm.name for vm in lab.vms]
+    assert [host.name for host in site.control_planes] == ["master"]
+    assert site.cluster.network == network
+    assert site.timeout(10) == 10 * scale
+    assert (str(site.version) == "1.20.2") == (mirror is not None)
+
+
+def test_mirror_addresses_and_versions(tmp_path: Path) -> None:
+    site = tomllib.loads(render_site(LabSpec(tmp_path), MIRROR, "flannel", 8.0))
+    assert site["mirror"] == {
+        "packages": "http://192.168.56.2/pkgs.k8s.io",
+        "images": "http://192.168.56.2:5000",
+        "manifests": "http://192.168.56.2",
+    }
+    assert site["metallb"]["version"] == "0.13.12"
+    assert site["ingress"]["controller"] == "traefik"
+    assert site["ssh"]["host_keys"] == "accept-new"
+
+
+def test_a_current_kubernetes_takes_containerd_from_the_mirror_too(tmp_path: Path) -> None:
+    docker = "http://192.168.56.2/download.docker.com"
+    current = replace(MIRROR, kubernetes="1.37.2", metallb="0.16.1", containerd=docker)
+    site = tomllib.loads(render_site(LabSpec(tmp_path), current, "bridge", 8.0))
+    assert site["mirror"]["containerd"] == docker
+    assert site["cluster"]["kubernetes"] == "1.37.2"
+
+
+def test_where_upstream_answers_the_lab_has_the_version_that_was_asked_for(tmp_path: Path) -> None:
+    site = tomllib.loads(render_site(LabSpec(tmp_path, kubernetes="1.36"), None, "flannel", 1.0))
+    assert site["cluster"]["kubernetes"] == "1.36"
+    assert "kubernetes" not in tomllib.loads(render_site(LabSpec(tmp_path), None, "flannel", 1.0))["cluster"]
+
+
+def test_limits_of_local_storage_are_off_for_kubelet_and_scheduler_where_they_are_a_gate(tmp_path: Path) -> None:
+    """Either alone keeps every pod off the master; and a Kubernetes without the gate does not start with it."""
+    gate = "LocalStorageCapacityIsolation"
+    old = tomllib.loads(render_site(LabSpec(tmp_path), MIRROR, "flannel", 8.0))["kubeadm"]
+    assert old["scheduler"] == {"leader-elect": "false", "feature-gates": f"{gate}=false"}
+    assert old["kubelet_configuration"]["featureGates"] == {gate: False}
+    new = tomllib.loads(render_site(LabSpec(tmp_path), None, "flannel", 8.0))["kubeadm"]
+    assert new["scheduler"] == {"leader-elect": "false"}
+    assert "featureGates" not in new["kubelet_configuration"]
+    assert new["kubelet_configuration"]["localStorageCapacityIsolation"] is False
+
+
+def test_what_the_mirror_lacks_is_not_asked_for(tmp_path: Path) -> None:
+    from provisioner.site.load import load
+
+    lacking = replace(MIRROR, left_out={"flannel": "needs more"})
+    assert choose_network("", MIRROR) == choose_network("", None) == "flannel"
+    assert choose_network("", lacking) == "bridge"
+    with pytest.raises(ProvisionerError, match="flannel needs more"):
+        choose_network("flannel", lacking)
+    lab = LabSpec(tmp_path)
+    lab.site.write_text(render_site(lab, lacking, "bridge", 8.0))
+    site = load(lab.site)
+    assert site.cluster.network == "bridge"
+
+
+def test_the_lab_has_the_ingress_controller_of_its_mirror(tmp_path: Path) -> None:
+    """By the name that the product knows, in the version that the mirror serves for its Kubernetes."""
+    from provisioner.catalogue import release
+    from provisioner.site.controllers import ingress_controller
+    from provisioner.site.load import load
+    from tests.mirror.editions import SOURCE
+
+    lab = LabSpec(tmp_path)
+    lab.site.write_text(render_site(lab, MIRROR, "bridge", 8.0))
+    site = load(lab.site)
+    assert site.ingress.enabled
+    assert "ingress" in site.workloads.enabled
+    assert release(ingress_controller(site), str(site.version)).version == SOURCE.traefik
+
+
+@pytest.mark.parametrize("mirror", [MIRROR, None])
+def test_a_small_lab_leaves_out_what_takes_long(tmp_path: Path, mirror: MirrorInfo | None) -> None:
+    from provisioner.site.load import load
+    from provisioner.steps import STEPS
+
+    lab = LabSpec(tmp_path, small=True)
+    lab.site.write_text(render_site(lab, mirror, "bridge", 8.0))
+    site = load(lab.site)
+    assert set(site.workloads.enabled) == {"nodeport", "loadbalancer", "shared-volume"}
+    off = {step.name for step in STEPS if not step.enabled(site)}
+    assert {"metrics-server", "ingress"} <= off
+    assert "metallb" not in off
+
+
+def test_a_real_machine_gets_no_special_settings(tmp_path: Path) -> None:
+    site = tomllib.loads(render_site(LabSpec(tmp_path), None, "flannel", 1.0))
+    assert "kubeadm" not in site
+    assert "mirror" not in site

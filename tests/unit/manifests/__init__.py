@@ -1,1 +1,0 @@
-"""The manifests that come with the project, and the schemas that they have to meet."""

@@ -1,0 +1,145 @@
+"""The containerd step: its configuration for 1.x and 2.x, registry mirrors, and restarts that were missed."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.ssh.facts import Package
+from provisioner.steps import containerd
+from provisioner.steps.containerd import CONFIG, STEP
+from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, running, site_at, summaries
+
+CRI_1 = "io.containerd.grpc.v1.cri"
+OLD, NEW = 'kubernetes = "1.20.2"', 'kubernetes = "1.37"'
+RESTART = "enable and start containerd.service"
+
+
+def machine(tmp_path: Path, version: str, rest: str = "") -> RecordingHost:
+    return fleet_for(STEP, site_at(tmp_path, version, rest))["worker1"]
+
+
+def converged(tmp_path: Path, version: str, rest: str = "") -> RecordingHost:
+    host = machine(tmp_path, version, rest)
+    carry_out(STEP, host)
+    host.keep(mtime=100.9)
+    host.commands.clear()
+    names = ("containerd.io",) if version == NEW else ("containerd", "runc")
+    if version == NEW:
+        host.know(files={"/etc/apt/keyrings/docker.asc": present("-----BEGIN PGP PUBLIC KEY BLOCK-----")})
+    host.know(packages={name: Package("1") for name in names}, units={"containerd.service": running(since=100.0)})
+    return host
+
+
+def test_a_blank_host_of_an_old_cluster_takes_debians(tmp_path: Path) -> None:
+    host = machine(tmp_path, OLD)
+    assert carry_out(STEP, host) == [
+        "install containerd, runc",
+        "write /etc/crictl.yaml",
+        *(f"write /etc/containerd/certs.d/{name}/hosts.toml" for name in containerd.REGISTRIES),
+        "write /etc/containerd/config.toml",
+        RESTART,
+    ]
+    assert host.commands == ["systemctl enable --quiet containerd.service && systemctl restart containerd.service"]
+
+
+def test_a_blank_host_of_a_current_cluster_takes_dockers_packages(tmp_path: Path) -> None:
+    host = machine(tmp_path, NEW)
+    assert carry_out(STEP, host)[:3] == [
+        "fetch the key of https://download.docker.com/linux/debian",
+        "write /etc/apt/sources.list.d/docker.list",
+        "install containerd.io",
+    ]
+    listing, _ = host.files["/etc/apt/sources.list.d/docker.list"]
+    assert listing == (
+        "deb [signed-by=/etc/apt/keyrings/docker.asc] https://download.docker.com/linux/debian bookworm stable\n"
+    )
+
+
+@pytest.mark.parametrize(("minor", "docker"), [("1.20", False), ("1.35", False), ("1.36", True), ("1.37", True)])
+def test_which_containerd(tmp_path: Path, minor: str, docker: bool) -> None:
+    """1.35 is the last minor that supports containerd 1.x."""
+    assert containerd.from_docker(site_at(tmp_path, f'kubernetes = "{minor}"')) is docker
+
+
+@pytest.mark.parametrize(
+    ("minor", "pause"), [("1.20", "3.2"), ("1.21", "3.4.1"), ("1.30", "3.9"), ("1.31", "3.10"), ("1.35", "3.10.1")]
+)
+def test_config_of_1x(tmp_path: Path, minor: str, pause: str) -> None:
+    config = tomllib.loads(containerd.config(site_at(tmp_path, f'kubernetes = "{minor}"')))
+    assert config["version"] == 2
+    cri = config["plugins"][CRI_1]
+    assert cri["sandbox_image"] == f"registry.k8s.io/pause:{pause}"
+    assert cri["containerd"]["runtimes"]["runc"]["options"] == {"SystemdCgroup": True}
+    assert cri["registry"] == {"config_path": "/etc/containerd/certs.d"}
+    assert cri["cni"] == {"bin_dir": "/opt/cni/bin", "conf_dir": "/etc/cni/net.d"}
+
+
+def test_config_of_2x_has_nothing_in_the_tables_that_it_ignores(tmp_path: Path) -> None:
+    config = tomllib.loads(containerd.config(site_at(tmp_path, NEW)))
+    assert config["version"] == 3
+    assert config["plugins"].keys() == {"io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"}
+    images, runtime = (
+        config["plugins"]["io.containerd.cri.v1.images"],
+        config["plugins"]["io.containerd.cri.v1.runtime"],
+    )
+    assert images["pinned_images"] == {"sandbox": "registry.k8s.io/pause:3.10.2"}
+    assert images["registry"] == {"config_path": "/etc/containerd/certs.d"}
+    assert runtime["containerd"]["runtimes"]["runc"]["options"] == {"SystemdCgroup": True}
+
+
+@pytest.mark.parametrize("version", [OLD, NEW])
+def test_a_converged_host(tmp_path: Path, version: str) -> None:
+    assert drain(STEP, converged(tmp_path, version)) == []
+
+
+STATES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "killed between write and restart": ({"units": {"containerd.service": running(since=99.0)}}, [RESTART]),
+    "started in the second of the write": ({"units": {"containerd.service": running(since=100.0)}}, []),
+    "stopped": ({"units": {"containerd.service": running().__class__(False, True)}}, [RESTART]),
+    "not enabled": ({"units": {"containerd.service": running().__class__(True, False, since=200.0)}}, [RESTART]),
+    "somebody's configuration": (
+        {"files": {CONFIG: present("version = 2\n", mtime=50.0)}, "units": {"containerd.service": running()}},
+        [f"change {CONFIG}", RESTART],
+    ),
+    "somebody's mirror": (
+        {"files": {"/etc/containerd/certs.d/quay.io/hosts.toml": present("x")}},
+        ["change /etc/containerd/certs.d/quay.io/hosts.toml"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("facts", "expected"), STATES.values(), ids=STATES)
+def test_half_way(tmp_path: Path, facts: dict[str, Any], expected: list[str]) -> None:
+    assert summaries(STEP, converged(tmp_path, OLD).know(**facts)) == expected
+
+
+def test_upstream_registries(tmp_path: Path) -> None:
+    site = site_at(tmp_path)
+    assert tomllib.loads(containerd.registry_hosts(site, "quay.io")) == {"server": "https://quay.io"}
+    assert tomllib.loads(containerd.registry_hosts(site, "docker.io")) == {"server": "https://registry-1.docker.io"}
+
+
+def test_one_mirror_for_all_registries(tmp_path: Path) -> None:
+    site = site_at(tmp_path, rest='[mirror]\nimages = "http://192.168.56.2:5000"')
+    assert tomllib.loads(containerd.registry_hosts(site, "docker.io")) == {
+        "server": "https://registry-1.docker.io",
+        "host": {"http://192.168.56.2:5000": {"capabilities": ["pull", "resolve"]}},
+    }
+
+
+def test_a_mirror_with_a_path_for_each_registry(tmp_path: Path) -> None:
+    site = site_at(tmp_path, rest='[mirror]\nimages = "https://nexus.example.org/v2/{registry}"')
+    assert tomllib.loads(containerd.registry_hosts(site, "quay.io"))["host"] == {
+        "https://nexus.example.org/v2/quay.io": {"capabilities": ["pull", "resolve"], "override_path": True}
+    }
+
+
+def test_a_mirror_of_dockers_packages(tmp_path: Path) -> None:
+    host = machine(tmp_path, NEW, '[mirror]\ncontainerd = "http://192.168.56.2/download.docker.com"')
+    carry_out(STEP, host)
+    assert "http://192.168.56.2/download.docker.com/linux/debian/gpg" in host.commands[0]
+    assert "docker.com/linux/debian bookworm stable\n" in host.files["/etc/apt/sources.list.d/docker.list"][0]

@@ -1,0 +1,174 @@
+"""kubeadm init: done once, recognised when half done, and never undone because the API is silent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from provisioner.errors import HostError
+from provisioner.kube import kubeadm
+from provisioner.kube.cluster import State
+from provisioner.kube.objects import Object
+from provisioner.steps import kubeadm_state
+from provisioner.steps.control_plane import CONFIG, STEP
+from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, site_at, summaries
+from tests.unit.steps.recording_cluster import RecordingCluster, node
+
+INIT = "kubeadm init (Kubernetes 1.20.2, flannel, pods 10.244.0.0/16)"
+CLEAN, NOTE = "clean up a kubeadm init that was interrupted", "note that kubeadm init has finished"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> RecordingHost:
+    return fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.20.2"'))["master"]
+
+
+def thing(kind: str, name: str, namespace: str) -> Object:
+    return {"kind": kind, "metadata": {"name": name, "namespace": namespace}}
+
+
+def finished() -> RecordingCluster:
+    """Return a cluster in which kubeadm init has come to its end."""
+    return RecordingCluster().hold(
+        node("master"),
+        thing("ConfigMap", "kubeadm-config", "kube-system"),
+        thing("ConfigMap", "cluster-info", "kube-public"),
+        thing("Deployment", "coredns", "kube-system"),
+        thing("DaemonSet", "kube-proxy", "kube-system"),
+    )
+
+
+def has(*paths: str) -> dict[str, Any]:
+    return {path: present() for path in paths}
+
+
+def test_a_blank_host(host: RecordingHost) -> None:
+    cluster = RecordingCluster()
+    assert carry_out(STEP, host, cluster) == [INIT]
+    text, mode = host.files[CONFIG]
+    assert mode == 0o600
+    assert [document["kind"] for document in yaml.safe_load_all(text)] == [
+        "InitConfiguration",
+        "ClusterConfiguration",
+        "KubeletConfiguration",
+        "KubeProxyConfiguration",
+    ]
+    lines = host.works["kubeadm-init"].splitlines()
+    assert lines[0].endswith(f"touch {kubeadm_state.INIT_STARTED}; sync {kubeadm_state.INIT_STARTED}")
+    assert lines[1] == f"kubeadm init --config {CONFIG} --skip-token-print"
+    assert lines[2].startswith(f"rm -f {kubeadm_state.INIT_STARTED}; sync ")
+    assert cluster.forgotten == 1, "credentials of before are of no use"
+    assert cluster.waits == ["the API to answer"]
+
+
+def test_a_slow_site_hands_kubeadm_its_patches(tmp_path: Path) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.20.2"\ntimeout_scale = 8.0'))["master"]
+    carry_out(STEP, host, RecordingCluster())
+    assert set(host.files) == {CONFIG, *kubeadm.patches(host.site)}
+    assert f"--experimental-patches {kubeadm.PATCHES}\n" in host.works["kubeadm-init"]
+
+
+def test_a_control_plane_that_answers(host: RecordingHost) -> None:
+    host.know(files=has(kubeadm_state.ADMIN_CONF, kubeadm_state.KUBELET_CONF, kubeadm_state.CA, kubeadm_state.ETCD))
+    cluster = finished()
+    assert drain(STEP, host, cluster) == []
+    assert host.commands == []
+
+
+def test_a_control_plane_that_is_silent_is_an_error_and_never_made_anew(host: RecordingHost) -> None:
+    host.know(files=has(kubeadm_state.ADMIN_CONF, kubeadm_state.KUBELET_CONF, kubeadm_state.CA, kubeadm_state.ETCD))
+    host.says["crictl ps -a"] = "kube-apiserver Exited\n"
+    with pytest.raises(HostError) as raised:
+        drain(STEP, host, RecordingCluster(answers=State.UNREACHABLE))
+    assert "is a control plane whose API at 192.168.56.10:6443 does not answer: connection refused" in str(
+        raised.value
+    )
+    assert "nothing was changed" in str(raised.value)
+    assert raised.value.tail == "kube-apiserver Exited\n"
+    assert host.works == {}
+
+
+MARKED = has(kubeadm_state.INIT_STARTED)
+HALF = has(
+    kubeadm_state.INIT_STARTED,
+    kubeadm_state.CA,
+    kubeadm_state.ETCD,
+    kubeadm_state.KUBELET_CONF,
+    "/etc/kubernetes/manifests/e.yaml",
+)
+WHOLE = {**HALF, **has(kubeadm_state.ADMIN_CONF)}
+
+
+@pytest.mark.parametrize(
+    ("files", "cluster", "expected"),
+    [
+        pytest.param(MARKED, RecordingCluster(answers=State.ABSENT), [CLEAN, INIT], id="killed at once"),
+        pytest.param(HALF, RecordingCluster(answers=State.ABSENT), [CLEAN, INIT], id="killed before admin.conf"),
+        pytest.param(WHOLE, RecordingCluster(answers=State.UNREACHABLE), [CLEAN, INIT], id="API never came up"),
+        pytest.param(WHOLE, RecordingCluster(), [CLEAN, INIT], id="API up, no node yet"),
+        pytest.param(WHOLE, RecordingCluster().hold(node("master")), [CLEAN, INIT], id="API up, no addons yet"),
+        pytest.param(WHOLE, finished(), [NOTE], id="finished, only the marker is late"),
+    ],
+)
+def test_half_way(host: RecordingHost, files: dict[str, Any], cluster: RecordingCluster, expected: list[str]) -> None:
+    assert summaries(STEP, host.know(files=files), cluster) == expected
+
+
+@pytest.mark.parametrize("missing", ["kubeadm-config", "cluster-info", "coredns", "kube-proxy"])
+def test_finished_means_all_of_it(host: RecordingHost, missing: str) -> None:
+    cluster = finished()
+    cluster.holds = {key: item for key, item in cluster.holds.items() if key[2] != missing}
+    assert summaries(STEP, host.know(files=WHOLE), cluster) == [CLEAN, INIT]
+
+
+def test_the_late_marker_is_removed_and_nothing_else(host: RecordingHost) -> None:
+    carry_out(STEP, host.know(files=WHOLE), finished())
+    assert host.commands == [f"rm -f {kubeadm_state.INIT_STARTED}"]
+    assert host.works == {}
+
+
+def test_the_clean_up_removes_the_marker_last(host: RecordingHost) -> None:
+    """Killed during the clean-up, the next run cleans up again."""
+    carry_out(STEP, host.know(files=HALF), RecordingCluster())
+    lines = host.works["kubeadm-reset"].splitlines()
+    assert lines[-1] == f"rm -f {kubeadm_state.INIT_STARTED}"
+    assert any(line.startswith("kubeadm reset -f") for line in lines)
+
+
+def test_nothing_is_reset_under_nodes_that_joined(host: RecordingHost) -> None:
+    host.fleet["worker2"].know(files=has(kubeadm_state.KUBELET_CONF))
+    with pytest.raises(HostError, match="interrupted here, yet worker2 is a node already") as raised:
+        drain(STEP, host.know(files=WHOLE), RecordingCluster(answers=State.UNREACHABLE))
+    assert "nothing is reset" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        (kubeadm_state.ETCD, "/var/lib/etcd/member"),
+        (kubeadm_state.CA, "/etc/kubernetes/pki/ca.crt"),
+        ("/etc/kubernetes/manifests/kube-apiserver.yaml", "/etc/kubernetes/manifests"),
+        (kubeadm_state.KUBELET_CONF, "/etc/kubernetes/kubelet.conf"),
+    ],
+)
+def test_leftovers_of_somebody_are_not_touched(host: RecordingHost, path: str, named: str) -> None:
+    with pytest.raises(HostError) as raised:
+        drain(STEP, host.know(files=has(path)), RecordingCluster(answers=State.ABSENT))
+    assert f"has parts of a cluster that is not this run's ({named})" in str(raised.value)
+    assert "provisioner reset --limit master" in raised.value.remedy
+    assert host.works == {}
+
+
+def test_the_plan_shows_the_configuration_and_no_secret(host: RecordingHost) -> None:
+    (change,) = drain(STEP, host)
+    assert "+ kubernetesVersion: v1.20.2\n" in change.diff
+    assert "token:" not in change.diff
+
+
+def test_a_long_init_timeout_is_not_cut_short(tmp_path: Path) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, rest='[kubeadm]\ninit_timeout = "30m"'))["master"]
+    carry_out(STEP, host)
+    assert host.timeouts["kubeadm-init"] >= 30 * 60 + 300

@@ -1,0 +1,285 @@
+"""kubeadm join: done once, cleaned up when half done, and never over another cluster's node."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import subprocess
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.x509.oid import NameOID
+
+from provisioner.errors import ClusterError, HostError
+from provisioner.kube.cluster import State
+from provisioner.site.model import Site
+from provisioner.ssh import jobs
+from provisioner.ssh.command import Result
+from provisioner.ssh.facts import File
+from provisioner.ssh.host import Host
+from provisioner.steps import join, kubeadm_state
+from provisioner.steps.join import JOIN_CONFIG, STEP
+from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, site_at, summaries
+from tests.unit.steps.recording_cluster import RecordingCluster, node
+
+JOIN, CLEAN = "kubeadm join as worker", "clean up a kubeadm join that was interrupted"
+GONE = "clean up after a node that was taken out of the API"
+NOTE = "note that kubeadm join has finished"
+
+
+def authority() -> str:
+    """Return a new CA's certificate, PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kubernetes")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + timedelta(days=1))
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+
+
+OURS, THEIRS = authority(), authority()
+
+
+def cluster(*nodes: str) -> RecordingCluster:
+    data = base64.b64encode(OURS.encode()).decode()
+    config = {"clusters": [{"cluster": {"certificate-authority-data": data}}]}
+    return RecordingCluster(config=config).hold(*map(node, nodes))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> RecordingHost:
+    return hosts_of(site_at(tmp_path, 'kubernetes = "1.20.2"'))["worker1"]
+
+
+def hosts_of(site: Site) -> dict[str, RecordingHost]:
+    hosts = fleet_for(STEP, site)
+    hosts[site.first.name].says["openssl x509 -pubkey"] = f"{'0' * 64}  -\n"
+    return hosts
+
+
+STARTED = {kubeadm_state.JOIN_STARTED: present()}
+JOINED = {kubeadm_state.KUBELET_CONF: present(), kubeadm_state.CA: present(OURS)}
+WAITING = {kubeadm_state.BOOTSTRAP_CONF: present(), kubeadm_state.CA: present(OURS)}
+
+
+@pytest.mark.parametrize(
+    ("files", "nodes", "expected"),
+    [
+        pytest.param({}, ["master"], [JOIN], id="blank"),
+        pytest.param(JOINED, ["master", "worker1"], [], id="a node"),
+        pytest.param(STARTED, ["master"], [CLEAN, JOIN], id="killed at once"),
+        pytest.param({**STARTED, **WAITING}, ["master"], [CLEAN, JOIN], id="killed before the certificate"),
+        pytest.param(WAITING, ["master"], [CLEAN, JOIN], id="a join of before the markers"),
+        pytest.param({**STARTED, **JOINED}, ["master"], [CLEAN, JOIN], id="killed before it registered"),
+        pytest.param({**STARTED, **JOINED}, ["master", "worker1"], [NOTE], id="finished, the marker is late"),
+        pytest.param(JOINED, ["master"], [GONE, JOIN], id="kubelet.conf, and the API knows no such node"),
+        pytest.param({}, ["master", "worker1"], [JOIN], id="a node object, and the machine was made anew"),
+    ],
+)
+def test_states(host: RecordingHost, files: dict[str, File], nodes: list[str], expected: list[str]) -> None:
+    assert summaries(STEP, host.know(files=files), cluster(*nodes)) == expected
+
+
+@pytest.mark.parametrize("files", [{}, STARTED, JOINED, {**STARTED, **JOINED}])
+def test_a_silent_api_is_never_read_as_no_node(host: RecordingHost, files: dict[str, File]) -> None:
+    with pytest.raises(ClusterError, match="the API does not answer"):
+        drain(STEP, host.know(files=files), RecordingCluster(answers=State.UNREACHABLE))
+    assert host.works == {}
+
+
+@pytest.mark.parametrize("begun", [{}, STARTED])
+def test_another_clusters_node_is_left_alone(host: RecordingHost, begun: dict[str, File]) -> None:
+    host.know(files={**begun, **JOINED, kubeadm_state.CA: present(THEIRS)})
+    with pytest.raises(HostError, match="is a node of another cluster") as raised:
+        drain(STEP, host, cluster("master"))
+    assert "provisioner reset --limit worker1" in raised.value.remedy
+    assert host.works == {}
+
+
+def test_a_trailing_newline_makes_no_other_cluster(host: RecordingHost) -> None:
+    host.know(files={**JOINED, kubeadm_state.CA: present(OURS + "\n")})
+    assert drain(STEP, host, cluster("master", "worker1")) == []
+
+
+def test_a_control_plane_has_joined_when_it_is_marked_as_one(tmp_path: Path) -> None:
+    site = site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=_two_control_planes())
+    host = fleet_for(STEP, site)["second"].know(files={**STARTED, **JOINED})
+    half = cluster().hold(node("second"))
+    assert summaries(STEP, host, half) == [CLEAN, "kubeadm join as control plane"]
+    whole = cluster().hold(node("second", **{"node-role.kubernetes.io/master": ""}))
+    assert summaries(STEP, host, whole) == [NOTE]
+
+
+def test_another_role_is_refused_as_kubeadm_cannot_change_it(tmp_path: Path) -> None:
+    site = site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=_two_control_planes())
+    host = fleet_for(STEP, site)["second"].know(files=JOINED)
+    with pytest.raises(HostError, match=r"is a worker of the cluster, and hosts\.toml calls it a control plane"):
+        drain(STEP, host, cluster().hold(node("second")))
+    control_plane = {"node-role.kubernetes.io/control-plane": ""}
+    assert drain(STEP, host, cluster().hold(node("second", **control_plane))) == []
+    worker = fleet_for(STEP, site_at(tmp_path))["worker1"].know(files=JOINED)
+    with pytest.raises(HostError, match=r"is a control plane of the cluster, and hosts\.toml calls it a worker"):
+        drain(STEP, worker, cluster("master").hold(node("worker1", **control_plane)))
+
+
+def test_a_join(host: RecordingHost) -> None:
+    api = cluster("master")
+    (change,) = drain(STEP, host, api)
+    assert change.diff == "", "a diff of a join could only show its token"
+    api.hold(node("worker1"))
+    change.do()
+
+    text, mode = host.files[JOIN_CONFIG]
+    assert (mode, JOIN_CONFIG in host.secret) == (0o600, True)
+    assert JOIN_CONFIG.startswith("/run/"), "in memory, gone with a power cut"
+    document = yaml.safe_load(text)
+    token = document["discovery"]["tlsBootstrapToken"]
+    (secret,) = api.applied
+    assert secret["metadata"]["name"] == f"bootstrap-token-{token[:6]}"
+    assert f"{secret['stringData']['token-id']}.{secret['stringData']['token-secret']}" == token
+    command = host.works["kubeadm-join"]
+    assert token not in command
+    assert token.split(".")[1] not in command
+    assert f"trap 'rm -f {JOIN_CONFIG}' EXIT\nkubeadm join --config {JOIN_CONFIG}" in command
+    assert api.deleted == [("Secret", "kube-system", f"bootstrap-token-{token[:6]}")]
+    assert api.waits == ["node worker1 to register"]
+
+
+def test_the_token_goes_when_the_join_fails(host: RecordingHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = cluster("master")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise HostError("worker1", "kubeadm join failed")
+
+    monkeypatch.setattr(jobs, "run", fail)
+    with pytest.raises(HostError, match="kubeadm join failed"):
+        carry_out(STEP, host, api)
+    assert len(api.deleted) == 1
+
+
+def test_each_join_has_a_token_of_its_own(tmp_path: Path) -> None:
+    hosts = hosts_of(site_at(tmp_path))
+    api = cluster("master")
+    tokens = set()
+    for name in ("worker1", "worker2"):
+        (change,) = drain(STEP, hosts[name], api)
+        api.hold(node(name))
+        change.do()
+        tokens.add(yaml.safe_load(hosts[name].files[JOIN_CONFIG][0])["discovery"]["tlsBootstrapToken"])
+    assert len(tokens) == 2
+
+
+def test_the_token_secret_is_kubeadms() -> None:
+    before = datetime.now(UTC) + timedelta(seconds=599)
+    secret = join.token_secret("abcdef.0123456789abcdef", 600)
+    assert (secret["metadata"]["name"], secret["metadata"]["namespace"]) == ("bootstrap-token-abcdef", "kube-system")
+    assert secret["type"] == "bootstrap.kubernetes.io/token"
+    data = secret["stringData"]
+    assert (data["token-id"], data["token-secret"]) == ("abcdef", "0123456789abcdef")
+    assert data["auth-extra-groups"] == "system:bootstrappers:kubeadm:default-node-token"
+    expires = datetime.strptime(data["expiration"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    assert before - timedelta(seconds=1) <= expires <= before + timedelta(seconds=5)
+
+
+def test_the_pin_of_the_ca_is_that_of_its_public_key(tmp_path: Path) -> None:
+    """The command is run for real, on a CA with the serial number 0 as kubeadm makes it."""
+    certificate = tmp_path / "ca.crt"
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    made += ["-subj", "/CN=kubernetes", "-set_serial", "0", "-keyout", str(tmp_path / "ca.key")]
+    subprocess.run([*made, "-out", str(certificate)], check=True, capture_output=True)
+
+    def run(command: str) -> Result:
+        command = command.replace(kubeadm_state.CA, str(certificate))
+        return Result(subprocess.check_output(["sh", "-euc", command], text=True), "", 0, 0.0)
+
+    found = join.ca_hash(cast(Host, SimpleNamespace(run=run)))
+    key = load_pem_private_key((tmp_path / "ca.key").read_bytes(), None).public_key()
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert found == f"sha256:{hashlib.sha256(der).hexdigest()}"
+
+
+def _two_control_planes() -> str:
+    return (
+        "".join(
+            f'[[hosts]]\nname = "{name}"\naddress = "{address}"\nroles = ["control-plane"]\n'
+            for name, address in (("first", "192.168.56.10"), ("second", "192.168.56.11"))
+        )
+        + '[[metallb.pools]]\nname = "lab"\naddresses = ["192.168.56.200-192.168.56.203"]\n'
+    )
+
+
+def test_a_further_control_plane_gets_certificates_under_a_key_that_is_told_nobody(tmp_path: Path) -> None:
+    site = site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=_two_control_planes())
+    hosts = hosts_of(site)
+    api = cluster().hold(node("first"))
+    (change,) = drain(STEP, hosts["second"], api)
+    api.hold(node("second"))
+    change.do()
+    assert not hosts["first"].turn.locked()
+    document = yaml.safe_load(hosts["second"].files[JOIN_CONFIG][0])
+    key = document["controlPlane"]["certificateKey"]
+    assert len(bytes.fromhex(key)) == 32
+    first = hosts["first"]
+    ((path, (text, mode)),) = first.files.items()
+    assert mode == 0o600
+    assert path in first.secret
+    assert key in text
+    upload = first.commands[0]
+    assert upload in first.secret
+    assert key not in upload
+    assert f"rm -f {path}" in upload
+
+
+@pytest.mark.parametrize(("role", "waits"), [("control-plane", True), ("worker", False)])
+def test_control_planes_join_in_turn(tmp_path: Path, role: str, waits: bool) -> None:
+    hosts_text = _two_control_planes().replace(
+        'name = "second"\naddress = "192.168.56.11"\nroles = ["control-plane"]',
+        f'name = "second"\naddress = "192.168.56.11"\nroles = ["{role}"]',
+    )
+    hosts = hosts_of(site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=hosts_text))
+    api = cluster().hold(node("first"))
+    (change,) = drain(STEP, hosts["second"], api)
+    api.hold(node("second"))
+    joining = threading.Thread(target=change.do)
+    with hosts["first"].turn:  # another control plane is joining
+        joining.start()
+        joining.join(0.5 if waits else 20)
+        assert joining.is_alive() == waits
+        assert bool(hosts["second"].works) != waits
+    joining.join(20)
+    assert hosts["second"].works
+
+
+@pytest.mark.parametrize(("said", "works"), [("context deadline exceeded", True), ("unauthorized", False)])
+def test_an_api_that_was_too_late_for_kubeadm_is_asked_once_more(
+    host: RecordingHost, monkeypatch: pytest.MonkeyPatch, said: str, works: bool
+) -> None:
+    api = cluster("master")
+    (change,) = drain(STEP, host, api)
+    api.hold(node("worker1"))
+    begun: list[str] = []
+    run = jobs.run
+
+    def late(host: Host, name: str, command: str, *, timeout: float) -> Result:
+        begun.append(name)
+        if begun.count("kubeadm-join") == 1 and name == "kubeadm-join":
+            raise HostError(host.name, "`kubeadm join` failed", tail=f"error patching node: {said}\n")
+        return run(host, name, command, timeout=timeout)
+
+    monkeypatch.setattr(jobs, "run", late)
+    if works:
+        change.do()
+        assert begun == ["kubeadm-join", "kubeadm-reset", "kubeadm-join"]
+    else:
+        with pytest.raises(HostError):
+            change.do()
+        assert begun == ["kubeadm-join"]

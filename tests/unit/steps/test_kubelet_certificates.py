@@ -1,0 +1,114 @@
+"""Which kubelet's request for a serving certificate is approved: real requests, honest and hostile."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import Object
+from provisioner.ssh.host import Host
+from provisioner.steps.kubelet_certificates import SERVING, SIGNER, STEP, belongs, pending
+from tests.unit.steps.doubles import RecordingHost, fleet_for, present, site_at, summaries
+from tests.unit.steps.recording_cluster import RecordingCluster
+
+KEY = ec.generate_private_key(ec.SECP256R1())
+OWN = {"192.168.56.11", "10.0.2.15", "fe80::1"}
+
+
+def request(
+    names: list[x509.GeneralName] | None,
+    common_name: str = "system:node:worker1",
+    organisations: tuple[str, ...] = ("system:nodes",),
+) -> bytes:
+    subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, name) for name in organisations]
+    subject.append(x509.NameAttribute(NameOID.COMMON_NAME, common_name))
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(subject))
+    if names is not None:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(KEY, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def dns(name: str) -> x509.GeneralName:
+    return x509.DNSName(name)
+
+
+def ip(address: str) -> x509.GeneralName:
+    return x509.IPAddress(ipaddress.ip_address(address))
+
+
+HONEST = [dns("worker1"), ip("192.168.56.11")]
+
+
+@pytest.mark.parametrize(
+    ("pem", "expected"),
+    [
+        pytest.param(request(HONEST), True, id="its own name and address"),
+        pytest.param(request([ip("192.168.56.11")]), True, id="address alone"),
+        pytest.param(request([*HONEST, ip("fe80::1")]), True, id="two of its addresses"),
+        pytest.param(request([*HONEST, ip("192.168.56.10")]), False, id="another node's address too"),
+        pytest.param(request([dns("worker1"), ip("192.168.56.10")]), False, id="another node's address"),
+        pytest.param(request([*HONEST, dns("master")]), False, id="another node's name too"),
+        pytest.param(request([*HONEST, dns("kubernetes.default.svc")]), False, id="the API's name"),
+        pytest.param(request([dns("worker1")]), False, id="no address"),
+        pytest.param(request(None), False, id="no names at all"),
+        pytest.param(request([*HONEST, x509.UniformResourceIdentifier("spiffe://x/y")]), False, id="a URI"),
+        pytest.param(request([*HONEST, x509.RFC822Name("a@example.org")]), False, id="a mail address"),
+        pytest.param(request(HONEST, "system:node:master"), False, id="another node's subject"),
+        pytest.param(request(HONEST, "kubernetes-admin"), False, id="an administrator's subject"),
+        pytest.param(request(HONEST, organisations=("system:masters",)), False, id="the administrators' group"),
+        pytest.param(request(HONEST, organisations=("system:nodes", "system:masters")), False, id="that group too"),
+    ],
+)
+def test_belongs(pem: bytes, expected: bool) -> None:
+    assert belongs(pem, "worker1", OWN) is expected
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> RecordingHost:
+    return fleet_for(STEP, site_at(tmp_path))["worker1"]
+
+
+def asked(name: str, user: str = "system:node:worker1", signer: str = SIGNER, **more: Any) -> Object:
+    spec = {"signerName": signer, "username": user, "request": base64.b64encode(request(HONEST)).decode()}
+    return {"kind": "CertificateSigningRequest", "metadata": {"name": name}, "spec": spec, **more}
+
+
+def test_only_its_own_unanswered_serving_requests_are_pending(host: RecordingHost) -> None:
+    cluster = RecordingCluster().hold(
+        asked("own"),
+        asked("own-again", status={}),
+        asked("answered", status={"conditions": [{"type": "Approved"}]}),
+        asked("denied", status={"conditions": [{"type": "Denied"}]}),
+        asked("by-another-node", "system:node:worker2"),
+        asked("by-a-person", "mallory"),
+        asked("by-a-joining-machine", "system:bootstrap:abcdef"),
+        asked("client", signer="kubernetes.io/kube-apiserver-client-kubelet"),
+    )
+    found = pending(cast(Cluster, cluster), cast(Host, host))
+    assert [item["metadata"]["name"] for item in found] == ["own", "own-again"]
+
+
+@pytest.mark.parametrize(
+    ("certificate", "requests", "expected"),
+    [
+        (True, [], []),
+        (True, [asked("rotation")], ["approve the kubelet's serving certificate"]),
+        (True, [asked("by-another-node", "system:node:worker2")], []),
+        (False, [], ["approve the kubelet's serving certificate"]),
+        (False, [asked("first")], ["approve the kubelet's serving certificate"]),
+    ],
+)
+def test_states(host: RecordingHost, certificate: bool, requests: list[Object], expected: list[str]) -> None:
+    if certificate:
+        host.know(files={SERVING: present()})
+    assert summaries(STEP, host, RecordingCluster().hold(*requests)) == expected

@@ -1,0 +1,188 @@
+"""The kubernetes step: repository, packages at their version, hold; and never a running node's version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.errors import HostError, Unreachable
+from provisioner.ssh.facts import Package, Unit
+from provisioner.steps.kubernetes import KUBELET_CONF, PACKAGES, STEP, repository
+from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, site_at, summaries
+
+KEY, LIST = "/etc/apt/keyrings/kubernetes.asc", "/etc/apt/sources.list.d/kubernetes.list"
+INSTALL, HOLD = "install kubelet, kubeadm, kubectl 1.20.2", "hold kubelet, kubeadm, kubectl"
+ENABLE = "enable kubelet.service"
+MIRROR = '[mirror]\npackages = "http://192.168.56.2/pkgs.k8s.io"'
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> RecordingHost:
+    return fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.20.2"', MIRROR))["worker1"]
+
+
+@pytest.fixture
+def converged(host: RecordingHost) -> RecordingHost:
+    carry_out(STEP, host)
+    host.keep()
+    host.commands.clear()
+    host.works.clear()
+    return host.know(
+        files={KEY: present("-----BEGIN PGP PUBLIC KEY BLOCK-----")},
+        packages={name: Package("1.20.2-1.1", held=True) for name in PACKAGES},
+        units={"kubelet.service": Unit(active=False, enabled=True)},
+    )
+
+
+def test_a_blank_host(host: RecordingHost) -> None:
+    url = "http://192.168.56.2/pkgs.k8s.io/core:/stable:/v1.20/deb/"
+    assert carry_out(STEP, host) == [f"fetch the key of {url}", f"write {LIST}", INSTALL, HOLD, ENABLE]
+    assert host.files[LIST] == (f"deb [signed-by={KEY}] {url} /\n", 0o644)
+    fetch, hold, enable = host.commands
+    assert f"{url}Release.key" in fetch
+    assert fetch.index(".part; ") < fetch.index("mv "), "an interrupted fetch leaves no key"
+    assert hold == "apt-mark hold kubelet kubeadm kubectl"
+    assert enable == "systemctl enable --quiet kubelet.service"
+    command = host.works["apt-install"].splitlines()[1]
+    assert "'kubelet=1.20.2-*' 'kubeadm=1.20.2-*' 'kubectl=1.20.2-*'" in command
+    assert "--allow-change-held-packages" in command
+
+
+def test_a_converged_host_whose_kubelet_waits_for_its_configuration(converged: RecordingHost) -> None:
+    assert drain(STEP, converged) == []
+
+
+def test_a_converged_node(converged: RecordingHost) -> None:
+    assert drain(STEP, converged.know(files={KUBELET_CONF: present()})) == []
+
+
+OTHER = {name: Package("1.19.7-00", held=True) for name in PACKAGES}
+STATES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "killed before the hold": (
+        {"packages": {name: Package("1.20.2-1.1") for name in PACKAGES}},
+        [HOLD],
+    ),
+    "one of them held": ({"packages": {"kubectl": Package("1.20.2-1.1")}}, [HOLD]),
+    "another version, no node yet": ({"packages": OTHER}, [INSTALL, HOLD]),
+    "dpkg was killed": ({"dpkg_interrupted": True}, ["finish an interrupted dpkg run"]),
+    "killed between key and list": (
+        {"files": {LIST: present().__class__(exists=False)}},
+        ["fetch the key of http://192.168.56.2/pkgs.k8s.io/core:/stable:/v1.20/deb/", f"write {LIST}"],
+    ),
+    "another repository, whose key may be another": (
+        {"files": {LIST: present("deb https://pkgs.k8s.io/core:/stable:/v1.20/deb/ /\n")}},
+        ["fetch the key of http://192.168.56.2/pkgs.k8s.io/core:/stable:/v1.20/deb/", f"change {LIST}"],
+    ),
+    "not enabled": ({"units": {"kubelet.service": Unit(active=True, enabled=False)}}, [ENABLE]),
+}
+
+
+@pytest.mark.parametrize(("facts", "expected"), STATES.values(), ids=STATES)
+def test_half_way(converged: RecordingHost, facts: dict[str, Any], expected: list[str]) -> None:
+    assert summaries(STEP, converged.know(**facts)) == expected
+
+
+def test_a_missing_one_brings_all_three(converged: RecordingHost) -> None:
+    del converged.facts.packages["kubectl"]  # type: ignore[attr-defined]
+    assert summaries(STEP, converged) == [INSTALL, HOLD]
+
+
+def installed(version: str, *names: str) -> dict[str, Any]:
+    return {"packages": {name: Package(f"{version}-1.1", held=True) for name in names or PACKAGES}}
+
+
+# (hosts.toml's version, what the first control plane has, what the worker has, the whole error)
+REFUSED: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
+    "the cluster runs an older patch than the program knows now": (
+        "1.31",
+        installed("1.31.2"),
+        installed("1.31.2"),
+        'is a node with kubelet 1.31.2, kubeadm 1.31.2, kubectl 1.31.2, and "1.31" in hosts.toml means 1.31.14; '
+        "apply does not change the version of a running node: "
+        'write kubernetes = "1.31.2" under [cluster] in hosts.toml',
+    ),
+    "hosts.toml was changed": (
+        "1.31.3",
+        installed("1.31.2"),
+        installed("1.31.2"),
+        "is a node with kubelet 1.31.2, kubeadm 1.31.2, kubectl 1.31.2, and hosts.toml says 1.31.3; "
+        "apply does not change the version of a running node: "
+        'write kubernetes = "1.31.2" under [cluster] in hosts.toml',
+    ),
+    "this node alone stayed behind": (
+        "1.31.3",
+        installed("1.31.3"),
+        installed("1.31.2"),
+        "is a node with kubelet 1.31.2, kubeadm 1.31.2, kubectl 1.31.2, and hosts.toml says 1.31.3; "
+        "provisioner node remove worker1, then provisioner apply joins it anew",
+    ),
+    "a tool of another version beside the right kubelet": (
+        "1.31.3",
+        installed("1.31.3"),
+        installed("1.31.3") | {"packages": installed("1.31.3")["packages"] | {"kubectl": Package("1.31.9-1.1")}},
+        "is a node with kubectl 1.31.9, and hosts.toml says 1.31.3; "
+        "provisioner ssh worker1 -- sudo apt-get install --allow-change-held-packages --allow-downgrades "
+        "kubectl=1.31.3-\\*",
+    ),
+}
+
+
+@pytest.mark.parametrize(("version", "first", "own", "words"), REFUSED.values(), ids=REFUSED)
+def test_a_running_node_keeps_its_version_and_the_remedy_fits_what_runs(
+    tmp_path: Path, version: str, first: dict[str, Any], own: dict[str, Any], words: str
+) -> None:
+    fleet = fleet_for(STEP, site_at(tmp_path, f'kubernetes = "{version}"'))
+    fleet["master"].know(files={KUBELET_CONF: present()}, **first)
+    host = fleet["worker1"].know(files={KUBELET_CONF: present()}, **own)
+    with pytest.raises(HostError) as raised:
+        drain(STEP, host)
+    assert str(raised.value) == f"worker1: {words}"
+
+
+def test_while_the_first_control_plane_is_silent_the_nodes_own_version_is_what_runs(tmp_path: Path) -> None:
+    fleet = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.31"'))
+    fleet["master"].silent = True
+    host = fleet["worker1"].know(files={KUBELET_CONF: present()}, **installed("1.31.2"))
+    with pytest.raises(HostError, match=r'write kubernetes = "1\.31\.2"'):
+        drain(STEP, host)
+
+
+@pytest.mark.parametrize(
+    ("version", "url"),
+    [
+        ("1.37", "https://pkgs.k8s.io/core:/stable:/v1.37/deb/"),
+        ("1.31.5", "https://pkgs.k8s.io/core:/stable:/v1.31/deb/"),
+    ],
+)
+def test_one_repository_a_minor(tmp_path: Path, version: str, url: str) -> None:
+    found = repository(site_at(tmp_path, f'kubernetes = "{version}"'))
+    assert (found.url, found.key_url) == (url, f"{url}Release.key")
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (
+            HostError("master", "`mkdir` failed with exit status 22", tail="curl: (22) 404"),
+            "cannot fetch the key of a",
+        ),
+        (Unreachable("master", "the connection was lost", "run it again"), "the connection was lost"),
+    ],
+)
+def test_a_key_that_cannot_be_fetched_says_from_where_and_what_else_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: HostError, said: str
+) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.20.2"'))["master"]
+
+    def fail(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(host, "run", fail)
+    with pytest.raises(HostError, match=said) as told:
+        drain(STEP, host)[0].do()
+    if raised.tail:
+        assert "pkgs.k8s.io/core:/stable:/v1.20" in told.value.message
+        assert "below 1.24" in told.value.remedy
+        assert told.value.tail == "curl: (22) 404"

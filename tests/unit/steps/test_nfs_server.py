@@ -1,0 +1,265 @@
+"""The NFS export: who may mount, what the kernel was told, and the volumes behind the storage class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.errors import ClusterError
+from provisioner.ssh.facts import File, Package
+from provisioner.steps import nfs_server, storage
+from provisioner.steps.nfs_server import CONFIG, ETAB, EXPORTS, STEP, UNIT
+from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, running, site_at, summaries
+from tests.unit.steps.recording_cluster import RecordingCluster
+
+THREE = "192.168.56.10, 192.168.56.11, 192.168.56.12"
+TWO_VOLUMES = "[nfs]\nvolumes = 2\n[workloads]\nenabled = []\n"
+EXPORT = f"export /srv/nfs to {THREE}"
+# As exportfs writes it: one line a client, the options with all defaults.
+OPTIONS = "rw,sync,wdelay,hide,nocrossmnt,secure,root_squash,no_all_squash,no_subtree_check,secure_locks,acl,no_pnfs"
+KERNEL = "".join(f"/srv/nfs\t192.168.56.{last}({OPTIONS},anonuid=65534,anongid=65534)\n" for last in (12, 10, 11))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> RecordingHost:
+    return fleet_for(STEP, site_at(tmp_path, rest=TWO_VOLUMES))["master"]
+
+
+@pytest.fixture
+def converged(host: RecordingHost) -> RecordingHost:
+    carry_out(STEP, host)
+    host.keep()
+    host.commands.clear()
+    host.works.clear()
+    return host.know(
+        packages={"nfs-kernel-server": Package("1")},
+        units={UNIT: running()},
+        files={
+            ETAB: present(KERNEL),
+            **{f"/srv/nfs/nfs-0{n}": File(exists=True, mode=0o777, is_dir=True) for n in (1, 2)},
+        },
+    )
+
+
+def test_a_blank_server(host: RecordingHost) -> None:
+    assert carry_out(STEP, host) == [
+        "install nfs-kernel-server",
+        "make 2 volume directories under /srv/nfs",
+        f"write {EXPORTS}",
+        f"write {CONFIG}",
+        f"enable and start {UNIT}",
+        EXPORT,
+    ]
+    assert host.commands == [
+        "mkdir -p /srv/nfs/nfs-01 /srv/nfs/nfs-02; chmod 0777 /srv/nfs/nfs-01 /srv/nfs/nfs-02",
+        f"systemctl enable --quiet {UNIT} && systemctl restart {UNIT}",
+        "exportfs -ra",
+    ]
+
+
+def test_a_converged_server(converged: RecordingHost) -> None:
+    assert drain(STEP, converged) == []
+
+
+STATES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "killed before exportfs": ({"files": {ETAB: present("")}}, [EXPORT]),
+    "no table yet": ({"files": {ETAB: File(exists=False)}}, [EXPORT]),
+    "the kernel exports to one host less": (
+        {"files": {ETAB: present(KERNEL.replace("/srv/nfs\t192.168.56.11", "/srv/other\t192.168.56.11"))}},
+        [EXPORT],
+    ),
+    "the kernel still exports to a host that has left": (
+        {"files": {ETAB: present(KERNEL + f"/srv/nfs\t192.168.56.99({OPTIONS})\n")}},
+        [EXPORT],
+    ),
+    "the kernel exports to the world": ({"files": {ETAB: present(KERNEL + f"/srv/nfs\t*({OPTIONS})\n")}}, [EXPORT]),
+    "killed between the file and the kernel, options alone": (
+        {"files": {ETAB: present(KERNEL.replace(",root_squash", ",no_root_squash"))}},
+        [EXPORT],
+    ),
+    "somebody's exports of other directories": (
+        {"files": {ETAB: present(KERNEL + f"/srv/nfs-other\t*({OPTIONS})\n")}},
+        [],
+    ),
+    "killed before the server read how it is to take groups": (
+        {"units": {UNIT: running(since=50.0)}},
+        [f"enable and start {UNIT}"],
+    ),
+    "the server is stopped": ({"units": {UNIT: running().__class__(False, True)}}, [f"enable and start {UNIT}"]),
+    "a directory is missing": (
+        {"files": {"/srv/nfs/nfs-02": File(exists=False)}},
+        ["make 1 volume directories under /srv/nfs"],
+    ),
+    "a directory is not writable": (
+        {"files": {"/srv/nfs/nfs-02": File(exists=True, mode=0o755, is_dir=True)}},
+        ["make 1 volume directories under /srv/nfs"],
+    ),
+    "the file was edited": (
+        {"files": {EXPORTS: present("/srv/nfs *(rw,no_root_squash)\n")}},
+        [f"change {EXPORTS}", EXPORT],
+    ),
+}
+
+
+@pytest.mark.parametrize(("facts", "expected"), STATES.values(), ids=STATES)
+def test_half_way(converged: RecordingHost, facts: dict[str, Any], expected: list[str]) -> None:
+    assert summaries(STEP, converged.know(**facts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ("", "/srv/nfs 192.168.56.10(R) 192.168.56.11(R) 192.168.56.12(R)"),
+        (
+            'clients = ["192.168.56.1", "10.9.0.0/24", "192.168.56.11"]',
+            "/srv/nfs 192.168.56.10(R) 192.168.56.11(R) 192.168.56.12(R) 192.168.56.1(R) 10.9.0.0/24(R)",
+        ),
+        ('export = "/data"', "/data 192.168.56.10(R) 192.168.56.11(R) 192.168.56.12(R)"),
+        ("root_squash = false", "/srv/nfs 192.168.56.10(N) 192.168.56.11(N) 192.168.56.12(N)"),
+    ],
+)
+def test_the_exports_file(tmp_path: Path, table: str, line: str) -> None:
+    """Nobody but the cluster's hosts, root squashed unless it is asked otherwise, and never the world."""
+    text = nfs_server.exports(site_at(tmp_path, rest=f"[nfs]\n{table}"))
+    line = line.replace("(R)", "(rw,sync,no_subtree_check,root_squash)")
+    line = line.replace("(N)", "(rw,sync,no_subtree_check,no_root_squash)")
+    assert text == f"# Written by provisioner from hosts.toml.\n{line}\n"
+    assert "*" not in text
+
+
+@pytest.mark.parametrize(
+    ("etab", "expected"),
+    [
+        ("", []),
+        (KERNEL, ["192.168.56.10", "192.168.56.11", "192.168.56.12"]),
+        (f"/srv\t192.168.56.10({OPTIONS})\n", []),
+        (f"/srv/nfs/x\t192.168.56.10({OPTIONS})\n", []),
+    ],
+)
+def test_exported(etab: str, expected: list[str]) -> None:
+    assert sorted(nfs_server.exported(etab, "/srv/nfs")) == expected
+
+
+def test_another_host_may_serve(tmp_path: Path) -> None:
+    nfs = '[nfs]\nserver = "worker2"\nvolumes = 1\nsize = "5Gi"\nexport = "/data"\n'
+    site = site_at(tmp_path, rest=f"{nfs}[workloads]\nenabled = []")
+    _, volume = storage.wanted(site)
+    assert volume["spec"]["nfs"] == {"server": "192.168.56.12", "path": "/data/nfs-01"}
+    assert volume["spec"]["capacity"] == {"storage": "5Gi"}
+
+
+def test_the_storage_step(host: RecordingHost) -> None:
+    cluster = RecordingCluster()
+    assert carry_out(storage.STEP, host, cluster) == [
+        "apply StorageClass nfs",
+        "apply PersistentVolume nfs-01",
+        "apply PersistentVolume nfs-02",
+    ]
+    assert {item["spec"]["storageClassName"] for item in cluster.applied[1:]} == {"nfs"}
+    assert drain(storage.STEP, host, cluster) == []
+
+
+def test_every_volume_has_a_directory_of_its_own(tmp_path: Path) -> None:
+    site = site_at(tmp_path, rest="[nfs]\nvolumes = 120")
+    paths = nfs_server.volume_paths(site)
+    assert paths[0] == "/srv/nfs/nfs-01"
+    assert paths[-1] == "/srv/nfs/nfs-120"
+    assert len(set(paths)) == 120
+    assert [item["spec"]["nfs"]["path"] for item in storage.wanted(site)[1:]] == paths
+
+
+CSI = '[nfs]\nprovisioner = "csi"\n'
+DRIVER = [
+    {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": "kube-system", "generation": 1},
+        "spec": {"replicas": 1},
+        "status": {
+            "observedGeneration": 1, "updatedReplicas": 1, "readyReplicas": 1,
+            "desiredNumberScheduled": 1, "updatedNumberScheduled": 1, "numberReady": 1,
+        },
+    }
+    for kind, name in (("Deployment", "csi-nfs-controller"), ("DaemonSet", "csi-nfs-node"))
+]  # fmt: skip
+
+
+def test_with_csi_the_export_belongs_to_whom_root_becomes(tmp_path: Path) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, rest=CSI))["master"]
+    give = "give /srv/nfs to nobody:nogroup, as whom csi-driver-nfs makes directories"
+    assert carry_out(STEP, host)[1] == give
+    host.know(files={"/srv/nfs": File(exists=True, mode=0o755, owner="nobody:nogroup", is_dir=True)})
+    assert give not in carry_out(STEP, host)
+    unsquashed = fleet_for(STEP, site_at(tmp_path, rest=CSI + "root_squash = false\n"))["master"]
+    assert carry_out(STEP, unsquashed)[1] == "make /srv/nfs"
+    unsquashed.know(files={"/srv/nfs": File(exists=True, mode=0o755, owner="root:root", is_dir=True)})
+    assert not {give, "make /srv/nfs"} & {*carry_out(STEP, unsquashed)}
+
+
+def test_with_csi_the_driver_comes_and_the_class_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "csi_driver", lambda site: DRIVER if site.nfs.provisioner == "csi" else [])
+    static = fleet_for(storage.STEP, site_at(tmp_path))["master"]
+    cluster = RecordingCluster()
+    carry_out(storage.STEP, static, cluster)
+    bound = [key for key in cluster.holds if key[0] == "PersistentVolume"]
+    csi = fleet_for(storage.STEP, site_at(tmp_path, rest=CSI))["master"]
+    assert carry_out(storage.STEP, csi, cluster) == [
+        "apply Deployment kube-system/csi-nfs-controller",
+        "apply DaemonSet kube-system/csi-nfs-node",
+        "replace StorageClass nfs: what makes its volumes differs",
+    ]
+    assert cluster.deleted == [("StorageClass", "", "nfs")]
+    assert cluster.holds["StorageClass", "", "nfs"]["parameters"] == {
+        "server": "192.168.56.10",
+        "share": "/srv/nfs",
+        "subDir": "${pvc.metadata.namespace}-${pvc.metadata.name}-${pv.metadata.name}",
+        "mountPermissions": "0777",
+    }
+    assert [key for key in cluster.holds if key[0] == "PersistentVolume"] == bound, "no volume goes"
+    assert drain(storage.STEP, csi, cluster) == []
+
+
+MOVED = '[nfs]\nvolumes = 2\nexport = "/data"\n[workloads]\nenabled = []'
+
+
+def moved_volumes(tmp_path: Path, *claimed: str) -> tuple[RecordingHost, RecordingCluster]:
+    """Return a host of a site whose export has changed, and its cluster as the old one left it."""
+    before = fleet_for(storage.STEP, site_at(tmp_path, rest="[nfs]\nvolumes = 2\n[workloads]\nenabled = []"))["master"]
+    cluster = RecordingCluster()
+    carry_out(storage.STEP, before, cluster)
+    for name in claimed:
+        volume = cluster.holds["PersistentVolume", "", name]
+        volume["spec"]["claimRef"] = {"namespace": "course", "name": f"claim-of-{name}"}
+    return fleet_for(storage.STEP, site_at(tmp_path, rest=MOVED))["master"], cluster
+
+
+def test_volumes_that_nobody_claimed_move_with_the_export(tmp_path: Path) -> None:
+    host, cluster = moved_volumes(tmp_path)
+    assert carry_out(storage.STEP, host, cluster) == [
+        f"replace PersistentVolume {name}: it lies at 192.168.56.10:/data/{name} now, and nobody has claimed it"
+        for name in ("nfs-01", "nfs-02")
+    ]
+    assert cluster.deleted == [("PersistentVolume", "", "nfs-01"), ("PersistentVolume", "", "nfs-02")]
+    assert drain(storage.STEP, host, cluster) == []
+
+
+def test_a_claimed_volume_does_not_move_and_none_with_it(tmp_path: Path) -> None:
+    host, cluster = moved_volumes(tmp_path, "nfs-02")
+    with pytest.raises(ClusterError) as raised:
+        drain(storage.STEP, host, cluster)
+    assert raised.value.message == (
+        "PersistentVolume nfs-02 holds the data of claim course/claim-of-nfs-02 at 192.168.56.10:/srv/nfs/nfs-02, "
+        "and by [nfs] of hosts.toml it lies at 192.168.56.10:/data/nfs-02"
+    )
+    assert cluster.deleted == []
+
+
+def test_a_csi_class_of_another_share_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "csi_driver", lambda site: [])
+    cluster = RecordingCluster()
+    carry_out(storage.STEP, fleet_for(storage.STEP, site_at(tmp_path, rest=CSI))["master"], cluster)
+    host = fleet_for(storage.STEP, site_at(tmp_path, rest=CSI + 'export = "/data"\n'))["master"]
+    assert carry_out(storage.STEP, host, cluster) == ["replace StorageClass nfs: what makes its volumes differs"]
+    assert cluster.holds["StorageClass", "", "nfs"]["parameters"]["share"] == "/data"

@@ -1,0 +1,226 @@
+"""Labels, taints and readiness of nodes; the server-side apply of labels is tested on a real API server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provisioner.errors import ClusterError
+from provisioner.kube.objects import Object
+from provisioner.steps import nodes
+from provisioner.steps.nodes import STEP
+from tests.unit.steps.doubles import RecordingHost, carry_out, fleet_for, site_at, summaries
+from tests.unit.steps.recording_cluster import RecordingCluster, node
+
+TAINTED = """
+[[hosts]]
+name = "master"
+address = "192.168.56.10"
+roles = ["control-plane"]
+[[hosts]]
+name = "worker1"
+address = "192.168.56.11"
+roles = ["worker"]
+taints = ["dedicated=storage:NoSchedule", "example.org/slow:PreferNoSchedule"]
+[[metallb.pools]]
+name = "lab"
+addresses = ["192.168.56.200-192.168.56.203"]
+"""
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> RecordingHost:
+    return fleet_for(STEP, site_at(tmp_path, hosts=TAINTED))["master"]
+
+
+ROLE = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
+OLD_ROLE = {"key": "node-role.kubernetes.io/master", "effect": "NoSchedule"}
+
+
+def cluster(*taints: dict[str, str]) -> RecordingCluster:
+    worker = {**node("worker1"), "spec": {"taints": [*taints]} if taints else {}}
+    held = RecordingCluster().hold({**node("master"), "spec": {"taints": [ROLE]}}, worker)
+    held.diffs = lambda manifests: ["" for _ in manifests]  # type: ignore[method-assign]
+    return held
+
+
+STORAGE = {"key": "dedicated", "value": "storage", "effect": "NoSchedule"}
+SLOW = {"key": "example.org/slow", "effect": "PreferNoSchedule"}
+NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule", "timeAdded": "2026-11-22T10:00:00Z"}
+BOTH = "taint worker1 with dedicated=storage:NoSchedule, example.org/slow:PreferNoSchedule"
+
+
+@pytest.mark.parametrize(
+    ("have", "expected"),
+    [
+        pytest.param([], [BOTH], id="none"),
+        pytest.param([STORAGE, SLOW], [], id="both"),
+        pytest.param([{**SLOW, "value": ""}, NOT_READY, STORAGE], [], id="in another order, among others"),
+        pytest.param([STORAGE], ["taint worker1 with example.org/slow:PreferNoSchedule"], id="one of them"),
+        pytest.param(
+            [{**STORAGE, "value": "other"}, SLOW],
+            ["taint worker1 with dedicated=storage:NoSchedule"],
+            id="another value",
+        ),
+        pytest.param(
+            [{**STORAGE, "effect": "NoExecute"}, SLOW],
+            ["taint worker1 with dedicated=storage:NoSchedule"],
+            id="another effect",
+        ),
+        pytest.param(
+            [STORAGE, {**SLOW, "value": "x"}],
+            ["taint worker1 with example.org/slow:PreferNoSchedule"],
+            id="a value where none is wanted",
+        ),
+    ],
+)
+def test_taints(host: RecordingHost, have: list[dict[str, str]], expected: list[str]) -> None:
+    assert summaries(STEP, host, cluster(*have)) == expected
+
+
+def test_a_taint_replaces_its_own_place_and_keeps_the_others(host: RecordingHost) -> None:
+    api = cluster({**STORAGE, "value": "other"}, NOT_READY, {**STORAGE, "effect": "NoExecute"})
+    carry_out(STEP, host, api)
+    ((kind, name, patch),) = api.merged
+    assert (kind, name) == ("Node", "worker1")
+    assert patch == {
+        "metadata": {"annotations": {nodes.NOTED: "dedicated=storage:NoSchedule,example.org/slow:PreferNoSchedule"}},
+        "spec": {"taints": [NOT_READY, {**STORAGE, "effect": "NoExecute"}, STORAGE, SLOW]},
+    }
+
+
+OLD = {"key": "old", "value": "1", "effect": "NoSchedule"}
+
+
+@pytest.mark.parametrize(
+    ("have", "noted", "expected", "left", "noted_then"),
+    [
+        pytest.param(
+            [STORAGE, OLD, SLOW],
+            "dedicated=storage:NoSchedule,old=1:NoSchedule,example.org/slow:PreferNoSchedule",
+            "take taint old=1:NoSchedule from worker1",
+            [STORAGE, SLOW],
+            "dedicated=storage:NoSchedule,example.org/slow:PreferNoSchedule",
+            id="ours",
+        ),
+        pytest.param([STORAGE, OLD, SLOW], "dedicated=storage:NoSchedule", "", None, None, id="somebody else's"),
+        pytest.param([STORAGE, SLOW], "old=1:NoSchedule", "", None, None, id="gone already"),
+        pytest.param([{**OLD, "value": "2"}, STORAGE, SLOW], "old=1:NoSchedule", "", None, None, id="changed since"),
+        pytest.param([STORAGE, SLOW], "nonsense", "", None, None, id="not what we wrote"),
+        pytest.param(
+            [OLD, SLOW],
+            "old=1:NoSchedule",
+            "taint worker1 with dedicated=storage:NoSchedule; take taint old=1:NoSchedule from worker1",
+            [SLOW, STORAGE],
+            "dedicated=storage:NoSchedule",
+            id="one goes, one comes",
+        ),
+    ],
+)
+def test_a_taint_taken_out_of_the_site_goes(
+    host: RecordingHost,
+    have: list[dict[str, str]],
+    noted: str,
+    expected: str,
+    left: list[dict[str, str]] | None,
+    noted_then: str | None,
+) -> None:
+    """Only what we set is taken back; SLOW is somebody else's as long as the note does not name it."""
+    api = cluster(*have)
+    api.holds["Node", "", "worker1"]["metadata"]["annotations"] = {nodes.NOTED: noted}
+    assert summaries(STEP, host, api) == ([expected] if expected else [])
+    carry_out(STEP, host, api)
+    if left is None:
+        assert api.merged == []
+        return
+    ((_, _, patch),) = api.merged
+    assert patch == {"metadata": {"annotations": {nodes.NOTED: noted_then}}, "spec": {"taints": left}}
+
+
+@pytest.mark.parametrize(
+    ("release", "roles", "have", "expected", "left"),
+    [
+        ("1.34.0", '"control-plane"', [ROLE], "", None),
+        (
+            "1.34.0",
+            '"control-plane"',
+            [],
+            "taint master with node-role.kubernetes.io/control-plane:NoSchedule",
+            [ROLE],
+        ),
+        ("1.20.2", '"control-plane"', [], "taint master with node-role.kubernetes.io/master:NoSchedule", [OLD_ROLE]),
+        ("1.24.0", '"control-plane"', [ROLE, OLD_ROLE], "", None),
+        ("1.24.0", '"control-plane"', [OLD_ROLE], "", None),
+        ("1.34.0", '"control-plane", "worker"', [], "", None),
+        (
+            "1.34.0",
+            '"control-plane", "worker"',
+            [NOT_READY, ROLE],
+            "take taint node-role.kubernetes.io/control-plane:NoSchedule from master",
+            [NOT_READY],
+        ),
+        (
+            "1.24.0",
+            '"control-plane", "worker"',
+            [ROLE, OLD_ROLE],
+            "take taint node-role.kubernetes.io/control-plane:NoSchedule, "
+            "node-role.kubernetes.io/master:NoSchedule from master",
+            [],
+        ),
+    ],
+)
+def test_the_roles_decide_about_a_control_planes_own_taint(
+    tmp_path: Path, release: str, roles: str, have: list[Object], expected: str, left: list[Object] | None
+) -> None:
+    site = site_at(tmp_path, f'kubernetes = "{release}"', hosts=TAINTED.replace('"control-plane"', roles))
+    api = cluster(STORAGE, SLOW)
+    api.holds["Node", "", "master"]["spec"]["taints"] = have
+    host = fleet_for(STEP, site)["master"]
+    assert summaries(STEP, host, api) == ([expected] if expected else [])
+    carry_out(STEP, host, api)
+    assert [patch for _, _, patch in api.merged] == (
+        [] if left is None else [{"metadata": {"annotations": {nodes.NOTED: None}}, "spec": {"taints": left}}]
+    )
+
+
+def test_the_note_goes_with_the_last_taint(tmp_path: Path) -> None:
+    bare = TAINTED.replace('taints = ["dedicated=storage:NoSchedule", "example.org/slow:PreferNoSchedule"]', "")
+    api = cluster(OLD)
+    api.holds["Node", "", "worker1"]["metadata"]["annotations"] = {nodes.NOTED: "old=1:NoSchedule"}
+    carry_out(STEP, fleet_for(STEP, site_at(tmp_path, hosts=bare))["master"], api)
+    ((_, _, patch),) = api.merged
+    assert patch == {"metadata": {"annotations": {nodes.NOTED: None}}, "spec": {"taints": []}}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ([{"type": "Ready", "status": "True"}], True),
+        ([{"type": "MemoryPressure", "status": "True"}, {"type": "Ready", "status": "True"}], True),
+        ([{"type": "Ready", "status": "False"}], False),
+        ([{"type": "Ready", "status": "Unknown"}], False),
+        ([{"type": "MemoryPressure", "status": "True"}], False),
+        ([], False),
+    ],
+)
+def test_ready(conditions: list[Object], expected: bool) -> None:
+    assert nodes.ready({"status": {"conditions": conditions}}) is expected
+    assert not nodes.ready({})
+
+
+def test_each_node_that_is_not_ready_is_waited_for(host: RecordingHost) -> None:
+    api = cluster(STORAGE, SLOW)
+    worker = api.holds["Node", "", "worker1"]
+    worker["status"] = {"conditions": [{"type": "Ready", "status": "False", "message": "cni plugin not initialized"}]}
+    assert summaries(STEP, host, api) == ["wait for node worker1 to be Ready"]
+    with pytest.raises(ClusterError) as raised:
+        carry_out(STEP, host, api)
+    assert "Ready=False: cni plugin not initialized" in raised.value.tail
+    assert "FailedScheduling default/worker1" in raised.value.tail
+
+
+def test_hosts_that_are_no_nodes(host: RecordingHost) -> None:
+    with pytest.raises(ClusterError) as raised:
+        summaries(STEP, host, RecordingCluster().hold(node("master")))
+    assert str(raised.value) == "worker1: not a node of the cluster; provisioner apply --from join"

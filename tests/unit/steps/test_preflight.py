@@ -1,0 +1,267 @@
+"""Preflight: every reason why a host could not become a node, each in its own words, all at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.errors import HostError
+from provisioner.ssh.facts import Nic, Package
+from provisioner.steps.preflight import KUBELET_CONF, STEP
+from tests.unit.steps.doubles import RecordingHost, drain, fleet_for, present, site_at
+
+NEW = 'kubernetes = "1.37"'
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> dict[str, RecordingHost]:
+    return fleet_for(STEP, site_at(tmp_path, NEW))
+
+
+def told(host: RecordingHost) -> str:
+    with pytest.raises(HostError) as raised:
+        drain(STEP, host)
+    assert raised.value.host == host.name
+    assert raised.value.remedy.startswith("mend that on the host or in hosts.toml, then provisioner plan looks again")
+    return raised.value.message
+
+
+@pytest.mark.parametrize("name", ["master", "worker1"])
+def test_a_blank_host_is_fine(fleet: dict[str, RecordingHost], name: str) -> None:
+    assert drain(STEP, fleet[name]) == []
+    assert fleet[name].works == {}
+    assert fleet[name].files == {}
+
+
+ETH1 = Nic("eth1", "52:54:00:00:01:02", True, ("192.168.56.11/24",))
+WORKER: dict[str, tuple[dict[str, Any], str]] = {
+    "system": (
+        {"os_id": "fedora", "os_version": "41"},
+        "runs fedora 41; supported are debian 12/13, ubuntu 20.04/22.04/24.04/26.04",
+    ),
+    "release": (
+        {"os_version": "10"},
+        "runs debian 10; supported are debian 12/13, ubuntu 20.04/22.04/24.04/26.04",
+    ),
+    "architecture": ({"arch": "riscv64"}, "has the architecture riscv64; packages exist for amd64 and arm64"),
+    "cgroup v1": (
+        {"cgroup": 1},
+        "uses cgroup v1, which the kubelet refuses from 1.35: boot with systemd.unified_cgroup_hierarchy=1",
+    ),
+    "clock behind": (
+        {"clock_skew": -3600.0},
+        "its clock is -3600 s off this machine's: set it (timedatectl set-ntp true)",
+    ),
+    "clock ahead": ({"clock_skew": 61.0}, "its clock is +61 s off this machine's: set it (timedatectl set-ntp true)"),
+    "memory": ({"memory_mib": 512}, "has 512 MiB of memory, needs 900"),
+    "disk": (
+        {"disk_free_mib": {"/": 20000, "/var/lib": 100}},
+        "has 100 MiB free on /var/lib, needs 3072: free some, or grow the disk",
+    ),
+    "hostname": (
+        {"hostname": "worker2"},
+        "has the hostname worker2, and so has worker2: hostnamectl set-hostname worker1",
+    ),
+    "product_uuid": (
+        {"product_uuid": "00000000-0000-0000-0000-000000000003"},
+        "has the same product_uuid as worker2: give the virtual machine its own UUID",
+    ),
+    "machine-id": (
+        {"machine_id": f"{3:032x}"},
+        "has the same machine-id as worker2: rm /etc/machine-id; systemd-machine-id-setup; reboot",
+    ),
+    "MAC": (
+        {"nics": (Nic("eth1", "52:54:00:00:01:03", True, ("192.168.56.11/24",)),)},
+        "has the MAC 52:54:00:00:01:03 on eth1, and so has worker2: give the NIC its own MAC",
+    ),
+    "address": (
+        {"nics": (Nic("eth0", "52:54:00:00:00:02", True, ("10.0.2.15/24",)),)},
+        "no NIC carries 192.168.56.11 (it has eth0 10.0.2.15/24): mend the address in hosts.toml or on the host",
+    ),
+    "port": (
+        {"listening": frozenset({22, 10250})},
+        "port 10250 is taken, and kubelet needs it: see what listens with ss -ltnp",
+    ),
+}
+
+
+@pytest.mark.parametrize(("facts", "sentence"), WORKER.values(), ids=WORKER)
+def test_each_reason(fleet: dict[str, RecordingHost], facts: dict[str, Any], sentence: str) -> None:
+    assert told(fleet["worker1"].know(**facts)) == sentence
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ({"cpus": 1}, "has 1 CPU, needs 2"),
+        ({"memory_mib": 1600}, "has 1600 MiB of memory, needs 1700"),
+        ({"listening": frozenset({6443})}, "port 6443 is taken, and kube-apiserver needs it: "),
+        ({"listening": frozenset({2379, 2380})}, "port 2379 is taken, and etcd needs it: "),
+    ],
+)
+def test_a_control_plane_needs_more(fleet: dict[str, RecordingHost], facts: dict[str, Any], sentence: str) -> None:
+    assert told(fleet["master"].know(**facts)).startswith(sentence)
+    assert drain(STEP, fleet["worker1"].know(**facts)) == []
+
+
+def test_all_reasons_at_once(fleet: dict[str, RecordingHost]) -> None:
+    message = told(fleet["worker1"].know(memory_mib=1, clock_skew=100.0, listening=frozenset({10250})))
+    assert [part.split()[0] for part in message.split("; ")] == ["its", "has", "port"]
+
+
+@pytest.mark.parametrize(
+    "facts", [{"clock_skew": 59.0}, {"clock_skew": -59.0}, {"memory_mib": 900}, {"cpus": 1}, {"os_version": "13"}]
+)
+def test_just_enough(fleet: dict[str, RecordingHost], facts: dict[str, Any]) -> None:
+    assert drain(STEP, fleet["worker1"].know(**facts)) == []
+
+
+def test_cgroup_v1_is_fine_for_an_old_kubelet(tmp_path: Path) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.31"'))["worker1"]
+    assert drain(STEP, host.know(cgroup=1)) == []
+
+
+def test_cgroup_v2_gives_an_old_kubelet_no_figures(tmp_path: Path) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.24"'))["worker1"]
+    assert "a kubelet below 1.25 reports no CPU" in told(host.know(cgroup=2))
+    assert drain(STEP, host.know(cgroup=1)) == []
+    without = site_at(tmp_path, 'kubernetes = "1.24"', rest="[metrics]\nenabled = false")
+    assert drain(STEP, fleet_for(STEP, without)["worker1"].know(cgroup=2)) == []
+
+
+def test_the_interface_of_hosts_toml(tmp_path: Path) -> None:
+    hosts = '[[hosts]]\nname = "one"\naddress = "192.168.56.10"\nroles = ["control-plane"]\ninterface = "eth7"\n'
+    pool = '[[metallb.pools]]\nname = "p"\naddresses = ["192.168.56.200-192.168.56.201"]'
+    host = fleet_for(STEP, site_at(tmp_path, NEW, hosts=hosts, rest=pool))["one"]
+    assert told(host) == "192.168.56.10 is on eth1, hosts.toml says eth7"
+
+
+NODE: dict[str, Any] = {"files": {KUBELET_CONF: present()}}
+
+
+def test_a_node_may_listen_and_needs_less_disk(fleet: dict[str, RecordingHost]) -> None:
+    taken = frozenset({22, 10250, 6443, 2379, 2380, 10257, 10259})
+    host = fleet["master"].know(**NODE, listening=taken, disk_free_mib={"/": 1500})
+    assert drain(STEP, host) == []
+    assert "has 500 MiB free on /, needs 1024" in told(host.know(disk_free_mib={"/": 500}))
+
+
+def test_half_a_control_plane_is_its_own_steps_business(fleet: dict[str, RecordingHost]) -> None:
+    parts = {path: present() for path in ("/etc/kubernetes/manifests", "/etc/kubernetes/manifests/etcd.yaml")}
+    host = fleet["master"].know(files=parts, listening=frozenset({2379, 6443, 10250}))
+    assert drain(STEP, host) == []
+
+
+def test_an_empty_manifests_folder_explains_no_port(fleet: dict[str, RecordingHost]) -> None:
+    host = fleet["master"].know(files={"/etc/kubernetes/manifests": present()}, listening=frozenset({6443}))
+    assert "port 6443 is taken" in told(host)
+
+
+def has(*names: str) -> dict[str, Any]:
+    return {"packages": {name: Package("1") for name in names}}
+
+
+RUNC = "has runc installed, and Kubernetes 1.37 runs here on containerd.io, which cannot be there beside it: "
+IN_THE_WAY: dict[str, tuple[str, dict[str, Any], str]] = {
+    "Debian's Docker": (
+        "1.37",
+        has("docker.io", "containerd", "runc"),
+        "has containerd and runc installed, and Kubernetes 1.37 runs here on containerd.io, which cannot be there "
+        "beside it: if nothing else needs it, apt-get remove containerd runc docker.io",
+    ),
+    "Debian's runc alone": ("1.37", has("runc"), f"{RUNC}if nothing else needs it, apt-get remove runc"),
+    "Docker's own": (
+        "1.31",
+        has("docker-ce", "containerd.io"),
+        "has containerd.io installed, and Kubernetes 1.31 runs here on containerd and runc, which cannot be there "
+        "beside it: if nothing else needs it, apt-get remove containerd.io docker-ce",
+    ),
+}
+
+
+@pytest.mark.parametrize(("version", "facts", "sentence"), IN_THE_WAY.values(), ids=IN_THE_WAY)
+def test_packages_that_apt_would_have_to_remove(
+    tmp_path: Path, version: str, facts: dict[str, Any], sentence: str
+) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, f'kubernetes = "{version}"'))["worker1"].know(**facts)
+    assert told(host) == sentence
+    assert drain(STEP, host.know(**NODE)) == [], "a node runs on what it has"
+
+
+@pytest.mark.parametrize(
+    ("version", "names"),
+    [
+        ("1.37", ("containerd.io", "docker-ce")),
+        ("1.31", ("containerd", "runc", "docker.io")),
+        ("1.31", ("runc",)),
+    ],
+)
+def test_a_docker_of_the_same_kind_stays(tmp_path: Path, version: str, names: tuple[str, ...]) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, f'kubernetes = "{version}"'))["worker1"]
+    assert drain(STEP, host.know(**has(*names))) == []
+
+
+CNI = "/etc/cni/net.d"
+LEFT = "has {0}, left by another pod network, which containerd would take: sudo rm {0}"
+BRIDGE, FLANNEL = f"{CNI}/10-provisioner-bridge.conflist", f"{CNI}/10-flannel.conflist"
+
+
+@pytest.mark.parametrize(
+    ("network", "path", "sentence"),
+    [
+        ("flannel", f"{CNI}/10-calico.conflist", LEFT),
+        ("flannel", f"{CNI}/05-cilium.conf", LEFT),
+        ("bridge", FLANNEL, LEFT),
+        ("flannel", FLANNEL, ""),  # its own, after an interrupted join
+        ("flannel", BRIDGE, ""),  # comes after
+        ("flannel", f"{CNI}/87-podman-bridge.conflist", ""),
+        ("flannel", f"{CNI}/00-readme.txt", ""),
+    ],
+)
+def test_a_configuration_that_would_win(tmp_path: Path, network: str, path: str, sentence: str) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, f'{NEW}\nnetwork = "{network}"'))["worker1"]
+    host.know(files={path: present()})
+    if sentence:
+        assert told(host) == sentence.format(path)
+    else:
+        assert drain(STEP, host) == []
+
+
+@pytest.mark.parametrize(("network", "path", "runs"), [("flannel", BRIDGE, "bridge"), ("bridge", FLANNEL, "flannel")])
+def test_a_node_keeps_its_pod_network(tmp_path: Path, network: str, path: str, runs: str) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, f'{NEW}\nnetwork = "{network}"'))["worker1"]
+    sentence = told(host.know(files={**NODE["files"], path: present()}))
+    assert sentence.startswith(f'runs the pod network "{runs}", and hosts.toml says "{network}": write network = ')
+
+
+@pytest.mark.parametrize("path", [FLANNEL, f"{CNI}/00-multus.conf"])
+def test_a_node_may_have_what_others_put_before(fleet: dict[str, RecordingHost], path: str) -> None:
+    assert drain(STEP, fleet["worker1"].know(files={**NODE["files"], path: present()})) == []
+
+
+ANSWER = "192.168.56.201 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n"
+
+
+def test_a_pool_address_in_use(fleet: dict[str, RecordingHost]) -> None:
+    fleet["master"].says["neigh show"] = ANSWER
+    assert told(fleet["master"]) == (
+        "192.168.56.201 of the MetalLB pool is in use by aa:bb:cc:dd:ee:ff: "
+        "take it out of metallb.pools, or that machine off it"
+    )
+
+
+def test_only_the_first_host_looks_and_only_while_it_is_no_node(fleet: dict[str, RecordingHost]) -> None:
+    """Later the addresses are announced by the cluster itself."""
+    for host in fleet.values():
+        host.says["neigh show"] = ANSWER
+    assert drain(STEP, fleet["worker1"]) == []
+    assert fleet["worker1"].commands == []
+    assert drain(STEP, fleet["master"].know(**NODE)) == []
+    assert fleet["master"].commands == []
+
+
+def test_a_host_that_is_down_does_not_stop_a_run_limited_to_others(fleet: dict[str, RecordingHost]) -> None:
+    fleet["worker2"].silent = True
+    assert drain(STEP, fleet["worker1"]) == []

@@ -1,0 +1,274 @@
+"""A node that leaves: drained, reset, forgotten; what would be lost is refused, and half of it is gone on with."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.errors import ClusterError, HostError, ProvisionerError
+from provisioner.kube.objects import Object
+from provisioner.site.model import Site
+from provisioner.steps import STEPS, delete_node, drain, kubeadm_state, removal, reset_node, uncordon
+from tests.unit.steps.doubles import RecordingHost, carry_out, fleet_for, present, site_at, summaries
+from tests.unit.steps.recording_cluster import RecordingCluster, node
+
+RESET = "kubeadm reset: end its pods, take away its certificates and its pod network"
+
+
+def pod(name: str, owner: str = "ReplicaSet", **more: Any) -> Object:
+    metadata: Object = {"name": name, "namespace": "course", **more.pop("metadata", {})}
+    if owner:
+        metadata["ownerReferences"] = [{"kind": owner, "name": "x", "controller": True}]
+    return {
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {"nodeName": "worker1", **more.pop("spec", {})},
+        "status": {"phase": "Running", **more},
+    }
+
+
+def worker(*, ready: bool = True, cordoned: bool = False) -> Object:
+    made = node("worker1")
+    made["status"]["conditions"][0]["status"] = "True" if ready else "Unknown"
+    made["spec"] = {"unschedulable": True} if cordoned else {}
+    return made
+
+
+STATIC = pod("kube-proxy", "Node", metadata={"annotations": {drain.MIRROR: "x"}})
+DAEMON = pod("speaker", "DaemonSet")
+WEB = pod("web")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return site_at(tmp_path, 'kubernetes = "1.37.2"')
+
+
+def first(site: Site, *, installed: bool = True, leaves: bool = False) -> RecordingHost:
+    """Return the first control plane, where the steps about the cluster run; worker1 has a kubelet or is blank."""
+    hosts = fleet_for(drain.step("worker1", leaves=leaves), site)
+    if installed:
+        hosts["worker1"].know(files={kubeadm_state.KUBELET_CONF: present()})
+    return hosts["master"]
+
+
+@pytest.mark.parametrize(
+    ("objects", "expected"),
+    [
+        pytest.param([worker()], ["cordon worker1"], id="empty"),
+        pytest.param([worker(cordoned=True)], [], id="drained"),
+        pytest.param([worker(), DAEMON, STATIC], ["cordon worker1"], id="what kubectl drain leaves"),
+        pytest.param([worker(), WEB], ["cordon worker1", "evict from worker1: course/web"], id="one pod"),
+        pytest.param(
+            [worker(cordoned=True), WEB], ["evict from worker1: course/web"], id="killed before the evictions"
+        ),
+        pytest.param(
+            [worker(cordoned=True), pod("web", metadata={"deletionTimestamp": "2026-11-25T00:00:00Z"})],
+            ["evict from worker1: course/web"],
+            id="one that is leaving is waited for",
+        ),
+        pytest.param(
+            [worker(), pod("done", "", phase="Succeeded")],
+            ["cordon worker1", "evict from worker1: course/done"],
+            id="nobody's, but it has ended",
+        ),
+    ],
+)
+@pytest.mark.parametrize("leaves", [False, True])
+def test_what_a_drain_finds_to_do(site: Site, objects: list[Object], expected: list[str], leaves: bool) -> None:
+    step = drain.step("worker1", leaves=leaves)
+    assert summaries(step, first(site), RecordingCluster().hold(*objects)) == expected
+
+
+def test_a_drain_cordons_first_and_evicts_through_the_api_that_knows_budgets(site: Site) -> None:
+    cluster = RecordingCluster().hold(worker(), WEB, pod("other"), DAEMON)
+    carry_out(drain.step("worker1"), first(site), cluster)
+    assert cluster.merged == [("Node", "worker1", {"spec": {"unschedulable": True}})]
+    assert sorted(cluster.evicted) == ["course/other", "course/web"]
+    assert cluster.deleted == []
+
+
+def test_a_budget_that_holds_a_pod_back_is_shown(site: Site) -> None:
+    cluster = RecordingCluster(budgets={"course/web": "would violate the budget web-pdb"}).hold(worker(), WEB)
+    with pytest.raises(ClusterError, match="waited for the pods of worker1 to go") as raised:
+        carry_out(drain.step("worker1"), first(site), cluster)
+    assert raised.value.tail == "course/web: would violate the budget web-pdb"
+
+
+def test_a_pod_that_nobody_would_make_anew_is_refused_before_anything_is_done(site: Site) -> None:
+    cluster = RecordingCluster().hold(worker(), WEB, pod("mine", ""))
+    with pytest.raises(ClusterError, match="course/mine would be gone for good") as raised:
+        carry_out(drain.step("worker1", leaves=True), first(site), cluster)
+    assert "kubectl -n course delete pod mine" in raised.value.remedy
+    assert (cluster.merged, cluster.evicted) == ([], [])
+
+
+@pytest.mark.parametrize(("objects", "said"), [([], "is no node"), ([worker(ready=False), WEB], "is not Ready")])
+def test_a_drain_alone_needs_a_node_that_ends_pods(site: Site, objects: list[Object], said: str) -> None:
+    with pytest.raises(ClusterError, match=said):
+        summaries(drain.step("worker1"), first(site), RecordingCluster().hold(*objects))
+
+
+@pytest.mark.parametrize(
+    ("objects", "installed", "expected"),
+    [
+        pytest.param([], True, [], id="not in the API"),
+        pytest.param([worker(ready=False), WEB], True, ["cordon worker1"], id="its kubelet ends no pods: reset does"),
+        pytest.param([worker(), WEB, pod("mine", "")], False, [], id="a machine that was made anew has no pods"),
+    ],
+)
+def test_a_node_that_leaves_is_drained_as_far_as_that_means_anything(
+    site: Site, objects: list[Object], installed: bool, expected: list[str]
+) -> None:
+    host = first(site, installed=installed, leaves=True)
+    assert summaries(drain.step("worker1", leaves=True), host, RecordingCluster().hold(*objects)) == expected
+
+
+def test_uncordon(site: Site) -> None:
+    cluster = RecordingCluster().hold(worker(cordoned=True))
+    assert carry_out(uncordon.step("worker1"), first(site), cluster) == ["uncordon worker1"]
+    assert cluster.merged == [("Node", "worker1", {"spec": {"unschedulable": None}})]
+    assert summaries(uncordon.step("worker1"), first(site), RecordingCluster().hold(worker())) == []
+    with pytest.raises(ClusterError, match="is no node"):
+        summaries(uncordon.step("worker1"), first(site), RecordingCluster())
+
+
+# --- the machine -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trace", reset_node.TRACES)
+def test_any_trace_of_a_node_is_reset(site: Site, trace: str) -> None:
+    step = reset_node.step(("worker1",))
+    host = fleet_for(step, site)["worker1"]
+    assert summaries(step, host) == []
+    assert summaries(step, host.know(files={trace: present()})) == [RESET]
+
+
+def test_a_control_plane_that_would_orphan_nodes_is_refused(site: Site) -> None:
+    step = reset_node.step(("master",))
+    hosts = fleet_for(step, site)
+    for name in ("master", "worker2"):
+        hosts[name].know(files={kubeadm_state.KUBELET_CONF: present()})
+    with pytest.raises(HostError, match="last control plane, and worker2 is still a node") as raised:
+        summaries(step, hosts["master"])
+    assert "provisioner reset --limit master,worker2" in raised.value.remedy
+
+
+def test_all_hosts_may_go_together(site: Site) -> None:
+    steps = removal.reset(site, [spec.name for spec in site.hosts])
+    assert [(step.name, step.among) for step in steps] == [
+        ("reset-workers", ("worker1", "worker2")),
+        ("reset-master", ("master",)),
+    ]
+    hosts = fleet_for(steps[1], site)
+    for host in hosts.values():
+        host.know(files={kubeadm_state.KUBELET_CONF: present()})
+    assert len(summaries(steps[1], hosts["master"])) == 1
+
+
+def test_the_reset_script_is_one_that_a_shell_reads_and_ends_with_the_markers(site: Site) -> None:
+    step = reset_node.step(("worker1",))
+    host = fleet_for(step, site)["worker1"].know(files={kubeadm_state.JOIN_STARTED: present()})
+    carry_out(step, host)
+    script = host.works["kubeadm-reset"]
+    subprocess.run(["sh", "-n", "-c", script], check=True)
+    assert script.index("kubeadm reset -f") < script.index("10-flannel.conflist")
+    assert script.rstrip().endswith(f"rm -f {kubeadm_state.INIT_STARTED} {kubeadm_state.JOIN_STARTED}")
+
+
+RULES = """\
+*nat
+:PREROUTING ACCEPT [0:0]
+:KUBE-SERVICES - [0:0]
+:CNI-HOSTPORT-DNAT - [0:0]
+:MINE - [0:0]
+-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-A POSTROUTING -s 10.244.0.0/16 -j PROVISIONER-MASQ
+-A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
+-A PREROUTING -p tcp --dport 80 -j MINE
+-A MINE -j ACCEPT
+COMMIT
+"""
+
+
+def test_only_the_clusters_rules_are_told_from_others() -> None:
+    kept = [line for line in RULES.splitlines() if not re.search(reset_node.CHAINS, line)]
+    assert kept == [
+        "*nat",
+        ":PREROUTING ACCEPT [0:0]",
+        ":MINE - [0:0]",
+        "-A PREROUTING -p tcp --dport 80 -j MINE",
+        "-A MINE -j ACCEPT",
+        "COMMIT",
+    ]
+
+
+# --- the API ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_node_is_taken_out_of_the_api_once(site: Site) -> None:
+    cluster = RecordingCluster().hold(worker(), node("worker2"))
+    step = delete_node.step(("worker1",))
+    assert carry_out(step, first(site), cluster) == ["take node worker1 out of the API"]
+    assert cluster.deleted == [("Node", "", "worker1")]
+    assert carry_out(step, first(site), cluster) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "ready", "said"),
+    [
+        ({}, True, "is Ready: its machine is not gone"),
+        ({"node-role.kubernetes.io/control-plane": ""}, False, "etcd would go on counting"),
+    ],
+)
+def test_a_machine_is_not_gone_because_somebody_says_so(
+    site: Site, labels: dict[str, str], ready: bool, said: str
+) -> None:
+    live = worker(ready=ready)
+    live["metadata"]["labels"].update(labels)
+    with pytest.raises(ClusterError, match=said):
+        summaries(delete_node.step(("worker1",), gone=True), first(site), RecordingCluster().hold(live))
+
+
+# --- which steps -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "gone", "stays", "said"),
+    [
+        ("master", False, True, "master is the only control plane: .*provisioner reset"),
+        ("master", True, False, "master is the only control plane"),
+        ("nobody", False, False, "has no host nobody, .*--gone"),
+        ("worker2", False, False, r"worker2 is the NFS server: .*\[nfs\] server"),
+    ],
+)
+def test_who_may_not_be_taken_out(tmp_path: Path, name: str, gone: bool, stays: bool, said: str) -> None:
+    site = site_at(tmp_path, 'kubernetes = "1.37.2"', rest='[nfs]\nserver = "worker2"\n')
+    with pytest.raises(ProvisionerError, match=said):
+        removal.refuse(site, name, gone=gone, stays=stays)
+
+
+def test_who_may(tmp_path: Path) -> None:
+    site = site_at(tmp_path, 'kubernetes = "1.37.2"')
+    removal.refuse(site, "worker1", gone=False, stays=False)
+    removal.refuse(site, "nobody", gone=True, stays=False)
+
+
+def test_a_rebuild_is_a_removal_and_then_the_whole_road_and_its_plan_does_not_guess() -> None:
+    steps = removal.rebuild("worker1")
+    names = [step.name for step in steps]
+    assert names == ["drain", "leave", "forget", *(step.name for step in STEPS)]
+    join = steps[names.index("join")]
+    assert {"leave", "forget"} <= set(join.after)
+
+
+def test_hosts_of_a_limited_reset_are_forgotten_by_the_api_that_stays(site: Site) -> None:
+    steps = removal.reset(site, ["worker2"])
+    assert [step.name for step in steps] == ["reset-workers", "forget"]
+    cluster = RecordingCluster().hold(worker(), node("worker2"))
+    carry_out(steps[1], first(site), cluster)
+    assert cluster.deleted == [("Node", "", "worker2")]

@@ -1,1 +1,0 @@
-"""The story of a failover: recordings in, timelines, verdicts and pictures out."""
