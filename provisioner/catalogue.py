@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from provisioner.errors import ProvisionerError
+from provisioner.version import Version
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,31 @@ def default_minor() -> str:
 def newest_patches() -> dict[str, str]:
     """Return the newest known patch release by minor: {"1.37": "1.37.2", …}."""
     return dict(_data()["kubernetes"]["patches"])
+
+
+def kubernetes_version(text: str) -> Version:
+    """Return the version that cluster.kubernetes means: "1.20.2" is itself, "1.20" the newest known patch.
+
+    ValueError, with what is possible, where no such version can be installed.
+    """
+    patches = newest_patches()
+    known = sorted(Version.parse(patch) for patch in patches.values())
+    oldest, newest = known[0], known[-1]
+    possible = f"versions from {oldest.minor_text} to {newest.minor_text} can be installed"
+    try:
+        version = Version.parse(text)
+    except ValueError as error:
+        raise ValueError(f"is not a Kubernetes version; {possible}") from error
+    if not (oldest.major, oldest.minor) <= (version.major, version.minor) <= (newest.major, newest.minor):
+        raise ValueError(f"is not a Kubernetes version that can be installed; {possible}")
+    if text.count(".") == 2:
+        return version
+    if version.minor_text not in patches:
+        minors = ", ".join(version.minor_text for version in known)
+        raise ValueError(
+            f'has no patch release that is known here; write all three numbers, as in "{version}", or one of {minors}'
+        )
+    return Version.parse(patches[version.minor_text])
 
 
 def pause_image(kubernetes: str) -> str:

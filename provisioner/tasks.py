@@ -11,7 +11,7 @@ from fabric import task
 from invoke.collection import Collection
 
 from provisioner.cli.main import main
-from provisioner.engine.step import Step
+from provisioner.engine import Step
 from provisioner.steps import STEPS
 
 HELP = {

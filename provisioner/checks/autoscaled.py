@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from provisioner.checks import pods, shipped
 from provisioner.checks.check import NAMESPACE, Context, settle
 from provisioner.engine import rollout
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 
 WORKLOAD = "hpa-pods"
 START = 120.0  # seconds for the pods that were asked for to be ready

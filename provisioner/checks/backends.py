@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from provisioner.checks import pods
 from provisioner.checks.check import NAMESPACE, Context, Finding, bad, settle
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 
 _DONE = ("Succeeded", "Failed")  # such pods stay behind, as an evicted one does, and others take their place
 

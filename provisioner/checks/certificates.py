@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from provisioner.checks.check import Check, Context, Finding, bad, good
 from provisioner.errors import HostError
-from provisioner.ssh.host import Host
+from provisioner.ssh import Host
 from provisioner.steps.kubeadm_state import KUBELET_CONF
 from provisioner.steps.kubelet_certificates import SERVING
 from provisioner.text import listed

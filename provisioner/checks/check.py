@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from provisioner.errors import ProvisionerError
-from provisioner.kube.cluster import Cluster
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster
+from provisioner.site import Site
+from provisioner.ssh import Host
 
 T = TypeVar("T")
 NAMESPACE = "course"  # where the shipped workloads live

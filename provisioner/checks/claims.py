@@ -5,8 +5,7 @@ from __future__ import annotations
 from provisioner.checks import pods, scratch
 from provisioner.checks.check import NAMESPACE, Context, Finding, bad, good
 from provisioner.errors import ClusterError
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
+from provisioner.kube import Cluster, Object
 
 NFS_DRIVER = "nfs.csi.k8s.io"
 # As csi-driver-nfs is released (deploy/csi-nfs-controller.yaml).

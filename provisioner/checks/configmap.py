@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from provisioner.checks import pods, restore
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
 from provisioner.engine.rollout import complete
-from provisioner.kube.objects import Object
-from provisioner.site.model import Site
+from provisioner.kube import Object
+from provisioner.site import Site
 
 WORKLOAD = "cm-pods"
 SUBJECT = f"ConfigMap {NAMESPACE}/{WORKLOAD}"

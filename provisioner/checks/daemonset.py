@@ -8,8 +8,8 @@ from typing import Any
 
 from provisioner.checks import pods
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
-from provisioner.kube.objects import Object
-from provisioner.site.model import Site
+from provisioner.kube import Object
+from provisioner.site import Site
 from provisioner.text import listed
 
 WORKLOAD = "ds-pods"

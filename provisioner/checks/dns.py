@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from provisioner.checks import pods
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
 from provisioner.errors import ClusterError
-from provisioner.kube.objects import Object
-from provisioner.site.model import Site
+from provisioner.kube import Object
+from provisioner.site import Site
 from provisioner.text import listed
 
 DOMAIN = "svc.cluster.local"

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 from provisioner.checks import pods, restore, shipped
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
+from provisioner.kube import Object
 from provisioner.kube.load_balancers import addresses
-from provisioner.kube.objects import Object
 from provisioner.l2 import verdicts
-from provisioner.site.model import Site
+from provisioner.site import Site
 from provisioner.text import listed
 
 WORKLOAD = "loadbalancer"

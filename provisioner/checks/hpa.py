@@ -12,8 +12,8 @@ from provisioner.addresses import host_port
 from provisioner.checks import autoscaled, load, metrics, pods, web
 from provisioner.checks.autoscaled import WORKLOAD, Autoscaled, current
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
-from provisioner.kube.objects import Object
-from provisioner.site.model import Site
+from provisioner.kube import Object
+from provisioner.site import Site
 from provisioner.text import count
 
 RISE = 240.0  # two scrapes, two rounds of the autoscaler, the start of a pod; then once more as long

@@ -11,8 +11,8 @@ from provisioner.checks import ingress_client, ingress_exposure, ingress_routes,
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
 from provisioner.checks.ingress_endpoints import Door, named
 from provisioner.checks.ingress_routes import WORKLOAD, Pages, Route, paths, routes
-from provisioner.kube.objects import Object
-from provisioner.site.model import Site
+from provisioner.kube import Object
+from provisioner.site import Site
 
 
 def run(context: Context) -> Iterator[Finding]:

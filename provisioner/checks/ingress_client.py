@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 from provisioner.checks import pods, web
 from provisioner.checks.check import Context, Finding, bad, good
 from provisioner.checks.ingress_endpoints import Door, local, named
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from provisioner.text import listed
 
 # The line of a page that repeats what the controller said of its client (the header X-Forwarded-For).

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from provisioner.addresses import host_port
 from provisioner.checks import pods, web
 from provisioner.checks.check import Context
-from provisioner.kube.objects import Object
-from provisioner.site.controllers import ingress_controller
+from provisioner.kube import Object
+from provisioner.site import ingress_controller
 from provisioner.steps import ingress as step
 from provisioner.text import listed
 

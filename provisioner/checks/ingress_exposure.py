@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from provisioner.checks import pods
 from provisioner.checks.check import Context, Finding, bad, settle
 from provisioner.checks.ingress_endpoints import Door, doors, external, node_port, service
-from provisioner.kube.objects import Object
-from provisioner.site.controllers import ingress_controller
+from provisioner.kube import Object
+from provisioner.site import ingress_controller
 from provisioner.steps import ingress as step
 
 

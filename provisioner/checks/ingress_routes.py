@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from provisioner.checks import pods, shipped, web
 from provisioner.checks.check import NAMESPACE, Context
 from provisioner.checks.ingress_endpoints import Door
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 
 WORKLOAD = "ingress"
 Pages = Mapping[Door, web.Page]

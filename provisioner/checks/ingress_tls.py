@@ -9,8 +9,7 @@ from provisioner.checks import web
 from provisioner.checks.check import NAMESPACE, Context, Finding, bad, good, settle, untried
 from provisioner.checks.ingress_endpoints import Door, named
 from provisioner.checks.ingress_routes import Pages, Route
-from provisioner.kube import certificates
-from provisioner.kube.objects import Object
+from provisioner.kube import Object, certificates
 
 
 def hosts(ingress: Object) -> dict[str, str]:

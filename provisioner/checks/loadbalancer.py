@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from provisioner.checks import backends, pods, shipped, web
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
+from provisioner.kube import Object
 from provisioner.kube.load_balancers import addresses, balanced
-from provisioner.kube.objects import Object
 from provisioner.l2 import verdicts
 from provisioner.l2.result import OwnerSeen, Result
-from provisioner.site.model import Site
+from provisioner.site import Site
 from provisioner.steps import pool_supply
 from provisioner.steps.pool_supply import Supply
 from provisioner.text import count, listed

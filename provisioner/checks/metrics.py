@@ -11,7 +11,7 @@ from typing import Any
 from provisioner.checks import pods
 from provisioner.checks.check import NAMESPACE, Context, settle
 from provisioner.errors import ClusterError
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 
 PATH = f"/apis/metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/pods"
 # metrics-server has figures of a pod after two of its scrapes: a pod that is ready now has had them by then.

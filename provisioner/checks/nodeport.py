@@ -11,9 +11,8 @@ from provisioner.checks import backends, pods, restore, shipped, web
 from provisioner.checks.backends import Behind
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
 from provisioner.errors import ClusterError
-from provisioner.kube import node_ports
-from provisioner.kube.objects import Object
-from provisioner.site.model import Site
+from provisioner.kube import Object, node_ports
+from provisioner.site import Site
 from provisioner.text import count, listed
 
 WORKLOAD = "nodeport"

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from provisioner.checks import pods
 from provisioner.checks.check import Check, Context, Finding, bad, good, settle
-from provisioner.kube.objects import Object
-from provisioner.site.model import HostSpec
+from provisioner.kube import Object
+from provisioner.site import HostSpec
 from provisioner.steps import kubernetes
 from provisioner.text import listed
 

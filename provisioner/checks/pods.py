@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from provisioner.checks import restore
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
+from provisioner.kube import Cluster, Object
 
 LOG_LINES = 8
 EVENTS = 5

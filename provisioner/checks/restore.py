@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from provisioner.errors import ClusterError, ProvisionerError
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster
 
 PATIENCE = 180.0  # seconds, scaled: a control plane that restarts is back within one or two minutes
 APPLY = "provisioner apply puts it back"

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from provisioner.checks import claims, pods, restore, scratch, storage
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
 from provisioner.errors import ClusterError
-from provisioner.kube.objects import Object
-from provisioner.site.model import Site
+from provisioner.kube import Object
+from provisioner.site import Site
 
 NAME = "retained-verify"
 LABELS = {"app.kubernetes.io/name": NAME}

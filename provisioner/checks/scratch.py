@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from provisioner.checks.check import NAMESPACE
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
+from provisioner.kube import Cluster, Object
 
 FOLDER = "/data"  # where the pods of the shipped workloads have their volume
 DIGITS = 8

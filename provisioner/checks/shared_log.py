@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from provisioner.checks import claims, pods, scratch
 from provisioner.checks.check import NAMESPACE, Context, Finding, bad, good, settle
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from provisioner.text import listed
 
 NAME = "lines"

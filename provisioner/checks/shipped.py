@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from provisioner.checks.check import NAMESPACE
-from provisioner.kube import templates
-from provisioner.kube.objects import Object
-from provisioner.site.model import Site
+from provisioner.kube import Object, templates
+from provisioner.site import Site
 
 
 def objects(site: Site, kind: str, *workloads: str) -> list[Object]:

@@ -11,8 +11,8 @@ from provisioner.checks import claims, dns, pods, restore, scratch, statefulset_
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
 from provisioner.checks.statefulset_pods import SUBJECT, WORKLOAD
 from provisioner.errors import ClusterError
-from provisioner.kube.objects import Object
-from provisioner.site.model import Site
+from provisioner.kube import Object
+from provisioner.site import Site
 from provisioner.text import listed
 
 FIRST = f"{WORKLOAD}-0"

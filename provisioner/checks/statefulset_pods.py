@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from provisioner.checks import pods
 from provisioner.checks.check import NAMESPACE, Context, Finding, bad, settle
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 
 WORKLOAD = "ss-pods"
 SUBJECT = f"StatefulSet {NAMESPACE}/{WORKLOAD}"

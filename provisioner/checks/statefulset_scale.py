@@ -9,7 +9,7 @@ from itertools import pairwise
 from provisioner.checks import claims, pods, statefulset_pods
 from provisioner.checks.check import NAMESPACE, Context, Finding, bad, good, settle
 from provisioner.checks.statefulset_pods import SUBJECT, WORKLOAD
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from provisioner.text import listed
 
 

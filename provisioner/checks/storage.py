@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from provisioner.checks import claims, pods, restore, scratch, shared_log
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
 from provisioner.errors import ClusterError
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
-from provisioner.site.model import Site
+from provisioner.kube import Cluster, Object
+from provisioner.site import Site
 from provisioner.text import listed
 
 WORKLOAD = "shared-volume"

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from provisioner.checks import pods
 from provisioner.checks.check import Check, Context, Finding, bad, good, settle
-from provisioner.kube.objects import Object
-from provisioner.site.controllers import ingress_controller
-from provisioner.site.model import Site
+from provisioner.kube import Object
+from provisioner.site import Site, ingress_controller
 from provisioner.steps import ingress
 from provisioner.text import count, listed
 

@@ -17,9 +17,9 @@ from provisioner.cli.status import rows, table
 from provisioner.engine import lock
 from provisioner.engine.runner import Selection, parallel
 from provisioner.errors import ClusterError, HostError, ProvisionerError
-from provisioner.site.load import load
+from provisioner.site import load_site
+from provisioner.ssh import Host
 from provisioner.ssh.connect import known_hosts
-from provisioner.ssh.host import Host
 from provisioner.ssh.openssh import arguments
 from provisioner.steps import STEPS
 
@@ -155,7 +155,7 @@ def ssh(options: Options, host: str, command: tuple[str, ...]) -> NoReturn:
 
     Example: provisioner ssh worker1 -- sudo journalctl -u kubelet
     """
-    site = load(options.file)
+    site = load_site(options.file)
     words = arguments(site, site.host(host))
     known_hosts(site).parent.mkdir(parents=True, exist_ok=True)  # ssh makes the file, not its folder
     try:

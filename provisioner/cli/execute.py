@@ -12,9 +12,8 @@ import click
 
 from provisioner.cli.options import Options
 from provisioner.cli.session import Session, locked
-from provisioner.engine import runner, summary
+from provisioner.engine import Step, runner, summary
 from provisioner.engine.runner import Outcome, Run, Selection
-from provisioner.engine.step import Step
 from provisioner.errors import ProvisionerError
 from provisioner.ssh import jobs
 

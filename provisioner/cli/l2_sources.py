@@ -14,12 +14,11 @@ from provisioner.cli import session as sessions
 from provisioner.cli.options import Options
 from provisioner.cli.session import Session
 from provisioner.errors import Inconclusive, ProvisionerError
-from provisioner.kube.cluster import State
+from provisioner.kube import State
 from provisioner.l2 import facts_file
 from provisioner.l2.collect import collector
 from provisioner.l2.facts import Facts, Metrics, Node, Pool
-from provisioner.site.load import load
-from provisioner.site.model import Site
+from provisioner.site import Site, load_site
 
 DEFAULT = Path("hosts.toml")
 
@@ -68,7 +67,7 @@ def opened(options: Options, command: str, file: Path | None = None, *, offline:
         yield Source(notes=["there is neither --facts nor hosts.toml, so nothing is known of the cluster"])
         return
     if offline:
-        yield Source(of_site(load(options.file)), notes=["the cluster was not asked (--offline)"])
+        yield Source(of_site(load_site(options.file)), notes=["the cluster was not asked (--offline)"])
         return
 
     with sessions.opened(options, command) as session:

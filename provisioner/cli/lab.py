@@ -11,11 +11,11 @@ from typing import NoReturn
 
 import click
 
+from provisioner.catalogue import kubernetes_version
 from provisioner.cli.hints import INSIDE, called, typed
 from provisioner.lab import guest, lifecycle, requirements, snapshots, spec, upstream
 from provisioner.lab.inventory import NETWORKS
 from provisioner.lab.spec import MAX_WORKERS
-from provisioner.version import kubernetes_version
 
 _DIRECTORY = click.option(
     "--directory",

@@ -11,9 +11,9 @@ from provisioner.cli import execute
 from provisioner.cli.execute import Errand
 from provisioner.cli.options import Options
 from provisioner.cli.session import opened
+from provisioner.engine import Step
 from provisioner.engine.runner import Outcome, Selection
-from provisioner.engine.step import Step
-from provisioner.site.load import load
+from provisioner.site import load_site
 from provisioner.steps import drain as step
 from provisioner.steps import l2_proof, removal
 
@@ -76,7 +76,7 @@ def remove(options: Options, name: str, yes: bool, dry_run: bool, gone: bool) ->
 
     Example: provisioner node remove worker2
     """
-    removal.refuse(load(options.file), name, gone=gone, stays=False)
+    removal.refuse(load_site(options.file), name, gone=gone, stays=False)
     then = f"take {name} out of hosts.toml, or provisioner apply joins it again"
     errand = _errand(f"remove {name}{' --gone' if gone else ''}", name, then)
     _do(options, removal.remove(name, gone=gone), errand, () if gone else (name,), yes=yes, dry_run=dry_run)
@@ -92,7 +92,7 @@ def rebuild(options: Options, name: str, yes: bool, dry_run: bool) -> None:
 
     Example: provisioner node rebuild worker2
     """
-    removal.refuse(load(options.file), name, gone=False, stays=True)
+    removal.refuse(load_site(options.file), name, gone=False, stays=True)
     errand = _errand(f"rebuild {name}", name, "provisioner verify")
     _do(options, removal.rebuild(name), errand, None, yes=yes, dry_run=dry_run)
 
@@ -142,7 +142,7 @@ def reset(options: Options, yes: bool, limit: str, dry_run: bool) -> None:
     """
     command = "provisioner reset" + (f" --limit {limit}" if limit else "")
     execute.refuse_unasked(options, yes or dry_run, command, "does it unasked")
-    site = load(options.file)
+    site = load_site(options.file)
     names = [site.host(part.strip()).name for part in limit.split(",") if part.strip()]
     names = names or [spec.name for spec in site.hosts]
     steps = removal.reset(site, names)

@@ -10,17 +10,13 @@ from pathlib import Path
 
 from provisioner.cli import screen
 from provisioner.cli.options import Defect, Options
-from provisioner.engine import lock, runner
-from provisioner.engine.step import Step
+from provisioner.engine import Step, lock, runner
 from provisioner.errors import ProvisionerError
+from provisioner.kube import Cluster
 from provisioner.kube import cluster as kube
-from provisioner.kube.cluster import Cluster
 from provisioner.report import Log, Report
-from provisioner.site.load import load
-from provisioner.site.model import Site
-from provisioner.ssh import host
-from provisioner.ssh.host import Host
-from provisioner.ssh.sudo import Sudo
+from provisioner.site import Site, load_site
+from provisioner.ssh import Host, Sudo, host
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ def opened(options: Options, command: str, steps: Sequence[Step] = ()) -> Iterat
 
     steps: those whose facts are wanted. An unexpected exception becomes a Defect, its traceback in the log.
     """
-    site = load(options.file)
+    site = load_site(options.file)
     log = Log(options.log) if options.log else Log.for_command(site.state, command)
     view = screen.viewer(options.output, options.verbose)
     report = Report(view, log=log)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from provisioner.site.model import Site
+from provisioner.site import Site
 
 COLUMNS = ("name", "status", "roles", "version", "address", "age")
 WIDE = ("system", "kernel", "runtime", "pods")

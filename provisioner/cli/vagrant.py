@@ -15,8 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from provisioner.errors import ProvisionerError
-from provisioner.site.load import load
-from provisioner.site.model import HostSpec, Site
+from provisioner.site import HostSpec, Site, load_site
 
 
 def bring_up(site: Site) -> None:
@@ -86,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m provisioner.cli.vagrant", description=bring_up.__doc__)
     parser.add_argument("-f", "--file", type=Path, default=Path("hosts.toml"))
     try:
-        bring_up(load(parser.parse_args().file))
+        bring_up(load_site(parser.parse_args().file))
     except ProvisionerError as error:
         sys.exit(f"provisioner: {error}")
 

@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from provisioner.engine.step import Change
-from provisioner.kube import node_ports
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster, node_ports
 from provisioner.kube.objects import object_name
-from provisioner.ssh import jobs
-from provisioner.ssh.host import Host
+from provisioner.ssh import Host, jobs
 from provisioner.text import unified_diff
 
 # One apt call for all: no questions, wait for another apt (unattended-upgrades), keep an operator's config files.

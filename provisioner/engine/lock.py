@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 
 from provisioner.errors import HostError, Locked, ProvisionerError
-from provisioner.ssh.host import Host
+from provisioner.ssh import Host
 
 TTL = 60.0  # seconds without a refresh after which a lock counts for nothing; scaled by the site
 DIRECTORY = "/var/lib/provisioner"

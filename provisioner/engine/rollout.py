@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from provisioner.engine.step import Change
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object, object_name
+from provisioner.kube import Cluster, Object
+from provisioner.kube.objects import object_name
 
 KINDS = ("Deployment", "DaemonSet", "StatefulSet")
 

@@ -16,12 +16,10 @@ from typing import Any, TypeVar, cast
 
 from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import NotConverged, ProvisionerError
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster
 from provisioner.report import Report
-from provisioner.site.model import Site
-from provisioner.ssh import jobs
-from provisioner.ssh.facts import FactQuery
-from provisioner.ssh.host import Host
+from provisioner.site import Site
+from provisioner.ssh import FactQuery, Host, jobs
 
 T = TypeVar("T")
 R = TypeVar("R")

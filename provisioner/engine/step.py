@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from provisioner.kube.cluster import Cluster
-from provisioner.site.model import HostSpec, Site
-from provisioner.ssh.facts import FactQuery
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster
+from provisioner.site import HostSpec, Site
+from provisioner.ssh import FactQuery, Host
 
 
 @dataclass(frozen=True)

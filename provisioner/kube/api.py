@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from provisioner.errors import ClusterError, HostError
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
-from provisioner.ssh.tunnel import Tunnel
+from provisioner.site import Site
+from provisioner.ssh import Host, Tunnel
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient

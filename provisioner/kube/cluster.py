@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 from provisioner.errors import ClusterError
 from provisioner.kube.api import Api, message, refused
 from provisioner.kube.objects import FIELD_MANAGER, Object, difference, explicit
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.site import Site
+from provisioner.ssh import Host
 
 T = TypeVar("T")
 Objects = list[Object]  # named before Cluster.list hides the built-in

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from provisioner.catalogue import Download
 from provisioner.errors import ProvisionerError
-from provisioner.site.model import Site
+from provisioner.site import Site
 
 
 def fetch(site: Site, download: Download) -> bytes:

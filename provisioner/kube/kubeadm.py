@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from provisioner.site.model import HostSpec, Site
+from provisioner.site import HostSpec, Site
 
 Document = dict[str, Any]
 PATCHES = "/var/lib/provisioner/kubeadm-patches"

@@ -19,7 +19,7 @@ from provisioner.catalogue import Download
 from provisioner.errors import ProvisionerError
 from provisioner.kube.download import fetch
 from provisioner.kube.objects import Object
-from provisioner.site.model import Site
+from provisioner.site import Site
 
 # libyaml reads a file of definitions ten times faster, where it is there.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

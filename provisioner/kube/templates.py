@@ -9,8 +9,7 @@ from provisioner.catalogue import agnhost_image, nginx_image
 from provisioner.errors import ProvisionerError
 from provisioner.kube.manifests import load
 from provisioner.kube.objects import Object
-from provisioner.site.controllers import ingress_controller
-from provisioner.site.model import Site
+from provisioner.site import Site, ingress_controller
 
 # A wheel carries the folders within the package; in a checkout they lie beside it, where operators edit them.
 _PACKAGE = Path(__file__).resolve().parents[1]

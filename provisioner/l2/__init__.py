@@ -1,5 +1,23 @@
-"""Layer-2 diagnosis: who answers for an address on the segment, asked with frames from outside the cluster.
+"""Layer-2 diagnosis: who answers for an address on the segment, asked with frames from outside the cluster."""
 
-interfaces: where this machine meets the segment. frames: what is asked and what is read in an answer, built with
-Scapy. prober: the one raw socket. scan: a whole sweep. owners: which node a MAC belongs to. commands: `l2 …`.
-"""
+__all__ = [
+    "check",
+    "collect",
+    "diagnosis",
+    "election",
+    "facts",
+    "facts_file",
+    "facts_values",
+    "gratuitous",
+    "owners",
+    "phrases",
+    "pools",
+    "probe",
+    "report",
+    "result",
+    "scan",
+    "selectors",
+    "targets",
+    "verdicts",
+    "watch",
+]

@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 
 from provisioner.errors import Inconclusive
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster
 from provisioner.l2 import check, targets
 from provisioner.l2.collect import collector
 from provisioner.l2.probe import interfaces
 from provisioner.l2.result import Result
 from provisioner.l2.scan import sweep
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.site import Site
+from provisioner.ssh import Host
 
 # Seconds, scaled: memberlist notices a dead speaker within 24, and a rollout its endpoints later still.
 PATIENCE = 30.0

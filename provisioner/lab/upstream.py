@@ -20,8 +20,7 @@ from provisioner.kube.download import fetch
 from provisioner.lab import background, network
 from provisioner.lab.image import Say
 from provisioner.lab.spec import MIRROR, LabSpec, MirrorInfo
-from provisioner.site.controllers import ingress_controller
-from provisioner.site.load import load
+from provisioner.site import ingress_controller, load_site
 
 UPSTREAM = (("pkgs.k8s.io", "/"), ("registry.k8s.io", "/v2/"), ("raw.githubusercontent.com", "/"))
 PROBE_SECONDS = 5.0
@@ -64,7 +63,7 @@ def _head(host: str, path: str, timeout: float) -> str:
 
 def prefetch(site_file: Path, say: Say) -> None:
     """Fetch the manifests that the lab's cluster needs: its operator's machine has no way out, this one has."""
-    site = load(site_file)
+    site = load_site(site_file)
     programs = [("metallb", site.metallb.version)]
     if site.metrics.enabled:
         programs.append(("metrics_server", site.metrics.version))

@@ -1,1 +1,20 @@
-"""TODO."""
+"""The site: what hosts.toml says, validated, frozen, with every default filled in; no I/O beyond reading it."""
+
+from __future__ import annotations
+
+from provisioner.site.controllers import ingress_controller
+from provisioner.site.load import SiteErrors, load_site, parse_site
+from provisioner.site.model import HostSpec, Site
+
+__all__ = [
+    "HostSpec",
+    "Site",
+    "SiteErrors",
+    "ingress_controller",
+    "load_site",
+    "messages",
+    "parse_site",
+    "rules",
+    "syntax",
+    "toml_lines",
+]

@@ -20,7 +20,7 @@ class SiteErrors(ProvisionerError):
         self.errors = errors
 
 
-def load(path: Path) -> Site:
+def load_site(path: Path) -> Site:
     """Read and validate hosts.toml; SiteErrors with a line for each mistake."""
     try:
         content = path.read_bytes()
@@ -31,11 +31,11 @@ def load(path: Path) -> Site:
     except OSError as reason:
         error = SiteError(str(path), 0, f"cannot be read ({reason.strerror})", "check its permissions")
     else:
-        return parse(content, path)
+        return parse_site(content, path)
     raise SiteErrors((error,))
 
 
-def parse(content: bytes | str, path: Path = Path("hosts.toml")) -> Site:
+def parse_site(content: bytes | str, path: Path = Path("hosts.toml")) -> Site:
     """Validate the content of a hosts.toml that is, or would be, at `path`; SiteErrors as `load` raises them."""
     try:
         text = content if isinstance(content, str) else content.decode("utf-8-sig")

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from provisioner import version as versions
 from provisioner.addresses import Range, host_port, parse_range, split_host_port
-from provisioner.catalogue import default_minor
+from provisioner.catalogue import default_minor, kubernetes_version
 from provisioner.errors import ProvisionerError
 from provisioner.site import syntax, types
 from provisioner.site.types import AsTuple, Unique
@@ -243,7 +243,7 @@ class Site(Model):
     @property
     def version(self) -> versions.Version:
         """Return the Kubernetes version, its patch filled in from the catalogue."""
-        return versions.kubernetes_version(self.cluster.kubernetes)
+        return kubernetes_version(self.cluster.kubernetes)
 
     @property
     def control_planes(self) -> tuple[HostSpec, ...]:

@@ -15,7 +15,8 @@ from datetime import date, datetime, time
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from provisioner import addresses, version
+from provisioner import addresses
+from provisioner.catalogue import kubernetes_version
 
 Check = Callable[[str], str]
 
@@ -232,7 +233,7 @@ def url(text: str) -> str:
 
 def kubernetes(text: str) -> str:
     """Accept a version that can be installed."""
-    version.kubernetes_version(text)
+    kubernetes_version(text)
     return text
 
 

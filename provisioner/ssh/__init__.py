@@ -1,1 +1,10 @@
-"""TODO."""
+"""Machines, reached over SSH: a Host, its facts, commands and files on it, jobs that outlive this process."""
+
+from __future__ import annotations
+
+from provisioner.ssh.facts import FactQuery, Facts, Nic
+from provisioner.ssh.host import Host
+from provisioner.ssh.sudo import Sudo
+from provisioner.ssh.tunnel import Tunnel
+
+__all__ = ["FactQuery", "Facts", "Host", "Nic", "Sudo", "Tunnel", "connect", "host", "jobs", "openssh"]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from provisioner.addresses import split_host_port
 from provisioner.errors import Unreachable
-from provisioner.site.model import HostSpec, Site
+from provisioner.site import HostSpec, Site
 from provisioner.ssh.channel import reason
 
 if TYPE_CHECKING:

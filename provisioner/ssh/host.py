@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from provisioner.errors import HostError, Unreachable
 from provisioner.redact import redact
 from provisioner.report import Report
-from provisioner.site.model import HostSpec, Site
+from provisioner.site import HostSpec, Site
 from provisioner.ssh import channel, connect, facts_parser, facts_script
 from provisioner.ssh.command import PROLOGUE, Result, failure
 from provisioner.ssh.facts import FactQuery, Facts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from provisioner.site.model import HostSpec, Site
+from provisioner.site import HostSpec, Site
 from provisioner.ssh import connect
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.errors import HostError, ProvisionerError
 from provisioner.redact import hide
-from provisioner.site.model import HostSpec, Site
+from provisioner.site import HostSpec, Site
 from provisioner.ssh import channel, connect
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provisioner.engine.step import Step
+from provisioner.engine import Step
 from provisioner.steps import (
     containerd,
     control_plane,
@@ -44,3 +44,16 @@ STEPS: tuple[Step, ...] = (
     workloads.STEP,
     l2_proof.STEP,
 )
+
+__all__ = [
+    "STEPS",
+    "drain",
+    "ingress",
+    "kubeadm_state",
+    "kubelet_certificates",
+    "kubernetes",
+    "l2_proof",
+    "pool_supply",
+    "removal",
+    "uncordon",
+]

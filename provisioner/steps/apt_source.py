@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from provisioner.engine import Change
 from provisioner.engine.changes import file
-from provisioner.engine.step import Change
 from provisioner.errors import HostError, Unreachable
-from provisioner.ssh.host import Host
+from provisioner.ssh import Host
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.catalogue import pause_image
+from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import file, packages, unit, unread
-from provisioner.engine.step import Change, Scope, Step
-from provisioner.kube.cluster import Cluster
-from provisioner.site.model import Site
-from provisioner.ssh.facts import FactQuery
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster
+from provisioner.site import Site
+from provisioner.ssh import FactQuery, Host
 from provisioner.steps.apt_source import AptSource, source
 
 CONFIG = "/etc/containerd/config.toml"

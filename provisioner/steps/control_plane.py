@@ -6,13 +6,11 @@ from collections.abc import Iterator
 
 import yaml
 
-from provisioner.engine.step import Change, Scope, Step
+from provisioner.engine import Change, Scope, Step
 from provisioner.errors import ClusterError, HostError
-from provisioner.kube import kubeadm
-from provisioner.kube.cluster import Cluster, State
-from provisioner.site.model import Site
-from provisioner.ssh.facts import FactQuery
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster, State, kubeadm
+from provisioner.site import Site
+from provisioner.ssh import FactQuery, Host
 from provisioner.steps import kubeadm_drift, kubeadm_state
 
 CONFIG = f"{kubeadm_state.DIRECTORY}/kubeadm-init.yaml"

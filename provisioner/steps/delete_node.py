@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
-from provisioner.engine.step import Change, Scope, Step
+from provisioner.engine import Change, Scope, Step
 from provisioner.errors import ClusterError
-from provisioner.kube import kubeadm
-from provisioner.kube.cluster import Cluster
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster, kubeadm
+from provisioner.site import Site
+from provisioner.ssh import Host
 from provisioner.steps.nodes import ready
 
 

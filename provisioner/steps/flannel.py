@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterator
 
 from provisioner.catalogue import release
+from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
-from provisioner.engine.step import Change, Scope, Step
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster, Object
 from provisioner.kube.manifests import released
-from provisioner.kube.objects import Object, containers, order
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.kube.objects import containers, order
+from provisioner.site import Site
+from provisioner.ssh import Host
 
 # Where flannel's own init container puts its configuration on every node (kube-flannel.yml, install-cni).
 CNI = "/etc/cni/net.d/10-flannel.conflist"

@@ -11,16 +11,14 @@ import copy
 from collections.abc import Iterator
 
 from provisioner.catalogue import release
+from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
 from provisioner.engine.rollout import rolled_out
-from provisioner.engine.step import Change, Scope, Step
-from provisioner.kube import templates
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster, Object, templates
 from provisioner.kube.manifests import released
-from provisioner.kube.objects import Object, containers, order, patient
-from provisioner.site.controllers import ingress_controller
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.kube.objects import containers, order, patient
+from provisioner.site import Site, ingress_controller
+from provisioner.ssh import Host
 from provisioner.steps import ingress_certificate
 
 # IngressClass.spec.controller, as each controller's own documentation names it.

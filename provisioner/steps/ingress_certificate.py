@@ -9,11 +9,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator
 
-from provisioner.engine.step import Change
-from provisioner.kube import certificates, templates
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
-from provisioner.site.model import Site
+from provisioner.engine import Change
+from provisioner.kube import Cluster, Object, certificates, templates
+from provisioner.site import Site
 
 # What tells our Secrets from those of others.
 LABELS = {"app.kubernetes.io/managed-by": "provisioner", "app.kubernetes.io/component": "ingress-certificate"}

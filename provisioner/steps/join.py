@@ -10,14 +10,11 @@ from datetime import UTC, datetime, timedelta
 
 import yaml
 
-from provisioner.engine.step import Change, Scope, Step
+from provisioner.engine import Change, Scope, Step
 from provisioner.errors import ClusterError, HostError
-from provisioner.kube import kubeadm
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
-from provisioner.site.model import Site
-from provisioner.ssh.facts import FactQuery
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster, Object, kubeadm
+from provisioner.site import Site
+from provisioner.ssh import FactQuery, Host
 from provisioner.steps import kubeadm_state
 
 JOIN_CONFIG = "/run/provisioner/kubeadm-join.yaml"

@@ -13,11 +13,8 @@ from typing import Any
 
 import yaml
 
-from provisioner.kube import kubeadm
-from provisioner.kube.cluster import Cluster
-from provisioner.site import messages
-from provisioner.site.load import SiteErrors
-from provisioner.site.model import Site
+from provisioner.kube import Cluster, kubeadm
+from provisioner.site import Site, SiteErrors, messages
 from provisioner.site.rules import Problem
 from provisioner.site.toml_lines import Path
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import shlex
 
-from provisioner.ssh import jobs
-from provisioner.ssh.host import Host
+from provisioner.ssh import Host, jobs
 
 DIRECTORY = "/var/lib/provisioner"
 INIT_STARTED = f"{DIRECTORY}/init.started"

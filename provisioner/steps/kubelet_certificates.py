@@ -9,12 +9,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 
-from provisioner.engine.step import Change, Scope, Step
-from provisioner.kube.cluster import Cluster, approve_csr
-from provisioner.kube.objects import Object
-from provisioner.site.model import Site
-from provisioner.ssh.facts import FactQuery
-from provisioner.ssh.host import Host
+from provisioner.engine import Change, Scope, Step
+from provisioner.kube import Cluster, Object
+from provisioner.kube.cluster import approve_csr
+from provisioner.site import Site
+from provisioner.ssh import FactQuery, Host
 
 SERVING = "/var/lib/kubelet/pki/kubelet-server-current.pem"
 SIGNER = "kubernetes.io/kubelet-serving"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import apt_install, packages
-from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import HostError
-from provisioner.kube.cluster import Cluster
-from provisioner.site.model import Site
-from provisioner.ssh.facts import FactQuery
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster
+from provisioner.site import Site
+from provisioner.ssh import FactQuery, Host
 from provisioner.steps.apt_source import AptSource, source
 
 PACKAGES = ("kubelet", "kubeadm", "kubectl")

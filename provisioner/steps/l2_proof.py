@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.engine.step import Change, Scope, Step
+from provisioner.engine import Change, Scope, Step
 from provisioner.errors import ClusterError
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster
 from provisioner.l2 import verdicts
 from provisioner.l2.result import Result
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.site import Site
+from provisioner.ssh import Host
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:

@@ -7,15 +7,14 @@ import secrets
 from collections.abc import Iterator
 
 from provisioner.catalogue import minor_of, release
+from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
 from provisioner.engine.rollout import rolled_out
-from provisioner.engine.step import Change, Scope, Step
-from provisioner.kube import templates
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster, Object, templates
 from provisioner.kube.manifests import released
-from provisioner.kube.objects import Object, order, patient, without_ca_bundles
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.kube.objects import order, patient, without_ca_bundles
+from provisioner.site import Site
+from provisioner.ssh import Host
 
 NAMESPACE = "metallb-system"
 MEMBERLIST = (

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.catalogue import minor_of, release
+from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
 from provisioner.engine.rollout import rolled_out
-from provisioner.engine.step import Change, Scope, Step
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster, Object
 from provisioner.kube.manifests import released
-from provisioner.kube.objects import Object, containers, order, patient
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.kube.objects import containers, order, patient
+from provisioner.site import Site
+from provisioner.ssh import Host
 
 RESOLUTION = "--metric-resolution"
 SELDOM = f"{RESOLUTION}=60s"  # upstream's file says 15s, metrics-server's own default is a minute

@@ -5,12 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import file, packages, unit, unread
-from provisioner.engine.step import Change, Scope, Step
-from provisioner.kube.cluster import Cluster
-from provisioner.site.model import Site
-from provisioner.ssh.facts import FactQuery
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster
+from provisioner.site import Site
+from provisioner.ssh import FactQuery, Host
 from provisioner.steps.prepare import SERVER_PACKAGE
 
 EXPORTS = "/etc/exports.d/provisioner.exports"

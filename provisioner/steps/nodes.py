@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
-from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import ClusterError
-from provisioner.kube import kubeadm
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
-from provisioner.site.model import HostSpec, Site
+from provisioner.kube import Cluster, Object, kubeadm
+from provisioner.site import HostSpec, Site
 from provisioner.site.syntax import Taint, parse_taint
-from provisioner.ssh.host import Host
+from provisioner.ssh import Host
 
 NOTED = "provisioner/taints"  # the node's annotation that names the taints that we set, with commas between
 

@@ -10,13 +10,12 @@ import ipaddress
 import json
 from collections.abc import Iterator
 
+from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import file, unit
-from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import HostError
-from provisioner.kube.cluster import Cluster
-from provisioner.site.model import Site
-from provisioner.ssh.facts import FactQuery
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster
+from provisioner.site import Site
+from provisioner.ssh import FactQuery, Host
 from provisioner.steps.flannel import one_segment
 
 CNI = "/etc/cni/net.d/10-provisioner-bridge.conflist"

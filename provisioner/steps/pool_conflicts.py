@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from provisioner.addresses import Range
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.site import Site
+from provisioner.ssh import Host
 
 MOST_ADDRESSES = 1024  # of a family; more do not fit into a kernel's neighbour table (gc_thresh3 in arp(7))
 _IPVS = "kube-ipvs0"

@@ -11,10 +11,10 @@ import yaml
 
 from provisioner.addresses import Range, network_range, parse_range
 from provisioner.errors import ClusterError
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster, Object
 from provisioner.kube.load_balancers import addresses, asked_addresses, asked_pool
-from provisioner.kube.objects import Object, ours
-from provisioner.site.model import Site
+from provisioner.kube.objects import ours
+from provisioner.site import Site
 
 NAMESPACE = "metallb-system"
 API = "metallb.io/v1beta1"

@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import yaml
 
 from provisioner.catalogue import minor_of, release
+from provisioner.engine import Change, Scope, Step
 from provisioner.engine.rollout import complete
-from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import ClusterError, HostError
-from provisioner.kube import templates
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster, Object, templates
 from provisioner.kube.load_balancers import addresses, balanced
-from provisioner.kube.objects import Object, difference, object_name, ours
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.kube.objects import difference, object_name, ours
+from provisioner.site import Site
+from provisioner.ssh import Host
 from provisioner.steps.pool_conflicts import pool_conflicts
 from provisioner.steps.pool_supply import (
     API,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import file, packages
-from provisioner.engine.step import Change, Scope, Step
-from provisioner.kube.cluster import Cluster
-from provisioner.site.model import Site
-from provisioner.ssh.facts import FactQuery
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster
+from provisioner.site import Site
+from provisioner.ssh import FactQuery, Host
 from provisioner.text import unified_diff
 
 MODULES = ("overlay", "br_netfilter")

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from provisioner.engine import Change
 from provisioner.engine.changes import objects
-from provisioner.engine.step import Change
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object, difference, object_name, ours
+from provisioner.kube import Cluster, Object
+from provisioner.kube.objects import difference, object_name, ours
 
 NAME = "provisioner-workloads"
 NAMESPACE = "kube-system"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from provisioner.engine.step import Step
+from provisioner.engine import Step
 from provisioner.errors import ProvisionerError
-from provisioner.site.model import Site
+from provisioner.site import Site
 from provisioner.steps import STEPS, delete_node, drain, l2_proof, reset_node
 
 # Those of the road that would find a leaving node where there is none a moment later: a plan waits with them.

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from provisioner.engine.step import Change, Scope, Step
+from provisioner.engine import Change, Scope, Step
 from provisioner.errors import HostError
-from provisioner.kube.cluster import Cluster
-from provisioner.site.model import Site
-from provisioner.ssh import jobs
-from provisioner.ssh.facts import FactQuery
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster
+from provisioner.site import Site
+from provisioner.ssh import FactQuery, Host, jobs
 from provisioner.steps import flannel, kubeadm_state, pod_routes
 
 # What a node has and a machine has not; one of them is enough.

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from provisioner.catalogue import release
+from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
 from provisioner.engine.rollout import rolled_out
-from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import ClusterError
+from provisioner.kube import Cluster, Object
 from provisioner.kube import templates as site_manifests
-from provisioner.kube.cluster import Cluster
 from provisioner.kube.manifests import released
-from provisioner.kube.objects import Object, difference, object_name, order, ours, patient
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.kube.objects import difference, object_name, order, ours, patient
+from provisioner.site import Site
+from provisioner.ssh import Host
 from provisioner.steps.nfs_server import volume_name, volume_paths
 
 _CLASS_API = "storage.k8s.io/v1"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.engine.step import Change, Scope, Step
+from provisioner.engine import Change, Scope, Step
 from provisioner.errors import ClusterError
-from provisioner.kube.cluster import Cluster
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster
+from provisioner.site import Site
+from provisioner.ssh import Host
 from provisioner.steps.drain import cordon
 
 

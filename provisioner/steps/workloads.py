@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
 from provisioner.engine.rollout import rolled_out
-from provisioner.engine.step import Change, Scope, Step
-from provisioner.kube import templates
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object, order, patient
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster, Object, templates
+from provisioner.kube.objects import order, patient
+from provisioner.site import Site
+from provisioner.ssh import Host
 from provisioner.steps import pruning
 
 

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
-from provisioner.site.load import load
+from provisioner.site import load_site
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 7
@@ -52,10 +52,10 @@ def main() -> None:
 
     shipped = ROOT / "hosts.toml"
     text = shipped.read_text()
-    compare("reading hosts.toml", lambda: load(shipped), "parsing its TOML", lambda: tomllib.loads(text))
+    compare("reading hosts.toml", lambda: load_site(shipped), "parsing its TOML", lambda: tomllib.loads(text))
 
     with tempfile.TemporaryDirectory():
-        query = union(STEPS, load(shipped))
+        query = union(STEPS, load_site(shipped))
         script = facts_script.script(query, facts_parser.new_token())
         compare(
             "all facts of this machine (one script, one round trip)",

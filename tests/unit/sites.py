@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from provisioner.engine import Change, Scope, Step
 from provisioner.engine.runner import Run, Selection
-from provisioner.engine.step import Change, Scope, Step
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster
 from provisioner.report import Event, Report
-from provisioner.site.load import parse
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.site import Site, parse_site
+from provisioner.ssh import Host
 
 HOSTS = """
 [[hosts]]
@@ -32,7 +31,7 @@ roles = ["worker"]
 
 def site(text: str = "", folder: Path = Path("/nowhere")) -> Site:
     """Return a site of a master and two workers, with other tables before them."""
-    return parse(text + HOSTS, folder / "hosts.toml")
+    return parse_site(text + HOSTS, folder / "hosts.toml")
 
 
 class World:

@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from provisioner.cli.screen import HEARTBEAT, Plain, Terminal, json_lines
+from provisioner.engine import Change
 from provisioner.engine.runner import Failure, Outcome
-from provisioner.engine.step import Change
 from provisioner.engine.summary import again, failure_lines, plan_lines, plan_verdict, summary
 from provisioner.errors import HostError
 from provisioner.report import Event, Log, Report

@@ -14,7 +14,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from provisioner.errors import ClusterError, HostError
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster
 from provisioner.redact import redact
 
 T = TypeVar("T")

@@ -11,8 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from provisioner.errors import ClusterError
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
+from provisioner.kube import Cluster, Object
 from provisioner.l2.collect import configuration, other_announcers, services
 from provisioner.l2.collect import metrics as collect_metrics
 from provisioner.l2.collect import nodes as collect_nodes
@@ -21,8 +20,8 @@ from provisioner.l2.collect.metrics_token import Bearer
 from provisioner.l2.collect.speakers import NOTHING, Programs, metallb, programs
 from provisioner.l2.election.rules import since
 from provisioner.l2.facts import Facts, L2Status, MetalLB, Metrics, Nic, Service
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.site import Site
+from provisioner.ssh import Host
 
 _CONFIG = "metallb_k8s_client_config"
 Note = Callable[[str], None]

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from provisioner.l2.collect.api_reader import Asker
 from provisioner.l2.facts import Advertisement, MetalLB, Pool
 from provisioner.l2.facts_values import selector

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from provisioner.errors import ClusterError, HostError, ProvisionerError
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from provisioner.l2.collect.api_reader import Asker
 from provisioner.l2.collect.metrics_token import Bearer
 from provisioner.l2.collect.speakers import argument, going, is_ready

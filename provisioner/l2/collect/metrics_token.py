@@ -14,10 +14,9 @@ import threading
 from collections.abc import Mapping
 
 from provisioner.errors import ClusterError
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
+from provisioner.kube import Cluster, Object
 from provisioner.l2.collect.nodes import host_of
-from provisioner.ssh.host import Host
+from provisioner.ssh import Host
 
 ACCOUNT = "provisioner-metrics"  # metallb/metrics.yaml
 REMEDY = "kubectl apply -f metallb/metrics.yaml"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import yaml
 
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from provisioner.l2.collect.api_reader import Asker
 from provisioner.l2.facts import KubeProxy, Others
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from provisioner.l2.facts import Endpoint, Event, L2Status, Port, Service
 from provisioner.l2.facts_values import network
 from provisioner.redact import redact

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from provisioner.l2.facts import MetalLB
 
 NAMESPACE = "metallb-system"

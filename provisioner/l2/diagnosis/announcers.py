@@ -7,8 +7,8 @@ from ipaddress import ip_address
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.duplicates import nodes
 from provisioner.l2.diagnosis.finding import Finding
-from provisioner.l2.diagnosis.gratuitous import periodic
 from provisioner.l2.diagnosis.words import answered, owner
+from provisioner.l2.gratuitous import periodic
 
 
 def kube_vip_duplicate(case: Case) -> Finding | None:

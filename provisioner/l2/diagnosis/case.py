@@ -8,12 +8,12 @@ from ipaddress import ip_interface
 
 from provisioner.l2 import owners
 from provisioner.l2.diagnosis import handover
-from provisioner.l2.diagnosis.gratuitous import by_metallb
 from provisioner.l2.diagnosis.handover import Handover
 from provisioner.l2.diagnosis.segment import IPVS_NIC, Segment
 from provisioner.l2.election import predictor
 from provisioner.l2.election.predictor import Prediction
 from provisioner.l2.facts import Advertisement, Facts, Node, Pool, Service
+from provisioner.l2.gratuitous import by_metallb
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.probe.capture import Address, Answer, Handshake, Outcome, Wire
 from provisioner.l2.result import OwnerClass, OwnerSeen

@@ -13,9 +13,9 @@ from itertools import pairwise
 from provisioner.l2.diagnosis import handover
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
-from provisioner.l2.diagnosis.gratuitous import by_metallb
 from provisioner.l2.diagnosis.words import answered
 from provisioner.l2.election import predictor
+from provisioner.l2.gratuitous import by_metallb
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.probe.capture import Answer
 from provisioner.l2.result import Confidence, OwnerSeen

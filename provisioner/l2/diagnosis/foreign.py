@@ -7,8 +7,8 @@ from ipaddress import ip_address
 from provisioner.l2 import pools
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
-from provisioner.l2.diagnosis.gratuitous import by_metallb, periodic
 from provisioner.l2.diagnosis.words import answered, owner, silence
+from provisioner.l2.gratuitous import by_metallb, periodic
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.result import Confidence, OwnerSeen
 from provisioner.text import listed

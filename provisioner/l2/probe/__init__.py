@@ -1,1 +1,3 @@
-"""TODO."""
+"""The wire: ARP, NDP and TCP frames out, answers in. The only package that imports Scapy."""
+
+__all__ = ["arp", "capture", "interfaces", "prober", "questions", "sequence"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from provisioner.l2.diagnosis.gratuitous import by_metallb
+from provisioner.l2.gratuitous import by_metallb
 from provisioner.l2.probe.capture import Address, Announcement, Answer, Handshake
 from provisioner.l2.watch.spans import GAP, Span, Track, between
 

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from provisioner.errors import Unreachable
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
-from provisioner.site.load import load as load_site
-from provisioner.site.model import HostSpec, Site
+from provisioner.kube import Cluster, Object
+from provisioner.site import HostSpec, Site, load_site
+from provisioner.ssh import Host
 from provisioner.ssh.command import Result
-from provisioner.ssh.host import Host
 from tests.integration.kube.apiserver import EDITION, ControlPlane
 
 Connect = Callable[..., Cluster]

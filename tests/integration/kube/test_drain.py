@@ -13,10 +13,9 @@ from typing import Any, cast
 
 import pytest
 
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster, Object
+from provisioner.site import Site
+from provisioner.ssh import Host
 from provisioner.steps import delete_node, drain, uncordon
 
 pytestmark = pytest.mark.integration

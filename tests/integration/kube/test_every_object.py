@@ -10,11 +10,8 @@ from typing import Any
 import pytest
 
 from provisioner.errors import ClusterError
-from provisioner.kube import templates
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
-from provisioner.site.load import load
-from provisioner.site.model import Site
+from provisioner.kube import Cluster, Object, templates
+from provisioner.site import Site, load_site
 from tests.integration.kube.apiserver import EDITION
 from tests.integration.kube.reaching import HOSTS
 
@@ -74,7 +71,7 @@ def test_every_minor_between_gets_the_same_workloads(site: Site, tmp_path: Path)
         path.write_text(
             HOSTS.replace(f'"{EDITION.kubernetes}"', f'"{minor}"').replace(f'version = "{EDITION.metallb}"', "")
         )
-        newer = load(path)
+        newer = load_site(path)
         for name in FOLDERS:
             assert without_images(workload(newer, name)) == without_images(workload(site, name)), (minor, name)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from provisioner.errors import ClusterError
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
+from provisioner.kube import Cluster, Object
 from tests.integration.kube.apiserver import ControlPlane
 from tests.integration.kube.reaching import config_map
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from provisioner.errors import ClusterError
-from provisioner.kube.cluster import Cluster, State
-from provisioner.site.model import Site
+from provisioner.kube import Cluster, State
+from provisioner.site import Site
 from tests.integration.kube.apiserver import ControlPlane
 
 pytestmark = pytest.mark.integration

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from provisioner.errors import ClusterError
-from provisioner.kube.cluster import Cluster, State
+from provisioner.kube import Cluster, State
 from tests.integration.kube.apiserver import EDITION, ControlPlane, free_port, issue
 from tests.integration.kube.reaching import Connect
 

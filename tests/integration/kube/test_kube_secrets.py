@@ -6,8 +6,7 @@ import base64
 
 import pytest
 
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
+from provisioner.kube import Cluster, Object
 from provisioner.steps.join import token_secret
 from tests.integration.kube.apiserver import ControlPlane
 

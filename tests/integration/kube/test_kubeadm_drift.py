@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from provisioner.kube import kubeadm
-from provisioner.kube.cluster import Cluster
-from provisioner.site.load import SiteErrors, load
-from provisioner.site.model import Site
+from provisioner.kube import Cluster, kubeadm
+from provisioner.site import Site, SiteErrors, load_site
 from provisioner.steps import kubeadm_drift
 from tests.integration.kube.apiserver import ControlPlane, programs
 from tests.integration.kube.reaching import HOSTS
@@ -29,7 +27,7 @@ MORE = FULL.replace(
 def site_of(directory: Path, text: str) -> Site:
     directory.mkdir(exist_ok=True)
     (directory / "hosts.toml").write_text(text)
-    return load(directory / "hosts.toml")
+    return load_site(directory / "hosts.toml")
 
 
 def upload(control_plane: ControlPlane, cluster: Cluster, site: Site, directory: Path) -> None:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from provisioner.catalogue import pause_image
 from provisioner.kube import kubeadm
-from provisioner.site.load import load
+from provisioner.site import load_site
 from tests.integration.kube.apiserver import EDITION, programs
 from tests.integration.kube.reaching import HOSTS
 
@@ -59,7 +59,7 @@ def read(documents: list[kubeadm.Document], tmp_path: Path, *command: str) -> st
 @pytest.mark.parametrize("more", ["", FULL], ids=["as shipped", "everything set"])
 def test_init(tmp_path: Path, more: str) -> None:
     (tmp_path / "hosts.toml").write_text(HOSTS + more)
-    site = load(tmp_path / "hosts.toml")
+    site = load_site(tmp_path / "hosts.toml")
     documents = kubeadm.init_documents(site, site.first)
     images = read(documents, tmp_path, "config", "images", "list").split()
     assert f"registry.k8s.io/kube-apiserver:v{EDITION.kubernetes}" in images
@@ -80,7 +80,7 @@ def test_init(tmp_path: Path, more: str) -> None:
 @pytest.mark.parametrize(("more", "kind"), [("", RSAPrivateKey), (FULL, EllipticCurvePrivateKey)])
 def test_keys_are_of_the_algorithm_that_is_asked_for(tmp_path: Path, more: str, kind: type) -> None:
     (tmp_path / "hosts.toml").write_text(HOSTS + more)
-    site = load(tmp_path / "hosts.toml")
+    site = load_site(tmp_path / "hosts.toml")
     documents = kubeadm.init_documents(site, site.first)
     documents[1]["certificatesDir"] = str(tmp_path / "pki")
     read(documents, tmp_path, "init", "phase", "certs", "ca")
@@ -94,7 +94,7 @@ def test_join(tmp_path: Path, leads: bool) -> None:
         text = text.replace('roles = ["worker"]', 'roles = ["control-plane"]')
         text = text.replace("[[hosts]]", 'endpoint = "192.0.2.9:6443"\n[[hosts]]', 1)
     (tmp_path / "hosts.toml").write_text(text)
-    site = load(tmp_path / "hosts.toml")
+    site = load_site(tmp_path / "hosts.toml")
     document = kubeadm.join_document(
         site,
         site.host("worker1"),
@@ -145,7 +145,7 @@ def test_static_pods_of_a_slow_site_are_not_ended_for_being_slow(tmp_path: Path,
     if os.geteuid() != 0:
         pytest.skip("an /etc of its own needs root")
     (tmp_path / "hosts.toml").write_text(HOSTS.replace("[cluster]", f"[cluster]\ntimeout_scale = {scale}", 1))
-    site = load(tmp_path / "hosts.toml")
+    site = load_site(tmp_path / "hosts.toml")
     (tmp_path / "patches").mkdir()
     for path, content in kubeadm.patches(site).items():
         (tmp_path / "patches" / Path(path).name).write_text(content)
@@ -158,7 +158,7 @@ def test_static_pods_of_a_slow_site_are_not_ended_for_being_slow(tmp_path: Path,
 def test_kubeadm_says_a_field_that_it_does_not_know(tmp_path: Path) -> None:
     """Else the tests above could not fail."""
     (tmp_path / "hosts.toml").write_text(HOSTS)
-    site = load(tmp_path / "hosts.toml")
+    site = load_site(tmp_path / "hosts.toml")
     documents = kubeadm.init_documents(site, site.first)
     documents[0]["nonsense"] = True
     with pytest.raises(AssertionError, match="nonsense"):

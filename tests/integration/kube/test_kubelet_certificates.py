@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from provisioner.errors import ClusterError
-from provisioner.kube.cluster import Cluster, approve_csr
-from provisioner.site.model import Site
+from provisioner.kube import Cluster
+from provisioner.kube.cluster import approve_csr
+from provisioner.site import Site
+from provisioner.ssh import Host, Nic
 from provisioner.ssh.command import Result
-from provisioner.ssh.facts import Nic
-from provisioner.ssh.host import Host
 from provisioner.steps import kubelet_certificates as step
 from tests.integration.kube.apiserver import ControlPlane, issue
 

@@ -11,10 +11,9 @@ from typing import Any, cast
 import pytest
 
 from provisioner.addresses import Range, parse_range
-from provisioner.site.model import Site
+from provisioner.site import Site
+from provisioner.ssh import Host, Nic
 from provisioner.ssh.command import Result
-from provisioner.ssh.facts import Nic
-from provisioner.ssh.host import Host
 from provisioner.steps.pool_conflicts import pool_conflicts
 
 pytestmark = pytest.mark.integration

@@ -9,13 +9,11 @@ from typing import cast
 import pytest
 
 from provisioner.checks import Context, nodeport, storage
-from provisioner.engine.step import Change
+from provisioner.engine import Change
 from provisioner.errors import ClusterError
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
-from provisioner.site.load import load
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster, Object
+from provisioner.site import Site, load_site
+from provisioner.ssh import Host
 from provisioner.steps import storage as offering
 from provisioner.steps import workloads
 from provisioner.steps.storage import wanted as volumes
@@ -63,7 +61,7 @@ def site_with(folder: Path, *enabled: str) -> Site:
     names = ", ".join(f'"{name}"' for name in enabled)
     path = folder / "hosts.toml"
     path.write_text(f"{before}[workloads]\nenabled = [{names}]\n")
-    return load(path)
+    return load_site(path)
 
 
 def changes(cluster: Cluster, site: Site) -> Iterator[Change]:
@@ -293,7 +291,7 @@ def test_volumes_that_are_wanted_no_more_go_unless_data_hangs_on_them(cluster: C
     def carried_out(nfs: str) -> list[str]:
         path = tmp_path / "hosts.toml"
         path.write_text(f"{HOSTS.partition('[workloads]')[0]}[workloads]\nenabled = []\n[nfs]\n{nfs}\n")
-        site = load(path)
+        site = load_site(path)
         host = cast(Host, AdminConf(site.first, ""))
         planned = [change.summary for change in offering.changes(host, cluster, site)]
         for change in offering.changes(host, cluster, site):

@@ -12,16 +12,12 @@ from typing import Any, cast
 import pytest
 
 from provisioner.catalogue import minor_of
+from provisioner.engine import Change, Step
 from provisioner.engine.rollout import rolled_out
-from provisioner.engine.step import Change, Step
 from provisioner.errors import ClusterError
-from provisioner.kube import kubeadm
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
-from provisioner.site.load import load
-from provisioner.site.model import Site
-from provisioner.ssh.facts import Nic
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster, Object, kubeadm
+from provisioner.site import Site, load_site
+from provisioner.ssh import Host, Nic
 from provisioner.steps import flannel, ingress, metallb, metrics_server, nodes, pools, storage, workloads
 from tests.integration.kube.apiserver import EDITION, ControlPlane
 from tests.integration.kube.reaching import AdminConf
@@ -214,7 +210,7 @@ def test_labels_taken_out_of_hosts_toml_go(cluster: Cluster, site: Site, host: H
     summaries(nodes.changes(host, cluster, site))
     text = site.path.read_text().replace('labels = { disk = "ssd" }', "")
     (tmp_path / "hosts.toml").write_text(text)
-    fewer = load(tmp_path / "hosts.toml")
+    fewer = load_site(tmp_path / "hosts.toml")
     (change,) = nodes.changes(host, cluster, fewer)
     assert "-    disk: ssd" in change.diff
     change.do()
@@ -228,7 +224,7 @@ def test_a_taint_taken_out_of_hosts_toml_goes_and_theirs_stay(
 ) -> None:
     summaries(nodes.changes(host, cluster, site))
     (tmp_path / "hosts.toml").write_text(re.sub(r"taints = .*", "", site.path.read_text()))
-    fewer = load(tmp_path / "hosts.toml")
+    fewer = load_site(tmp_path / "hosts.toml")
     assert summaries(nodes.changes(host, cluster, fewer)) == ["take taint dedicated=storage:NoSchedule from worker1"]
     node = cluster.nodes()["worker1"]
     keys = [taint["key"] for taint in node["spec"]["taints"]]

@@ -19,13 +19,11 @@ from typing import Any, cast
 import pytest
 
 from provisioner.checks import Context, Finding, ingress, ingress_endpoints, web
-from provisioner.kube import certificates
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object, containers
+from provisioner.kube import Cluster, Object, certificates
+from provisioner.kube.objects import containers
 from provisioner.kube.templates import read
-from provisioner.site.load import load
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.site import Site, load_site
+from provisioner.ssh import Host
 from provisioner.steps import ingress as step
 from tests.integration.kube.apiserver import ControlPlane, free_port, issue, programs, until
 from tests.integration.kube.reaching import HOSTS
@@ -50,7 +48,7 @@ def here(tmp_path: Path) -> Site:
     host = f'[[hosts]]\nname = "master"\naddress = "{NODE}"\nroles = ["control-plane", "worker"]\n'
     # A node's address has to be one that others can reach, says hosts.toml: this machine's takes its place after.
     (tmp_path / "hosts.toml").write_text(head + host.replace(NODE, "192.0.2.10") + TABLES)
-    found = load(tmp_path / "hosts.toml")
+    found = load_site(tmp_path / "hosts.toml")
     (master,) = found.hosts
     return found.model_copy(update={"hosts": (master.model_copy(update={"address": NODE}),)})
 

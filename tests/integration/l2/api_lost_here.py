@@ -15,7 +15,7 @@ from typing import Any
 from provisioner.cli import main as cli
 from provisioner.cli import session
 from provisioner.errors import ClusterError
-from provisioner.kube.cluster import State
+from provisioner.kube import State
 from provisioner.l2 import facts_file
 from provisioner.l2.collect import collector
 from provisioner.l2.facts import Facts, Metrics

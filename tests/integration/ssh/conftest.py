@@ -14,11 +14,9 @@ from typing import Any
 import pytest
 
 from provisioner.report import Event, Log, Report
-from provisioner.site.load import load
-from provisioner.site.model import Site
+from provisioner.site import Site, load_site
+from provisioner.ssh import FactQuery, Host
 from provisioner.ssh import host as host_module
-from provisioner.ssh.facts import FactQuery
-from provisioner.ssh.host import Host
 from tests.integration.ssh.nodes import Machine, network
 
 ROOT = Path(__file__).parents[3]
@@ -79,7 +77,7 @@ def make_site(machines: dict[str, Machine], folder: Path) -> MakeSite:
             role = "control-plane" if name == hosts[0] else "worker"
             lines += ["[[hosts]]", f'name = "{name}"', f'address = "{machines[name].address}"', f'roles = ["{role}"]']
         (folder / "hosts.toml").write_text("\n".join(lines) + "\n")
-        return load(folder / "hosts.toml")
+        return load_site(folder / "hosts.toml")
 
     return make
 

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 
 from provisioner import steps
 from provisioner.cli.main import main
-from provisioner.engine.step import Change, Scope, Step
+from provisioner.engine import Change, Scope, Step
 from provisioner.errors import HostError
-from provisioner.ssh import jobs
-from provisioner.ssh.facts import FactQuery
+from provisioner.ssh import FactQuery, jobs
 
 if TYPE_CHECKING:
-    from provisioner.kube.cluster import Cluster
-    from provisioner.site.model import Site
-    from provisioner.ssh.host import Host
+    from provisioner.kube import Cluster
+    from provisioner.site import Site
+    from provisioner.ssh import Host
 
 SLOW = """echo begun
 echo run >>/etc/demo.count

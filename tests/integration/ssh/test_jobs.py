@@ -15,10 +15,8 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import HostError, Unreachable
-from provisioner.ssh import channel, jobs
+from provisioner.ssh import FactQuery, Host, channel, jobs
 from provisioner.ssh.command import Result
-from provisioner.ssh.facts import FactQuery
-from provisioner.ssh.host import Host
 from tests.integration.ssh.conftest import ROOT, Desk, MakeSite
 from tests.integration.ssh.nodes import Machine, wait_for
 

@@ -10,7 +10,7 @@ import pytest
 
 from provisioner.engine import lock
 from provisioner.errors import Locked
-from provisioner.site.model import Site
+from provisioner.site import Site
 from tests.integration.ssh.conftest import Desk, begun, provisioner
 from tests.integration.ssh.nodes import Machine, wait_for
 

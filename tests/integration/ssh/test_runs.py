@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.site.model import Site
+from provisioner.site import Site
 from tests.integration.ssh.conftest import ROOT, MakeSite, begun, command_line, provisioner
 from tests.integration.ssh.nodes import Machine, wait_for
 

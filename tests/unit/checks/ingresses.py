@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from provisioner.checks import Context, ingress, ingress_exposure, ingress_tls
-from provisioner.kube import certificates
-from provisioner.kube.objects import Object
+from provisioner.kube import Object, certificates
 from tests.unit.checks.memory import Memory, pod, service
 from tests.unit.checks.test_http import Respond, on_loopback
 

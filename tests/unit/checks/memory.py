@@ -9,10 +9,9 @@ from typing import Any, cast
 from provisioner.checks import Context, Finding
 from provisioner.checks.check import Check
 from provisioner.errors import ClusterError
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
-from provisioner.site.load import load
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster, Object
+from provisioner.site import load_site
+from provisioner.ssh import Host
 
 SITE = """
 [cluster]
@@ -153,7 +152,7 @@ class Memory:
 def context(folder: Path, cluster: Memory, text: str = SITE, hosts: Mapping[str, Any] | None = None) -> Context:
     """Return a context over a cluster in memory; its timeouts are milliseconds."""
     (folder / "hosts.toml").write_text(text)
-    site = load(folder / "hosts.toml")
+    site = load_site(folder / "hosts.toml")
     return Context(site, cast(Cluster, cluster), cast("Mapping[str, Host]", hosts or {}))
 
 

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from provisioner.checks import Context, Finding, certificates
 from provisioner.checks.certificates import CLIENT, Life
 from provisioner.errors import Unreachable
-from provisioner.site.model import HostSpec, Site
+from provisioner.site import HostSpec, Site
 from provisioner.ssh.command import Result
 from provisioner.steps.kubelet_certificates import SERVING
 from tests.unit.checks.memory import Memory, context, findings

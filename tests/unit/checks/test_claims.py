@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.checks import claims, storage
-from provisioner.kube import templates
-from provisioner.kube.objects import Object
+from provisioner.kube import Object, templates
 from tests.unit.checks.memory import SITE, Memory, context, event, findings, pod, storage_class
 from tests.unit.checks.test_storage import DEPLOYMENT, FREE, NFS, SHARING, TOO_LARGE, course, too_large
 from tests.unit.checks.volumes import claim, volume

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from provisioner.checks import nodes, pods, system
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from tests.unit.checks.memory import SITE, Memory, context, findings, node, pod, service, workload
 
 NODES = [node("master", "192.0.2.10"), node("w1", "192.0.2.11"), node("w2", "192.0.2.12")]

@@ -11,7 +11,7 @@ import pytest
 from provisioner.checks import configmap, pods
 from provisioner.checks.restore import Left
 from provisioner.errors import ClusterError
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from tests.unit.checks.memory import Memory, context, findings, pod, workload
 
 

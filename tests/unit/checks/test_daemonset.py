@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from provisioner.checks import daemonset
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from tests.unit.checks.memory import Memory, context, findings, node, pod, workload
 
 MASTER = {"key": "node-role.kubernetes.io/master", "effect": "NoSchedule"}

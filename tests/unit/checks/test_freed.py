@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from provisioner.checks import freed
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from provisioner.l2 import verdicts
 from tests.unit.checks.memory import Memory, context, findings, service
 

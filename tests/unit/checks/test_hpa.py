@@ -12,7 +12,7 @@ import pytest
 
 from provisioner.checks import autoscaled, hpa, load
 from provisioner.engine import rollout
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from tests.unit.checks.memory import Memory, context, findings, pod, service, workload
 from tests.unit.checks.test_http import NODES, on_loopback, serving
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from provisioner.checks import Context, nodeport, web
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from tests.unit.checks.memory import Memory, context, findings, pod, service
 
 NODES = {"master": "127.0.0.10", "w1": "127.0.0.11", "w2": "127.0.0.12"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.checks import ingress, ingress_routes
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from tests.unit.checks.ingresses import (
     BEHIND,
     OTHER_CERTIFICATE,

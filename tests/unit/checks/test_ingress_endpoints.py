@@ -9,7 +9,7 @@ import pytest
 
 from provisioner.checks import ingress, ingress_exposure
 from provisioner.checks.ingress_endpoints import Door, doors, named
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from tests.unit.checks.ingresses import (
     BEHIND,
     RIGHT,

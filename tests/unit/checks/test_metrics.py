@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from provisioner.checks import hpa, metrics
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from tests.unit.checks.memory import Memory, context, findings, pod
 from tests.unit.checks.test_hpa import figures, scaler
 from tests.unit.checks.test_http import on_loopback

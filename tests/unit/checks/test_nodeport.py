@@ -10,7 +10,7 @@ import pytest
 from provisioner.checks import nodeport
 from provisioner.checks.restore import Left
 from provisioner.errors import ClusterError
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from tests.unit.checks.memory import Memory, findings, pod, service, workload
 from tests.unit.checks.test_http import (
     NODES,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.checks import nodes
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from tests.unit.checks.memory import Memory, context, findings, node
 
 MASTER, W1 = node("master", "192.0.2.10"), node("w1", "192.0.2.11")

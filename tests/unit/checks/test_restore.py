@@ -9,7 +9,7 @@ import pytest
 
 from provisioner.checks import pods, restore
 from provisioner.errors import ClusterError, ProvisionerError
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster
 from tests.unit.checks.memory import Memory, workload
 
 

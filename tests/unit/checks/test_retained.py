@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from provisioner.checks import retained
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from tests.unit.checks.memory import Memory, context, findings, pod
 
 MODEL: Object = {

@@ -10,7 +10,7 @@ import pytest
 
 from provisioner.checks import Finding, statefulset
 from provisioner.checks.check import Stopped
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from tests.unit.checks.memory import Memory, context, findings, pod, workload
 from tests.unit.checks.volumes import Volumes, claim
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from provisioner.checks import storage
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from tests.unit.checks.memory import Memory, context, findings, pod, storage_class, workload
 from tests.unit.checks.volumes import Volumes, claim, volume
 

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from provisioner.errors import ClusterError
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 
 
 class Volumes:

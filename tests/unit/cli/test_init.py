@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.cli.init import template
-from provisioner.site.load import load
+from provisioner.site import load_site
 
 TOP = Path(__file__).parents[3]
 
@@ -32,7 +32,7 @@ def test_writes_a_site_that_can_be_read_and_names_the_next_command(tmp_path: Pat
     assert (done.returncode, done.stderr) == (0, "")
     assert "Wrote hosts.toml" in done.stdout
     assert f"Next: {sys.executable} -m provisioner plan\n" in done.stdout, "as it was called"
-    assert load(tmp_path / "hosts.toml").path == tmp_path / "hosts.toml"
+    assert load_site(tmp_path / "hosts.toml").path == tmp_path / "hosts.toml"
     assert [path.name for path in tmp_path.iterdir()] == ["hosts.toml"]
 
 

@@ -11,8 +11,7 @@ import pytest
 
 from provisioner.cli.vagrant import bring_up
 from provisioner.errors import ProvisionerError
-from provisioner.site.load import load
-from provisioner.site.model import Site
+from provisioner.site import Site, load_site
 
 NAMES = ("master", "worker1", "worker2")
 # Writes down how it was called, and says what the test laid there for it to say.
@@ -39,7 +38,7 @@ def site(folder: Path, *up: str) -> Iterator[Site]:
                 f"ssh = {{ port = {listener.getsockname()[1]} }}\n"
             )
         (folder / "hosts.toml").write_text(text)
-        yield load(folder / "hosts.toml")
+        yield load_site(folder / "hosts.toml")
 
 
 @pytest.fixture

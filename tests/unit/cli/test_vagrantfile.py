@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from provisioner.cli.init import template
-from provisioner.site.load import load
+from provisioner.site import load_site
 
 TOP = Path(__file__).parents[3]
 STUB = Path(__file__).with_name("vagrant_stub.rb")
@@ -52,7 +52,7 @@ def machines(checkout: Path, provider: str, command: str = "status", **environme
 @pytest.mark.parametrize("provider", ["virtualbox", "libvirt"])
 def test_the_machines_are_those_of_hosts_toml(checkout: Path, provider: str) -> None:
     described = machines(checkout, provider)
-    lab = load(checkout / "hosts.toml")
+    lab = load_site(checkout / "hosts.toml")
     assert list(described["machines"]) == [host.name for host in lab.hosts]
     for host in lab.hosts:
         machine = described["machines"][host.name]
@@ -81,7 +81,7 @@ def test_another_site_and_another_box(checkout: Path) -> None:
 @needs_keygen
 def test_vagrant_up_makes_the_key_that_hosts_toml_names_and_installs_its_public_half(checkout: Path) -> None:
     described = machines(checkout, "virtualbox", "up")
-    lab = load(checkout / "hosts.toml")
+    lab = load_site(checkout / "hosts.toml")
     key = lab.directory / lab.ssh.key
     assert key.stat().st_mode & 0o777 == 0o600
     assert key.parent.stat().st_mode & 0o777 == 0o700

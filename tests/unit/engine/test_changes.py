@@ -8,13 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from provisioner.engine import changes
-from provisioner.engine.step import Change
+from provisioner.engine import Change, changes
 from provisioner.errors import ClusterError
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
-from provisioner.ssh.facts import FactQuery, Package, Unit
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster, Object
+from provisioner.ssh import FactQuery, Host
+from provisioner.ssh.facts import Package, Unit
 from tests.unit.steps.doubles import RecordingHost, blank, present, running, site_at
 from tests.unit.steps.recording_cluster import RecordingCluster
 

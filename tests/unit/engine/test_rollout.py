@@ -8,8 +8,7 @@ import pytest
 
 from provisioner.engine.rollout import complete, explain, rolled_out
 from provisioner.errors import ClusterError
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
+from provisioner.kube import Cluster, Object
 from tests.unit.steps.recording_cluster import RecordingCluster
 
 

@@ -8,14 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from provisioner.engine import runner
+from provisioner.engine import Change, Scope, Step, runner
 from provisioner.engine.runner import Selection
-from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import HostError, Locked, NotConverged, ProvisionerError
-from provisioner.kube.cluster import Cluster
-from provisioner.site.model import Site
-from provisioner.ssh.facts import FactQuery
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster
+from provisioner.site import Site
+from provisioner.ssh import FactQuery, Host
 from tests.unit.sites import World, makes, raising, site
 
 

@@ -13,7 +13,7 @@ import kubernetes_validate
 from jsonschema import Draft202012Validator
 from kubernetes_validate import utils
 
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 
 utils.schema_contents = cache(utils.schema_contents)  # it reads five megabytes of definitions for each object
 

@@ -16,8 +16,7 @@ import pytest
 from provisioner.catalogue import Download
 from provisioner.errors import ProvisionerError
 from provisioner.kube.download import fetch, mirrored
-from provisioner.site.load import load
-from provisioner.site.model import Site
+from provisioner.site import Site, load_site
 
 CONTENT = b"apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -61,7 +60,7 @@ def site_with(tmp_path: Path, mirror: str) -> Site:
         '[[metallb.pools]]\nname = "p"\naddresses = ["192.168.56.200-192.168.56.201"]\n'
         f'[mirror]\nmanifests = "{mirror}"\n'
     )
-    return load(path)
+    return load_site(path)
 
 
 def test_what_is_fetched_once_is_kept(tmp_path: Path, mirror: Mirror) -> None:

@@ -12,8 +12,8 @@ import yaml
 
 from provisioner import catalogue
 from provisioner.catalogue import Download
-from provisioner.kube import manifests
-from provisioner.kube.objects import Object, containers
+from provisioner.kube import Object, manifests
+from provisioner.kube.objects import containers
 from provisioner.steps import flannel, ingress, metallb, metrics_server, storage, workloads
 from tests.unit.steps.doubles import drain, fleet_for, site_at
 from tests.unit.steps.recording_cluster import RecordingCluster

@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from provisioner.kube import kubeadm
-from provisioner.site.load import load
-from provisioner.site.model import Site
+from provisioner.site import Site, load_site
 
 ONE = """
 [[hosts]]
@@ -53,7 +52,7 @@ TOKEN = "abcdef.0123456789abcdef"
 def site(tmp_path: Path, version: str, more: str = "", hosts: str = ONE, cluster: str = "") -> Site:
     path = tmp_path / "hosts.toml"
     path.write_text(f'[cluster]\nname = "lab"\nkubernetes = "{version}"\n{cluster}\n{hosts}{more}')
-    return load(path)
+    return load_site(path)
 
 
 def init(tmp_path: Path, version: str, more: str = "", **options: str) -> dict[str, kubeadm.Document]:

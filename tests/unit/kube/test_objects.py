@@ -6,8 +6,8 @@ import copy
 
 import pytest
 
-from provisioner.kube import objects
-from provisioner.kube.objects import Object, object_name
+from provisioner.kube import Object, objects
+from provisioner.kube.objects import object_name
 from provisioner.text import unified_diff
 
 

@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 
 from provisioner.catalogue import Download, release
-from provisioner.engine.step import Scope
-from provisioner.kube import manifests, templates
-from provisioner.kube.objects import Object
+from provisioner.engine import Scope
+from provisioner.kube import Object, manifests, templates
 from provisioner.steps import STEPS, pools
 from tests.unit.kube.schemas import METALLB_DEFINITIONS, problem
 from tests.unit.steps.doubles import HOSTS, fleet_for, site_at

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from provisioner.checks import freed, nodeport, retained, storage
-from provisioner.kube.objects import Object
-from provisioner.site.model import Site
+from provisioner.kube import Object
+from provisioner.site import Site
 from provisioner.steps import workloads
 from provisioner.steps.join import token_secret
 from tests.unit.checks.memory import Memory, context

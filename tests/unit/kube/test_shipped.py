@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from provisioner.kube import manifests
-from provisioner.kube.objects import Object, containers
+from provisioner.kube import Object, manifests
+from provisioner.kube.objects import containers
 from provisioner.site import rules
 from provisioner.site.model import Workloads
 

@@ -18,7 +18,7 @@ from provisioner.l2.probe.arp import Kind
 from provisioner.l2.probe.capture import Answer, Vantage, Wire
 from provisioner.l2.probe.interfaces import Interface
 from provisioner.l2.targets import Targets
-from provisioner.site.load import load
+from provisioner.site import load_site
 
 LAN = Interface("eth0", "02:00:00:00:00:01", True, True, (IPv4Interface("10.0.0.5/24"),))
 SEGMENT = Interface(
@@ -152,7 +152,7 @@ def test_of_hosts_toml_alone_only_addresses_and_pools_are_known(tmp_path: Path) 
         '[[hosts]]\nname = "m"\naddress = "192.0.2.10"\nroles = ["control-plane"]\n'
         '[[metallb.pools]]\nname = "lab"\naddresses = ["192.0.2.200-192.0.2.203"]\nauto_assign = false\n'
     )
-    facts = l2_sources.of_site(load(path))
+    facts = l2_sources.of_site(load_site(path))
     assert [(node.name, node.internal_ips, node.nics) for node in facts.nodes] == [("m", ("192.0.2.10",), None)]
     assert facts.pools is not None
     assert (facts.pools[0].addresses, facts.pools[0].auto_assign) == (("192.0.2.200-192.0.2.203",), False)

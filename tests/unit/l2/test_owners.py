@@ -9,7 +9,7 @@ import pytest
 from provisioner.l2.owners import Known, Owner, from_answers, from_nics
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.probe.capture import Answer
-from provisioner.ssh.facts import Nic
+from provisioner.ssh import Nic
 
 A, B, C = "52:54:00:00:00:0a", "52:54:00:00:00:0b", "52:54:00:00:00:0c"
 

@@ -17,11 +17,11 @@ MIRROR = MirrorInfo(Path("/cache/mirror"), Path("/cache/mirror/key.asc"), "1.20.
 @pytest.mark.parametrize("mirror", [MIRROR, None])
 @pytest.mark.parametrize("scale", [1.0, 8.0])
 def test_the_product_accepts_it(tmp_path: Path, network: str, mirror: MirrorInfo | None, scale: float) -> None:
-    from provisioner.site.load import load
+    from provisioner.site import load_site
 
     lab = LabSpec(tmp_path, workers=3)
     lab.site.write_text(render_site(lab, mirror, network, scale))
-    site = load(lab.site)
+    site = load_site(lab.site)
     assert [host.name for host in site.hosts] == [vm.name for vm in lab.vms]
     assert [host.name for host in site.control_planes] == ["master"]
     assert site.cluster.network == network
@@ -68,7 +68,7 @@ def test_limits_of_local_storage_are_off_for_kubelet_and_scheduler_where_they_ar
 
 
 def test_what_the_mirror_lacks_is_not_asked_for(tmp_path: Path) -> None:
-    from provisioner.site.load import load
+    from provisioner.site import load_site
 
     lacking = replace(MIRROR, left_out={"flannel": "needs more"})
     assert choose_network("", MIRROR) == choose_network("", None) == "flannel"
@@ -77,20 +77,19 @@ def test_what_the_mirror_lacks_is_not_asked_for(tmp_path: Path) -> None:
         choose_network("flannel", lacking)
     lab = LabSpec(tmp_path)
     lab.site.write_text(render_site(lab, lacking, "bridge", 8.0))
-    site = load(lab.site)
+    site = load_site(lab.site)
     assert site.cluster.network == "bridge"
 
 
 def test_the_lab_has_the_ingress_controller_of_its_mirror(tmp_path: Path) -> None:
     """By the name that the product knows, in the version that the mirror serves for its Kubernetes."""
     from provisioner.catalogue import release
-    from provisioner.site.controllers import ingress_controller
-    from provisioner.site.load import load
+    from provisioner.site import ingress_controller, load_site
     from tests.mirror.editions import SOURCE
 
     lab = LabSpec(tmp_path)
     lab.site.write_text(render_site(lab, MIRROR, "bridge", 8.0))
-    site = load(lab.site)
+    site = load_site(lab.site)
     assert site.ingress.enabled
     assert "ingress" in site.workloads.enabled
     assert release(ingress_controller(site), str(site.version)).version == SOURCE.traefik
@@ -98,12 +97,12 @@ def test_the_lab_has_the_ingress_controller_of_its_mirror(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("mirror", [MIRROR, None])
 def test_a_small_lab_leaves_out_what_takes_long(tmp_path: Path, mirror: MirrorInfo | None) -> None:
-    from provisioner.site.load import load
+    from provisioner.site import load_site
     from provisioner.steps import STEPS
 
     lab = LabSpec(tmp_path, small=True)
     lab.site.write_text(render_site(lab, mirror, "bridge", 8.0))
-    site = load(lab.site)
+    site = load_site(lab.site)
     assert set(site.workloads.enabled) == {"nodeport", "loadbalancer", "shared-volume"}
     off = {step.name for step in STEPS if not step.enabled(site)}
     assert {"metrics-server", "ingress"} <= off

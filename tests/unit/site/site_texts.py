@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from provisioner.errors import SiteError
-from provisioner.site.load import SiteErrors, parse
+from provisioner.site import SiteErrors, parse_site
 
 MASTER = """\
 [[hosts]]
@@ -25,5 +25,5 @@ roles = ["worker"]
 def errors(text: str | bytes) -> tuple[SiteError, ...]:
     """Return the mistakes in a hosts.toml that must have some."""
     with pytest.raises(SiteErrors) as caught:
-        parse(text)
+        parse_site(text)
     return caught.value.errors

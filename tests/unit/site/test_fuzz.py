@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provisioner.cli.init import template
-from provisioner.site import model, schema
-from provisioner.site.load import SiteErrors, parse
+from provisioner.site import SiteErrors, model, parse_site, schema
 from provisioner.site.toml_lines import line_count
 
 SHIPPED = template()
@@ -31,7 +30,7 @@ settings.load_profile("site")
 def told(content: str | bytes) -> model.Site | SiteErrors:
     """Return the site, or its mistakes after checking their form."""
     try:
-        return parse(content)
+        return parse_site(content)
     except SiteErrors as caught:
         found = caught
     text = content if isinstance(content, str) else content.decode("utf-8-sig", "replace")

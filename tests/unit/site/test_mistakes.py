@@ -9,7 +9,7 @@ import pytest
 
 from provisioner.catalogue import default_minor, minor_of, newest_patches
 from provisioner.errors import ProvisionerError
-from provisioner.site.load import SiteErrors, load, parse
+from provisioner.site import SiteErrors, load_site, parse_site
 from tests.unit.site.site_texts import MASTER, WORKER, errors
 
 MINORS = sorted(newest_patches(), key=minor_of)
@@ -234,12 +234,12 @@ OLD_METALLB = '[cluster]\nkubernetes = "1.20"\n[metallb]\nversion = "0.12.1"\n' 
     ],
 )
 def test_what_fits_together(text: str) -> None:
-    parse(HOSTS + text)
+    parse_site(HOSTS + text)
 
 
 @pytest.mark.parametrize("text", ["none", "prompt", "env:SUDO_PASSWORD", "file:~/.sudo", "file:/run/a b"])
 def test_sources_of_the_sudo_password(text: str) -> None:
-    assert parse(f'{HOSTS}[ssh]\nsudo_password = "{text}"\n').ssh.sudo_password == text
+    assert parse_site(f'{HOSTS}[ssh]\nsudo_password = "{text}"\n').ssh.sudo_password == text
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_nothing_is_said_of_defaults_in_place_of_what_is_refused() -> None:
 
 def test_the_printed_error_is_one_line_for_each_mistake() -> None:
     with pytest.raises(ProvisionerError) as caught:
-        parse(HOSTS + '[nfs]\nvolumes = -1\nsize = "x"\n', Path("sites/home.toml"))
+        parse_site(HOSTS + '[nfs]\nvolumes = -1\nsize = "x"\n', Path("sites/home.toml"))
     assert [line[:20] for line in str(caught.value).splitlines()] == ["sites/home.toml:10: ", "sites/home.toml:11: "]
 
 
@@ -317,7 +317,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, kind: str) -> None:
     elif kind == "link to nowhere":
         path.symlink_to(tmp_path / "nowhere")
     with pytest.raises(SiteErrors) as caught:
-        load(path)
+        load_site(path)
     (error,) = caught.value.errors
     assert str(error).startswith(f"{path}: ")
     assert error.remedy

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from provisioner.catalogue import default_minor
 from provisioner.cli.init import template
-from provisioner.site import schema
-from provisioner.site.load import parse
+from provisioner.site import parse_site, schema
 
 TOP = Path(__file__).parents[3]
 TEXT = template()
@@ -17,7 +16,7 @@ COMMENTED = re.compile(r"(?m)^#(?=[a-z_]+ = )")
 
 
 def test_it_is_a_lab_of_four_machines() -> None:
-    lab = parse(TEXT)
+    lab = parse_site(TEXT)
     assert {host.name: host.address for host in lab.hosts} == {
         "master": "192.168.56.10",
         "worker1": "192.168.56.11",
@@ -34,7 +33,7 @@ def test_it_is_a_lab_of_four_machines() -> None:
 def test_uncommenting_every_default_changes_nothing() -> None:
     uncommented = COMMENTED.sub("", TEXT)
     assert len(COMMENTED.findall(TEXT)) > 40
-    assert parse(uncommented) == parse(TEXT)
+    assert parse_site(uncommented) == parse_site(TEXT)
 
 
 def test_every_key_stands_in_it_under_its_table_with_what_it_does() -> None:

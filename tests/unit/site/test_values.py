@@ -10,14 +10,14 @@ from pydantic import ValidationError
 
 from provisioner.catalogue import newest_patches
 from provisioner.errors import ProvisionerError
-from provisioner.site.load import load, parse
+from provisioner.site import load_site, parse_site
 from provisioner.site.syntax import Taint
 from provisioner.version import Version
 from tests.unit.site.site_texts import MASTER, WORKER
 
 
 def test_smallest_file_has_every_default() -> None:
-    lab = parse(MASTER)
+    lab = parse_site(MASTER)
     assert (lab.cluster.name, lab.cluster.network, lab.cluster.timeout_scale) == ("lab", "flannel", 1.0)
     assert (lab.cluster.pod_cidr, lab.cluster.service_cidr) == ("10.244.0.0/16", "10.96.0.0/16")
     assert (lab.ssh.user, lab.ssh.port, lab.ssh.host_keys, lab.ssh.sudo_password) == (
@@ -38,7 +38,7 @@ def test_smallest_file_has_every_default() -> None:
 
 
 def test_roles() -> None:
-    lab = parse(MASTER.replace('["control-plane"]', '["control-plane", "worker"]') + WORKER)
+    lab = parse_site(MASTER.replace('["control-plane"]', '["control-plane", "worker"]') + WORKER)
     assert [host.name for host in lab.control_planes] == ["master"]
     assert [host.name for host in lab.workers] == ["worker1"]
     assert lab.first.is_control_plane
@@ -47,7 +47,7 @@ def test_roles() -> None:
 
 
 def test_nothing_in_it_can_be_changed() -> None:
-    lab = parse(MASTER)
+    lab = parse_site(MASTER)
     with pytest.raises(ValidationError):
         lab.cluster.name = "other"
     with pytest.raises(ValidationError):
@@ -65,11 +65,11 @@ def test_nothing_in_it_can_be_changed() -> None:
     ],
 )
 def test_endpoint_has_a_port(endpoint: str, expected: str) -> None:
-    assert parse(f'[cluster]\nendpoint = "{endpoint}"\n{MASTER}').endpoint == expected
+    assert parse_site(f'[cluster]\nendpoint = "{endpoint}"\n{MASTER}').endpoint == expected
 
 
 def test_an_ipv6_site() -> None:
-    lab = parse(
+    lab = parse_site(
         '[cluster]\npod_cidr = "fd00:10:244::/56"\nservice_cidr = "fd00:10:96::/112"\n'
         '[[hosts]]\nname = "a"\naddress = "fd00:0:0::10"\nroles = ["control-plane"]\n'
         '[[metallb.pools]]\nname = "p"\naddresses = ["fd00::100-fd00::1ff"]\n'
@@ -80,7 +80,7 @@ def test_an_ipv6_site() -> None:
 
 
 def test_pool_ranges_include_both_ends() -> None:
-    (pool,) = parse(
+    (pool,) = parse_site(
         MASTER + '[[metallb.pools]]\nname = "p"\naddresses = ["192.168.56.200 - 192.168.56.230", "192.0.2.0/30"]\n'
     ).metallb.pools
     assert [(str(first), str(last)) for first, last in pool.ranges] == [
@@ -96,17 +96,17 @@ def test_pool_ranges_include_both_ends() -> None:
 
 @pytest.mark.parametrize(("minor", "newest"), newest_patches().items())
 def test_a_minor_means_its_newest_patch(minor: str, newest: str) -> None:
-    lab = parse(f'[cluster]\nkubernetes = "{minor}"\n{MASTER}')
+    lab = parse_site(f'[cluster]\nkubernetes = "{minor}"\n{MASTER}')
     assert str(lab.version) == newest
     assert lab.version.minor_text == minor
 
 
 def test_an_exact_version_is_itself() -> None:
-    assert parse(f'[cluster]\nkubernetes = "1.31.2"\n{MASTER}').version == Version(1, 31, 2)
+    assert parse_site(f'[cluster]\nkubernetes = "1.31.2"\n{MASTER}').version == Version(1, 31, 2)
 
 
 def test_timeouts_scale() -> None:
-    lab = parse(f'[cluster]\ntimeout_scale = 8\n{MASTER}[kubeadm]\ninit_timeout = "1h4m30s"\n')
+    lab = parse_site(f'[cluster]\ntimeout_scale = 8\n{MASTER}[kubeadm]\ninit_timeout = "1h4m30s"\n')
     assert lab.timeout(60) == 480
     assert lab.kubeadm.init_seconds == 3600 + 240 + 30
 
@@ -114,7 +114,7 @@ def test_timeouts_scale() -> None:
 def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hosts.toml").write_text(MASTER)
     monkeypatch.chdir(tmp_path)
-    lab = load(Path("hosts.toml"))
+    lab = load_site(Path("hosts.toml"))
     assert lab.path == Path("hosts.toml")
     assert lab.directory == tmp_path
     assert lab.state == tmp_path / ".provisioner"
@@ -123,11 +123,11 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
     path = tmp_path / "hosts.toml"
     path.write_bytes(b"\xef\xbb\xbf" + MASTER.replace("\n", "\r\n").encode())
-    assert load(path).first.name == "master"
+    assert load_site(path).first.name == "master"
 
 
 def test_labels_taints_and_own_login_of_a_host() -> None:
-    host = parse(
+    host = parse_site(
         MASTER + 'taints = ["dedicated=storage:NoSchedule", "gpu:NoExecute"]\nssh = { port = 2222 }\n'
         '[hosts.labels]\n"example.org/rack" = "a1"\ndisk = ""\n'
     ).first
@@ -137,7 +137,7 @@ def test_labels_taints_and_own_login_of_a_host() -> None:
 
 
 def test_values_are_normalised() -> None:
-    lab = parse(
+    lab = parse_site(
         MASTER + '[nfs]\nexport = "/srv//nfs/"\nclients = ["2001:DB8::1"]\n[mirror]\npackages = "http://m/pkgs/"\n'
     )
     assert lab.nfs.export == "/srv/nfs"
@@ -146,7 +146,7 @@ def test_values_are_normalised() -> None:
 
 
 def test_an_unknown_host_names_the_nearest() -> None:
-    lab = parse(MASTER + WORKER)
+    lab = parse_site(MASTER + WORKER)
     assert lab.host("worker1").address == "192.168.56.11"
     with pytest.raises(ProvisionerError, match=r'no host .worker2.*did you mean "worker1"'):
         lab.host("worker2")

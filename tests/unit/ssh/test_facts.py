@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.ssh import facts_parser, facts_script
-from provisioner.ssh.facts import FactQuery, Facts, File
+from provisioner.ssh import FactQuery, Facts, facts_parser, facts_script
+from provisioner.ssh.facts import File
 
 TOKEN = "0123456789abcdef"
 

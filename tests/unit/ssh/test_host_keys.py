@@ -18,9 +18,8 @@ import pytest
 from paramiko.common import AUTH_SUCCESSFUL
 
 from provisioner.report import Event, Log, Report
-from provisioner.site.load import parse
-from provisioner.ssh.host import Host
-from provisioner.ssh.sudo import Sudo
+from provisioner.site import parse_site
+from provisioner.ssh import Host, Sudo
 
 KEY = paramiko.ECDSAKey.generate()
 FINGERPRINT = "SHA256:" + base64.b64encode(hashlib.sha256(KEY.asbytes()).digest()).decode().rstrip("=")
@@ -77,7 +76,7 @@ def log_in(folder: Path, port: int, host_keys: str) -> list[Event]:
         f'[ssh]\nkey = "id"\nport = {port}\nhost_keys = "{host_keys}"\n'
         '[[hosts]]\nname = "one"\naddress = "192.0.2.10"\nssh_address = "127.0.0.1"\nroles = ["control-plane"]\n'
     )
-    site = parse(text, folder / "hosts.toml")
+    site = parse_site(text, folder / "hosts.toml")
     events: list[Event] = []
     log = Log(folder / "log")
     host = Host(site.hosts[0], site, fleet={}, report=Report(events.append, log=log), sudo=Sudo(site))

@@ -17,15 +17,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from provisioner.engine.step import Change, Step
-from provisioner.kube.cluster import Cluster
+from provisioner.engine import Change, Step
+from provisioner.kube import Cluster
 from provisioner.report import Report
-from provisioner.site.load import load
-from provisioner.site.model import HostSpec, Site
+from provisioner.site import HostSpec, Site, load_site
+from provisioner.ssh import FactQuery, Facts, Host, Nic
 from provisioner.ssh.channel import Output
 from provisioner.ssh.command import PROLOGUE, Result
-from provisioner.ssh.facts import FactQuery, Facts, File, Nic, Unit
-from provisioner.ssh.host import Host
+from provisioner.ssh.facts import File, Unit
 from tests.unit.steps.recording_cluster import RecordingCluster
 
 V = TypeVar("V")
@@ -58,7 +57,7 @@ def site_at(directory: Path, cluster: str = "", rest: str = "", hosts: str = HOS
     """Return the site of a hosts.toml with lines for [cluster], other hosts, and further tables."""
     path = directory / "hosts.toml"
     path.write_text(f"{CLUSTER}{cluster}\n{hosts}\n{rest}")
-    return load(path)
+    return load_site(path)
 
 
 class Asked(dict[str, V]):
@@ -199,7 +198,7 @@ class RecordingHost:
         job = name.removeprefix("job ")
         mark = re.search(r"cat >script <<'(END-\w+)'\n", script)
         assert mark, script
-        self.works[job] = script[mark.end() :].split(f"\n{mark[1]}\n")[0].removeprefix(PROLOGUE)
+        self.works[job] = script[mark.end() :].split(f"\n{mark[1]}\n", maxsplit=1)[0].removeprefix(PROLOGUE)
         limit = re.search(r"timeout -k 30 (\d+) ", script)
         assert limit, script
         self.timeouts[job] = float(limit[1]) / self.site.timeout(1)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from provisioner.errors import ClusterError
-from provisioner.kube.cluster import State
-from provisioner.kube.objects import Object, difference
+from provisioner.kube import Object, State
+from provisioner.kube.objects import difference
 
 
 @dataclass

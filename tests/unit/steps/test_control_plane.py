@@ -9,9 +9,7 @@ import pytest
 import yaml
 
 from provisioner.errors import HostError
-from provisioner.kube import kubeadm
-from provisioner.kube.cluster import State
-from provisioner.kube.objects import Object
+from provisioner.kube import Object, State, kubeadm
 from provisioner.steps import kubeadm_state
 from provisioner.steps.control_plane import CONFIG, STEP
 from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, site_at, summaries

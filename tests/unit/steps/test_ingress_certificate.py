@@ -9,11 +9,9 @@ from typing import cast
 
 import pytest
 
-from provisioner.engine.step import Change
-from provisioner.kube import certificates
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
-from provisioner.site.model import Site
+from provisioner.engine import Change
+from provisioner.kube import Cluster, Object, certificates
+from provisioner.site import Site
 from provisioner.steps import ingress_certificate
 from tests.unit.steps.doubles import site_at
 from tests.unit.steps.recording_cluster import RecordingCluster

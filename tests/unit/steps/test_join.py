@@ -20,12 +20,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cryptography.x509.oid import NameOID
 
 from provisioner.errors import ClusterError, HostError
-from provisioner.kube.cluster import State
-from provisioner.site.model import Site
-from provisioner.ssh import jobs
+from provisioner.kube import State
+from provisioner.site import Site
+from provisioner.ssh import Host, jobs
 from provisioner.ssh.command import Result
 from provisioner.ssh.facts import File
-from provisioner.ssh.host import Host
 from provisioner.steps import join, kubeadm_state
 from provisioner.steps.join import JOIN_CONFIG, STEP
 from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, site_at, summaries

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from provisioner.kube import kubeadm
-from provisioner.kube.objects import Object
-from provisioner.site.load import SiteErrors
-from provisioner.site.model import Site
+from provisioner.kube import Object, kubeadm
+from provisioner.site import Site, SiteErrors
 from provisioner.steps import kubeadm_drift, kubeadm_state
 from provisioner.steps.control_plane import STEP
 from tests.unit.steps.doubles import drain, fleet_for, present, site_at

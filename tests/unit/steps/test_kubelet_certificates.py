@@ -14,9 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
-from provisioner.ssh.host import Host
+from provisioner.kube import Cluster, Object
+from provisioner.ssh import Host
 from provisioner.steps.kubelet_certificates import SERVING, SIGNER, STEP, belongs, pending
 from tests.unit.steps.doubles import RecordingHost, fleet_for, present, site_at, summaries
 from tests.unit.steps.recording_cluster import RecordingCluster

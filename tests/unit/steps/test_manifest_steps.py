@@ -13,9 +13,9 @@ import yaml
 
 from provisioner.catalogue import Download
 from provisioner.errors import ProvisionerError
-from provisioner.kube import manifests
-from provisioner.kube.objects import Object, containers, object_name, order
-from provisioner.site.controllers import ingress_controller
+from provisioner.kube import Object, manifests
+from provisioner.kube.objects import containers, object_name, order
+from provisioner.site import ingress_controller
 from provisioner.steps import flannel, ingress, metallb, metrics_server, workloads
 from tests.unit.steps.doubles import RecordingHost, drain, fleet_for, site_at, summaries
 from tests.unit.steps.recording_cluster import RecordingCluster

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import ClusterError
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from provisioner.steps import nodes
 from provisioner.steps.nodes import STEP
 from tests.unit.steps.doubles import RecordingHost, carry_out, fleet_for, site_at, summaries

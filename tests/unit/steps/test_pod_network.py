@@ -13,10 +13,8 @@ import pytest
 import yaml
 
 from provisioner.errors import HostError
-from provisioner.kube import manifests
-from provisioner.kube.objects import Object
-from provisioner.ssh.facts import Nic
-from provisioner.ssh.host import Host
+from provisioner.kube import Object, manifests
+from provisioner.ssh import Host, Nic
 from provisioner.steps import flannel, pod_routes
 from provisioner.steps.pod_routes import CNI, SCRIPT, UNIT, UNIT_FILE
 from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, running, site_at, summaries

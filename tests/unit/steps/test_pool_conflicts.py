@@ -7,8 +7,7 @@ from typing import cast
 
 import pytest
 
-from provisioner.ssh.facts import Nic
-from provisioner.ssh.host import Host
+from provisioner.ssh import Host, Nic
 from provisioner.steps.pool_conflicts import MOST_ADDRESSES, pool_addresses_of, pool_conflicts
 from provisioner.steps.preflight import STEP
 from tests.unit.steps.doubles import RecordingHost, fleet_for, site_at

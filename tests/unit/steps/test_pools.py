@@ -11,8 +11,7 @@ import yaml
 
 from provisioner.addresses import parse_range
 from provisioner.errors import ClusterError, HostError
-from provisioner.kube.cluster import Cluster, State
-from provisioner.kube.objects import Object
+from provisioner.kube import Cluster, Object, State
 from provisioner.steps import pool_supply, pools
 from tests.unit.steps.doubles import HOSTS, RecordingHost, carry_out, drain, fleet_for, site_at
 from tests.unit.steps.recording_cluster import RecordingCluster

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from provisioner.errors import HostError
-from provisioner.ssh.facts import Nic, Package
+from provisioner.ssh import Nic
+from provisioner.ssh.facts import Package
 from provisioner.steps.preflight import KUBELET_CONF, STEP
 from tests.unit.steps.doubles import RecordingHost, drain, fleet_for, present, site_at
 

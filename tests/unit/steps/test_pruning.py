@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from provisioner.errors import ClusterError
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from provisioner.steps import pruning, workloads
 from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, site_at, summaries
 from tests.unit.steps.recording_cluster import RecordingCluster

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from provisioner.errors import ClusterError, HostError, ProvisionerError
-from provisioner.kube.objects import Object
-from provisioner.site.model import Site
+from provisioner.kube import Object
+from provisioner.site import Site
 from provisioner.steps import STEPS, delete_node, drain, kubeadm_state, removal, reset_node, uncordon
 from tests.unit.steps.doubles import RecordingHost, carry_out, fleet_for, present, site_at, summaries
 from tests.unit.steps.recording_cluster import RecordingCluster, node

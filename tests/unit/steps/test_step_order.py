@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.engine.step import Scope, Step
-from provisioner.ssh.facts import FactQuery
+from provisioner.engine import Scope, Step
+from provisioner.ssh import FactQuery
 from provisioner.steps import STEPS
 from tests.unit.steps.doubles import site_at
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster, Object
 from provisioner.kube.manifests import load
-from provisioner.kube.objects import Object
 from tests.mirror import manifests
 
 MASTER, WORKER = "192.0.2.10", "192.0.2.11"

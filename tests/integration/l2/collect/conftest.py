@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from provisioner.kube.cluster import Cluster
-from provisioner.site.model import Site
+from provisioner.kube import Cluster
+from provisioner.site import Site
 from tests.integration.kube import reaching
 from tests.integration.kube.apiserver import ControlPlane, issue
 from tests.integration.kube.reaching import Connect

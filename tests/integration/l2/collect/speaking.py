@@ -10,12 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import cast
 
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster
 from provisioner.l2.collect import collector
 from provisioner.l2.facts import Facts
-from provisioner.site.model import Site
-from provisioner.ssh.facts import Nic
-from provisioner.ssh.host import Host
+from provisioner.site import Site
+from provisioner.ssh import Host, Nic
 from tests.integration.l2.collect.cluster import WORKER
 
 KUBELET = 10250  # the API server shows it a certificate, where speakers ask for a token

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import Unreachable
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster
 from provisioner.l2 import facts_file
 from provisioner.l2.collect import collector
 from provisioner.l2.election import predictor
 from provisioner.l2.facts import Endpoint
-from provisioner.site.model import Site
+from provisioner.site import Site
 from tests.integration.l2.collect.cluster import SECRET, WORKER
 from tests.integration.l2.collect.speaking import CARDS, KUBELET, gathered, serving
 

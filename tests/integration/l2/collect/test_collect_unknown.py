@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from provisioner.errors import ClusterError
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster
 from provisioner.l2.collect import collector
 from provisioner.l2.election import predictor
-from provisioner.site.model import Site
+from provisioner.site import Site
 from tests.integration.kube.apiserver import ControlPlane, issue
 from tests.integration.kube.reaching import Connect
 from tests.integration.l2.collect.speaking import CARDS, gathered

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from provisioner.kube import Cluster
 from provisioner.kube import templates as site_manifests
-from provisioner.kube.cluster import Cluster
 from provisioner.l2 import facts_file
-from provisioner.site.model import Site
+from provisioner.site import Site
 from tests.integration.kube.reaching import Connect
 from tests.integration.l2.collect.cluster import MASTER, SECRET, pod, templates
 from tests.integration.l2.collect.speaking import CARDS, METRICS, gathered, serving

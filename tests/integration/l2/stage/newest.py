@@ -18,10 +18,9 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
+from provisioner.kube import Cluster, Object
 from provisioner.l2.collect import collector
-from provisioner.ssh.host import Host
+from provisioner.ssh import Host
 from tests.integration.l2.collect.cluster import plain, released
 from tests.integration.l2.stage.metallb import MetalLB
 from tests.integration.l2.stage.street import SERVED, Street, pump

@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from provisioner.kube.cluster import Cluster
+from provisioner.kube import Cluster, Object
 from provisioner.kube.load_balancers import addresses
 from provisioner.kube.manifests import load
-from provisioner.kube.objects import Object
 from provisioner.l2.collect import collector
-from provisioner.site.model import Site
+from provisioner.site import Site
 from tests.integration.l2.stage import collected
 from tests.integration.l2.stage.metallb import MetalLB
 from tests.mirror import cache, manifests

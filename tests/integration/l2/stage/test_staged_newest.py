@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from provisioner.kube import templates
-from provisioner.kube.cluster import Cluster
-from provisioner.site.model import Site
+from provisioner.kube import Cluster, templates
+from provisioner.site import Site
 from tests.integration.kube import reaching
 from tests.integration.kube.apiserver import ControlPlane
 from tests.integration.l2.stage import collected, newest

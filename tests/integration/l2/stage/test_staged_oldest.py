@@ -11,10 +11,9 @@ from typing import Any, cast
 
 import pytest
 
-from provisioner.engine.step import Change
-from provisioner.site.load import load
-from provisioner.site.model import Site
-from provisioner.ssh.host import Host
+from provisioner.engine import Change
+from provisioner.site import Site, load_site
+from provisioner.ssh import Host
 from provisioner.steps import pools
 from tests.integration.kube import reaching
 from tests.integration.kube.apiserver import ControlPlane
@@ -35,7 +34,7 @@ def site_of(folder: Path, addresses: str) -> Site:
     text = reaching.HOSTS.replace("0.13.12", "0.12.1").replace("192.0.2.200-192.0.2.230", addresses)
     path = folder / f"hosts-{addresses}.toml"
     path.write_text(text.replace("[ingress]", f"{RESERVED}[ingress]"))
-    return load(path)
+    return load_site(path)
 
 
 @dataclass

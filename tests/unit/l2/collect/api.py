@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from provisioner.errors import ClusterError, ProvisionerError, Unreachable
-from provisioner.kube.cluster import Cluster
-from provisioner.kube.objects import Object
+from provisioner.kube import Cluster, Object
 from provisioner.l2.collect.api_reader import Asker
 from provisioner.l2.collect.metrics_token import Bearer
 

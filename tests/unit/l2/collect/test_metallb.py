@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from provisioner.errors import ClusterError
-from provisioner.kube.objects import Object
+from provisioner.kube import Object
 from provisioner.l2.collect import configuration, metrics
 from provisioner.l2.collect.speakers import metallb, programs, speaker_state, version_of
 from provisioner.l2.facts import Counters, MetalLB

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from provisioner.l2.diagnosis.gratuitous import by_metallb, periodic
+from provisioner.l2.gratuitous import by_metallb, periodic
 from provisioner.l2.probe.capture import Announcement
 
 IP = IPv4Address("192.0.2.200")
