@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Iterable
 
 
-def listed(items: Iterable[object], word: str = "and") -> str:
+def join_words(items: Iterable[object], word: str = "and") -> str:
     """Return items as prose.
 
-    >>> listed(["w1", "w2", "w3"])
+    >>> join_words(["w1", "w2", "w3"])
     'w1, w2 and w3'
     """
     words = [str(item) for item in items]
@@ -25,10 +25,10 @@ def times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def count(number: int, what: str) -> str:
+def pluralize(number: int, what: str) -> str:
     """Return a number of things, the thing's plural by s.
 
-    >>> count(1, "node"), count(3, "node")
+    >>> pluralize(1, "node"), pluralize(3, "node")
     ('1 node', '3 nodes')
     """
     return f"{number} {what}{'' if number == 1 else 's'}"

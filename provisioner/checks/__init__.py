@@ -29,7 +29,7 @@ from provisioner.checks import (
     storage,
     system,
 )
-from provisioner.checks.check import Check, Context, Finding, bad, good
+from provisioner.checks.check import Check, Context, Finding, failed, passed
 from provisioner.errors import ClusterError, HostError, Inconclusive, ProvisionerError
 
 __all__ = ["CHECKS", "Check", "Context", "Finding", "choose", "run"]
@@ -75,9 +75,12 @@ def run(context: Context, names: Sequence[str] = ()) -> Generator[tuple[Check, F
     chosen = choose(names)
     if not context.cluster.reachable():
         why = context.cluster.why or "there is no control plane yet"
-        yield chosen[0], bad("API_UNREACHABLE", "the Kubernetes API", f"does not answer: {why}", "provisioner status")
+        yield (
+            chosen[0],
+            failed("API_UNREACHABLE", "the Kubernetes API", f"does not answer: {why}", "provisioner status"),
+        )
         chosen = tuple(check for check in chosen if check.without_api)
-    for beside, group in groupby(chosen, lambda check: check.beside):
+    for beside, group in groupby(chosen, lambda check: check.parallel_safe):
         if beside:
             neighbours = tuple(group)
             for some in [(check,) for check in neighbours] if context.site.slow else [neighbours]:
@@ -120,9 +123,9 @@ def _together(context: Context, group: Sequence[Check], named: bool) -> Iterator
 
 
 def _findings(context: Context, check: Check, named: bool) -> Generator[Finding, None, None]:
-    why = check.not_for(context.site)
+    why = check.skip_reason(context.site)
     if why:
-        made = bad if named else good
+        made = failed if named else passed
         yield made("NOT_ENABLED", check.name, f"is not checked: {why}", "change hosts.toml to have it")
         return
     try:
@@ -144,4 +147,4 @@ def _ended(check: Check, error: ProvisionerError) -> Finding:
     codes = {Inconclusive: "INCONCLUSIVE", ClusterError: "API_ERROR", HostError: "HOST_ERROR"}
     code = next((code for kind, code in codes.items() if isinstance(error, kind)), "ERROR")
     subject = f"{error.host}" if isinstance(error, HostError) else f"check {check.name}"
-    return bad(code, subject, f"ended early: {error.message}", error.remedy, getattr(error, "tail", ""))
+    return failed(code, subject, f"ended early: {error.message}", error.remedy, getattr(error, "tail", ""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from provisioner.checks import pods
-from provisioner.checks.check import NAMESPACE, Context, Finding, bad, settle
+from provisioner.checks.check import NAMESPACE, Context, Finding, failed, settle
 from provisioner.kube import Object
 
 _DONE = ("Succeeded", "Failed")  # such pods stay behind, as an evicted one does, and others take their place
@@ -66,7 +66,7 @@ def judge(context: Context, prefix: str, service: Object, now: Behind) -> Findin
         return None
     why = "; ".join(f"{pod['metadata']['name']}: {pods.trouble(pod)}" for pod in now.waiting)
     said = f"has {len(now.ready)} of {max(now.wanted, len(now.pods))} pods ready behind it"
-    return bad(
+    return failed(
         f"{prefix}_PODS_NOT_READY" if now.ready else f"{prefix}_NO_PODS",
         f"Service {pods.name_of(service)}",
         said + (f" ({why})" if why else ""),

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from provisioner.checks.check import Check, Context, Finding, bad, good
+from provisioner.checks.check import Check, Context, Finding, failed, passed
 from provisioner.errors import HostError
 from provisioner.ssh import Host
 from provisioner.steps.kubeadm_state import KUBELET_CONF
 from provisioner.steps.kubelet_certificates import SERVING
-from provisioner.text import listed
+from provisioner.text import join_words
 
 CLIENT = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 PKI = "/etc/kubernetes/pki/"
@@ -60,7 +60,7 @@ def run(context: Context) -> Iterator[Finding]:
             said = host.run(script(host.spec.is_control_plane)).stdout
         except HostError as error:
             detail = f"has certificates that could not be looked at: {error.message}"
-            yield bad("CERTIFICATES_UNKNOWN", host.name, detail, error.remedy, error.tail)
+            yield failed("CERTIFICATES_UNKNOWN", host.name, detail, error.remedy, error.tail)
             continue
         yield from judge(host, parse(said), now)
 
@@ -108,10 +108,10 @@ def judge(host: Host, found: Mapping[str, Life | None], now: datetime) -> Iterat
     """Yield one finding about those that could be read, and one about those that could not."""
     unread = [name for name, life in found.items() if life is None]
     if unread:
-        yield bad(
+        yield failed(
             "CERTIFICATES_UNREADABLE",
             host.name,
-            f"has no certificate that can be read at {listed(unread)}",
+            f"has no certificate that can be read at {join_words(unread)}",
             f"provisioner apply; or see for yourself: provisioner ssh {host.name} -- sudo ls -l "
             + " ".join(sorted({shlex.quote(_folder(name)) for name in unread})),
         )
@@ -125,16 +125,16 @@ def judge(host: Host, found: Mapping[str, Life | None], now: datetime) -> Iterat
     when = f"{first}, on {lives[first].end:%Y-%m-%d}, {_distance(lives[first].left(now))}"
     if ended:
         detail = f"has certificates that have ended: {_listed(ended)}; the first was {when}"
-        yield bad("CERTIFICATES_ENDED", host.name, detail, remedy(host, failing, ended))
+        yield failed("CERTIFICATES_ENDED", host.name, detail, remedy(host, failing, ended))
     elif failing:
         detail = f"has certificates that end soon: {_listed(failing)}; the first is {when}"
-        yield bad("CERTIFICATES_END_SOON", host.name, detail, remedy(host, failing))
+        yield failed("CERTIFICATES_END_SOON", host.name, detail, remedy(host, failing))
     elif advised:
         detail = f"has certificates that end before long: {_listed(advised)}; the first is {when}"
-        yield good("CERTIFICATES_END_SOON", host.name, detail, remedy(host, advised))
+        yield passed("CERTIFICATES_END_SOON", host.name, detail, remedy(host, advised))
     else:
         detail = f"the first certificate of {len(lives)} to end is {when}"
-        yield good("CERTIFICATES_VALID", host.name, detail)
+        yield passed("CERTIFICATES_VALID", host.name, detail)
 
 
 def remedy(host: Host, names: Sequence[str], ended: Sequence[str] = ()) -> str:
@@ -175,5 +175,5 @@ def _distance(left: timedelta) -> str:
 
 
 CHECK = Check(
-    "certificates", "The cluster's certificates are valid for a while yet.", run, looks_only=True, without_api=True
+    "certificates", "The cluster's certificates are valid for a while yet.", run, reads_only=True, without_api=True
 )

@@ -63,31 +63,31 @@ class Stopped(ProvisionerError):
 class Check:
     """A named proof.
 
-    not_for: why a site has nothing of the kind to prove, "" when it has. beside: it changes nothing but a workload of
+    skip_reason: why a site has nothing of the kind to prove, "" when it has. parallel_safe: it changes nothing but a workload of
     its own and looks at no other, so that it may run at the same time as others of which that is true.
     """
 
     name: str
     summary: str
     run: Callable[[Context], Iterator[Finding]]
-    not_for: Callable[[Site], str] = lambda site: ""
-    beside: bool = False
-    looks_only: bool = False
+    skip_reason: Callable[[Site], str] = lambda site: ""
+    parallel_safe: bool = False
+    reads_only: bool = False
     without_api: bool = False
 
 
-def good(code: str, subject: str, detail: str, remedy: str = "") -> Finding:
+def passed(code: str, subject: str, detail: str, remedy: str = "") -> Finding:
     """Return a finding that is as it should be; a remedy then is advice."""
     return Finding(True, subject, detail, remedy, code)
 
 
-def bad(code: str, subject: str, detail: str, remedy: str, *evidence: str) -> Finding:
+def failed(code: str, subject: str, detail: str, remedy: str, *evidence: str) -> Finding:
     """Return a finding that is not; evidence may hold several lines each."""
     lines = tuple(line.rstrip() for text in evidence for line in text.splitlines() if line.strip())
     return Finding(False, subject, detail, remedy, code, lines)
 
 
-def untried(subject: str, detail: str) -> Finding:
+def skipped(subject: str, detail: str) -> Finding:
     """Return a finding that says what was left out this time, and why."""
     return Finding(True, subject, detail, code="NOT_TRIED")
 

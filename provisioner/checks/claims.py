@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from provisioner.checks import pods, scratch
-from provisioner.checks.check import NAMESPACE, Context, Finding, bad, good
+from provisioner.checks.check import NAMESPACE, Context, Finding, failed, passed
 from provisioner.errors import ClusterError
 from provisioner.kube import Cluster, Object
 
@@ -17,20 +17,20 @@ def judge(context: Context, name: str) -> Finding:
     cluster, subject = context.cluster, f"claim {NAMESPACE}/{name}"
     claim = cluster.get("PersistentVolumeClaim", name, NAMESPACE)
     if claim is None:
-        return bad("STORAGE_NO_CLAIM", subject, "does not exist", "provisioner apply")
+        return failed("STORAGE_NO_CLAIM", subject, "does not exist", "provisioner apply")
     if claim.get("status", {}).get("phase") != "Bound":
         return _unbound(context, subject, claim)
     volume = claim["spec"]["volumeName"]
     place = nfs_source(cluster.get("PersistentVolume", volume) or {})
     if not place:
-        return bad(
+        return failed(
             "STORAGE_NOT_NFS",
             subject,
             f"is bound to {volume}, which is not on NFS",
             f"look at its class: kubectl -n {NAMESPACE} get pvc {name} -o yaml",
             *cluster.events(NAMESPACE, name)[-pods.EVENTS :],
         )
-    return good("STORAGE_BOUND", subject, f"is bound to {volume} ({place})")
+    return passed("STORAGE_BOUND", subject, f"is bound to {volume} ({place})")
 
 
 def _unbound(context: Context, subject: str, claim: Object) -> Finding:
@@ -49,7 +49,7 @@ def _unbound(context: Context, subject: str, claim: Object) -> Finding:
         because = _none_fits(cluster, class_)
     why, remedy, *more = because
     evidence = cluster.events(NAMESPACE, claim["metadata"]["name"])[-pods.EVENTS :]
-    return bad("STORAGE_NOT_BOUND", subject, f"is {phase}: {why}", remedy, *evidence, *more)
+    return failed("STORAGE_NOT_BOUND", subject, f"is {phase}: {why}", remedy, *evidence, *more)
 
 
 def _lost_volume(context: Context, claim: Object) -> tuple[str, ...]:
@@ -152,7 +152,7 @@ def lost(context: Context, pod: Object, path: str, wanted: str) -> str:
 
 def other_volume(context: Context, pod: Object, what: str, now: tuple[str, str], bound: tuple[str, str]) -> Finding:
     """Return the finding that a pod has another claim or volume than it had."""
-    return bad(
+    return failed(
         "STATEFULSET_OTHER_VOLUME",
         f"pod {pods.name_of(pod)}",
         f"{what} with {now[0]} on {now[1]}, and had {bound[0]} on {bound[1]}",
@@ -164,7 +164,7 @@ def other_volume(context: Context, pod: Object, what: str, now: tuple[str, str],
 
 def lost_data(context: Context, pod: Object, what: str, volume: str, seen: str) -> Finding:
     """Return the finding that a volume does not hold what its pod had written."""
-    return bad(
+    return failed(
         "STATEFULSET_LOST_DATA",
         f"pod {pods.name_of(pod)}",
         f"{what} {volume}, but not with what it had written there",

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from provisioner.checks import pods, restore
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle, skipped
 from provisioner.engine.rollout import complete
 from provisioner.kube import Object
 from provisioner.site import Site
@@ -27,7 +27,7 @@ def run(context: Context) -> Iterator[Finding]:
     config = context.cluster.get("ConfigMap", WORKLOAD, NAMESPACE)
     before = ((config or {}).get("data") or {}).get(KEY)
     if before is None:
-        yield bad("CONFIGMAP_NONE", SUBJECT, f"does not exist, or has no {KEY}", "provisioner apply")
+        yield failed("CONFIGMAP_NONE", SUBJECT, f"does not exist, or has no {KEY}", "provisioner apply")
         return
     plain = before.rstrip("\n")  # as `ask` has it
     pod = _ready(context)
@@ -56,7 +56,7 @@ def _begun_anew(context: Context, pod: Object, before: str, seen: str) -> Findin
     said = ask(context, name, *PRINT)
     if said != before:
         return _stale(context, pod, said)
-    return good(
+    return passed(
         "CONFIGMAP_POD_RENEWED",
         SUBJECT,
         f"says {before!r}, and {seen}, as after a change or a verify that was killed: pod {name} took its place",
@@ -110,7 +110,7 @@ def _reaches(context: Context, pod: Object, before: str, token: str) -> Iterator
         timeout=180,
     )
     if said != token:
-        yield bad(
+        yield failed(
             "CONFIGMAP_FILE_OLD",
             SUBJECT,
             f"was changed, and {FILE} in pod {name} still says {said!r}",
@@ -118,12 +118,12 @@ def _reaches(context: Context, pod: Object, before: str, token: str) -> Iterator
             *pods.explain(cluster, pod),
         )
         return
-    yield good("CONFIGMAP_FILE", SUBJECT, f"was changed, and {FILE} in pod {name} says so ({how})")
+    yield passed("CONFIGMAP_FILE", SUBJECT, f"was changed, and {FILE} in pod {name} says so ({how})")
     if not context.full:
-        yield untried(SUBJECT, "a kubelet that looks by itself, about once a minute: not waited for without --full")
+        yield skipped(SUBJECT, "a kubelet that looks by itself, about once a minute: not waited for without --full")
     said = ask(context, name, *PRINT)
     if said != before:
-        yield bad(
+        yield failed(
             "CONFIGMAP_ENV_CHANGED",
             SUBJECT,
             f"was changed, and ${VARIABLE} in pod {name} says {said!r}, and said {before!r} before: the pod was "
@@ -132,7 +132,7 @@ def _reaches(context: Context, pod: Object, before: str, token: str) -> Iterator
             *pods.explain(cluster, pod),
         )
         return
-    yield good(
+    yield passed(
         "CONFIGMAP_ENV_OLD",
         SUBJECT,
         f"was changed, and ${VARIABLE} in pod {name} still says {said!r}, as it did before: the environment needs a "
@@ -144,14 +144,14 @@ def _reaches(context: Context, pod: Object, before: str, token: str) -> Iterator
     name = fresh["metadata"]["name"]
     said = ask(context, name, *PRINT)
     if said == token:
-        yield good("CONFIGMAP_ENV_RESTARTED", SUBJECT, f"is in ${VARIABLE} after a restart (pod {name})")
+        yield passed("CONFIGMAP_ENV_RESTARTED", SUBJECT, f"is in ${VARIABLE} after a restart (pod {name})")
     else:
         yield _stale(context, fresh, said)
 
 
 def _stale(context: Context, pod: Object, said: str) -> Finding:
     name = pod["metadata"]["name"]
-    return bad(
+    return failed(
         "CONFIGMAP_ENV_STALE",
         SUBJECT,
         f"is not in ${VARIABLE} even after a restart: pod {name} says {said!r}",
@@ -212,7 +212,7 @@ def _ready(context: Context, other_than: Collection[str] = ()) -> Object:
 
 
 def _not_ready(context: Context, pod: Object) -> Finding:
-    return bad(
+    return failed(
         "CONFIGMAP_NO_POD",
         f"Deployment {NAMESPACE}/{WORKLOAD}",
         f"has no ready pod: {pods.trouble(pod) if pod else 'there is none'}",
@@ -221,7 +221,7 @@ def _not_ready(context: Context, pod: Object) -> Finding:
     )
 
 
-def _not_for(site: Site) -> str:
+def _skip_reason(site: Site) -> str:
     return "" if "configmap" in site.workloads.enabled else '[workloads] enabled has no "configmap"'
 
 
@@ -229,6 +229,6 @@ CHECK = Check(
     "configmap",
     "A ConfigMap's change reaches a pod's file while it runs, and its environment at a restart.",
     run,
-    _not_for,
-    beside=True,
+    _skip_reason,
+    parallel_safe=True,
 )

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from provisioner.checks import pods
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle
 from provisioner.kube import Object
 from provisioner.site import Site
-from provisioner.text import listed
+from provisioner.text import join_words
 
 WORKLOAD = "ds-pods"
 # What the DaemonSet controller tolerates for each (pkg/controller/daemon/util, AddOrUpdateDaemonPodTolerations): a
@@ -51,18 +51,18 @@ def run(context: Context) -> Iterator[Finding]:
     """Yield one finding when all is as it should be, else one for each node where it is not."""
     cluster = context.cluster
     if cluster.get("DaemonSet", WORKLOAD, NAMESPACE, "apps/v1") is None:
-        yield bad("DAEMONSET_NONE", f"DaemonSet {NAMESPACE}/{WORKLOAD}", "does not exist", "provisioner apply")
+        yield failed("DAEMONSET_NONE", f"DaemonSet {NAMESPACE}/{WORKLOAD}", "does not exist", "provisioner apply")
         return
     seen = settle(context, f"a {WORKLOAD} pod on every node", lambda: look(context), _settled, timeout=120)
     subject = f"DaemonSet {NAMESPACE}/{WORKLOAD}"
     wanted, wrong = seen.wanted(), seen.wrong()
     if wanted and not wrong:
         others = sorted(seen.nodes.keys() - set(wanted))
-        left_out = f"; not on {listed(others)}, whose taints it does not tolerate" if others else ""
-        yield good("DAEMONSET_ONE_EACH", subject, f"has exactly one pod on {listed(sorted(wanted))}{left_out}")
+        left_out = f"; not on {join_words(others)}, whose taints it does not tolerate" if others else ""
+        yield passed("DAEMONSET_ONE_EACH", subject, f"has exactly one pod on {join_words(sorted(wanted))}{left_out}")
         return
     if not wanted:
-        yield bad(
+        yield failed(
             "DAEMONSET_NO_NODE",
             subject,
             f"may run on none of {', '.join(sorted(seen.nodes)) or 'no nodes'}",
@@ -78,11 +78,11 @@ def _wrong(context: Context, seen: Seen, name: str, own: Sequence[Object]) -> Fi
     elif not own:
         what = "has no pod"
     elif len(own) > 1:
-        what = f"has {len(own)} pods: {listed(sorted(pod['metadata']['name'] for pod in own))}"
+        what = f"has {len(own)} pods: {join_words(sorted(pod['metadata']['name'] for pod in own))}"
     else:
         what = f"has a pod that is not ready: {pods.trouble(own[0])}"
     explained = pods.explain_or_events(context.cluster, own[0] if own else {}, NAMESPACE, WORKLOAD)
-    return bad(
+    return failed(
         "DAEMONSET_WRONG",
         f"DaemonSet {NAMESPACE}/{WORKLOAD} on {name}",
         what,
@@ -122,10 +122,15 @@ def _settled(seen: Seen) -> bool:
     return bool(seen.wanted()) and not seen.wrong()
 
 
-def _not_for(site: Site) -> str:
+def _skip_reason(site: Site) -> str:
     return "" if "daemonset" in site.workloads.enabled else '[workloads] enabled has no "daemonset"'
 
 
 CHECK = Check(
-    "daemonset", "A DaemonSet has exactly one ready pod on every node.", run, _not_for, beside=True, looks_only=True
+    "daemonset",
+    "A DaemonSet has exactly one ready pod on every node.",
+    run,
+    _skip_reason,
+    parallel_safe=True,
+    reads_only=True,
 )

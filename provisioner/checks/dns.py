@@ -6,11 +6,11 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 
 from provisioner.checks import pods
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle
 from provisioner.errors import ClusterError
 from provisioner.kube import Object
 from provisioner.site import Site
-from provisioner.text import listed
+from provisioner.text import join_words
 
 DOMAIN = "svc.cluster.local"
 
@@ -27,7 +27,7 @@ def run(context: Context) -> Iterator[Finding]:
     )
     if not places:
         waiting = cluster.list("Pod", NAMESPACE)[:1]
-        yield bad(
+        yield failed(
             "DNS_NO_POD",
             "DNS",
             f"cannot be asked: no pod in {NAMESPACE} is ready",
@@ -61,17 +61,17 @@ def _judge(context: Context, node: str, pod: Object, names: Mapping[str, str], o
     wrong = unresolved(names, found)
     if not wrong:
         shown = ", ".join(f"{name} is {address}" for name, address in names.items())
-        return good("DNS_RESOLVES", subject, f"answers in pod {pod['metadata']['name']}: {shown}")
+        return passed("DNS_RESOLVES", subject, f"answers in pod {pod['metadata']['name']}: {shown}")
     cluster = context.cluster
     name = wrong[0]
-    seen = f"gave {listed(sorted(found[name]))}" if found.get(name) else "was not resolved"
+    seen = f"gave {join_words(sorted(found[name]))}" if found.get(name) else "was not resolved"
     servers = cluster.list("Pod", "kube-system", labels="k8s-app=kube-dns")
     logs = [
         f"{one['metadata']['name']} on {one['spec'].get('nodeName')}: {line}"
         for one in servers
         for line in cluster.logs("kube-system", one["metadata"]["name"], lines=3).splitlines()
     ]
-    return bad(
+    return failed(
         "DNS_FAILS",
         subject,
         f"fails in pod {pod['metadata']['name']}: {name} {seen}, and is {names[name]}",
@@ -129,8 +129,8 @@ def unresolved(names: Mapping[str, str], found: Mapping[str, set[str]]) -> list[
     return [name for name, address in names.items() if address not in found.get(name, set())]
 
 
-def _not_for(site: Site) -> str:
+def _skip_reason(site: Site) -> str:
     return "" if site.workloads.enabled else "no workload is enabled whose pod could ask"
 
 
-CHECK = Check("dns", "Cluster names resolve in a pod on every node.", run, _not_for, looks_only=True)
+CHECK = Check("dns", "Cluster names resolve in a pod on every node.", run, _skip_reason, reads_only=True)

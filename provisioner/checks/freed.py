@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.checks import pods, restore, shipped
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle, skipped
 from provisioner.kube import Object
 from provisioner.kube.load_balancers import addresses
 from provisioner.l2 import verdicts
 from provisioner.site import Site
-from provisioner.text import listed
+from provisioner.text import join_words
 
 WORKLOAD = "loadbalancer"
 NAMES = ("lb-verify", "lb-verify-again")
@@ -23,7 +23,7 @@ SUBJECT = f"Service {NAMESPACE}/{NAMES[0]}"
 def run(context: Context) -> Iterator[Finding]:
     """Yield whether an address is answered for, falls silent with its Service, and is given again."""
     if not context.thorough:
-        yield untried(
+        yield skipped(
             "a deleted Service's address", "that it falls silent and is given again: not tried without --full"
         )
         return
@@ -31,14 +31,14 @@ def run(context: Context) -> Iterator[Finding]:
     behind = next(iter(shipped.services(context.site, "LoadBalancer", WORKLOAD)), "")
     model = cluster.get("Service", behind, NAMESPACE) if behind else None
     if model is None:
-        yield bad("LB_NONE", f"Service {NAMESPACE}/{behind or WORKLOAD}", "does not exist", "provisioner apply")
+        yield failed("LB_NONE", f"Service {NAMESPACE}/{behind or WORKLOAD}", "does not exist", "provisioner apply")
         return
     _take_back(context)  # what a run that was killed has left
     with restore.afterwards(
         cluster,
         "the Services to be deleted",
         lambda: _take_back(context),
-        lambda: f"{listed(NAMES)} may be left among the Services of {NAMESPACE}",
+        lambda: f"{join_words(NAMES)} may be left among the Services of {NAMESPACE}",
         "provisioner verify freed takes them back",
     ):
         yield from _tried(context, model)
@@ -52,10 +52,10 @@ def _tried(context: Context, model: Object) -> Iterator[Finding]:
     ask = verdicts.asking(context.site, context.cluster, context.hosts, ip)
     owners = settle(context, f"{ip} to be answered for", ask, lambda seen: len(seen) == 1, timeout=30)
     if len(owners) != 1:
-        yield bad(
+        yield failed(
             "LB_NOT_ANNOUNCED",
             f"{ip} ({NAMESPACE}/{NAMES[0]})",
-            f"is answered for by {listed(owners) or 'nobody'}, and should be by one",
+            f"is answered for by {join_words(owners) or 'nobody'}, and should be by one",
             f"provisioner l2 check {ip}",
             *context.cluster.events(NAMESPACE, NAMES[0])[-pods.EVENTS :],
         )
@@ -63,18 +63,18 @@ def _tried(context: Context, model: Object) -> Iterator[Finding]:
     context.cluster.delete("Service", NAMES[0], NAMESPACE)
     left = settle(context, f"{ip} to fall silent", ask, lambda seen: not seen, timeout=60)
     if left:
-        yield bad(
+        yield failed(
             "LB_NOT_SILENT",
             f"{ip} ({NAMESPACE}/{NAMES[0]})",
-            f"is still answered for by {listed(left)}, though its Service is deleted",
+            f"is still answered for by {join_words(left)}, though its Service is deleted",
             f"provisioner l2 check {ip}; kubectl -n metallb-system logs -l component=speaker --tail=20",
             *context.cluster.events(NAMESPACE, NAMES[0])[-pods.EVENTS :],
         )
         return
-    yield good("LB_SILENT", f"{ip} ({NAMESPACE}/{NAMES[0]})", "fell silent on the wire with its Service")
+    yield passed("LB_SILENT", f"{ip} ({NAMESPACE}/{NAMES[0]})", "fell silent on the wire with its Service")
     again = _given(context, service(model, NAMES[1], ip))
     if again == ip:
-        yield good("LB_FREED", ip, "is free again: another Service that asked for it was given it")
+        yield passed("LB_FREED", ip, "is free again: another Service that asked for it was given it")
     else:
         yield _no_address(
             context, NAMES[1], f"asked for {ip}, whose Service is deleted, and was given {again or 'none'}"
@@ -111,7 +111,7 @@ def _given(context: Context, wanted: Object) -> str:
 
 
 def _no_address(context: Context, name: str, what: str) -> Finding:
-    return bad(
+    return failed(
         "LB_NO_FREE_ADDRESS",
         f"Service {NAMESPACE}/{name}",
         what,
@@ -125,10 +125,10 @@ def _take_back(context: Context) -> None:
         context.cluster.delete("Service", name, NAMESPACE)
 
 
-def _not_for(site: Site) -> str:
+def _skip_reason(site: Site) -> str:
     if not site.metallb.enabled:
         return "[metallb] is not enabled"
     return "" if WORKLOAD in site.workloads.enabled else f'[workloads] enabled has no "{WORKLOAD}"'
 
 
-CHECK = Check("freed", "A deleted Service's address falls silent and is given again.", run, _not_for)
+CHECK = Check("freed", "A deleted Service's address falls silent and is given again.", run, _skip_reason)

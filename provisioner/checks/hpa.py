@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from provisioner.addresses import host_port
 from provisioner.checks import autoscaled, load, metrics, pods, web
 from provisioner.checks.autoscaled import WORKLOAD, Autoscaled, current
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle, skipped
 from provisioner.kube import Object
 from provisioner.site import Site
-from provisioner.text import count
+from provisioner.text import pluralize
 
 RISE = 240.0  # two scrapes, two rounds of the autoscaler, the start of a pod; then once more as long
 # kube-controller-manager's --horizontal-pod-autoscaler-downscale-stabilization is five minutes unless it is set.
@@ -36,7 +36,7 @@ def run(context: Context) -> Iterator[Finding]:
         timeout=120,
     )
     if not found:
-        yield bad("HPA_NONE", NAMESPACE, "has no HorizontalPodAutoscaler", "provisioner apply")
+        yield failed("HPA_NONE", NAMESPACE, "has no HorizontalPodAutoscaler", "provisioner apply")
     for scaler in found:
         yield _judge(context, scaler)
     for scaler in found:
@@ -47,7 +47,7 @@ def run(context: Context) -> Iterator[Finding]:
 def _figures(context: Context, figures: metrics.Figures) -> Finding:
     subject, logs = "metrics API", "kubectl -n kube-system logs -l k8s-app=metrics-server"
     if not figures.use:
-        return bad(
+        return failed(
             "METRICS_MISSING",
             subject,
             f"has no figures for the pods of {NAMESPACE}" + (f": {figures.refusal}" if figures.refusal else ""),
@@ -56,7 +56,7 @@ def _figures(context: Context, figures: metrics.Figures) -> Finding:
         )
     if figures.missing:
         named = [f"{pod['metadata']['name']} on {pod['spec'].get('nodeName')}" for pod in figures.missing]
-        return bad(
+        return failed(
             "METRICS_PODS_MISSING",
             subject,
             f"has figures for {len(figures.use)} pods of {NAMESPACE} and none for {', '.join(sorted(named))}",
@@ -65,21 +65,21 @@ def _figures(context: Context, figures: metrics.Figures) -> Finding:
         )
     shown = ", ".join(f"{name} {use}" for name, use in sorted(figures.use.items())[:3])
     more = ", …" if len(figures.use) > 3 else ""
-    return good("METRICS_PODS", subject, f"has figures for {len(figures.use)} pods of {NAMESPACE} ({shown}{more})")
+    return passed("METRICS_PODS", subject, f"has figures for {len(figures.use)} pods of {NAMESPACE} ({shown}{more})")
 
 
 def _judge(context: Context, scaler: Object) -> Finding:
     name, spec = scaler["metadata"]["name"], scaler["spec"]
     percent = current(scaler)
     if percent is None:
-        return bad(
+        return failed(
             "HPA_NO_METRIC",
             subject(scaler),
             "does not know the CPU use of its pods",
             f"kubectl -n {NAMESPACE} describe hpa {name}; its pods need CPU requests",
             *context.cluster.events(NAMESPACE, name)[-pods.EVENTS :],
         )
-    return good(
+    return passed(
         "HPA_METRIC",
         subject(scaler),
         f"sees {percent} % CPU of a target of {spec.get('targetCPUUtilizationPercentage')} %, and wants "
@@ -101,14 +101,14 @@ def _moves(context: Context, scaler: Object) -> Iterator[Finding]:
             yield fallen
             return
     if now.ready >= most:
-        yield untried(
+        yield skipped(
             subject(scaler),
             f"has all its {most} pods already, as in the minutes after a load: that it adds pods was not tried "
             "(with --full, it is waited for first)",
         )
         return
     if not context.thorough:
-        yield untried(subject(scaler), "under load, when it adds pods: not tried without --full")
+        yield skipped(subject(scaler), "under load, when it adds pods: not tried without --full")
         return
     yield from _loaded(context, scaler, now.ready)
 
@@ -117,7 +117,7 @@ def _loaded(context: Context, scaler: Object, before: int) -> Iterator[Finding]:
     """Put load on the `before` pods that are ready; yield what came of it, then what its end did."""
     door = entrance(context)
     if door is None:
-        yield bad(
+        yield failed(
             "HPA_NO_ENTRANCE",
             subject(scaler),
             "cannot be put under load: no address of its Service answers from here",
@@ -136,7 +136,7 @@ def _loaded(context: Context, scaler: Object, before: int) -> Iterator[Finding]:
     if context.full:
         yield _falls(context, scaler, max(loaded.ready, now.ready), ended)[0]
         return
-    yield untried(
+    yield skipped(
         subject(scaler),
         f"goes back to {before} about five minutes after the load: not waited for without --full",
     )
@@ -159,14 +159,14 @@ def _rises(context: Context, scaler: Object, before: int, door: tuple[str, int])
     spent = f"{time.monotonic() - began:.0f} s of load"
     if now.ready > before:
         said = f"went from {before} to {now.ready} ready pods after {spent} ({sent})"
-        return good("HPA_RISES", subject(scaler), said), now
+        return passed("HPA_RISES", subject(scaler), said), now
     sending = f"load on {host_port(*door)}: {sent}"
     if now.asked > before:
         return _not_ready(context, now, f"after {spent}", sending), now
-    finding = bad(
+    finding = failed(
         "HPA_NOT_RISEN",
         subject(scaler),
-        f"has {count(now.ready, 'ready pod')}, not more than before, after {spent}, and sees "
+        f"has {pluralize(now.ready, 'ready pod')}, not more than before, after {spent}, and sees "
         f"{current(now.scaler)} % CPU",
         f"kubectl -n {NAMESPACE} describe hpa {WORKLOAD}; kubectl -n {NAMESPACE} top pods",
         sending,
@@ -179,7 +179,7 @@ def _not_ready(context: Context, seen: Autoscaled, when: str, *evidence: str) ->
     why = "; ".join(f"{pod['metadata']['name']}: {pods.trouble(pod)}" for pod in seen.waiting)
     if not seen.workload:
         why = "what it should size does not exist"
-    return bad(
+    return failed(
         "HPA_PODS_NOT_READY",
         subject(seen.scaler),
         f"has asked for {seen.asked} pods, of which {seen.ready} are ready {when}" + (f" ({why})" if why else ""),
@@ -204,10 +204,12 @@ def _falls(context: Context, scaler: Object, risen: int, ended: float) -> tuple[
     )
     when = f"{time.monotonic() - ended:.0f} s after the load"
     if now.ready < risen and now.complete:
-        return good("HPA_FALLS", subject(now.scaler), f"went down to {count(now.ready, 'ready pod')} {when}"), now
+        return passed(
+            "HPA_FALLS", subject(now.scaler), f"went down to {pluralize(now.ready, 'ready pod')} {when}"
+        ), now
     if now.ready < risen:
         return _not_ready(context, now, when), now
-    finding = bad(
+    finding = failed(
         "HPA_NOT_FALLEN",
         subject(now.scaler),
         f"wants {now.asked} pods still, of which {now.ready} are ready, {when}, and sees {current(now.scaler)} % CPU",
@@ -236,12 +238,16 @@ def entrance(context: Context) -> tuple[str, int] | None:
     return next((door for door in doors if web.get(*door, "/hostname", timeout=timeout).status == 200), None)
 
 
-def _not_for(site: Site) -> str:
+def _skip_reason(site: Site) -> str:
     if not site.metrics.enabled:
         return "[metrics] is not enabled"
     return "" if "hpa" in site.workloads.enabled else '[workloads] enabled has no "hpa"'
 
 
 CHECK = Check(
-    "hpa", "The metrics API has figures, and an autoscaler adds pods under load.", run, _not_for, beside=True
+    "hpa",
+    "The metrics API has figures, and an autoscaler adds pods under load.",
+    run,
+    _skip_reason,
+    parallel_safe=True,
 )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from provisioner.checks import ingress_client, ingress_exposure, ingress_routes, ingress_tls, pods
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle
 from provisioner.checks.ingress_endpoints import Door, named
 from provisioner.checks.ingress_routes import WORKLOAD, Pages, Route, paths, routes
 from provisioner.kube import Object
@@ -28,9 +28,9 @@ def run(context: Context) -> Iterator[Finding]:
     every = ingress_routes.wanted(context)
     wanted = [one for one in every if one["metadata"]["name"] in live]
     if not every:
-        yield bad("INGRESS_NONE", f"workloads/{WORKLOAD}.yaml", f"has no Ingress in {NAMESPACE}", "give it one")
+        yield failed("INGRESS_NONE", f"workloads/{WORKLOAD}.yaml", f"has no Ingress in {NAMESPACE}", "give it one")
     for name in sorted({one["metadata"]["name"] for one in every} - live.keys()):
-        yield bad("INGRESS_NONE", f"Ingress {NAMESPACE}/{name}", "does not exist", "provisioner apply")
+        yield failed("INGRESS_NONE", f"Ingress {NAMESPACE}/{name}", "does not exist", "provisioner apply")
     if not wanted:
         return
     found, ways = ingress_exposure.settled(context)
@@ -76,13 +76,13 @@ def _judge(route: Route, each: Pages, live: Object, log: Sequence[str]) -> Findi
         through = named(list(each))
         if not route.service:
             said = f"leads nowhere (404), as no Ingress names it ({through})"
-            return good("INGRESS_UNKNOWN_404", str(route), said)
+            return passed("INGRESS_UNKNOWN_404", str(route), said)
         answered = ", ".join(sorted({route.who(page) for page in each.values()}))
-        return good("INGRESS_ROUTES", str(route), f"leads to {answered} of {route.service} through {through}")
+        return passed("INGRESS_ROUTES", str(route), f"leads to {answered} of {route.service} through {through}")
     wanted = f"a pod of {route.service}" if route.service else "a 404"
     first, *others = wrong.values()
     lost = route.service and (route.host, route.path, route.service) not in paths(live)
-    return bad(
+    return failed(
         "INGRESS_WRONG" if any(page.status for page in wrong.values()) else "INGRESS_SILENT",
         str(route),
         f"should give {wanted} and gave: {first}",
@@ -94,7 +94,7 @@ def _judge(route: Route, each: Pages, live: Object, log: Sequence[str]) -> Findi
     )
 
 
-def _not_for(site: Site) -> str:
+def _skip_reason(site: Site) -> str:
     if not site.ingress.enabled:
         return "[ingress] is not enabled"
     return "" if WORKLOAD in site.workloads.enabled else f'[workloads] enabled has no "{WORKLOAD}"'
@@ -105,6 +105,6 @@ CHECK = Check(
     "Each path of an Ingress leads to its own Deployment through every way in, another path is a 404; HTTPS presents "
     "the site's certificate; the client's address arrives.",
     run,
-    _not_for,
-    looks_only=True,
+    _skip_reason,
+    reads_only=True,
 )

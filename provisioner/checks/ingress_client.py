@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 
 from provisioner.checks import pods, web
-from provisioner.checks.check import Context, Finding, bad, good
+from provisioner.checks.check import Context, Finding, failed, passed
 from provisioner.checks.ingress_endpoints import Door, local, named
 from provisioner.kube import Object
-from provisioner.text import listed
+from provisioner.text import join_words
 
 # The line of a page that repeats what the controller said of its client (the header X-Forwarded-For).
 _TOLD = re.compile(r"^client(?: (.*))?$", re.MULTILINE)
@@ -32,13 +32,13 @@ def judge(context: Context, service: Object, subject: str, each: Mapping[Door, w
     wrong = [door for door in told if told[door] != each[door].source]
     if not wrong:
         who = ", ".join(sorted({each[door].source for door in told}))
-        yield good("INGRESS_CLIENT", subject, f"is told this machine's true address, {who}{_because(service, told)}")
+        yield passed("INGRESS_CLIENT", subject, f"is told this machine's true address, {who}{_because(service, told)}")
         return
     kinds: dict[str, dict[str, list[Door]]] = {}  # what is wrong, then what was told instead, and where
     for door in wrong:
         kinds.setdefault(_kind(context, told[door]), {}).setdefault(told[door], []).append(door)
     for kind, instead in kinds.items():
-        source = listed(sorted({each[door].source for some in instead.values() for door in some}), "or")
+        source = join_words(sorted({each[door].source for some in instead.values() for door in some}), "or")
         yield _other(context, service, subject, kind=kind, instead=instead, source=source)
 
 
@@ -67,35 +67,35 @@ def _other(
     name = pods.name_of(service)
     where = named([door for some in instead.values() for door in some])
     if kind == NOBODY:
-        return bad(
+        return failed(
             "INGRESS_CLIENT_UNKNOWN",
             subject,
             f"is told no client address through {where}",
             "let the ingress controller send X-Forwarded-For",
         )
-    said = f"is told {listed(instead)} in place of this machine's {source} through {where}"
+    said = f"is told {join_words(instead)} in place of this machine's {source} through {where}"
     if kind == NONSENSE:
-        return bad(
+        return failed(
             "INGRESS_CLIENT_WRONG",
             subject,
             f"{said}, which is no address at all",
             "let the ingress controller send the client's address in X-Forwarded-For, and nothing after it",
         )
     if kind == OUTSIDE:
-        return good(
+        return passed(
             "INGRESS_CLIENT_TRANSLATED",
             subject,
             f"{said}: something between this machine and the nodes translates addresses (NAT)",
         )
-    ours = listed(dict.fromkeys(_within(context, told) for told in instead), "or")
+    ours = join_words(dict.fromkeys(_within(context, told) for told in instead), "or")
     if local(service):
-        return bad(
+        return failed(
             "INGRESS_CLIENT_WRONG",
             subject,
             f"{said}, which is {ours}, though externalTrafficPolicy is Local",
             f"kubectl -n {service['metadata']['namespace']} describe service {service['metadata']['name']}",
         )
-    return good(
+    return passed(
         "INGRESS_CLIENT_HIDDEN",
         subject,
         f"{said}: externalTrafficPolicy of Service {name} is Cluster, so that the node that takes a connection "

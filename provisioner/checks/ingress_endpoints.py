@@ -11,7 +11,7 @@ from provisioner.checks.check import Context
 from provisioner.kube import Object
 from provisioner.site import ingress_controller
 from provisioner.steps import ingress as step
-from provisioner.text import listed
+from provisioner.text import join_words
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def local(found: Object) -> bool:
 
 def named(some: Sequence[Door]) -> str:
     """Return doors as people list them."""
-    return listed(some)
+    return join_words(some)
 
 
 def controller_pods(context: Context, found: Object) -> list[Object]:

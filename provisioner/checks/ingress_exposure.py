@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.checks import pods
-from provisioner.checks.check import Context, Finding, bad, settle
+from provisioner.checks.check import Context, Finding, failed, settle
 from provisioner.checks.ingress_endpoints import Door, doors, external, node_port, service
 from provisioner.kube import Object
 from provisioner.site import ingress_controller
@@ -71,7 +71,7 @@ def _none(context: Context, found: Object | None) -> Finding:
     name = ingress_controller(context.site)
     namespace, service_name = step.NAMESPACES[name], step.SERVICES[name]
     said = "has no port 80 that can be reached from outside" if found else "does not exist"
-    return bad(
+    return failed(
         "INGRESS_NO_ENTRANCE",
         "ingress controller",
         f"has no way in from outside: its Service {namespace}/{service_name} {said}",
@@ -95,7 +95,7 @@ def _no_node_port(context: Context, found: Object) -> Finding:
             said += ": allocateLoadBalancerNodePorts is false"
         patch = '{"spec": {"allocateLoadBalancerNodePorts": true}}'
         remedy = f"kubectl -n {namespace} patch service {name} -p '{patch}'"
-    return bad("INGRESS_NO_NODEPORT", _subject(found), said, remedy, *_about(context, namespace, name, found))
+    return failed("INGRESS_NO_NODEPORT", _subject(found), said, remedy, *_about(context, namespace, name, found))
 
 
 def _no_address(context: Context, found: Object) -> Finding:
@@ -106,7 +106,7 @@ def _no_address(context: Context, found: Object) -> Finding:
     else:
         said = f"is of type {kind} and has no address, though hosts.toml enables [metallb]: type LoadBalancer has one"
         remedy = "provisioner apply"
-    return bad("INGRESS_NO_ADDRESS", _subject(found), said, remedy, *_about(context, namespace, name, found))
+    return failed("INGRESS_NO_ADDRESS", _subject(found), said, remedy, *_about(context, namespace, name, found))
 
 
 def _subject(found: Object) -> str:

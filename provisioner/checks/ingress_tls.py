@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 
 from provisioner.checks import web
-from provisioner.checks.check import NAMESPACE, Context, Finding, bad, good, settle, untried
+from provisioner.checks.check import NAMESPACE, Context, Finding, failed, passed, settle, skipped
 from provisioner.checks.ingress_endpoints import Door, named
 from provisioner.checks.ingress_routes import Pages, Route
 from provisioner.kube import Object, certificates
@@ -42,9 +42,9 @@ def _unasked(ingress: Object, host: str, secret: str) -> Finding:
     where = f"Ingress {NAMESPACE}/{ingress['metadata']['name']}"
     if host:
         said = f"has a certificate in {where} and no rule of exactly this host: what it presents was not tried"
-        return untried(f"https://{host}", said)
+        return skipped(f"https://{host}", said)
     named_secret = f" {secret}" if secret else ""
-    return untried(where, f"names no host for the Secret{named_secret} in spec.tls: that certificate was not tried")
+    return skipped(where, f"names no host for the Secret{named_secret} in spec.tls: that certificate was not tried")
 
 
 def _presented(context: Context, name: str, ways: Sequence[Door], route: Route, lost: str) -> Iterator[Finding]:
@@ -54,12 +54,12 @@ def _presented(context: Context, name: str, ways: Sequence[Door], route: Route, 
     ours, subject = certificates.der(pem), f"https://{route.host}"
     if not ours:
         why = f"has no certificate: Secret {NAMESPACE}/{name} is missing or holds none"
-        yield bad("INGRESS_TLS_NO_CERTIFICATE", subject, why, "provisioner apply", lost)
+        yield failed("INGRESS_TLS_NO_CERTIFICATE", subject, why, "provisioner apply", lost)
         return
     closed = [door for door in ways if not door.tls_port]
     if closed:
         why = f"is closed where HTTP is served, at {named(closed)}: the controller's Service has no port 443 there"
-        yield bad("INGRESS_TLS_CLOSED", subject, why, "provisioner apply", lost)
+        yield failed("INGRESS_TLS_CLOSED", subject, why, "provisioner apply", lost)
     open_ = [door for door in ways if door.tls_port]
     if open_:
         yield _through(context, open_, route, secret=f"Secret {NAMESPACE}/{name}", ours=ours, lost=lost)
@@ -78,7 +78,7 @@ def _through(context: Context, open_: Sequence[Door], route: Route, *, secret: s
     if not wrong(each):
         places = named([Door(door.address, door.tls_port, 0, door.node) for door in open_])
         said = f"presents the site's certificate ({certificates.described(ours)}) through {places}"
-        return good("INGRESS_TLS", subject, said)
+        return passed("INGRESS_TLS", subject, said)
     door, page = next(iter(wrong(each).items()))
     if not page.certificate:
         said = f"has no TLS through {door}: {page}"
@@ -86,7 +86,7 @@ def _through(context: Context, open_: Sequence[Door], route: Route, *, secret: s
         said = f"presents another certificate through {door}: one {certificates.described(page.certificate)}"
     else:
         said = f"presents the site's certificate through {door} and then gives: {page}"
-    return bad(
+    return failed(
         "INGRESS_TLS_WRONG",
         subject,
         said,

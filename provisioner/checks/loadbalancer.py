@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from provisioner.checks import backends, pods, shipped, web
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle
 from provisioner.kube import Object
 from provisioner.kube.load_balancers import addresses, balanced
 from provisioner.l2 import verdicts
@@ -18,7 +18,7 @@ from provisioner.l2.result import OwnerSeen, Result
 from provisioner.site import Site
 from provisioner.steps import pool_supply
 from provisioner.steps.pool_supply import Supply
-from provisioner.text import count, listed
+from provisioner.text import join_words, pluralize
 
 WORKLOADS = ("loadbalancer", "hpa")  # the shipped ones with a Service of this type
 PATH = "/hostname"
@@ -58,7 +58,7 @@ def run(context: Context) -> Iterator[Finding]:
     for name in shipped.services(context.site, "LoadBalancer", *WORKLOADS):
         if not _named(services, name):
             said = "does not exist, or is no Service of type LoadBalancer for MetalLB"
-            yield bad("LB_NONE", f"Service {NAMESPACE}/{name}", said, "provisioner apply")
+            yield failed("LB_NONE", f"Service {NAMESPACE}/{name}", said, "provisioner apply")
     if not services:
         return
     others = pool_supply.others(cluster, context.site)
@@ -81,13 +81,13 @@ def _distinct(context: Context, services: Sequence[Object]) -> Iterator[Finding]
     given = {name: addresses(one) for name in names if (one := _named(services, name)) and addresses(one)}
     if len(given) < 2:
         return
-    subject = f"Services {listed(f'{NAMESPACE}/{name}' for name in given)}"
-    shown = ", ".join(f"{name} has {listed(ips)}" for name, ips in given.items())
+    subject = f"Services {join_words(f'{NAMESPACE}/{name}' for name in given)}"
+    shown = ", ".join(f"{name} has {join_words(ips)}" for name, ips in given.items())
     every = [ip for ips in given.values() for ip in ips]
     if len(set(every)) == len(every):
-        yield good("LB_DISTINCT", subject, f"have different addresses: {shown}")
+        yield passed("LB_DISTINCT", subject, f"have different addresses: {shown}")
     else:
-        yield bad(
+        yield failed(
             "LB_NOT_DISTINCT",
             subject,
             f"share an address: {shown}",
@@ -102,11 +102,11 @@ def _pools(context: Context, service: Object, others: Sequence[Supply]) -> Itera
         pool = next((pool for pool in context.site.metallb.pools if ip in pool), None)
         other = next((other for other in others if other.holds(ip)), None)
         if pool is not None:
-            yield good("LB_ADDRESS", subject, f"has {ip} of pool {pool.name}")
+            yield passed("LB_ADDRESS", subject, f"has {ip} of pool {pool.name}")
         elif other is not None:
-            yield good("LB_ADDRESS", subject, f"has {ip} of pool {other.name}, which was made by hand")
+            yield passed("LB_ADDRESS", subject, f"has {ip} of pool {other.name}, which was made by hand")
         else:
-            yield bad(
+            yield failed(
                 "LB_OFF_POOL",
                 subject,
                 f"has {ip}, which is in no pool of hosts.toml",
@@ -119,20 +119,20 @@ def verdict(result: Result) -> Finding:
     """Return a verdict of the layer-2 diagnosis as a finding; its code is L2_ and the verdict."""
     subject, code = verdicts.place(result), f"L2_{result.verdict}"
     if result.ok:
-        who = listed(map(_owner, result.owners))
+        who = join_words(map(_owner, result.owners))
         foreseen = ", as predicted" if result.predicted_leader and not result.warnings else ""
         warned = f" ({', '.join(result.warnings)})" if result.warnings else ""
-        return good(code, subject, f"is answered on the wire by {who} alone{foreseen}{warned}")
+        return passed(code, subject, f"is answered on the wire by {who} alone{foreseen}{warned}")
     first, *more = result.evidence or ("",)
     remedy = " ".join(part for part in (result.remedy, result.command) if part)
     if result.inconclusive:
-        return bad(code, subject, f"cannot be judged from here: {first}", remedy, *more)
+        return failed(code, subject, f"cannot be judged from here: {first}", remedy, *more)
     maybe = "" if result.confidence == "certain" else f" ({result.confidence})"
-    return bad(code, subject, f"has a fault on layer 2{maybe}: {first}", remedy, *more)
+    return failed(code, subject, f"has a fault on layer 2{maybe}: {first}", remedy, *more)
 
 
 def _owner(owner: OwnerSeen) -> str:
-    place = " ".join(part for part in (owner.node or listed(owner.nodes, "or"), owner.nic) if part)
+    place = " ".join(part for part in (owner.node or join_words(owner.nodes, "or"), owner.nic) if part)
     return f"{place} ({owner.mac})" if place else owner.mac
 
 
@@ -148,7 +148,7 @@ def serves(context: Context, external: External) -> Iterator[Finding]:
     if own and service["metadata"]["name"] not in shipped.services(context.site, "LoadBalancer", *WORKLOADS):
         return
     if not ports:
-        yield good("LB_NO_TCP", str(external), "has no TCP port that could be tried")
+        yield passed("LB_NO_TCP", str(external), "has no TCP port that could be tried")
     elif own:
         yield from _pages(context, external, ports[0])
     else:
@@ -167,19 +167,19 @@ def _pages(context: Context, external: External, port: int) -> Iterator[Finding]
             context, external, str(heard.page), pods.explain_named(context.cluster, now.pods, now.ready)
         )
         return
-    yield good("LB_SERVES", str(external), f"serves HTTP as {heard.page.body.strip()}")
+    yield passed("LB_SERVES", str(external), f"serves HTTP as {heard.page.body.strip()}")
     if unseen := now.ready - heard.names:
-        yield bad(
+        yield failed(
             "LB_POD_UNSEEN",
             str(external),
-            f"never led to {listed(sorted(unseen))} in {count(heard.requests, 'request')}",
+            f"never led to {join_words(sorted(unseen))} in {pluralize(heard.requests, 'request')}",
             f"kubectl -n {NAMESPACE} get endpoints {external.service['metadata']['name']} -o yaml",
             f"answered: {', '.join(sorted(heard.names))}",
             *pods.explain_named(context.cluster, now.pods, unseen),
         )
     else:
-        names = listed(sorted(now.ready))
-        yield good("LB_PODS", str(external), f"leads to {names} ({count(heard.requests, 'request')})")
+        names = join_words(sorted(now.ready))
+        yield passed("LB_PODS", str(external), f"leads to {names} ({pluralize(heard.requests, 'request')})")
 
 
 def _heard(context: Context, ip: str, port: int, expected: set[str]) -> Heard:
@@ -217,10 +217,10 @@ def _connections(context: Context, external: External, ports: Sequence[int]) -> 
     opened = [str(port) for port, failure in failures.items() if not failure]
     if opened:
         closed = [f"{port}: {failure}" for port, failure in failures.items() if failure]
-        return good(
+        return passed(
             "LB_SERVES",
             str(external),
-            f"accepts connections on {listed(opened)}" + (f", not on {', '.join(closed)}" if closed else ""),
+            f"accepts connections on {join_words(opened)}" + (f", not on {', '.join(closed)}" if closed else ""),
         )
     said = "; ".join(f"{port}: {failure}" for port, failure in failures.items())
     spec, namespace = external.service["spec"], external.service["metadata"]["namespace"]
@@ -231,7 +231,7 @@ def _connections(context: Context, external: External, ports: Sequence[int]) -> 
 
 def _not_serving(context: Context, external: External, seen: str, explained: Iterable[str] = ()) -> Finding:
     namespace, name = external.service["metadata"]["namespace"], external.service["metadata"]["name"]
-    return bad(
+    return failed(
         "LB_NOT_SERVING",
         str(external),
         f"does not serve: {seen}",
@@ -241,7 +241,7 @@ def _not_serving(context: Context, external: External, seen: str, explained: Ite
     )
 
 
-def _not_for(site: Site) -> str:
+def _skip_reason(site: Site) -> str:
     return "" if site.metallb.enabled else "[metallb] is not enabled"
 
 
@@ -249,6 +249,6 @@ CHECK = Check(
     "loadbalancer",
     "Each external IP is announced by the right node alone, and leads to all its pods.",
     run,
-    _not_for,
-    looks_only=True,
+    _skip_reason,
+    reads_only=True,
 )

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from provisioner.addresses import host_port
 from provisioner.checks import backends, pods, restore, shipped, web
 from provisioner.checks.backends import Behind
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle, skipped
 from provisioner.errors import ClusterError
 from provisioner.kube import Object, node_ports
 from provisioner.site import Site
-from provisioner.text import count, listed
+from provisioner.text import join_words, pluralize
 
 WORKLOAD = "nodeport"
 PATH = "/hostname"
@@ -39,13 +39,13 @@ def run(context: Context) -> Iterator[Finding]:
     """
     wanted = shipped.services(context.site, "NodePort", WORKLOAD)
     if not wanted:
-        yield bad("NODEPORT_NONE", f"workloads/{WORKLOAD}.yaml", "has no Service of type NodePort", "give it one")
+        yield failed("NODEPORT_NONE", f"workloads/{WORKLOAD}.yaml", "has no Service of type NodePort", "give it one")
     live = {one["metadata"]["name"]: one for one in context.cluster.list("Service", NAMESPACE)}
     services = [live[name] for name in wanted if name in live and live[name]["spec"].get("type") == "NodePort"]
     for name in wanted:
         if live.get(name) not in services:
             said = "is not of type NodePort" if name in live else "does not exist"
-            yield bad("NODEPORT_NONE", f"Service {NAMESPACE}/{name}", said, "provisioner apply")
+            yield failed("NODEPORT_NONE", f"Service {NAMESPACE}/{name}", said, "provisioner apply")
     for service in services:
         yield from _service(context, service)
     for service in services[:1]:
@@ -53,7 +53,7 @@ def run(context: Context) -> Iterator[Finding]:
         if context.thorough:
             yield from _grown(context, service)
         else:
-            yield untried(f"Service {pods.name_of(service)}", "with twice as many pods: not tried without --full")
+            yield skipped(f"Service {pods.name_of(service)}", "with twice as many pods: not tried without --full")
 
 
 def _service(context: Context, service: Object) -> Iterator[Finding]:
@@ -68,9 +68,9 @@ def _service(context: Context, service: Object) -> Iterator[Finding]:
         page = seen.pages[host.name]
         where = host_port(host.address, port)
         if page.status == 200:
-            yield good("NODEPORT_ANSWERS", where, f"({host.name}) answers as {page.body.strip()}")
+            yield passed("NODEPORT_ANSWERS", where, f"({host.name}) answers as {page.body.strip()}")
         else:
-            yield bad(
+            yield failed(
                 "NODEPORT_SILENT",
                 where,
                 f"({host.name}) does not serve {pods.name_of(service)}: {page.error or page.status}",
@@ -97,12 +97,12 @@ def _spread(context: Context, service: Object, now: Behind, seen: Seen, how: str
     subject = f"Service {pods.name_of(service)}"
     unseen = now.ready - seen.names
     if not unseen:
-        names = listed(sorted(seen.names & now.ready))
-        return good("NODEPORT_PODS", subject, f"leads to {names}{how} ({count(seen.requests, 'request')})")
-    return bad(
+        names = join_words(sorted(seen.names & now.ready))
+        return passed("NODEPORT_PODS", subject, f"leads to {names}{how} ({pluralize(seen.requests, 'request')})")
+    return failed(
         "NODEPORT_POD_UNSEEN",
         subject,
-        f"never led to {listed(sorted(unseen))}{how} in {count(seen.requests, 'request')}",
+        f"never led to {join_words(sorted(unseen))}{how} in {pluralize(seen.requests, 'request')}",
         f"kubectl -n {NAMESPACE} get endpoints {service['metadata']['name']} -o yaml",
         f"answered: {', '.join(sorted(seen.names))}",
         *pods.explain_named(context.cluster, now.pods, unseen),
@@ -134,7 +134,7 @@ def _refused(context: Context, service: Object) -> Finding:
         lambda: f"Service {NAMESPACE}/{TWICE} may be left, with {port} as its nodePort",
         f"kubectl -n {NAMESPACE} delete service {TWICE}",
     )
-    return bad(
+    return failed(
         "NODEPORT_GIVEN_TWICE",
         subject,
         f"was given, though {pods.name_of(service)} holds it (the second Service was deleted again)",
@@ -146,7 +146,7 @@ def _judge_refusal(context: Context, service: Object, subject: str, error: Clust
     """Return whether the port was refused since somebody has it, and who."""
     cluster, port = context.cluster, _port(service)
     if node_ports.refused(error.message) != port:
-        return bad(
+        return failed(
             "NODEPORT_OTHER_REFUSAL",
             subject,
             f"was refused for another reason: {error.message}",
@@ -156,8 +156,8 @@ def _judge_refusal(context: Context, service: Object, subject: str, error: Clust
         )
     holder = node_ports.holder(cluster, port)
     if holder:
-        return good("NODEPORT_HELD", subject, f"is refused: Service {holder} holds it")
-    return bad(
+        return passed("NODEPORT_HELD", subject, f"is refused: Service {holder} holds it")
+    return failed(
         "NODEPORT_HOLDER_UNKNOWN",
         subject,
         "is refused, and no Service holds it",
@@ -178,7 +178,7 @@ def _grown(context: Context, service: Object) -> Iterator[Finding]:
             now = backends.settled(context, service)
             if len(now.ready) < number:
                 why = "; ".join(f"{pod['metadata']['name']}: {pods.trouble(pod)}" for pod in now.waiting)
-                yield bad(
+                yield failed(
                     "NODEPORT_NOT_SCALED",
                     f"Deployment {pods.name_of(deployment)}",
                     f"has {len(now.ready)} of {number} pods ready after it was scaled" + (f" ({why})" if why else ""),
@@ -228,7 +228,7 @@ def _proxy_log(context: Context, node: str) -> list[str]:
     return [f"no kube-proxy pod runs on {node}"]
 
 
-def _not_for(site: Site) -> str:
+def _skip_reason(site: Site) -> str:
     return "" if WORKLOAD in site.workloads.enabled else f'[workloads] enabled has no "{WORKLOAD}"'
 
 
@@ -236,6 +236,6 @@ CHECK = Check(
     "nodeport",
     "A NodePort answers on every node's address, reaches every pod, and is given only once.",
     run,
-    _not_for,
-    beside=True,
+    _skip_reason,
+    parallel_safe=True,
 )

@@ -6,11 +6,11 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 
 from provisioner.checks import pods
-from provisioner.checks.check import Check, Context, Finding, bad, good, settle
+from provisioner.checks.check import Check, Context, Finding, failed, passed, settle
 from provisioner.kube import Object
 from provisioner.site import HostSpec
 from provisioner.steps import kubernetes
-from provisioner.text import listed
+from provisioner.text import join_words
 
 
 def run(context: Context) -> Iterator[Finding]:
@@ -27,7 +27,7 @@ def run(context: Context) -> Iterator[Finding]:
     for host in site.hosts:
         node = nodes.get(host.name)
         if node is None:
-            yield bad(
+            yield failed(
                 "NODE_MISSING",
                 host.name,
                 "is no node of the cluster",
@@ -37,7 +37,7 @@ def run(context: Context) -> Iterator[Finding]:
         else:
             yield judge(context, host, node, nodes)
     for name in sorted(nodes.keys() - set(names)):
-        yield good(
+        yield passed(
             "NODE_UNKNOWN",
             name,
             "is a node of the cluster but no host of hosts.toml, so nothing else here speaks of it",
@@ -51,7 +51,7 @@ def judge(context: Context, host: HostSpec, node: Object, nodes: Mapping[str, Ob
     addresses = internal_addresses(node)
     if not _ready(node):
         said = pods.condition(node, "Ready", "message") or "its kubelet has reported nothing"
-        return bad(
+        return failed(
             "NODE_NOT_READY",
             host.name,
             f"is not Ready: {said}",
@@ -59,27 +59,27 @@ def judge(context: Context, host: HostSpec, node: Object, nodes: Mapping[str, Ob
             *context.cluster.events("default", host.name)[-pods.EVENTS :],
         )
     if version != str(context.site.version):
-        return bad(
+        return failed(
             "NODE_WRONG_VERSION",
             host.name,
             f"runs kubelet {version}, and hosts.toml wants {context.site.version}",
             _version_remedy(context, host, nodes),
         )
     if ipaddress.ip_address(host.address) not in map(ipaddress.ip_address, addresses):
-        return bad(
+        return failed(
             "NODE_WRONG_ADDRESS",
             host.name,
-            f"has the InternalIP {listed(addresses) or '(none)'}, not {host.address}",
+            f"has the InternalIP {join_words(addresses) or '(none)'}, not {host.address}",
             _address_remedy(context, host),
         )
     if node["spec"].get("unschedulable"):
-        return good(
+        return passed(
             "NODE_CORDONED",
             host.name,
             f"is Ready at {host.address} with kubelet {version}, but cordoned: it takes no new pods",
             f"provisioner node uncordon {host.name}",
         )
-    return good("NODE_READY", host.name, f"is Ready at {host.address} with kubelet {version}")
+    return passed("NODE_READY", host.name, f"is Ready at {host.address} with kubelet {version}")
 
 
 def _version_remedy(context: Context, host: HostSpec, nodes: Mapping[str, Object]) -> str:
@@ -117,4 +117,4 @@ def _ready(node: Object) -> bool:
     return pods.condition(node, "Ready") == "True"
 
 
-CHECK = Check("nodes", "Every host is a Ready node of the right version at its address.", run, looks_only=True)
+CHECK = Check("nodes", "Every host is a Ready node of the right version at its address.", run, reads_only=True)

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator
 
 from provisioner.checks import claims, pods, restore, scratch, storage
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle, skipped
 from provisioner.errors import ClusterError
 from provisioner.kube import Object
 from provisioner.site import Site
@@ -26,19 +26,19 @@ CLAIM = ("PersistentVolumeClaim", NAME, NAMESPACE, "v1")
 def run(context: Context) -> Iterator[Finding]:
     """Yield whether a file is still there when claim and Deployment are not; then give the volume back."""
     if not context.thorough:
-        yield untried("data on a volume", "that it outlives its claim and its Deployment: not tried without --full")
+        yield skipped("data on a volume", "that it outlives its claim and its Deployment: not tried without --full")
         return
     if context.site.nfs.provisioner != "static":
-        yield untried("data on a volume", "that it outlives its claim: tried with volumes made ahead only")
+        yield skipped("data on a volume", "that it outlives its claim: tried with volumes made ahead only")
         return
     model = context.cluster.get("Deployment", storage.WORKLOAD, NAMESPACE, "apps/v1")
     if model is None:
         subject = f"Deployment {NAMESPACE}/{storage.WORKLOAD}"
-        yield bad("STORAGE_NO_PODS", subject, "does not exist", "provisioner apply")
+        yield failed("STORAGE_NO_PODS", subject, "does not exist", "provisioner apply")
         return
     _take_back(context)  # what a run that was killed has left
     if not _free(context):
-        yield untried("data on a volume", "that it outlives its claim: no volume is free to try it on")
+        yield skipped("data on a volume", "that it outlives its claim: no volume is free to try it on")
         return
     with restore.afterwards(
         context.cluster,
@@ -56,7 +56,7 @@ def _tried(context: Context, model: Object) -> Finding:
         cluster.apply(wanted)
     pod = settle(context, f"a ready {NAME} pod", lambda: _pod(context), pods.ready, timeout=120)
     if not pods.ready(pod):
-        return bad(
+        return failed(
             "STORAGE_NO_PODS",
             f"Deployment {NAMESPACE}/{NAME}",
             f"has no ready pod: {pods.trouble(pod) if pod else 'there is none'}",
@@ -66,7 +66,7 @@ def _tried(context: Context, model: Object) -> Finding:
     try:
         scratch.write(cluster, pod, f"{scratch.FOLDER}/{FILE}", token)
     except ClusterError as error:
-        return bad(
+        return failed(
             "STORAGE_WRITE_FAILED",
             SUBJECT,
             f"cannot be written to from pod {NAME}: {error}",
@@ -85,7 +85,7 @@ def _tried(context: Context, model: Object) -> Finding:
         timeout=180,
     )
     if phase != "Released":
-        return bad(
+        return failed(
             "STORAGE_NOT_RELEASED",
             f"volume {volume}",
             f"is {phase or 'gone'} after its claim and its Deployment were deleted, and should be Released",
@@ -95,8 +95,8 @@ def _tried(context: Context, model: Object) -> Finding:
     seen = _on_server(context, volume, f"cat {{}}/{FILE}")
     where = claims.nfs_source(cluster.get("PersistentVolume", volume) or {})
     if seen == token:
-        return good("STORAGE_RETAINED", f"{where}/{FILE}", "outlived its claim and its Deployment")
-    return bad(
+        return passed("STORAGE_RETAINED", f"{where}/{FILE}", "outlived its claim and its Deployment")
+    return failed(
         "STORAGE_NOT_RETAINED",
         f"{where}/{FILE}",
         f"did not outlive its claim and its Deployment: expected {token}, read {seen!r}",
@@ -175,8 +175,8 @@ def _take_back(context: Context) -> None:
             cluster.merge("PersistentVolume", name, {"spec": {"claimRef": None}})
 
 
-def _not_for(site: Site) -> str:
-    return storage.CHECK.not_for(site)
+def _skip_reason(site: Site) -> str:
+    return storage.CHECK.skip_reason(site)
 
 
-CHECK = Check("retained", "Data outlives its claim and its Deployment.", run, _not_for)
+CHECK = Check("retained", "Data outlives its claim and its Deployment.", run, _skip_reason)

@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from provisioner.checks import claims, pods, scratch
-from provisioner.checks.check import NAMESPACE, Context, Finding, bad, good, settle
+from provisioner.checks.check import NAMESPACE, Context, Finding, failed, passed, settle
 from provisioner.kube import Object
-from provisioner.text import listed
+from provisioner.text import join_words
 
 NAME = "lines"
 PATH = f"{scratch.FOLDER}/{NAME}"
@@ -44,11 +44,11 @@ def writers(text: str) -> set[str]:
 def _finding(workload: str, path: str, where: str, names: set[str], text: str) -> Finding:
     missing = names - writers(text)
     if not missing:
-        return good("STORAGE_LINES", f"{path} {where}", f"has lines of {listed(sorted(names))}")
-    return bad(
+        return passed("STORAGE_LINES", f"{path} {where}", f"has lines of {join_words(sorted(names))}")
+    return failed(
         "STORAGE_LINES_MISSING",
         f"{path} {where}",
-        f"has no line of {listed(sorted(missing))}",
+        f"has no line of {join_words(sorted(missing))}",
         f"kubectl -n {NAMESPACE} logs -l app.kubernetes.io/name={workload}",
         *text.splitlines()[-pods.LOG_LINES :],
     )

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from provisioner.checks import claims, dns, pods, restore, scratch, statefulset_pods, statefulset_scale
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle, skipped
 from provisioner.checks.statefulset_pods import SUBJECT, WORKLOAD
 from provisioner.errors import ClusterError
 from provisioner.kube import Object
 from provisioner.site import Site
-from provisioner.text import listed
+from provisioner.text import join_words
 
 FIRST = f"{WORKLOAD}-0"
 
@@ -23,12 +23,12 @@ def run(context: Context) -> Iterator[Finding]:
     cluster = context.cluster
     workload = cluster.get("StatefulSet", WORKLOAD, NAMESPACE, "apps/v1")
     if workload is None:
-        yield bad("STATEFULSET_NONE", SUBJECT, "does not exist", "provisioner apply")
+        yield failed("STATEFULSET_NONE", SUBJECT, "does not exist", "provisioner apply")
         return
     names = [f"{WORKLOAD}-{number}" for number in range(int(workload["spec"].get("replicas", 1)))]
     if not names:
         events = cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :]
-        yield bad("STATEFULSET_NO_PODS", SUBJECT, "is scaled to 0 pods", "provisioner apply", *events)
+        yield failed("STATEFULSET_NO_PODS", SUBJECT, "is scaled to 0 pods", "provisioner apply", *events)
         return
     own = statefulset_pods.all_ready(context, names)
     late = next((name for name in names if not pods.ready(own.get(name, {}))), "")
@@ -44,7 +44,7 @@ def run(context: Context) -> Iterator[Finding]:
         cluster,
         f"{path} to be removed from the volumes of {WORKLOAD}",
         lambda: _remove(context, names),
-        lambda: f"{path} may be left on the volumes of {listed(names)}",
+        lambda: f"{path} may be left on the volumes of {join_words(names)}",
         "the next provisioner verify statefulset removes it",
     ):
         unwritten = _write(context, own, volumes, path, token)
@@ -56,7 +56,7 @@ def run(context: Context) -> Iterator[Finding]:
         if not returned.ok:  # what is broken is left to be looked at
             return
         if not context.thorough:
-            yield untried(SUBJECT, "scaled to 0 and back: not tried without --full")
+            yield skipped(SUBJECT, "scaled to 0 and back: not tried without --full")
             return
         with pods.scaled_back(cluster, workload) as scale:
             yield from statefulset_scale.judge(context, scale, volumes, path, token)
@@ -70,7 +70,7 @@ def _write(
         try:
             scratch.write(context.cluster, own[name], path, f"{token} {name}")
         except ClusterError as error:
-            return bad(
+            return failed(
                 "STATEFULSET_WRITE_FAILED",
                 f"pod {NAMESPACE}/{name}",
                 f"cannot write to its volume {volume}: {error}",
@@ -85,8 +85,8 @@ def _own_volumes(context: Context, volumes: Mapping[str, tuple[str, str]]) -> Fi
     shown = ", ".join(f"{name} has {volume} ({claim})" for name, (claim, volume) in volumes.items())
     bound = [volume for _, volume in volumes.values() if volume]
     if len(set(bound)) == len(volumes):
-        return good("STATEFULSET_VOLUMES", SUBJECT, f"gives each pod a volume of its own: {shown}")
-    return bad(
+        return passed("STATEFULSET_VOLUMES", SUBJECT, f"gives each pod a volume of its own: {shown}")
+    return failed(
         "STATEFULSET_VOLUMES_SHARED",
         SUBJECT,
         f"does not give each pod a volume of its own: {shown}",
@@ -108,12 +108,12 @@ def _names(context: Context, own: Mapping[str, Object]) -> Finding:
     wrong = dns.unresolved(wanted, dns.answers(output))
     if not wrong:
         shown = ", ".join(f"{name} is {address}" for name, address in wanted.items())
-        return good("STATEFULSET_NAMES", SUBJECT, f"gives each pod a name in DNS: {shown}")
+        return passed("STATEFULSET_NAMES", SUBJECT, f"gives each pod a name in DNS: {shown}")
     servers = context.cluster.list("Pod", "kube-system", labels="k8s-app=kube-dns")
-    return bad(
+    return failed(
         "STATEFULSET_NAME_UNKNOWN",
         SUBJECT,
-        f"gives {listed(wrong)} no name in DNS that leads to the pod",
+        f"gives {join_words(wrong)} no name in DNS that leads to the pod",
         f"kubectl -n {NAMESPACE} get endpoints {WORKLOAD}: are all pods in it?",
         output,
         *pods.explain_named(context.cluster, own.values(), {name.partition(".")[0] for name in wrong}),
@@ -146,7 +146,7 @@ def _returns(context: Context, before: Object, bound: tuple[str, str], path: str
         return claims.lost_data(context, after, "came back with its volume", bound[1], lost)
     there, here = before["spec"]["nodeName"], after["spec"]["nodeName"]
     where = f"from {there} to {here}" if there != here else f"on {here}"
-    return good(
+    return passed(
         "STATEFULSET_RETURNS",
         subject,
         f"came back after it was deleted, {where}, with {bound[0]} on {bound[1]} and what it had written",
@@ -182,7 +182,7 @@ def _remove_ready(context: Context, names: Sequence[str]) -> list[str]:
     return [name for name in names if name not in there]
 
 
-def _not_for(site: Site) -> str:
+def _skip_reason(site: Site) -> str:
     return "" if "statefulset" in site.workloads.enabled else '[workloads] enabled has no "statefulset"'
 
 
@@ -190,6 +190,6 @@ CHECK = Check(
     "statefulset",
     "Pods are made in order and keep name, volume and data, deleted or scaled away.",
     run,
-    _not_for,
-    beside=True,
+    _skip_reason,
+    parallel_safe=True,
 )

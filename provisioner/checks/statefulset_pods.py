@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from provisioner.checks import pods
-from provisioner.checks.check import NAMESPACE, Context, Finding, bad, settle
+from provisioner.checks.check import NAMESPACE, Context, Finding, failed, settle
 from provisioner.kube import Object
 
 WORKLOAD = "ss-pods"
@@ -32,7 +32,7 @@ def all_ready(context: Context, names: Sequence[str]) -> dict[str, Object]:
 def not_ready(context: Context, code: str, what: str, name: str, pod: Object) -> Finding:
     """Return the finding on a pod that is not ready; {} for one that is not there."""
     why = pods.trouble(pod) if pod else "it does not exist"
-    return bad(
+    return failed(
         code,
         f"pod {NAMESPACE}/{name}",
         f"{what}: {why}",

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from provisioner.checks import claims, pods, statefulset_pods
-from provisioner.checks.check import NAMESPACE, Context, Finding, bad, good, settle
+from provisioner.checks.check import NAMESPACE, Context, Finding, failed, passed, settle
 from provisioner.checks.statefulset_pods import SUBJECT, WORKLOAD
 from provisioner.kube import Object
-from provisioner.text import listed
+from provisioner.text import join_words
 
 
 @dataclass
@@ -58,7 +58,7 @@ def judge(
         return
     kept = {name: (claim, claims.bound_to(context, claim)) for name, (claim, _) in volumes.items()}
     if kept != volumes:
-        yield bad(
+        yield failed(
             "STATEFULSET_CLAIM_GONE",
             SUBJECT,
             "was scaled to 0, and not every claim stayed bound to its volume: "
@@ -67,8 +67,8 @@ def judge(
             *context.cluster.events(NAMESPACE)[-pods.EVENTS :],
         )
         return
-    shown = listed(claim for claim, _ in volumes.values())
-    yield good("STATEFULSET_KEEPS_VOLUMES", SUBJECT, f"was scaled to 0, and {shown} stayed bound to their volumes")
+    shown = join_words(claim for claim, _ in volumes.values())
+    yield passed("STATEFULSET_KEEPS_VOLUMES", SUBJECT, f"was scaled to 0, and {shown} stayed bound to their volumes")
     scale(len(names))
     watched = Watched()
     settle(
@@ -95,7 +95,7 @@ def _made_again(
             return
     shown = ", ".join(watched.order)
     if watched.early or watched.order != names:
-        yield bad(
+        yield failed(
             "STATEFULSET_DISORDER",
             SUBJECT,
             f"made its pods in the order {shown}" + (f": {watched.early}" if watched.early else ""),
@@ -103,7 +103,7 @@ def _made_again(
             *context.cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :],
         )
     else:
-        yield good("STATEFULSET_ORDER", SUBJECT, f"made {shown} in this order, each when the one before was ready")
+        yield passed("STATEFULSET_ORDER", SUBJECT, f"made {shown} in this order, each when the one before was ready")
     for name in names:
         lost = claims.lost(context, watched.own[name], path, f"{token} {name}")
         now = claims.volume_of(context, watched.own[name])
@@ -113,6 +113,6 @@ def _made_again(
         if lost:
             yield claims.lost_data(context, watched.own[name], "was made again with its volume", now[1], lost)
             return
-    yield good(
+    yield passed(
         "STATEFULSET_FINDS_VOLUMES", SUBJECT, "was scaled out again, and each pod found its volume and its data"
     )

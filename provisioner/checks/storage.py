@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from provisioner.checks import claims, pods, restore, scratch, shared_log
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, bad, good, settle, untried
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle, skipped
 from provisioner.errors import ClusterError
 from provisioner.kube import Cluster, Object
 from provisioner.site import Site
-from provisioner.text import listed
+from provisioner.text import join_words
 
 WORKLOAD = "shared-volume"
 TOO_LARGE = "shared-volume-too-large"
@@ -53,7 +53,7 @@ def run(context: Context) -> Iterator[Finding]:
     try:
         scratch.write(cluster, writer, path, token)
     except ClusterError as error:
-        yield bad(
+        yield failed(
             "STORAGE_WRITE_FAILED",
             f"NFS from {writer_node}",
             f"cannot be written from pod {writer['metadata']['name']}: {error}",
@@ -79,7 +79,7 @@ def run(context: Context) -> Iterator[Finding]:
 def _large(context: Context) -> Finding:
     class_ = context.site.nfs.class_
     if claims.storage_class(context.cluster, class_) is None:
-        return bad(
+        return failed(
             "STORAGE_NO_CLASS",
             f"StorageClass {class_}",
             "does not exist: no new claim that names it is served",
@@ -87,7 +87,7 @@ def _large(context: Context) -> Finding:
             *context.cluster.events("default", class_)[-pods.EVENTS :],
         )
     if context.site.nfs.provisioner == "csi":
-        return untried(
+        return skipped(
             "a claim that is too large",
             "not tried: csi-driver-nfs makes a volume of any size, so that no claim is too large for it",
         )
@@ -111,7 +111,7 @@ def _too_large(context: Context) -> Finding:
     )
     open_ = [one["metadata"]["name"] for one in claims.free(volumes)]
     if not open_:
-        return untried(
+        return skipped(
             subject,
             f"not tried: none of the {len(volumes)} volumes of class {class_} is free, so that any claim waits",
         )
@@ -139,14 +139,14 @@ def _too_large(context: Context) -> Finding:
         live = cluster.get("PersistentVolumeClaim", TOO_LARGE, NAMESPACE) or {}
     phase = live.get("status", {}).get("phase", "new")
     sizes = sorted({volume["spec"]["capacity"]["storage"] for volume in volumes})
-    seen = f"the volumes have {listed(sizes)} each"
+    seen = f"the volumes have {join_words(sizes)} each"
     if phase == "Pending" and events:
-        return good(
+        return passed(
             "STORAGE_TOO_LARGE",
             subject,
             f"stays Pending, as it should, though {_some(open_)} free: {seen}, and it says: {events[-1]}",
         )
-    return bad(
+    return failed(
         "STORAGE_TOO_LARGE_NOT_TOLD",
         subject,
         f"is {phase}, and should be Pending and say why: {seen}",
@@ -190,8 +190,8 @@ def _read_back(cluster: Cluster, token: str, path: str, nodes: tuple[str, str], 
         seen, tail = "", f"{error}\n{error.tail}"
     if seen == token:
         how = "on another node" if written_on != read_on else "on the same node: there is no second one with a pod"
-        return good("STORAGE_SHARED", subject, f"works: what one pod wrote, another read {how}")
-    return bad(
+        return passed("STORAGE_SHARED", subject, f"works: what one pod wrote, another read {how}")
+    return failed(
         "STORAGE_READ_DIFFERS",
         subject,
         f"does not work: pod {reader['metadata']['name']} does not read what was written",
@@ -206,12 +206,12 @@ def _places_problem(context: Context, seen: Seen) -> Finding | None:
     workers = [host.name for host in context.site.hosts if host.is_worker]
     subject = f"Deployment {NAMESPACE}/{WORKLOAD}"
     describe = f"kubectl -n {NAMESPACE} describe pods -l app.kubernetes.io/name={WORKLOAD}"
-    shown = listed(seen.places) or "no node"
+    shown = join_words(seen.places) or "no node"
     ready = sum(map(pods.ready, seen.pods))
     if ready < max(seen.wanted, 1):
         waiting = [pod for pod in seen.pods if not pods.ready(pod)]
         why = "; ".join(f"{pod['spec'].get('nodeName', 'no node')}: {pods.trouble(pod)}" for pod in waiting)
-        return bad(
+        return failed(
             "STORAGE_NO_PODS",
             subject,
             f"has {ready} of {max(seen.wanted, 1)} pods ready{f' ({why})' if why else ''}",
@@ -219,7 +219,7 @@ def _places_problem(context: Context, seen: Seen) -> Finding | None:
             *(line for pod in waiting[:1] for line in pods.explain(cluster, pod)),
         )
     if len(seen.places) < 2 <= len(workers):
-        return bad(
+        return failed(
             "STORAGE_ONE_NODE",
             subject,
             f"has pods on {shown} only, and hosts.toml has {len(workers)} workers: nothing is proven between two",
@@ -239,7 +239,7 @@ def look(cluster: Cluster) -> Seen:
     return Seen(tuple(own), pods.by_node(own), int(workload.get("spec", {}).get("replicas", 0)))
 
 
-def _not_for(site: Site) -> str:
+def _skip_reason(site: Site) -> str:
     if not site.nfs.enabled:
         return "[nfs] is not enabled"
     if WORKLOAD not in site.workloads.enabled:
@@ -248,5 +248,5 @@ def _not_for(site: Site) -> str:
 
 
 CHECK = Check(
-    "storage", "What is written through NFS on one worker is read on the others and on the server.", run, _not_for
+    "storage", "What is written through NFS on one worker is read on the others and on the server.", run, _skip_reason
 )

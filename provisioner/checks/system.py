@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from provisioner.checks import pods
-from provisioner.checks.check import Check, Context, Finding, bad, good, settle
+from provisioner.checks.check import Check, Context, Finding, failed, passed, settle
 from provisioner.kube import Object
 from provisioner.site import Site, ingress_controller
 from provisioner.steps import ingress
-from provisioner.text import count, listed
+from provisioner.text import join_words, pluralize
 
 KUBE_SYSTEM = "kube-system"
 METALLB = "metallb-system"
@@ -45,7 +45,7 @@ def run(context: Context) -> Iterator[Finding]:
         timeout=120,
     )
     for namespace, name in missing(wanted, seen):
-        yield bad(
+        yield failed(
             "SYSTEM_PART_MISSING",
             f"{namespace}/{name}",
             "is not there, and this site needs it",
@@ -56,7 +56,7 @@ def run(context: Context) -> Iterator[Finding]:
     for pod in seen.sick_pods():
         troubled.add(pod["metadata"]["namespace"])
         where = pod["spec"].get("nodeName", "no node")
-        yield bad(
+        yield failed(
             "SYSTEM_POD_NOT_READY",
             f"pod {pods.name_of(pod)}",
             f"on {where} is not ready: {pods.trouble(pod)}",
@@ -66,7 +66,7 @@ def run(context: Context) -> Iterator[Finding]:
     for workload in seen.incomplete():
         namespace, name = workload["metadata"]["namespace"], workload["metadata"]["name"]
         troubled.add(namespace)
-        yield bad(
+        yield failed(
             "SYSTEM_WORKLOAD_INCOMPLETE",
             f"{workload['kind']} {pods.name_of(workload)}",
             shortage(workload),
@@ -79,8 +79,8 @@ def run(context: Context) -> Iterator[Finding]:
         running = sum(pod["metadata"]["namespace"] == namespace for pod in seen.pods)
         complete = [one["metadata"]["name"] for one in seen.workloads if one["metadata"]["namespace"] == namespace]
         parts = f"; complete: {', '.join(sorted(complete))}" if complete else ""
-        ready = f"{count(running, 'pod')} {'is' if running == 1 else 'are'} ready"
-        yield good("SYSTEM_READY", namespace, f"{ready}{parts}")
+        ready = f"{pluralize(running, 'pod')} {'is' if running == 1 else 'are'} ready"
+        yield passed("SYSTEM_READY", namespace, f"{ready}{parts}")
 
 
 def _speakers(context: Context, seen: Seen) -> Iterator[Finding]:
@@ -95,7 +95,7 @@ def _speakers(context: Context, seen: Seen) -> Iterator[Finding]:
     for node in lacking:
         live = context.cluster.nodes().get(node, {})
         taints = ", ".join(_taint(taint) for taint in live.get("spec", {}).get("taints") or ())
-        yield bad(
+        yield failed(
             "SYSTEM_NO_SPEAKER",
             subject,
             f"has no running pod on {node}, which therefore announces no external IP"
@@ -105,16 +105,16 @@ def _speakers(context: Context, seen: Seen) -> Iterator[Finding]:
             *context.cluster.events(METALLB, "speaker")[-pods.EVENTS :],
         )
     if doubled:
-        yield bad(
+        yield failed(
             "SYSTEM_SPEAKERS_TWICE",
             subject,
-            f"has more than one running pod on {listed(doubled)}",
+            f"has more than one running pod on {join_words(doubled)}",
             f"kubectl -n {METALLB} get pods -o wide",
             *context.cluster.events(METALLB, "speaker")[-pods.EVENTS :],
             *pods.explain_named(context.cluster, twice, {pod["metadata"]["name"] for pod in twice}),
         )
     if not lacking and not doubled:
-        yield good("SYSTEM_SPEAKERS", subject, f"has exactly one pod on each of {len(context.site.hosts)} nodes")
+        yield passed("SYSTEM_SPEAKERS", subject, f"has exactly one pod on each of {len(context.site.hosts)} nodes")
 
 
 def speakers(seen: Seen) -> Counter[str]:
@@ -197,4 +197,4 @@ def shortage(workload: Object) -> str:
     return ""
 
 
-CHECK = Check("system", "Every pod of the system's namespaces is ready, and no part is missing.", run, looks_only=True)
+CHECK = Check("system", "Every pod of the system's namespaces is ready, and no part is missing.", run, reads_only=True)

@@ -37,7 +37,7 @@ APPLY = Errand("provisioner apply", ("next: provisioner verify",), summary.again
 def refuse_unasked(options: Options, yes: bool, command: str, what: str) -> None:
     """Raise ProvisionerError where there is neither a terminal to ask on nor the word not to."""
     if not (yes or sys.stdin.isatty()):
-        raise ProvisionerError("there is no terminal to ask on", f"{options.typed(f'{command} -y')} {what}")
+        raise ProvisionerError("there is no terminal to ask on", f"{options.runnable(f'{command} -y')} {what}")
 
 
 def run(session: Session, steps: Sequence[Step], selection: Selection) -> Run:
@@ -76,7 +76,7 @@ def apply(session: Session, run: Run, errand: Errand, *, ask: bool) -> NoReturn:
         session.report.close()
         for line in session.under_way():
             click.echo(line, err=True)
-        click.echo(session.options.typed(f"stopped; to go on: {errand.command}"), err=True)
+        click.echo(session.options.runnable(f"stopped; to go on: {errand.command}"), err=True)
         raise
 
 
@@ -115,7 +115,7 @@ def _finish(session: Session, run: Run, errand: Errand, outcome: Outcome, starte
     if unseen:
         following = (f"not looked at this time: {', '.join(unseen)}", "next: provisioner apply")
     for line in following:
-        session.report.emit("note", session.options.typed(line))
+        session.report.emit("note", session.options.runnable(line))
     sys.exit(1 if outcome.failures else 0)
 
 
@@ -138,4 +138,4 @@ def _show_failures(session: Session, outcome: Outcome) -> None:
     if session.options.output == "json":
         return  # each was an event already
     for line in summary.failure_lines(outcome.failures, session.log):
-        click.echo(session.options.typed(line), err=True)
+        click.echo(session.options.runnable(line), err=True)

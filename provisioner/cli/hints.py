@@ -23,7 +23,7 @@ COMMANDS = (*_WITHOUT_SITE, *_WITH_SITE)
 _OURS = re.compile(rf"(?<![\w./-])(?<!-m )(?<!-- )provisioner((?: -f \S+)?) (?=({'|'.join(COMMANDS)})\b)")
 
 
-def typed(text: str, site: str = "") -> str:
+def runnable(text: str, site: str = "") -> str:
     """Return a text in which each command of ours works here.
 
     site: the words that name the site (" -f lab.toml"), for a command that does not name one itself.

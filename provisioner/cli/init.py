@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from provisioner.cli.hints import typed
+from provisioner.cli.hints import runnable
 from provisioner.errors import ProvisionerError
 
 
@@ -57,4 +57,4 @@ def command(context: click.Context, file: Path | None, force: bool) -> None:
     write_site(path, force=force)
     click.echo(f"Wrote {path}. Describe your machines in it; every key is explained there.")
     named = "" if path == Path("hosts.toml") else f" -f {path}"
-    click.echo(f"Next: {typed(f'provisioner{named} plan')}")
+    click.echo(f"Next: {runnable(f'provisioner{named} plan')}")

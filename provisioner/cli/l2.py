@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from provisioner import __version__
-from provisioner.cli.hints import typed
+from provisioner.cli.hints import runnable
 from provisioner.cli.options import Options
 from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.l2 import report
@@ -73,7 +73,7 @@ def _end(ctx: click.Context, message: str, tail: str = "", word: str = "") -> No
     if options is not None and options.output == "json" and ctx.invoked_subcommand in _REPORTING:
         click.echo(redact(json.dumps(report.document(None, (), __version__, message), indent=2)))
     said = redact(f"{word}{message}")
-    click.echo(typed(said) if options is None else options.typed(said), err=True)
+    click.echo(runnable(said) if options is None else options.runnable(said), err=True)
     for line in redact(tail).splitlines():
         click.echo(f"  | {line}", err=True)
     ctx.exit(2)

@@ -82,7 +82,7 @@ def _retyped(results: Sequence[Result], options: Options, same: str) -> tuple[Re
     """Return the results with commands that work here too: of the same hosts.toml; a check with the `same` options."""
 
     def again(command: str) -> str:
-        return options.typed(f"{command}{same}" if command.startswith("provisioner l2 check") else command)
+        return options.runnable(f"{command}{same}" if command.startswith("provisioner l2 check") else command)
 
     return tuple(replace(result, command=again(result.command)) for result in results)
 

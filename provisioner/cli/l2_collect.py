@@ -60,7 +60,7 @@ def collect(options: Options | None, *, file: str, again: bool) -> None:
         write(Path(file), text)
         services = "unknown" if facts.services is None else len(facts.services)
         click.echo(f"{file}: nodes: {len(facts.nodes)}, services of type LoadBalancer: {services}", err=True)
-        following = options.typed(f"provisioner l2 check --facts {shlex.quote(file)}")
+        following = options.runnable(f"provisioner l2 check --facts {shlex.quote(file)}")
         click.echo(f"next, on a machine of the segment: {following}", err=True)
     if gone:
         click.echo("inconclusive: the cluster was lost in the middle; what is missing is unknown", err=True)

@@ -139,7 +139,7 @@ def _show(options: Options, wire: Wire, spots: tuple[Spot, ...], source: Source,
     parts = [
         table.table(spots, colour=colour),
         picture.terminal(spots, colour=colour, width=width),
-        table.summary(spots, options.typed(f"provisioner l2 check {{}}{known}")),
+        table.summary(spots, options.runnable(f"provisioner l2 check {{}}{known}")),
     ]
     click.echo("\n\n".join(part for part in parts if part))
 

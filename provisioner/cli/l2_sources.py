@@ -14,7 +14,7 @@ from provisioner.cli import session as sessions
 from provisioner.cli.options import Options
 from provisioner.cli.session import Session
 from provisioner.errors import Inconclusive, ProvisionerError
-from provisioner.kube import State
+from provisioner.kube import ApiState
 from provisioner.l2 import facts_file
 from provisioner.l2.collect import collector
 from provisioner.l2.facts import Facts, Metrics, Node, Pool
@@ -81,11 +81,11 @@ def _online(session: Session) -> Source:
     source = Source(settle=lambda: session.report.emit("idle"))
     try:
         state = session.cluster.state()
-        if state is State.ABSENT:
+        if state is ApiState.ABSENT:
             source.facts = of_site(session.site)
             source.note("there is no cluster yet, so it is only known what hosts.toml says")
             return source
-        if state is State.UNREACHABLE:
+        if state is ApiState.UNREACHABLE:
             raise ProvisionerError(session.cluster.why or "the API does not answer")
         source.facts = collector.from_cluster(
             session.cluster, session.hosts, session.site, metrics=False, note=source.note

@@ -208,7 +208,7 @@ def _finish(options: Options, place: Interface, heard: Heard, facts: Facts | Non
         utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
         width = min(shutil.get_terminal_size((100, 24)).columns, 140) if sys.stdout.isatty() else 100
         told = timeline_text.text(timeline, result, width=width, marks=None if utf8 else timeline_text.ASCII)
-        click.echo(options.typed(redact(told)))
+        click.echo(options.runnable(redact(told)))
     if path is not None:
         _draw(path, timeline, result, place.name)
     sys.exit(0 if result.ok else 2 if result.inconclusive else 1)

@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from provisioner.catalogue import kubernetes_version
-from provisioner.cli.hints import INSIDE, called, typed
+from provisioner.cli.hints import INSIDE, called, runnable
 from provisioner.lab import guest, lifecycle, requirements, snapshots, spec, upstream
 from provisioner.lab.inventory import NETWORKS
 from provisioner.lab.spec import MAX_WORKERS
@@ -158,7 +158,7 @@ def snapshot(directory: Path, name: str) -> None:
     Example: provisioner lab snapshot converged
     """
     snapshots.snapshot(lifecycle.find(directory), name, _say)
-    click.echo(f"next: {_sudo()}{typed(f'provisioner lab restore {name}')}")
+    click.echo(f"next: {_sudo()}{runnable(f'provisioner lab restore {name}')}")
 
 
 @lab.command()

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from provisioner import __version__
-from provisioner.cli.hints import typed
+from provisioner.cli.hints import runnable
 from provisioner.cli.options import Defect, Options
 from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.redact import redact
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except ProvisionerError as error:
-        click.echo(typed(redact(str(error))), err=True)
+        click.echo(runnable(redact(str(error))), err=True)
         for line in redact(getattr(error, "tail", "")).splitlines():
             click.echo(f"  | {line}", err=True)
         sys.exit(2 if isinstance(error, Inconclusive) else 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from provisioner.cli.hints import typed
+from provisioner.cli.hints import runnable
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Options:
         """Return the options that a command to retype needs."""
         return "" if self.file == Path("hosts.toml") else f" -f {self.file}"
 
-    def typed(self, text: str) -> str:
+    def runnable(self, text: str) -> str:
         """Return a text with its commands as they can be typed here, for the same site."""
-        return typed(text, self.again())
+        return runnable(text, self.again())
 
 
 class Defect(Exception):

@@ -60,7 +60,7 @@ def opened(options: Options, command: str, steps: Sequence[Step] = ()) -> Iterat
         yield session
     except ProvisionerError as error:
         report.detail(f"error   {error}")
-        error.remedy = options.typed(error.remedy)
+        error.remedy = options.runnable(error.remedy)
         raise
     except BrokenPipeError:
         raise

@@ -66,7 +66,7 @@ def verify(options: Options, checks: tuple[str, ...], output: str | None, full: 
 
 def _apart(session: Session, chosen: Sequence[Check]) -> AbstractContextManager[object]:
     """Return what holds the lock meanwhile: an apply, or another verify, would take our changes for its own."""
-    if all(check.looks_only for check in chosen):
+    if all(check.reads_only for check in chosen):
         return nullcontext()
     return locked(session, "verify")
 
@@ -76,7 +76,7 @@ def _kubectl(options: Options, master: str) -> str:
     lab = os.environ.get(INSIDE)
     if lab:
         return f"{lab} lab ssh {master} sudo kubectl --kubeconfig /etc/kubernetes/admin.conf"
-    return options.typed("provisioner kubeconfig --merge; kubectl")
+    return options.runnable("provisioner kubeconfig --merge; kubectl")
 
 
 def _finding_lines(options: Options, check: str, finding: Finding, as_json: bool) -> Iterator[str]:
@@ -87,4 +87,4 @@ def _finding_lines(options: Options, check: str, finding: Finding, as_json: bool
     yield redact(f"{word:6} {check:12} {finding.subject}: {finding.detail}")
     yield from (redact(f"         | {line}") for line in finding.evidence)
     if finding.remedy and finding.code not in LEFT_OUT:
-        yield f"         {'advice' if finding.ok else 'try'}: {options.typed(finding.remedy)}"
+        yield f"         {'advice' if finding.ok else 'try'}: {options.runnable(finding.remedy)}"

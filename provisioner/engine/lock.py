@@ -28,7 +28,7 @@ DIRECTORY = "/var/lib/provisioner"
 
 
 @dataclass(frozen=True)
-class Owner:
+class Holder:
     """Whose run it is. machine: machine-id; boot: boot id; pids: PID namespace; started: of the process."""
 
     user: str
@@ -52,7 +52,7 @@ class Owner:
 class Held:
     """A lock as found on the host. text: its file; age: seconds since its last refresh."""
 
-    owner: Owner | None
+    owner: Holder | None
     text: str
     age: float
 
@@ -62,9 +62,9 @@ class Held:
         return (self.owner.ttl if self.owner else TTL) - self.age
 
 
-def me(command: str, ttl: float) -> Owner:
+def me(command: str, ttl: float) -> Holder:
     """Return this process as an owner."""
-    return Owner(
+    return Holder(
         user=os.environ.get("USER") or f"uid {os.getuid()}",
         hostname=socket.gethostname(),
         machine=_read("/etc/machine-id"),
@@ -79,7 +79,7 @@ def me(command: str, ttl: float) -> Owner:
     )
 
 
-def may_take(held: Held, owner: Owner, start_of: Callable[[int], str | None]) -> bool:
+def may_take(held: Held, owner: Holder, start_of: Callable[[int], str | None]) -> bool:
     """Tell whether a lock that was found may be taken over.
 
     start_of: gives the start time of a process of this machine, None when there is none of that PID.
@@ -131,7 +131,7 @@ def remove(host: Host, lock: Held) -> bool:
     return _script(host, "swap", expected=lock.text).startswith("taken")
 
 
-def _take(host: Host, owner: Owner) -> None:
+def _take(host: Host, owner: Holder) -> None:
     text = json.dumps(asdict(owner))
     expected = ""
     while found := _parse(_swap(host, expected, text)):
@@ -163,7 +163,7 @@ def _swap(host: Host, expected: str, new: str) -> str:
 class _Keeper(threading.Thread):
     """Refresh a lock three times in its life, and know whether it is still ours."""
 
-    def __init__(self, host: Host, owner: Owner) -> None:
+    def __init__(self, host: Host, owner: Holder) -> None:
         super().__init__(name="lock", daemon=True)
         self._host = host
         self._owner = owner
@@ -243,7 +243,7 @@ def _parse(answer: str) -> Held | None:
         return None
     text = text.rstrip("\n")
     try:
-        owner = Owner(**json.loads(text))
+        owner = Holder(**json.loads(text))
     except (ValueError, TypeError):
         owner = None  # written by another version, or damaged: it still expires
     return Held(owner, text, float(age))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from provisioner.kube.cluster import Cluster, State
+from provisioner.kube.cluster import ApiState, Cluster
 from provisioner.kube.objects import Object
 
 __all__ = [
+    "ApiState",
     "Cluster",
     "Object",
-    "State",
     "certificates",
     "cluster",
     "download",

@@ -28,7 +28,7 @@ _LOOKS = 5  # at an object that others keep writing to
 SUSPICIOUS = 15.0  # seconds of waiting, scaled by the site, after which one wants to know what is in the way
 
 
-class State(Enum):
+class ApiState(Enum):
     """What is known of the API. UNREACHABLE is never read as ABSENT."""
 
     ABSENT = "no control plane has an admin.conf"
@@ -55,20 +55,20 @@ class Cluster:
         """Return the administrator's kubeconfig as read from a control plane, None when none has one."""
         return self._api.kubeconfig()
 
-    def state(self) -> State:
+    def state(self) -> ApiState:
         """Return whether the API is there; `why` then says what was seen."""
         if self.kubeconfig() is None:
-            return State.ABSENT
+            return ApiState.ABSENT
         try:
             self.raw("/version", patience=0)
         except ClusterError as error:
             self.why = str(error)
-            return State.UNREACHABLE
-        return State.READY
+            return ApiState.UNREACHABLE
+        return ApiState.READY
 
     def reachable(self) -> bool:
         """Return whether the API answers now."""
-        return self.state() is State.READY
+        return self.state() is ApiState.READY
 
     # --- reading -------------------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
-class Cluster(Model):
+class ClusterSpec(Model):
     """`[cluster]`. pod_cidr and service_cidr: networks, normalised."""
 
     name: types.Name = "lab"
@@ -116,7 +116,7 @@ class Nfs(Model):
     provisioner: Literal["static", "csi"] = "static"
 
 
-class Pool(Model):
+class PoolSpec(Model):
     """One of `[[metallb.pools]]`. addresses: networks or ranges, as written."""
 
     name: Annotated[types.Name, Field(examples=["lab"])]
@@ -144,7 +144,7 @@ class Metallb(Model):
 
     enabled: bool = True
     version: Annotated[types.Release, Field(examples=["0.16.1"])] = ""
-    pools: Annotated[tuple[Pool, ...], AsTuple] = ()
+    pools: Annotated[tuple[PoolSpec, ...], AsTuple] = ()
 
 
 class Metrics(Model):
@@ -213,7 +213,7 @@ class Kubeadm(Model):
 class Site(Model):
     """Everything that hosts.toml says."""
 
-    cluster: Cluster = Cluster()
+    cluster: ClusterSpec = ClusterSpec()
     ssh: Ssh = Ssh()
     hosts: Annotated[tuple[HostSpec, ...], AsTuple, Field(min_length=1)]
     nfs: Nfs = Nfs()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from provisioner.ssh.facts import FactQuery, Facts, Nic
+from provisioner.ssh.facts import FactQuery, HostFacts, HostNic
 from provisioner.ssh.host import Host
 from provisioner.ssh.sudo import Sudo
 from provisioner.ssh.tunnel import Tunnel
 
-__all__ = ["FactQuery", "Facts", "Host", "Nic", "Sudo", "Tunnel", "connect", "host", "jobs", "openssh"]
+__all__ = ["FactQuery", "Host", "HostFacts", "HostNic", "Sudo", "Tunnel", "connect", "host", "jobs", "openssh"]

@@ -12,7 +12,7 @@ TAIL_LINES = 15
 
 
 @dataclass(frozen=True)
-class Result:
+class CommandResult:
     """What a command said. seconds: how long it took, seen from here."""
 
     stdout: str

@@ -55,7 +55,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Nic:
+class HostNic:
     """A network interface. addresses: "ip/prefix" of both families; master: its bridge or bond, or empty.
 
     proxy_arp: whether the kernel answers ARP there for addresses that it would route elsewhere; None: not known.
@@ -109,7 +109,7 @@ class Mount:
 
 
 @dataclass(frozen=True)
-class Facts:
+class HostFacts:
     """What is known of a host. clock: its Unix time; clock_skew: seconds that it is ahead of this machine."""
 
     os_id: str
@@ -127,7 +127,7 @@ class Facts:
     cgroup: int
     clock: float
     clock_skew: float
-    nics: tuple[Nic, ...]
+    nics: tuple[HostNic, ...]
     default_nic: str
     default_gateway: str
     listening: frozenset[int]
@@ -141,10 +141,10 @@ class Facts:
     mounts: Mapping[str, Mount]
     processes: frozenset[str]
 
-    def address_nic(self, address: str) -> Nic | None:
+    def address_nic(self, address: str) -> HostNic | None:
         """Return the interface that carries an address, None when there is none."""
         return next((nic for nic in self.nics if nic.has(address)), None)
 
-    def nic(self, name: str) -> Nic | None:
+    def nic(self, name: str) -> HostNic | None:
         """Return an interface by name."""
         return next((nic for nic in self.nics if nic.name == name), None)

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from provisioner.ssh import facts_script
-from provisioner.ssh.facts import FactQuery, Facts, File, Mount, Nic, Package, Unit
+from provisioner.ssh.facts import FactQuery, File, HostFacts, HostNic, Mount, Package, Unit
 
 
 def new_token() -> str:
@@ -24,7 +24,7 @@ def new_token() -> str:
     return secrets.token_hex(16)
 
 
-def parse(query: FactQuery, token: str, output: bytes, sent: float, received: float) -> Facts:
+def parse(query: FactQuery, token: str, output: bytes, sent: float, received: float) -> HostFacts:
     """Return the facts in the output of `gather.script(query, token)`.
 
     sent, received: this machine's Unix time before the script was sent and when its first output came.
@@ -42,7 +42,7 @@ def parse(query: FactQuery, token: str, output: bytes, sent: float, received: fl
     gateway, nic = _default_route(proc)
     memory = next((line.split()[1] for line in proc.get("/proc/meminfo", []) if line.startswith("MemTotal")), "0")
     sysctls = {name: proc.get(facts_script.sysctl_path(name)) for name in query.sysctls}
-    return Facts(
+    return HostFacts(
         os_id=release.get("ID", ""),
         os_version=release.get("VERSION_ID", ""),
         codename=release.get("VERSION_CODENAME", ""),
@@ -137,10 +137,10 @@ def _default_route(proc: Mapping[str, list[str]]) -> tuple[str, str]:
     return gateway, nic
 
 
-def _nics(text: str, proc: Mapping[str, list[str]]) -> tuple[Nic, ...]:
+def _nics(text: str, proc: Mapping[str, list[str]]) -> tuple[HostNic, ...]:
     entries: list[dict[str, Any]] = json.loads(text) if text.strip() else []
     return tuple(
-        Nic(
+        HostNic(
             name=entry["ifname"],
             mac=entry.get("address", ""),
             up="UP" in entry.get("flags", ()),

@@ -17,8 +17,8 @@ from provisioner.redact import redact
 from provisioner.report import Report
 from provisioner.site import HostSpec, Site
 from provisioner.ssh import channel, connect, facts_parser, facts_script
-from provisioner.ssh.command import PROLOGUE, Result, failure
-from provisioner.ssh.facts import FactQuery, Facts
+from provisioner.ssh.command import PROLOGUE, CommandResult, failure
+from provisioner.ssh.facts import FactQuery, HostFacts
 from provisioner.ssh.sudo import Sudo
 from provisioner.ssh.tunnel import Tunnel
 
@@ -55,7 +55,7 @@ class Host:
         self._sudo = sudo
         self._connection: Connection | None = None
         self._connecting = threading.Lock()
-        self._facts: Facts | None = None
+        self._facts: HostFacts | None = None
         self._gathering = threading.Lock()
         self.stopped = threading.Event()
         self.turn = threading.Lock()  # for what other hosts do through this one, one of them at a time
@@ -92,14 +92,14 @@ class Host:
     # --- facts ---------------------------------------------------------------------------------------------
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> HostFacts:
         """What is known of the host: gathered in one round trip at first use, kept until `forget`."""
         with self._gathering:
             if self._facts is None:
                 self._facts = self._gather()
             return self._facts
 
-    def known_facts(self) -> dict[str, Facts]:
+    def known_facts(self) -> dict[str, HostFacts]:
         """Return the facts of every host of the fleet that answers, by name.
 
         One that does not answer and is part of the run stops it by itself; one that is not must not stop the others.
@@ -117,7 +117,7 @@ class Host:
         with self._gathering:
             self._facts = None
 
-    def _gather(self) -> Facts:
+    def _gather(self) -> HostFacts:
         token = facts_parser.new_token()
         sent = time.time()
         output = self._execute(facts_script.script(self.query, token), b"", 120, loggable="(facts)")
@@ -139,7 +139,7 @@ class Host:
         check: bool = True,
         secret: bool = False,
         root: bool = True,
-    ) -> Result:
+    ) -> CommandResult:
         """Run a shell command by `sh -euc` as root (or, with root=False, as the login user).
 
         timeout: seconds, scaled by the site; the command is killed on the host then. check: raise HostError when
@@ -149,7 +149,7 @@ class Host:
         output = self._execute(
             command, (stdin or "").encode(), timeout, root=root, secret=secret, loggable="" if secret else command
         )
-        result = Result(
+        result = CommandResult(
             output.stdout.decode(errors="replace"),
             output.stderr.decode(errors="replace"),
             output.status,

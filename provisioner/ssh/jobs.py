@@ -20,7 +20,7 @@ import time
 from provisioner.errors import HostError, Unreachable
 from provisioner.redact import redact
 from provisioner.ssh import connect
-from provisioner.ssh.command import PROLOGUE, Result, failure
+from provisioner.ssh.command import PROLOGUE, CommandResult, failure
 from provisioner.ssh.host import Host
 
 DIRECTORY = "/run/provisioner"
@@ -79,7 +79,7 @@ cat {DIRECTORY}/busy
 """
 
 
-def run(host: Host, name: str, command: str, *, timeout: float) -> Result:
+def run(host: Host, name: str, command: str, *, timeout: float) -> CommandResult:
     """Run a long command that changes the host and outlives this process and its connection.
 
     It runs detached; its last output line goes to the report; a broken connection is made again and the command
@@ -124,7 +124,7 @@ def run(host: Host, name: str, command: str, *, timeout: float) -> Result:
     status = int(detail)
     if status != 0:
         raise failure(host.name, command, status, text.stdout)
-    return Result(text.stdout, "", status, time.monotonic() - started)
+    return CommandResult(text.stdout, "", status, time.monotonic() - started)
 
 
 def busy(host: Host) -> str:

@@ -8,7 +8,7 @@ import yaml
 
 from provisioner.engine import Change, Scope, Step
 from provisioner.errors import ClusterError, HostError
-from provisioner.kube import Cluster, State, kubeadm
+from provisioner.kube import ApiState, Cluster, kubeadm
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
 from provisioner.steps import kubeadm_drift, kubeadm_state
@@ -63,7 +63,7 @@ def _init(host: Host, cluster: Cluster, site: Site, documents: str) -> None:
 def _finished(host: Host, cluster: Cluster) -> bool:
     """Return whether everything that init makes last is there: the marker is then only late."""
     cluster.forget()
-    if not kubeadm_state.exists(host, kubeadm_state.ADMIN_CONF) or cluster.state() is not State.READY:
+    if not kubeadm_state.exists(host, kubeadm_state.ADMIN_CONF) or cluster.state() is not ApiState.READY:
         return False
     wanted = (
         ("ConfigMap", "kubeadm-config", "kube-system", "v1"),
@@ -94,7 +94,7 @@ def _refuse_where_others_joined(host: Host) -> None:
 
 def _must_answer(host: Host, cluster: Cluster, site: Site) -> None:
     """Wait for a control plane that exists; one that stays silent is an error, never a reason to make it anew."""
-    if cluster.state() is State.READY:
+    if cluster.state() is ApiState.READY:
         return
     try:
         cluster.wait("the API to answer", cluster.reachable, 60, lambda: cluster.why)

@@ -8,7 +8,7 @@ from provisioner.engine import Change, Scope, Step
 from provisioner.errors import HostError
 from provisioner.kube import Cluster
 from provisioner.site import Site
-from provisioner.ssh import FactQuery, Facts, Host
+from provisioner.ssh import FactQuery, Host, HostFacts
 from provisioner.steps import flannel, pod_routes
 from provisioner.steps.containerd import from_docker
 from provisioner.steps.pool_conflicts import pool_addresses_of, pool_conflicts
@@ -49,7 +49,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     yield from ()
 
 
-def _system(facts: Facts, site: Site) -> Iterator[str]:
+def _system(facts: HostFacts, site: Site) -> Iterator[str]:
     if facts.os_version not in SYSTEMS.get(facts.os_id, ()):
         known = ", ".join(f"{name} {'/'.join(versions)}" for name, versions in SYSTEMS.items())
         yield f"runs {facts.os_id} {facts.os_version}; supported are {known}"
@@ -67,7 +67,7 @@ def _system(facts: Facts, site: Site) -> Iterator[str]:
         yield (f"its clock is {facts.clock_skew:+.0f} s off this machine's: set it (timedatectl set-ntp true)")
 
 
-def _resources(host: Host, facts: Facts) -> Iterator[str]:
+def _resources(host: Host, facts: HostFacts) -> Iterator[str]:
     need_cpus, need_memory = (2, 1700) if host.spec.is_control_plane else (1, 900)
     if facts.cpus < need_cpus:
         yield f"has {facts.cpus} CPU, needs {need_cpus}"
@@ -80,7 +80,7 @@ def _resources(host: Host, facts: Facts) -> Iterator[str]:
             yield f"has {free} MiB free on {path}, needs {need_disk}: free some, or grow the disk"
 
 
-def _identity(host: Host, facts: Facts) -> Iterator[str]:
+def _identity(host: Host, facts: HostFacts) -> Iterator[str]:
     mine = facts.address_nic(host.spec.address)
     for name, theirs in host.known_facts().items():
         if name == host.name:
@@ -96,7 +96,7 @@ def _identity(host: Host, facts: Facts) -> Iterator[str]:
             yield f"has the MAC {mine.mac} on {mine.name}, and so has {name}: give the NIC its own MAC"
 
 
-def _address(host: Host, facts: Facts) -> Iterator[str]:
+def _address(host: Host, facts: HostFacts) -> Iterator[str]:
     wanted = host.spec.address
     nic = facts.address_nic(wanted)
     if nic is None:
@@ -106,7 +106,7 @@ def _address(host: Host, facts: Facts) -> Iterator[str]:
         yield f"{wanted} is on {nic.name}, hosts.toml says {host.spec.interface}"
 
 
-def _ports(host: Host, facts: Facts) -> Iterator[str]:
+def _ports(host: Host, facts: HostFacts) -> Iterator[str]:
     wanted = NODE_PORTS | (CONTROL_PLANE_PORTS if host.spec.is_control_plane else {})
     if facts.files["/etc/kubernetes/manifests"].exists and any(
         path.startswith("/etc/kubernetes/manifests/") and file.exists for path, file in facts.files.items()
@@ -116,7 +116,7 @@ def _ports(host: Host, facts: Facts) -> Iterator[str]:
         yield f"port {port} is taken, and {wanted[port]} needs it: see what listens with ss -ltnp"
 
 
-def _pod_network(facts: Facts, site: Site) -> Iterator[str]:
+def _pod_network(facts: HostFacts, site: Site) -> Iterator[str]:
     """Tell of a pod network that is not hosts.toml's: the node's own, or one whose file would win over it.
 
     containerd takes the first file of the folder, by name (github.com/containerd/go-cni, WithDefaultConf).
@@ -135,7 +135,7 @@ def _pod_network(facts: Facts, site: Site) -> Iterator[str]:
         yield f"has {path}, left by another pod network, which containerd would take: sudo rm {path}"
 
 
-def _packages(facts: Facts, site: Site) -> Iterator[str]:
+def _packages(facts: HostFacts, site: Site) -> Iterator[str]:
     """Tell of packages that apt would have to remove for containerd's, which it is not allowed to."""
     wanted, other = (DOCKERS, DEBIANS) if from_docker(site) else (DEBIANS, DOCKERS)
     in_the_way = [name for name in other if name in facts.packages]

@@ -12,8 +12,7 @@ from provisioner.l2.collect.speakers import Programs, speaker_state
 from provisioner.l2.facts import Nic, Node
 from provisioner.l2.facts_values import address, address_with_prefix, mac
 from provisioner.site import Site
-from provisioner.ssh import Host
-from provisioner.ssh import Nic as HostNic
+from provisioner.ssh import Host, HostNic
 
 # The near ends of pods' cables: there is one a pod, and none carries an address that is anybody else's concern.
 _POD_CABLE = re.compile(r"veth|cali|lxc|tap[0-9a-f]{8}")

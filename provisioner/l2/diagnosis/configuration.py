@@ -6,7 +6,7 @@ from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
 from provisioner.l2.diagnosis.words import silence
 from provisioner.l2.election.rules import EXCLUDE_LABEL
-from provisioner.text import count, listed
+from provisioner.text import join_words, pluralize
 
 
 def config(case: Case) -> Finding | None:
@@ -31,9 +31,9 @@ def no_advertisement(case: Case) -> Finding | None:
         return None
     for_pool = [one.name for one in case.facts.advertisements or () if case.pool.name in one.pools]
     if for_pool:
-        why = f"L2Advertisement {listed(for_pool)} covers pool {case.pool.name}, but not Service {_name(case)}."
+        why = f"L2Advertisement {join_words(for_pool)} covers pool {case.pool.name}, but not Service {_name(case)}."
     elif case.facts.advertisements:
-        names = listed([one.name for one in case.facts.advertisements])
+        names = join_words([one.name for one in case.facts.advertisements])
         why = f"No L2Advertisement covers pool {case.pool.name} (there are: {names})."
     else:
         why = f"There is no L2Advertisement at all, so pool {case.pool.name} is not announced."
@@ -53,7 +53,7 @@ def exclude_label(case: Case) -> Finding | None:
     return Finding(
         "EXCLUDE_LABEL",
         "certain",
-        (f"{listed(labelled)} {carry} the label {EXCLUDE_LABEL}, and {honours}.", *others, silence(case)),
+        (f"{join_words(labelled)} {carry} the label {EXCLUDE_LABEL}, and {honours}.", *others, silence(case)),
         fields={"nodes": " ".join(labelled)} if labelled else {},
     )
 
@@ -63,7 +63,9 @@ def node_selector_empty(case: Case) -> Finding | None:
     if not _nobody(case, "NODE_SELECTOR_EMPTY"):
         return None
     names = [one.name for one in case.advertisements or ()]
-    which = f"The node selectors of L2Advertisement {listed(names)}" if names else "The advertisements' node selectors"
+    which = (
+        f"The node selectors of L2Advertisement {join_words(names)}" if names else "The advertisements' node selectors"
+    )
     return Finding(
         "NODE_SELECTOR_EMPTY",
         "certain",
@@ -77,7 +79,7 @@ def no_endpoints(case: Case) -> Finding | None:
     if not case.silent or case.service is None or case.endpoints is None or case.endpoints:
         return None
     unready = sum(len(service.endpoints or ()) for service in case.services)
-    what = f"{count(unready, 'endpoint')}, none of them ready" if unready else "no endpoint"
+    what = f"{pluralize(unready, 'endpoint')}, none of them ready" if unready else "no endpoint"
     return Finding(
         "NO_ENDPOINTS",
         "certain",
@@ -90,7 +92,7 @@ def local_no_candidate(case: Case) -> Finding | None:
     if not _nobody(case, "LOCAL_NO_CANDIDATE"):
         return None
     nodes = sorted(node for node in case.endpoints or () if node)
-    on = f"its ready endpoints are on {listed(nodes)}, which may not announce" if nodes else "no node has one"
+    on = f"its ready endpoints are on {join_words(nodes)}, which may not announce" if nodes else "no node has one"
     return Finding(
         "LOCAL_NO_CANDIDATE",
         "certain",
@@ -115,4 +117,4 @@ def _reasons(case: Case) -> tuple[str, ...]:
 
 
 def _name(case: Case) -> str:
-    return listed(service.key for service in case.services)
+    return join_words(service.key for service in case.services)

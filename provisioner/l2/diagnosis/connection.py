@@ -8,7 +8,7 @@ from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.finding import Finding
 from provisioner.l2.diagnosis.words import owner
 from provisioner.l2.result import OwnerSeen
-from provisioner.text import listed
+from provisioner.text import join_words
 
 _SAID = {
     "open": "is open",
@@ -22,7 +22,7 @@ def connections(case: Case, seen: OwnerSeen) -> str:
     """Return what became of the connections through an owner: "TCP port 80 is open" …; "" when none was tried."""
     outcomes = case.outcomes(seen.mac)
     said = [f"TCP port {port} {_SAID[outcome]}" for port, outcome in outcomes.items()]
-    return f"Through {owner(seen)}, {listed(said)}." if said else ""
+    return f"Through {owner(seen)}, {join_words(said)}." if said else ""
 
 
 def _lost(case: Case) -> tuple[OwnerSeen, tuple[int, ...]] | None:
@@ -80,9 +80,9 @@ def _explained(case: Case, seen: OwnerSeen) -> str:
         source = case.client
         ranges = [ip_network(text, strict=False) for text in service.source_ranges]
         if ranges and source is not None and not any(source in net for net in ranges if net.version == source.version):
-            return f"Service {service.key} admits {listed(service.source_ranges)} only, and {source} asks."
+            return f"Service {service.key} admits {join_words(service.source_ranges)} only, and {source} asks."
     if case.endpoints is not None and not case.endpoints:
-        return f"Service {listed(service.key for service in case.services)} has no ready endpoint."
+        return f"Service {join_words(service.key for service in case.services)} has no ready endpoint."
     local = bool(case.services) and all(one.external_traffic_policy == "Local" for one in case.services)
     if local and case.endpoints is not None and seen.node not in case.endpoints:
         return f"externalTrafficPolicy is Local, and {seen.node} has no ready endpoint."

@@ -19,7 +19,7 @@ from provisioner.l2.gratuitous import by_metallb
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.probe.capture import Answer
 from provisioner.l2.result import Confidence, OwnerSeen
-from provisioner.text import listed
+from provisioner.text import join_words
 
 AT_ONCE = 0.1  # seconds between the answers of a kernel and a speaker of one node to one question
 
@@ -44,9 +44,7 @@ def arp_flux_ipvs(case: Case) -> Finding | None:
     if len(kernels) < 2 or proxy.mode not in (None, "ipvs") or (proxy.mode == "ipvs" and proxy.strict_arp):
         return None
     missing = "whether strictARP is on" if proxy.mode == "ipvs" else "kube-proxy's mode"
-    what = (
-        f"The kernels of {listed(kernels)} answer, as they do in ipvs mode without strictARP; {missing} is not known."
-    )
+    what = f"The kernels of {join_words(kernels)} answer, as they do in ipvs mode without strictARP; {missing} is not known."
     others = ("KUBE_VIP_DUPLICATE", "POOL_OVERLAPS_NODE")
     return Finding("ARP_FLUX_IPVS", "likely" if proxy.mode else "possible", (what, *_answers(case)), others)
 
@@ -65,14 +63,16 @@ def split_brain(case: Case) -> Finding | None:
     else:
         # Cilium's answers look like a speaker's.
         confidence = "likely" if speakers and not case.facts.others.cilium_l2 else "possible"
-    evidence = [f"{listed(nodes(case))} answer for {case.ip} at the same time."]
+    evidence = [f"{join_words(nodes(case))} answer for {case.ip} at the same time."]
     if partial:
-        evidence.append(f"The speaker's log of {listed(partial)} tells of a partial join: memberlist has lost nodes.")
+        evidence.append(
+            f"The speaker's log of {join_words(partial)} tells of a partial join: memberlist has lost nodes."
+        )
     elif logs:
         evidence.append("No speaker's log that was read tells of a partial join.")
     own = case.segment.announcements.get(case.ip, ())
     if shaped := [seen.node for seen in case.owners if by_metallb([a for a in own if a.mac == seen.mac])]:
-        evidence.append(f"{listed(shaped)} announced it in MetalLB's shape.")
+        evidence.append(f"{join_words(shaped)} announced it in MetalLB's shape.")
     others = [] if speakers else ["ARP_FLUX_IPVS"] if case.facts.kube_proxy.mode in (None, "ipvs") else []
     if len(case.services) > 1 or case.service is None:
         others.append("SHARED_IP_SPLIT")
@@ -86,10 +86,10 @@ def shared_ip_split(case: Case) -> Finding | None:
     if len(seen) < 2 or len(case.services) < 2 or any(log.partial_join for log in logs.values()):
         return None
     leaders = {one.key: predictor.predict(case.facts, case.ip, one).leader for one in case.services}
-    said = listed(
+    said = join_words(
         f"{key} is announced by {node or 'a node that cannot be predicted'}" for key, node in leaders.items()
     )
-    evidence = (f"{listed(leaders)} share {case.ip}: {said}.", *_answers(case))
+    evidence = (f"{join_words(leaders)} share {case.ip}: {said}.", *_answers(case))
     if set(seen) == set(leaders.values()):
         return Finding("SHARED_IP_SPLIT", "certain", evidence, fields=_differing(case))
     # Without a prediction for each, only what can part the leaders of Services makes it likely.
@@ -97,8 +97,8 @@ def shared_ip_split(case: Case) -> Finding | None:
     selecting = [one.name for one in case.facts.advertisements or () if one.service_selectors]
     if "" not in leaders.values() or not (local or selecting):
         return None
-    why = [f"{listed(local)} {'have' if len(local) > 1 else 'has'} externalTrafficPolicy Local."] if local else []
-    why += [f"{listed(selecting)} selects by Service."] if selecting else []
+    why = [f"{join_words(local)} {'have' if len(local) > 1 else 'has'} externalTrafficPolicy Local."] if local else []
+    why += [f"{join_words(selecting)} selects by Service."] if selecting else []
     return Finding("SHARED_IP_SPLIT", "likely", (*evidence, *why), ("SPLIT_BRAIN",), _differing(case))
 
 
@@ -111,7 +111,7 @@ def multi_nic_same_segment(case: Case) -> Finding | None:
     named = [seen.nic for seen in case.owners if seen.nic]
     if any(nics[name].master for name in named if name in nics):
         return None  # ports of one bond or bridge, which is another matter
-    here = f"its interfaces {listed(named)}" if len(named) == len(case.owners) else "two of its interfaces"
+    here = f"its interfaces {join_words(named)}" if len(named) == len(case.owners) else "two of its interfaces"
     evidence = (f"{nodes(case)[0]} answers with {here}, which are on the same segment.", *_answers(case))
     fields = {"node": nodes(case)[0]}
     keep = next((name for name in named if name in nics and nics[name].addresses), "")
@@ -135,7 +135,7 @@ def kernel_also_owns(case: Case) -> tuple[OwnerSeen, str] | None:
     if carriers := [name for name, _ in case.carriers(seen.node)]:
         return (
             seen,
-            f"{case.ip} is also configured on {seen.node}'s {listed(carriers)}, so that its kernel answers too.",
+            f"{case.ip} is also configured on {seen.node}'s {join_words(carriers)}, so that its kernel answers too.",
         )
     if seen.owner_class == "kernel":
         return seen, f"It is {seen.node}'s kernel that answers for {case.ip}: the address is configured there as well."

@@ -11,7 +11,7 @@ from provisioner.l2.diagnosis.words import answered, owner, silence
 from provisioner.l2.gratuitous import by_metallb, periodic
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.result import Confidence, OwnerSeen
-from provisioner.text import listed
+from provisioner.text import join_words
 
 _SLOW = 50_000  # microseconds; Linux delays a proxied answer to a broadcast by up to 0.8 s (proxy_delay)
 
@@ -57,7 +57,7 @@ def pool_address_in_use(case: Case) -> Finding | None:
     # A node's own interface may announce for a Service that was made or deleted since the facts were read.
     confidence: Confidence = "likely" if any(seen.node for seen in users) else "certain"
     evidence = (
-        f"No Service has {case.ip} of pool {case.pool.name}, and {listed(owner(seen) for seen in users)} "
+        f"No Service has {case.ip} of pool {case.pool.name}, and {join_words(owner(seen) for seen in users)} "
         f"{'answer' if len(users) > 1 else 'answers'} for it.",
     )
     return Finding("POOL_ADDRESS_IN_USE", confidence, evidence, fields={"mac": users[0].mac})
@@ -78,7 +78,7 @@ def pool_overlaps_node(case: Case) -> Finding | None:
         leads = case.owner is not None and case.owner.node == node.name == case.leader
         by_kube_vip = case.facts.others.kube_vip or _announces_for_ever(case, node.name)
         if (nics := [name for name, _ in case.carriers(node.name)]) and not leads and not by_kube_vip:
-            what = f"{case.ip} of pool {case.pool.name} is configured on {node.name}'s {listed(nics)}."
+            what = f"{case.ip} of pool {case.pool.name} is configured on {node.name}'s {join_words(nics)}."
             return Finding(
                 "POOL_OVERLAPS_NODE",
                 "certain",
@@ -127,7 +127,7 @@ def overlaps(case: Case) -> str:
     own = {ip_address(text): node.name for node in case.facts.nodes for text in node.internal_ips}
     own |= {ip: "the router" for ip in case.wire.vantage.gateways}
     held = [f"{ip} ({own[ip]})" for ip in pools.overlapping(case.pool, own) if ip != case.ip]
-    return f"Pool {case.pool.name} also holds {listed(held)}, which must not be given out." if held else ""
+    return f"Pool {case.pool.name} also holds {join_words(held)}, which must not be given out." if held else ""
 
 
 def pool_off_subnet(case: Case) -> Finding | None:
@@ -136,7 +136,7 @@ def pool_off_subnet(case: Case) -> Finding | None:
     if case.pool is None or not subnets or any(case.ip in net for net in subnets) or len(case.owners) > 1:
         return None
     what = (
-        f"{case.ip} of pool {case.pool.name} is in no subnet of this segment ({listed(subnets)}): its clients send to "
+        f"{case.ip} of pool {case.pool.name} is in no subnet of this segment ({join_words(subnets)}): its clients send to "
         "their router instead of asking for it here."
     )
     seen = tuple(answered(case, one) for one in case.owners) or (silence(case),)
@@ -195,7 +195,9 @@ def ambiguous_mac(case: Case) -> Finding | None:
     if not shared:
         return None
     one = shared[0]
-    evidence = [f"{one.mac} answers for {case.ip} and stands for {listed(one.nodes)}; which of them cannot be told."]
+    evidence = [
+        f"{one.mac} answers for {case.ip} and stands for {join_words(one.nodes)}; which of them cannot be told."
+    ]
     if rewritten := next((a.source for a in case.answers if a.mac == one.mac and a.source not in ("", one.mac)), ""):
         evidence.append(f"The answer's frame came from {rewritten}: a bridge rewrites MACs, as Wi-Fi does.")
     evidence += [answered(case, seen) for seen in case.owners if seen is not one]

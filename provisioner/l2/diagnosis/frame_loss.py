@@ -10,7 +10,7 @@ from provisioner.l2.diagnosis.words import asked, owner, silence
 from provisioner.l2.facts import Pool
 from provisioner.l2.probe.capture import Address
 from provisioner.l2.result import Confidence
-from provisioner.text import count, listed, times
+from provisioner.text import join_words, pluralize, times
 
 
 def broadcast_blind(case: Case) -> Finding | None:
@@ -61,13 +61,13 @@ def egress_filtered(case: Case) -> Finding | None:
 
 def _sent(case: Case, node: str, sent: int, ours: int) -> str:
     """Return the sentence on the responses that a speaker sent, and on whether they were for this machine."""
-    said = f"{node}'s speaker sent {count(sent, 'response')} for {case.ip}"
+    said = f"{node}'s speaker sent {pluralize(sent, 'response')} for {case.ip}"
     if not case.wire.counted:
         return f"{said} between the two readings that the facts hold; whether this machine was meant is not known."
     if sent < ours:
         return f"{said} during this run, fewer than it was asked for here ({ours}): they may be another client's."
     received = case.requests(node)
-    heard = f" to the {count(received, 'request')} that it received" if received else ""
+    heard = f" to the {pluralize(received, 'request')} that it received" if received else ""
     return f"{said}{heard} during this run, and none arrived here."
 
 
@@ -104,7 +104,7 @@ def ingress_lost(case: Case) -> Finding | None:
         if other.name != name and (heard := case.segment.own_address(other.name)) is not None and heard[1]
     ]
     if received in (0, None) and alone and others:
-        evidence.append(f"{listed(others)} {'answer' if len(others) > 1 else 'answers'} for their own addresses.")
+        evidence.append(f"{join_words(others)} {'answer' if len(others) > 1 else 'answers'} for their own addresses.")
         confidence: Confidence = "likely" if still or announcing else "possible"
         return _ingress(case, name, confidence, evidence)
     return _ingress(case, name, "possible", evidence) if received == 0 else None
@@ -169,8 +169,8 @@ def buggy_ip(case: Case) -> Finding | None:
         return None
     bad = sorted([case.ip, *failing], key=int)
     evidence = (
-        f"Of pool {pool.name}, {listed(plain[:5])} {'are' if len(plain) > 1 else 'is'} served, and only "
-        f"{listed(bad)} {'are' if len(bad) > 1 else 'is'} not: some devices take .0 and .255 for broadcast addresses.",
+        f"Of pool {pool.name}, {join_words(plain[:5])} {'are' if len(plain) > 1 else 'is'} served, and only "
+        f"{join_words(bad)} {'are' if len(bad) > 1 else 'is'} not: some devices take .0 and .255 for broadcast addresses.",
     )
     return Finding("BUGGY_IP", "likely", evidence)
 

@@ -9,7 +9,7 @@ from provisioner.l2.diagnosis.finding import Finding
 from provisioner.l2.diagnosis.words import answered, silence
 from provisioner.l2.facts import Advertisement, Nic, Node
 from provisioner.l2.result import Confidence
-from provisioner.text import count, listed
+from provisioner.text import join_words, pluralize
 
 # Interfaces that containers and overlays make; none of them is a cable to the segment.
 _VIRTUAL = re.compile(r"(lo|veth|cali|lxc|cni|flannel|docker|kube-|nodelocaldns|dummy|tun|vxlan|cilium|br-)")
@@ -35,11 +35,13 @@ def speaker_down(case: Case) -> Finding | None:
         without = [other.name for other in case.facts.nodes if other.speaker == "missing"]
         lacking = case.speakers_lacking
         sure: Confidence = "certain" if node.speaker == "failing" or lacking >= len(without) else "likely"
-        wanted = f"MetalLB's DaemonSet wants {count(lacking, 'speaker')} more than there are." if lacking else ""
+        wanted = f"MetalLB's DaemonSet wants {pluralize(lacking, 'speaker')} more than there are." if lacking else ""
         return Finding("SPEAKER_DOWN", sure, (what, wanted, answered(case, owner)), fields={"node": node.name})
     others = [one.name for one in case.facts.nodes if one.speaker == "ready" and one.name in _candidates(case)]
     alive = (
-        f"{listed(others)} should have taken over." if others else "No other candidate has a speaker that is ready."
+        f"{join_words(others)} should have taken over."
+        if others
+        else "No other candidate has a speaker that is ready."
     )
     return Finding(
         "SPEAKER_DOWN",
@@ -57,7 +59,7 @@ def _all_down(case: Case) -> Finding | None:
     down = [node for node in case.facts.nodes if node.speaker in ("missing", "failing")]
     if not down:
         return None
-    said = listed(f"{node.name}'s is {node.speaker}" for node in down)
+    said = join_words(f"{node.name}'s is {node.speaker}" for node in down)
     evidence = (f"No speaker that could announce {case.ip} is up: {said}.", silence(case))
     return Finding("SPEAKER_DOWN", "certain", evidence, fields={"node": down[0].name})
 
@@ -117,17 +119,17 @@ def _no_interface(case: Case, node: Node, nics: tuple[Nic, ...], named: tuple[Ad
         wanted = tuple(dict.fromkeys(name for one in named for name in one.interfaces))
         own = [nic.name for nic in nics]
         allow = "allow" if len(named) > 1 else "allows"
-        shown = f"L2Advertisement {listed(one.name for one in named)} {allow} {listed(wanted)} only"
+        shown = f"L2Advertisement {join_words(one.name for one in named)} {allow} {join_words(wanted)} only"
         if not set(wanted) & set(own):
-            has = listed(nic.name for nic in nics if not _VIRTUAL.match(nic.name)) or "no other interface"
+            has = join_words(nic.name for nic in nics if not _VIRTUAL.match(nic.name)) or "no other interface"
             return f"{shown}, and {node.name}, which should announce {case.ip}, has {has}.", True
         if here and not set(wanted) & set(here):
-            return f"{shown}, and {node.name}'s interface on this segment is {listed(here)}.", False
+            return f"{shown}, and {node.name}'s interface on this segment is {join_words(here)}.", False
     patterns = case.facts.metallb.excluded_interfaces or ()
     excluded = [name for name in here if any(_matches(pattern, name) for pattern in patterns)]
     if excluded and len(excluded) == len(here):
         return (
-            f"The ConfigMap metallb-excludel2 excludes {listed(excluded)}, {node.name}'s interface on this segment.",
+            f"The ConfigMap metallb-excludel2 excludes {join_words(excluded)}, {node.name}'s interface on this segment.",
             False,
         )
     return "", False
@@ -163,12 +165,12 @@ def leader_off_segment(case: Case) -> Finding | None:
     ]
     evidence = [
         f"{node.name} should announce {case.ip}, and none of its interfaces is on this segment "
-        f"({listed(case.segment.subnets)}): it has {listed(own)}."
+        f"({join_words(case.segment.subnets)}): it has {join_words(own)}."
     ]
     if down:
-        evidence.append(f"{node.name}'s {listed(down)} is down.")
+        evidence.append(f"{node.name}'s {join_words(down)} is down.")
     if open_question:
-        evidence.append(f"Where {node.name}'s {listed(open_question)} leads, without an address, is not known.")
+        evidence.append(f"Where {node.name}'s {join_words(open_question)} leads, without an address, is not known.")
     return Finding(
         "LEADER_OFF_SEGMENT",
         "likely" if open_question else "certain",

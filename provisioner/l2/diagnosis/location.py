@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_interface
 from provisioner.l2.diagnosis.finding import Finding
 from provisioner.l2.facts import Facts
 from provisioner.l2.probe.capture import Address, Vantage
-from provisioner.text import listed
+from provisioner.text import join_words
 
 # VirtualBox and QEMU give this address, and often one MAC, to every machine behind their NAT: it names no machine.
 _NAT = ip_address("10.0.2.15")
@@ -64,9 +64,9 @@ def elsewhere(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> 
     if any(vantage.on_link(ip) for ip in [*ips, *own]):
         return None
     subnets = [net for one in vantage.addresses if not (net := one.network).is_link_local]
-    where = f"is in {listed(subnets)}" if subnets else "has no address"
-    nodes = f", nor is any node ({listed([str(ip) for ip in own][:4])})" if own else ""
-    what = f"{vantage.interface} {where}: {listed([str(ip) for ip in ips][:4])} is not on this segment{nodes}."
+    where = f"is in {join_words(subnets)}" if subnets else "has no address"
+    nodes = f", nor is any node ({join_words([str(ip) for ip in own][:4])})" if own else ""
+    what = f"{vantage.interface} {where}: {join_words([str(ip) for ip in ips][:4])} is not on this segment{nodes}."
     return Finding(
         "INCONCLUSIVE_PROBE_LOCATION",
         "certain",

@@ -7,7 +7,7 @@ from provisioner.l2.diagnosis.connection import connections
 from provisioner.l2.diagnosis.words import answered, owner
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.result import Confidence, OwnerSeen
-from provisioner.text import count, listed
+from provisioner.text import join_words, pluralize
 
 
 def is_fine(case: Case) -> bool:
@@ -46,7 +46,7 @@ def evidence(case: Case) -> tuple[str, ...]:
     said = [answered(case, seen)]
     if case.prediction.leader == seen.node:
         said.append(
-            f"{seen.node} is the leader by MetalLB's election among {listed(case.prediction.candidates or ())}."
+            f"{seen.node} is the leader by MetalLB's election among {join_words(case.prediction.candidates or ())}."
         )
     if case.tcp_ports == () and not case.outcomes(seen.mac):
         said.append("Its Service has no TCP port, so whether it is served was not tried.")
@@ -54,10 +54,10 @@ def evidence(case: Case) -> tuple[str, ...]:
         said.append(connections(case, seen))
         tried = case.outcomes(seen.mac)
         if left := [port for port in case.tcp_ports or () if port not in tried]:
-            said.append(f"Not tried: TCP port {listed(left)}.")
+            said.append(f"Not tried: TCP port {join_words(left)}.")
     others = {one.answered_from for one in case.handshakes(seen.mac) if one.answered_from not in ("", seen.mac)}
     if others:
-        said.append(f"The connection's answer came from {listed(sorted(others))}: another way back than there.")
+        said.append(f"The connection's answer came from {join_words(sorted(others))}: another way back than there.")
     return tuple(said)
 
 
@@ -68,7 +68,7 @@ def moved(case: Case) -> str:
     lasting = (
         f"for {case.handover.overlap:.2f} s both answered" if case.handover.overlap else "they never answered together"
     )
-    since = count(case.handover.questions, "question")
+    since = pluralize(case.handover.questions, "question")
     return (
         f"{owner(case.left)} handed {case.ip} over to {owner(case.owner)} during the run: {lasting}, and the last "
         f"{since} {owner(case.owner)} answered alone."

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from provisioner.l2 import pools
 from provisioner.l2.diagnosis.finding import Finding
 from provisioner.l2.facts import Facts, Pool, Service
-from provisioner.text import listed
+from provisioner.text import join_words
 
 
 def find(facts: Facts, service: Service) -> Finding:
@@ -99,7 +99,7 @@ def _exhausted(facts: Facts, service: Service) -> Finding | None:
         return None
     sure = all(name in full or not _held(own, _FAMILIES[name]) for name in wanted)
     unfit = any(pools.admits(pool, service) is None for pool in own)
-    said = listed(_all_assigned(pool, name) for name in full for pool in own if pools.size(pool, _FAMILIES[name]))
+    said = join_words(_all_assigned(pool, name) for name in full for pool in own if pools.size(pool, _FAMILIES[name]))
     return Finding(
         "POOL_EXHAUSTED",
         "certain" if sure and not unfit else "likely",
@@ -128,7 +128,7 @@ def _kept_for_others(facts: Facts, service: Service) -> Finding | None:
     asked = _asked_for(facts, service)
     if not asked or eligible(facts, service):
         return None
-    names, are = listed(pool.name for pool in asked), "is" if len(asked) == 1 else "are"
+    names, are = join_words(pool.name for pool in asked), "is" if len(asked) == 1 else "are"
     return Finding(
         "NO_ADDRESS",
         "certain",
@@ -167,7 +167,7 @@ def _asks_too_much(facts: Facts, service: Service) -> Finding | None:
             return Finding("NO_ADDRESS", "certain", (what,), remedy="Ask for an address of a pool.", commands=command)
         holders = [other for other in facts.services or () if text in other.ingress_ips and other.key != service.key]
         if holders and not _may_share(service, holders):
-            what = f"It asks for {text}, which {listed(other.key for other in holders)} has."
+            what = f"It asks for {text}, which {join_words(other.key for other in holders)} has."
             remedy = _SHARE
             return Finding("NO_ADDRESS", "certain", (what,), remedy=remedy, commands=command)
     return None
@@ -189,7 +189,7 @@ def _may_share(service: Service, holders: list[Service]) -> bool:
 def _not_automatic(facts: Facts, service: Service) -> Finding | None:
     if eligible(facts, service) != () or service.wanted_pool or service.wanted_ips:
         return None
-    names = listed(pool.name for pool in facts.pools or ())
+    names = join_words(pool.name for pool in facts.pools or ())
     return Finding(
         "NO_ADDRESS",
         "certain",

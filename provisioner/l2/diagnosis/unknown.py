@@ -9,7 +9,7 @@ from provisioner.l2.diagnosis.finding import Finding
 from provisioner.l2.diagnosis.words import answered, asked, silence
 from provisioner.l2.owners import link_local
 from provisioner.l2.probe.arp import Kind
-from provisioner.text import count, listed
+from provisioner.text import join_words, pluralize
 
 
 def find(case: Case) -> Finding:
@@ -46,7 +46,9 @@ def unanswered(case: Case) -> bool:
 def _seen(case: Case) -> tuple[str, ...]:
     dropped = case.wire.dropped
     lost = (
-        (f"The kernel dropped {count(dropped, 'frame')} here, so that neither silence nor a single owner is proven.",)
+        (
+            f"The kernel dropped {pluralize(dropped, 'frame')} here, so that neither silence nor a single owner is proven.",
+        )
         if dropped
         else ()
     )
@@ -62,7 +64,7 @@ def _seen(case: Case) -> tuple[str, ...]:
         return (*free, *lost, silence(case))
     said = [*lost, *(answered(case, seen) for seen in case.owners)]
     if len(case.owners) > 1:
-        said.insert(0, f"{asked(case)}; {count(len(case.owners), 'owner')} answered.")
+        said.insert(0, f"{asked(case)}; {pluralize(len(case.owners), 'owner')} answered.")
         if handover.together(case.answers) < handover.LONGEST:
             said.append("They answered together for under a second, which a handover does too.")
     seen = case.owner
@@ -94,10 +96,10 @@ def _ruled_out(case: Case) -> tuple[str, ...]:
         )
     if case.endpoints:
         where = sorted(node for node in case.endpoints if node)
-        on = f" on {listed(where)}" if where else ""
+        on = f" on {join_words(where)}" if where else ""
         said.append(f"Service {case.services[0].key} has ready endpoints{on}.")
     if case.advertisements and case.pool is not None:
-        names = listed(one.name for one in case.advertisements)
+        names = join_words(one.name for one in case.advertisements)
         said.append(f"L2Advertisement {names} announces pool {case.pool.name}.")
     if case.prediction.candidates == ():
         said += [f"{why.rstrip('.')}." for why in list(case.prediction.ruled_out.values())[:8]]
@@ -106,12 +108,12 @@ def _ruled_out(case: Case) -> tuple[str, ...]:
         if node.speaker == "ready":
             said.append(f"The speaker of {node.name}, the predicted leader, is ready.")
         if here := case.segment.nics_here(node):
-            said.append(f"{node.name}'s {listed(nic.name for nic in here)} is on this segment.")
+            said.append(f"{node.name}'s {join_words(nic.name for nic in here)} is on this segment.")
         if (own := case.segment.own_address(node.name)) and own[1] and not case.answers:
             said.append(f"{node.name} answers for its own address {own[0]}, so frames pass between here and there.")
         received, sent = case.requests(node.name), case.responses(node.name)
         if case.wire.counted and received is not None and sent is not None and not case.answers:
-            counted = f"{count(received, 'request')} for {case.ip} and sent {count(sent, 'response')}"
+            counted = f"{pluralize(received, 'request')} for {case.ip} and sent {pluralize(sent, 'response')}"
             said.append(f"During this run {node.name}'s speaker counted {counted}.")
     return tuple(said)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.duplicates import kernel_also_owns
 from provisioner.l2.probe.arp import Kind
-from provisioner.text import listed
+from provisioner.text import join_words
 
 _OF_A_NODE = ("POOL_OVERLAPS_NODE", "SERVICELB_CONFLICT")  # the address is a node's own, so its kernel answers
 
@@ -57,4 +57,4 @@ def _unicast(case: Case) -> str:
 def _echo(case: Case) -> str:
     if case.wire.echo.get(case.ip) is not False or not case.owners:
         return ""
-    return f"{case.ip} does not answer ping through {listed(seen.mac for seen in case.owners)}; it need not."
+    return f"{case.ip} does not answer ping through {join_words(seen.mac for seen in case.owners)}; it need not."

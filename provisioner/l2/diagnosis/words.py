@@ -5,7 +5,7 @@ from __future__ import annotations
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.result import OwnerSeen
-from provisioner.text import count, listed, times
+from provisioner.text import join_words, pluralize, times
 
 _KINDS = {
     "speaker": "MetalLB's speaker answers",
@@ -16,7 +16,7 @@ _KINDS = {
 def owner(seen: OwnerSeen) -> str:
     """Return an owner: its node and NIC where they are known, and its MAC in any case."""
     if len(seen.nodes) > 1:
-        return f"{seen.mac} ({listed(seen.nodes, 'or')})"
+        return f"{seen.mac} ({join_words(seen.nodes, 'or')})"
     if seen.node:
         return f"{seen.node} {seen.nic}".strip() + f" ({seen.mac})"
     maker = f", by {seen.vendor}" if seen.vendor else ""
@@ -26,7 +26,7 @@ def owner(seen: OwnerSeen) -> str:
 def answered(case: Case, seen: OwnerSeen) -> str:
     """Return the sentence that an owner answered, and who it seems to be."""
     which = {"Z": "as nobody", "B": "as a client", "U": "directly"}
-    how = listed(which[kind] for kind in seen.answered)
+    how = join_words(which[kind] for kind in seen.answered)
     program = f"; {_KINDS[seen.owner_class]}" if seen.owner_class in _KINDS else ""
     return f"{owner(seen)} answers for {case.ip} when asked {how}{program}."
 
@@ -51,9 +51,11 @@ def asked(case: Case) -> str:
             f"{owner.node} {owner.nic}".strip() or mac for mac in macs for owner in [case.segment.known.owner(mac)]
         ]
         parts.append(
-            f"directly at {listed(named[:4]) if len(named) < 5 else count(len(named), 'MAC')}" if named else "directly"
+            f"directly at {join_words(named[:4]) if len(named) < 5 else pluralize(len(named), 'MAC')}"
+            if named
+            else "directly"
         )
-    return f"{case.ip} was asked {listed(parts)}" if parts else f"{case.ip} was not asked for"
+    return f"{case.ip} was asked {join_words(parts)}" if parts else f"{case.ip} was not asked for"
 
 
 def silence(case: Case) -> str:

@@ -12,7 +12,7 @@ from provisioner.errors import Unreachable
 from provisioner.kube import Cluster, Object
 from provisioner.site import HostSpec, Site, load_site
 from provisioner.ssh import Host
-from provisioner.ssh.command import Result
+from provisioner.ssh.command import CommandResult
 from tests.integration.kube.apiserver import EDITION, ControlPlane
 
 Connect = Callable[..., Cluster]
@@ -63,11 +63,11 @@ class AdminConf:
     def name(self) -> str:
         return self.spec.name
 
-    def run(self, command: str, *, secret: bool = False, **options: Any) -> Result:
+    def run(self, command: str, *, secret: bool = False, **options: Any) -> CommandResult:
         assert command.startswith("cat /etc/kubernetes/admin.conf"), command
         assert secret, "admin.conf holds a key: neither it nor its content belongs into a log"
         assert not options
-        return Result(self.text, "", 0, 0.0)
+        return CommandResult(self.text, "", 0, 0.0)
 
     def forward(self, address: str, port: int) -> Any:
         self.tunnels.append((address, port))

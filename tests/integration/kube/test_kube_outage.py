@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from provisioner.errors import ClusterError
-from provisioner.kube import Cluster, State
+from provisioner.kube import ApiState, Cluster
 from provisioner.site import Site
 from tests.integration.kube.apiserver import ControlPlane
 
@@ -28,7 +28,7 @@ def test_killed_under_a_connection_and_back(
     control_plane: ControlPlane, impatient: Site, connect: Callable[..., Cluster]
 ) -> None:
     cluster = connect(control_plane.kubeconfig(), at=impatient)
-    assert cluster.state() is State.READY
+    assert cluster.state() is ApiState.READY
     control_plane.kill("kube-apiserver")
     try:
         with pytest.raises(ClusterError) as raised:
@@ -39,21 +39,21 @@ def test_killed_under_a_connection_and_back(
             "Failed to establish a new connection: [Errno 111] Connection refused; "
             "look at the control plane: provisioner ssh master -- sudo crictl ps -a"
         )
-        assert cluster.state() is State.UNREACHABLE
+        assert cluster.state() is ApiState.UNREACHABLE
         assert cluster.why == text
     finally:
         control_plane.start_api()
-    assert cluster.state() is State.READY
+    assert cluster.state() is ApiState.READY
     assert "kube-system" in {item["metadata"]["name"] for item in cluster.list("Namespace")}
 
 
 def test_dead_from_the_start(dead: ControlPlane, impatient: Site, connect: Callable[..., Cluster]) -> None:
     """Nothing is known then; it is not taken for a cluster that is absent."""
     cluster = connect(dead.kubeconfig(), at=impatient)
-    assert cluster.state() is State.UNREACHABLE
+    assert cluster.state() is ApiState.UNREACHABLE
     assert cluster.why == f"the API at {dead.url} is out of reach, and so is master: master: connection refused"
     dead.start_api()
-    assert cluster.state() is State.READY
+    assert cluster.state() is ApiState.READY
 
 
 def test_a_wait_outlives_the_api_server(control_plane: ControlPlane, connect: Callable[..., Cluster]) -> None:

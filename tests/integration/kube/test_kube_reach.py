@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from provisioner.errors import ClusterError
-from provisioner.kube import Cluster, State
+from provisioner.kube import ApiState, Cluster
 from tests.integration.kube.apiserver import EDITION, ControlPlane, free_port, issue
 from tests.integration.kube.reaching import Connect
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 
 def test_it_reads_the_version_and_plain_text(cluster: Cluster) -> None:
-    assert cluster.state() is State.READY
+    assert cluster.state() is ApiState.READY
     assert cluster.reachable()
     assert cluster.raw("/version")["gitVersion"] == f"v{EDITION.kubernetes}"
     assert cluster.raw("/readyz") == "ok"
@@ -31,7 +31,7 @@ def test_what_the_api_does_not_have_is_one_line_with_its_answer(cluster: Cluster
 
 def test_without_an_admin_conf_there_is_no_cluster(connect: Connect) -> None:
     nothing = connect("")
-    assert nothing.state() is State.ABSENT
+    assert nothing.state() is ApiState.ABSENT
     assert not nothing.reachable()
     with pytest.raises(ClusterError, match="there is no cluster yet; provisioner apply"):
         nothing.nodes()
@@ -43,7 +43,7 @@ def test_an_address_out_of_reach_is_reached_through_the_control_plane(
     """The certificate names neither the tunnel's end nor its port; it is verified all the same."""
     end = SimpleNamespace(address="127.0.0.1", port=control_plane.ports["api"], close=lambda: None)
     through = connect(control_plane.kubeconfig(f"https://127.0.0.1:{free_port()}"), end)
-    assert through.state() is State.READY
+    assert through.state() is ApiState.READY
     assert through.get("Namespace", "kube-system")
 
 
@@ -71,7 +71,7 @@ def test_an_api_that_another_ca_vouches_for_is_not_believed(
     config = yaml.safe_load(text)
     config["clusters"][0]["cluster"]["certificate-authority-data"] = wrong
     host.text = yaml.safe_dump(config)
-    assert stranger.state() is State.UNREACHABLE
+    assert stranger.state() is ApiState.UNREACHABLE
     assert "certificate verify failed" in stranger.why
 
 

@@ -19,8 +19,8 @@ from provisioner.errors import ClusterError
 from provisioner.kube import Cluster
 from provisioner.kube.cluster import approve_csr
 from provisioner.site import Site
-from provisioner.ssh import Host, Nic
-from provisioner.ssh.command import Result
+from provisioner.ssh import Host, HostNic
+from provisioner.ssh.command import CommandResult
 from provisioner.steps import kubelet_certificates as step
 from tests.integration.kube.apiserver import ControlPlane, issue
 
@@ -58,11 +58,11 @@ def ask(control_plane: ControlPlane, name: str, node: str, addresses: list[str],
 
 def machine(name: str, address: str, answers: list[int]) -> Host:
     """Return a host by name and address; `test -e` of its certificate answers with the statuses given."""
-    nic = Nic("eth1", "02:00:00:00:00:01", True, (f"{address}/24",))
+    nic = HostNic("eth1", "02:00:00:00:00:01", True, (f"{address}/24",))
 
-    def run(command: str, **_: Any) -> Result:
+    def run(command: str, **_: Any) -> CommandResult:
         assert command == f"test -e {step.SERVING}"
-        return Result("", "", answers.pop(0), 0.0)
+        return CommandResult("", "", answers.pop(0), 0.0)
 
     return cast(
         Host,

@@ -12,8 +12,8 @@ import pytest
 
 from provisioner.addresses import Range, parse_range
 from provisioner.site import Site
-from provisioner.ssh import Host, Nic
-from provisioner.ssh.command import Result
+from provisioner.ssh import Host, HostNic
+from provisioner.ssh.command import CommandResult
 from provisioner.steps.pool_conflicts import pool_conflicts
 
 pytestmark = pytest.mark.integration
@@ -56,11 +56,11 @@ def segment() -> Iterator[tuple[str, str]]:
 
 def master(namespace: str, site: Site) -> Host:
     """Return the master as far as the scan uses it: its commands run in its namespace, as a host runs them."""
-    nic = Nic("eth1", MASTER, True, ("192.0.2.10/24", "fd00:2::10/64"))
+    nic = HostNic("eth1", MASTER, True, ("192.0.2.10/24", "fd00:2::10/64"))
     facts = SimpleNamespace(address_nic=lambda _: nic, nics=(nic,))
 
-    def execute(command: str, **_: Any) -> Result:
-        return Result(run("ip", "netns", "exec", namespace, "sh", "-euc", command), "", 0, 0.0)
+    def execute(command: str, **_: Any) -> CommandResult:
+        return CommandResult(run("ip", "netns", "exec", namespace, "sh", "-euc", command), "", 0, 0.0)
 
     host = SimpleNamespace(name="master", spec=site.first, site=site, facts=facts, run=execute)
     host.known_facts = lambda: {"master": facts}

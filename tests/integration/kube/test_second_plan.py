@@ -17,7 +17,7 @@ from provisioner.engine.rollout import rolled_out
 from provisioner.errors import ClusterError
 from provisioner.kube import Cluster, Object, kubeadm
 from provisioner.site import Site, load_site
-from provisioner.ssh import Host, Nic
+from provisioner.ssh import Host, HostNic
 from provisioner.steps import flannel, ingress, metallb, metrics_server, nodes, pools, storage, workloads
 from tests.integration.kube.apiserver import EDITION, ControlPlane
 from tests.integration.kube.reaching import AdminConf
@@ -42,7 +42,7 @@ def host(site: Site) -> Host:
     """Return the first control plane, with as many facts as the network step asks for."""
     fleet: dict[str, Any] = {}
     for spec in site.hosts:
-        nic = Nic("eth1", f"02:00:00:00:00:{len(fleet):02x}", True, (f"{spec.address}/24",))
+        nic = HostNic("eth1", f"02:00:00:00:00:{len(fleet):02x}", True, (f"{spec.address}/24",))
         facts = SimpleNamespace(address_nic=lambda address, nic=nic: nic if nic.has(address) else None)
         fleet[spec.name] = AdminConf(spec, "", fleet=fleet, facts=facts)
     return cast(Host, fleet[site.first.name])

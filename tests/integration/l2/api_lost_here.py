@@ -15,7 +15,7 @@ from typing import Any
 from provisioner.cli import main as cli
 from provisioner.cli import session
 from provisioner.errors import ClusterError
-from provisioner.kube import State
+from provisioner.kube import ApiState
 from provisioner.l2 import facts_file
 from provisioner.l2.collect import collector
 from provisioner.l2.facts import Facts, Metrics
@@ -24,7 +24,7 @@ from provisioner.l2.facts import Facts, Metrics
 @contextmanager
 def opened(*_: Any) -> Iterator[Any]:
     """Give a session with a cluster that answers, for now."""
-    cluster = SimpleNamespace(state=lambda: State.READY, why="")
+    cluster = SimpleNamespace(state=lambda: ApiState.READY, why="")
     yield SimpleNamespace(cluster=cluster, hosts={}, site=None, report=SimpleNamespace(emit=lambda *_: None))
 
 

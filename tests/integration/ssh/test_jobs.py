@@ -16,7 +16,7 @@ import pytest
 
 from provisioner.errors import HostError, Unreachable
 from provisioner.ssh import FactQuery, Host, channel, jobs
-from provisioner.ssh.command import Result
+from provisioner.ssh.command import CommandResult
 from tests.integration.ssh.conftest import ROOT, Desk, MakeSite
 from tests.integration.ssh.nodes import Machine, wait_for
 
@@ -41,9 +41,9 @@ def one(make_site: MakeSite, desk: Open, machines: dict[str, Machine]) -> Iterat
     wait_for(lambda: not jobs.busy(hands["one"]), "work left over by the test")
 
 
-def in_thread(work: Callable[[], Result]) -> tuple[threading.Thread, list[Result | Exception]]:
+def in_thread(work: Callable[[], CommandResult]) -> tuple[threading.Thread, list[CommandResult | Exception]]:
     """Start `work` in a thread; its result or error arrives in the list."""
-    results: list[Result | Exception] = []
+    results: list[CommandResult | Exception] = []
 
     def run() -> None:
         try:
@@ -104,7 +104,7 @@ def test_one_at_a_time(one: tuple[Host, Machine, Desk], make_site: MakeSite, des
         jobs.run(other, "second", "touch /etc/demo.second", timeout=30)
     machine.sh("touch /run/go")
     thread.join(20)
-    assert isinstance(results[0], Result)
+    assert isinstance(results[0], CommandResult)
     assert "demo.second" not in machine.sh("ls /etc")
 
 
@@ -127,7 +127,7 @@ def test_a_broken_session_is_followed_further(one: tuple[Host, Machine, Desk]) -
     wait_for(lambda: any("slow goes on there" in line for line in desk.output()), "the loss to be noticed")
     machine.sh("touch /run/go")
     thread.join(30)
-    assert isinstance(results[0], Result), results
+    assert isinstance(results[0], CommandResult), results
     assert results[0].stdout == SAID
     assert machine.sh("cat /etc/demo.count") == "run\n"
 
@@ -146,7 +146,7 @@ def test_a_dead_link_is_noticed_and_outlived(one: tuple[Host, Machine, Desk], mo
     finally:
         machine.link("up")
     thread.join(30)
-    assert isinstance(results[0], Result), results
+    assert isinstance(results[0], CommandResult), results
     assert results[0].stdout == SAID
     assert machine.sh("cat /etc/demo.count") == "run\n"
 
@@ -201,13 +201,13 @@ def test_it_outlives_a_client_that_was_killed(
     client.wait()
     later = desk(make_site())
     assert jobs.busy(later["one"]) == "slow"
-    thread, results = in_thread(lambda: Result(jobs.wait_idle(later["one"], 30), "", 0, 0))
+    thread, results = in_thread(lambda: CommandResult(jobs.wait_idle(later["one"], 30), "", 0, 0))
     wait_for(lambda: "line 3" in later.output(), "to see what it does")
     assert later.output()[0] == "waiting for slow, which an earlier run started"
     assert thread.is_alive()
     machine.sh("touch /run/go")
     thread.join(20)
-    assert isinstance(results[0], Result), results
+    assert isinstance(results[0], CommandResult), results
     assert results[0].stdout == "slow"
     assert jobs.busy(later["one"]) == ""
     assert machine.sh("cat /etc/demo.count; cat /run/provisioner/slow.*/rc") == "run\n0\n"
@@ -256,17 +256,17 @@ def test_a_tunnel_carries_many_connections_and_comes_back(one: tuple[Host, Machi
         body = os.urandom(3_000_000)
         with host.tunnel("127.0.0.1", 8080) as tunnel:
 
-            def ask() -> Result:
+            def ask() -> CommandResult:
                 connection = http.client.HTTPConnection(tunnel.address, tunnel.port, timeout=20)
                 connection.request("POST", "/", body)
                 whole = connection.getresponse().read() == body
                 connection.close()
-                return Result("", "", 0 if whole else 1, 0)
+                return CommandResult("", "", 0 if whole else 1, 0)
 
             asked = [in_thread(ask) for _ in range(4)]
             for thread, results in asked:
                 thread.join(30)
-                assert results == [Result("", "", 0, 0)]
+                assert results == [CommandResult("", "", 0, 0)]
             machine.sh("pkill -9 -f '^sshd: plain'")
             wait_for(lambda: not host._connection.is_connected, "the loss")  # type: ignore[union-attr]
             assert ask().status == 0

@@ -21,7 +21,7 @@ from provisioner.checks import Context, Finding, certificates
 from provisioner.checks.certificates import CLIENT, Life
 from provisioner.errors import Unreachable
 from provisioner.site import HostSpec, Site
-from provisioner.ssh.command import Result
+from provisioner.ssh.command import CommandResult
 from provisioner.steps.kubelet_certificates import SERVING
 from tests.unit.checks.memory import Memory, context, findings
 
@@ -69,12 +69,12 @@ class Machine:
     def name(self) -> str:
         return self.spec.name
 
-    def run(self, command: str, **_: Any) -> Result:
+    def run(self, command: str, **_: Any) -> CommandResult:
         for path in ("/etc/kubernetes", "/var/lib/kubelet"):
             command = command.replace(path, f"{self.root}{path}")
         done = subprocess.run(["sh", "-euc", command], capture_output=True, text=True, check=True)
         self.said.append(done.stdout)
-        return Result(done.stdout.replace(str(self.root), ""), done.stderr, 0, 0.0)
+        return CommandResult(done.stdout.replace(str(self.root), ""), done.stderr, 0, 0.0)
 
     def write(self, files: dict[str, str]) -> None:
         for path, text in files.items():
@@ -84,7 +84,7 @@ class Machine:
 
 
 class Silent(Machine):
-    def run(self, command: str, **_: Any) -> Result:
+    def run(self, command: str, **_: Any) -> CommandResult:
         del command
         raise Unreachable(self.name, "does not answer", "check that the machine is up")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from provisioner import checks
-from provisioner.checks.check import Check, Context, Finding, good, settle
+from provisioner.checks.check import Check, Context, Finding, passed, settle
 from provisioner.errors import ClusterError, ProvisionerError
 from provisioner.site.model import CROWDED
 from tests.unit.checks.memory import SITE, Memory, context, node
@@ -53,7 +53,7 @@ def test_without_the_api_one_finding(tmp_path: Path) -> None:
 
 def test_without_the_api_what_needs_none_is_told_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def told(where: Context) -> Any:
-        yield good("Y", "y", f"is well in {where.site.cluster.name}")
+        yield passed("Y", "y", f"is well in {where.site.cluster.name}")
 
     ours = (Check("asks", "", told), Check("does not", "", told, without_api=True))
     monkeypatch.setattr(checks, "CHECKS", ours)
@@ -78,11 +78,11 @@ def test_what_the_site_does_not_have_is_said(tmp_path: Path, names: list[str]) -
 
 def test_an_error_ends_one_check_not_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(where: Context) -> Any:
-        yield good("X", "x", "is well")
+        yield passed("X", "x", "is well")
         raise ClusterError("the API went away", "look at it", tail=f"line of {where.site.cluster.name}")
 
     def fine(where: Context) -> Any:
-        yield good("Y", "y", f"is well in {where.site.cluster.name}")
+        yield passed("Y", "y", f"is well in {where.site.cluster.name}")
 
     monkeypatch.setattr(checks, "CHECKS", (Check("broken", "", broken), Check("fine", "", fine)))
     found: list[Finding] = [one for _, one in checks.run(context(tmp_path, Memory()))]
@@ -96,7 +96,7 @@ def test_what_cannot_be_put_back_when_nobody_listens_any_more_is_an_error(
 ) -> None:
     def changing(where: Context) -> Any:
         try:
-            yield good("X", "x", f"is well in {where.site.cluster.name}")
+            yield passed("X", "x", f"is well in {where.site.cluster.name}")
         finally:
             raise ClusterError("ss-pods stands at 0")
 
@@ -113,16 +113,16 @@ def test_neighbours_run_at_the_same_time_and_are_told_in_their_order(
     meet = threading.Barrier(2, timeout=30)
 
     def one(where: Context) -> Any:
-        yield good("A", "a", "is first")
+        yield passed("A", "a", "is first")
         meet.wait()  # the other is at it too, or this never ends well
-        yield good("B", "b", "is second")
+        yield passed("B", "b", "is second")
 
     def two(where: Context) -> Any:
         meet.wait()
-        yield good("C", "c", "is last, however early it was known")
+        yield passed("C", "c", "is last, however early it was known")
 
     def alone(where: Context) -> Any:
-        yield good("Z", "z", f"has {threading.active_count() - before} others beside it")
+        yield passed("Z", "z", f"has {threading.active_count() - before} others beside it")
 
     before = threading.active_count()
     together = (Check("one", "", one, beside=True), Check("two", "", two, beside=True))
@@ -144,7 +144,7 @@ def test_a_slow_site_is_not_crowded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         inside.append(len(under_way))
         meet.wait()
         under_way.discard(me)
-        yield good("A", "a", "ran")
+        yield passed("A", "a", "ran")
 
     pair = (Check("one", "", one, beside=True), Check("two", "", one, beside=True))
     monkeypatch.setattr(checks, "CHECKS", pair)
@@ -167,12 +167,12 @@ def test_who_stops_listening_is_waited_for_until_all_is_put_back(
         try:
             under_way.set()
             settle(where, "what never comes", lambda: 1, lambda seen: False, timeout=3_600_000)
-            yield good("X", "x", "came")
+            yield passed("X", "x", "came")
         finally:
             changed.remove("scaled")
 
     def talking(where: Context) -> Any:
-        yield good("Y", "y", "is here")
+        yield passed("Y", "y", "is here")
         settle(where, "what never comes", lambda: 1, lambda seen: False, timeout=3_600_000)
 
     pair = (Check("talking", "", talking, beside=True), Check("changing", "", changing, beside=True))
@@ -192,7 +192,7 @@ def test_who_stops_listening_is_waited_for_until_all_is_put_back(
 
 def test_a_defect_in_a_neighbour_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(where: Context) -> Any:
-        yield good("X", "x", "is well")
+        yield passed("X", "x", "is well")
         raise ZeroDivisionError
 
     monkeypatch.setattr(checks, "CHECKS", (Check("broken", "", broken, beside=True),))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.cli.hints import COMMANDS, INSIDE, typed
+from provisioner.cli.hints import COMMANDS, INSIDE, runnable
 from provisioner.cli.main import LAZY
 
 
@@ -43,18 +43,18 @@ def test_every_command_is_known() -> None:
 )
 @pytest.mark.usefixtures("checkout")
 def test_called_by_its_path(text: str, made: str) -> None:
-    assert typed(text, " -f lab.toml") == made
-    assert typed(typed(text, " -f lab.toml"), " -f lab.toml") == made
+    assert runnable(text, " -f lab.toml") == made
+    assert runnable(runnable(text, " -f lab.toml"), " -f lab.toml") == made
 
 
 @pytest.mark.usefixtures("checkout")
 def test_in_a_lab_commands_go_into_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(INSIDE, "sudo -E .venv/bin/provisioner")
-    assert typed("provisioner verify", " -f lab.toml") == (
+    assert runnable("provisioner verify", " -f lab.toml") == (
         "sudo -E .venv/bin/provisioner lab exec -- .venv/bin/provisioner -f lab.toml verify"
     )
-    assert typed(typed("provisioner status")).count("lab exec") == 1
-    assert typed("provisioner lab destroy") == "sudo -E .venv/bin/provisioner lab destroy"
+    assert runnable(runnable("provisioner status")).count("lab exec") == 1
+    assert runnable("provisioner lab destroy") == "sudo -E .venv/bin/provisioner lab destroy"
 
 
 def test_found_by_a_shell_it_is_called_by_its_name(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,10 +63,10 @@ def test_found_by_a_shell_it_is_called_by_its_name(checkout: Path, monkeypatch: 
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin")
-    assert typed("provisioner plan") == "provisioner plan"
+    assert runnable("provisioner plan") == "provisioner plan"
     monkeypatch.setenv(INSIDE, "provisioner")
-    assert typed(typed("provisioner plan")) == "provisioner lab exec -- provisioner plan"
+    assert runnable(runnable("provisioner plan")) == "provisioner lab exec -- provisioner plan"
     monkeypatch.delenv(INSIDE)
     monkeypatch.setattr(sys, "argv", ["/src/provisioner/__main__.py"])
     monkeypatch.setattr(sys, "executable", str(checkout / ".venv/bin/python"))
-    assert typed(typed("provisioner plan")) == ".venv/bin/python -m provisioner plan"
+    assert runnable(runnable("provisioner plan")) == ".venv/bin/python -m provisioner plan"

@@ -11,9 +11,9 @@ from dataclasses import asdict, replace
 import pytest
 
 from provisioner.engine import lock
-from provisioner.engine.lock import Held, Owner
+from provisioner.engine.lock import Held, Holder
 
-ME = Owner(
+ME = Holder(
     user="ann",
     hostname="desk",
     machine="m1",
@@ -44,7 +44,7 @@ ME = Owner(
         pytest.param(None, 61, None, True, id="unreadable, expired"),
     ],
 )
-def test_may_take(other: Owner | None, age: float, start: str | None, taken: bool) -> None:
+def test_may_take(other: Holder | None, age: float, start: str | None, taken: bool) -> None:
     assert lock.may_take(Held(other, "", age), ME, lambda pid: start) is taken
 
 

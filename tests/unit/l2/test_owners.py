@@ -9,7 +9,7 @@ import pytest
 from provisioner.l2.owners import Known, Owner, from_answers, from_nics
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.probe.capture import Answer
-from provisioner.ssh import Nic
+from provisioner.ssh import HostNic
 
 A, B, C = "52:54:00:00:00:0a", "52:54:00:00:00:0b", "52:54:00:00:00:0c"
 
@@ -18,8 +18,8 @@ def answer(ip: str, mac: str, kind: Kind = Kind.ZERO) -> Answer:
     return Answer(IPv4Address(ip), mac, kind, 100.0, 0.0005, 60)
 
 
-def nic(name: str, mac: str, *addresses: str, master: str = "") -> Nic:
-    return Nic(name, mac, True, addresses, master)
+def nic(name: str, mac: str, *addresses: str, master: str = "") -> HostNic:
+    return HostNic(name, mac, True, addresses, master)
 
 
 def test_the_inventory_knows_node_and_interface() -> None:

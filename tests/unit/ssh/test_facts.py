@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.ssh import FactQuery, Facts, facts_parser, facts_script
+from provisioner.ssh import FactQuery, HostFacts, facts_parser, facts_script
 from provisioner.ssh.facts import File
 
 TOKEN = "0123456789abcdef"
@@ -97,13 +97,13 @@ ActiveEnterTimestamp=
 """
 
 
-def recorded(text: str, query: FactQuery) -> Facts:
+def recorded(text: str, query: FactQuery) -> HostFacts:
     output = text.replace("@T ", f"@{TOKEN} ").replace("~", "\0").encode()
     return facts_parser.parse(query, TOKEN, output, sent=1763820000.0, received=1763820000.4)
 
 
 @pytest.fixture
-def vagrant() -> Facts:
+def vagrant() -> HostFacts:
     return recorded(
         VAGRANT,
         FactQuery(
@@ -114,7 +114,7 @@ def vagrant() -> Facts:
     )
 
 
-def test_system(vagrant: Facts) -> None:
+def test_system(vagrant: HostFacts) -> None:
     assert (vagrant.os_id, vagrant.os_version, vagrant.codename, vagrant.arch) == ("debian", "12", "bookworm", "amd64")
     assert (vagrant.kernel, vagrant.hostname) == ("6.1.0-29-amd64", "bookworm")
     assert vagrant.product_uuid == "6d8e3f00-aaaa-bbbb-cccc-000000000001"
@@ -124,11 +124,11 @@ def test_system(vagrant: Facts) -> None:
     assert vagrant.processes == {"containerd", "kubelet"}
 
 
-def test_clock_is_compared_with_the_middle_of_the_round_trip(vagrant: Facts) -> None:
+def test_clock_is_compared_with_the_middle_of_the_round_trip(vagrant: HostFacts) -> None:
     assert vagrant.clock_skew == pytest.approx(0.3)
 
 
-def test_network(vagrant: Facts) -> None:
+def test_network(vagrant: HostFacts) -> None:
     assert (vagrant.default_nic, vagrant.default_gateway) == ("eth0", "10.0.2.2")
     assert vagrant.listening == {22, 6443}
     nic = vagrant.address_nic("192.168.56.10")
@@ -141,7 +141,7 @@ def test_network(vagrant: Facts) -> None:
     assert [nic.name for nic in vagrant.nics] == ["lo", "eth0", "eth1"]
 
 
-def test_proxy_arp_is_a_switch_of_the_interface_or_of_all(vagrant: Facts) -> None:
+def test_proxy_arp_is_a_switch_of_the_interface_or_of_all(vagrant: HostFacts) -> None:
     assert {nic.name: nic.proxy_arp for nic in vagrant.nics} == {"lo": False, "eth0": True, "eth1": False}
     everywhere = recorded(VAGRANT.replace("conf/all/proxy_arp~0", "conf/all/proxy_arp~1"), FactQuery())
     assert [nic.proxy_arp for nic in everywhere.nics] == [True, True, True]
@@ -163,20 +163,20 @@ def test_ipv6_default_route_where_there_is_none_of_ipv4() -> None:
     assert (facts.default_nic, facts.default_gateway) == ("eth1", "fd00::fe01")
 
 
-def test_packages(vagrant: Facts) -> None:
+def test_packages(vagrant: HostFacts) -> None:
     assert set(vagrant.packages) == {"dpkg", "curl", "kubelet"}  # not half-configured, not removed
     assert vagrant.packages["kubelet"].held
     assert not vagrant.packages["curl"].held
     assert "nano" not in vagrant.packages
 
 
-def test_units(vagrant: Facts) -> None:
+def test_units(vagrant: HostFacts) -> None:
     kubelet, nope = vagrant.units["kubelet"], vagrant.units["nope.service"]
     assert (kubelet.active, kubelet.enabled, kubelet.loaded) == (True, True, True)
     assert (nope.active, nope.enabled, nope.loaded) == (False, False, False)
 
 
-def test_sysctls_mounts_and_disks(vagrant: Facts) -> None:
+def test_sysctls_mounts_and_disks(vagrant: HostFacts) -> None:
     assert vagrant.sysctls == {"net.ipv4.ip_forward": "0", "net.ipv4.conf.eth0/100.rp_filter": "2"}
     assert vagrant.mounts["/mnt/a"].source == "master:/srv/with space"
     assert vagrant.disk_free_mib == {"/": 5000, "/var/lib": 4000, "/var/lib/etcd": 4000}
@@ -202,7 +202,7 @@ needs_debian = pytest.mark.skipif(
 )
 
 
-def here(query: FactQuery) -> Facts:
+def here(query: FactQuery) -> HostFacts:
     token = facts_parser.new_token()
     sent = time.time()
     done = subprocess.run(

@@ -21,9 +21,9 @@ from provisioner.engine import Change, Step
 from provisioner.kube import Cluster
 from provisioner.report import Report
 from provisioner.site import HostSpec, Site, load_site
-from provisioner.ssh import FactQuery, Facts, Host, Nic
+from provisioner.ssh import FactQuery, Host, HostFacts, HostNic
 from provisioner.ssh.channel import Output
-from provisioner.ssh.command import PROLOGUE, Result
+from provisioner.ssh.command import PROLOGUE, CommandResult
 from provisioner.ssh.facts import File, Unit
 from tests.unit.steps.recording_cluster import RecordingCluster
 
@@ -91,11 +91,11 @@ class Asked(dict[str, V]):
         return super().get(name, default)
 
 
-def blank(spec: HostSpec, query: FactQuery, number: int = 0) -> Facts:
+def blank(spec: HostSpec, query: FactQuery, number: int = 0) -> HostFacts:
     """Return the facts of a machine as Debian 12 installs it; `number` keeps two of them apart."""
     address = f"{spec.address}/24"
     paths = [path for path in (*query.files, *query.exists) if "*" not in path]
-    return Facts(
+    return HostFacts(
         os_id="debian",
         os_version="12",
         codename="bookworm",
@@ -112,9 +112,9 @@ def blank(spec: HostSpec, query: FactQuery, number: int = 0) -> Facts:
         clock=1_800_000_000.0,
         clock_skew=0.0,
         nics=(
-            Nic("lo", "00:00:00:00:00:00", True, ("127.0.0.1/8",)),
-            Nic("eth0", f"52:54:00:00:00:{number:02x}", True, ("10.0.2.15/24",)),
-            Nic("eth1", f"52:54:00:00:01:{number:02x}", True, (address, f"fe80::{number + 1}/64")),
+            HostNic("lo", "00:00:00:00:00:00", True, ("127.0.0.1/8",)),
+            HostNic("eth0", f"52:54:00:00:00:{number:02x}", True, ("10.0.2.15/24",)),
+            HostNic("eth1", f"52:54:00:00:01:{number:02x}", True, (address, f"fe80::{number + 1}/64")),
         ),
         default_nic="eth0",
         default_gateway="10.0.2.2",
@@ -140,7 +140,7 @@ class RecordingHost:
 
     spec: HostSpec
     site: Site
-    facts: Facts
+    facts: HostFacts
     fleet: dict[str, RecordingHost] = field(default_factory=dict)
     says: dict[str, str] = field(default_factory=dict)
     fails: tuple[str, ...] = ()
@@ -160,7 +160,7 @@ class RecordingHost:
     def name(self) -> str:
         return self.spec.name
 
-    def known_facts(self) -> dict[str, Facts]:
+    def known_facts(self) -> dict[str, HostFacts]:
         return {name: host.facts for name, host in self.fleet.items() if not host.silent}
 
     def run(
@@ -172,7 +172,7 @@ class RecordingHost:
         check: bool = True,
         secret: bool = False,
         root: bool = True,
-    ) -> Result:
+    ) -> CommandResult:
         assert stdin is None
         assert root
         assert timeout > 0
@@ -182,7 +182,7 @@ class RecordingHost:
         output = "".join(text for part, text in self.says.items() if part in command)
         status = int(any(part in command for part in self.fails))
         assert status == 0 or not check
-        return Result(output, "", status, 0.0)
+        return CommandResult(output, "", status, 0.0)
 
     def put(
         self, path: str, content: str, *, mode: int = 0o644, owner: str = "root:root", secret: bool = False

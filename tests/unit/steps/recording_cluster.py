@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from provisioner.errors import ClusterError
-from provisioner.kube import Object, State
+from provisioner.kube import ApiState, Object
 from provisioner.kube.objects import difference
 
 
@@ -16,7 +16,7 @@ class RecordingCluster:
     """Record what a step does to the cluster; `holds` are the objects that the API has."""
 
     holds: dict[tuple[str, str, str], Object] = field(default_factory=dict)  # (kind, namespace, name)
-    answers: State = State.READY
+    answers: ApiState = ApiState.READY
     why: str = "connection refused"
     applied: list[Object] = field(default_factory=list)
     deleted: list[tuple[str, str, str]] = field(default_factory=list)
@@ -35,14 +35,14 @@ class RecordingCluster:
         return self
 
     def _silence(self) -> None:
-        if self.answers is not State.READY:
+        if self.answers is not ApiState.READY:
             raise ClusterError(f"the API does not answer: {self.why}")
 
-    def state(self) -> State:
+    def state(self) -> ApiState:
         return self.answers
 
     def reachable(self) -> bool:
-        return self.answers is State.READY
+        return self.answers is ApiState.READY
 
     def forget(self) -> None:
         self.forgotten += 1

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from provisioner.errors import HostError
-from provisioner.kube import Object, State, kubeadm
+from provisioner.kube import ApiState, Object, kubeadm
 from provisioner.steps import kubeadm_state
 from provisioner.steps.control_plane import CONFIG, STEP
 from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, site_at, summaries
@@ -80,7 +80,7 @@ def test_a_control_plane_that_is_silent_is_an_error_and_never_made_anew(host: Re
     host.know(files=has(kubeadm_state.ADMIN_CONF, kubeadm_state.KUBELET_CONF, kubeadm_state.CA, kubeadm_state.ETCD))
     host.says["crictl ps -a"] = "kube-apiserver Exited\n"
     with pytest.raises(HostError) as raised:
-        drain(STEP, host, RecordingCluster(answers=State.UNREACHABLE))
+        drain(STEP, host, RecordingCluster(answers=ApiState.UNREACHABLE))
     assert "is a control plane whose API at 192.168.56.10:6443 does not answer: connection refused" in str(
         raised.value
     )
@@ -103,9 +103,9 @@ WHOLE = {**HALF, **has(kubeadm_state.ADMIN_CONF)}
 @pytest.mark.parametrize(
     ("files", "cluster", "expected"),
     [
-        pytest.param(MARKED, RecordingCluster(answers=State.ABSENT), [CLEAN, INIT], id="killed at once"),
-        pytest.param(HALF, RecordingCluster(answers=State.ABSENT), [CLEAN, INIT], id="killed before admin.conf"),
-        pytest.param(WHOLE, RecordingCluster(answers=State.UNREACHABLE), [CLEAN, INIT], id="API never came up"),
+        pytest.param(MARKED, RecordingCluster(answers=ApiState.ABSENT), [CLEAN, INIT], id="killed at once"),
+        pytest.param(HALF, RecordingCluster(answers=ApiState.ABSENT), [CLEAN, INIT], id="killed before admin.conf"),
+        pytest.param(WHOLE, RecordingCluster(answers=ApiState.UNREACHABLE), [CLEAN, INIT], id="API never came up"),
         pytest.param(WHOLE, RecordingCluster(), [CLEAN, INIT], id="API up, no node yet"),
         pytest.param(WHOLE, RecordingCluster().hold(node("master")), [CLEAN, INIT], id="API up, no addons yet"),
         pytest.param(WHOLE, finished(), [NOTE], id="finished, only the marker is late"),
@@ -139,7 +139,7 @@ def test_the_clean_up_removes_the_marker_last(host: RecordingHost) -> None:
 def test_nothing_is_reset_under_nodes_that_joined(host: RecordingHost) -> None:
     host.fleet["worker2"].know(files=has(kubeadm_state.KUBELET_CONF))
     with pytest.raises(HostError, match="interrupted here, yet worker2 is a node already") as raised:
-        drain(STEP, host.know(files=WHOLE), RecordingCluster(answers=State.UNREACHABLE))
+        drain(STEP, host.know(files=WHOLE), RecordingCluster(answers=ApiState.UNREACHABLE))
     assert "nothing is reset" in str(raised.value)
 
 
@@ -154,7 +154,7 @@ def test_nothing_is_reset_under_nodes_that_joined(host: RecordingHost) -> None:
 )
 def test_leftovers_of_somebody_are_not_touched(host: RecordingHost, path: str, named: str) -> None:
     with pytest.raises(HostError) as raised:
-        drain(STEP, host.know(files=has(path)), RecordingCluster(answers=State.ABSENT))
+        drain(STEP, host.know(files=has(path)), RecordingCluster(answers=ApiState.ABSENT))
     assert f"has parts of a cluster that is not this run's ({named})" in str(raised.value)
     assert "provisioner reset --limit master" in raised.value.remedy
     assert host.works == {}

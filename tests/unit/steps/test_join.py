@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cryptography.x509.oid import NameOID
 
 from provisioner.errors import ClusterError, HostError
-from provisioner.kube import State
+from provisioner.kube import ApiState
 from provisioner.site import Site
 from provisioner.ssh import Host, jobs
-from provisioner.ssh.command import Result
+from provisioner.ssh.command import CommandResult
 from provisioner.ssh.facts import File
 from provisioner.steps import join, kubeadm_state
 from provisioner.steps.join import JOIN_CONFIG, STEP
@@ -91,7 +91,7 @@ def test_states(host: RecordingHost, files: dict[str, File], nodes: list[str], e
 @pytest.mark.parametrize("files", [{}, STARTED, JOINED, {**STARTED, **JOINED}])
 def test_a_silent_api_is_never_read_as_no_node(host: RecordingHost, files: dict[str, File]) -> None:
     with pytest.raises(ClusterError, match="the API does not answer"):
-        drain(STEP, host.know(files=files), RecordingCluster(answers=State.UNREACHABLE))
+        drain(STEP, host.know(files=files), RecordingCluster(answers=ApiState.UNREACHABLE))
     assert host.works == {}
 
 
@@ -196,9 +196,9 @@ def test_the_pin_of_the_ca_is_that_of_its_public_key(tmp_path: Path) -> None:
     made += ["-subj", "/CN=kubernetes", "-set_serial", "0", "-keyout", str(tmp_path / "ca.key")]
     subprocess.run([*made, "-out", str(certificate)], check=True, capture_output=True)
 
-    def run(command: str) -> Result:
+    def run(command: str) -> CommandResult:
         command = command.replace(kubeadm_state.CA, str(certificate))
-        return Result(subprocess.check_output(["sh", "-euc", command], text=True), "", 0, 0.0)
+        return CommandResult(subprocess.check_output(["sh", "-euc", command], text=True), "", 0, 0.0)
 
     found = join.ca_hash(cast(Host, SimpleNamespace(run=run)))
     key = load_pem_private_key((tmp_path / "ca.key").read_bytes(), None).public_key()
@@ -268,7 +268,7 @@ def test_an_api_that_was_too_late_for_kubeadm_is_asked_once_more(
     begun: list[str] = []
     run = jobs.run
 
-    def late(host: Host, name: str, command: str, *, timeout: float) -> Result:
+    def late(host: Host, name: str, command: str, *, timeout: float) -> CommandResult:
         begun.append(name)
         if begun.count("kubeadm-join") == 1 and name == "kubeadm-join":
             raise HostError(host.name, "`kubeadm join` failed", tail=f"error patching node: {said}\n")

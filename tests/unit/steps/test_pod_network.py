@@ -14,7 +14,7 @@ import yaml
 
 from provisioner.errors import HostError
 from provisioner.kube import Object, manifests
-from provisioner.ssh import Host, Nic
+from provisioner.ssh import Host, HostNic
 from provisioner.steps import flannel, pod_routes
 from provisioner.steps.pod_routes import CNI, SCRIPT, UNIT, UNIT_FILE
 from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, running, site_at, summaries
@@ -89,7 +89,7 @@ def test_one_segment(tmp_path: Path, prefix: str, other: str, expected: bool) ->
     pool = '[[metallb.pools]]\nname = "p"\naddresses = ["192.168.56.200-192.168.56.201"]'
     fleet = fleet_for(flannel.STEP, site_at(tmp_path, hosts=hosts, rest=pool))
     first = fleet["h192-168-56-10"]
-    first.facts = replace(first.facts, nics=(Nic("eth1", "m", True, ("10.0.2.15/24", f"192.168.56.10/{prefix}")),))
+    first.facts = replace(first.facts, nics=(HostNic("eth1", "m", True, ("10.0.2.15/24", f"192.168.56.10/{prefix}")),))
     assert flannel.one_segment(cast(Host, first)) is expected
 
 
@@ -106,7 +106,7 @@ def test_the_step_chooses_by_what_the_hosts_say(
     monkeypatch.setattr(manifests, "fetch", lambda site, download: manifest.encode())
     host = fleet_for(flannel.STEP, site_at(tmp_path))["master"]
     if far:
-        host.know(nics=(Nic("eth1", "m", True, ("192.168.56.10/31",)),))
+        host.know(nics=(HostNic("eth1", "m", True, ("192.168.56.10/31",)),))
     cluster = RecordingCluster()
     assert carry_out(flannel.STEP, host, cluster) == [
         "apply ConfigMap kube-flannel/kube-flannel-cfg",
@@ -193,7 +193,7 @@ def test_a_node_without_a_range_is_told_to_come_again(host: RecordingHost) -> No
 
 
 def test_bridge_needs_one_segment(host: RecordingHost) -> None:
-    host.know(nics=(Nic("eth1", "m", True, ("192.168.56.11/32",)),))
+    host.know(nics=(HostNic("eth1", "m", True, ("192.168.56.11/32",)),))
     with pytest.raises(HostError, match="needs every host on one segment") as raised:
         drain(pod_routes.STEP, host, ranges(**ALL))
     assert raised.value.remedy == 'use network = "flannel"'

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from provisioner.ssh import Host, Nic
+from provisioner.ssh import Host, HostNic
 from provisioner.steps.pool_conflicts import MOST_ADDRESSES, pool_addresses_of, pool_conflicts
 from provisioner.steps.preflight import STEP
 from tests.unit.steps.doubles import RecordingHost, fleet_for, site_at
@@ -79,13 +79,13 @@ def test_every_address_of_the_segment_is_asked_once(tmp_path: Path) -> None:
 
 def test_no_more_than_the_kernels_table_holds(tmp_path: Path) -> None:
     host = machine(tmp_path, "192.168.64.0/20")
-    host.know(nics=(Nic("eth1", "52:54:00:00:01:01", True, ("192.168.56.10/16",)),))
+    host.know(nics=(HostNic("eth1", "52:54:00:00:01:01", True, ("192.168.56.10/16",)),))
     assert len(asked(host)) == MOST_ADDRESSES
 
 
 def test_ipv6_addresses_of_the_segment_are_asked_as_well(tmp_path: Path) -> None:
     host = machine(tmp_path, "192.168.56.200/32", "fd00:56::fe-fd00:56::101", "fd00:57::1/128")
-    host.know(nics=(Nic("eth1", "52:54:00:00:01:01", True, ("192.168.56.10/24", "fd00:56::10/64")),))
+    host.know(nics=(HostNic("eth1", "52:54:00:00:01:01", True, ("192.168.56.10/24", "fd00:56::10/64")),))
     assert asked(host) == ["192.168.56.200", *(f"fd00:56::{last}" for last in ("fe", "ff", "100", "101"))]
     host.commands.clear()
     assert conflicts(host, "fd00:56::100 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n") == ["fd00:56::100"]
@@ -93,7 +93,7 @@ def test_ipv6_addresses_of_the_segment_are_asked_as_well(tmp_path: Path) -> None
 
 def test_of_a_large_ipv6_pool_the_beginning_is_asked(tmp_path: Path) -> None:
     host = machine(tmp_path, "192.168.56.200/32", "fd00:56::/64")
-    host.know(nics=(Nic("eth1", "52:54:00:00:01:01", True, ("192.168.56.10/24", "fd00:56::10/64")),))
+    host.know(nics=(HostNic("eth1", "52:54:00:00:01:01", True, ("192.168.56.10/24", "fd00:56::10/64")),))
     assert len(asked(host)) == MOST_ADDRESSES + 1
 
 
@@ -112,10 +112,10 @@ def test_the_size_of_a_pool_elsewhere_costs_nothing(tmp_path: Path, prefix: int)
 def test_a_pool_address_on_a_hosts_own_nic(tmp_path: Path) -> None:
     host = machine(tmp_path)
     addresses = ("192.168.56.10/24", "192.168.56.203/32")
-    host.know(nics=(Nic("eth1", "52:54:00:00:01:01", True, addresses), Nic("lo", "", True, ("::1/128",))))
+    host.know(nics=(HostNic("eth1", "52:54:00:00:01:01", True, addresses), HostNic("lo", "", True, ("::1/128",))))
     (told,) = pool_addresses_of(cast(Host, host), host.site)
     assert told.startswith("192.168.56.203 of the MetalLB pool is on its own NIC eth1")
-    host.know(nics=(Nic("kube-ipvs0", "52:54:00:00:01:09", True, addresses),))
+    host.know(nics=(HostNic("kube-ipvs0", "52:54:00:00:01:09", True, addresses),))
     assert pool_addresses_of(cast(Host, host), host.site) == []
 
 

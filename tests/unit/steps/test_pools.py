@@ -11,7 +11,7 @@ import yaml
 
 from provisioner.addresses import parse_range
 from provisioner.errors import ClusterError, HostError
-from provisioner.kube import Cluster, Object, State
+from provisioner.kube import ApiState, Cluster, Object
 from provisioner.steps import pool_supply, pools
 from tests.unit.steps.doubles import HOSTS, RecordingHost, carry_out, drain, fleet_for, site_at
 from tests.unit.steps.recording_cluster import RecordingCluster
@@ -126,7 +126,7 @@ def test_a_webhook_to_come_is_waited_for_and_a_refusal_is_told(tmp_path: Path, s
 
 def test_a_silent_api_is_no_plan(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="does not answer"):
-        drain(pools.STEP, machine(tmp_path), RecordingCluster(answers=State.UNREACHABLE))
+        drain(pools.STEP, machine(tmp_path), RecordingCluster(answers=ApiState.UNREACHABLE))
 
 
 def test_a_pool_that_hosts_toml_names_no_more_goes_and_only_ours(tmp_path: Path) -> None:

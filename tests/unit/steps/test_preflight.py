@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from provisioner.errors import HostError
-from provisioner.ssh import Nic
+from provisioner.ssh import HostNic
 from provisioner.ssh.facts import Package
 from provisioner.steps.preflight import KUBELET_CONF, STEP
 from tests.unit.steps.doubles import RecordingHost, drain, fleet_for, present, site_at
@@ -36,7 +36,7 @@ def test_a_blank_host_is_fine(fleet: dict[str, RecordingHost], name: str) -> Non
     assert fleet[name].files == {}
 
 
-ETH1 = Nic("eth1", "52:54:00:00:01:02", True, ("192.168.56.11/24",))
+ETH1 = HostNic("eth1", "52:54:00:00:01:02", True, ("192.168.56.11/24",))
 WORKER: dict[str, tuple[dict[str, Any], str]] = {
     "system": (
         {"os_id": "fedora", "os_version": "41"},
@@ -74,11 +74,11 @@ WORKER: dict[str, tuple[dict[str, Any], str]] = {
         "has the same machine-id as worker2: rm /etc/machine-id; systemd-machine-id-setup; reboot",
     ),
     "MAC": (
-        {"nics": (Nic("eth1", "52:54:00:00:01:03", True, ("192.168.56.11/24",)),)},
+        {"nics": (HostNic("eth1", "52:54:00:00:01:03", True, ("192.168.56.11/24",)),)},
         "has the MAC 52:54:00:00:01:03 on eth1, and so has worker2: give the NIC its own MAC",
     ),
     "address": (
-        {"nics": (Nic("eth0", "52:54:00:00:00:02", True, ("10.0.2.15/24",)),)},
+        {"nics": (HostNic("eth0", "52:54:00:00:00:02", True, ("10.0.2.15/24",)),)},
         "no NIC carries 192.168.56.11 (it has eth0 10.0.2.15/24): mend the address in hosts.toml or on the host",
     ),
     "port": (

@@ -14,7 +14,7 @@ from provisioner.kube import Cluster
 from provisioner.l2.collect import collector
 from provisioner.l2.facts import Facts
 from provisioner.site import Site
-from provisioner.ssh import Host, Nic
+from provisioner.ssh import Host, HostNic
 from tests.integration.l2.collect.cluster import WORKER
 
 KUBELET = 10250  # the API server shows it a certificate, where speakers ask for a token
@@ -58,7 +58,7 @@ def serving(
             thread.join()
 
 
-def hosts(site: Site, **known: tuple[Nic, ...] | Exception) -> dict[str, Host]:
+def hosts(site: Site, **known: tuple[HostNic, ...] | Exception) -> dict[str, Host]:
     """Return hosts whose network cards are these, and whose tunnels lead to this namespace.
 
     Reading cards over SSH, and tunnels through it, are tested elsewhere.
@@ -84,12 +84,12 @@ def hosts(site: Site, **known: tuple[Nic, ...] | Exception) -> dict[str, Host]:
 
 
 CARDS = (
-    Nic("lo", "00:00:00:00:00:00", True, ("127.0.0.1/8", "::1/128"), "", False),
-    Nic("eth1", "52:54:00:00:00:11", True, (f"{WORKER}/24", "fe80::11/64"), "", True),
-    Nic("veth12ab", "aa:bb:cc:00:00:01", True, ("fe80::1/64",), "cni0", False),
+    HostNic("lo", "00:00:00:00:00:00", True, ("127.0.0.1/8", "::1/128"), "", False),
+    HostNic("eth1", "52:54:00:00:00:11", True, (f"{WORKER}/24", "fe80::11/64"), "", True),
+    HostNic("veth12ab", "aa:bb:cc:00:00:01", True, ("fe80::1/64",), "cni0", False),
 )
 
 
-def gathered(cluster: Cluster, site: Site, **known: tuple[Nic, ...] | Exception) -> tuple[Facts, list[str]]:
+def gathered(cluster: Cluster, site: Site, **known: tuple[HostNic, ...] | Exception) -> tuple[Facts, list[str]]:
     notes: list[str] = []
     return collector.from_cluster(cluster, hosts(site, **known), site, note=notes.append), notes

@@ -11,8 +11,7 @@ from provisioner.kube import Cluster, Object
 from provisioner.l2.collect import collector, nodes, other_announcers, services
 from provisioner.l2.collect.speakers import Programs
 from provisioner.l2.facts import Counters, Endpoint, Facts, KubeProxy, L2Status, Others
-from provisioner.ssh import Host
-from provisioner.ssh import Nic as HostNic
+from provisioner.ssh import Host, HostNic
 from tests.unit.l2.collect.api import Api, asker, pod
 
 # --- services --------------------------------------------------------------------------------------------------------
