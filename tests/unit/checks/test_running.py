@@ -34,7 +34,7 @@ def test_all_checks_are_known_by_distinct_names_and_can_be_chosen() -> None:
         "hpa",
         "statefulset",
     ]
-    assert [check.name for check in checks.CHECKS if check.beside] == names[-5:], "they are neighbours"
+    assert [check.name for check in checks.CHECKS if check.parallel_safe] == names[-5:], "they are neighbours"
     assert [check.name for check in checks.choose(["hpa", "nodes"])] == ["nodes", "hpa"]
     assert checks.choose([]) == checks.CHECKS
     with pytest.raises(
@@ -125,7 +125,7 @@ def test_neighbours_run_at_the_same_time_and_are_told_in_their_order(
         yield passed("Z", "z", f"has {threading.active_count() - before} others beside it")
 
     before = threading.active_count()
-    together = (Check("one", "", one, beside=True), Check("two", "", two, beside=True))
+    together = (Check("one", "", one, parallel_safe=True), Check("two", "", two, beside=True))
     monkeypatch.setattr(checks, "CHECKS", (Check("alone", "", alone), *together, Check("after", "", alone)))
     found = [(check.name, one.code) for check, one in checks.run(context(tmp_path, Memory()))]
     assert found == [("alone", "Z"), ("one", "A"), ("one", "B"), ("two", "C"), ("after", "Z")]
@@ -146,7 +146,7 @@ def test_a_slow_site_is_not_crowded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         under_way.discard(me)
         yield passed("A", "a", "ran")
 
-    pair = (Check("one", "", one, beside=True), Check("two", "", one, beside=True))
+    pair = (Check("one", "", one, parallel_safe=True), Check("two", "", one, beside=True))
     monkeypatch.setattr(checks, "CHECKS", pair)
     where = context(tmp_path, Memory())
     settings = where.site.cluster.model_copy(update={"timeout_scale": scale})
@@ -175,7 +175,7 @@ def test_who_stops_listening_is_waited_for_until_all_is_put_back(
         yield passed("Y", "y", "is here")
         settle(where, "what never comes", lambda: 1, lambda seen: False, timeout=3_600_000)
 
-    pair = (Check("talking", "", talking, beside=True), Check("changing", "", changing, beside=True))
+    pair = (Check("talking", "", talking, parallel_safe=True), Check("changing", "", changing, beside=True))
     monkeypatch.setattr(checks, "CHECKS", pair)
     where = context(tmp_path, Memory())
     found = checks.run(where)
@@ -195,7 +195,7 @@ def test_a_defect_in_a_neighbour_is_not_lost(tmp_path: Path, monkeypatch: pytest
         yield passed("X", "x", "is well")
         raise ZeroDivisionError
 
-    monkeypatch.setattr(checks, "CHECKS", (Check("broken", "", broken, beside=True),))
+    monkeypatch.setattr(checks, "CHECKS", (Check("broken", "", broken, parallel_safe=True),))
     with pytest.raises(ZeroDivisionError):
         [*checks.run(context(tmp_path, Memory()))]
 
