@@ -125,7 +125,7 @@ def test_neighbours_run_at_the_same_time_and_are_told_in_their_order(
         yield passed("Z", "z", f"has {threading.active_count() - before} others beside it")
 
     before = threading.active_count()
-    together = (Check("one", "", one, parallel_safe=True), Check("two", "", two, beside=True))
+    together = (Check("one", "", one, parallel_safe=True), Check("two", "", two, parallel_safe=True))
     monkeypatch.setattr(checks, "CHECKS", (Check("alone", "", alone), *together, Check("after", "", alone)))
     found = [(check.name, one.code) for check, one in checks.run(context(tmp_path, Memory()))]
     assert found == [("alone", "Z"), ("one", "A"), ("one", "B"), ("two", "C"), ("after", "Z")]
@@ -146,7 +146,7 @@ def test_a_slow_site_is_not_crowded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         under_way.discard(me)
         yield passed("A", "a", "ran")
 
-    pair = (Check("one", "", one, parallel_safe=True), Check("two", "", one, beside=True))
+    pair = (Check("one", "", one, parallel_safe=True), Check("two", "", one, parallel_safe=True))
     monkeypatch.setattr(checks, "CHECKS", pair)
     where = context(tmp_path, Memory())
     settings = where.site.cluster.model_copy(update={"timeout_scale": scale})
@@ -175,7 +175,7 @@ def test_who_stops_listening_is_waited_for_until_all_is_put_back(
         yield passed("Y", "y", "is here")
         settle(where, "what never comes", lambda: 1, lambda seen: False, timeout=3_600_000)
 
-    pair = (Check("talking", "", talking, parallel_safe=True), Check("changing", "", changing, beside=True))
+    pair = (Check("talking", "", talking, parallel_safe=True), Check("changing", "", changing, parallel_safe=True))
     monkeypatch.setattr(checks, "CHECKS", pair)
     where = context(tmp_path, Memory())
     found = checks.run(where)
