@@ -54,10 +54,11 @@ drills: setup ## failovers, storage faults and moving pools, on the lab that `ma
 bench: setup ## figures, as ratios in one run
 	@$(BIN)/python -m tests.bench
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff, mypy, and import-linter for the boundaries between packages
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 clean: ## remove what tests and tools leave in the checkout
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
