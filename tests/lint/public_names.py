@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def violations(package: str) -> Iterator[str]:
                     yield f"{path}:{node.lineno} imports {target}, which {owner} does not name in __all__"
 
 
-def _owner(importer: str, target: str, public: dict[str, Sequence[str]]) -> str:
+def _owner(importer: str, target: str, public: Mapping[str, Sequence[str]]) -> str:
     """Return the outermost package that `importer` is outside of and whose public names lack `target`, or ""."""
     words = target.split(".")
     for depth in range(1, len(words)):
