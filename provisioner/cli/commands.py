@@ -12,7 +12,7 @@ import click
 
 from provisioner.cli import execute as runs
 from provisioner.cli.options import Options
-from provisioner.cli.session import opened
+from provisioner.cli.session import open_session
 from provisioner.cli.status import rows, table
 from provisioner.engine import lock
 from provisioner.engine.runner import Selection, parallel
@@ -34,7 +34,7 @@ def plan(options: Options, diff: bool) -> None:
 
     Example: provisioner plan --diff
     """
-    with opened(options, "plan", STEPS) as session:
+    with open_session(options, "plan", STEPS) as session:
         runs.plan(session, runs.run(session, STEPS, Selection()), diff)
 
 
@@ -54,7 +54,7 @@ def apply(options: Options, *, yes: bool, limit: str, only: str, start: str, dry
     Example: provisioner apply --limit worker1,worker2 --from join
     """
     runs.refuse_unasked(options, yes or dry_run, "provisioner apply", "applies unasked")
-    with opened(options, "apply", STEPS) as session:
+    with open_session(options, "apply", STEPS) as session:
         run = runs.run(session, STEPS, Selection(_names(only), start, _names(limit)))
         if dry_run:
             runs.plan(session, run, diff=False)
@@ -75,7 +75,7 @@ def status(options: Options, output: str | None) -> None:
 
     Example: provisioner status -o wide
     """
-    with opened(options, "status") as session:
+    with open_session(options, "status") as session:
         if not session.cluster.reachable():
             raise ClusterError(
                 f"the API at {session.site.endpoint} does not answer: {session.cluster.why or 'there is none yet'}",
@@ -101,7 +101,7 @@ def unlock(options: Options, yes: bool) -> None:
 
     Example: provisioner unlock
     """
-    with opened(options, "unlock") as session:
+    with open_session(options, "unlock") as session:
         first = session.hosts[session.site.first.name]
         found = lock.held(first)
         if found is None:
@@ -133,7 +133,7 @@ def kubeconfig(options: Options, merge: bool) -> None:
 
     from provisioner.kube import kubeconfig as module
 
-    with opened(options, "kubeconfig") as session:
+    with open_session(options, "kubeconfig") as session:
         config = session.cluster.kubeconfig()
         if config is None:
             raise ClusterError("no control plane has a kubeconfig yet", "provisioner apply")
@@ -178,7 +178,7 @@ def execute(options: Options, limit: str, command: tuple[str, ...]) -> None:
     import shlex
 
     line = command[0] if len(command) == 1 else shlex.join(command)
-    with opened(options, "exec") as session:
+    with open_session(options, "exec") as session:
         names = [name.strip() for name in limit.split(",") if name.strip()]
         hosts = [session.hosts[session.site.host(name).name] for name in names] or list(session.hosts.values())
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from provisioner.cli.options import Options
-from provisioner.cli.session import Session, locked
+from provisioner.cli.session import Session, hold_lock
 from provisioner.engine import Step, runner, summary
 from provisioner.engine.runner import Outcome, Run, Selection
 from provisioner.errors import ProvisionerError
@@ -31,7 +31,7 @@ class Errand:
     again: Callable[[Outcome, Sequence[str]], Iterable[str]]
 
 
-APPLY = Errand("provisioner apply", ("next: provisioner verify",), summary.again)
+APPLY = Errand("provisioner apply", ("next: provisioner verify",), summary.retry_commands)
 
 
 def refuse_unasked(options: Options, yes: bool, command: str, what: str) -> None:
@@ -86,7 +86,7 @@ def _apply(session: Session, run: Run, errand: Errand, ask: bool) -> NoReturn:
     outcome = runner.connect(run, lambda host: busy.__setitem__(host.name, jobs.busy(host)))
     if outcome.failures:
         _finish(session, run, errand, outcome, started)
-    with locked(session, errand.command.partition(" ")[2]) as guard:
+    with hold_lock(session, errand.command.partition(" ")[2]) as guard:
         run.guard = guard
         outcome = runner.wait_idle(run, [name for name, work in busy.items() if work])
         if ask and not outcome.failures:

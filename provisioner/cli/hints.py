@@ -28,7 +28,7 @@ def runnable(text: str, site: str = "") -> str:
 
     site: the words that name the site (" -f lab.toml"), for a command that does not name one itself.
     """
-    program = called()
+    program = invocation()
     lab = os.environ.get(INSIDE)
 
     def put(match: re.Match[str]) -> str:
@@ -41,7 +41,7 @@ def runnable(text: str, site: str = "") -> str:
     return _OURS.sub(put, text)
 
 
-def called() -> str:
+def invocation() -> str:
     """Return how this program was called: by its name where a shell finds that, else by a path from here."""
     this = Path(sys.argv[0])
     if this.parts[-2:] == ("provisioner", "__main__.py"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from provisioner.cli.options import Options
-from provisioner.cli.session import opened
+from provisioner.cli.session import open_session
 from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.l2 import facts_file
 from provisioner.l2.collect import collector as collecting
@@ -42,7 +42,7 @@ def collect(options: Options | None, *, file: str, again: bool) -> None:
     if again and file == "-":
         raise click.UsageError("--again adds to a file: name the one that the check was given")
     earlier = facts_file.load(Path(file)) if again else None
-    with opened(options, "l2-collect") as session:
+    with open_session(options, "l2-collect") as session:
         notes: list[str] = []
         if earlier is None:
             facts = collecting.from_cluster(session.cluster, session.hosts, session.site, note=notes.append)

@@ -70,7 +70,7 @@ def opened(options: Options, command: str, file: Path | None = None, *, offline:
         yield Source(of_site(load_site(options.file)), notes=["the cluster was not asked (--offline)"])
         return
 
-    with sessions.opened(options, command) as session:
+    with sessions.open_session(options, command) as session:
         source = _online(session)
         source.settle()
         yield source

@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from provisioner.catalogue import kubernetes_version
-from provisioner.cli.hints import INSIDE, called, runnable
+from provisioner.cli.hints import INSIDE, invocation, runnable
 from provisioner.lab import guest, lifecycle, requirements, snapshots, spec, upstream
 from provisioner.lab.inventory import NETWORKS
 from provisioner.lab.spec import MAX_WORKERS
@@ -90,7 +90,7 @@ def up(
     site = _relative(made.site)
     seconds = time.monotonic() - begun
     click.echo(f"lab {made.name}: {len(made.vms)} machines up after {seconds:.0f} s; {site} describes them")
-    click.echo(f"next: {_sudo()}{called()} lab exec -- {called()} -f {site} apply")
+    click.echo(f"next: {_sudo()}{invocation()} lab exec -- {invocation()} -f {site} apply")
 
 
 @lab.command()
@@ -146,7 +146,7 @@ def execute(directory: Path, command: tuple[str, ...]) -> None:
     """
     requirements.require_root()
     words = lifecycle.exec_command(lifecycle.find_up(directory), list(command))
-    _become(words, {INSIDE: f"{_sudo()}{called()}"})
+    _become(words, {INSIDE: f"{_sudo()}{invocation()}"})
 
 
 @lab.command()

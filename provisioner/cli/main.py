@@ -15,7 +15,7 @@ import click
 
 from provisioner import __version__
 from provisioner.cli.hints import runnable
-from provisioner.cli.options import Defect, Options
+from provisioner.cli.options import InternalError, Options
 from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.redact import redact
 from provisioner.report import Log
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Whoever read our output has gone (`| head`); the interpreter would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except Defect as error:
+    except InternalError as error:
         _tell_defect(str(error), error.log, error.text, arguments or sys.argv)
     except Exception as error:  # a command without a session of its own
         text = traceback.format_exc()

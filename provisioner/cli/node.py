@@ -10,7 +10,7 @@ import click
 from provisioner.cli import execute
 from provisioner.cli.execute import Errand
 from provisioner.cli.options import Options
-from provisioner.cli.session import opened
+from provisioner.cli.session import open_session
 from provisioner.engine import Step
 from provisioner.engine.runner import Outcome, Selection
 from provisioner.site import load_site
@@ -102,7 +102,7 @@ def _do(
 ) -> None:
     """Walk the steps. among: the hosts to log in to beside the first control plane, None for all."""
     execute.refuse_unasked(options, yes or dry_run, errand.command, "does it unasked")
-    with opened(options, "node", steps) as session:
+    with open_session(options, "node", steps) as session:
         limit = () if among is None else tuple(dict.fromkeys((session.site.first.name, *among)))
         run = execute.run(session, steps, Selection(limit=limit))
         if dry_run:
@@ -151,7 +151,7 @@ def reset(options: Options, yes: bool, limit: str, dry_run: bool) -> None:
     made = "makes a new cluster" if ended else "joins again what hosts.toml names"
     then = (f"next: provisioner apply {made}{export if ended else ''}",)
     errand = execute.Errand(command, then, lambda outcome, names: (f"again: {command}",))
-    with opened(options, "reset", steps) as session:
+    with open_session(options, "reset", steps) as session:
         run = execute.run(session, steps, Selection(limit=tuple(dict.fromkeys((session.site.first.name, *names)))))
         if dry_run:
             execute.plan(session, run, diff=False)

@@ -27,7 +27,7 @@ class Options:
         return runnable(text, self.again())
 
 
-class Defect(Exception):
+class InternalError(Exception):
     """Carry an unexpected exception to the command line, which names the log that holds its traceback."""
 
     def __init__(self, error: Exception, log: Path | None, text: str) -> None:

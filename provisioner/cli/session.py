@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provisioner.cli import screen
-from provisioner.cli.options import Defect, Options
+from provisioner.cli.options import InternalError, Options
 from provisioner.engine import Step, lock, runner
 from provisioner.errors import ProvisionerError
 from provisioner.kube import Cluster
@@ -37,11 +37,11 @@ class Session:
 
     def under_way(self) -> list[str]:
         """Return, as sentences, what goes on on hosts although this process ends."""
-        return [f"{host.name}: {host.job} goes on there" for host in self.hosts.values() if host.job]
+        return [f"{host.name}: {host.running_job} goes on there" for host in self.hosts.values() if host.running_job]
 
 
 @contextmanager
-def opened(options: Options, command: str, steps: Sequence[Step] = ()) -> Iterator[Session]:
+def open_session(options: Options, command: str, steps: Sequence[Step] = ()) -> Iterator[Session]:
     """Give a session for a command; nothing is connected before it is used.
 
     steps: those whose facts are wanted. An unexpected exception becomes a Defect, its traceback in the log.
@@ -52,7 +52,7 @@ def opened(options: Options, command: str, steps: Sequence[Step] = ()) -> Iterat
     report = Report(view, log=log)
     sudo = Sudo(site)
     sudo.prompt()  # before any live line is drawn over the question
-    hosts = host.fleet(site, report, runner.union(steps, site), sudo)
+    hosts = host.fleet(site, report, runner.combined_query(steps, site), sudo)
     cluster = kube.connect(site, hosts)
     cluster.progress = runner.progress(report)
     session = Session(options, site, report, hosts, cluster)
@@ -69,7 +69,7 @@ def opened(options: Options, command: str, steps: Sequence[Step] = ()) -> Iterat
             raise
         text = traceback.format_exc()
         report.detail("defect", text)
-        raise Defect(error, session.log, text) from error
+        raise InternalError(error, session.log, text) from error
     finally:
         if isinstance(view, screen.Terminal):
             view.stop()
@@ -80,7 +80,7 @@ def opened(options: Options, command: str, steps: Sequence[Step] = ()) -> Iterat
 
 
 @contextmanager
-def locked(session: Session, command: str) -> Iterator[Callable[[], None]]:
+def hold_lock(session: Session, command: str) -> Iterator[Callable[[], None]]:
     """Hold the cluster's lock meanwhile; give the guard that raises once it is lost."""
     with lock.acquired(session.hosts[session.site.first.name], command) as guard:
         yield guard

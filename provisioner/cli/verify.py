@@ -15,7 +15,7 @@ from provisioner import checks as module
 from provisioner.checks import Check, Finding
 from provisioner.cli.hints import INSIDE
 from provisioner.cli.options import Options
-from provisioner.cli.session import Session, locked, opened
+from provisioner.cli.session import Session, hold_lock, open_session
 from provisioner.redact import redact
 
 LEFT_OUT = ("NOT_ENABLED", "NOT_TRIED")  # findings of what was not looked at
@@ -40,7 +40,7 @@ def verify(options: Options, checks: tuple[str, ...], output: str | None, full: 
     as_json = (output or options.output) == "json"
     chosen = module.choose(checks)  # a wrong name is told before anything is connected
     found = []
-    with opened(options, "verify") as session, _apart(session, chosen):
+    with open_session(options, "verify") as session, _apart(session, chosen):
         report = session.report
         session.cluster.progress = lambda text: report.emit("output", text, host="cluster", step="verify")
         context = module.Context(session.site, session.cluster, session.hosts, full)
@@ -68,7 +68,7 @@ def _apart(session: Session, chosen: Sequence[Check]) -> AbstractContextManager[
     """Return what holds the lock meanwhile: an apply, or another verify, would take our changes for its own."""
     if all(check.reads_only for check in chosen):
         return nullcontext()
-    return locked(session, "verify")
+    return hold_lock(session, "verify")
 
 
 def _kubectl(options: Options, master: str) -> str:

@@ -81,7 +81,7 @@ def unit(host: Host, name: str, *, restart: bool = False) -> Iterator[Change]:
     )
 
 
-def unread(host: Host, path: str, content: str, unit_name: str) -> bool:
+def needs_restart(host: Host, path: str, content: str, unit_name: str) -> bool:
     """Return whether a unit that reads a file at its start only has yet to read it with this content.
 
     Also after a run that was killed between the write and the restart. The step's query must name both.

@@ -12,7 +12,7 @@ from provisioner.kube.objects import object_name
 KINDS = ("Deployment", "DaemonSet", "StatefulSet")
 
 
-def rolled_out(cluster: Cluster, manifests: Sequence[Object], timeout: float = 300) -> Iterator[Change]:
+def wait_for_rollout(cluster: Cluster, manifests: Sequence[Object], timeout: float = 300) -> Iterator[Change]:
     """Yield one wait for each workload among `manifests` that does not run as wanted yet."""
     for manifest in manifests:
         if manifest["kind"] not in KINDS:

@@ -101,7 +101,7 @@ def select(steps: Iterable[Step], site: Site, selection: Selection) -> tuple[Ste
     )
 
 
-def union(steps: Iterable[Step], site: Site) -> FactQuery:
+def combined_query(steps: Iterable[Step], site: Site) -> FactQuery:
     """Return what all enabled steps want to know of a host, so that one round trip tells it."""
     query = FactQuery()
     for step in steps:
@@ -116,7 +116,7 @@ def targets(step: Step, run: Run) -> list[Host]:
     return [
         run.hosts[spec.name]
         for spec in step.scope.hosts(run.site)
-        if (not limit or spec.name in limit) and (not step.among or spec.name in step.among)
+        if (not limit or spec.name in limit) and (not step.only_on or spec.name in step.only_on)
     ]
 
 
@@ -196,7 +196,7 @@ def _plan_on(run: Run, step: Step, host: Host) -> list[Change]:
 def _apply_on(run: Run, step: Step, host: Host) -> list[Change]:
     done = _make(run, step, host, _drain(run, step, host))
     for again in range(WAITS_AGAIN, -1, -1) if done else ():
-        host.forget()
+        host.forget_facts()
         left = _plan_on(run, step, host)
         if not left:
             break

@@ -59,7 +59,7 @@ class Step:
         has changes pending, a plan says "after: STEP".
     reads_only: the step looks and refuses but never changes anything (preflight).
     enabled: whether the site wants the step at all.
-    among: names of hosts, where only these of the scope's are visited; empty for all of them.
+    only_on: names of hosts, where only these of the scope's are visited; empty for all of them.
     proof: looks from outside whether the step's work does what it is for, after every apply, changed or not; the
         sentences are shown, and what it raises stops the run. A sentence may say that nothing can be told from here.
     """
@@ -72,5 +72,5 @@ class Step:
     after: tuple[str, ...] = ()
     reads_only: bool = False
     enabled: Callable[[Site], bool] = lambda site: True
-    among: tuple[str, ...] = ()
+    only_on: tuple[str, ...] = ()
     proof: Callable[[Host, Cluster, Site], Iterable[str]] = lambda host, cluster, site: ()

@@ -72,7 +72,7 @@ def _text(error: Exception) -> str:
     return str(error) if not isinstance(error, HostError) else f"{error.host} {error} {error.command}"
 
 
-def again(outcome: Outcome, steps: Sequence[str]) -> Iterator[str]:
+def retry_commands(outcome: Outcome, steps: Sequence[str]) -> Iterator[str]:
     """Yield the commands to type after a failed apply: from that step on; only the hosts that failed.
 
     steps: the road's step names, in order; what failed before or in the first of them starts over.

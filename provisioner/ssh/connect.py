@@ -29,7 +29,7 @@ KEEPALIVE = 15  # seconds between keepalives, so that a NAT or firewall on the w
 _known_hosts_lock = threading.Lock()
 
 
-class Refused(Unreachable):
+class LoginRefused(Unreachable):
     """Report a login that fails for a reason that trying again does not mend: key, host key, user."""
 
 
@@ -126,7 +126,7 @@ def _open(site: Site, spec: HostSpec, connection: Connection, role: str) -> None
     place += " through the jump host" if connection.gateway else ""
     key = connection.connect_kwargs.get("key_filename", "")
     key = key if isinstance(key, str) else ", ".join(key)  # Fabric makes a list of it when it opens
-    kind: type[Unreachable] = Refused
+    kind: type[Unreachable] = LoginRefused
     try:
         connection.open()
         transport = cast("Transport", connection.transport)

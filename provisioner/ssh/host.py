@@ -51,14 +51,14 @@ class Host:
         self.report = report
         self.query = query or FactQuery()
         self.step = ""
-        self.job = ""  # the name of the job under way, which goes on if we end
+        self.running_job = ""  # the name of the job under way, which goes on if we end
         self._sudo = sudo
         self._connection: Connection | None = None
         self._connecting = threading.Lock()
         self._facts: HostFacts | None = None
         self._gathering = threading.Lock()
-        self.stopped = threading.Event()
-        self.turn = threading.Lock()  # for what other hosts do through this one, one of them at a time
+        self.closed = threading.Event()
+        self.lock = threading.Lock()  # for what other hosts do through this one, one of them at a time
 
     def __repr__(self) -> str:
         return f"Host({self.name!r})"
@@ -68,7 +68,7 @@ class Host:
     def transport(self) -> Transport:
         """Return the live SSH transport, logging in (again) where there is none; raise Unreachable."""
         with self._connecting:
-            if self.stopped.is_set():
+            if self.closed.is_set():
                 raise Unreachable(self.name, "the run was stopped")
             if self._connection is not None and not self._connection.is_connected:
                 self._connection.close()
@@ -82,7 +82,7 @@ class Host:
 
     def close(self) -> None:
         """Close the connection for good; commands that run through it end with an error."""
-        self.stopped.set()
+        self.closed.set()
         connection = self._connection
         if connection is not None:
             connection.close()
@@ -99,7 +99,7 @@ class Host:
                 self._facts = self._gather()
             return self._facts
 
-    def known_facts(self) -> dict[str, HostFacts]:
+    def reachable_facts(self) -> dict[str, HostFacts]:
         """Return the facts of every host of the fleet that answers, by name.
 
         One that does not answer and is part of the run stops it by itself; one that is not must not stop the others.
@@ -112,7 +112,7 @@ class Host:
                 self.report.detail(f"without {name}", str(error))
         return found
 
-    def forget(self) -> None:
+    def forget_facts(self) -> None:
         """Drop the facts: the host has changed."""
         with self._gathering:
             self._facts = None

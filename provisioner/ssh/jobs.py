@@ -104,9 +104,9 @@ def run(host: Host, name: str, command: str, *, timeout: float) -> CommandResult
     )
     started = time.monotonic()
     host.report.detail(f"start   {host.name}: {name}", command)
-    host.job = name
+    host.running_job = name
     text, outcome = _follow(host, name, directory, start, seconds + 60)
-    host.job = ""
+    host.running_job = ""
     word, _, detail = outcome.partition(" ")
     if word == "busy":
         holder = detail.split(" ")[0] or "another command"
@@ -180,13 +180,13 @@ def _follow(host: Host, name: str, directory: str, start: str, seconds: float) -
         follow = _FOLLOW.format(directory=shlex.quote(directory), start=text.received + 1)
         try:
             output = host.follow(f"job {name}", start + follow, deadline - time.monotonic(), text.add)
-        except connect.Refused:
+        except connect.LoginRefused:
             raise
         except Unreachable as error:
-            if time.monotonic() >= deadline or host.stopped.is_set():
+            if time.monotonic() >= deadline or host.closed.is_set():
                 raise
             host.report.emit("output", f"{error.message}; {name} goes on there", host=host.name, step=host.step)
-            host.stopped.wait(RETRY)
+            host.closed.wait(RETRY)
             continue
         said = output.stderr.decode(errors="replace").strip()
         return text, said if output.status else said.rpartition("\n")[2]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from provisioner.catalogue import pause_image
 from provisioner.engine import Change, Scope, Step
-from provisioner.engine.changes import file, packages, unit, unread
+from provisioner.engine.changes import file, needs_restart, packages, unit
 from provisioner.kube import Cluster
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
@@ -93,7 +93,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     for registry in REGISTRIES:
         yield from file(host, f"{CERTS}/{registry}/hosts.toml", registry_hosts(site, registry))
     yield from file(host, CONFIG, config(site))
-    restart = unread(host, CONFIG, config(site), "containerd.service")
+    restart = needs_restart(host, CONFIG, config(site), "containerd.service")
     yield from unit(host, "containerd.service", restart=restart)
 
 

@@ -56,7 +56,7 @@ def _in_turn(host: Host, cluster: Cluster, site: Site) -> None:
     two joins keep the API from answering either within kubeadm's own ten seconds.
     """
     alone = host.spec.is_control_plane or site.slow
-    with host.fleet[site.first.name].turn if alone else nullcontext():
+    with host.fleet[site.first.name].lock if alone else nullcontext():
         try:
             _join(host, cluster, site)
         except HostError as error:

@@ -55,7 +55,7 @@ def _another_version(host: Host, site: Site, other: dict[str, str]) -> HostError
     what = ", ".join(f"{name} {version}" for name, version in other.items())
     asked, wanted = site.cluster.kubernetes, str(site.version)
     meant = f"hosts.toml says {wanted}" if asked == wanted else f'"{asked}" in hosts.toml means {wanted}'
-    first = host.fleet[site.first.name] if site.first.name in host.known_facts() else host
+    first = host.fleet[site.first.name] if site.first.name in host.reachable_facts() else host
     package = first.facts.packages.get("kubelet")
     cluster = package.version.split("-")[0] if package is not None else wanted
     if "kubelet" not in other:

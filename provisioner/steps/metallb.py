@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from provisioner.catalogue import minor_of, release
 from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
-from provisioner.engine.rollout import rolled_out
+from provisioner.engine.rollout import wait_for_rollout
 from provisioner.kube import Cluster, Object, templates
 from provisioner.kube.manifests import released
 from provisioner.kube.objects import order, patient, without_ca_bundles
@@ -29,7 +29,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     yield from objects(cluster, manifests)
     if cluster.get("Secret", MEMBERLIST, NAMESPACE) is None:
         yield Change("make the key by which speakers know each other", lambda: _make_key(cluster))
-    yield from rolled_out(cluster, manifests)
+    yield from wait_for_rollout(cluster, manifests)
 
 
 def _make_key(cluster: Cluster) -> None:

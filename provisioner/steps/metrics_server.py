@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from provisioner.catalogue import minor_of, release
 from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
-from provisioner.engine.rollout import rolled_out
+from provisioner.engine.rollout import wait_for_rollout
 from provisioner.kube import Cluster, Object
 from provisioner.kube.manifests import released
 from provisioner.kube.objects import containers, order, patient
@@ -46,7 +46,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     del host
     manifests = wanted(site)
     yield from objects(cluster, manifests)
-    yield from rolled_out(cluster, manifests)
+    yield from wait_for_rollout(cluster, manifests)
 
 
 STEP = Step(

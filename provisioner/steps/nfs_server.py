@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from provisioner.engine import Change, Scope, Step
-from provisioner.engine.changes import file, packages, unit, unread
+from provisioner.engine.changes import file, needs_restart, packages, unit
 from provisioner.kube import Cluster
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
@@ -94,7 +94,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     wanted = exports(site)
     yield from file(host, EXPORTS, wanted)
     yield from file(host, CONFIG, _CONFIG)
-    yield from unit(host, UNIT, restart=unread(host, CONFIG, _CONFIG, UNIT))
+    yield from unit(host, UNIT, restart=needs_restart(host, CONFIG, _CONFIG, UNIT))
     etab = facts.files.get(ETAB)
     known = exported((etab.content if etab is not None else None) or "", site.nfs.export)
     now = facts.files.get(EXPORTS)

@@ -50,7 +50,7 @@ def pool_conflicts(host: Host, ranges: Sequence[Range]) -> list[str]:
         asked |= found
     if not asked:
         return []
-    known = {nic.mac.lower() for facts in host.known_facts().values() for nic in facts.nics}
+    known = {nic.mac.lower() for facts in host.reachable_facts().values() for nic in facts.nics}
     command = f"bash -c '{_SCRIPT}' scan {nic.name} {' '.join(asked)}"
     answer = host.run(command, timeout=30).stdout
     return [

@@ -82,7 +82,7 @@ def _resources(host: Host, facts: HostFacts) -> Iterator[str]:
 
 def _identity(host: Host, facts: HostFacts) -> Iterator[str]:
     mine = facts.address_nic(host.spec.address)
-    for name, theirs in host.known_facts().items():
+    for name, theirs in host.reachable_facts().items():
         if name == host.name:
             continue
         if theirs.hostname == facts.hostname:

@@ -47,7 +47,7 @@ def step(
         changes=lambda host, cluster, site: changes(host, cluster, site, together or names),
         query=lambda site: FactQuery(exists=TRACES),
         after=after,
-        among=tuple(names),
+        only_on=tuple(names),
     )
 
 
@@ -112,7 +112,7 @@ def _refuse_to_orphan(host: Host, site: Site, names: Collection[str]) -> None:
     """Raise where the last control plane would go while other hosts are nodes of it and stay."""
     if not {spec.name for spec in site.control_planes} <= set(names):
         return
-    known = host.known_facts()
+    known = host.reachable_facts()
     stay = [
         spec.name
         for spec in site.hosts

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from provisioner.catalogue import release
 from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
-from provisioner.engine.rollout import rolled_out
+from provisioner.engine.rollout import wait_for_rollout
 from provisioner.errors import ClusterError
 from provisioner.kube import Cluster, Object
 from provisioner.kube import templates as site_manifests
@@ -33,7 +33,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     del host
     driver = csi_driver(site)
     yield from objects(cluster, driver)
-    yield from rolled_out(cluster, driver)
+    yield from wait_for_rollout(cluster, driver)
     storage_class, *volumes = wanted(site)
     live = cluster.get("StorageClass", site.nfs.class_, None, _CLASS_API)
     if live is not None and any(live.get(field) != storage_class.get(field) for field in _FIXED):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
-from provisioner.engine.rollout import rolled_out
+from provisioner.engine.rollout import wait_for_rollout
 from provisioner.kube import Cluster, Object, templates
 from provisioner.kube.objects import order, patient
 from provisioner.site import Site
@@ -26,10 +26,10 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     for manifests in files.values():
         yield from objects(cluster, manifests)
         if site.slow:
-            yield from rolled_out(cluster, manifests)
+            yield from wait_for_rollout(cluster, manifests)
     if not site.slow:
         for manifests in files.values():
-            yield from rolled_out(cluster, manifests)
+            yield from wait_for_rollout(cluster, manifests)
 
 
 def wanted(site: Site, name: str) -> list[Object]:

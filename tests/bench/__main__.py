@@ -41,7 +41,7 @@ def command(*arguments: str) -> Callable[[], object]:
 
 def main() -> None:
     """Compare what a person waits for with the least that it could cost."""
-    from provisioner.engine.runner import union
+    from provisioner.engine.runner import combined_query
     from provisioner.ssh import facts_parser, facts_script
     from provisioner.steps import STEPS
     from tests.bench import sweep
@@ -55,7 +55,7 @@ def main() -> None:
     compare("reading hosts.toml", lambda: load_site(shipped), "parsing its TOML", lambda: tomllib.loads(text))
 
     with tempfile.TemporaryDirectory():
-        query = union(STEPS, load_site(shipped))
+        query = combined_query(STEPS, load_site(shipped))
         script = facts_script.script(query, facts_parser.new_token())
         compare(
             "all facts of this machine (one script, one round trip)",

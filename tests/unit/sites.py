@@ -65,7 +65,7 @@ class _Here:
         self.step = ""
         self._world = world
 
-    def forget(self) -> None:
+    def forget_facts(self) -> None:
         self._world.forgotten.append(self.name)
 
 

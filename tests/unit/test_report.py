@@ -12,7 +12,7 @@ from rich.console import Console
 from provisioner.cli.screen import HEARTBEAT, Plain, Terminal, json_lines
 from provisioner.engine import Change
 from provisioner.engine.runner import Failure, Outcome
-from provisioner.engine.summary import again, failure_lines, plan_lines, plan_verdict, summary
+from provisioner.engine.summary import failure_lines, plan_lines, plan_verdict, retry_commands, summary
 from provisioner.errors import HostError
 from provisioner.report import Event, Log, Report
 
@@ -142,7 +142,7 @@ def test_a_failure_tells_command_last_lines_cause_remedy_log_and_what_to_type() 
     assert "  try: see the kubelet" in lines
     assert lines[-1] == "log: logs/x.log"
     assert TOKEN not in "".join(lines)
-    assert list(again(outcome, ["preflight", "join"])) == [
+    assert list(retry_commands(outcome, ["preflight", "join"])) == [
         "again: provisioner apply --from join",
         "only what failed: provisioner apply --limit one --from join",
     ]
@@ -150,7 +150,7 @@ def test_a_failure_tells_command_last_lines_cause_remedy_log_and_what_to_type() 
 
 def test_what_failed_at_the_beginning_starts_over() -> None:
     outcome = Outcome(failures=[Failure("connect", "one", HostError("one", "x"))])
-    assert list(again(outcome, ["preflight", "join"])) == ["again: provisioner apply"]
+    assert list(retry_commands(outcome, ["preflight", "join"])) == ["again: provisioner apply"]
 
 
 def test_the_same_error_of_several_hosts_is_told_once() -> None:

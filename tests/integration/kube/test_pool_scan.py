@@ -63,7 +63,7 @@ def master(namespace: str, site: Site) -> Host:
         return CommandResult(run("ip", "netns", "exec", namespace, "sh", "-euc", command), "", 0, 0.0)
 
     host = SimpleNamespace(name="master", spec=site.first, site=site, facts=facts, run=execute)
-    host.known_facts = lambda: {"master": facts}
+    host.reachable_facts = lambda: {"master": facts}
     return cast(Host, host)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from provisioner.catalogue import minor_of
 from provisioner.engine import Change, Step
-from provisioner.engine.rollout import rolled_out
+from provisioner.engine.rollout import wait_for_rollout
 from provisioner.errors import ClusterError
 from provisioner.kube import Cluster, Object, kubeadm
 from provisioner.site import Site, load_site
@@ -141,7 +141,7 @@ def test_a_rollout_that_does_not_end_says_which_pods_and_why(
     (wait,) = metrics_server.changes(host, short, site)
     assert wait.summary == "wait for Deployment kube-system/metrics-server"
     (deployment,) = short.list("Deployment", "kube-system", "apps/v1", labels="k8s-app=metrics-server")
-    (wait,) = rolled_out(short, [deployment], timeout=20)
+    (wait,) = wait_for_rollout(short, [deployment], timeout=20)
     with pytest.raises(ClusterError, match="for Deployment kube-system/metrics-server to run") as raised:
         wait.do()
     assert "pod metrics-server-" in raised.value.tail

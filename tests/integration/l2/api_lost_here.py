@@ -22,7 +22,7 @@ from provisioner.l2.facts import Facts, Metrics
 
 
 @contextmanager
-def opened(*_: Any) -> Iterator[Any]:
+def open_session(*_: Any) -> Iterator[Any]:
     """Give a session with a cluster that answers, for now."""
     cluster = SimpleNamespace(state=lambda: ApiState.READY, why="")
     yield SimpleNamespace(cluster=cluster, hosts={}, site=None, report=SimpleNamespace(emit=lambda *_: None))
@@ -46,7 +46,7 @@ def main(path: str, at: int, words: list[str]) -> None:
         call()
         return {}
 
-    session.opened = opened  # type: ignore[assignment]
+    session.open_session = open_session  # type: ignore[assignment]
     collector.from_cluster = from_cluster
     collector.metrics = metrics
     cli.main(["-f", path, *words])

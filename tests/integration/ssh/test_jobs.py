@@ -227,7 +227,7 @@ def test_facts_are_one_round_trip(one: tuple[Host, Machine, Desk], make_site: Ma
     assert facts.address_nic(machine.address) is not None
     assert facts.listening == {22}
     assert "root:" in (facts.files["/etc/shadow"].content or "")
-    host.forget()
+    host.forget_facts()
     assert host.facts.boot_id == facts.boot_id
     assert machine.sessions() - before == 2
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import Unreachable
-from provisioner.ssh.connect import Refused, known_hosts
+from provisioner.ssh.connect import LoginRefused, known_hosts
 from tests.integration.ssh.conftest import Desk, MakeSite, provisioner
 from tests.integration.ssh.nodes import NETWORK, Machine, make_key
 
@@ -24,7 +24,7 @@ def test_strict_refuses_an_unknown_key_and_takes_a_known_one(
 ) -> None:
     site = make_site(host_keys="strict")
     before = machines["one"].sessions()
-    with pytest.raises(Refused, match=r"the host key of 192\.0\.2\.\d+ \(ssh-ed25519 SHA256:\S+\) is not in "):
+    with pytest.raises(LoginRefused, match=r"the host key of 192\.0\.2\.\d+ \(ssh-ed25519 SHA256:\S+\) is not in "):
         desk(site)["one"].run("true")
     assert machines["one"].sessions() == before
     assert not known_hosts(site).exists()
@@ -49,7 +49,7 @@ def test_accept_new_remembers_and_refuses_a_changed_key(
 
     machines["one"].new_host_key()
     again = desk(site)
-    with pytest.raises(Refused, match="has changed") as caught:
+    with pytest.raises(LoginRefused, match="has changed") as caught:
         again["one"].run("true")
     assert file.read_text().splitlines() == lines
     command = re.search(r"ssh-keygen -f \S+ -R '\S+'", caught.value.remedy)
@@ -78,16 +78,16 @@ def test_keys_of_many_hosts_at_once_are_all_remembered(make_site: MakeSite, desk
 
 def test_a_key_that_the_host_does_not_know(make_site: MakeSite, desk: Open, folder: Path) -> None:
     make_key(folder / "other")
-    with pytest.raises(Refused, match=r"plain@192.0.2.\d+:22 refuses to log us in with \S+/other"):
+    with pytest.raises(LoginRefused, match=r"plain@192.0.2.\d+:22 refuses to log us in with \S+/other"):
         desk(make_site(key="other"))["one"].run("true")
 
 
 def test_a_key_that_is_not_there_or_has_a_passphrase(make_site: MakeSite, desk: Open, folder: Path) -> None:
-    with pytest.raises(Refused, match=r"cannot read the key \S+/nothing"):
+    with pytest.raises(LoginRefused, match=r"cannot read the key \S+/nothing"):
         desk(make_site(key="nothing"))["one"].run("true")
     words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "a phrase", "-f", str(folder / "locked")]
     subprocess.run(words, check=True)
-    with pytest.raises(Refused, match="has a passphrase; load it into an agent"):
+    with pytest.raises(LoginRefused, match="has a passphrase; load it into an agent"):
         desk(make_site(key="locked"))["one"].run("true")
 
 

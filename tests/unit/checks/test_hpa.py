@@ -203,7 +203,7 @@ def watched(folder: Path, full: bool = False, scale: float = 0.1, **how: Any) ->
 def nothing_left_for_the_plan(cluster: Memory) -> bool:
     """Tell whether the next plan has nothing to wait for."""
     (live,) = [one for one in cluster.objects if one["kind"] == "Deployment"]
-    return list(rollout.rolled_out(cluster, [live])) == []  # type: ignore[arg-type]
+    return list(rollout.wait_for_rollout(cluster, [live])) == []  # type: ignore[arg-type]
 
 
 def test_pods_are_added_under_load_and_the_fall_is_named_as_not_tried(tmp_path: Path) -> None:

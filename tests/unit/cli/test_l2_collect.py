@@ -39,7 +39,7 @@ def run(
     """Run the command with a cluster that gives FACTS and then `counted`, with a note on what could not be read."""
 
     @contextmanager
-    def opened(*_: Any) -> Iterator[Any]:
+    def open_session(*_: Any) -> Iterator[Any]:
         cluster = SimpleNamespace(reachable=lambda: reachable)
         yield SimpleNamespace(cluster=cluster, hosts={}, site=None, report=SimpleNamespace(emit=lambda *_: None))
 
@@ -49,7 +49,7 @@ def run(
         return FACTS
 
     said = note
-    monkeypatch.setattr(l2_collect, "opened", opened)
+    monkeypatch.setattr(l2_collect, "open_session", open_session)
     monkeypatch.setattr(collector, "from_cluster", from_cluster)
     monkeypatch.setattr(collector, "metrics", lambda *_, **__: counted)
     return CliRunner().invoke(l2, ["collect", *words], obj=Options())
@@ -80,10 +80,10 @@ def test_a_cluster_lost_meanwhile_is_not_a_success(here: Path, monkeypatch: pyte
 def test_no_cluster_leaves_the_old_file_alone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "facts.json").write_text("old")
 
-    def opened(*_: Any) -> Any:
+    def open_session(*_: Any) -> Any:
         raise ClusterError("there is no cluster yet", "provisioner apply")
 
-    monkeypatch.setattr(l2_collect, "opened", opened)
+    monkeypatch.setattr(l2_collect, "open_session", open_session)
     ended = CliRunner().invoke(l2, ["collect", "-o", "facts.json"], obj=Options())
     assert (ended.exit_code, ended.stderr) == (2, "there is no cluster yet; provisioner apply\n")
     assert (here / "facts.json").read_text() == "old"

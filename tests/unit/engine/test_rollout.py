@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from provisioner.engine.rollout import complete, explain, rolled_out
+from provisioner.engine.rollout import complete, explain, wait_for_rollout
 from provisioner.errors import ClusterError
 from provisioner.kube import Cluster, Object
 from tests.unit.steps.recording_cluster import RecordingCluster
@@ -91,11 +91,11 @@ def test_why_it_does_not_run() -> None:
 def test_only_workloads_are_waited_for() -> None:
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "course"}}
     cluster = RecordingCluster().hold(live("Deployment"))
-    (wait,) = rolled_out(cast(Cluster, cluster), [service, live("Deployment")])
+    (wait,) = wait_for_rollout(cast(Cluster, cluster), [service, live("Deployment")])
     assert wait.summary == "wait for Deployment course/web"
     with pytest.raises(ClusterError) as raised:
         wait.do()
     assert "FailedScheduling" in raised.value.tail
     cluster.hold(deployment())
-    assert [*rolled_out(cast(Cluster, cluster), [service, live("Deployment")])] == []
+    assert [*wait_for_rollout(cast(Cluster, cluster), [service, live("Deployment")])] == []
     wait.do()

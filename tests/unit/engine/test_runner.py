@@ -197,7 +197,7 @@ def test_disabled_steps_are_left_out_of_steps_and_facts(world: World) -> None:
     off = Step("off", "", Scope.ALL, makes(world, "x").changes, lambda own: FactQuery(files=("/x",)), enabled=_never)
     on = Step("on", "", Scope.ALL, makes(world, "y").changes, lambda own: FactQuery(files=("/y",), units=("y",)))
     assert runner.select((off, on), world.site, Selection()) == (on,)
-    assert runner.union((off, on, on), world.site) == FactQuery(files=("/y",), units=("y",))
+    assert runner.combined_query((off, on, on), world.site) == FactQuery(files=("/y",), units=("y",))
 
 
 def _never(own: Site) -> bool:

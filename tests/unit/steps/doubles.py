@@ -146,21 +146,21 @@ class RecordingHost:
     fails: tuple[str, ...] = ()
     files: dict[str, tuple[str, int]] = field(default_factory=dict)  # path -> what was put, and its mode
     commands: list[str] = field(default_factory=list)
-    job: str = ""
-    stopped: threading.Event = field(default_factory=threading.Event)
+    running_job: str = ""
+    closed: threading.Event = field(default_factory=threading.Event)
     works: dict[str, str] = field(default_factory=dict)  # name of a job -> command
     timeouts: dict[str, float] = field(default_factory=dict)
     silent: bool = False  # does not answer
     secret: set[str] = field(default_factory=set)  # paths and commands that were declared secret
 
     report: Report = field(default_factory=Report)
-    turn: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def name(self) -> str:
         return self.spec.name
 
-    def known_facts(self) -> dict[str, HostFacts]:
+    def reachable_facts(self) -> dict[str, HostFacts]:
         return {name: host.facts for name, host in self.fleet.items() if not host.silent}
 
     def run(

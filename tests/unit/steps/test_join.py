@@ -223,7 +223,7 @@ def test_a_further_control_plane_gets_certificates_under_a_key_that_is_told_nobo
     (change,) = drain(STEP, hosts["second"], api)
     api.hold(node("second"))
     change.do()
-    assert not hosts["first"].turn.locked()
+    assert not hosts["first"].lock.locked()
     document = yaml.safe_load(hosts["second"].files[JOIN_CONFIG][0])
     key = document["controlPlane"]["certificateKey"]
     assert len(bytes.fromhex(key)) == 32
@@ -249,7 +249,7 @@ def test_control_planes_join_in_turn(tmp_path: Path, role: str, waits: bool) -> 
     (change,) = drain(STEP, hosts["second"], api)
     api.hold(node("second"))
     joining = threading.Thread(target=change.do)
-    with hosts["first"].turn:  # another control plane is joining
+    with hosts["first"].lock:  # another control plane is joining
         joining.start()
         joining.join(0.5 if waits else 20)
         assert joining.is_alive() == waits

@@ -160,7 +160,7 @@ def test_a_control_plane_that_would_orphan_nodes_is_refused(site: Site) -> None:
 
 def test_all_hosts_may_go_together(site: Site) -> None:
     steps = removal.reset(site, [spec.name for spec in site.hosts])
-    assert [(step.name, step.among) for step in steps] == [
+    assert [(step.name, step.only_on) for step in steps] == [
         ("reset-workers", ("worker1", "worker2")),
         ("reset-master", ("master",)),
     ]
