@@ -30,12 +30,6 @@ class Release:
     image: str = ""
 
 
-def minor_of(version: str) -> tuple[int, int]:
-    """Return (major, minor) of "1.20" or "1.20.2"."""
-    major, minor = version.split(".")[:2]
-    return int(major), int(minor)
-
-
 def default_minor() -> str:
     """Return the Kubernetes minor that a new site gets, as "1.37"."""
     return str(_data()["kubernetes"]["default"])
@@ -59,7 +53,7 @@ def kubernetes_version(text: str) -> Version:
         version = Version.parse(text)
     except ValueError as error:
         raise ValueError(f"is not a Kubernetes version; {possible}") from error
-    if not (oldest.major, oldest.minor) <= (version.major, version.minor) <= (newest.major, newest.minor):
+    if not (version.at_least(oldest.major, oldest.minor) and newest.at_least(version.major, version.minor)):
         raise ValueError(f"is not a Kubernetes version that can be installed; {possible}")
     if text.count(".") == 2:
         return version
@@ -100,13 +94,13 @@ def release(program: str, kubernetes: str, version: str = "") -> Release:
                 f"use one of {', '.join(known)}, or add it to provisioner/catalogue.toml with its SHA-256",
             )
         return _release(program, known[version])
-    fitting = [entry for entry in entries if minor_of(entry["kubernetes"]) <= minor_of(kubernetes)]
+    fitting = [entry for entry in entries if Version.parse(entry["kubernetes"]) <= Version.parse(kubernetes)]
     if not fitting:
         raise ProvisionerError(
             f"no {program} in the catalogue serves Kubernetes {kubernetes}",
-            f"the oldest that one of them serves is {min((e['kubernetes'] for e in entries), key=minor_of)}",
+            f"the oldest that one of them serves is {min((e['kubernetes'] for e in entries), key=Version.parse)}",
         )
-    return _release(program, max(fitting, key=lambda entry: minor_of(entry["kubernetes"])))
+    return _release(program, max(fitting, key=lambda entry: Version.parse(entry["kubernetes"])))
 
 
 def _release(program: str, entry: dict[str, Any]) -> Release:
@@ -115,8 +109,8 @@ def _release(program: str, entry: dict[str, Any]) -> Release:
 
 
 def _newest_fitting(by_minor: dict[str, str], kubernetes: str) -> str:
-    fitting = [minor for minor in by_minor if minor_of(minor) <= minor_of(kubernetes)]
-    return by_minor[max(fitting, key=minor_of)]
+    fitting = [minor for minor in by_minor if Version.parse(minor) <= Version.parse(kubernetes)]
+    return by_minor[max(fitting, key=Version.parse)]
 
 
 @cache

@@ -25,6 +25,10 @@ class Version:
         major, minor, patch = match.groups(default="0")
         return cls(int(major), int(minor), int(patch))
 
+    def at_least(self, major: int, minor: int) -> bool:
+        """Return whether this is a release of major.minor or later; the patch does not count."""
+        return (self.major, self.minor) >= (major, minor)
+
     @property
     def minor_text(self) -> str:
         """Return "1.20" for 1.20.2: what names a package repository and a support window."""

@@ -9,7 +9,6 @@ from provisioner.addresses import host_port
 from provisioner.checks import pods, web
 from provisioner.checks.check import Context
 from provisioner.kube import Object
-from provisioner.site import ingress_controller
 from provisioner.steps import ingress as step
 from provisioner.text import join_words
 
@@ -35,7 +34,7 @@ class Door:
 
 def service(context: Context) -> Object | None:
     """Return the controller's Service."""
-    name = ingress_controller(context.site)
+    name = context.site.ingress_controller
     return context.cluster.get("Service", step.SERVICES[name], step.NAMESPACES[name])
 
 

@@ -8,7 +8,6 @@ from provisioner.checks import pods
 from provisioner.checks.check import Context, Finding, failed, settle
 from provisioner.checks.ingress_endpoints import Door, doors, external, node_port, service
 from provisioner.kube import Object
-from provisioner.site import ingress_controller
 from provisioner.steps import ingress as step
 
 
@@ -68,7 +67,7 @@ def _on_nodes(ways: list[Door]) -> bool:
 
 
 def _none(context: Context, found: Object | None) -> Finding:
-    name = ingress_controller(context.site)
+    name = context.site.ingress_controller
     namespace, service_name = step.NAMESPACES[name], step.SERVICES[name]
     said = "has no port 80 that can be reached from outside" if found else "does not exist"
     return failed(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from provisioner.checks import pods
 from provisioner.checks.check import Check, Context, Finding, failed, passed, settle
 from provisioner.kube import Object
-from provisioner.site import Site, ingress_controller
+from provisioner.site import Site
 from provisioner.steps import ingress
 from provisioner.text import join_words, pluralize
 
@@ -163,7 +163,7 @@ def expected(site: Site) -> list[tuple[str, str]]:
     if site.metrics.enabled:
         wanted.append((KUBE_SYSTEM, "metrics-server"))
     if site.ingress.enabled:
-        wanted.append((ingress.NAMESPACES[ingress_controller(site)], ingress.SERVICES[ingress_controller(site)]))
+        wanted.append((ingress.NAMESPACES[site.ingress_controller], ingress.SERVICES[site.ingress_controller]))
     return wanted
 
 

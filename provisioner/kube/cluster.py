@@ -201,9 +201,9 @@ class Cluster:
 
         One that is not there is fine. The API takes policy/v1 from 1.22 on, v1beta1 before.
         """
-        old = (self.site.version.major, self.site.version.minor) < (1, 22)
+        current = self.site.version.at_least(1, 22)
         eviction = {
-            "apiVersion": "policy/v1beta1" if old else "policy/v1",
+            "apiVersion": "policy/v1" if current else "policy/v1beta1",
             "kind": "Eviction",
             "metadata": {"name": pod, "namespace": namespace},
         }

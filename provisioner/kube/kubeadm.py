@@ -24,8 +24,8 @@ TOKEN_LIFETIME = "1h0m0s"  # long enough for the slowest join, short enough to b
 
 def api_version(site: Site) -> str:
     """Return the kubeadm config API version for the site's Kubernetes, as in `apiVersion`."""
-    minor = (site.version.major, site.version.minor)
-    beta = "v1beta2" if minor < (1, 22) else "v1beta3" if minor < (1, 31) else "v1beta4"
+    version = site.version
+    beta = "v1beta4" if version.at_least(1, 31) else "v1beta3" if version.at_least(1, 22) else "v1beta2"
     return f"kubeadm.k8s.io/{beta}"
 
 
@@ -148,11 +148,11 @@ CONTROL_PLANE_KEYS = ("node-role.kubernetes.io/control-plane", "node-role.kubern
 
 def control_plane_taint(site: Site) -> str:
     """Return the taint key that kubeadm gives a control plane: `…/master` before 1.24."""
-    return CONTROL_PLANE_KEYS[0 if (site.version.major, site.version.minor) >= (1, 24) else 1]
+    return CONTROL_PLANE_KEYS[0 if site.version.at_least(1, 24) else 1]
 
 
 def _registration(site: Site, host: HostSpec) -> Document:
-    scheme = "unix://" if (site.version.major, site.version.minor) >= (1, 24) else ""
+    scheme = "unix://" if site.version.at_least(1, 24) else ""
     kubelet = {"node-ip": host.address, **site.kubeadm.kubelet}
     document: Document = {
         "name": host.name,

@@ -9,7 +9,7 @@ from provisioner.catalogue import agnhost_image, nginx_image
 from provisioner.errors import ProvisionerError
 from provisioner.kube.manifests import load
 from provisioner.kube.objects import Object
-from provisioner.site import Site, ingress_controller
+from provisioner.site import Site
 
 # A wheel carries the folders within the package; in a checkout they lie beside it, where operators edit them.
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -44,7 +44,7 @@ def values(site: Site) -> dict[str, Any]:
         "cluster": site.cluster.name,
         "agnhost": agnhost_image(str(site.version)),
         "nginx": nginx_image(str(site.version)),
-        "ingress_class": ingress_controller(site),
+        "ingress_class": site.ingress_controller,
         "nfs_class": site.nfs.class_,
         "nfs_address": site.nfs_server.address,
         "nfs_export": site.nfs.export,

@@ -1,9 +1,10 @@
 """The hosts.toml of a lab: what `provisioner apply` is to make of its VMs."""
 
-from provisioner.catalogue import default_minor, minor_of
+from provisioner.catalogue import default_minor
 from provisioner.errors import ProvisionerError
 from provisioner.lab.guest import USER
 from provisioner.lab.spec import LabSpec, MirrorInfo
+from provisioner.version import Version
 
 POOL = "192.168.56.200-192.168.56.230"
 NETWORKS = ("flannel", "bridge")
@@ -46,7 +47,7 @@ def _slow_machine(kubernetes: str) -> str:
     Limits of local storage are a gate until 1.24 and a setting of the kubelet since 1.25. With the gate the scheduler
     must know too: it finds none left beside etcd, whose static pod asks for some, and puts nothing on the master.
     """
-    if minor_of(kubernetes) < (1, 25):
+    if not Version.parse(kubernetes).at_least(1, 25):
         gate = "LocalStorageCapacityIsolation"
         return _SLOW_MACHINE.format(
             scheduler=f'{_NO_ELECTION}, "feature-gates" = "{gate}=false"',

@@ -20,7 +20,7 @@ from provisioner.kube.download import fetch
 from provisioner.lab import background, network
 from provisioner.lab.image import Say
 from provisioner.lab.spec import MIRROR, LabSpec, MirrorInfo
-from provisioner.site import ingress_controller, load_site
+from provisioner.site import load_site
 
 UPSTREAM = (("pkgs.k8s.io", "/"), ("registry.k8s.io", "/v2/"), ("raw.githubusercontent.com", "/"))
 PROBE_SECONDS = 5.0
@@ -68,7 +68,7 @@ def prefetch(site_file: Path, say: Say) -> None:
     if site.metrics.enabled:
         programs.append(("metrics_server", site.metrics.version))
     if site.ingress.enabled:
-        programs.append((ingress_controller(site), ""))
+        programs.append((site.ingress_controller, ""))
     if site.cluster.network == "flannel":
         programs.append(("flannel", ""))
     say("upstream: fetching the manifests of " + ", ".join(name for name, _ in programs))

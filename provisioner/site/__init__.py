@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from provisioner.site.controllers import ingress_controller
 from provisioner.site.load import SiteErrors, load_site, parse_site
 from provisioner.site.model import HostSpec, Site
 
@@ -10,7 +9,6 @@ __all__ = [
     "HostSpec",
     "Site",
     "SiteErrors",
-    "ingress_controller",
     "load_site",
     "messages",
     "parse_site",

@@ -266,6 +266,12 @@ class Site(Model):
         return self.host(self.nfs.server) if self.nfs.server else self.first
 
     @property
+    def ingress_controller(self) -> str:
+        """Return the name of the ingress controller; unless chosen, the one that fits the Kubernetes version."""
+        # 1.28 is the oldest minor that NGINX's controller 5.x is tested with.
+        return self.ingress.controller or ("nginx" if self.version.at_least(1, 28) else "haproxy")
+
+    @property
     def endpoint(self) -> str:
         """Return "host:port" of the API for clients, IPv6 in brackets."""
         host, port = split_host_port(self.cluster.endpoint or self.first.address, API_PORT)

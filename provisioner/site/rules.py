@@ -15,6 +15,7 @@ from provisioner.addresses import IPNetwork, Range, network_range, parse_network
 from provisioner.errors import ProvisionerError
 from provisioner.site.model import Site
 from provisioner.site.toml_lines import Path
+from provisioner.version import Version
 
 # How many volumes each of the shipped workloads claims. Here and not read from their manifests, since these may name
 # what only a valid site can give.
@@ -92,21 +93,22 @@ def _unknown_releases(site: Site) -> Iterator[Problem]:
 
 def _old_metallb(site: Site) -> Iterator[Problem]:
     version = site.metallb.version
-    if catalogue.minor_of(version) < (0, 13) and catalogue.minor_of(str(site.version)) >= (1, 25):
+    if Version.parse(version).at_least(0, 13):
+        return
+    if site.version.at_least(1, 25):
         yield Problem(
             ("metallb", "version"),
             f'"{version}" holds a PodSecurityPolicy, which Kubernetes {site.version} does not know any more',
             "write one from 0.13 on, or take the line out for the one that fits",
         )
-    if catalogue.minor_of(version) < (0, 13):
-        for index, pool in enumerate(site.metallb.pools):
-            if pool.interfaces:
-                yield Problem(
-                    ("metallb", "pools", index, "interfaces"),
-                    f"MetalLB {version}, the version on line {{line}}, announces on every interface",
-                    "take interfaces out, or take version out for one that knows them (from 0.13 on)",
-                    ("metallb", "version"),
-                )
+    for index, pool in enumerate(site.metallb.pools):
+        if pool.interfaces:
+            yield Problem(
+                ("metallb", "pools", index, "interfaces"),
+                f"MetalLB {version}, the version on line {{line}}, announces on every interface",
+                "take interfaces out, or take version out for one that knows them (from 0.13 on)",
+                ("metallb", "version"),
+            )
 
 
 def _storage(site: Site) -> Iterator[Problem]:

@@ -61,7 +61,7 @@ version = 3
 
 def from_docker(site: Site) -> bool:
     """Return whether this Kubernetes needs containerd 2.x, which Debian's archive does not have."""
-    return (site.version.major, site.version.minor) >= (1, 36)
+    return site.version.at_least(1, 36)
 
 
 def config(site: Site) -> str:

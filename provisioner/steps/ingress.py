@@ -17,7 +17,7 @@ from provisioner.engine.rollout import wait_for_rollout
 from provisioner.kube import Cluster, Object, templates
 from provisioner.kube.manifests import released
 from provisioner.kube.objects import containers, order, patient
-from provisioner.site import Site, ingress_controller
+from provisioner.site import Site
 from provisioner.ssh import Host
 from provisioner.steps import ingress_certificate
 
@@ -42,7 +42,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 
 def wanted(site: Site) -> list[Object]:
     """Return the controller's objects with image, resources and Service adapted to the site, and an IngressClass."""
-    name = ingress_controller(site)
+    name = site.ingress_controller
     chosen = release(name, str(site.version))
     if name == "traefik":
         kind = "LoadBalancer" if site.metallb.enabled else "NodePort"

@@ -6,7 +6,7 @@ import base64
 import secrets
 from collections.abc import Iterator
 
-from provisioner.catalogue import minor_of, release
+from provisioner.catalogue import release
 from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
 from provisioner.engine.rollout import wait_for_rollout
@@ -15,6 +15,7 @@ from provisioner.kube.manifests import released
 from provisioner.kube.objects import order, patient, without_ca_bundles
 from provisioner.site import Site
 from provisioner.ssh import Host
+from provisioner.version import Version
 
 NAMESPACE = "metallb-system"
 MEMBERLIST = (
@@ -60,7 +61,7 @@ def wanted(site: Site) -> list[Object]:
         for download in chosen.manifests
         for item in released(site, download)
     ]
-    shown_to_bearers = minor_of(chosen.version) >= (0, 16)
+    shown_to_bearers = Version.parse(chosen.version).at_least(0, 16)
     return order([*upstream, *(templates.read(site, "metallb/metrics.yaml") if shown_to_bearers else ())])
 
 

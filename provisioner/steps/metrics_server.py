@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.catalogue import minor_of, release
+from provisioner.catalogue import release
 from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
 from provisioner.engine.rollout import wait_for_rollout
@@ -13,12 +13,13 @@ from provisioner.kube.manifests import released
 from provisioner.kube.objects import containers, order, patient
 from provisioner.site import Site
 from provisioner.ssh import Host
+from provisioner.version import Version
 
 RESOLUTION = "--metric-resolution"
 SELDOM = f"{RESOLUTION}=60s"  # upstream's file says 15s, metrics-server's own default is a minute
 # Ten seconds unless it is set, and at most nine tenths of the resolution (cmd/metrics-server/app/options/options.go);
 # before 0.7 there is no such flag, and the nine tenths are the timeout.
-PATIENT, PATIENT_SINCE = "--kubelet-request-timeout=50s", (0, 7)
+PATIENT = "--kubelet-request-timeout=50s"
 
 
 def wanted(site: Site) -> list[Object]:
@@ -36,7 +37,7 @@ def wanted(site: Site) -> list[Object]:
     if site.slow:
         for container in (one for item in found for one in containers(item)):
             others = [arg for arg in container.get("args", []) if not arg.startswith(f"{RESOLUTION}=")]
-            patience = [PATIENT] if minor_of(chosen.version) >= PATIENT_SINCE else []
+            patience = [PATIENT] if Version.parse(chosen.version).at_least(0, 7) else []
             container["args"] = [*others, SELDOM, *patience]
     return order(found)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import yaml
 
-from provisioner.catalogue import minor_of, release
+from provisioner.catalogue import release
 from provisioner.engine import Change, Scope, Step
 from provisioner.engine.rollout import complete
 from provisioner.errors import ClusterError, HostError
@@ -33,6 +33,7 @@ from provisioner.steps.pool_supply import (
     refuse_loss,
     supplies,
 )
+from provisioner.version import Version
 
 KINDS = ("L2Advertisement", "IPAddressPool")
 CONTROLLER = "app=metallb,component=controller"
@@ -76,7 +77,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 def wanted(site: Site) -> list[Object]:
     """Return an IPAddressPool and an L2Advertisement for each pool of hosts.toml; a ConfigMap below MetalLB 0.13."""
     version = release("metallb", str(site.version), site.metallb.version).version
-    if minor_of(version) < (0, 13):
+    if not Version.parse(version).at_least(0, 13):
         return templates.read(site, "metallb/config.yaml", config=old_configuration(site))
     found: list[Object] = []
     for pool in site.metallb.pools:

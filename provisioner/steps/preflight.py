@@ -55,9 +55,9 @@ def _system(facts: HostFacts, site: Site) -> Iterator[str]:
         yield f"runs {facts.os_id} {facts.os_version}; supported are {known}"
     if facts.arch not in ("amd64", "arm64"):
         yield f"has the architecture {facts.arch}; packages exist for amd64 and arm64"
-    if facts.cgroup != 2 and (site.version.major, site.version.minor) >= (1, 35):
+    if facts.cgroup != 2 and site.version.at_least(1, 35):
         yield ("uses cgroup v1, which the kubelet refuses from 1.35: boot with systemd.unified_cgroup_hierarchy=1")
-    if facts.cgroup != 1 and (site.version.major, site.version.minor) < (1, 25) and site.metrics.enabled:
+    if facts.cgroup != 1 and not site.version.at_least(1, 25) and site.metrics.enabled:
         yield (
             "uses cgroup v2, for which a kubelet below 1.25 reports no CPU and memory of the node, so that "
             "metrics-server serves nothing: boot with systemd.unified_cgroup_hierarchy=0, or set "

@@ -6,8 +6,8 @@ program of another version under such a tag is named in `substitutes`.
 
 from dataclasses import dataclass, field
 
-from provisioner.catalogue import minor_of
 from provisioner.errors import ProvisionerError
+from provisioner.version import Version
 from tests.mirror.goprograms import Program
 
 _NO_FLANNEL = 'of its time cannot be had from the Go module proxy; use cluster.network = "bridge"'
@@ -148,7 +148,8 @@ def edition(kubernetes: str) -> Edition:
     for each in EDITIONS:
         if kubernetes in (each.minor, each.kubernetes):
             return each
+    known = sorted(EDITIONS, key=lambda each: Version.parse(each.kubernetes))
     raise ProvisionerError(
         f"Kubernetes {kubernetes} cannot be built from package registries",
-        f"choose {' or '.join(each.minor for each in sorted(EDITIONS, key=lambda each: minor_of(each.kubernetes)))}",
+        f"choose {' or '.join(each.minor for each in known)}",
     )

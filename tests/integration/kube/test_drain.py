@@ -81,7 +81,7 @@ def test_a_budget_holds_a_pod_back_until_it_does_not(cluster: Cluster, site: Sit
         cluster.apply(pod(one, course, node, owner))
         status = {"phase": "Running", "conditions": READY}
         cluster.merge("Pod", one, {"status": status}, namespace=course, subresource="status")
-    version = "policy/v1" if (site.version.major, site.version.minor) >= (1, 22) else "policy/v1beta1"
+    version = "policy/v1" if site.version.at_least(1, 22) else "policy/v1beta1"
     budget = {
         "apiVersion": version,
         "kind": "PodDisruptionBudget",

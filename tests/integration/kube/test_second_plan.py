@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import pytest
 
-from provisioner.catalogue import minor_of
 from provisioner.engine import Change, Step
 from provisioner.engine.rollout import wait_for_rollout
 from provisioner.errors import ClusterError
@@ -19,6 +18,7 @@ from provisioner.kube import Cluster, Object, kubeadm
 from provisioner.site import Site, load_site
 from provisioner.ssh import Host, HostNic
 from provisioner.steps import flannel, ingress, metallb, metrics_server, nodes, pools, storage, workloads
+from provisioner.version import Version
 from tests.integration.kube.apiserver import EDITION, ControlPlane
 from tests.integration.kube.reaching import AdminConf
 
@@ -288,7 +288,7 @@ def _without_webhook(changes: Iterator[Change]) -> Iterator[Change]:
 
 def _let_controllers_write(cluster: Cluster) -> None:
     """Wait until the controllers have seen every workload and service account, and written into them."""
-    tokens = minor_of(EDITION.kubernetes) < (1, 24)  # later accounts get no Secret of their own
+    tokens = not Version.parse(EDITION.kubernetes).at_least(1, 24)  # later accounts get no Secret of their own
 
     def settled() -> bool:
         workloads = [

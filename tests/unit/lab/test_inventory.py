@@ -84,7 +84,7 @@ def test_what_the_mirror_lacks_is_not_asked_for(tmp_path: Path) -> None:
 def test_the_lab_has_the_ingress_controller_of_its_mirror(tmp_path: Path) -> None:
     """By the name that the product knows, in the version that the mirror serves for its Kubernetes."""
     from provisioner.catalogue import release
-    from provisioner.site import ingress_controller, load_site
+    from provisioner.site import load_site
     from tests.mirror.editions import SOURCE
 
     lab = LabSpec(tmp_path)
@@ -92,7 +92,7 @@ def test_the_lab_has_the_ingress_controller_of_its_mirror(tmp_path: Path) -> Non
     site = load_site(lab.site)
     assert site.ingress.enabled
     assert "ingress" in site.workloads.enabled
-    assert release(ingress_controller(site), str(site.version)).version == SOURCE.traefik
+    assert release(site.ingress_controller, str(site.version)).version == SOURCE.traefik
 
 
 @pytest.mark.parametrize("mirror", [MIRROR, None])

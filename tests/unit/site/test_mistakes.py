@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.catalogue import default_minor, minor_of, newest_patches
+from provisioner.catalogue import default_minor, newest_patches
 from provisioner.errors import ProvisionerError
 from provisioner.site import SiteErrors, load_site, parse_site
+from provisioner.version import Version
 from tests.unit.site.site_texts import MASTER, WORKER, errors
 
-MINORS = sorted(newest_patches(), key=minor_of)
+MINORS = sorted(newest_patches(), key=Version.parse)
 POSSIBLE = f"versions from {MINORS[0]} to {MINORS[-1]} can be installed"
 HOSTS = MASTER + WORKER  # 8 lines; what a case adds begins on line 9
 

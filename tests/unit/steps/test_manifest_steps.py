@@ -15,7 +15,6 @@ from provisioner.catalogue import Download
 from provisioner.errors import ProvisionerError
 from provisioner.kube import Object, manifests
 from provisioner.kube.objects import containers, object_name, order
-from provisioner.site import ingress_controller
 from provisioner.steps import flannel, ingress, metallb, metrics_server, workloads
 from tests.unit.steps.doubles import RecordingHost, drain, fleet_for, site_at, summaries
 from tests.unit.steps.recording_cluster import RecordingCluster
@@ -84,7 +83,7 @@ CLASS: Object = {
     ],
 )
 def test_which_controller(tmp_path: Path, cluster: str, table: str, expected: str) -> None:
-    assert ingress_controller(site_at(tmp_path, cluster, table)) == expected
+    assert site_at(tmp_path, cluster, table).ingress_controller == expected
 
 
 def test_haproxy_is_adapted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +151,7 @@ def test_ingress_classes_have_names_that_the_workloads_use(tmp_path: Path) -> No
     """A LoadBalancer's Service and the class are known by name to the checks and the workloads."""
     for cluster in (OLD, NEW):
         host = machine(tmp_path, workloads, cluster)
-        name = ingress_controller(host.site)
+        name = host.site.ingress_controller
         assert name in ingress.CLASSES
         changes = drain(workloads.STEP, host)
         (diff,) = [change.diff for change in changes if change.summary == "apply Ingress course/course"]
@@ -359,7 +358,7 @@ def test_the_real_manifests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mod
     assert all(":" in image.rsplit("/", 1)[-1] for image in images), "every image has a tag"
     services = {item["metadata"]["name"]: item for item in api.applied if item["kind"] == "Service"}
     if module is ingress:
-        name = ingress_controller(host.site)
+        name = host.site.ingress_controller
         assert services[ingress.SERVICES[name]]["metadata"]["namespace"] == ingress.NAMESPACES[name]
         assert services[ingress.SERVICES[name]]["spec"]["type"] == "LoadBalancer"
         (made,) = [item for item in api.applied if item["kind"] == "IngressClass"]

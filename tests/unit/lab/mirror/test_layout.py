@@ -7,6 +7,7 @@ import pytest
 
 from provisioner import catalogue
 from provisioner.errors import ProvisionerError
+from provisioner.version import Version
 from tests.mirror import cache, debs, docker, flannel, images, manifests, mirror, packages, requirements, traefik
 from tests.mirror.editions import CURRENT, EDITIONS, SOURCE, Edition, edition
 
@@ -103,7 +104,7 @@ def test_the_edition_is_what_the_catalogue_makes_of_its_minor(of: Edition) -> No
     assert of.metallb == catalogue.release("metallb", of.kubernetes).version
     assert of.traefik == catalogue.release("traefik", of.kubernetes).version
     assert of.flannel in ("", catalogue.release("flannel", of.kubernetes).version)
-    assert bool(of.containerd) == (catalogue.minor_of(of.kubernetes) >= (1, 36))
+    assert bool(of.containerd) == Version.parse(of.kubernetes).at_least(1, 36)
 
 
 @pytest.mark.parametrize("of", EDITIONS)
