@@ -49,7 +49,7 @@ def _tried(context: Context, model: Object) -> Iterator[Finding]:
     if not ip:
         yield _no_address(context, NAMES[0], "has been given no address")
         return
-    ask = verdicts.asking(context.site, context.cluster, context.hosts, ip)
+    ask = verdicts.answering_macs(context.site, context.cluster, context.hosts, ip)
     owners = settle(context, f"{ip} to be answered for", ask, lambda seen: len(seen) == 1, timeout=30)
     if len(owners) != 1:
         yield failed(

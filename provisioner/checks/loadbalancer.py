@@ -117,7 +117,7 @@ def _pools(context: Context, service: Object, others: Sequence[Supply]) -> Itera
 
 def verdict(result: Result) -> Finding:
     """Return a verdict of the layer-2 diagnosis as a finding; its code is L2_ and the verdict."""
-    subject, code = verdicts.place(result), f"L2_{result.verdict}"
+    subject, code = verdicts.subject(result), f"L2_{result.verdict}"
     if result.ok:
         who = join_words(map(_owner, result.owners))
         foreseen = ", as predicted" if result.predicted_leader and not result.warnings else ""

@@ -22,7 +22,7 @@ from provisioner.l2 import check as diagnosis
 from provisioner.l2 import report
 from provisioner.l2 import targets as words
 from provisioner.l2.probe import interfaces
-from provisioner.l2.probe.capture import Wire
+from provisioner.l2.probe.capture import Capture
 from provisioner.l2.result import Result
 from provisioner.redact import redact
 
@@ -59,23 +59,27 @@ def check(
         with source.blamed():
             wanted = words.for_check(targets, source.facts)
         try:
-            place = diagnosis.place(interfaces.read(), wanted.ips, source.facts, interface) if wanted.ips else None
+            place = (
+                diagnosis.choose_interface(interfaces.read(), wanted.ips, source.facts, interface)
+                if wanted.ips
+                else None
+            )
         except Inconclusive as error:
-            results = diagnosis.nowhere(error, source.facts, wanted)
+            results = diagnosis.off_segment(error, source.facts, wanted)
             _finish(options, None, _retyped(results, options, same), source)
         with progress(options) as tell:
-            wire, results = diagnosis.run(
+            capture, results = diagnosis.run(
                 source.facts,
                 wanted,
                 place,
                 metrics=source.metrics,
                 pps=pps,
-                zero=not no_zero,
+                arp_probe=not no_zero,
                 timeout=timeout,
                 progress=tell,
             )
         source.settle()
-        _finish(options, wire, _retyped(results, options, same), source)
+        _finish(options, capture, _retyped(results, options, same), source)
 
 
 def _retyped(results: Sequence[Result], options: Options, same: str) -> tuple[Result, ...]:
@@ -87,11 +91,11 @@ def _retyped(results: Sequence[Result], options: Options, same: str) -> tuple[Re
     return tuple(replace(result, command=again(result.command)) for result in results)
 
 
-def _finish(options: Options, wire: Wire | None, results: tuple[Result, ...], source: Source) -> None:
+def _finish(options: Options, capture: Capture | None, results: tuple[Result, ...], source: Source) -> None:
     """Print what was found and exit; what could not be read is never all well."""
     problem = "; ".join(source.problems)
     if options.output == "json":
-        made = report.document(wire, results, __version__, problem)
+        made = report.document(capture, results, __version__, problem)
         click.echo(redact(json.dumps(made, indent=2)))
     else:
         terminal = sys.stdout.isatty()

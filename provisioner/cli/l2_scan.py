@@ -21,7 +21,7 @@ from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.l2 import check, diagnosis, owners, report
 from provisioner.l2 import targets as words
 from provisioner.l2.probe import interfaces
-from provisioner.l2.probe.capture import Wire
+from provisioner.l2.probe.capture import Capture
 from provisioner.l2.scan import picture, picture_svg, survey, table
 from provisioner.l2.scan.survey import Spot
 from provisioner.l2.targets import Address
@@ -71,17 +71,17 @@ def scan(
         _agree(len(sweep.ips), pps, yes)
         with progress(options) as tell:
             tell(f"asking for {len(sweep.ips)} addresses, about {_duration(len(sweep.ips), pps)}")
-            wire, spots = _swept(sweep.ips, source, interface, pps=pps, zero=not no_zero, timeout=timeout)
-    if wire.dropped:
+            capture, spots = _swept(sweep.ips, source, interface, pps=pps, arp_probe=not no_zero, timeout=timeout)
+    if capture.dropped:
         source.problems.append(
-            f"the kernel dropped {wire.dropped} frames here, so silence proves nothing; use a lower --pps"
+            f"the kernel dropped {capture.dropped} frames here, so silence proves nothing; use a lower --pps"
         )
     if svg is not None:
         try:
-            _draw(svg, wire, spots)
+            _draw(svg, capture, spots)
         except ProvisionerError as error:  # what was heard is shown all the same, as one document
             source.problems.append(str(error))
-    _show(options, wire, spots, source, facts)
+    _show(options, capture, spots, source, facts)
     for note in (*source.notes, *sweep.notes):
         click.echo(redact(f"note: {note}"), err=True)
     for line in source.problems:
@@ -107,30 +107,30 @@ def _duration(count: int, pps: int) -> str:
 
 
 def _swept(
-    ips: Sequence[Address], source: Source, name: str, *, pps: int, zero: bool, timeout: float
-) -> tuple[Wire, tuple[Spot, ...]]:
+    ips: Sequence[Address], source: Source, name: str, *, pps: int, arp_probe: bool, timeout: float
+) -> tuple[Capture, tuple[Spot, ...]]:
 
     facts = source.facts
-    interface = check.place(interfaces.read(), ips, facts, name)
+    interface = check.choose_interface(interfaces.read(), ips, facts, name)
     if facts is not None and (node := check.on_a_node(interfaces.vantage(interface), facts, ips)) is not None:
         raise Inconclusive(" ".join([*node.evidence, node.remedy]))
     external = words.assigned(facts)
     used, others = [ip for ip in ips if ip in external], [ip for ip in ips if ip not in external]
-    wire = check.ask(facts, used, interface, pps=pps, zero=zero, timeout=timeout, others=others)
+    capture = check.probe_segment(facts, used, interface, pps=pps, arp_probe=arp_probe, timeout=timeout, others=others)
     source.settle()
-    known = owners.from_facts(facts, wire.answers) if facts is not None else owners.Known()
-    seen = survey.heard(wire, known)
+    known = owners.from_facts(facts, capture.answers) if facts is not None else owners.NodeMacs()
+    seen = survey.heard(capture, known)
     results = {}
-    if wanted := survey.to_diagnose(wire, facts, ips):
-        results = dict(zip(wanted, diagnosis.all(wire, facts, wanted), strict=True))
+    if wanted := survey.to_diagnose(capture, facts, ips):
+        results = dict(zip(wanted, diagnosis.all(capture, facts, wanted), strict=True))
     seen |= {ip: result.owners for ip, result in results.items()}
-    return wire, survey.spots(ips, wire, facts, results, seen)
+    return capture, survey.spots(ips, capture, facts, results, seen)
 
 
-def _show(options: Options, wire: Wire, spots: tuple[Spot, ...], source: Source, facts: Path | None) -> None:
+def _show(options: Options, capture: Capture, spots: tuple[Spot, ...], source: Source, facts: Path | None) -> None:
 
     if options.output == "json":
-        made = table.document(wire, spots, __version__, "; ".join(source.problems))
+        made = table.document(capture, spots, __version__, "; ".join(source.problems))
         click.echo(redact(json.dumps(made, indent=2)))
         return
     terminal = sys.stdout.isatty()
@@ -144,13 +144,15 @@ def _show(options: Options, wire: Wire, spots: tuple[Spot, ...], source: Source,
     click.echo("\n\n".join(part for part in parts if part))
 
 
-def _draw(path: Path, wire: Wire, spots: tuple[Spot, ...]) -> None:
+def _draw(path: Path, capture: Capture, spots: tuple[Spot, ...]) -> None:
     from datetime import datetime
 
     pools = {spot.pool for spot in spots}
     first, last = str(spots[0].ip), str(spots[-1].ip)
     what = f"{first} to {last}" if first != last else first
     title = f"{what} (pool {pools.pop()})" if len(pools) == 1 and "" not in pools else what
-    when = datetime.fromtimestamp(wire.started).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-    write(path, picture_svg.svg(spots, title, f"{len(spots)} addresses, seen from {wire.vantage.interface} at {when}"))
+    when = datetime.fromtimestamp(capture.started).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+    write(
+        path, picture_svg.svg(spots, title, f"{len(spots)} addresses, seen from {capture.vantage.interface} at {when}")
+    )
     click.echo(f"{path}: the map", err=True)

@@ -19,7 +19,7 @@ from provisioner.cli.options import Options
 from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.l2 import check, diagnosis, owners, targets
 from provisioner.l2.facts import Facts
-from provisioner.l2.owners import Known
+from provisioner.l2.owners import NodeMacs
 from provisioner.l2.probe import interfaces
 from provisioner.l2.probe.capture import Answer
 from provisioner.l2.probe.interfaces import Interface
@@ -119,7 +119,7 @@ def watch(
         known = source.facts
         if known is None:
             click.echo(f"note: {'; '.join(source.notes)}; --facts gives nodes their names", err=True)
-    place = check.place(interfaces.read(), [target], known, interface)
+    place = check.choose_interface(interfaces.read(), [target], known, interface)
     _refuse_bad_places(place, target, known)
     plan = Plan(
         ip=target,
@@ -128,7 +128,7 @@ def watch(
         gap=gap,
         stable=stable_for if until_stable else None,
         timeout=timeout or (LONGEST if until_stable else FORGOTTEN),
-        zero=not no_zero,
+        arp_probe=not no_zero,
         nodes=tuple(node for node in check.node_addresses(known) if place.reaches(node)),
     )
     writable(svg)  # now rather than after the failover that will not come again
@@ -172,9 +172,9 @@ def _record(place: Interface, plan: Plan, facts: Facts | None) -> Heard:
         live.close()
 
 
-def _known(facts: Facts | None, answers: list[Answer] | tuple[Answer, ...]) -> Known:
+def _known(facts: Facts | None, answers: list[Answer] | tuple[Answer, ...]) -> NodeMacs:
 
-    return owners.from_facts(facts, answers) if facts is not None else owners.Known()
+    return owners.from_facts(facts, answers) if facts is not None else owners.NodeMacs()
 
 
 def _owners(macs: list[str], facts: Facts | None, answers: list[Answer] | tuple[Answer, ...]) -> dict[str, OwnerSeen]:

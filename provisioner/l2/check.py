@@ -18,9 +18,9 @@ from provisioner.l2 import targets as targets_module
 from provisioner.l2.diagnosis.location import is_node
 from provisioner.l2.facts import Facts, Metrics
 from provisioner.l2.probe import interfaces
-from provisioner.l2.probe.capture import Vantage, Wire
+from provisioner.l2.probe.capture import Capture, Vantage
 from provisioner.l2.probe.interfaces import Interface
-from provisioner.l2.probe.sequence import Ask, probe
+from provisioner.l2.probe.sequence import ProbeTarget, probe
 from provisioner.l2.result import Result
 from provisioner.l2.targets import Address, Targets
 
@@ -28,7 +28,9 @@ PPS = 200
 LOOKS = 3  # more looks, of a second each, while it may still be a handover that two answered
 
 
-def place(here: Sequence[Interface], ips: Sequence[Address], facts: Facts | None, name: str = "") -> Interface:
+def choose_interface(
+    here: Sequence[Interface], ips: Sequence[Address], facts: Facts | None, name: str = ""
+) -> Interface:
     """Return the interface to ask from: the one called `name`, else the targets' segment, else the nodes'.
 
     An address that is in no subnet here may still be announced on the nodes' segment; that it is not reached by
@@ -52,10 +54,10 @@ def run(
     *,
     metrics: Callable[[], Metrics | None] | None = None,
     pps: int = PPS,
-    zero: bool = True,
+    arp_probe: bool = True,
     timeout: float = 1.0,
     progress: Callable[[str], None] | None = None,
-) -> tuple[Wire | None, tuple[Result, ...]]:
+) -> tuple[Capture | None, tuple[Result, ...]]:
     """Ask for the targets and return what was heard with a verdict for each.
 
     interface: see `place`; None only where the targets are services without an address, and the wire is None then.
@@ -66,14 +68,16 @@ def run(
         return None, tuple(diagnosis.pending(facts, service) for service in targets.pending if facts is not None)
     vantage = interfaces.vantage(interface)
     if (node := on_a_node(vantage, facts, targets.ips)) is not None:
-        return Wire(vantage, targets.ips, pps=pps), _everywhere(node, facts, targets)
+        return Capture(vantage, targets.ips, pps=pps), _everywhere(node, facts, targets)
     before = metrics() if metrics is not None else None
-    wire = ask(facts, targets.ips, interface, pps=pps, zero=zero, timeout=timeout, progress=progress)
+    capture = probe_segment(
+        facts, targets.ips, interface, pps=pps, arp_probe=arp_probe, timeout=timeout, progress=progress
+    )
     if facts is not None and metrics is not None:
         after = metrics()
         facts = facts.model_copy(update={"metrics": before, "metrics_after": after})
-        wire = replace(wire, counted=True)
-    return wire, diagnosis.all(wire, facts, targets.ips, targets.pending)
+        capture = replace(capture, counted=True)
+    return capture, diagnosis.all(capture, facts, targets.ips, targets.pending)
 
 
 def on_a_node(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> Result | None:
@@ -82,45 +86,45 @@ def on_a_node(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> 
     return diagnosis.location(vantage, facts, ips) if is_node(vantage, facts) else None
 
 
-def ask(
+def probe_segment(
     facts: Facts | None,
     ips: Sequence[Address],
     interface: Interface,
     *,
     pps: int,
-    zero: bool,
+    arp_probe: bool,
     timeout: float,
     others: Sequence[Address] = (),
     progress: Callable[[str], None] | None = None,
-) -> Wire:
+) -> Capture:
     """Return what the segment says of the addresses and of the nodes' own, without judging it.
 
     ips: asked in every way; others: only as a sweep asks.
     """
 
-    def asked(asks: Sequence[Ask], swept: Sequence[Address] = (), *, zero: bool = zero) -> Wire:
-        return probe(interface, asks, others=swept, pps=pps, zero=zero, tail=timeout, progress=progress)
+    def asked(asks: Sequence[ProbeTarget], swept: Sequence[Address] = (), *, arp_probe: bool = arp_probe) -> Capture:
+        return probe(interface, asks, others=swept, pps=pps, arp_probe=arp_probe, tail=timeout, progress=progress)
 
     families = {ip.version for ip in (*ips, *others)}
     nodes = [ip for ip in node_addresses(facts) if ip.version in families and interface.reaches(ip)]
     ports = tcp_ports(facts)
-    known = inventory(facts, interface)
-    asks = [Ask(ip, ports=ports.get(ip, ()), unicast_to=known) for ip in ips]
-    wire = asked([*asks, *(Ask(ip, echo=False) for ip in nodes if ip not in ips)], others)
+    known = known_macs(facts, interface)
+    asks = [ProbeTarget(ip, ports=ports.get(ip, ()), unicast_to=known) for ip in ips]
+    capture = asked([*asks, *(ProbeTarget(ip, echo=False) for ip in nodes if ip not in ips)], others)
     # Nodes whose network cards nobody could list are known by now, by their answers for their own addresses.
-    learned = tuple(dict.fromkeys(mac for ip in nodes for mac in wire.macs(ip) if mac not in known))
-    silent = [replace(ask, unicast_to=learned, echo=False) for ask in asks if not wire.macs(ask.ip)]
+    learned = tuple(dict.fromkeys(mac for ip in nodes for mac in capture.macs(ip) if mac not in known))
+    silent = [replace(ask, unicast_to=learned, echo=False) for ask in asks if not capture.macs(ask.ip)]
     if learned and silent:
-        wire = joined(wire, asked(silent, zero=False))
+        capture = merge(capture, asked(silent, arp_probe=False))
     for _ in range(LOOKS if ips else 0):
-        open_ = [Ask(ip, echo=False) for ip in ips if diagnosis.unsettled(wire, ip)]
+        open_ = [ProbeTarget(ip, echo=False) for ip in ips if diagnosis.unsettled(capture, ip)]
         if not open_:
             break
-        wire = joined(wire, asked(open_, zero=False))
-    return wire
+        capture = merge(capture, asked(open_, arp_probe=False))
+    return capture
 
 
-def joined(first: Wire, second: Wire) -> Wire:
+def merge(first: Capture, second: Capture) -> Capture:
     """Return two runs from one place as one; its vantage is the first's, as it was before any question."""
     asked = {
         ip: first.asked.get(ip, frozenset()) | second.asked.get(ip, frozenset())
@@ -148,14 +152,14 @@ def node_addresses(facts: Facts | None) -> dict[Address, str]:
     return {ip_address(text): node.name for node in nodes for text in node.internal_ips}
 
 
-def inventory(facts: Facts | None, interface: Interface) -> tuple[str, ...]:
+def known_macs(facts: Facts | None, interface: Interface) -> tuple[str, ...]:
     """Return the MACs that nodes are known to have on this segment: of NICs with an address in a subnet of it."""
     nics = [nic for node in (facts.nodes if facts is not None else ()) for nic in node.nics or ()]
-    near = [nic.mac for nic in nics if nic.mac and any(map(near_by(interface), nic.addresses))]
+    near = [nic.mac for nic in nics if nic.mac and any(map(on_segment(interface), nic.addresses))]
     return tuple(dict.fromkeys(near))
 
 
-def near_by(interface: Interface) -> Callable[[str], bool]:
+def on_segment(interface: Interface) -> Callable[[str], bool]:
     """Return a function that tells whether an address with its prefix, "192.0.2.11/24", is on the segment."""
     return lambda text: interface.reaches(ip_interface(text).ip)
 
@@ -168,7 +172,7 @@ def tcp_ports(facts: Facts | None) -> Mapping[Address, tuple[int, ...]]:
     }
 
 
-def nowhere(error: Inconclusive, facts: Facts | None, targets: Targets) -> tuple[Result, ...]:
+def off_segment(error: Inconclusive, facts: Facts | None, targets: Targets) -> tuple[Result, ...]:
     """Return the results where this machine is not on the segment, so that nothing could even be asked."""
     blank = Result(
         ip="",

@@ -24,7 +24,7 @@ from provisioner.l2.facts_values import (
     RangeText,
     Selector,
     VersionText,
-    shown,
+    quoted,
 )
 
 Address = IPv4Address | IPv6Address
@@ -63,7 +63,7 @@ class KubeProxy(Part):
     strict_arp: bool | None = None
 
 
-class Others(Part):
+class OtherAnnouncers(Part):
     """Whether another program that announces external IPs runs in the cluster."""
 
     kube_vip: bool | None = None
@@ -144,7 +144,7 @@ class Endpoint(Part):
     ready: bool = True
 
 
-class Event(Part):
+class ServiceEvent(Part):
     """An event about a Service, by MetalLB: IPAllocated, AllocationFailed, nodeAssigned, announceFailed…"""
 
     reason: str
@@ -168,7 +168,7 @@ class Service(Part):
     source_ranges: tuple[NetworkText, ...] = ()
     ports: tuple[Port, ...] = ()
     endpoints: tuple[Endpoint, ...] | None = None
-    events: tuple[Event, ...] = ()
+    events: tuple[ServiceEvent, ...] = ()
     labels: Mapping[str, str] | None = None
     wanted_ips: tuple[AddressText, ...] = ()
     wanted_pool: str = ""
@@ -211,7 +211,7 @@ class Facts(Part):
     schema_: Literal["l2facts/v1"] = Field(default=SCHEMA, alias="schema")
     metallb: MetalLB = MetalLB()
     kube_proxy: KubeProxy = KubeProxy()
-    others: Others = Others()
+    others: OtherAnnouncers = OtherAnnouncers()
     nodes: tuple[Node, ...] = ()
     pools: tuple[Pool, ...] | None = None
     advertisements: tuple[Advertisement, ...] | None = None
@@ -232,7 +232,7 @@ class Facts(Part):
         )
         for part, names in named:
             if twice := next((name for name, times in Counter(names).items() if times > 1), ""):
-                raise ValueError(f"{part}: {shown(twice)} is there twice")
+                raise ValueError(f"{part}: {quoted(twice)} is there twice")
         return self
 
     def node(self, name: str) -> Node | None:

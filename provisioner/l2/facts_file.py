@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from provisioner.errors import Inconclusive
 from provisioner.l2.facts import SCHEMA, Facts, Part
-from provisioner.l2.facts_values import shown
+from provisioner.l2.facts_values import quoted
 
 MAX_BYTES = 64 * 1024 * 1024  # some 50,000 Services; more than that is some other file
 _COLLECT = "write one with: provisioner l2 collect -o FILE"
@@ -54,7 +54,7 @@ def load(path: Path) -> Facts:
     if "nodes" not in document:
         close = difflib.get_close_matches("nodes", document, 1)
         raise Inconclusive(
-            f"{path}: nodes is missing" + (f" (is {shown(close[0])} meant?)" if close else ""), _COLLECT
+            f"{path}: nodes is missing" + (f" (is {quoted(close[0])} meant?)" if close else ""), _COLLECT
         )
     try:
         return Facts.model_validate_json(text, strict=True)
@@ -108,7 +108,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         names = [name for name, _ in pairs]
-        raise _Twice(shown(next(name for name in names if names.count(name) > 1)))
+        raise _Twice(quoted(next(name for name in names if names.count(name) > 1)))
     return made
 
 
@@ -120,13 +120,13 @@ def _check_schema(document: Mapping[str, Any], path: Path) -> None:
     if "schema" not in document:
         raise Inconclusive(f"{path}: schema is missing", remedy)
     if isinstance(schema, str) and schema.startswith("l2report/"):
-        raise Inconclusive(f"{path}: schema: {shown(schema)} is a report, not facts", _COLLECT)
+        raise Inconclusive(f"{path}: schema: {quoted(schema)} is a report, not facts", _COLLECT)
     if isinstance(schema, str) and schema.startswith("l2facts/"):
         raise Inconclusive(
-            f"{path}: schema: this version reads {SCHEMA}, not {shown(schema)}",
+            f"{path}: schema: this version reads {SCHEMA}, not {quoted(schema)}",
             "collect again with this version, or read it with the version that wrote it",
         )
-    raise Inconclusive(f"{path}: schema: is {shown(schema)}, not {shown(SCHEMA)}", remedy)
+    raise Inconclusive(f"{path}: schema: is {quoted(schema)}, not {quoted(SCHEMA)}", remedy)
 
 
 def _invalid(path: Path, error: ValidationError) -> Inconclusive:
@@ -192,7 +192,7 @@ def _place(location: Sequence[int | str]) -> str:
         if isinstance(step, int):
             place += f"[{step}]"
         else:
-            name = step if step.isidentifier() and len(step) <= 60 else shown(step)
+            name = step if step.isidentifier() and len(step) <= 60 else quoted(step)
             place += f".{name}" if place else name
     return place
 

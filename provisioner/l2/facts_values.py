@@ -25,7 +25,7 @@ def address(text: str) -> str:
             raise ValueError
         return str(ipaddress.ip_address(text.strip()))
     except ValueError:
-        raise ValueError(f"{shown(text)} is not an IP address") from None
+        raise ValueError(f"{quoted(text)} is not an IP address") from None
 
 
 def address_with_prefix(text: str) -> str:
@@ -35,7 +35,7 @@ def address_with_prefix(text: str) -> str:
             raise ValueError
         return str(ipaddress.ip_interface(text.strip()))
     except ValueError:
-        raise ValueError(f"{shown(text)} is not an address with its prefix length, such as 192.0.2.11/24") from None
+        raise ValueError(f"{quoted(text)} is not an address with its prefix length, such as 192.0.2.11/24") from None
 
 
 def network(text: str) -> str:
@@ -45,14 +45,14 @@ def network(text: str) -> str:
             raise ValueError
         return str(ipaddress.ip_network(text.strip(), strict=False))
     except ValueError:
-        raise ValueError(f"{shown(text)} is not a network in CIDR form, such as 192.0.2.0/24") from None
+        raise ValueError(f"{quoted(text)} is not a network in CIDR form, such as 192.0.2.0/24") from None
 
 
 def mac(text: str) -> str:
     """Return a MAC in lower case with colons; "" (unknown) stays."""
     lower = text.strip().lower()
     if lower and not _MAC.fullmatch(lower):
-        raise ValueError(f"{shown(text)} is not a MAC address, such as 52:54:00:00:00:11")
+        raise ValueError(f"{quoted(text)} is not a MAC address, such as 52:54:00:00:00:11")
     return lower.replace("-", ":")
 
 
@@ -75,9 +75,9 @@ def pool_range(text: str) -> Range:
         if first.version != last.version:
             raise ValueError
     except ValueError:
-        raise ValueError(f"{shown(text)} {form}") from None
+        raise ValueError(f"{quoted(text)} {form}") from None
     if int(first) > int(last):
-        raise ValueError(f"{shown(text)} ends before it begins")
+        raise ValueError(f"{quoted(text)} ends before it begins")
     return Range(first, last)
 
 
@@ -90,7 +90,7 @@ def version(text: str) -> str:
     """Return a release's number without its "v", as "0.13.12"."""
     number = text.strip().removeprefix("v")
     if not re.fullmatch(r"\d{1,5}(\.\d{1,5}){1,2}", number, re.ASCII):
-        raise ValueError(f"{shown(text)} is not a version, such as 0.16.1")
+        raise ValueError(f"{quoted(text)} is not a version, such as 0.16.1")
     return number
 
 
@@ -98,7 +98,7 @@ def selector(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """Check a Kubernetes label selector: matchLabels (text to text), matchExpressions (key, operator, values)."""
     for name in value:
         if name not in ("matchLabels", "matchExpressions"):
-            raise ValueError(f"{shown(name)} is no part of a label selector; there are matchLabels, matchExpressions")
+            raise ValueError(f"{quoted(name)} is no part of a label selector; there are matchLabels, matchExpressions")
     labels = value.get("matchLabels") or {}
     if not isinstance(labels, Mapping) or not all(isinstance(text, str) for text in labels.values()):
         raise ValueError('matchLabels is not a table of text, such as {"zone": "a"}')
@@ -116,14 +116,14 @@ def _expression(expression: Any) -> None:
         raise ValueError(f"a match expression has no key; {form}")
     operator, values = expression.get("operator"), expression.get("values") or []
     if operator not in _OPERATORS:
-        raise ValueError(f"{shown(operator)} is no operator; there are {', '.join(_OPERATORS)}")
+        raise ValueError(f"{quoted(operator)} is no operator; there are {', '.join(_OPERATORS)}")
     if not isinstance(values, list | tuple) or not all(isinstance(text, str) for text in values):
         raise ValueError(f"the values of a match expression are not a list of text; {form}")
     if (operator in ("In", "NotIn")) != bool(values):
         raise ValueError(f"{operator} with {'values' if values else 'no values'} is refused by Kubernetes")
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """Return a value as an error names it: quoted, and cut where it is long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"

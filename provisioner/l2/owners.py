@@ -57,7 +57,7 @@ class Owner:
 
 
 @dataclass(frozen=True)
-class Known:
+class NodeMacs:
     """What is known of the nodes' MACs: by inventory and by EUI-64 MAC -> (node, interface)…, by ARP MAC -> nodes.
 
     all_nodes: every node's name; listed: those whose interfaces are known.
@@ -101,13 +101,13 @@ def _owner(mac: str, entries: tuple[tuple[str, str], ...], matched_by: str) -> O
     return Owner(mac, nodes, entries[0][1] if len(nodes) == 1 else "", matched_by)
 
 
-def from_facts(facts: Facts, answers: Iterable[Answer], not_by_arp: Collection[str] = ()) -> Known:
+def from_facts(facts: Facts, answers: Iterable[Answer], not_by_arp: Collection[str] = ()) -> NodeMacs:
     """Return everything that the cluster's facts and a run's answers say of the nodes' MACs.
 
     not_by_arp: MACs whose answers prove nothing of whose they are, such as a router's, which may answer for others.
     """
     by_arp = from_answers(answers, {(node.name, ip): ip for node in facts.nodes for ip in node.internal_ips})
-    return Known(
+    return NodeMacs(
         from_nics({node.name: node.nics for node in facts.nodes if node.nics}),
         {
             mac: tuple(dict.fromkeys(node for node, _ in entries))

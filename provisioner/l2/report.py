@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from provisioner.l2 import phrases
-from provisioner.l2.probe.capture import Wire
+from provisioner.l2.probe.capture import Capture
 from provisioner.l2.result import OwnerSeen, Result
 
 SCHEMA = "l2report/v1"
@@ -24,28 +24,32 @@ def exit_status(results: Iterable[Result]) -> int:
     return 0 if found and all(result.ok for result in found) else 2
 
 
-def document(wire: Wire | None, results: Iterable[Result], version: str, problem: str = "") -> dict[str, Any]:
-    """Return l2report/v1. wire: None when nothing was sent; problem: why it is incomplete, "" when it is not."""
-    made: dict[str, Any] = {"schema": SCHEMA, "run": _run(wire, version), "results": [one(item) for item in results]}
+def document(capture: Capture | None, results: Iterable[Result], version: str, problem: str = "") -> dict[str, Any]:
+    """Return l2report/v1. capture: None when nothing was sent; problem: why it is incomplete, "" when it is not."""
+    made: dict[str, Any] = {
+        "schema": SCHEMA,
+        "run": _run(capture, version),
+        "results": [one(item) for item in results],
+    }
     if problem:
         made["problem"] = problem
     return made
 
 
-def _run(wire: Wire | None, version: str) -> dict[str, Any]:
-    if wire is None:
+def _run(capture: Capture | None, version: str) -> dict[str, Any]:
+    if capture is None:
         return {"version": version}
-    own = wire.vantage.addresses
+    own = capture.vantage.addresses
     return {
         "version": version,
-        "interface": wire.vantage.interface,
-        "source_mac": wire.vantage.mac,
+        "interface": capture.vantage.interface,
+        "source_mac": capture.vantage.mac,
         "source_ip": str(own[0].ip) if own else "",
-        "started": _time(wire.started),
-        "sent": wire.sent,
-        "received": wire.received,
-        "dropped": wire.dropped,
-        "pps": wire.pps,
+        "started": _time(capture.started),
+        "sent": capture.sent,
+        "received": capture.received,
+        "dropped": capture.dropped,
+        "pps": capture.pps,
     }
 
 

@@ -37,21 +37,21 @@ def verdicts(
         faults = [result for result in results if not result.ok and not result.inconclusive]
         if not faults or time.monotonic() > deadline:
             return results
-        progress(f"looking again at {', '.join(place(result) for result in faults)}: {faults[0].verdict}")
+        progress(f"looking again at {', '.join(subject(result) for result in faults)}: {faults[0].verdict}")
         time.sleep(min(PAUSE, max(0.0, deadline - time.monotonic())))
 
 
-def asking(site: Site, cluster: Cluster, hosts: Mapping[str, Host], ip: str) -> Callable[[], tuple[str, ...]]:
+def answering_macs(site: Site, cluster: Cluster, hosts: Mapping[str, Host], ip: str) -> Callable[[], tuple[str, ...]]:
     """Return what asks the segment for an address and gives the MACs that answer. Raises Inconclusive."""
     from ipaddress import ip_address
 
     wanted = ip_address(ip)
     facts = collector.from_cluster(cluster, hosts, site, metrics=False)
-    where = check.place(interfaces.read(), (wanted,), facts)
-    return lambda: sweep.scan((wanted,), where, tail=min(4.0, site.timeout(1))).macs(wanted)
+    where = check.choose_interface(interfaces.read(), (wanted,), facts)
+    return lambda: sweep.sweep((wanted,), where, tail=min(4.0, site.timeout(1))).macs(wanted)
 
 
-def place(result: Result) -> str:
+def subject(result: Result) -> str:
     """Return what a verdict is about: the address and its Service."""
     return f"{result.ip} ({result.service})" if result.ip and result.service else result.ip or result.service
 
@@ -61,10 +61,10 @@ def _look(site: Site, cluster: Cluster, hosts: Mapping[str, Host]) -> tuple[Resu
     facts = collector.from_cluster(cluster, hosts, site, metrics=False)
     wanted = targets.for_check((), facts)
     try:
-        where = check.place(interfaces.read(), wanted.ips, facts) if wanted.ips else None
+        where = check.choose_interface(interfaces.read(), wanted.ips, facts) if wanted.ips else None
         _, results = check.run(
             facts, wanted, where, metrics=lambda: collector.metrics(cluster, hosts), timeout=min(4.0, site.timeout(1))
         )
     except Inconclusive as error:
-        return check.nowhere(error, facts, wanted)
+        return check.off_segment(error, facts, wanted)
     return results

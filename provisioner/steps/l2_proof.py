@@ -30,7 +30,7 @@ def proof(host: Host, cluster: Cluster, site: Site) -> Iterator[str]:
     faults = [result for result in results if not result.ok and not result.inconclusive]
     if faults:
         raise ClusterError(
-            "; ".join(f"{verdicts.place(fault)}: {_short(fault)}" for fault in faults),
+            "; ".join(f"{verdicts.subject(fault)}: {_short(fault)}" for fault in faults),
             " ".join(dict.fromkeys(fault.remedy for fault in faults if fault.remedy)) + " Look: provisioner l2 check",
             tail="\n".join(line for fault in faults for line in fault.evidence),
         )
@@ -46,8 +46,8 @@ def sentence(result: Result) -> str:
     warned = f" ({', '.join(result.warnings)})" if result.warnings else ""
     said = result.evidence[0] if result.evidence else ""
     if result.inconclusive:
-        return f"{verdicts.place(result)} is not proven from here: {said} {result.remedy}".rstrip()
-    return f"{verdicts.place(result)} {result.verdict}{warned}: {said}".rstrip(" :")
+        return f"{verdicts.subject(result)} is not proven from here: {said} {result.remedy}".rstrip()
+    return f"{verdicts.subject(result)} {result.verdict}{warned}: {said}".rstrip(" :")
 
 
 STEP = Step(

@@ -21,7 +21,7 @@ T = TypeVar("T")
 AT_ONCE = 6  # requests; the connection pool of api.py holds eight
 
 
-class Asker:
+class ApiReader:
     """Asks a Cluster, tells `note` what could not be had, and stops asking when the API is gone."""
 
     def __init__(self, cluster: Cluster, note: Callable[[str], None]) -> None:

@@ -15,9 +15,9 @@ from provisioner.kube import Cluster, Object
 from provisioner.l2.collect import configuration, other_announcers, services
 from provisioner.l2.collect import metrics as collect_metrics
 from provisioner.l2.collect import nodes as collect_nodes
-from provisioner.l2.collect.api_reader import Asker
-from provisioner.l2.collect.metrics_token import Bearer
-from provisioner.l2.collect.speakers import NOTHING, Programs, metallb, programs
+from provisioner.l2.collect.api_reader import ApiReader
+from provisioner.l2.collect.metrics_token import MetricsClient
+from provisioner.l2.collect.speakers import NOTHING, Components, components, metallb
 from provisioner.l2.election.rules import since
 from provisioner.l2.facts import Facts, L2Status, MetalLB, Metrics, Nic, Service
 from provisioner.site import Site
@@ -41,24 +41,24 @@ def from_cluster(
     could not be read and stays unknown. Raises ClusterError when the API does not answer at all.
     """
     cluster.raw("/version")
-    asker = Asker(cluster, note)
+    reader = ApiReader(cluster, note)
     with ThreadPoolExecutor(1) as beside:  # the nodes are asked over SSH while the API is
-        asked = beside.submit(collect_nodes.inventory, hosts, asker.note)
-        found = asker.ask_all(_questions(cluster))
+        asked = beside.submit(collect_nodes.inventory, hosts, reader.note)
+        found = reader.ask_all(_questions(cluster))
         parts = (
-            asker.understand("MetalLB's pods", lambda: programs(found["pods"], found["MetalLB's DaemonSets"]))
+            reader.understand("MetalLB's pods", lambda: components(found["pods"], found["MetalLB's DaemonSets"]))
             or NOTHING
         )
-        facts = _of_metallb(asker, found, parts, hosts, metrics)
+        facts = _of_metallb(reader, found, parts, hosts, metrics)
         cards = asked.result()
     nodes: Mapping[str, Object] | None = found["nodes"]
     made = None
     if nodes is not None:
-        made = asker.understand("nodes", lambda: collect_nodes.nodes(nodes, cards, hosts, parts, asker.note))
+        made = reader.understand("nodes", lambda: collect_nodes.nodes(nodes, cards, hosts, parts, reader.note))
     return facts.model_copy(
         update={
             "nodes": made if made is not None else collect_nodes.without_api(cards, site, parts),
-            "services": _services(asker, found, facts),
+            "services": _services(reader, found, facts),
         }
     )
 
@@ -69,14 +69,14 @@ def metrics(cluster: Cluster, hosts: Mapping[str, Host], note: Note = _silent) -
     hosts: through whose SSH those are asked that show them to bearers of a token alone (MetalLB from 0.16). A node
     that is there without an address has counted nothing for it. Raises ClusterError when the API is gone.
     """
-    asker = Asker(cluster, note)
-    found = programs(cluster.list("Pod"), ())
-    version = metallb(found, asker.note).version
-    bearer = Bearer(cluster, hosts, found.namespace)
+    reader = ApiReader(cluster, note)
+    found = components(cluster.list("Pod"), ())
+    version = metallb(found, reader.note).version
+    client = MetricsClient(cluster, hosts, found.namespace)
     ready = {name: _ready(item) for name, item in cluster.nodes().items()}
     down = frozenset(name for name, is_ready in ready.items() if not is_ready)
-    samples = collect_metrics.samples(asker, found.speakers or (), version, down, bearer, speakers=True)
-    if asker.lost:
+    samples = collect_metrics.samples(reader, found.speakers or (), version, down, client, speakers=True)
+    if reader.lost:
         raise ClusterError("the API does not answer any more", "provisioner status")
     return collect_metrics.metrics(samples)
 
@@ -103,75 +103,75 @@ def _served(cluster: Cluster) -> frozenset[str]:
 
 
 def _of_metallb(
-    asker: Asker, found: Mapping[str, Any], parts: Programs, hosts: Mapping[str, Host], counters: bool
+    reader: ApiReader, found: Mapping[str, Any], parts: Components, hosts: Mapping[str, Host], counters: bool
 ) -> Facts:
     """Return what concerns MetalLB and its like; nodes and Services are still to come."""
     pods, served = found["pods"], found["the API's versions"]
-    known = asker.understand("MetalLB's programs", lambda: metallb(parts, asker.note)) or MetalLB(
+    known = reader.understand("MetalLB's programs", lambda: metallb(parts, reader.note)) or MetalLB(
         namespace=parts.namespace
     )
-    kinds = configuration.kinds(asker, served)
-    settings = configuration.configuration(asker, parts.namespace, kinds)
+    kinds = configuration.kinds(reader, served)
+    settings = configuration.configuration(reader, parts.namespace, kinds)
     down = frozenset(name for name, item in (found["nodes"] or {}).items() if not _ready(item))
-    samples = _samples(asker, parts, known, down, hosts)
-    taken = configuration.state(asker, parts.namespace, kinds) or configuration.by_gauges(
+    samples = _samples(reader, parts, known, down, hosts)
+    taken = configuration.state(reader, parts.namespace, kinds) or configuration.by_gauges(
         [(one.gauge(f"{_CONFIG}_loaded_bool"), one.gauge(f"{_CONFIG}_stale_bool")) for one in samples]
     )
-    excluded = configuration.excluded_interfaces(asker, known)
+    excluded = configuration.excluded_interfaces(reader, known)
     return Facts(
         metallb=known.model_copy(update={**taken, "excluded_interfaces": excluded}),
-        kube_proxy=other_announcers.kube_proxy(asker, pods),
-        others=other_announcers.others(asker, pods, served),
+        kube_proxy=other_announcers.kube_proxy(reader, pods),
+        others=other_announcers.others(reader, pods, served),
         pools=settings.pools,
         advertisements=settings.advertisements,
-        l2_status=_l2_status(asker, kinds),
-        speaker_log=collect_metrics.logs(asker, parts.speakers, down) if parts.speakers else None,
+        l2_status=_l2_status(reader, kinds),
+        speaker_log=collect_metrics.logs(reader, parts.speakers, down) if parts.speakers else None,
         metrics=collect_metrics.metrics(samples) if counters else None,
     )
 
 
 def _samples(
-    asker: Asker, parts: Programs, known: MetalLB, down: frozenset[str], hosts: Mapping[str, Host]
+    reader: ApiReader, parts: Components, known: MetalLB, down: frozenset[str], hosts: Mapping[str, Host]
 ) -> list[collect_metrics.Sample]:
     """Fetch the metrics of speakers and controllers: counters, and whether they have taken their configuration."""
-    bearer = Bearer(asker.cluster, hosts, parts.namespace)
-    speakers = collect_metrics.samples(asker, parts.speakers or (), known.version, down, bearer, speakers=True)
-    controllers = collect_metrics.samples(asker, parts.controllers or (), known.version, down, bearer, speakers=False)
+    client = MetricsClient(reader.cluster, hosts, parts.namespace)
+    speakers = collect_metrics.samples(reader, parts.speakers or (), known.version, down, client, speakers=True)
+    controllers = collect_metrics.samples(reader, parts.controllers or (), known.version, down, client, speakers=False)
     return [*speakers, *controllers]
 
 
-def _services(asker: Asker, found: Mapping[str, Any], facts: Facts) -> tuple[Service, ...] | None:
+def _services(reader: ApiReader, found: Mapping[str, Any], facts: Facts) -> tuple[Service, ...] | None:
     if found["services"] is None:
         return None
-    ends = _ends(asker, found["the API's versions"], facts)
+    ends = _ends(reader, found["the API's versions"], facts)
     events = None
     if found["events"] is not None:
-        events = asker.understand("events", lambda: services.events(found["events"]))
+        events = reader.understand("events", lambda: services.events(found["events"]))
     listed: Sequence[Object] = found["services"]
-    return asker.understand("services", lambda: services.services(listed, ends, events, asker.note))
+    return reader.understand("services", lambda: services.services(listed, ends, events, reader.note))
 
 
-def _ends(asker: Asker, served: frozenset[str] | None, facts: Facts) -> services.Ends | None:
+def _ends(reader: ApiReader, served: frozenset[str] | None, facts: Facts) -> services.Endpoints | None:
     """Read endpoints by what the API serves: EndpointSlices, or Endpoints before 1.21."""
     if served is not None and services.SLICES not in served:
-        return asker.ask("endpoints", lambda: services.from_endpoints(asker.cluster.list("Endpoints")))
+        return reader.ask("endpoints", lambda: services.from_endpoints(reader.cluster.list("Endpoints")))
     serving = since(facts, "0.14.2")
 
-    def slices() -> services.Ends:
-        listed = asker.cluster.list("EndpointSlice", api_version=services.SLICES)
+    def slices() -> services.Endpoints:
+        listed = reader.cluster.list("EndpointSlice", api_version=services.SLICES)
         return services.from_slices(listed, serving=serving)
 
-    return asker.ask("endpoint slices", slices)
+    return reader.ask("endpoint slices", slices)
 
 
-def _l2_status(asker: Asker, kinds: frozenset[str] | None) -> tuple[L2Status, ...] | None:
+def _l2_status(reader: ApiReader, kinds: frozenset[str] | None) -> tuple[L2Status, ...] | None:
     if not kinds or "ServiceL2Status" not in kinds:
         return None
 
     def look() -> tuple[L2Status, ...]:
-        return services.l2_status(asker.cluster.list("ServiceL2Status", api_version=configuration.API))
+        return services.l2_status(reader.cluster.list("ServiceL2Status", api_version=configuration.API))
 
-    return asker.ask("ServiceL2Statuses", look)
+    return reader.ask("ServiceL2Statuses", look)
 
 
 def _ready(node: Object) -> bool:

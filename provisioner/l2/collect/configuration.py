@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from provisioner.kube import Object
-from provisioner.l2.collect.api_reader import Asker
+from provisioner.l2.collect.api_reader import ApiReader
 from provisioner.l2.facts import Advertisement, MetalLB, Pool
 from provisioner.l2.facts_values import selector
 from provisioner.redact import redact
@@ -29,40 +29,42 @@ class Configuration:
     advertisements: tuple[Advertisement, ...] | None
 
 
-def kinds(asker: Asker, served: frozenset[str] | None) -> frozenset[str] | None:
+def kinds(reader: ApiReader, served: frozenset[str] | None) -> frozenset[str] | None:
     """Return which of MetalLB's kinds the API has. served: the API versions that it has, None: unknown."""
     if served is None:
         return None
     if API not in served:
         return frozenset()
-    answer = asker.ask("MetalLB's custom resources", lambda: asker.cluster.raw(f"/apis/{API}")["resources"])
+    answer = reader.ask("MetalLB's custom resources", lambda: reader.cluster.raw(f"/apis/{API}")["resources"])
     return None if answer is None else frozenset(item["kind"] for item in answer)
 
 
-def configuration(asker: Asker, namespace: str, known: frozenset[str] | None) -> Configuration:
+def configuration(reader: ApiReader, namespace: str, known: frozenset[str] | None) -> Configuration:
     """Read pools and advertisements. known: MetalLB's kinds that the API has."""
     if known is None:
         return Configuration(None, None)
     if "IPAddressPool" not in known:
-        pools = asker.ask("the ConfigMap of MetalLB's pools", lambda: _from_config_map(asker, namespace))
+        pools = reader.ask("the ConfigMap of MetalLB's pools", lambda: _from_config_map(reader, namespace))
         return Configuration(pools, ())
-    pools = asker.ask("pools", lambda: tuple(map(_pool, _list(asker, "IPAddressPool", namespace))))
-    advertisements = asker.ask(
-        "advertisements", lambda: tuple(map(_advertisement, _list(asker, "L2Advertisement", namespace)))
+    pools = reader.ask("pools", lambda: tuple(map(_pool, _list(reader, "IPAddressPool", namespace))))
+    advertisements = reader.ask(
+        "advertisements", lambda: tuple(map(_advertisement, _list(reader, "L2Advertisement", namespace)))
     )
     if "AddressPool" not in known:
         return Configuration(pools, advertisements)
-    older = asker.ask("pools of the kind AddressPool", lambda: _list(asker, "AddressPool", namespace))
+    older = reader.ask("pools of the kind AddressPool", lambda: _list(reader, "AddressPool", namespace))
     if older is None:
         return Configuration(None, None)
-    return _with_older(asker, Configuration(pools, advertisements), older)
+    return _with_older(reader, Configuration(pools, advertisements), older)
 
 
-def state(asker: Asker, namespace: str, known: frozenset[str] | None) -> dict[str, str]:
+def state(reader: ApiReader, namespace: str, known: frozenset[str] | None) -> dict[str, str]:
     """Return MetalLB's `config` and `config_error` by its ConfigurationStates (since 0.15.3); {} where none tells."""
     if not known or "ConfigurationState" not in known:
         return {}
-    answers = asker.ask("the state of MetalLB's configuration", lambda: _list(asker, "ConfigurationState", namespace))
+    answers = reader.ask(
+        "the state of MetalLB's configuration", lambda: _list(reader, "ConfigurationState", namespace)
+    )
     states = [item.get("status") or {} for item in answers or ()]
     refused = [item for item in states if item.get("result") == "Invalid"]
     if refused:
@@ -84,19 +86,19 @@ def by_gauges(loaded_and_stale: Sequence[tuple[float | None, float | None]]) -> 
     return {"config": "valid"} if all(loaded for loaded, _ in known) else {}
 
 
-def excluded_interfaces(asker: Asker, found: MetalLB) -> tuple[str, ...] | None:
+def excluded_interfaces(reader: ApiReader, found: MetalLB) -> tuple[str, ...] | None:
     """Return the regular expressions of metallb-excludel2; none where there is no such ConfigMap."""
 
     def look() -> tuple[str, ...]:
-        config_map = asker.cluster.get("ConfigMap", "metallb-excludel2", found.namespace)
+        config_map = reader.cluster.get("ConfigMap", "metallb-excludel2", found.namespace)
         document = _yaml((config_map or {}).get("data", {}).get("excludel2.yaml", "")) or {}
         return tuple(map(str, document.get("announcedInterfacesToExclude") or ()))
 
-    return asker.ask("the interfaces that MetalLB leaves out", look)
+    return reader.ask("the interfaces that MetalLB leaves out", look)
 
 
-def _list(asker: Asker, kind: str, namespace: str) -> list[Object]:
-    return asker.cluster.list(kind, namespace, API)
+def _list(reader: ApiReader, kind: str, namespace: str) -> list[Object]:
+    return reader.cluster.list(kind, namespace, API)
 
 
 def _pool(item: Object) -> Pool:
@@ -127,7 +129,7 @@ def _selectors(written: Sequence[dict[str, Any]] | None) -> tuple[dict[str, Any]
     return tuple(dict(selector(each)) for each in written or ())
 
 
-def _with_older(asker: Asker, found: Configuration, older: Sequence[Object]) -> Configuration:
+def _with_older(reader: ApiReader, found: Configuration, older: Sequence[Object]) -> Configuration:
     """Add AddressPools: one of the protocol layer2 is a pool and, at once, its own advertisement."""
     pools, advertisements = found.pools, found.advertisements
     for item in older:
@@ -135,7 +137,7 @@ def _with_older(asker: Asker, found: Configuration, older: Sequence[Object]) -> 
             break
         name, spec = item["metadata"]["name"], item["spec"]
         if any(pool.name == name for pool in pools):
-            asker.note(f"pools: {name!r} is both an IPAddressPool and an AddressPool; MetalLB refuses that")
+            reader.note(f"pools: {name!r} is both an IPAddressPool and an AddressPool; MetalLB refuses that")
             return Configuration(None, None)
         protocol = spec.get("protocol", "layer2")
         pools += (_pool(item).model_copy(update={"protocol": protocol}),)
@@ -144,9 +146,9 @@ def _with_older(asker: Asker, found: Configuration, older: Sequence[Object]) -> 
     return Configuration(pools, advertisements)
 
 
-def _from_config_map(asker: Asker, namespace: str) -> tuple[Pool, ...]:
+def _from_config_map(reader: ApiReader, namespace: str) -> tuple[Pool, ...]:
     """Read the pools of MetalLB before 0.13, from the ConfigMap's key `config`; of its peers nothing is kept."""
-    config_map = asker.cluster.get("ConfigMap", "config", namespace)
+    config_map = reader.cluster.get("ConfigMap", "config", namespace)
     document = _yaml((config_map or {}).get("data", {}).get("config", "")) or {}
     pools = tuple(
         Pool(

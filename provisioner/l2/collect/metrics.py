@@ -14,9 +14,9 @@ from typing import Any
 
 from provisioner.errors import ClusterError, HostError, ProvisionerError
 from provisioner.kube import Object
-from provisioner.l2.collect.api_reader import Asker
-from provisioner.l2.collect.metrics_token import Bearer
-from provisioner.l2.collect.speakers import argument, going, is_ready
+from provisioner.l2.collect.api_reader import ApiReader
+from provisioner.l2.collect.metrics_token import MetricsClient
+from provisioner.l2.collect.speakers import argument, is_ready, is_terminating
 from provisioner.l2.facts import Counters, Metrics, SpeakerLog
 
 _LINE = re.compile(r"^(metallb_[a-z0-9_]+)(?:\{([^}]*)\})? (\S+)", re.MULTILINE)
@@ -52,22 +52,28 @@ class Sample:
 
 
 def samples(
-    asker: Asker, pods: Sequence[Object], version: str | None, down: frozenset[str], bearer: Bearer, *, speakers: bool
+    reader: ApiReader,
+    pods: Sequence[Object],
+    version: str | None,
+    down: frozenset[str],
+    client: MetricsClient,
+    *,
+    speakers: bool,
 ) -> list[Sample]:
     """Fetch the metrics of all pods at once. down: nodes that are not ready, whose pods are not asked."""
     questions: dict[str, Callable[[], Sample]] = {}
     for pod in pods:
         node, name = pod["spec"].get("nodeName") or "", pod["metadata"]["name"]
-        if going(pod):
+        if is_terminating(pod):
             continue
         if not is_ready(pod) or node in down:
-            asker.note(f"{name} is not asked for its metrics: it, or its node {node or '(none)'}, is not ready")
+            reader.note(f"{name} is not asked for its metrics: it, or its node {node or '(none)'}, is not ready")
             continue
         places = _places(pod, version)
-        if any(place.secure for place in places) and asker.ask("MetalLB's counters", bearer.token) is None:
+        if any(place.secure for place in places) and reader.ask("MetalLB's counters", client.token) is None:
             continue
-        questions[f"the metrics of {name}"] = _fetching(asker, pod, Sample(node, speakers, ""), places, bearer)
-    return [sample for sample in asker.ask_all(questions).values() if sample is not None]
+        questions[f"the metrics of {name}"] = _fetching(reader, pod, Sample(node, speakers, ""), places, client)
+    return [sample for sample in reader.ask_all(questions).values() if sample is not None]
 
 
 def metrics(found: Sequence[Sample]) -> Metrics | None:
@@ -75,14 +81,14 @@ def metrics(found: Sequence[Sample]) -> Metrics | None:
     return {sample.node: sample.counters for sample in found if sample.speaker and sample.node} or None
 
 
-def logs(asker: Asker, pods: Sequence[Object], down: frozenset[str]) -> Mapping[str, SpeakerLog] | None:
+def logs(reader: ApiReader, pods: Sequence[Object], down: frozenset[str]) -> Mapping[str, SpeakerLog] | None:
     """Read every speaker's last log lines for how its joining of the others ended; None where none could be read."""
     questions = {
-        f"the log of {pod['metadata']['name']}": _reading(asker, pod)
+        f"the log of {pod['metadata']['name']}": _reading(reader, pod)
         for pod in pods
-        if pod["spec"].get("nodeName") and pod["spec"]["nodeName"] not in down and not going(pod)
+        if pod["spec"].get("nodeName") and pod["spec"]["nodeName"] not in down and not is_terminating(pod)
     }
-    answers = [answer for answer in asker.ask_all(questions).values() if answer is not None]
+    answers = [answer for answer in reader.ask_all(questions).values() if answer is not None]
     return {node: SpeakerLog(partial_join=partial_join(text)) for node, text in answers} or None
 
 
@@ -107,7 +113,7 @@ class _Place:
 
 
 def _fetching(
-    asker: Asker, pod: Object, who: Sample, places: Sequence[_Place], bearer: Bearer
+    reader: ApiReader, pod: Object, who: Sample, places: Sequence[_Place], client: MetricsClient
 ) -> Callable[[], Sample]:
     metadata = pod["metadata"]
 
@@ -117,7 +123,7 @@ def _fetching(
             path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}:{place.port}/proxy/metrics"
             try:
                 answer: Any
-                answer = bearer.metrics(pod, place.port) if place.secure else asker.cluster.raw(path, patience=0)
+                answer = client.metrics(pod, place.port) if place.secure else reader.cluster.raw(path, patience=0)
             except (ClusterError, HostError) as error:
                 refused = refused or error
                 continue
@@ -141,14 +147,14 @@ def _places(pod: Object, version: str | None) -> list[_Place]:
     return list(found) or [_Place(9120 if secure else 7472, secure)]
 
 
-def _reading(asker: Asker, pod: Object) -> Callable[[], tuple[str, str]]:
+def _reading(reader: ApiReader, pod: Object) -> Callable[[], tuple[str, str]]:
     metadata, spec = pod["metadata"], pod["spec"]
     container = next((each["name"] for each in spec["containers"] if "speaker" in each["name"]), "")
     query = f"tailLines={_LOG_LINES}" + (f"&container={container}" if container else "")
 
     def read() -> tuple[str, str]:
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/log?{query}"
-        answer: Any = asker.cluster.raw(path, patience=0)
+        answer: Any = reader.cluster.raw(path, patience=0)
         # A log of one line of JSON comes back parsed.
         return spec["nodeName"], answer if isinstance(answer, str) else json.dumps(answer)
 

@@ -25,7 +25,7 @@ SECONDS = 600  # the shortest that the API gives (TokenRequestSpec.expirationSec
 _REFUSALS = (401, 403, 500)
 
 
-class Bearer:
+class MetricsClient:
     """Asks pods for their metrics with a token that it gets when the first one is asked."""
 
     def __init__(self, cluster: Cluster, hosts: Mapping[str, Host], namespace: str) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from provisioner.errors import HostError
 from provisioner.kube import Object
-from provisioner.l2.collect.speakers import Programs, speaker_state
+from provisioner.l2.collect.speakers import Components, speaker_state
 from provisioner.l2.facts import Nic, Node
 from provisioner.l2.facts_values import address, address_with_prefix, mac
 from provisioner.site import Site
@@ -37,7 +37,7 @@ def nodes(
     found: Mapping[str, Object],
     cards: Mapping[str, tuple[Nic, ...] | None],
     hosts: Mapping[str, Host],
-    programs: Programs,
+    programs: Components,
     note: Callable[[str], None],
 ) -> tuple[Node, ...]:
     """Return the API's nodes, each with the network cards of its host."""
@@ -64,7 +64,7 @@ def nodes(
 
 
 def without_api(
-    cards: Mapping[str, tuple[Nic, ...] | None], site: Site | None, programs: Programs
+    cards: Mapping[str, tuple[Nic, ...] | None], site: Site | None, programs: Components
 ) -> tuple[Node, ...]:
     """Return the nodes as hosts.toml names them, where the API does not tell; of their state nothing is known."""
     addresses = {host.name: host.address for host in site.hosts} if site else {}

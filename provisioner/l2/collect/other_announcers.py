@@ -11,34 +11,34 @@ from collections.abc import Iterable, Sequence
 import yaml
 
 from provisioner.kube import Object
-from provisioner.l2.collect.api_reader import Asker
-from provisioner.l2.facts import KubeProxy, Others
+from provisioner.l2.collect.api_reader import ApiReader
+from provisioner.l2.facts import KubeProxy, OtherAnnouncers
 
 _MODES = {"": "iptables", "iptables": "iptables", "ipvs": "ipvs", "nftables": "nftables"}
 _CILIUM = "CiliumL2AnnouncementPolicy"
 _LEASES = "coordination.k8s.io/v1"
 
 
-def kube_proxy(asker: Asker, pods: Sequence[Object] | None) -> KubeProxy:
+def kube_proxy(reader: ApiReader, pods: Sequence[Object] | None) -> KubeProxy:
     """Read kube-proxy's mode from its ConfigMap; "none" only where Cilium says that it has taken its place."""
-    return asker.ask("kube-proxy's mode", lambda: _kube_proxy(asker, pods)) or KubeProxy()
+    return reader.ask("kube-proxy's mode", lambda: _kube_proxy(reader, pods)) or KubeProxy()
 
 
-def others(asker: Asker, pods: Sequence[Object] | None, served: frozenset[str] | None) -> Others:
+def others(reader: ApiReader, pods: Sequence[Object] | None, served: frozenset[str] | None) -> OtherAnnouncers:
     """Look for other announcers. pods: all of the cluster; served: the API versions; None: unknown."""
-    return Others(
+    return OtherAnnouncers(
         kube_vip=None if pods is None else _kube_vip(pods),
         servicelb=None if pods is None else any(pod["metadata"]["name"].startswith("svclb-") for pod in pods),
-        cilium_l2=asker.ask("Cilium's layer-2 announcements", lambda: _cilium(asker, served)),
+        cilium_l2=reader.ask("Cilium's layer-2 announcements", lambda: _cilium(reader, served)),
     )
 
 
-def _kube_proxy(asker: Asker, pods: Sequence[Object] | None) -> KubeProxy:
-    config_map = asker.cluster.get("ConfigMap", "kube-proxy", "kube-system")
+def _kube_proxy(reader: ApiReader, pods: Sequence[Object] | None) -> KubeProxy:
+    config_map = reader.cluster.get("ConfigMap", "kube-proxy", "kube-system")
     if config_map is None:
-        if _replaced_by_cilium(asker) and pods is not None and not _of_kube_proxy(pods):
+        if _replaced_by_cilium(reader) and pods is not None and not _of_kube_proxy(pods):
             return KubeProxy(mode="none", strict_arp=False)
-        asker.note("kube-proxy has no ConfigMap in kube-system, so its mode is unknown")
+        reader.note("kube-proxy has no ConfigMap in kube-system, so its mode is unknown")
         return KubeProxy()
     try:
         document = yaml.safe_load((config_map.get("data") or {}).get("config.conf", "")) or {}
@@ -46,13 +46,13 @@ def _kube_proxy(asker: Asker, pods: Sequence[Object] | None) -> KubeProxy:
         raise ValueError("the ConfigMap kube-proxy is no YAML") from None
     mode = _MODES.get(document.get("mode") or "")
     if mode is None:
-        asker.note(f"kube-proxy has the mode {document.get('mode')!r}, which is not known here")
+        reader.note(f"kube-proxy has the mode {document.get('mode')!r}, which is not known here")
     strict = (document.get("ipvs") or {}).get("strictARP", False)
     return KubeProxy.model_validate({"mode": mode, "strict_arp": strict is True})
 
 
-def _replaced_by_cilium(asker: Asker) -> bool:
-    config_map = asker.cluster.get("ConfigMap", "cilium-config", "kube-system") or {}
+def _replaced_by_cilium(reader: ApiReader) -> bool:
+    config_map = reader.cluster.get("ConfigMap", "cilium-config", "kube-system") or {}
     return (config_map.get("data") or {}).get("kube-proxy-replacement") in ("true", "strict")
 
 
@@ -82,11 +82,11 @@ def _serves_services(container: Object) -> bool | None:
     return None if container.get("envFrom") else False
 
 
-def _cilium(asker: Asker, served: frozenset[str] | None) -> bool | None:
+def _cilium(reader: ApiReader, served: frozenset[str] | None) -> bool | None:
     if served is None:
         return None
     for version in sorted(served):
-        if version.startswith("cilium.io/") and asker.cluster.list(_CILIUM, api_version=version):
+        if version.startswith("cilium.io/") and reader.cluster.list(_CILIUM, api_version=version):
             return True
-    leases = asker.cluster.list("Lease", "kube-system", _LEASES) if _LEASES in served else []
+    leases = reader.cluster.list("Lease", "kube-system", _LEASES) if _LEASES in served else []
     return any(lease["metadata"]["name"].startswith("cilium-l2announce-") for lease in leases)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
 from provisioner.kube import Object
-from provisioner.l2.facts import Endpoint, Event, L2Status, Port, Service
+from provisioner.l2.facts import Endpoint, L2Status, Port, Service, ServiceEvent
 from provisioner.l2.facts_values import network
 from provisioner.redact import redact
 
@@ -20,12 +20,12 @@ _PREFIXES = ("metallb.io", "metallb.universe.tf")
 _EVENTS = 12  # the newest of a Service; an announcement that flaps would fill a file
 _REPORTERS = ("metallb-controller", "metallb-speaker")
 
-Ends = Mapping[str, tuple[Endpoint, ...]]  # namespace/name -> endpoints
-Events = Mapping[str, tuple[Event, ...]]
+Endpoints = Mapping[str, tuple[Endpoint, ...]]  # namespace/name -> endpoints
+Events = Mapping[str, tuple[ServiceEvent, ...]]
 
 
 def services(
-    found: Sequence[Object], ends: Ends | None, events: Events | None, note: Callable[[str], None]
+    found: Sequence[Object], ends: Endpoints | None, events: Events | None, note: Callable[[str], None]
 ) -> tuple[Service, ...]:
     """Return the Services of type LoadBalancer. ends, events: None where they could not be read."""
     return tuple(
@@ -33,7 +33,7 @@ def services(
     )
 
 
-def from_slices(found: Sequence[Object], *, serving: bool | None) -> Ends:
+def from_slices(found: Sequence[Object], *, serving: bool | None) -> Endpoints:
     """Return endpoints by Service out of EndpointSlices (discovery.k8s.io/v1).
 
     serving: whether MetalLB also takes one that is going but still serves (since 0.14.2); None: unknown, then not.
@@ -51,7 +51,7 @@ def from_slices(found: Sequence[Object], *, serving: bool | None) -> Ends:
     return {service: tuple(kept) for service, kept in ends.items()}
 
 
-def from_endpoints(found: Sequence[Object]) -> Ends:
+def from_endpoints(found: Sequence[Object]) -> Endpoints:
     """Return endpoints by Service out of Endpoints (v1), which MetalLB up to 0.13 reads where slices are too old."""
     ends: dict[str, dict[Endpoint, None]] = {}
     for item in found:
@@ -66,7 +66,7 @@ def from_endpoints(found: Sequence[Object]) -> Ends:
 def events(found: Sequence[Object]) -> Events:
     """Return MetalLB's events about Services, oldest first, the newest twelve of each."""
     ordered = sorted(found, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
-    kept: dict[str, list[Event]] = {}
+    kept: dict[str, list[ServiceEvent]] = {}
     for item in ordered:
         about, source = item["involvedObject"], item.get("source") or {}
         reporter = source.get("component") or item.get("reportingComponent") or ""
@@ -74,7 +74,7 @@ def events(found: Sequence[Object]) -> Events:
             continue
         message = redact(str(item.get("message") or ""))
         named = re.search(r'node "([^"]+)"', message)
-        event = Event(
+        event = ServiceEvent(
             reason=str(item.get("reason") or ""),
             node=named[1] if named else str(source.get("host") or ""),
             message=message[:500],
@@ -100,7 +100,7 @@ def l2_status(found: Sequence[Object]) -> tuple[L2Status, ...]:
     return tuple(statuses)
 
 
-def _service(item: Object, ends: Ends | None, events: Events, note: Callable[[str], None]) -> Service:
+def _service(item: Object, ends: Endpoints | None, events: Events, note: Callable[[str], None]) -> Service:
     metadata, spec = item["metadata"], item["spec"]
     key = f"{metadata['namespace']}/{metadata['name']}"
     ingress = (item.get("status") or {}).get("loadBalancer", {}).get("ingress") or ()

@@ -17,11 +17,11 @@ from provisioner.l2.facts import MetalLB
 
 NAMESPACE = "metallb-system"
 T = TypeVar("T")
-State = Literal["ready", "missing", "failing"]
+SpeakerState = Literal["ready", "missing", "failing"]
 
 
 @dataclass(frozen=True)
-class Programs:
+class Components:
     """MetalLB in the cluster. templates: pod templates of its DaemonSets; None: could not be read.
 
     wanted: on how many nodes its DaemonSets should run a speaker; None: they do not say.
@@ -34,16 +34,16 @@ class Programs:
     wanted: int | None = None
 
 
-NOTHING = Programs(NAMESPACE, None, None, None)
+NOTHING = Components(NAMESPACE, None, None, None)
 
 
-def programs(pods: Sequence[Object] | None, daemon_sets: Sequence[Object] | None) -> Programs:
+def components(pods: Sequence[Object] | None, daemon_sets: Sequence[Object] | None) -> Components:
     """Find MetalLB's pods among all pods, and its speakers' DaemonSets."""
     speakers = None if pods is None else tuple(pod for pod in pods if is_part(pod, "speaker"))
     controllers = None if pods is None else tuple(pod for pod in pods if is_part(pod, "controller"))
     owners = None if daemon_sets is None else tuple(item for item in daemon_sets if is_part(item, "speaker"))
     found = [*(speakers or ()), *(owners or ()), *(controllers or ())]
-    return Programs(
+    return Components(
         namespace=found[0]["metadata"]["namespace"] if found else NAMESPACE,
         speakers=speakers,
         controllers=controllers,
@@ -66,9 +66,9 @@ def is_part(item: Object, component: str) -> bool:
     return name == "metallb" and component in (labels.get("app.kubernetes.io/component"), labels.get("component"))
 
 
-def metallb(found: Programs, note: Callable[[str], None]) -> MetalLB:
+def metallb(found: Components, note: Callable[[str], None]) -> MetalLB:
     """Return what the programs' own specifications say; what they differ in, or do not say, stays unknown."""
-    staying = [pod for pod in found.speakers or () if not going(pod)]
+    staying = [pod for pod in found.speakers or () if not is_terminating(pod)]
     specs = [item["spec"] for item in staying or found.templates or ()]
     containers = [container for spec in specs if (container := speaker_container(spec)) is not None]
     versions = {tag for container in containers if (tag := version_of(container.get("image", "")))}
@@ -86,7 +86,7 @@ def metallb(found: Programs, note: Callable[[str], None]) -> MetalLB:
     )
 
 
-def speaker_state(found: Programs, node: str) -> State | None:
+def speaker_state(found: Components, node: str) -> SpeakerState | None:
     """Return how the speaker is on a node: the best of its pods there, since an update has two for a while."""
     if found.speakers is None:
         return None
@@ -108,13 +108,13 @@ def node_of(pod: Object) -> str:
 
 def is_ready(pod: Object) -> bool:
     """Tell whether a pod's condition Ready is true, and it is not on its way out."""
-    if going(pod):
+    if is_terminating(pod):
         return False
     conditions = pod.get("status", {}).get("conditions") or ()
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
-def going(pod: Object) -> bool:
+def is_terminating(pod: Object) -> bool:
     """Tell whether a pod is being deleted."""
     return bool(pod["metadata"].get("deletionTimestamp"))
 

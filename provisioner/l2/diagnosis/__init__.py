@@ -22,23 +22,23 @@ from provisioner.l2.diagnosis.remedies import REMEDIES, filled
 from provisioner.l2.diagnosis.segment import Segment
 from provisioner.l2.election.rules import since
 from provisioner.l2.facts import Facts, Service
-from provisioner.l2.probe.capture import Address, Vantage, Wire
+from provisioner.l2.probe.capture import Address, Capture, Vantage
 from provisioner.l2.result import Result
 
 __all__ = ["REMEDIES", "all", "diagnose", "location", "pending", "unsettled"]
 
 
-def diagnose(wire: Wire, facts: Facts | None, ip: Address) -> Result:
+def diagnose(capture: Capture, facts: Facts | None, ip: Address) -> Result:
     """Return the verdict on one address. facts: None when nothing is known of the cluster."""
-    return _judge(segment.of(wire, facts), ip, locations.is_node(wire.vantage, facts))
+    return _judge(segment.of(capture, facts), ip, locations.is_node(capture.vantage, facts))
 
 
 def all(
-    wire: Wire, facts: Facts | None, ips: Sequence[Address], services: Sequence[Service] = ()
+    capture: Capture, facts: Facts | None, ips: Sequence[Address], services: Sequence[Service] = ()
 ) -> tuple[Result, ...]:
     """Return the verdicts on addresses, and on Services that have none; a Service's addresses are among `ips`."""
-    here = segment.of(wire, facts)
-    on_node = locations.is_node(wire.vantage, facts)
+    here = segment.of(capture, facts)
+    on_node = locations.is_node(capture.vantage, facts)
     judged = [_judge(here, ip, on_node) for ip in dict.fromkeys(ips)]
     waits = [pending(facts, service) for service in services if not service.ingress_ips] if facts is not None else []
     return (*judged, *waits)
@@ -80,7 +80,7 @@ def location(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> R
 def _judge(here: Segment, ip: Address, on_node: Finding | None) -> Result:
     case = cases.build(here, ip)
     # Whoever answered is on this segment, whatever the subnets say.
-    away = None if case.answers or here.nodes_heard else locations.elsewhere(here.wire.vantage, here.facts, [ip])
+    away = None if case.answers or here.nodes_heard else locations.elsewhere(here.capture.vantage, here.facts, [ip])
     if wrong_place := on_node or away:
         return _result(case, wrong_place, (), ())
     found = causes.supported(case)
@@ -89,7 +89,7 @@ def _judge(here: Segment, ip: Address, on_node: Finding | None) -> Result:
         found = tuple(one for one in found if one.confidence != "possible")
         if not found:
             return _result(case, Finding("OK", ok.confidence(case), ok.evidence(case)), (), _notes(case))
-    elif case.wire.dropped and len(case.owners) < 2:
+    elif case.capture.dropped and len(case.owners) < 2:
         return _result(case, unknown.find(case), tuple(one.code for one in found), _notes(case))
     if not found:
         return _result(case, unknown.find(case), (), _notes(case))
@@ -146,7 +146,7 @@ def _fields(case: Case) -> dict[str, str]:
     arp = "arp" if case.ip.version == 4 else "icmp6"
     fields = {
         "ip": str(case.ip),
-        "interface": case.wire.vantage.interface,
+        "interface": case.capture.vantage.interface,
         "filter": f"{arp} and host {case.ip}" if arp == "arp" else arp,
         "ns": case.facts.metallb.namespace,
     }

@@ -15,7 +15,7 @@ from provisioner.l2.election.predictor import Prediction
 from provisioner.l2.facts import Advertisement, Facts, Node, Pool, Service
 from provisioner.l2.gratuitous import by_metallb
 from provisioner.l2.probe.arp import Kind
-from provisioner.l2.probe.capture import Address, Answer, Handshake, Outcome, Wire
+from provisioner.l2.probe.capture import Address, Answer, Capture, Handshake, Outcome
 from provisioner.l2.result import OwnerClass, OwnerSeen
 
 
@@ -38,9 +38,9 @@ class Case:
         return self.segment.facts
 
     @property
-    def wire(self) -> Wire:
+    def capture(self) -> Capture:
         """Return the run."""
-        return self.segment.wire
+        return self.segment.capture
 
     @property
     def answers(self) -> tuple[Answer, ...]:
@@ -50,7 +50,7 @@ class Case:
     @property
     def asked(self) -> frozenset[Kind]:
         """Return the kinds of question that were asked."""
-        return self.wire.asked.get(self.ip, frozenset())
+        return self.capture.asked.get(self.ip, frozenset())
 
     @property
     def questions(self) -> int:
@@ -59,19 +59,19 @@ class Case:
         Those from nobody are left out where nobody answers any: networks that inspect ARP drop them. So are direct
         ones, which makes up for one that is lost.
         """
-        often = self.wire.times.get(self.ip) or dict.fromkeys(self.asked, 1)
-        nobody = often.get(Kind.ZERO, 0) if self.segment.zero_works else 0
-        return often.get(Kind.CLIENT, 0) + nobody
+        often = self.capture.times.get(self.ip) or dict.fromkeys(self.asked, 1)
+        nobody = often.get(Kind.PROBE, 0) if self.segment.zero_works else 0
+        return often.get(Kind.REQUEST, 0) + nobody
 
     @property
     def broadcast(self) -> bool:
         """Tell whether it was asked for by broadcast or multicast."""
-        return bool(self.asked & {Kind.ZERO, Kind.CLIENT})
+        return bool(self.asked & {Kind.PROBE, Kind.REQUEST})
 
     @property
     def silent(self) -> bool:
         """Tell whether it was asked for and nobody answered in any way, and no frame of ours was lost here."""
-        return self.broadcast and not self.answers and not self.wire.dropped
+        return self.broadcast and not self.answers and not self.capture.dropped
 
     @property
     def owner(self) -> OwnerSeen | None:
@@ -81,7 +81,7 @@ class Case:
     @property
     def source(self) -> Address | None:
         """Return the prober's address from which it asked as a client."""
-        own = [one for one in self.wire.vantage.addresses if one.version == self.ip.version]
+        own = [one for one in self.capture.vantage.addresses if one.version == self.ip.version]
         local = [one for one in own if one.ip.is_link_local]
         near = [one for one in own if self.ip in one.network]
         ordered = [*local, *near, *own] if self.ip.version == 6 else [*near, *own]
@@ -90,7 +90,7 @@ class Case:
     @property
     def client(self) -> Address | None:
         """Return the prober's address from which its connections come; None when that is not clear."""
-        own = [one for one in self.wire.vantage.addresses if one.version == self.ip.version]
+        own = [one for one in self.capture.vantage.addresses if one.version == self.ip.version]
         own = [one for one in own if not one.ip.is_link_local]
         near = [one for one in own if self.ip in one.network]
         return next((one.ip for one in [*near, *own]), None)

@@ -91,7 +91,7 @@ def _explained(case: Case, seen: OwnerSeen) -> str:
 
 def stale_cache(case: Case) -> Finding | None:
     """STALE_CACHE: the owner is right, and this machine's own neighbour cache still holds another MAC."""
-    cached, seen = case.wire.vantage.neighbours.get(case.ip, "").lower(), case.owner
+    cached, seen = case.capture.vantage.neighbours.get(case.ip, "").lower(), case.owner
     if not cached or seen is None or not seen.node or cached == seen.mac:
         return None
     before = case.segment.known.owner(cached)

@@ -154,10 +154,10 @@ def _doubled(case: Case, mac: str) -> bool:
     when it resets a connection that was tried and does not know the owner: never as nobody, and some time later.
     """
     own = [answer for answer in case.answers if answer.mac == mac and answer.kind is not Kind.UNICAST]
-    sent = case.segment.wire.times.get(case.ip)
+    sent = case.segment.capture.times.get(case.ip)
     if sent:
         heard = Counter(answer.kind for answer in own)
-        telling = [Kind.ZERO] if heard[Kind.ZERO] else [kind for kind in heard if _at_once(own, kind)]
+        telling = [Kind.PROBE] if heard[Kind.PROBE] else [kind for kind in heard if _at_once(own, kind)]
         return any(heard[kind] > sent.get(kind, heard[kind]) for kind in telling)
     return len(own) > len(handover.questions(own))
 

@@ -18,10 +18,10 @@ _SLOW = 50_000  # microseconds; Linux delays a proxied answer to a broadcast by 
 
 def address_conflict(case: Case) -> Finding | None:
     """ADDRESS_CONFLICT: an owner that is no node answers, beside the leader or instead of it."""
-    if case.ip in case.wire.vantage.own_addresses and not case.unassigned:
-        what = f"{case.ip} is configured on this very machine, which asks from {case.wire.vantage.interface}."
-        own = next((one for one in case.wire.vantage.addresses if one.ip == case.ip), None)
-        here = {"here": case.wire.vantage.interface, "own": str(own)} if own is not None else {}
+    if case.ip in case.capture.vantage.own_addresses and not case.unassigned:
+        what = f"{case.ip} is configured on this very machine, which asks from {case.capture.vantage.interface}."
+        own = next((one for one in case.capture.vantage.addresses if one.ip == case.ip), None)
+        here = {"here": case.capture.vantage.interface, "own": str(own)} if own is not None else {}
         remedy = "Take the address off this machine, or out of the pool."
         commands = ("sudo ip address del {own} dev {here}", "ip address show to {ip}")
         return Finding("ADDRESS_CONFLICT", "certain", (what,), (), here, remedy, commands)
@@ -48,7 +48,7 @@ def pool_address_in_use(case: Case) -> Finding | None:
     """POOL_ADDRESS_IN_USE: somebody answers for an address of a pool that no Service has."""
     if case.pool is None or not case.unassigned or pool_overlaps_node(case) is not None:
         return None
-    if case.ip in case.wire.vantage.own_addresses:
+    if case.ip in case.capture.vantage.own_addresses:
         what = f"{case.ip} of pool {case.pool.name} is configured on this very machine."
         return Finding("POOL_ADDRESS_IN_USE", "certain", (what,))
     users = [seen for seen in case.owners if not proxied(case, seen)]
@@ -67,7 +67,7 @@ def pool_overlaps_node(case: Case) -> Finding | None:
     """POOL_OVERLAPS_NODE: the address is in a pool and is a node's or the router's own."""
     if case.pool is None:
         return None
-    if case.ip in case.wire.vantage.gateways:
+    if case.ip in case.capture.vantage.gateways:
         what = f"{case.ip} of pool {case.pool.name} is the router of this segment."
         return Finding("POOL_OVERLAPS_NODE", "certain", (what,))
     for node in case.facts.nodes:
@@ -125,7 +125,7 @@ def overlaps(case: Case) -> str:
     if case.pool is None:
         return ""
     own = {ip_address(text): node.name for node in case.facts.nodes for text in node.internal_ips}
-    own |= {ip: "the router" for ip in case.wire.vantage.gateways}
+    own |= {ip: "the router" for ip in case.capture.vantage.gateways}
     held = [f"{ip} ({own[ip]})" for ip in pools.overlapping(case.pool, own) if ip != case.ip]
     return f"Pool {case.pool.name} also holds {join_words(held)}, which must not be given out." if held else ""
 
@@ -151,7 +151,7 @@ def proxied(case: Case, seen: OwnerSeen) -> Confidence | None:
     Proxy ARP keeps silent to a question from nobody (Z), at least Linux's does. On a network that drops such
     questions everybody keeps silent to them, so somebody else must have answered one.
     """
-    if case.ip.version == 6 or "Z" in seen.answered or "B" not in seen.answered or Kind.ZERO not in case.asked:
+    if case.ip.version == 6 or "Z" in seen.answered or "B" not in seen.answered or Kind.PROBE not in case.asked:
         return None
     known = case.facts.node(seen.node)
     flags = [nic.proxy_arp for nic in (known.nics if known else None) or () if nic.name == seen.nic]
@@ -179,7 +179,7 @@ def proxy_arp(case: Case) -> Finding | None:
     known = case.facts.node(seen.node)
     if any(nic.proxy_arp and nic.name == seen.nic for nic in (known.nics if known else None) or ()):
         evidence.append(f"proxy_arp is on at {seen.node}'s {seen.nic}.")
-    slow = [answer for answer in case.answers if answer.mac == seen.mac and answer.kind is Kind.CLIENT]
+    slow = [answer for answer in case.answers if answer.mac == seen.mac and answer.kind is Kind.REQUEST]
     if slow and (delay := min(round(answer.rtt * 1e6) for answer in slow)) > _SLOW:
         evidence.append(f"Its answer took {delay / 1000:.0f} ms, as a delayed answer of proxy ARP does.")
     if not case.segment.zero_works:

@@ -15,7 +15,7 @@ from provisioner.text import join_words, pluralize, times
 
 def broadcast_blind(case: Case) -> Finding | None:
     """BROADCAST_BLIND: a node answers a direct question only, or is heard announcing and answers none."""
-    if not case.broadcast or case.wire.dropped or any(seen.answered != ("U",) for seen in case.owners):
+    if not case.broadcast or case.capture.dropped or any(seen.answered != ("U",) for seen in case.owners):
         return None
     if case.owners and all(seen.node for seen in case.owners):
         seen = case.owners[0]
@@ -26,7 +26,7 @@ def broadcast_blind(case: Case) -> Finding | None:
     if case.owners or len(announcing) != 1:
         return None
     whose = case.segment.known.owner(announcing[0])
-    if case.requests(whose.node) == 0 and whose.mac in case.wire.unicast_to.get(case.ip, ()):
+    if case.requests(whose.node) == 0 and whose.mac in case.capture.unicast_to.get(case.ip, ()):
         return None  # a direct question did not reach its speaker either
     frames = [one for one in own if one.mac == whose.mac]
     who = f"{whose.node} {whose.nic}".strip() + f" ({whose.mac})"
@@ -51,8 +51,8 @@ def egress_filtered(case: Case) -> Finding | None:
         return None
     for node in case.facts.nodes:
         sent = case.responses(node.name) or 0
-        if sent >= ours or (case.wire.counted and 2 * sent >= ours):
-            confidence: Confidence = "certain" if case.wire.counted and sent >= ours else "possible"
+        if sent >= ours or (case.capture.counted and 2 * sent >= ours):
+            confidence: Confidence = "certain" if case.capture.counted and sent >= ours else "possible"
             others = () if confidence == "certain" else ("INGRESS_LOST",)
             evidence = (_sent(case, node.name, sent, ours), silence(case))
             return Finding("EGRESS_FILTERED", confidence, evidence, others, _place(case, node.name))
@@ -62,7 +62,7 @@ def egress_filtered(case: Case) -> Finding | None:
 def _sent(case: Case, node: str, sent: int, ours: int) -> str:
     """Return the sentence on the responses that a speaker sent, and on whether they were for this machine."""
     said = f"{node}'s speaker sent {pluralize(sent, 'response')} for {case.ip}"
-    if not case.wire.counted:
+    if not case.capture.counted:
         return f"{said} between the two readings that the facts hold; whether this machine was meant is not known."
     if sent < ours:
         return f"{said} during this run, fewer than it was asked for here ({ours}): they may be another client's."
@@ -82,7 +82,7 @@ def ingress_lost(case: Case) -> Finding | None:
     if not case.silent or node is None:
         return None
     received = case.requests(name)
-    still = received == 0 and case.wire.counted
+    still = received == 0 and case.capture.counted
     own = case.segment.own_address(name)
     alone = own is not None and not own[1]
     announcing = _announces(case, name)
@@ -190,7 +190,7 @@ def _compared(case: Case, pool: Pool) -> tuple[list[Address], list[Address]]:
     """Return the pool's other addresses that were asked for: those that are served, and those that are not."""
     fine: list[Address] = []
     failing: list[Address] = []
-    for ip in case.wire.targets:
+    for ip in case.capture.targets:
         if ip == case.ip or ip not in case.segment.services:
             continue
         other = build(case.segment, ip)

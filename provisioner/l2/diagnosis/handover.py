@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from provisioner.l2.probe.arp import Kind
-from provisioner.l2.probe.capture import Address, Announcement, Answer, Wire
+from provisioner.l2.probe.capture import Address, Announcement, Answer, Capture
 
 LONGEST = 1.0  # seconds for which two nodes may answer together
 _ONE_QUESTION = 0.002  # seconds within which answers' times of asking are the same question's
@@ -81,8 +81,8 @@ def together(answers: Sequence[Answer]) -> float:
     return max(shared) - min(shared) if shared else 0.0
 
 
-def unsettled(wire: Wire, ip: Address) -> bool:
+def unsettled(capture: Capture, ip: Address) -> bool:
     """Tell whether more questions would decide: several MACs answered, and for less than a second together."""
-    answers = wire.answers_for(ip)
-    own = [one for one in wire.announcements if one.ip == ip]
-    return len(wire.macs(ip)) > 1 and together(answers) < LONGEST and find(answers, own) is None
+    answers = capture.answers_for(ip)
+    own = [one for one in capture.announcements if one.ip == ip]
+    return len(capture.macs(ip)) > 1 and together(answers) < LONGEST and find(answers, own) is None

@@ -182,7 +182,7 @@ def leader_off_segment(case: Case) -> Finding | None:
 def _place_known(case: Case) -> bool:
     """Tell whether this machine is known to share the segment with some other node, so that one can be off it."""
     return bool(case.segment.subnets) and (
-        case.wire.vantage.on_link(case.ip) or any(case.segment.nics_here(node) for node in case.facts.nodes)
+        case.capture.vantage.on_link(case.ip) or any(case.segment.nics_here(node) for node in case.facts.nodes)
     )
 
 

@@ -19,7 +19,7 @@ def is_fine(case: Case) -> bool:
     seen = case.owner
     if seen is None or not seen.node or seen.owner_class == "foreign" or not {"Z", "B"} & set(seen.answered):
         return False
-    if case.wire.dropped or case.unassigned or not _own_answer(case, seen):
+    if case.capture.dropped or case.unassigned or not _own_answer(case, seen):
         return False
     return case.served(seen.mac) is True or (case.tcp_ports == () and not case.outcomes(seen.mac))
 
@@ -29,7 +29,7 @@ def _own_answer(case: Case, seen: OwnerSeen) -> bool:
 
     A MAC of a node's own list is the node's. Any other has to have answered a question from nobody, if one was asked.
     """
-    return seen.matched_by == "inventory" or "Z" in seen.answered or Kind.ZERO not in case.asked
+    return seen.matched_by == "inventory" or "Z" in seen.answered or Kind.PROBE not in case.asked
 
 
 def confidence(case: Case) -> Confidence:

@@ -15,7 +15,7 @@ from typing import TypeVar
 from provisioner.l2 import owners
 from provisioner.l2.facts import Facts, Nic, Node, Service
 from provisioner.l2.probe.arp import Kind
-from provisioner.l2.probe.capture import Address, Announcement, Answer, Handshake, Wire
+from provisioner.l2.probe.capture import Address, Announcement, Answer, Capture, Handshake
 
 _Frame = TypeVar("_Frame", Answer, Announcement, Handshake)
 IPVS_NIC = "kube-ipvs0"  # where kube-proxy in ipvs mode keeps every Service's addresses
@@ -25,7 +25,7 @@ IPVS_NIC = "kube-ipvs0"  # where kube-proxy in ipvs mode keeps every Service's a
 class Segment:
     """A run's frames by address, and what the facts say about the nodes. informed: there are facts at all."""
 
-    wire: Wire
+    capture: Capture
     facts: Facts
     informed: bool
     answers: Mapping[Address, tuple[Answer, ...]] = field(default_factory=dict)
@@ -36,31 +36,31 @@ class Segment:
     @cached_property
     def zero_works(self) -> bool:
         """Tell whether anybody answered a question from nobody (Z); networks that inspect ARP drop them all."""
-        return any(answer.kind is Kind.ZERO for answer in self.wire.answers)
+        return any(answer.kind is Kind.PROBE for answer in self.capture.answers)
 
     @cached_property
     def gateways(self) -> Mapping[str, Address]:
         """Return the MACs of this machine's routers here, from its own neighbour cache and from the run."""
         found: dict[str, Address] = {}
-        for router in self.wire.vantage.gateways:
-            if mac := self.wire.vantage.neighbours.get(router, ""):
+        for router in self.capture.vantage.gateways:
+            if mac := self.capture.vantage.neighbours.get(router, ""):
                 found[mac.lower()] = router
             found.update({answer.mac: router for answer in self.answers.get(router, ())})
         return found
 
     @cached_property
-    def known(self) -> owners.Known:
+    def known(self) -> owners.NodeMacs:
         """Return what is known of the nodes' MACs.
 
         A router and a proxy answer for a node's address as well, so what either says does not show whose it is.
         """
         honest = [
             answer
-            for answer in self.wire.answers
+            for answer in self.capture.answers
             if not (
                 self.zero_works
-                and Kind.ZERO in self.wire.asked.get(answer.ip, ())
-                and not self.answered(answer.ip, answer.mac, Kind.ZERO)
+                and Kind.PROBE in self.capture.asked.get(answer.ip, ())
+                and not self.answered(answer.ip, answer.mac, Kind.PROBE)
             )
         ]
         return owners.from_facts(self.facts, honest, self.gateways)
@@ -76,7 +76,7 @@ class Segment:
 
     @cached_property
     def _heard(self) -> frozenset[str]:
-        return frozenset(answer.mac for answer in self.wire.answers)
+        return frozenset(answer.mac for answer in self.capture.answers)
 
     @cached_property
     def addresses(self) -> Mapping[str, frozenset[Address]]:
@@ -98,7 +98,7 @@ class Segment:
 
     def nic_here(self, nic: Nic) -> bool | None:
         """Tell whether a node's interface is on the probed segment; None where nothing tells."""
-        vantage = self.wire.vantage
+        vantage = self.capture.vantage
         if nic.mac and nic.mac in self._heard and len(self.known.owner(nic.mac).nodes) == 1:
             return True
         own = [ip_interface(text) for text in nic.addresses]
@@ -116,7 +116,7 @@ class Segment:
     def subnets(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """Return the subnets of the segment: the prober's own, and those of the nodes' interfaces on it."""
         here = [nic for node in self.facts.nodes for nic in self.nics_here(node)]
-        found = [one.network for one in self.wire.vantage.addresses]
+        found = [one.network for one in self.capture.vantage.addresses]
         found += [own.network for own in (ip_interface(text) for nic in here for text in nic.addresses)]
         # A host address (/32, /128) is no subnet, and every interface has fe80::/64.
         return tuple(
@@ -125,7 +125,7 @@ class Segment:
 
     def own_address(self, node: str) -> tuple[Address, bool] | None:
         """Return an own address of a node that was asked for, and whether it answered; None: none was asked for."""
-        asked = [ip for ip in sorted(self.addresses.get(node, ()), key=str) if self.wire.asked.get(ip)]
+        asked = [ip for ip in sorted(self.addresses.get(node, ()), key=str) if self.capture.asked.get(ip)]
         answered = [ip for ip in asked if self.answers.get(ip)]
         return (answered[0], True) if answered else (asked[0], False) if asked else None
 
@@ -140,7 +140,7 @@ class Segment:
         )
 
 
-def of(wire: Wire, facts: Facts | None) -> Segment:
+def of(capture: Capture, facts: Facts | None) -> Segment:
     """Return the segment that a run saw. facts: None when nothing is known of the cluster."""
     known = facts if facts is not None else Facts()
     services: dict[Address, tuple[Service, ...]] = {}
@@ -148,12 +148,12 @@ def of(wire: Wire, facts: Facts | None) -> Segment:
         for ip in map(ip_address, service.ingress_ips):
             services[ip] = (*services.get(ip, ()), service)
     return Segment(
-        wire,
+        capture,
         known,
         facts is not None,
-        answers=_by_address(wire.answers),
-        announcements=_by_address(wire.announcements),
-        handshakes=_by_address(wire.handshakes),
+        answers=_by_address(capture.answers),
+        announcements=_by_address(capture.announcements),
+        handshakes=_by_address(capture.handshakes),
         services=services,
     )
 

@@ -17,14 +17,14 @@ def find(case: Case) -> Finding:
 
     It is certain of what was seen: that nobody answers, or that nothing could be measured.
     """
-    fields = {"link_local": str(link_local(case.wire.vantage.mac))} if _no_source(case) else {}
+    fields = {"link_local": str(link_local(case.capture.vantage.mac))} if _no_source(case) else {}
     node = case.facts.node(case.prediction.leader or case.leader)
     here = [nic.name for nic in case.segment.nics_here(node)] if node is not None else []
     if node is not None and here:
         fields |= {"node": node.name, "nic": here[0]}
     return Finding(
         "UNKNOWN",
-        "certain" if case.wire.dropped or not case.broadcast or unanswered(case) else "possible",
+        "certain" if case.capture.dropped or not case.broadcast or unanswered(case) else "possible",
         (*_seen(case), *_ruled_out(case)),
         _possible(case),
         fields,
@@ -38,13 +38,13 @@ def unanswered(case: Case) -> bool:
     A Service has the address, and it was asked for on its own segment as a client asks. A question from nobody counts
     where somebody answers such ones. An address of no subnet here is due here only where MetalLB announces its pool.
     """
-    here = case.wire.vantage.on_link(case.ip) or (case.pool is not None and case.segment.nodes_heard)
-    asked = Kind.CLIENT in case.asked or case.segment.zero_works
+    here = case.capture.vantage.on_link(case.ip) or (case.pool is not None and case.segment.nodes_heard)
+    asked = Kind.REQUEST in case.asked or case.segment.zero_works
     return bool(case.services) and case.silent and here and asked
 
 
 def _seen(case: Case) -> tuple[str, ...]:
-    dropped = case.wire.dropped
+    dropped = case.capture.dropped
     lost = (
         (
             f"The kernel dropped {pluralize(dropped, 'frame')} here, so that neither silence nor a single owner is proven.",
@@ -53,7 +53,7 @@ def _seen(case: Case) -> tuple[str, ...]:
         else ()
     )
     if not case.broadcast:
-        why = f"{case.wire.vantage.interface} has no IPv6 link-local address, from which neighbours are asked."
+        why = f"{case.capture.vantage.interface} has no IPv6 link-local address, from which neighbours are asked."
         return (
             f"{case.ip} was not asked for, so nothing is known of it.",
             *([why] if _no_source(case) else []),
@@ -112,7 +112,7 @@ def _ruled_out(case: Case) -> tuple[str, ...]:
         if (own := case.segment.own_address(node.name)) and own[1] and not case.answers:
             said.append(f"{node.name} answers for its own address {own[0]}, so frames pass between here and there.")
         received, sent = case.requests(node.name), case.responses(node.name)
-        if case.wire.counted and received is not None and sent is not None and not case.answers:
+        if case.capture.counted and received is not None and sent is not None and not case.answers:
             counted = f"{pluralize(received, 'request')} for {case.ip} and sent {pluralize(sent, 'response')}"
             said.append(f"During this run {node.name}'s speaker counted {counted}.")
     return tuple(said)
@@ -132,7 +132,7 @@ def _possible(case: Case) -> tuple[str, ...]:
     codes += [] if case.advertisements or case.facts.advertisements is not None else ["NO_L2ADVERTISEMENT"]
     node = case.facts.node(case.prediction.leader or case.leader)
     codes += ["SPEAKER_DOWN"] if node is None or node.speaker is None else []
-    received = case.requests(node.name) if node is not None and case.wire.counted else None
+    received = case.requests(node.name) if node is not None and case.capture.counted else None
     codes += ["EGRESS_FILTERED", "INGRESS_LOST"] if received is None or 0 < received < case.questions else []
     return tuple(codes)
 
@@ -148,7 +148,7 @@ _LINK_LOCAL = (
 
 def _no_source(case: Case) -> bool:
     """Tell whether it could not be asked for since the interface has no address that neighbour discovery asks from."""
-    own = case.wire.vantage.addresses
+    own = case.capture.vantage.addresses
     return case.ip.version == 6 and not case.broadcast and not any(one.ip.is_link_local for one in own)
 
 
@@ -156,13 +156,13 @@ def _ask_again(case: Case) -> tuple[str, tuple[str, ...]]:
     """Return how to ask so that it is measured the next time."""
     if _no_source(case):
         return "Give {interface} an IPv6 link-local address, and ask again.", _LINK_LOCAL
-    slower = f" --pps {max(10, case.wire.pps // 2)}" if case.wire.dropped else ""
+    slower = f" --pps {max(10, case.capture.pps // 2)}" if case.capture.dropped else ""
     return f"Ask again{', more slowly' if slower else ''}.", (f"provisioner l2 check {case.ip}{slower}",)
 
 
 def _next(case: Case) -> tuple[str, tuple[str, ...]]:
     """Return the next measurement: a sentence, and commands of which the first is typed whose names are known."""
-    if case.wire.dropped or not case.broadcast:
+    if case.capture.dropped or not case.broadcast:
         return _ask_again(case)
     if not case.segment.informed:
         return "Let the cluster tell its side, where its API is in reach.", ("provisioner l2 collect -o facts.json",)

@@ -49,12 +49,12 @@ def _kernel(case: Case) -> str:
 
 def _unicast(case: Case) -> str:
     heard = {answer.kind for answer in case.answers}
-    if case.ip.version != 6 or Kind.UNICAST not in case.asked or Kind.UNICAST in heard or Kind.CLIENT not in heard:
+    if case.ip.version != 6 or Kind.UNICAST not in case.asked or Kind.UNICAST in heard or Kind.REQUEST not in heard:
         return ""
     return f"Asked directly for {case.ip}, nobody answered: expected with MetalLB, which hears multicast only."
 
 
 def _echo(case: Case) -> str:
-    if case.wire.echo.get(case.ip) is not False or not case.owners:
+    if case.capture.echo.get(case.ip) is not False or not case.owners:
         return ""
     return f"{case.ip} does not answer ping through {join_words(seen.mac for seen in case.owners)}; it need not."

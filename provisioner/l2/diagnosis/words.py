@@ -34,19 +34,19 @@ def answered(case: Case, seen: OwnerSeen) -> str:
 def asked(case: Case) -> str:
     """Return how an address was asked for, without its end: "192.0.2.200 was asked 2 times as nobody …"."""
     kinds = case.asked
-    counts = case.segment.wire.times.get(case.ip, {})
+    counts = case.segment.capture.times.get(case.ip, {})
     source = case.source
 
     def often(kind: Kind) -> str:
         return f"{times(counts[kind])} " if counts.get(kind) else ""
 
     parts = []
-    if Kind.ZERO in kinds:
-        parts.append(f"{often(Kind.ZERO)}as nobody")
-    if Kind.CLIENT in kinds:
-        parts.append(f"{often(Kind.CLIENT)}as {source or 'a client'}")
+    if Kind.PROBE in kinds:
+        parts.append(f"{often(Kind.PROBE)}as nobody")
+    if Kind.REQUEST in kinds:
+        parts.append(f"{often(Kind.REQUEST)}as {source or 'a client'}")
     if Kind.UNICAST in kinds:
-        macs = case.segment.wire.unicast_to.get(case.ip, ())
+        macs = case.segment.capture.unicast_to.get(case.ip, ())
         named = [
             f"{owner.node} {owner.nic}".strip() or mac for mac in macs for owner in [case.segment.known.owner(mac)]
         ]

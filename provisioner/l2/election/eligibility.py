@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from provisioner.l2.election.rules import RULES, Answer, Case, active, advertised, nobody_without_memberlist
+from provisioner.l2.election.rules import RULES, Election, Ruling, active, advertised, nobody_without_memberlist
 from provisioner.l2.facts import Address, Facts, Service
 from provisioner.l2.pools import pool_of
 
 
 @dataclass(frozen=True)
-class Standing:
+class Eligibility:
     """The nodes sorted by what the rules say of them.
 
     empty: it is certain that nobody announces, whatever else is unknown; why: the code of the cause, "" for none of
@@ -34,13 +34,13 @@ class Standing:
     unknown: tuple[str, ...] = ()
 
 
-def standing(facts: Facts, ip: Address, service: Service) -> Standing:
+def classify(facts: Facts, ip: Address, service: Service) -> Eligibility:
     """Ask every rule about every node."""
-    case = Case(facts, ip, service, pool_of(facts, ip))
-    if advertised(case).allows is False:
-        return Standing(True, "NO_L2ADVERTISEMENT")
+    election = Election(facts, ip, service, pool_of(facts, ip))
+    if advertised(election).allows is False:
+        return Eligibility(True, "NO_L2ADVERTISEMENT")
     serving = active(service)
-    said = {node.name: {name: rule(case, node) for name, rule in RULES.items()} for node in facts.nodes}
+    said = {node.name: {name: rule(election, node) for name, rule in RULES.items()} for node in facts.nodes}
     found = _sort(said)
     empty = bool(said) and not found.sure and not found.doubtful
     why = _why_empty(said) if empty else ""
@@ -50,7 +50,7 @@ def standing(facts: Facts, ip: Address, service: Service) -> Standing:
         empty, why = True, "NO_ENDPOINTS"
     if not why and empty:
         why = "SPEAKER_DOWN" if found.up else _why_none_left(said)
-    without = nobody_without_memberlist(case)
+    without = nobody_without_memberlist(election)
     if not empty and without:
         empty, why = True, "NO_FAILOVER_MEMBERLIST_OFF"
     unknown = []
@@ -63,7 +63,7 @@ def standing(facts: Facts, ip: Address, service: Service) -> Standing:
     return replace(found, empty=empty, why=why, unknown=() if empty else tuple(unknown))
 
 
-def _sort(said: Mapping[str, Mapping[str, Answer]]) -> Standing:
+def _sort(said: Mapping[str, Mapping[str, Ruling]]) -> Eligibility:
     sure: list[str] = []
     up: list[str] = []
     up_doubtful: list[str] = []
@@ -81,17 +81,19 @@ def _sort(said: Mapping[str, Mapping[str, Answer]]) -> Standing:
             doubtful[node] = maybe
         else:
             sure.append(node)
-    return Standing(sure=tuple(sure), doubtful=doubtful, up=tuple(up), up_doubtful=tuple(up_doubtful), ruled_out=out)
+    return Eligibility(
+        sure=tuple(sure), doubtful=doubtful, up=tuple(up), up_doubtful=tuple(up_doubtful), ruled_out=out
+    )
 
 
 _ALIVE = ("speaker", "network", "cordon")
 
 
-def _left(said: Mapping[str, Mapping[str, Answer]], *rules: str) -> bool:
+def _left(said: Mapping[str, Mapping[str, Ruling]], *rules: str) -> bool:
     return any(all(answers[rule].allows is not False for rule in rules) for answers in said.values())
 
 
-def _why_empty(said: Mapping[str, Mapping[str, Answer]]) -> str:
+def _why_empty(said: Mapping[str, Mapping[str, Ruling]]) -> str:
     """Return the configuration's fault for which no live node is left, "" for none."""
     if not _left(said, *_ALIVE):
         return ""
@@ -100,7 +102,7 @@ def _why_empty(said: Mapping[str, Mapping[str, Answer]]) -> str:
     return "" if _left(said, *_ALIVE, "exclude label", "selectors") else "NODE_SELECTOR_EMPTY"
 
 
-def _why_none_left(said: Mapping[str, Mapping[str, Answer]]) -> str:
+def _why_none_left(said: Mapping[str, Mapping[str, Ruling]]) -> str:
     """Return why no node is left although the configuration admits some."""
     if _left(said, *_ALIVE):
         return "LOCAL_NO_CANDIDATE"

@@ -13,7 +13,7 @@ from hashlib import sha256
 from ipaddress import ip_address
 
 from provisioner.l2.election import eligibility
-from provisioner.l2.election.eligibility import Standing
+from provisioner.l2.election.eligibility import Eligibility
 from provisioner.l2.election.rules import covers, since
 from provisioner.l2.facts import Address, Advertisement, Facts, Service
 from provisioner.l2.pools import assigned, free, pool_of, ranges, size
@@ -85,7 +85,7 @@ def predict(facts: Facts, ip: Address, service: Service | None) -> Prediction:
         if facts.services is not None:
             return Prediction(())
         return Prediction(None, unknown=("which Service has the address is not known",))
-    standing = eligibility.standing(facts, ip, service)
+    standing = eligibility.classify(facts, ip, service)
     if since(facts, "0.11") is False and standing.why != "NO_ENDPOINTS":
         return Prediction(None, unknown=("before MetalLB 0.11 the leader depends on the Service's name",))
     # The election is held for the Service's first address, and all its addresses follow it.
@@ -93,7 +93,7 @@ def predict(facts: Facts, ip: Address, service: Service | None) -> Prediction:
     return _elect(standing, elected)
 
 
-def _elect(standing: Standing, ip: Address) -> Prediction:
+def _elect(standing: Eligibility, ip: Address) -> Prediction:
     """Hold the election among the nodes that are, or may be, candidates."""
     would = _first(standing.up, standing.up_doubtful, ip)
     if standing.empty:

@@ -15,18 +15,18 @@ from provisioner.l2.selectors import any_matches
 EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 
-class Answer(NamedTuple):
+class Ruling(NamedTuple):
     """What a rule says of a node. allows: None when it cannot be told; why: a sentence for False and for None."""
 
     allows: bool | None
     why: str = ""
 
 
-YES = Answer(True)
+YES = Ruling(True)
 
 
 @dataclass(frozen=True)
-class Case:
+class Election:
     """An address, its Service and what has been found out about both."""
 
     facts: Facts
@@ -57,35 +57,35 @@ def covers(advertisement: Advertisement, pool: Pool, service: Service | None) ->
     return _both(in_pool, selected)
 
 
-def _speaker(case: Case, node: Node) -> Answer:
+def _speaker(election: Election, node: Node) -> Ruling:
     """A live speaker, by memberlist; without memberlist every node counts (since 0.15)."""
-    memberlist = case.facts.metallb.memberlist
+    memberlist = election.facts.metallb.memberlist
     if memberlist is False:
         return YES
     if node.speaker is None:
-        return Answer(None, f"whether a speaker runs on {node.name} is not known")
-    if memberlist is None and not (node.speaker == "ready" and since(case.facts, "0.15")):
-        return Answer(None, "whether memberlist is on is not known")
+        return Ruling(None, f"whether a speaker runs on {node.name} is not known")
+    if memberlist is None and not (node.speaker == "ready" and since(election.facts, "0.15")):
+        return Ruling(None, "whether memberlist is on is not known")
     if node.ready is False and node.speaker != "missing":
         # The API shows a pod's last state there; the process may live on when only the kubelet has died.
-        return Answer(None, f"{node.name} is not ready, so whether its speaker lives is not known")
-    return YES if node.speaker == "ready" else Answer(False, f"{node.name} has no live speaker (it is {node.speaker})")
+        return Ruling(None, f"{node.name} is not ready, so whether its speaker lives is not known")
+    return YES if node.speaker == "ready" else Ruling(False, f"{node.name} has no live speaker (it is {node.speaker})")
 
 
-def _network(case: Case, node: Node) -> Answer:
+def _network(election: Election, node: Node) -> Ruling:
     """NetworkUnavailable rules a node out since 0.13.10."""
     if node.network_unavailable is False:
         return YES
     return _ruled(
-        (since(case.facts, "0.13.10"), node.network_unavailable),
+        (since(election.facts, "0.13.10"), node.network_unavailable),
         f"{node.name} has the condition NetworkUnavailable",
         f"whether the network of {node.name} is unavailable is not known",
     )
 
 
-def _cordon(case: Case, node: Node) -> Answer:
+def _cordon(election: Election, node: Node) -> Ruling:
     """0.14.9, and no other release, rules out a cordoned node."""
-    if case.facts.metallb.version != "0.14.9":
+    if election.facts.metallb.version != "0.14.9":
         return YES
     return _ruled(
         (True, node.unschedulable),
@@ -94,14 +94,14 @@ def _cordon(case: Case, node: Node) -> Answer:
     )
 
 
-def _exclude_label(case: Case, node: Node) -> Answer:
+def _exclude_label(election: Election, node: Node) -> Ruling:
     """The label is honoured since 0.14.2, unless (since 0.14.4) `--ignore-exclude-lb` is set."""
     if node.labels is not None and EXCLUDE_LABEL not in node.labels:
         return YES
     labelled = None if node.labels is None else True
-    honoured = since(case.facts, "0.14.2")
-    if since(case.facts, "0.14.4") is not False and case.facts.metallb.ignore_exclude_lb is not False:
-        ignored = case.facts.metallb.ignore_exclude_lb
+    honoured = since(election.facts, "0.14.2")
+    if since(election.facts, "0.14.4") is not False and election.facts.metallb.ignore_exclude_lb is not False:
+        ignored = election.facts.metallb.ignore_exclude_lb
         honoured = False if ignored else None if honoured is not False else False
     return _ruled(
         (honoured, labelled),
@@ -110,38 +110,38 @@ def _exclude_label(case: Case, node: Node) -> Answer:
     )
 
 
-def _selected(case: Case, node: Node) -> Answer:
+def _selected(election: Election, node: Node) -> Ruling:
     """An advertisement for the pool and the Service selects the node."""
-    announced = advertised(case)
-    if announced.allows is None or since(case.facts, "0.13") is False:
+    announced = advertised(election)
+    if announced.allows is None or since(election.facts, "0.13") is False:
         return announced
     verdicts = [
-        _both(covers(item, case.pool, case.service), any_matches(item.node_selectors, node.labels))
-        for item in case.facts.advertisements or ()
-        if case.pool is not None
+        _both(covers(item, election.pool, election.service), any_matches(item.node_selectors, node.labels))
+        for item in election.facts.advertisements or ()
+        if election.pool is not None
     ]
     if True in verdicts:
         return YES
     if None in verdicts:
-        return Answer(None, f"the labels by which an advertisement would select {node.name} are not known")
-    return Answer(False, f"no advertisement for {case.ip} selects {node.name}")
+        return Ruling(None, f"the labels by which an advertisement would select {node.name} are not known")
+    return Ruling(False, f"no advertisement for {election.ip} selects {node.name}")
 
 
-def _local(case: Case, node: Node) -> Answer:
+def _local(election: Election, node: Node) -> Ruling:
     """With the policy Local, a node needs an endpoint of its own."""
-    service = case.service
+    service = election.service
     if service.external_traffic_policy == "Cluster":
         return YES
     if service.endpoints is None:
-        return Answer(None, f"the endpoints of {service.key} are not known")
+        return Ruling(None, f"the endpoints of {service.key} are not known")
     if any(endpoint.ready and endpoint.node == node.name for endpoint in service.endpoints):
         return YES
     if service.external_traffic_policy is None:
-        return Answer(None, f"the externalTrafficPolicy of {service.key} is not known")
-    return Answer(False, f"{node.name} has no ready endpoint of {service.key}, whose policy is Local")
+        return Ruling(None, f"the externalTrafficPolicy of {service.key} is not known")
+    return Ruling(False, f"{node.name} has no ready endpoint of {service.key}, whose policy is Local")
 
 
-RULES: Mapping[str, Callable[[Case, Node], Answer]] = {
+RULES: Mapping[str, Callable[[Election, Node], Ruling]] = {
     "speaker": _speaker,
     "network": _network,
     "cordon": _cordon,
@@ -151,49 +151,49 @@ RULES: Mapping[str, Callable[[Case, Node], Answer]] = {
 }
 
 
-def advertised(case: Case) -> Answer:
+def advertised(election: Election) -> Ruling:
     """Tell whether anything announces the address at all."""
-    facts = case.facts
-    if reason := _unclear(case):
-        return Answer(None, reason)
-    if case.pool is None or since(facts, "0.13") is False:
-        bgp = case.pool is not None and case.pool.protocol == "bgp"
-        return Answer(False, f"the pool of {case.ip} is announced by BGP") if bgp else YES
-    verdicts = [covers(item, case.pool, case.service) for item in facts.advertisements or ()]
+    facts = election.facts
+    if reason := _unclear(election):
+        return Ruling(None, reason)
+    if election.pool is None or since(facts, "0.13") is False:
+        bgp = election.pool is not None and election.pool.protocol == "bgp"
+        return Ruling(False, f"the pool of {election.ip} is announced by BGP") if bgp else YES
+    verdicts = [covers(item, election.pool, election.service) for item in facts.advertisements or ()]
     if True in verdicts:
         return YES
     if None in verdicts:
-        return Answer(None, f"the labels by which an advertisement would select {case.service.key} are not known")
-    return Answer(False, f"no advertisement is for pool {case.pool.name}")
+        return Ruling(None, f"the labels by which an advertisement would select {election.service.key} are not known")
+    return Ruling(False, f"no advertisement is for pool {election.pool.name}")
 
 
-def _unclear(case: Case) -> str:
+def _unclear(election: Election) -> str:
     """Return why it cannot be told by which configuration MetalLB works, "" where it can."""
-    facts = case.facts
+    facts = election.facts
     if facts.metallb.config in ("invalid", "stale"):
         return "MetalLB has refused the configuration that is there, and works by an older one or by none"
     if facts.pools is None:
         return "the pools are not known"
-    if case.pool is None:
-        return f"{case.ip} lies in no pool that is there, so MetalLB works by an older configuration"
+    if election.pool is None:
+        return f"{election.ip} lies in no pool that is there, so MetalLB works by an older configuration"
     if since(facts, "0.13") is not False and facts.advertisements is None:
         return "the advertisements are not known"
     # No advertisement at all is how things are before 0.13, and a cause of silence after.
     return "MetalLB's version is not known" if since(facts, "0.13") is None else ""
 
 
-def nobody_without_memberlist(case: Case) -> bool | None:
+def nobody_without_memberlist(election: Election) -> bool | None:
     """Without memberlist the list of speakers is empty, and before 0.15 an empty list elects nobody.
 
     Up to 0.12 the policy Local does without that list.
     """
-    if case.facts.metallb.memberlist is not False:
+    if election.facts.metallb.memberlist is not False:
         return False
-    before = since(case.facts, "0.15")
+    before = since(election.facts, "0.15")
     if before is not False:
         return None if before is None else False
-    if since(case.facts, "0.13") is False:
-        policy = case.service.external_traffic_policy
+    if since(election.facts, "0.13") is False:
+        policy = election.service.external_traffic_policy
         return None if policy is None else policy == "Cluster"
     return True
 
@@ -216,12 +216,12 @@ def _both(one: bool | None, other: bool | None) -> bool | None:
     return None if one is None or other is None else True
 
 
-def _ruled(conditions: tuple[bool | None, bool | None], no: str, maybe: str) -> Answer:
+def _ruled(conditions: tuple[bool | None, bool | None], no: str, maybe: str) -> Ruling:
     """Rule a node out where both conditions hold; where one may hold and none is False, it cannot be told."""
     both = _both(*conditions)
     if both is None:
-        return Answer(None, maybe)
-    return Answer(False, no) if both else YES
+        return Ruling(None, maybe)
+    return Ruling(False, no) if both else YES
 
 
 def _number(version: str) -> tuple[int, ...]:

@@ -36,8 +36,8 @@ class Kind(Enum):
     In IPv6, CLIENT is a solicitation to the solicited-node group, and there is no ZERO.
     """
 
-    ZERO = "Z"
-    CLIENT = "B"
+    PROBE = "Z"
+    REQUEST = "B"
     UNICAST = "U"
 
 
@@ -67,7 +67,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Told:
+class GratuitousFrame:
     """A gratuitous frame as it came: nobody asked. See `wire.Announcement` for `request` and `broadcast_target`."""
 
     ip: IPv4Address | IPv6Address
@@ -78,14 +78,14 @@ class Told:
     length: int
 
 
-def zero(target: IPv4Address, mac: str) -> Question:
+def probe(target: IPv4Address, mac: str) -> Question:
     """Build a Z question: a broadcast request for `target` from 0.0.0.0 by the interface with `mac`."""
-    return Question(target, Kind.ZERO, _request(BROADCAST, mac, NOBODY, target))
+    return Question(target, Kind.PROBE, _request(BROADCAST, mac, NOBODY, target))
 
 
-def client(target: IPv4Address, mac: str, source: IPv4Address) -> Question:
+def request(target: IPv4Address, mac: str, source: IPv4Address) -> Question:
     """Build a B question: a broadcast request for `target` from `source`, an address of this machine."""
-    return Question(target, Kind.CLIENT, _request(BROADCAST, mac, source, target))
+    return Question(target, Kind.REQUEST, _request(BROADCAST, mac, source, target))
 
 
 def unicast(target: IPv4Address, mac: str, source: IPv4Address, to: str) -> Question:
@@ -103,12 +103,12 @@ def _request(to: str, mac: str, source: IPv4Address, target: IPv4Address) -> byt
 
 @lru_cache(maxsize=256)
 def _template(to: str, mac: str, source: IPv4Address) -> bytes:
-    l2 = scapy_light.layers("l2")
+    l2 = scapy_light.layer("l2")
     arp = l2.ARP(op=1, hwsrc=mac, psrc=str(source), hwdst=NO_MAC, pdst="0.0.0.0")
     return bytes(l2.Ether(dst=to, src=mac, type=0x0806) / arp).ljust(SHORTEST, b"\0")
 
 
-def parse(frame: bytes) -> Reply | Told | None:
+def parse(frame: bytes) -> Reply | GratuitousFrame | None:
     """Return the ARP reply or the gratuitous frame that this is, None for anything else and what is malformed.
 
     Never raises. A frame with a VLAN tag is another network's; a sender without a MAC or an address says nothing.
@@ -120,7 +120,9 @@ def parse(frame: bytes) -> Reply | Told | None:
         return None
     # kube-vip announces by replies to 255.255.255.255, as Seesaw did (ncc/arp.go).
     if target == ip or (operation == 2 and target == b"\xff" * 4):
-        return Told(IPv4Address(ip), text(mac), text(source), operation == 1, target_mac == b"\xff" * 6, len(frame))
+        return GratuitousFrame(
+            IPv4Address(ip), text(mac), text(source), operation == 1, target_mac == b"\xff" * 6, len(frame)
+        )
     if operation == 1:
         return None
     return Reply(IPv4Address(ip), text(mac), text(source), text(to), IPv4Address(target), len(frame))

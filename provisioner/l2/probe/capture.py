@@ -89,7 +89,7 @@ class Vantage:
 
 
 @dataclass(frozen=True)
-class Wire:
+class Capture:
     """Everything that a run heard, about the addresses that were asked for and about the nodes' own.
 
     asked: which kinds of question were sent, by address; times: how often each of them (absent: not counted);

@@ -58,7 +58,7 @@ class Interface:
 
 def read() -> tuple[Interface, ...]:
     """Return this machine's interfaces, as `ip -json address` tells them."""
-    scapy_light.warm()  # whoever reads them is about to ask from one; this waits for a process anyway
+    scapy_light.preload()  # whoever reads them is about to ask from one; this waits for a process anyway
     return parse(*_ip(("address", "show")))
 
 

@@ -11,7 +11,7 @@ import struct
 from ipaddress import IPv6Address
 
 from provisioner.l2.probe import scapy_light
-from provisioner.l2.probe.arp import Kind, Question, Reply, Told, is_owner, text
+from provisioner.l2.probe.arp import GratuitousFrame, Kind, Question, Reply, is_owner, text
 
 TYPE_IPV6 = b"\x86\xdd"
 ICMPV6 = 58
@@ -31,11 +31,11 @@ def group(target: IPv6Address) -> IPv6Address:
     return IPv6Address(int(IPv6Address("ff02::1:ff00:0")) | int(target) & 0xFFFFFF)
 
 
-def client(target: IPv6Address, mac: str, source: IPv6Address) -> Question:
+def request(target: IPv6Address, mac: str, source: IPv6Address) -> Question:
     """Build a B question: a solicitation for `target` to its solicited-node group, from the link-local `source`."""
     to = group(target)
     ethernet = f"33:33:{to.packed[12:].hex(':')}"  # RFC 2464, 7
-    return Question(target, Kind.CLIENT, _solicitation(ethernet, to, target, mac, source))
+    return Question(target, Kind.REQUEST, _solicitation(ethernet, to, target, mac, source))
 
 
 def unicast(target: IPv6Address, mac: str, source: IPv6Address, to: str) -> Question:
@@ -46,7 +46,7 @@ def unicast(target: IPv6Address, mac: str, source: IPv6Address, to: str) -> Ques
 def _solicitation(ethernet: str, to: IPv6Address, target: IPv6Address, mac: str, source: IPv6Address) -> bytes:
     if source == target or source.is_unspecified:
         raise ValueError(f"a solicitation for {target} from {source} would disturb others")
-    l2, inet6 = scapy_light.layers("l2"), scapy_light.layers("inet6")
+    l2, inet6 = scapy_light.layer("l2"), scapy_light.layer("inet6")
     frame = (
         l2.Ether(dst=ethernet, src=mac, type=0x86DD)
         / inet6.IPv6(src=str(source), dst=str(to), hlim=255)
@@ -56,7 +56,7 @@ def _solicitation(ethernet: str, to: IPv6Address, target: IPv6Address, mac: str,
     return bytes(frame)
 
 
-def parse(frame: bytes) -> Reply | Told | None:
+def parse(frame: bytes) -> Reply | GratuitousFrame | None:
     """Return what a neighbour advertisement says, None for anything else and for what RFC 4861 7.1.2 has ignored.
 
     Never raises. Without a target link-layer option, which an answer to one MAC may leave out, the frame's source
@@ -77,7 +77,7 @@ def parse(frame: bytes) -> Reply | Told | None:
         return None
     source = text(frame[6:12])
     if not solicited:
-        return Told(target, text(mac), source, request=False, broadcast_target=False, length=len(frame))
+        return GratuitousFrame(target, text(mac), source, request=False, broadcast_target=False, length=len(frame))
     return Reply(target, text(mac), source, text(frame[0:6]), None, len(frame))
 
 

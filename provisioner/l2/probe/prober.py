@@ -13,10 +13,10 @@ from types import TracebackType
 
 from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.l2.probe import arp, ndp, syn
-from provisioner.l2.probe.arp import Kind, Question, Reply, Told
+from provisioner.l2.probe.arp import GratuitousFrame, Kind, Question, Reply
 from provisioner.l2.probe.capture import Address, Announcement, Answer, Handshake
 from provisioner.l2.probe.interfaces import Interface
-from provisioner.l2.probe.rate_limit import HIGHEST_PPS, Pace
+from provisioner.l2.probe.rate_limit import HIGHEST_PPS, RateLimit
 from provisioner.l2.probe.raw_socket import RawSocket
 
 DEFAULT_PPS = 200
@@ -47,11 +47,11 @@ class Prober:
         self.sent = 0
         self.received = 0
         self.dropped = 0
-        self._pace = Pace(pps)
+        self._rate_limit = RateLimit(pps)
         self._asked: dict[Address, list[Asked]] = {}
         self._about: set[Address] = set()
         self._own = {arp.NOBODY, *(own.ip for own in interface.addresses)}
-        self._knocks: dict[int, tuple[float, syn.Syn]] = {}
+        self._syns: dict[int, tuple[float, syn.Syn]] = {}
         self._echoes: dict[int, Address] = {}
         self._port = random.randint(syn.LOWEST_PORT, syn.HIGHEST_PORT)
         self._socket = RawSocket(interface.name)
@@ -62,7 +62,7 @@ class Prober:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._socket.close()
 
-    def about(self, addresses: Iterable[Address]) -> None:
+    def keep_announcements(self, addresses: Iterable[Address]) -> None:
         """Keep announcements of these addresses from now on; those that are asked for need not be named."""
         self._about.update(addresses)
 
@@ -75,7 +75,7 @@ class Prober:
             if (
                 number == 0
             ):  # the time that the first one took to build, with Scapy to load, is no delay to make up for
-                self._pace.begin(time.monotonic())
+                self._rate_limit.begin(time.monotonic())
             self._await_turn()
             self._about.add(question.target)
             asked = self._asked.setdefault(question.target, [])
@@ -83,7 +83,7 @@ class Prober:
             del asked[:-REMEMBERED]
             self._put(question.frame)
 
-    def knock(self, ip: Address, mac: str, port: int) -> bool:
+    def send_syn(self, ip: Address, mac: str, port: int) -> bool:
         """Send a TCP SYN to `ip`:`port` through the owner `mac`, at the pace; the outcome goes to `handshakes`.
 
         False where this machine has no address to send it from.
@@ -94,11 +94,11 @@ class Prober:
         self._port = self._port + 1 if self._port < syn.HIGHEST_PORT else syn.LOWEST_PORT
         own = (self.interface.mac, source)
         made = syn.syn(ip, port, mac, own, local_port=self._port, sequence=random.getrandbits(32))
-        self._pace.begin(time.monotonic())
+        self._rate_limit.begin(time.monotonic())
         self._await_turn()
-        if (before := self._knocks.pop(self._port, None)) is not None:
+        if (before := self._syns.pop(self._port, None)) is not None:
             self._silent(*before)
-        self._knocks[self._port] = (time.time(), made)
+        self._syns[self._port] = (time.time(), made)
         self._put(made.frame)
         return True
 
@@ -109,7 +109,7 @@ class Prober:
             return False
         identifier = random.getrandbits(16)
         made = syn.echo(ip, mac, (self.interface.mac, source), identifier)
-        self._pace.begin(time.monotonic())
+        self._rate_limit.begin(time.monotonic())
         self._await_turn()
         self._echoes[identifier] = ip
         self._put(made.frame)
@@ -128,44 +128,44 @@ class Prober:
                 break
         self.dropped += self._socket.dropped()
         late = time.time() - PATIENCE
-        for port in [port for port, (when, _) in self._knocks.items() if when < late]:
-            self._silent(*self._knocks.pop(port))
+        for port in [port for port, (when, _) in self._syns.items() if when < late]:
+            self._silent(*self._syns.pop(port))
 
-    def silent(self, targets: Iterable[Address]) -> list[Address]:
+    def unanswered(self, targets: Iterable[Address]) -> list[Address]:
         """Return the targets that nobody has answered for yet."""
         heard = {answer.ip for answer in self.answers}
         return [target for target in targets if target not in heard]
 
     def give_up(self) -> None:
         """Wait for no SYN any longer: those without an answer go to `handshakes` as silent."""
-        for port in list(self._knocks):
-            self._silent(*self._knocks.pop(port))
+        for port in list(self._syns):
+            self._silent(*self._syns.pop(port))
 
     @property
     def waiting(self) -> Collection[tuple[Address, str, int]]:
         """Return address, MAC and port of each SYN that has no answer yet."""
-        return [(knock.ip, knock.mac, knock.port) for _, knock in self._knocks.values()]
+        return [(sent.ip, sent.mac, sent.port) for _, sent in self._syns.values()]
 
     def _await_turn(self) -> None:
         now = time.monotonic()
-        self.listen(max(0.0, self._pace.due(now) - now))
+        self.listen(max(0.0, self._rate_limit.due(now) - now))
 
     def _put(self, frame: bytes) -> None:
         self._socket.send(frame)
-        self._pace.sent(time.monotonic())
+        self._rate_limit.sent(time.monotonic())
         self.sent += 1
 
-    def _silent(self, when: float, knock: syn.Syn) -> None:
-        self.handshakes.append(Handshake(knock.ip, knock.mac, knock.port, "silent", timestamp=when))
+    def _silent(self, when: float, sent: syn.Syn) -> None:
+        self.handshakes.append(Handshake(sent.ip, sent.mac, sent.port, "silent", timestamp=when))
 
     def _take(self, frame: bytes, timestamp: float) -> None:
         kind = frame[12:14]
         found = arp.parse(frame) if kind == arp.TYPE_ARP else ndp.parse(frame) or syn.parse(frame)
         if isinstance(found, Reply):
             taken = self._reply(found, timestamp)
-        elif isinstance(found, Told):
-            taken = self._told(found, timestamp)
-        elif isinstance(found, syn.Answered):
+        elif isinstance(found, GratuitousFrame):
+            taken = self._gratuitous(found, timestamp)
+        elif isinstance(found, syn.SynResponse):
             taken = self._answered(found, timestamp)
         else:
             taken = found is not None and self._echoed(found)
@@ -187,7 +187,7 @@ class Prober:
         self.answers.append(Answer(reply.ip, reply.mac, kind, timestamp, rtt, reply.length, source))
         return True
 
-    def _told(self, told: Told, timestamp: float) -> bool:
+    def _gratuitous(self, told: GratuitousFrame, timestamp: float) -> bool:
         if told.ip not in self._about or self.interface.mac in (told.mac, told.source):
             return False
         self.announcements.append(
@@ -195,23 +195,23 @@ class Prober:
         )
         return True
 
-    def _answered(self, answered: syn.Answered, timestamp: float) -> bool:
-        when, knock = self._knocks.get(answered.local_port, (0.0, None))
-        if knock is None or (knock.ip, knock.port) != (answered.ip, answered.port):
+    def _answered(self, answered: syn.SynResponse, timestamp: float) -> bool:
+        when, sent = self._syns.get(answered.local_port, (0.0, None))
+        if sent is None or (sent.ip, sent.port) != (answered.ip, answered.port):
             return False
-        if answered.acknowledged not in (None, (knock.sequence + 1) % 2**32):
+        if answered.acknowledged not in (None, (sent.sequence + 1) % 2**32):
             return False
-        del self._knocks[answered.local_port]
+        del self._syns[answered.local_port]
         if answered.outcome == "open":
             # The kernel resets it too, unless a firewall here hides it; one that is reset twice is none the worse.
-            self._put(knock.reset)
+            self._put(sent.reset)
         rtt = max(0.0, timestamp - when)
         self.handshakes.append(
-            Handshake(knock.ip, knock.mac, knock.port, answered.outcome, answered.source, timestamp, rtt)
+            Handshake(sent.ip, sent.mac, sent.port, answered.outcome, answered.source, timestamp, rtt)
         )
         return True
 
-    def _echoed(self, echoed: syn.Echoed) -> bool:
+    def _echoed(self, echoed: syn.EchoReply) -> bool:
         if self._echoes.get(echoed.identifier) != echoed.ip:
             return False
         self.echoed.add(echoed.ip)
@@ -226,7 +226,7 @@ def match(reply: Reply, timestamp: float, asked: Iterable[Asked]) -> Asked:
     """
     asked = list(asked)
     to_zero = reply.asked_from == arp.NOBODY
-    fitting = [one for one in asked if (one[1] is Kind.ZERO) == to_zero] or asked
+    fitting = [one for one in asked if (one[1] is Kind.PROBE) == to_zero] or asked
     earlier = [one for one in fitting if one[0] <= timestamp] or fitting[:1]
     likely = [one for one in earlier if one[2] in ("", reply.mac, reply.source) and timestamp - one[0] <= PATIENCE]
     return (likely or earlier)[-1]

@@ -13,19 +13,19 @@ from provisioner.l2.probe.capture import Address
 from provisioner.l2.probe.interfaces import Interface
 
 
-def zero(interface: Interface, ip: Address) -> Question | None:
+def arp_probe(interface: Interface, ip: Address) -> Question | None:
     """Build a Z question."""
-    return arp.zero(ip, interface.mac) if isinstance(ip, IPv4Address) else None
+    return arp.probe(ip, interface.mac) if isinstance(ip, IPv4Address) else None
 
 
-def client(interface: Interface, ip: Address) -> Question | None:
+def request(interface: Interface, ip: Address) -> Question | None:
     """Build a B question."""
     source = interface.source_for(ip)
     if source is None or source == ip:
         return None
     if isinstance(ip, IPv4Address):
-        return arp.client(ip, interface.mac, source) if isinstance(source, IPv4Address) else None
-    return None if isinstance(source, IPv4Address) else ndp.client(ip, interface.mac, source)
+        return arp.request(ip, interface.mac, source) if isinstance(source, IPv4Address) else None
+    return None if isinstance(source, IPv4Address) else ndp.request(ip, interface.mac, source)
 
 
 def unicast(interface: Interface, ip: Address, to: str) -> Question | None:

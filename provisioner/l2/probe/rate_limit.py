@@ -11,7 +11,7 @@ HIGHEST_PPS = 500  # gentle on access points and small switches, whatever was as
 MOST_BEHIND = 0.25  # seconds that are made up for after a delay
 
 
-class Pace:
+class RateLimit:
     """Says when the next frame is due. Times are seconds of the monotonic clock."""
 
     def __init__(self, pps: float) -> None:

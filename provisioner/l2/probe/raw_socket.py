@@ -40,7 +40,7 @@ class RawSocket:
             # Protocol 0 receives nothing until bind, so that no frame of another interface is ever taken in.
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         except PermissionError as error:
-            raise Inconclusive("asking with raw frames needs CAP_NET_RAW", f"run: {privileged()}") from error
+            raise Inconclusive("asking with raw frames needs CAP_NET_RAW", f"run: {privileged_command()}") from error
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
@@ -49,7 +49,7 @@ class RawSocket:
             self._socket.bind((name, _ETH_P_ALL))
         except OSError as error:
             self._socket.close()
-            raise lost(name, error) from error
+            raise interface_lost(name, error) from error
 
     def _make_room(self) -> None:
         try:
@@ -66,7 +66,7 @@ class RawSocket:
         try:
             self._socket.send(frame)
         except OSError as error:
-            raise lost(self.name, error) from error
+            raise interface_lost(self.name, error) from error
 
     def wait(self, seconds: float) -> bool:
         """Wait until a frame is there, at most that long, and tell whether one is."""
@@ -82,7 +82,7 @@ class RawSocket:
         except BlockingIOError:
             return None
         except OSError as error:
-            raise lost(self.name, error) from error
+            raise interface_lost(self.name, error) from error
         for level, kind, data in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
                 seconds, nanoseconds = _TIMESPEC.unpack(data[: _TIMESPEC.size])
@@ -98,7 +98,7 @@ class RawSocket:
         return int(struct.unpack("@II", statistics)[1])
 
 
-def privileged(arguments: Sequence[str] = ()) -> str:
+def privileged_command(arguments: Sequence[str] = ()) -> str:
     """Return the command that runs this one again with CAP_NET_RAW and nothing more than that.
 
     The user stays the same, and with it SSH keys, agent and the owner of the files that are written.
@@ -110,7 +110,7 @@ def privileged(arguments: Sequence[str] = ()) -> str:
     )
 
 
-def lost(name: str, error: OSError) -> Inconclusive:
+def interface_lost(name: str, error: OSError) -> Inconclusive:
     """Return what to tell a person when the interface cannot be used any more."""
     if error.errno == errno.ENODEV:
         return Inconclusive(f"there is no interface {name} here", "choose another with --interface")

@@ -12,14 +12,14 @@ from threading import Thread
 from types import ModuleType
 
 
-def warm() -> None:
+def preload() -> None:
     """Begin to load what ARP frames are built with, beside what else has to be waited for before the first one."""
     # No daemon: a program that ends while a daemon imports may abort (seen once), and there is little to wait for.
-    Thread(target=layers, args=("l2",)).start()
+    Thread(target=layer, args=("l2",)).start()
 
 
 @cache
-def layers(name: str) -> ModuleType:
+def layer(name: str) -> ModuleType:
     """Return the module scapy.layers.`name`: l2, inet or inet6."""
     from importlib import import_module
 

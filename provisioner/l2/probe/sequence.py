@@ -16,16 +16,16 @@ from dataclasses import dataclass
 
 from provisioner.l2.probe import interfaces, questions
 from provisioner.l2.probe.arp import Kind
-from provisioner.l2.probe.capture import Address, Wire
+from provisioner.l2.probe.capture import Address, Capture
 from provisioner.l2.probe.interfaces import Interface
+from provisioner.l2.probe.probe_run import ProbeRun, listen_until
 from provisioner.l2.probe.prober import DEFAULT_PPS, PATIENCE, TAIL, Prober
-from provisioner.l2.probe.rounds import Run, listen_until
 
-KNOCKS = 2  # SYNs to one port through one owner, where nothing comes back
+SYN_TRIES = 2  # SYNs to one port through one owner, where nothing comes back
 
 
 @dataclass(frozen=True)
-class Ask:
+class ProbeTarget:
     """What to find out about one address.
 
     ports: the TCP ports to try through each owner that answers; unicast_to: the MACs to ask directly. echo: send one
@@ -40,16 +40,16 @@ class Ask:
 
 def probe(
     interface: Interface,
-    targets: Sequence[Ask],
+    targets: Sequence[ProbeTarget],
     *,
     others: Sequence[Address] = (),
     pps: int = DEFAULT_PPS,
-    zero: bool = True,
+    arp_probe: bool = True,
     tail: float = TAIL,
     again: bool = True,
     passes: int = 2,
     progress: Callable[[str], None] | None = None,
-) -> Wire:
+) -> Capture:
     """Ask for every address and return everything that was heard; addresses of this machine are not asked for.
 
     interface: see `interfaces.choose`; without an address of its own only Z is asked. others: addresses that are
@@ -66,29 +66,29 @@ def probe(
     swept = [ip for ip in dict.fromkeys(others) if ip not in vantage.own_addresses and ip not in asks]
     started = time.time()
     with Prober(interface, pps) as prober:
-        run = Run(prober, vantage)
-        prober.about([*asks, *swept])
+        run = ProbeRun(prober, vantage)
+        prober.keep_announcements([*asks, *swept])
         tell("asking everybody")
-        if zero:
-            run.send(questions.zero(interface, ip) for ip in asks)
-        run.send(questions.client(interface, ip) for ip in asks)
+        if arp_probe:
+            run.send(questions.arp_probe(interface, ip) for ip in asks)
+        run.send(questions.request(interface, ip) for ip in asks)
         half, clear = time.monotonic() + tail / 2, time.monotonic() + tail
-        run.send(run.first(ip, zero) for ip in swept)
+        run.send(run.first(ip, arp_probe) for ip in swept)
         end = time.monotonic() + tail
         for left in reversed(range(passes - 1)):
-            if run.send(run.second(ip, zero) for ip in prober.silent(swept)):
+            if run.send(run.second(ip, arp_probe) for ip in prober.unanswered(swept)):
                 end = max(end, time.monotonic() + tail / 2)
                 if left:
                     prober.listen(tail / 2)
         if asks:
             listen_until(prober, half)
             _through_owners(run, asks)
-            silent = [run.second(ip, zero) for ip in (prober.silent(asks) if again else ())]
+            silent = [run.second(ip, arp_probe) for ip in (prober.unanswered(asks) if again else ())]
             if run.send(silent):
                 end = max(end, time.monotonic() + tail)
-                if any(question is not None and question.kind is Kind.CLIENT for question in silent):
+                if any(question is not None and question.kind is Kind.REQUEST for question in silent):
                     clear = end
-        if zero:
+        if arp_probe:
             run.send(run.confirming(swept, end))
         listen_until(prober, clear)
         if _directly(run, asks, tell):
@@ -99,15 +99,15 @@ def probe(
         _through_owners(run, asks)  # the owners that answered only when they were asked directly
         prober.listen(max(PATIENCE, tail), until=lambda: not prober.waiting)
         prober.give_up()
-        return run.wire(dict.fromkeys([*(ask.ip for ask in targets), *others]), started, pps)
+        return run.capture(dict.fromkeys([*(ask.ip for ask in targets), *others]), started, pps)
 
 
-def _merged(asks: Iterable[Ask]) -> dict[Address, Ask]:
+def _merged(asks: Iterable[ProbeTarget]) -> dict[Address, ProbeTarget]:
     """Return one question for each address, with all that was asked about it."""
-    found: dict[Address, Ask] = {}
+    found: dict[Address, ProbeTarget] = {}
     for ask in asks:
-        one = found.get(ask.ip, Ask(ask.ip, echo=False))
-        found[ask.ip] = Ask(
+        one = found.get(ask.ip, ProbeTarget(ask.ip, echo=False))
+        found[ask.ip] = ProbeTarget(
             ask.ip,
             tuple(dict.fromkeys(one.ports + ask.ports)),
             tuple(dict.fromkeys(one.unicast_to + tuple(mac.lower() for mac in ask.unicast_to))),
@@ -116,7 +116,7 @@ def _merged(asks: Iterable[Ask]) -> dict[Address, Ask]:
     return found
 
 
-def _directly(run: Run, asks: Mapping[Address, Ask], tell: Callable[[str], None]) -> int:
+def _directly(run: ProbeRun, asks: Mapping[Address, ProbeTarget], tell: Callable[[str], None]) -> int:
     """Ask single MACs, and knock again where nothing came back. Returns how many questions that were."""
     single = [(ip, mac) for ip, ask in asks.items() for mac in ask.unicast_to]
     if single:
@@ -126,14 +126,14 @@ def _directly(run: Run, asks: Mapping[Address, Ask], tell: Callable[[str], None]
     return sent
 
 
-def _through_owners(run: Run, asks: Mapping[Address, Ask]) -> None:
+def _through_owners(run: ProbeRun, asks: Mapping[Address, ProbeTarget]) -> None:
     """Knock at each port through each owner known so far, again where nothing came back; one echo an address."""
     heard = {(shake.ip, shake.mac, shake.port) for shake in run.prober.handshakes if shake.outcome != "silent"}
     for ip, macs in run.owners().items():
         if ip not in asks:
             continue
         for key in [(ip, mac, port) for mac in macs for port in asks[ip].ports]:
-            if run.knocked[key] < KNOCKS and key not in heard and run.prober.knock(*key):
-                run.knocked[key] += 1
+            if run.syns_sent[key] < SYN_TRIES and key not in heard and run.prober.send_syn(*key):
+                run.syns_sent[key] += 1
         if asks[ip].echo and ip not in run.echo_sent and run.prober.echo(ip, macs[0]):
             run.echo_sent.add(ip)

@@ -43,7 +43,7 @@ class Syn:
 
 
 @dataclass(frozen=True)
-class Echo:
+class EchoRequest:
     """An ICMP echo request that is ready to be sent through the owner `mac`."""
 
     ip: Address
@@ -53,7 +53,7 @@ class Echo:
 
 
 @dataclass(frozen=True)
-class Answered:
+class SynResponse:
     """What came back for a SYN to `ip`:`port`. acknowledged: None in an ICMP error. source: the frame's own."""
 
     ip: Address
@@ -65,7 +65,7 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class Echoed:
+class EchoReply:
     """An ICMP echo reply."""
 
     ip: Address
@@ -74,33 +74,33 @@ class Echoed:
 
 def syn(ip: Address, port: int, mac: str, own: tuple[str, Address], *, local_port: int, sequence: int) -> Syn:
     """Build a SYN. own: the interface's MAC and the address to send from."""
-    inet = scapy_light.layers("inet")
+    inet = scapy_light.layer("inet")
     head = _head(ip, mac, own)
     first = inet.TCP(sport=local_port, dport=port, seq=sequence, flags="S", window=64240, options=[("MSS", 1460)])
     last = inet.TCP(sport=local_port, dport=port, seq=(sequence + 1) % 2**32, flags="R", window=0)
     return Syn(ip, mac, port, local_port, sequence, bytes(head / first), bytes(head / last))
 
 
-def echo(ip: Address, mac: str, own: tuple[str, Address], identifier: int) -> Echo:
+def echo(ip: Address, mac: str, own: tuple[str, Address], identifier: int) -> EchoRequest:
     """Build an ICMP echo request. own: the interface's MAC and the address to send from."""
     if ip.version == 4:
-        message = scapy_light.layers("inet").ICMP(type=8, id=identifier, seq=1)
+        message = scapy_light.layer("inet").ICMP(type=8, id=identifier, seq=1)
     else:
-        message = scapy_light.layers("inet6").ICMPv6EchoRequest(id=identifier, seq=1)
-    return Echo(ip, mac, identifier, bytes(_head(ip, mac, own) / message))
+        message = scapy_light.layer("inet6").ICMPv6EchoRequest(id=identifier, seq=1)
+    return EchoRequest(ip, mac, identifier, bytes(_head(ip, mac, own) / message))
 
 
 def _head(ip: Address, mac: str, own: tuple[str, Address]):  # type: ignore[no-untyped-def]  # Scapy has no types
-    ether = scapy_light.layers("l2").Ether
+    ether = scapy_light.layer("l2").Ether
     own_mac, source = own
     if ip.version == 4:
-        network = scapy_light.layers("inet").IP(src=str(source), dst=str(ip), ttl=64, flags="DF")
+        network = scapy_light.layer("inet").IP(src=str(source), dst=str(ip), ttl=64, flags="DF")
         return ether(dst=mac, src=own_mac, type=0x0800) / network
-    network = scapy_light.layers("inet6").IPv6(src=str(source), dst=str(ip), hlim=64)
+    network = scapy_light.layer("inet6").IPv6(src=str(source), dst=str(ip), hlim=64)
     return ether(dst=mac, src=own_mac, type=0x86DD) / network
 
 
-def parse(frame: bytes) -> Answered | Echoed | None:
+def parse(frame: bytes) -> SynResponse | EchoReply | None:
     """Return what a frame says about a SYN or an echo, None for anything else. Never raises."""
     found = _packet(frame[_ETHERNET:], frame[12:14])
     if found is None:
@@ -110,26 +110,26 @@ def parse(frame: bytes) -> Answered | Echoed | None:
     return _segment(data, sender, source) if protocol == _TCP else _icmp(data, protocol, sender, frame[12:14], source)
 
 
-def _icmp(data: bytes, protocol: int, sender: Address, kind: bytes, source: str) -> Answered | Echoed | None:
+def _icmp(data: bytes, protocol: int, sender: Address, kind: bytes, source: str) -> SynResponse | EchoReply | None:
     if len(data) < 8:
         return None
     if data[0] == _ECHOED[protocol]:
-        return Echoed(sender, int.from_bytes(data[4:6]))
+        return EchoReply(sender, int.from_bytes(data[4:6]))
     inner = _packet(data[8:], kind) if data[0] in _ERRORS[protocol] else None
     if inner is None or inner[0] != _TCP or len(inner[3]) < 4:
         return None
     local_port, port = struct.unpack_from("!HH", inner[3])
-    return Answered(inner[2], port, local_port, "unreachable", None, source)
+    return SynResponse(inner[2], port, local_port, "unreachable", None, source)
 
 
-def _segment(data: bytes, sender: Address, source: str) -> Answered | None:
+def _segment(data: bytes, sender: Address, source: str) -> SynResponse | None:
     if len(data) < _SEGMENT.size:
         return None
     port, local_port, _, acknowledged, _, flags = _SEGMENT.unpack_from(data)
     if flags & (_RST | _ACK) == _RST | _ACK:
-        return Answered(sender, port, local_port, "refused", acknowledged, source)
+        return SynResponse(sender, port, local_port, "refused", acknowledged, source)
     if flags & (_SYN | _ACK | _RST) == _SYN | _ACK:
-        return Answered(sender, port, local_port, "open", acknowledged, source)
+        return SynResponse(sender, port, local_port, "open", acknowledged, source)
     return None
 
 

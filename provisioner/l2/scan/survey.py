@@ -12,8 +12,8 @@ from ipaddress import ip_address
 
 from provisioner.l2 import targets
 from provisioner.l2.facts import Facts
-from provisioner.l2.owners import Known, vendor
-from provisioner.l2.probe.capture import Answer, Wire
+from provisioner.l2.owners import NodeMacs, vendor
+from provisioner.l2.probe.capture import Answer, Capture
 from provisioner.l2.result import OwnerSeen, Result
 from provisioner.l2.targets import Address
 
@@ -96,10 +96,10 @@ def name(owner: OwnerSeen) -> str:
     return f"{owner.mac} ({owner.vendor})" if owner.vendor else owner.mac
 
 
-def heard(wire: Wire, known: Known) -> dict[Address, tuple[OwnerSeen, ...]]:
+def heard(capture: Capture, known: NodeMacs) -> dict[Address, tuple[OwnerSeen, ...]]:
     """Return who answered, by address, in order of their first answer; the silent ones are absent."""
     grouped: dict[Address, dict[str, list[Answer]]] = {}
-    for answer in wire.answers:
+    for answer in capture.answers:
         grouped.setdefault(answer.ip, {}).setdefault(answer.mac, []).append(answer)
     made: dict[Address, tuple[OwnerSeen, ...]] = {}
     for ip, macs in grouped.items():
@@ -123,7 +123,7 @@ def heard(wire: Wire, known: Known) -> dict[Address, tuple[OwnerSeen, ...]]:
     return made
 
 
-def to_diagnose(wire: Wire, facts: Facts | None, ips: Sequence[Address]) -> tuple[Address, ...]:
+def to_diagnose(capture: Capture, facts: Facts | None, ips: Sequence[Address]) -> tuple[Address, ...]:
     """Return the swept addresses that a verdict can be passed on: external IPs, and whoever answers in a pool.
 
     None without knowledge of the services: whether an owner is right cannot be told then.
@@ -131,7 +131,7 @@ def to_diagnose(wire: Wire, facts: Facts | None, ips: Sequence[Address]) -> tupl
     if facts is None or facts.services is None:
         return ()
     external, pools = targets.assigned(facts), targets.pools(facts)
-    answered = {answer.ip for answer in wire.answers}
+    answered = {answer.ip for answer in capture.answers}
     return tuple(
         ip
         for ip in ips
@@ -141,14 +141,14 @@ def to_diagnose(wire: Wire, facts: Facts | None, ips: Sequence[Address]) -> tupl
 
 def spots(
     ips: Sequence[Address],
-    wire: Wire,
+    capture: Capture,
     facts: Facts | None,
     results: Mapping[Address, Result],
     owners: Mapping[Address, tuple[OwnerSeen, ...]],
 ) -> tuple[Spot, ...]:
     """Return what each address looks like. results: of those diagnosed; owners: who answered, by address."""
     external, pools = targets.assigned(facts), targets.pools(facts)
-    special = _special(wire, facts)
+    special = _special(capture, facts)
     found = []
     for ip in ips:
         pool = next((name for name, held in pools.items() if any(ip in one for one in held)), "")
@@ -159,17 +159,17 @@ def spots(
         state = _state(seen, pool, note, result)
         if state is State.UNCLEAR and result is None:
             note = "unknown owner: a node whose network cards are not known, or a stranger"
-        asked = bool(wire.asked.get(ip))
+        asked = bool(capture.asked.get(ip))
         if state is State.FREE and not asked:
             state, note = State.UNCLEAR, "was not asked: this machine has no address to ask from"
         found.append(Spot(ip, state, seen, service, pool, note, result, asked))
     return tuple(found)
 
 
-def _special(wire: Wire, facts: Facts | None) -> dict[Address, str]:
+def _special(capture: Capture, facts: Facts | None) -> dict[Address, str]:
     """Return the addresses that are a machine's own, and whose."""
-    found: dict[Address, str] = {ip: "this machine" for ip in wire.vantage.own_addresses}
-    found.update({ip: "router" for ip in wire.vantage.gateways})
+    found: dict[Address, str] = {ip: "this machine" for ip in capture.vantage.own_addresses}
+    found.update({ip: "router" for ip in capture.vantage.gateways})
     for node in facts.nodes if facts is not None else ():
         for text in node.internal_ips:
             found[ip_address(text)] = f"node {node.name}"

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from provisioner.l2.probe.capture import Address, Wire
+from provisioner.l2.probe.capture import Address, Capture
 from provisioner.l2.probe.interfaces import Interface
 from provisioner.l2.probe.prober import DEFAULT_PPS, TAIL
 from provisioner.l2.probe.sequence import probe
 
 
-def scan(
+def sweep(
     addresses: Sequence[Address],
     interface: Interface,
     *,
     pps: int = DEFAULT_PPS,
     tail: float = TAIL,
-    zero: bool = True,
+    arp_probe: bool = True,
     again: bool = False,
-) -> Wire:
+) -> Capture:
     """Ask for every address in two passes and return every answer; addresses of this machine are not asked for.
 
     interface: see `interfaces.choose`; without an address of its own only Z is asked. tail: seconds to listen for
@@ -26,4 +26,4 @@ def scan(
     Z out, for networks that inspect ARP. again: a third pass for those that are still silent.
     Raises Inconclusive (no CAP_NET_RAW, interface lost).
     """
-    return probe(interface, (), others=addresses, pps=pps, zero=zero, tail=tail, passes=3 if again else 2)
+    return probe(interface, (), others=addresses, pps=pps, arp_probe=arp_probe, tail=tail, passes=3 if again else 2)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from provisioner.l2 import report
-from provisioner.l2.probe.capture import Wire
+from provisioner.l2.probe.capture import Capture
 from provisioner.l2.result import OwnerSeen
 from provisioner.l2.scan import survey
 from provisioner.l2.scan.survey import Spot, State
@@ -75,9 +75,9 @@ def summary(spots: Sequence[Spot], command: str = "provisioner l2 check {}") -> 
     return f"{line}\nnext: {command.format(doubtful[0].ip)}" if doubtful else line
 
 
-def document(wire: Wire, spots: Sequence[Spot], version: str, problem: str = "") -> dict[str, Any]:
+def document(capture: Capture, spots: Sequence[Spot], version: str, problem: str = "") -> dict[str, Any]:
     """Return a sweep as l2report/v1 with a `state` at each address; `verdict` is "" where none was passed."""
-    made = report.document(wire, (), version, problem)
+    made = report.document(capture, (), version, problem)
     made["results"] = [_entry(spot) for spot in spots]
     return made
 

@@ -32,7 +32,7 @@ NODE_TRIES = 3  # more questions for the address of a node that is silent, to le
 class Plan:
     """What to ask, how often, and when to end. port: 0 for no TCP; stable: seconds, None to go on; timeout: seconds.
 
-    zero: ask as nobody (Z), else as a client (B), for networks that inspect ARP; IPv6 is always asked as a client.
+    arp_probe: send ARP probes (RFC 5227), else plain requests, for networks that inspect ARP; IPv6 has no probe.
     nodes: the nodes' own addresses, asked for a few times to learn their MACs.
     """
 
@@ -43,7 +43,7 @@ class Plan:
     gap: float = GAP
     stable: float | None = None
     timeout: float | None = None
-    zero: bool = True
+    arp_probe: bool = True
     nodes: tuple[Address, ...] = ()
 
 
@@ -113,9 +113,9 @@ def record(interface: Interface, plan: Plan, progress: Callable[[Moment], None] 
 
 def _meet(prober: Prober, plan: Plan) -> None:
     """Ask for the nodes' own addresses and wait a moment, so that the first lines can call them by name."""
-    asks = (ask(prober.interface, node, zero=plan.zero) for node in plan.nodes)
+    asks = (ask(prober.interface, node, arp_probe=plan.arp_probe) for node in plan.nodes)
     prober.send([made for made in asks if made is not None])
-    prober.listen(MEET, until=lambda: not prober.silent(plan.nodes))
+    prober.listen(MEET, until=lambda: not prober.unanswered(plan.nodes))
 
 
 def _run(
@@ -173,7 +173,7 @@ def _moment(prober: Prober, plan: Plan, track: Track, seen: _Seen) -> Moment:
 
 def _turns(prober: Prober, plan: Plan, track: Track) -> dict[str, Callable[[Moment], float]]:
     """Return what is asked in turn: each sends its frames and returns the seconds until it is due again."""
-    question = ask(prober.interface, plan.ip, zero=plan.zero)
+    question = ask(prober.interface, plan.ip, arp_probe=plan.arp_probe)
     if question is None:
         raise Inconclusive(
             f"{prober.interface.name} has no address to ask for {plan.ip} from",
@@ -189,29 +189,29 @@ def _turns(prober: Prober, plan: Plan, track: Track) -> dict[str, Callable[[Mome
         return plan.interval
 
     def node(_: Moment) -> float:
-        asks = (ask(prober.interface, one, zero=plan.zero) for one in prober.silent(plan.nodes))
+        asks = (ask(prober.interface, one, arp_probe=plan.arp_probe) for one in prober.unanswered(plan.nodes))
         prober.send([made for made in asks if made is not None])
         return 1.0 if next(tries, NODE_TRIES) < NODE_TRIES - 1 else float("inf")
 
-    def knock(moment: Moment) -> float:
+    def syn(moment: Moment) -> float:
         if moment.holders:
             through[:] = moment.holders
         for mac in through:  # while nobody answers, as a client does: by the MAC that it remembers
             if moment.now - greeted.get(mac, 0.0) > GREET:
                 greeted[mac] = moment.now
-                prober.send(greetings(prober, plan, mac))
-            prober.knock(plan.ip, mac, plan.port)
+                prober.send(prime_neighbour(prober, plan, mac))
+            prober.send_syn(plan.ip, mac, plan.port)
         return plan.tcp_interval
 
     turns: dict[str, Callable[[Moment], float]] = {"owner": owner}
     if plan.nodes:
         turns["node"] = node
     if plan.port:
-        turns["knock"] = knock
+        turns["syn"] = syn
     return turns
 
 
-def greetings(prober: Prober, plan: Plan, mac: str) -> list[Question]:
+def prime_neighbour(prober: Prober, plan: Plan, mac: str) -> list[Question]:
     """Return questions to an owner alone by which it learns the prober's MAC.
 
     It needs that to answer a SYN, and would ask everybody for it: by such a broadcast bystanders learn the owner's
@@ -226,9 +226,9 @@ def greetings(prober: Prober, plan: Plan, mac: str) -> list[Question]:
     return [question for question in made if question is not None]
 
 
-def ask(interface: Interface, ip: Address, *, zero: bool) -> Question | None:
+def ask(interface: Interface, ip: Address, *, arp_probe: bool) -> Question | None:
     """Return the question for an address: as nobody where that is wanted and possible, else as a client.
 
     None where the interface has no address to ask from.
     """
-    return (questions.zero(interface, ip) if zero else None) or questions.client(interface, ip)
+    return (questions.arp_probe(interface, ip) if arp_probe else None) or questions.request(interface, ip)

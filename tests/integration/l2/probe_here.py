@@ -9,39 +9,41 @@ from ipaddress import ip_address
 
 from provisioner.errors import ProvisionerError
 from provisioner.l2.probe import interfaces
-from provisioner.l2.probe.sequence import Ask, probe
+from provisioner.l2.probe.sequence import ProbeTarget, probe
 
 
 def main() -> None:
     """Print one JSON object; a person's mistake is printed as {"error": …}."""
     wanted = json.loads(sys.argv[1])
     asks = [
-        Ask(ip_address(one["ip"]), tuple(one.get("ports", ())), tuple(one.get("to", ())), one.get("echo", True))
+        ProbeTarget(
+            ip_address(one["ip"]), tuple(one.get("ports", ())), tuple(one.get("to", ())), one.get("echo", True)
+        )
         for one in wanted.pop("asks")
     ]
     others = [ip_address(text) for text in wanted.pop("others", ())]
     try:
         here = interfaces.choose(interfaces.read(), [], wanted.pop("interface", "eth1"))
-        wire = probe(here, asks, others=others, **wanted)
+        capture = probe(here, asks, others=others, **wanted)
     except ProvisionerError as error:
         print(json.dumps({"error": str(error)}))
         return
     print(
         json.dumps(
             {
-                "answers": [{**asdict(one), "kind": one.kind.value} for one in wire.answers],
-                "announcements": [asdict(one) for one in wire.announcements],
-                "handshakes": [asdict(one) for one in wire.handshakes],
-                "asked": {str(ip): sorted(kind.value for kind in kinds) for ip, kinds in wire.asked.items()},
-                "echo": {str(ip): came for ip, came in wire.echo.items()},
-                "neighbours": {str(ip): mac for ip, mac in wire.vantage.neighbours.items()},
-                "gateways": [str(ip) for ip in wire.vantage.gateways],
-                "own_macs": sorted(wire.vantage.own_macs),
-                "own_addresses": sorted(map(str, wire.vantage.own_addresses)),
-                "sent": wire.sent,
-                "received": wire.received,
-                "dropped": wire.dropped,
-                "started": wire.started,
+                "answers": [{**asdict(one), "kind": one.kind.value} for one in capture.answers],
+                "announcements": [asdict(one) for one in capture.announcements],
+                "handshakes": [asdict(one) for one in capture.handshakes],
+                "asked": {str(ip): sorted(kind.value for kind in kinds) for ip, kinds in capture.asked.items()},
+                "echo": {str(ip): came for ip, came in capture.echo.items()},
+                "neighbours": {str(ip): mac for ip, mac in capture.vantage.neighbours.items()},
+                "gateways": [str(ip) for ip in capture.vantage.gateways],
+                "own_macs": sorted(capture.vantage.own_macs),
+                "own_addresses": sorted(map(str, capture.vantage.own_addresses)),
+                "sent": capture.sent,
+                "received": capture.received,
+                "dropped": capture.dropped,
+                "started": capture.started,
             },
             default=str,
         )

@@ -105,7 +105,7 @@ def test_a_request_from_the_target_itself_would_have_been_seen(street: Segment) 
         "here = interfaces.choose(interfaces.read(), [], 'eth1'); ip = IPv4Address('192.0.2.51'); "
         "made = arp._template(arp.BROADCAST, here.mac, ip); "
         "frame = made[:38] + ip.packed + made[42:]; "
-        "prober = Prober(here); prober.send([Question(ip, Kind.CLIENT, frame)])"
+        "prober = Prober(here); prober.send([Question(ip, Kind.REQUEST, frame)])"
     )
     street.run("prober", sys.executable, "-c", mutant)
     assert street.neighbours("bystander") == {**WRONG["4"], "192.0.2.51": mac(1)}

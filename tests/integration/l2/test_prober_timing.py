@@ -37,7 +37,7 @@ def test_the_rate_on_the_wire_is_what_was_asked_for(segment: Segment, pps: int) 
     segment.host("a", 11, "192.0.2.50/24")
     words = ["tcpdump", "-nntt", "-c", "399", "-i", "eth1", "arp and src host 192.0.2.1"]
     with background(segment, "prober", *words, ready="listening on") as capture:
-        probe(segment, others=[f"192.0.2.{last}" for last in range(50, 250)], pps=pps, zero=False)
+        probe(segment, others=[f"192.0.2.{last}" for last in range(50, 250)], pps=pps, arp_probe=False)
         output, _ = capture.communicate(timeout=10)
     times = [float(line.split()[0]) for line in output.splitlines() if re.search(r"Request who-has \S+ tell", line)]
     assert len(times) == 399  # 200 as a client, and again all but the one that answered; tcpdump ends by itself

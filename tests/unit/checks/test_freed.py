@@ -66,7 +66,7 @@ def _entries(one: Object) -> Any:
 
 
 def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, api: Api, **more: Any) -> dict[str, Any]:
-    monkeypatch.setattr(verdicts, "asking", lambda site, cluster, hosts, ip: lambda: api.answering(ip))
+    monkeypatch.setattr(verdicts, "answering_macs", lambda site, cluster, hosts, ip: lambda: api.answering(ip))
     return findings(freed.CHECK, replace(context(tmp_path, api), **more))
 
 

@@ -17,7 +17,7 @@ from provisioner.cli.l2 import l2
 from provisioner.cli.l2_collect import write
 from provisioner.cli.options import Options
 from provisioner.l2 import check
-from provisioner.l2.probe.capture import Vantage, Wire
+from provisioner.l2.probe.capture import Capture, Vantage
 from provisioner.l2.result import Result
 from provisioner.l2.scan import survey
 
@@ -110,7 +110,7 @@ def test_a_map_that_has_no_folder_is_refused_before_the_sweep(tmp_path: Path) ->
 
 def test_a_map_that_cannot_be_written_leaves_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "folder").mkdir()
-    heard = Wire(VANTAGE, (), sent=7)
+    heard = Capture(VANTAGE, (), sent=7)
     spots = (survey.Spot(ip_address("192.0.2.7"), survey.State.FREE),)
     monkeypatch.setattr(l2_scan, "_swept", lambda *_, **__: (heard, spots))
     status, stdout, stderr = run(tmp_path, "scan", "192.0.2.7", "--svg", str(tmp_path / "folder"), output="json")
@@ -132,8 +132,8 @@ def test_the_next_command_names_the_same_files_and_interface(tmp_path: Path, mon
     )
     look = replace(again, command="provisioner exec --limit w2 -- ip link")
     foreign = replace(again, command="kubectl get nodes")
-    monkeypatch.setattr(check, "place", lambda *_: None)
-    monkeypatch.setattr(check, "run", lambda *_, **__: (Wire(VANTAGE, ()), (again, look, foreign)))
+    monkeypatch.setattr(check, "choose_interface", lambda *_: None)
+    monkeypatch.setattr(check, "run", lambda *_, **__: (Capture(VANTAGE, ()), (again, look, foreign)))
     (tmp_path / "my facts.json").write_text(NONE)
     options = Options(file=Path("/etc/site.toml"), output="json")
     words = ["check", "192.0.2.7", "--facts", "my facts.json", "--interface", "eth1"]

@@ -11,7 +11,7 @@ from provisioner.errors import ClusterError
 from provisioner.l2 import verdicts
 from provisioner.l2.result import Result
 from provisioner.steps.l2_proof import STEP
-from tests.unit.l2.diagnosis.segment import IP, SILENT, facts, judge, wire
+from tests.unit.l2.diagnosis.segment import IP, SILENT, capture, facts, judge
 
 
 def prove(monkeypatch: pytest.MonkeyPatch, result: Result) -> list[str]:
@@ -30,5 +30,5 @@ def test_silence_whose_cause_is_not_found_stops_an_apply(monkeypatch: pytest.Mon
 
 
 def test_what_could_not_be_measured_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    (line,) = prove(monkeypatch, judge(wire(dropped=3), facts()))
+    (line,) = prove(monkeypatch, judge(capture(dropped=3), facts()))
     assert line.startswith(f"{IP} (default/web) is not proven from here: ")

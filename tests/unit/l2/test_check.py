@@ -15,7 +15,7 @@ from provisioner.l2 import check
 from provisioner.l2.facts import Facts, Nic, Node, Port, Service
 from provisioner.l2.probe import interfaces
 from provisioner.l2.probe.arp import Kind
-from provisioner.l2.probe.capture import Answer, Vantage, Wire
+from provisioner.l2.probe.capture import Answer, Capture, Vantage
 from provisioner.l2.probe.interfaces import Interface
 from provisioner.l2.targets import Targets
 from provisioner.site import load_site
@@ -63,7 +63,7 @@ FACTS = Facts(
     ],
 )
 def test_where_to_ask_from(ips: list[str], facts: Facts | None, name: str, expected: str) -> None:
-    assert check.place([LAN, SEGMENT, DOWN], [ip_address(ip) for ip in ips], facts, name).name == expected
+    assert check.choose_interface([LAN, SEGMENT, DOWN], [ip_address(ip) for ip in ips], facts, name).name == expected
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def test_where_to_ask_from(ips: list[str], facts: Facts | None, name: str, expec
 )
 def test_where_nothing_can_be_asked(ips: list[str], facts: Facts | None, name: str, message: str) -> None:
     with pytest.raises(Inconclusive) as caught:
-        check.place([LAN, SEGMENT, DOWN], [ip_address(ip) for ip in ips], facts, name)
+        check.choose_interface([LAN, SEGMENT, DOWN], [ip_address(ip) for ip in ips], facts, name)
     assert message in str(caught.value)
 
 
 def test_whom_to_ask_directly_is_every_card_of_a_node_on_the_segment() -> None:
-    assert check.inventory(FACTS, SEGMENT) == ("52:54:00:00:00:0b", "52:54:00:00:00:1b")
-    assert check.inventory(FACTS, LAN) == ()
-    assert check.inventory(None, LAN) == ()
+    assert check.known_macs(FACTS, SEGMENT) == ("52:54:00:00:00:0b", "52:54:00:00:00:1b")
+    assert check.known_macs(FACTS, LAN) == ()
+    assert check.known_macs(None, LAN) == ()
 
 
 def test_the_ports_of_all_services_of_an_address_without_udp() -> None:
@@ -95,7 +95,7 @@ def test_the_ports_of_all_services_of_an_address_without_udp() -> None:
 def test_from_the_wrong_place_every_address_gets_the_same_verdict_and_its_service() -> None:
     waits = Service(namespace="a", name="waits")
     wanted = Targets((ip_address("192.0.2.200"), ip_address("2001:db8::9")), (waits,))
-    results = check.nowhere(Inconclusive("this machine is elsewhere", "go there"), FACTS, wanted)
+    results = check.off_segment(Inconclusive("this machine is elsewhere", "go there"), FACTS, wanted)
     assert [(one.ip, one.family, one.service, one.verdict) for one in results[:2]] == [
         ("192.0.2.200", "ipv4", "a/web, a/dns", "INCONCLUSIVE_PROBE_LOCATION"),
         ("2001:db8::9", "ipv6", "", "INCONCLUSIVE_PROBE_LOCATION"),
@@ -108,12 +108,12 @@ def test_from_the_wrong_place_every_address_gets_the_same_verdict_and_its_servic
 def test_two_runs_as_one_lose_nothing() -> None:
     one, two = ip_address("192.0.2.200"), ip_address("192.0.2.201")
     vantage = Vantage("eth1", "02:00:00:00:00:02", neighbours={one: "52:54:00:00:00:0b"})
-    first = Wire(
+    first = Capture(
         vantage,
         (one, two),
-        (Answer(IPv4Address("192.0.2.200"), "a", Kind.ZERO, 1.0, 0.1, 60),),
-        asked={one: frozenset({Kind.ZERO}), two: frozenset({Kind.CLIENT})},
-        times={one: {Kind.ZERO: 1}},
+        (Answer(IPv4Address("192.0.2.200"), "a", Kind.PROBE, 1.0, 0.1, 60),),
+        asked={one: frozenset({Kind.PROBE}), two: frozenset({Kind.REQUEST})},
+        times={one: {Kind.PROBE: 1}},
         unicast_to={one: ("m1",)},
         echo={one: False},
         started=1.0,
@@ -122,12 +122,12 @@ def test_two_runs_as_one_lose_nothing() -> None:
         dropped=1,
         pps=200,
     )
-    second = Wire(
+    second = Capture(
         Vantage("eth1", "02:00:00:00:00:02"),
         (one,),
-        (Answer(IPv4Address("192.0.2.200"), "b", Kind.CLIENT, 3.0, 0.1, 60),),
-        asked={one: frozenset({Kind.ZERO, Kind.CLIENT})},
-        times={one: {Kind.ZERO: 1, Kind.CLIENT: 2}},
+        (Answer(IPv4Address("192.0.2.200"), "b", Kind.REQUEST, 3.0, 0.1, 60),),
+        asked={one: frozenset({Kind.PROBE, Kind.REQUEST})},
+        times={one: {Kind.PROBE: 1, Kind.REQUEST: 2}},
         unicast_to={one: (), two: ("m2",)},
         echo={one: True},
         started=2.5,
@@ -135,12 +135,12 @@ def test_two_runs_as_one_lose_nothing() -> None:
         received=2,
         pps=200,
     )
-    both = check.joined(first, second)
+    both = check.merge(first, second)
     assert both.vantage is vantage  # the neighbour cache as it was before anything was asked
     assert both.targets == (one, two)
     assert both.macs(one) == ("a", "b")
-    assert both.asked == {one: frozenset({Kind.ZERO, Kind.CLIENT}), two: frozenset({Kind.CLIENT})}
-    assert both.times[one] == {Kind.ZERO: 2, Kind.CLIENT: 2}
+    assert both.asked == {one: frozenset({Kind.PROBE, Kind.REQUEST}), two: frozenset({Kind.REQUEST})}
+    assert both.times[one] == {Kind.PROBE: 2, Kind.REQUEST: 2}
     assert both.unicast_to == {one: ("m1",), two: ("m2",)}
     assert both.echo == {one: True}
     assert (both.started, both.sent, both.received, both.dropped) == (1.0, 7, 3, 1)
@@ -163,9 +163,9 @@ def test_of_hosts_toml_alone_only_addresses_and_pools_are_known(tmp_path: Path) 
 def test_only_counters_that_were_read_around_a_run_are_of_that_run(
     monkeypatch: pytest.MonkeyPatch, metrics: Callable[[], None] | None, counted: bool
 ) -> None:
-    heard = Wire(Vantage("eth1", SEGMENT.mac, SEGMENT.addresses), (ip_address("192.0.2.200"),))
+    heard = Capture(Vantage("eth1", SEGMENT.mac, SEGMENT.addresses), (ip_address("192.0.2.200"),))
     monkeypatch.setattr(interfaces, "vantage", lambda _: heard.vantage)
-    monkeypatch.setattr(check, "ask", lambda *_, **__: heard)
-    wire, _ = check.run(FACTS, Targets(heard.targets, ()), SEGMENT, metrics=metrics)
-    assert wire is not None
-    assert wire.counted is counted
+    monkeypatch.setattr(check, "probe_segment", lambda *_, **__: heard)
+    capture, _ = check.run(FACTS, Targets(heard.targets, ()), SEGMENT, metrics=metrics)
+    assert capture is not None
+    assert capture.counted is counted

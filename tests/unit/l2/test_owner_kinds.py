@@ -17,7 +17,7 @@ A, B, C, D = (f"52:54:00:00:00:0{last}" for last in "abcd")
 
 
 def answer(ip: str, mac: str) -> Answer:
-    return Answer(ip_address(ip), mac, Kind.ZERO, 100.0, 0.0005, 42)
+    return Answer(ip_address(ip), mac, Kind.PROBE, 100.0, 0.0005, 42)
 
 
 FACTS = Facts(

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from provisioner.l2.owners import Known, Owner, from_answers, from_nics
+from provisioner.l2.owners import NodeMacs, Owner, from_answers, from_nics
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.probe.capture import Answer
 from provisioner.ssh import HostNic
@@ -14,7 +14,7 @@ from provisioner.ssh import HostNic
 A, B, C = "52:54:00:00:00:0a", "52:54:00:00:00:0b", "52:54:00:00:00:0c"
 
 
-def answer(ip: str, mac: str, kind: Kind = Kind.ZERO) -> Answer:
+def answer(ip: str, mac: str, kind: Kind = Kind.PROBE) -> Answer:
     return Answer(IPv4Address(ip), mac, kind, 100.0, 0.0005, 60)
 
 
@@ -23,7 +23,7 @@ def nic(name: str, mac: str, *addresses: str, master: str = "") -> HostNic:
 
 
 def test_the_inventory_knows_node_and_interface() -> None:
-    known = Known(
+    known = NodeMacs(
         from_nics({"w1": [nic("eth1", A.upper(), "192.0.2.11/24")], "w2": [nic("eth1", B, "192.0.2.12/24")]}),
         {C: ("w3",)},
     )
@@ -34,7 +34,7 @@ def test_the_inventory_knows_node_and_interface() -> None:
 
 
 def test_strangers_and_shared_macs_are_not_guessed() -> None:
-    known = Known(from_nics({"w1": [nic("eth0", A)], "w2": [nic("eth0", A)]}))
+    known = NodeMacs(from_nics({"w1": [nic("eth0", A)], "w2": [nic("eth0", A)]}))
     assert known.owner(A).node == ""
     assert str(known.owner(A)) == f"{A} (shared by w1 and w2)"
     assert str(known.owner(B)) == f"{B} (no node's)"
@@ -53,7 +53,7 @@ def test_of_a_bridge_and_its_port_the_one_with_addresses_answers() -> None:
         ([answer("192.0.2.11", A), answer("192.0.2.200", B)], {A: ("w1",)}),
         ([answer("192.0.2.11", A), answer("192.0.2.12", A)], {A: ("w1", "w2")}),
         ([answer("192.0.2.11", A), answer("192.0.2.11", C)], {}),  # a conflict proves neither
-        ([answer("192.0.2.11", A, Kind.ZERO), answer("192.0.2.11", A, Kind.CLIENT)], {A: ("w1",)}),
+        ([answer("192.0.2.11", A, Kind.PROBE), answer("192.0.2.11", A, Kind.REQUEST)], {A: ("w1",)}),
     ],
 )
 def test_owners_by_the_nodes_own_answers(answers: list[Answer], wanted: dict[str, tuple[str, ...]]) -> None:

@@ -9,7 +9,7 @@ from ipaddress import IPv4Interface
 import pytest
 
 from provisioner.l2 import phrases, report
-from provisioner.l2.probe.capture import Vantage, Wire
+from provisioner.l2.probe.capture import Capture, Vantage
 from provisioner.l2.result import OwnerSeen, Result
 
 W1 = OwnerSeen("52:54:00:00:00:11", "w1", "eth1", ("w1",), "speaker", "inventory", "", ("Z", "B"), (310, 280))
@@ -127,8 +127,8 @@ def test_colours_change_no_word() -> None:
 
 def test_the_document_has_every_key_of_the_schema() -> None:
     vantage = Vantage("eth1", "02:00:00:00:00:01", (IPv4Interface("192.0.2.1/24"),))
-    wire = Wire(vantage, (), started=1700000000.25, sent=4, received=3, pps=200)
-    made = json.loads(json.dumps(report.document(wire, [SPLIT], "1.2.3")))
+    capture = Capture(vantage, (), started=1700000000.25, sent=4, received=3, pps=200)
+    made = json.loads(json.dumps(report.document(capture, [SPLIT], "1.2.3")))
     assert made["schema"] == "l2report/v1"
     assert made["run"] == {
         "version": "1.2.3",

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 from provisioner.errors import ClusterError, ProvisionerError, Unreachable
 from provisioner.kube import Cluster, Object
-from provisioner.l2.collect.api_reader import Asker
-from provisioner.l2.collect.metrics_token import Bearer
+from provisioner.l2.collect.api_reader import ApiReader
+from provisioner.l2.collect.metrics_token import MetricsClient
 
 SPEAKER = {"app": "metallb", "component": "speaker"}
 HELM = {"app.kubernetes.io/name": "metallb", "app.kubernetes.io/component": "speaker"}
@@ -51,7 +51,7 @@ class Api:
         return self.there
 
 
-class Token(Bearer):
+class Token(MetricsClient):
     """Stands in for a Bearer, which asks over SSH. shown: texts by port; error: raised when asked for a token."""
 
     def __init__(self, shown: dict[int, str] | None = None, error: ProvisionerError | None = None) -> None:
@@ -69,9 +69,9 @@ class Token(Bearer):
         return self.shown[port]
 
 
-def asker(api: Api | None = None) -> tuple[Asker, list[str]]:
+def asker(api: Api | None = None) -> tuple[ApiReader, list[str]]:
     notes: list[str] = []
-    return Asker(cast(Cluster, api or Api()), notes.append), notes
+    return ApiReader(cast(Cluster, api or Api()), notes.append), notes
 
 
 def pod(name: str = "speaker-1", *, on: str = "w1", ready: bool = True, **known: Any) -> Object:

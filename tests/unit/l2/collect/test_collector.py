@@ -9,8 +9,8 @@ import pytest
 from provisioner.errors import ClusterError, HostError
 from provisioner.kube import Cluster, Object
 from provisioner.l2.collect import collector, nodes, other_announcers, services
-from provisioner.l2.collect.speakers import Programs
-from provisioner.l2.facts import Counters, Endpoint, Facts, KubeProxy, L2Status, Others
+from provisioner.l2.collect.speakers import Components
+from provisioner.l2.facts import Counters, Endpoint, Facts, KubeProxy, L2Status, OtherAnnouncers
 from provisioner.ssh import Host, HostNic
 from tests.unit.l2.collect.api import Api, asker, pod
 
@@ -115,7 +115,7 @@ KUBE_VIP = "ghcr.io/kube-vip/kube-vip:v0.8.0"
 )
 def test_kube_vip_counts_where_it_serves_services(containers: list[Object], serves: bool | None) -> None:
     found = other_announcers.others(asker()[0], [pod("vip", labels={}, containers=containers)], frozenset())
-    assert found == Others(kube_vip=serves, servicelb=False, cilium_l2=False)
+    assert found == OtherAnnouncers(kube_vip=serves, servicelb=False, cilium_l2=False)
 
 
 def test_servicelb_and_cilium() -> None:
@@ -123,7 +123,7 @@ def test_servicelb_and_cilium() -> None:
     api = Api({"CiliumL2AnnouncementPolicy": [policy]})
     pods = [pod("svclb-web-x7k2p", labels={})]
     served = frozenset({"cilium.io/v2alpha1", "coordination.k8s.io/v1"})
-    assert other_announcers.others(asker(api)[0], pods, served) == Others(
+    assert other_announcers.others(asker(api)[0], pods, served) == OtherAnnouncers(
         kube_vip=False, servicelb=True, cilium_l2=True
     )
     lease = {"apiVersion": "coordination.k8s.io/v1", "metadata": {"name": "cilium-l2announce-default-web"}}
@@ -131,7 +131,7 @@ def test_servicelb_and_cilium() -> None:
     other = {"apiVersion": "coordination.k8s.io/v1", "metadata": {"name": "cilium-operator"}}
     assert other_announcers.others(asker(Api({"Lease": [other]}))[0], pods, served).cilium_l2 is False
     assert other_announcers.others(asker(Api())[0], pods, served).cilium_l2 is False
-    assert other_announcers.others(asker()[0], None, None) == Others()
+    assert other_announcers.others(asker()[0], None, None) == OtherAnnouncers()
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_a_network_that_is_unavailable_is_a_condition_of_its_node() -> None:
     cut = api_node("w1", "192.0.2.11")
     cut["status"]["conditions"].append({"type": "NetworkUnavailable", "status": "True"})
     well = api_node("w2", "192.0.2.12")
-    found = nodes.nodes({"w1": cut, "w2": well}, {}, {}, Programs("x", (), None, None), lambda text: None)
+    found = nodes.nodes({"w1": cut, "w2": well}, {}, {}, Components("x", (), None, None), lambda text: None)
     assert [(one.network_unavailable, one.speaker) for one in found] == [(True, "missing"), (False, "missing")]
 
 
@@ -254,7 +254,7 @@ def test_a_node_is_its_host_by_name_or_by_address() -> None:
         {item["metadata"]["name"]: item for item in answers},
         cards,
         hosts,
-        Programs("x", None, None, None),
+        Components("x", None, None, None),
         notes.append,
     )
     assert [(one.name, one.ready, one.unschedulable, one.nics) for one in found] == [

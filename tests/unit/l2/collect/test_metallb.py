@@ -9,7 +9,7 @@ import pytest
 from provisioner.errors import ClusterError
 from provisioner.kube import Object
 from provisioner.l2.collect import configuration, metrics
-from provisioner.l2.collect.speakers import metallb, programs, speaker_state, version_of
+from provisioner.l2.collect.speakers import components, metallb, speaker_state, version_of
 from provisioner.l2.facts import Counters, MetalLB
 from tests.unit.l2.collect.api import API, HELM, ML, SPEAKER, Api, Token, asker, pod
 
@@ -48,7 +48,7 @@ def test_the_version_is_in_the_images_tag(image: str, version: str) -> None:
     ],
 )
 def test_memberlist_is_on_where_it_has_an_address_and_labels(known: dict[str, Any], memberlist: bool) -> None:
-    assert metallb(programs([pod(**known)], []), lambda text: None).memberlist is memberlist
+    assert metallb(components([pod(**known)], []), lambda text: None).memberlist is memberlist
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_memberlist_is_on_where_it_has_an_address_and_labels(known: dict[str, An
     ],
 )
 def test_flags_of_the_speaker(args: list[str], ignored: bool, served: str) -> None:
-    found = metallb(programs([pod(args=args)], []), lambda text: None)
+    found = metallb(components([pod(args=args)], []), lambda text: None)
     assert (found.ignore_exclude_lb, found.load_balancer_class) == (ignored, served)
 
 
@@ -69,7 +69,7 @@ def test_a_charts_speaker_is_found_in_its_own_namespace_past_its_frr() -> None:
     frr = {"name": "frr", "image": "quay.io/frrouting/frr:10.5.1"}
     speaker = {"name": "metallb-speaker", "image": "registry.example/metallb-speaker:0.15.2"}
     other = pod("frr-k8s-1", labels={"app": "frr-k8s", "component": "frr-k8s"})
-    found = programs([other, pod(labels=HELM, namespace="lb", containers=[frr, speaker])], [])
+    found = components([other, pod(labels=HELM, namespace="lb", containers=[frr, speaker])], [])
     assert (found.namespace, len(found.speakers or ())) == ("lb", 1)
     assert metallb(found, lambda text: None).version == "0.15.2"
 
@@ -78,7 +78,7 @@ def test_pods_that_cannot_be_made_leave_their_daemon_set_to_tell() -> None:
     """A policy that refuses the speakers' rights leaves a DaemonSet without any pod."""
     daemon_set = {"metadata": {"name": "speaker", "namespace": "metallb-system", "labels": SPEAKER}}
     daemon_set["spec"] = {"template": {"spec": pod(env=ML)["spec"]}}
-    found = programs([], [daemon_set])
+    found = components([], [daemon_set])
     assert metallb(found, lambda text: None).version == "0.13.12"
     assert speaker_state(found, "w1") == "missing"
 
@@ -95,34 +95,34 @@ def test_pods_that_cannot_be_made_leave_their_daemon_set_to_tell() -> None:
     ],
 )
 def test_how_the_speaker_of_a_node_is(pods: list[Object] | None, state: str | None) -> None:
-    assert speaker_state(programs(pods, []), "w1") == state
+    assert speaker_state(components(pods, []), "w1") == state
 
 
 def test_a_variable_from_elsewhere_may_turn_memberlist_on_or_off() -> None:
     containers = [
         {"name": "speaker", "image": "metallb/speaker:v0.16.1", "envFrom": [{"configMapRef": {"name": "x"}}]}
     ]
-    assert metallb(programs([pod(containers=containers)], []), lambda text: None).memberlist is None
+    assert metallb(components([pod(containers=containers)], []), lambda text: None).memberlist is None
 
 
 def test_a_container_called_speaker_goes_before_one_of_such_an_image() -> None:
     copier = {"name": "cp-metrics", "image": "quay.io/metallb/speaker:v0.1.2"}
     speaker = {"name": "speaker", "image": "registry.example/mirror:v0.15.2"}
-    assert metallb(programs([pod(containers=[copier, speaker])], []), lambda text: None).version == "0.15.2"
+    assert metallb(components([pod(containers=[copier, speaker])], []), lambda text: None).version == "0.15.2"
 
 
 def test_speakers_that_differ_leave_it_unknown() -> None:
     notes: list[str] = []
     two = [pod(env=ML), pod("speaker-2", on="w2", image="quay.io/metallb/speaker:v0.14.5", args=["--lb-class=x"])]
-    found = metallb(programs(two, []), notes.append)
+    found = metallb(components(two, []), notes.append)
     assert (found.version, found.memberlist, found.load_balancer_class) == (None, None, None)
     assert notes == ["speakers of several versions run (0.13.12, 0.14.5), so MetalLB's version is unknown"]
-    assert metallb(programs([pod(image="metallb/speaker:main")], []), notes.append).version is None
+    assert metallb(components([pod(image="metallb/speaker:main")], []), notes.append).version is None
     assert "no version in its tag" in notes[-1]
 
 
 def test_no_metallb_is_nothing_known_of_it() -> None:
-    assert metallb(programs([], []), lambda text: None) == MetalLB()
+    assert metallb(components([], []), lambda text: None) == MetalLB()
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------

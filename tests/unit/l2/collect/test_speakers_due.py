@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.l2.collect.speakers import metallb, programs, speaker_state
+from provisioner.l2.collect.speakers import components, metallb, speaker_state
 from tests.unit.l2.collect.api import SPEAKER, pod
 
 
@@ -14,7 +14,7 @@ def test_a_pod_that_waits_is_meant_for_a_node_by_its_affinity() -> None:
     fields = [{"key": "metadata.name", "operator": "In", "values": ["w1"]}]
     required = {"nodeSelectorTerms": [{"matchFields": fields}]}
     waits["spec"]["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
-    found = programs([waits], [])
+    found = components([waits], [])
     assert (speaker_state(found, "w1"), speaker_state(found, "w2")) == ("failing", "missing")
 
 
@@ -22,5 +22,5 @@ def test_a_pod_that_waits_is_meant_for_a_node_by_its_affinity() -> None:
 def test_how_many_speakers_the_daemon_set_wants(status: dict[str, int] | None, wanted: int | None) -> None:
     named = {"name": "speaker", "namespace": "metallb-system", "labels": SPEAKER}
     daemon_set = {"metadata": named, "spec": {"template": {"spec": pod()["spec"]}}, "status": status}
-    assert metallb(programs([pod()], [daemon_set]), lambda text: None).speakers_wanted == wanted
-    assert metallb(programs([pod()], None), lambda text: None).speakers_wanted is None
+    assert metallb(components([pod()], [daemon_set]), lambda text: None).speakers_wanted == wanted
+    assert metallb(components([pod()], None), lambda text: None).speakers_wanted is None

@@ -22,13 +22,13 @@ from provisioner.l2.facts import (
     MetalLB,
     Nic,
     Node,
-    Others,
+    OtherAnnouncers,
     Pool,
     Port,
     Service,
 )
 from provisioner.l2.probe.arp import Kind
-from provisioner.l2.probe.capture import Address, Announcement, Answer, Handshake, Outcome, Vantage, Wire
+from provisioner.l2.probe.capture import Address, Announcement, Answer, Capture, Handshake, Outcome, Vantage
 from provisioner.l2.result import Result
 
 IP, IP6 = "192.0.2.200", "2001:db8::200"
@@ -40,7 +40,7 @@ SECOND = "52:54:00:00:01:12"  # w2's second interface
 STRANGER = "b8:27:eb:00:00:99"
 ROUTER = "52:54:00:00:00:fe"
 TYPED = ("kubectl", "ip", "sudo", "provisioner", "printf")
-KINDS = {"Z": Kind.ZERO, "B": Kind.CLIENT, "U": Kind.UNICAST}
+KINDS = {"Z": Kind.PROBE, "B": Kind.REQUEST, "U": Kind.UNICAST}
 IPVS = KubeProxy(mode="ipvs", strict_arp=False)
 ANNOUNCES = (L2Status(service="default/web", node="w2"),)
 ASKED = {"Z": 100.0, "B": 100.2, "U": 101.5}  # when each kind of question goes out
@@ -141,7 +141,7 @@ def facts(**changes: Any) -> Facts:
     values: dict[str, Any] = {
         "metallb": metallb(),
         "kube_proxy": KubeProxy(mode="iptables", strict_arp=False),
-        "others": Others(kube_vip=False, servicelb=False, cilium_l2=False),
+        "others": OtherAnnouncers(kube_vip=False, servicelb=False, cilium_l2=False),
         "nodes": nodes(),
         "pools": pools("192.0.2.200-192.0.2.210", "2001:db8::200-2001:db8::210"),
         "advertisements": (Advertisement(name="all", pools=("lab",)),),
@@ -192,7 +192,7 @@ def kernels(*names: str) -> tuple[Answer, ...]:
     return tuple(one for name in names or MACS for one in heard(MACS[name], "ZB", OWN[name], length=42))
 
 
-def wire(*frames: Answer | Handshake | Announcement | Iterable[Answer], **changes: Any) -> Wire:
+def capture(*frames: Answer | Handshake | Announcement | Iterable[Answer], **changes: Any) -> Capture:
     """Return a run that asked for 192.0.2.200 in every way, and for the nodes' own addresses, which answer."""
     flat = [
         one for frame in frames for one in ([frame] if isinstance(frame, Answer | Handshake | Announcement) else frame)
@@ -200,8 +200,8 @@ def wire(*frames: Answer | Handshake | Announcement | Iterable[Answer], **change
     answers = tuple(one for one in flat if isinstance(one, Answer))
     targets = tuple(dict.fromkeys([ip_address(IP), *changes.pop("targets", ())]))
     everything = frozenset(Kind)
-    asked = {ip: everything if ip.version == 4 else frozenset({Kind.CLIENT, Kind.UNICAST}) for ip in targets}
-    asked |= {ip_address(own): frozenset({Kind.ZERO, Kind.CLIENT}) for own in OWN.values()}
+    asked = {ip: everything if ip.version == 4 else frozenset({Kind.REQUEST, Kind.UNICAST}) for ip in targets}
+    asked |= {ip_address(own): frozenset({Kind.PROBE, Kind.REQUEST}) for own in OWN.values()}
     values: dict[str, Any] = {
         "vantage": vantage(),
         "targets": targets,
@@ -210,25 +210,25 @@ def wire(*frames: Answer | Handshake | Announcement | Iterable[Answer], **change
         "handshakes": tuple(one for one in flat if isinstance(one, Handshake)),
         "asked": asked,
         "unicast_to": {ip: tuple(MACS.values()) for ip in targets},
-        "times": {ip: {Kind.ZERO: 2, Kind.CLIENT: 1} for ip in targets if ip.version == 4},
+        "times": {ip: {Kind.PROBE: 2, Kind.REQUEST: 1} for ip in targets if ip.version == 4},
         "pps": 200,
         "counted": True,
     }
-    return Wire(**{**values, **changes})
+    return Capture(**{**values, **changes})
 
 
-def well(mac: str = W2) -> Wire:
+def well(mac: str = W2) -> Capture:
     """Return a run in which one MAC answers for 192.0.2.200 as a speaker and serves."""
-    return wire(heard(mac), syn(mac))
+    return capture(heard(mac), syn(mac))
 
 
-SILENT = wire()
-BOTH = wire(heard(W2), heard(W1), syn(W2), syn(W1))
-NO_W2 = wire(kernels("w1", "w3"), quiet=True)
+SILENT = capture()
+BOTH = capture(heard(W2), heard(W1), syn(W2), syn(W1))
+NO_W2 = capture(kernels("w1", "w3"), quiet=True)
 OFF = nodes(w2={"nics": (nat(), nic("w2", addresses=("203.0.113.12/24",)))})
 
 
-def judge(run: Wire, known: Facts | None, ip: str = IP) -> Result:
+def judge(run: Capture, known: Facts | None, ip: str = IP) -> Result:
     """Return the verdict; every sentence and command of it must be fit to be read and typed."""
     result = diagnosis.diagnose(run, known, ip_address(ip))
     assert result.evidence, result
@@ -246,7 +246,7 @@ def judge(run: Wire, known: Facts | None, ip: str = IP) -> Result:
 
 
 # verdict, what was heard, what is known, confidence, words of the first sentences, words of the command
-Row = tuple[str, Wire, Facts | None, str, str, str]
+Row = tuple[str, Capture, Facts | None, str, str, str]
 
 
 def reaches(row: Row, ip: str = IP) -> None:

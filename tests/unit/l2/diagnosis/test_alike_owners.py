@@ -9,7 +9,7 @@ import pytest
 
 from provisioner.l2.facts import Facts
 from provisioner.l2.probe.arp import Kind
-from provisioner.l2.probe.capture import Wire
+from provisioner.l2.probe.capture import Capture
 from tests.unit.l2.diagnosis.segment import (
     IP,
     IPVS,
@@ -20,6 +20,7 @@ from tests.unit.l2.diagnosis.segment import (
     W2,
     W3,
     address,
+    capture,
     each_node,
     facts,
     heard,
@@ -33,13 +34,12 @@ from tests.unit.l2.diagnosis.segment import (
     syn,
     vantage,
     well,
-    wire,
 )
 
 # Nobody answers a question from nobody, and one MAC answers for the only node's own address and for the service's.
-PROXY_ALONE = wire(heard(ROUTER, "BU"), heard(ROUTER, "B", OWN["w1"]), syn(ROUTER), quiet=True)
+PROXY_ALONE = capture(heard(ROUTER, "BU"), heard(ROUTER, "B", OWN["w1"]), syn(ROUTER), quiet=True)
 STALE = facts(metallb=metallb(config="stale"))
-ONE_OWNER: dict[str, tuple[str, tuple[str, ...], Wire, Facts | None]] = {
+ONE_OWNER: dict[str, tuple[str, tuple[str, ...], Capture, Facts | None]] = {
     "the leader": ("OK", (), well(), facts()),
     "another node": ("OK", ("UNEXPECTED_LEADER",), well(W1), facts()),
     "another node, since the leader's speaker fails": (
@@ -91,12 +91,12 @@ ONE_OWNER: dict[str, tuple[str, tuple[str, ...], Wire, Facts | None]] = {
         facts(metallb=metallb(config="stale")),
     ),
     "a stranger": ("ADDRESS_CONFLICT", (), well(STRANGER), facts()),
-    "a stranger that does not serve": ("ADDRESS_CONFLICT", (), wire(heard(STRANGER)), facts()),
+    "a stranger that does not serve": ("ADDRESS_CONFLICT", (), capture(heard(STRANGER)), facts()),
     "a MAC of nobody known": ("UNKNOWN", ("PREDICTION_UNKNOWN",), well(), None),
     "a MAC that may be an unlisted node's": (
         "UNKNOWN",
         (),
-        wire(heard(STRANGER), syn(STRANGER), kernels("w1", "w2"), quiet=True),
+        capture(heard(STRANGER), syn(STRANGER), kernels("w1", "w2"), quiet=True),
         facts(nodes=nodes(w3={"nics": None})),
     ),
     "a node, and no Service has the address": ("POOL_ADDRESS_IN_USE", (), well(), facts(services=())),
@@ -118,29 +118,29 @@ ONE_OWNER: dict[str, tuple[str, tuple[str, ...], Wire, Facts | None]] = {
         well(),
         facts(nodes=each_node(nics=None)),
     ),
-    "no port was tried": ("UNKNOWN", (), wire(heard(W2)), facts()),
+    "no port was tried": ("UNKNOWN", (), capture(heard(W2)), facts()),
     "a Service without a TCP port": (
         "OK",
         (),
-        wire(heard(W2)),
+        capture(heard(W2)),
         facts(services=(service(ports=({"port": 53, "protocol": "UDP"},)),)),
     ),
     "the Service's ports are not known and none was tried": (
         "UNKNOWN",
         (),
-        wire(heard(W2)),
+        capture(heard(W2)),
         facts(services=(service(ports=()),)),
     ),
     "one port of two is closed": (
         "NOT_SERVING",
         (),
-        wire(heard(W2), syn(W2), syn(W2, "silent", 443)),
+        capture(heard(W2), syn(W2), syn(W2, "silent", 443)),
         facts(services=(service(ports=({"port": 80}, {"port": 443})),)),
     ),
     "Local, and the owner has no endpoint": (
         "NOT_SERVING",
         ("UNEXPECTED_LEADER",),
-        wire(heard(W2), syn(W2, "silent")),
+        capture(heard(W2), syn(W2, "silent")),
         facts(services=(service(external_traffic_policy="Local"),)),
     ),
     "the leader has the address configured": (
@@ -152,33 +152,33 @@ ONE_OWNER: dict[str, tuple[str, tuple[str, ...], Wire, Facts | None]] = {
     "another node alone has it configured": (
         "POOL_OVERLAPS_NODE",
         (),
-        wire(heard(W1, length=42), syn(W1)),
+        capture(heard(W1, length=42), syn(W1)),
         facts(nodes=nodes(w1={"nics": (nic("w1", addresses=("192.0.2.11/24", "192.0.2.200/32")),)})),
     ),
     "it is on this very machine": (
         "ADDRESS_CONFLICT",
         (),
-        wire(vantage=vantage(own_addresses=frozenset({address(IP), address("192.0.2.1")}))),
+        capture(vantage=vantage(own_addresses=frozenset({address(IP), address("192.0.2.1")}))),
         facts(),
     ),
     "Z is dropped here, and the owner is in the inventory": (
         "OK",
         (),
-        replace(well(), answers=tuple(one for one in well().answers if one.kind is not Kind.ZERO)),
+        replace(well(), answers=tuple(one for one in well().answers if one.kind is not Kind.PROBE)),
         facts(),
     ),
-    "the leader missed the one Z": ("OK", (), wire(heard(W2, "BU"), syn(W2)), facts()),
+    "the leader missed the one Z": ("OK", (), capture(heard(W2, "BU"), syn(W2)), facts()),
     "nobody should announce": (
         "NOT_SERVING",
         (),
-        wire(heard(W2), syn(W2, "unreachable")),
+        capture(heard(W2), syn(W2, "unreachable")),
         facts(services=(service(endpoints=()),)),
     ),
 }
 
 
 @pytest.mark.parametrize(("verdict", "warned", "run", "known"), ONE_OWNER.values(), ids=ONE_OWNER)
-def test_one_owner(verdict: str, warned: tuple[str, ...], run: Wire, known: Facts | None) -> None:
+def test_one_owner(verdict: str, warned: tuple[str, ...], run: Capture, known: Facts | None) -> None:
     result = judge(run, known)
     assert result.verdict == verdict, result
     assert set(result.warnings) == set(warned) if verdict == "OK" else True
@@ -190,7 +190,7 @@ def test_a_warning_of_the_kernel_says_how_to_take_the_address_from_it() -> None:
     assert (result.verdict, result.warnings) == ("OK", ("KERNEL_ALSO_OWNS",))
     # The kernel deletes an address only by the prefix that it was given with.
     assert result.command == "provisioner exec --limit w2 -- ip address del 192.0.2.200/24 dev eth1"
-    result = judge(wire(heard(W2, length=42), syn(W2)), facts(kube_proxy=IPVS))
+    result = judge(capture(heard(W2, length=42), syn(W2)), facts(kube_proxy=IPVS))
     assert (result.verdict, result.warnings) == ("OK", ("KERNEL_ALSO_OWNS",))
     assert result.command == "kubectl -n kube-system edit configmap kube-proxy"
 
@@ -198,9 +198,9 @@ def test_a_warning_of_the_kernel_says_how_to_take_the_address_from_it() -> None:
 def test_an_address_of_this_machine_is_taken_from_it_by_its_own_prefix() -> None:
     own = (IPv4Interface("192.0.2.1/24"), IPv4Interface("192.0.2.200/24"))
     here = vantage(addresses=own, own_addresses=frozenset(one.ip for one in own))
-    assert judge(wire(vantage=here), facts()).command == "sudo ip address del 192.0.2.200/24 dev eth1"
+    assert judge(capture(vantage=here), facts()).command == "sudo ip address del 192.0.2.200/24 dev eth1"
     elsewhere = vantage(own_addresses=frozenset({address(IP)}))
-    assert judge(wire(vantage=elsewhere), facts()).command == "ip address show to 192.0.2.200"
+    assert judge(capture(vantage=elsewhere), facts()).command == "ip address show to 192.0.2.200"
 
 
 def test_a_client_that_remembers_the_right_mac_has_no_stale_cache() -> None:
@@ -209,8 +209,8 @@ def test_a_client_that_remembers_the_right_mac_has_no_stale_cache() -> None:
 
 
 def test_a_segment_that_doubles_every_frame_does_not_make_a_kernel_owner() -> None:
-    once = {address(IP): {Kind.ZERO: 1, Kind.CLIENT: 1}}
-    doubled = wire(heard(W2), heard(W2, rtt=0.0005), syn(W2), times=once)
+    once = {address(IP): {Kind.PROBE: 1, Kind.REQUEST: 1}}
+    doubled = capture(heard(W2), heard(W2, rtt=0.0005), syn(W2), times=once)
     assert judge(doubled, facts()).warnings == ("KERNEL_ALSO_OWNS",)
     own = heard(W2, "ZB", OWN["w2"], length=42, rtt=0.0005)
     assert judge(replace(doubled, answers=(*doubled.answers, *own)), facts()).warnings == ()
@@ -218,7 +218,7 @@ def test_a_segment_that_doubles_every_frame_does_not_make_a_kernel_owner() -> No
 
 def test_two_late_answers_to_two_questions_do_not_make_a_kernel_owner() -> None:
     """On a slow machine both come after the second question, and both are taken for answers to that one."""
-    late = wire(heard(W2), heard(W2, "Z", rtt=0.0005), syn(W2))
+    late = capture(heard(W2), heard(W2, "Z", rtt=0.0005), syn(W2))
     assert judge(late, facts()).warnings == ()
 
 

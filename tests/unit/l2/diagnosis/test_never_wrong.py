@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from provisioner.l2 import diagnosis
 from provisioner.l2.facts import Facts
 from provisioner.l2.probe.arp import Kind
-from provisioner.l2.probe.capture import Announcement, Answer, Handshake, Outcome, Wire
+from provisioner.l2.probe.capture import Announcement, Answer, Capture, Handshake, Outcome
 from provisioner.l2.result import Result
 from tests.unit.l2.diagnosis.segment import (
     IP,
@@ -23,13 +23,13 @@ from tests.unit.l2.diagnosis.segment import (
     W1,
     W2,
     W3,
+    capture,
     facts,
     heard,
     judge,
     service,
     syn,
     vantage,
-    wire,
 )
 
 MACS = (W1, W2, W3, STRANGER, ROUTER)
@@ -74,7 +74,7 @@ def announcements(draw: st.DrawFn) -> Announcement:
 
 
 @st.composite
-def runs(draw: st.DrawFn) -> Wire:
+def runs(draw: st.DrawFn) -> Capture:
     where = vantage(
         gateways=draw(st.sampled_from([(), (ip_address("192.0.2.254"),)])),
         neighbours=dict(draw(some(st.tuples(st.sampled_from(CACHED), st.sampled_from(MACS)), 1))),
@@ -83,7 +83,7 @@ def runs(draw: st.DrawFn) -> Wire:
         where = replace(where, mac=draw(st.sampled_from([W1, "52:54:00:00:00:01"])), addresses=())
     right = [*heard(W2), *heard(W2, "B", IP6)] if draw(st.integers(0, 3)) > 0 else []
     served = [syn(W2), syn(W2, ip=IP6)] if right and draw(st.integers(0, 3)) > 0 else []
-    return wire(
+    return capture(
         [*right, *draw(some(answers(), 6))],
         *served,
         *draw(some(handshakes(), 2)),
@@ -196,7 +196,7 @@ def clusters(draw: st.DrawFn) -> Facts | None:
     return Facts.model_validate(known)
 
 
-def proven(run: Wire, known: Facts | None, result: Result) -> None:
+def proven(run: Capture, known: Facts | None, result: Result) -> None:
     """What OK has to mean, worked out anew from the frames and the facts."""
     assert known is not None
     assert run.dropped == 0
@@ -229,7 +229,7 @@ def proven(run: Wire, known: Facts | None, result: Result) -> None:
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(runs(), clusters(), st.sampled_from(TARGETS))
-def test_ok_is_never_wrong(run: Wire, known: Facts | None, ip: str) -> None:
+def test_ok_is_never_wrong(run: Capture, known: Facts | None, ip: str) -> None:
     result = judge(run, known, ip)
     if result.verdict == "OK":
         proven(run, known, result)
@@ -237,7 +237,7 @@ def test_ok_is_never_wrong(run: Wire, known: Facts | None, ip: str) -> None:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(runs(), clusters())
-def test_every_service_gets_a_verdict(run: Wire, known: Facts | None) -> None:
+def test_every_service_gets_a_verdict(run: Capture, known: Facts | None) -> None:
     services = known.services or () if known is not None else ()
     results = diagnosis.all(run, known, run.targets, services)
     assert len(results) == 2 + sum(not service.ingress_ips for service in services)
@@ -248,17 +248,17 @@ def test_every_service_gets_a_verdict(run: Wire, known: Facts | None) -> None:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(runs())
-def test_nothing_is_ok_where_nothing_is_known(run: Wire) -> None:
+def test_nothing_is_ok_where_nothing_is_known(run: Capture) -> None:
     for known in (None, Facts()):
         assert judge(run, known).verdict != "OK"
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(runs(), st.sampled_from(TARGETS))
-def test_a_second_owner_is_never_ok(run: Wire, ip: str) -> None:
+def test_a_second_owner_is_never_ok(run: Capture, ip: str) -> None:
     """Two owners that answer to the end are a fault or undecided, whoever they are."""
     last = [
-        Answer(ip_address(ip), mac, Kind.CLIENT, 110.0 + step + offset, 0.0005, 60)
+        Answer(ip_address(ip), mac, Kind.REQUEST, 110.0 + step + offset, 0.0005, 60)
         for step in (0, 2)
         for mac, offset in ((W2, 0.0), (W1, 0.0003))
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from provisioner.l2 import diagnosis
-from provisioner.l2.facts import Event, Facts, MetalLB, Others, Pool, Port, Service
+from provisioner.l2.facts import Facts, MetalLB, OtherAnnouncers, Pool, Port, Service, ServiceEvent
 from provisioner.l2.pools import admits
 from tests.unit.l2.diagnosis.segment import IP, facts, metallb, service
 
@@ -182,7 +182,7 @@ def pool(**changes: Any) -> tuple[Pool, ...]:
         pytest.param(
             "NO_ADDRESS",
             Facts(),
-            {"events": (Event(reason="AllocationFailed", message="no available IPs"),)},
+            {"events": (ServiceEvent(reason="AllocationFailed", message="no available IPs"),)},
             "Service default/new has no external IP.",
             "describe service new",
             id="nothing is known",
@@ -210,14 +210,16 @@ def test_sharing_an_address_is_no_conflict() -> None:
 
 
 def test_what_is_not_known_stays_open() -> None:
-    result = diagnosis.pending(Facts(others=Others(servicelb=True)), WAITING)
+    result = diagnosis.pending(Facts(others=OtherAnnouncers(servicelb=True)), WAITING)
     assert result.alternatives == ("POOL_EXHAUSTED", "CONFIG_INVALID", "SERVICELB_CONFLICT")
     known = facts()
     assert diagnosis.pending(known, WAITING).alternatives == ()
 
 
 def test_metallb_is_heard() -> None:
-    failed = Event(reason="AllocationFailed", message='Failed to allocate IP for "default/new": no available IPs')
+    failed = ServiceEvent(
+        reason="AllocationFailed", message='Failed to allocate IP for "default/new": no available IPs'
+    )
     result = diagnosis.pending(facts(), WAITING.model_copy(update={"events": (failed,)}))
     assert result.evidence[-1] == 'MetalLB says: Failed to allocate IP for "default/new": no available IPs.'
 

@@ -20,6 +20,7 @@ from tests.unit.l2.diagnosis.segment import (
     W1,
     W2,
     address,
+    capture,
     facts,
     heard,
     judge,
@@ -30,7 +31,6 @@ from tests.unit.l2.diagnosis.segment import (
     syn,
     vantage,
     well,
-    wire,
 )
 
 AWAY = (IPv4Interface("203.0.113.1/24"),)
@@ -91,7 +91,7 @@ def test_nothing_is_concluded_from_there(changes: dict[str, Any], known: Facts |
     assert result.remedy
     assert result.command in (f"provisioner l2 check {IP}", "ip -brief address")
     # The same is said when it was asked all the same.
-    assert judge(wire(vantage=vantage(**changes), quiet=True), known).verdict == "INCONCLUSIVE_PROBE_LOCATION"
+    assert judge(capture(vantage=vantage(**changes), quiet=True), known).verdict == "INCONCLUSIVE_PROBE_LOCATION"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_whoever_answers_is_on_this_segment_whatever_the_subnets_say() -> None:
     away = vantage(addresses=AWAY)
     # A node is heard and the address is in the segment's subnets by the nodes' own word.
     assert judge(replace(well(), vantage=away), facts()).verdict == "OK"
-    silent = judge(replace(wire(), vantage=away), facts())
+    silent = judge(replace(capture(), vantage=away), facts())
     assert silent.verdict == "UNKNOWN"
 
 
@@ -147,7 +147,7 @@ def test_a_run_over_many_addresses_looks_at_each_frame_once() -> None:
     """16384 addresses, nearly all silent, and 400 answers end in seconds: no work grows with both."""
     ips = [address(f"198.18.{high}.{low}") for high in range(64) for low in range(256)]
     frames = [one for ip in ips[:400] for one in heard(W2, "ZB", str(ip))]
-    run = wire(frames, syn(W2), targets=tuple(ips))
+    run = capture(frames, syn(W2), targets=tuple(ips))
     began = time.process_time()
     results = diagnosis.all(run, facts(), ips)
     assert time.process_time() - began < 15

@@ -10,13 +10,14 @@ import pytest
 from provisioner.l2 import report
 from provisioner.l2.facts import Facts, Service
 from provisioner.l2.probe.arp import Kind
-from provisioner.l2.probe.capture import Wire
+from provisioner.l2.probe.capture import Capture
 from tests.unit.l2.diagnosis.segment import (
     IP,
     IP6,
     SILENT,
     W1,
     address,
+    capture,
     counted,
     facts,
     heard,
@@ -26,27 +27,26 @@ from tests.unit.l2.diagnosis.segment import (
     pools,
     service,
     vantage,
-    wire,
 )
 
 AWAY = vantage(addresses=(IPv4Interface("203.0.113.1/24"),))
 ELSEWHERE = service(ingress_ips=("198.51.100.9",), load_balancer_class="cloud.example/lb")
-FAR = wire(targets=(address("198.51.100.9"),))
+FAR = capture(targets=(address("198.51.100.9"),))
 
 
 @pytest.mark.parametrize(
     ("run", "known"),
     [
         pytest.param(SILENT, facts(), id="asked in every way"),
-        pytest.param(wire(quiet=True), facts(), id="the nodes are silent as well"),
+        pytest.param(capture(quiet=True), facts(), id="the nodes are silent as well"),
         pytest.param(replace(SILENT, vantage=AWAY), facts(), id="a pool of another subnet, and a node is heard"),
         pytest.param(SILENT, Facts(services=(service(),)), id="only the Service is known"),
         pytest.param(
-            replace(SILENT, asked={address(IP): frozenset({Kind.CLIENT})}), facts(), id="with --no-zero, as a client"
+            replace(SILENT, asked={address(IP): frozenset({Kind.REQUEST})}), facts(), id="with --no-zero, as a client"
         ),
     ],
 )
-def test_an_external_ip_that_nobody_answers_for_is_a_fault(run: Wire, known: Facts) -> None:
+def test_an_external_ip_that_nobody_answers_for_is_a_fault(run: Capture, known: Facts) -> None:
     result = judge(run, known)
     assert (result.verdict, result.confidence) == ("UNKNOWN", "certain")
     assert (result.unanswered, result.inconclusive, report.exit_status([result])) == (True, False, 1)
@@ -60,17 +60,20 @@ def test_an_external_ip_that_nobody_answers_for_is_a_fault(run: Wire, known: Fac
         pytest.param(
             replace(SILENT, asked={address(IP6): frozenset({Kind.UNICAST})}), ipv6(), IP6, id="asked of nodes alone"
         ),
-        pytest.param(wire(dropped=3), facts(), IP, id="frames were lost here"),
+        pytest.param(capture(dropped=3), facts(), IP, id="frames were lost here"),
         pytest.param(SILENT, facts(services=()), IP, id="it is free"),
         pytest.param(SILENT, None, IP, id="whether a Service has it is not known"),
         pytest.param(
-            wire(quiet=True, asked={address(IP): frozenset({Kind.ZERO})}), facts(), IP, id="only as nobody, unanswered"
+            capture(quiet=True, asked={address(IP): frozenset({Kind.PROBE})}),
+            facts(),
+            IP,
+            id="only as nobody, unanswered",
         ),
         pytest.param(FAR, facts(services=(ELSEWHERE,)), "198.51.100.9", id="another controller's, of no subnet here"),
-        pytest.param(wire(heard(W1)), facts(), IP, id="somebody answers"),
+        pytest.param(capture(heard(W1)), facts(), IP, id="somebody answers"),
     ],
 )
-def test_what_was_not_measured_or_is_not_due_is_no_fault(run: Wire, known: Facts | None, ip: str) -> None:
+def test_what_was_not_measured_or_is_not_due_is_no_fault(run: Capture, known: Facts | None, ip: str) -> None:
     result = judge(run, known, ip)
     assert (result.verdict, result.inconclusive, report.exit_status([result])) == ("UNKNOWN", True, 2), result
 
@@ -97,7 +100,7 @@ def test_a_reply_to_another_client_does_not_prove_a_filter(
 def test_where_questions_from_nobody_are_dropped_they_are_not_counted_on() -> None:
     """ARP inspection: of the three questions to everybody only the client's reaches the speaker."""
     known = facts(metrics=counted(3, 3), metrics_after=counted(4, 4))
-    inspected = wire(*[one for name in ("192.0.2.11", "192.0.2.12") for one in heard(W1, "B", name)], quiet=True)
+    inspected = capture(*[one for name in ("192.0.2.11", "192.0.2.12") for one in heard(W1, "B", name)], quiet=True)
     assert (judge(inspected, known).verdict, judge(inspected, known).confidence) == ("EGRESS_FILTERED", "certain")
 
 
@@ -122,7 +125,7 @@ def test_a_speaker_that_is_missing_by_design_is_a_cause_of_silence_all_the_same(
 def test_an_interface_without_a_link_local_address_cannot_ask_ipv6() -> None:
     four = vantage(addresses=(IPv4Interface("192.0.2.1/24"),))
     asked = {ip: kinds for ip, kinds in SILENT.asked.items() if ip.version == 4}
-    result = judge(wire(heard(W1), vantage=four, asked=asked, targets=(address(IP6),)), ipv6(), IP6)
+    result = judge(capture(heard(W1), vantage=four, asked=asked, targets=(address(IP6),)), ipv6(), IP6)
     assert (result.verdict, result.inconclusive) == ("UNKNOWN", True)
     assert "eth1 has no IPv6 link-local address, from which neighbours are asked." in result.evidence
     assert result.remedy == "Give eth1 an IPv6 link-local address, and ask again."
@@ -145,6 +148,6 @@ def test_an_address_that_some_devices_take_for_a_broadcast_may_fail_for_that(
 ) -> None:
     held = tuple(service(name=f"s{number}", ingress_ips=(text,)) for number, text in enumerate((ip, *more)))
     known = facts(pools=pools("192.0.2.200-192.0.2.255"), services=held)
-    run = wire(targets=tuple(map(address, (ip, *more))))
+    run = capture(targets=tuple(map(address, (ip, *more))))
     result = judge(run, known, ip)
     assert (result.verdict, "BUGGY_IP" in result.alternatives) == ("UNKNOWN", listed)

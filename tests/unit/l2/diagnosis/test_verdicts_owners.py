@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.l2.facts import Others, Port, SpeakerLog
+from provisioner.l2.facts import OtherAnnouncers, Port, SpeakerLog
 from tests.unit.l2.diagnosis.segment import (
     BOTH,
     IP,
@@ -18,6 +18,7 @@ from tests.unit.l2.diagnosis.segment import (
     W3,
     Row,
     address,
+    capture,
     facts,
     gratuitous,
     heard,
@@ -32,7 +33,6 @@ from tests.unit.l2.diagnosis.segment import (
     two_nics,
     vantage,
     well,
-    wire,
 )
 
 TABLE: list[Row] = [
@@ -46,7 +46,7 @@ TABLE: list[Row] = [
     ),
     (
         "ARP_FLUX_IPVS",
-        wire(heard(W2), heard(W1, length=42), heard(W3, length=42), syn(W2), syn(W1), syn(W3)),
+        capture(heard(W2), heard(W1, length=42), heard(W3, length=42), syn(W2), syn(W1), syn(W3)),
         facts(kube_proxy=IPVS),
         "certain",
         "kube-proxy runs in ipvs mode without strictARP",
@@ -71,7 +71,7 @@ TABLE: list[Row] = [
     ),
     (
         "MULTI_NIC_SAME_SEGMENT",
-        wire(heard(W2), heard(SECOND), syn(W2), syn(SECOND)),
+        capture(heard(W2), heard(SECOND), syn(W2), syn(SECOND)),
         facts(nodes=nodes(w2={"nics": two_nics()})),
         "certain",
         "w2 answers with its interfaces eth1 and eth2, which are on the same segment.",
@@ -79,7 +79,7 @@ TABLE: list[Row] = [
     ),
     (
         "ADDRESS_CONFLICT",
-        wire(heard(W2), heard(STRANGER), syn(W2), syn(STRANGER)),
+        capture(heard(W2), heard(STRANGER), syn(W2), syn(STRANGER)),
         facts(),
         "certain",
         f"{STRANGER} (no node's, by Raspberry Pi Foundation) answers for {IP}.",
@@ -88,7 +88,7 @@ TABLE: list[Row] = [
     ("ADDRESS_CONFLICT", well(STRANGER), facts(), "certain", STRANGER, "ipaddresspool lab"),
     (
         "POOL_ADDRESS_IN_USE",
-        wire(heard(STRANGER)),
+        capture(heard(STRANGER)),
         facts(services=()),
         "certain",
         f"No Service has {IP} of pool lab, and {STRANGER}",
@@ -96,7 +96,7 @@ TABLE: list[Row] = [
     ),
     (
         "POOL_OFF_SUBNET",
-        wire(heard(W3, ip="198.51.100.5"), syn(W3, ip="198.51.100.5"), targets=(address("198.51.100.5"),)),
+        capture(heard(W3, ip="198.51.100.5"), syn(W3, ip="198.51.100.5"), targets=(address("198.51.100.5"),)),
         facts(pools=pools("198.51.100.0/24"), services=(service(ingress_ips=("198.51.100.5",)),)),
         "likely",
         "198.51.100.5 of pool lab is in no subnet of this segment (192.0.2.0/24)",
@@ -104,7 +104,7 @@ TABLE: list[Row] = [
     ),
     (
         "PROXY_ARP",
-        wire(
+        capture(
             heard(ROUTER, "BU", rtt=0.4),
             syn(ROUTER),
             vantage=vantage(gateways=(address("192.0.2.254"),), neighbours={address("192.0.2.254"): ROUTER}),
@@ -116,7 +116,7 @@ TABLE: list[Row] = [
     ),
     (
         "PROXY_ARP",
-        wire(heard(W1, "BU"), syn(W1)),
+        capture(heard(W1, "BU"), syn(W1)),
         facts(nodes=nodes(w1={"nics": (nic("w1", proxy_arp=True),)})),
         "certain",
         "w1 eth1",
@@ -132,22 +132,22 @@ TABLE: list[Row] = [
     ),
     (
         "KUBE_VIP_DUPLICATE",
-        wire(
+        capture(
             heard(W2),
             heard(W1, length=42),
             syn(W2),
             syn(W1),
             *(gratuitous(W1, 100.0 + 3 * number, metallb=False) for number in range(4)),
         ),
-        facts(others=Others(kube_vip=True)),
+        facts(others=OtherAnnouncers(kube_vip=True)),
         "certain",
         f"w1 eth1 ({W1}) announces {IP} every 3 s, as kube-vip does.",
         "kubectl get pods -A -o wide | grep kube-vip",
     ),
     (
         "SERVICELB_CONFLICT",
-        wire(heard(W1, ip=OWN["w1"], length=42), syn(W1, ip=OWN["w1"]), quiet=True),
-        facts(services=(service(ingress_ips=(OWN["w1"],)),), others=Others(servicelb=True)),
+        capture(heard(W1, ip=OWN["w1"], length=42), syn(W1, ip=OWN["w1"]), quiet=True),
+        facts(services=(service(ingress_ips=(OWN["w1"],)),), others=OtherAnnouncers(servicelb=True)),
         "certain",
         "default/web has 192.0.2.11, which is w1's own address and in no pool of MetalLB.",
         "kubectl get pods -A -o wide | grep svclb-",
@@ -155,7 +155,7 @@ TABLE: list[Row] = [
     (
         "CILIUM_L2_CONFLICT",
         BOTH,
-        facts(others=Others(cilium_l2=True)),
+        facts(others=OtherAnnouncers(cilium_l2=True)),
         "likely",
         "Cilium announces external IPs on layer 2",
         "kubectl get ciliuml2announcementpolicies",
@@ -171,16 +171,16 @@ def test_a_verdict_is_reached_by_its_evidence(row: Row) -> None:
 
 def test_a_pool_that_holds_a_nodes_or_the_routers_address() -> None:
     own = facts(pools=pools("192.0.2.10-192.0.2.254"), services=(service(ingress_ips=(OWN["w1"],)),))
-    result = judge(wire(syn(W1, ip=OWN["w1"])), own, OWN["w1"])
+    result = judge(capture(syn(W1, ip=OWN["w1"])), own, OWN["w1"])
     assert (result.verdict, result.confidence) == ("POOL_OVERLAPS_NODE", "certain")
     assert result.evidence[0] == "192.0.2.11 of pool lab is w1's own address."
     routed = vantage(gateways=(address("192.0.2.254"),))
-    run = wire(heard(ROUTER, ip="192.0.2.254"), targets=(address("192.0.2.254"),), vantage=routed)
+    run = capture(heard(ROUTER, ip="192.0.2.254"), targets=(address("192.0.2.254"),), vantage=routed)
     result = judge(run, own, "192.0.2.254")
     assert result.verdict == "POOL_OVERLAPS_NODE"
     assert result.evidence[0] == "192.0.2.254 of pool lab is the router of this segment."
     # Another address of that pool may be all right, and says what else its pool holds.
     fine = facts(pools=pools("192.0.2.10-192.0.2.254"))
-    result = judge(wire(heard(W2), syn(W2), vantage=routed), fine)
+    result = judge(capture(heard(W2), syn(W2), vantage=routed), fine)
     assert result.verdict == "OK"
     assert any("192.0.2.12 (w2)" in one and "192.0.2.254 (the router)" in one for one in result.evidence)

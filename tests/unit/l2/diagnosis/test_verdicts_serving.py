@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from provisioner.l2.facts import Facts
-from provisioner.l2.probe.capture import Wire
+from provisioner.l2.probe.capture import Capture
 from tests.unit.l2.diagnosis.segment import (
     IP,
     IP6,
@@ -16,6 +16,7 @@ from tests.unit.l2.diagnosis.segment import (
     W2,
     Row,
     address,
+    capture,
     facts,
     heard,
     ipv6,
@@ -27,14 +28,13 @@ from tests.unit.l2.diagnosis.segment import (
     syn,
     vantage,
     well,
-    wire,
 )
 
 TABLE: list[Row] = [
     ("OK", well(), facts(), "certain", f"w2 eth1 ({W2}) answers for {IP}", ""),
     (
         "RETURN_PATH",
-        wire(heard(W2), syn(W2, "silent")),
+        capture(heard(W2), syn(W2, "silent")),
         facts(nodes=nodes(w2={"internal_ips": ("203.0.113.12",), "nics": (nic("w2", addresses=()),)})),
         "certain",
         "w2's eth1 has no IPv4 address of its own.",
@@ -42,7 +42,7 @@ TABLE: list[Row] = [
     ),
     (
         "RETURN_PATH",
-        wire(heard(W2), syn(W2, "silent")),
+        capture(heard(W2), syn(W2, "silent")),
         facts(),
         "possible",
         "port 80 is not answered",
@@ -50,7 +50,7 @@ TABLE: list[Row] = [
     ),
     (
         "NOT_SERVING",
-        wire(heard(W2), syn(W2, "refused")),
+        capture(heard(W2), syn(W2, "refused")),
         facts(),
         "certain",
         "TCP port 80 is refused",
@@ -58,7 +58,7 @@ TABLE: list[Row] = [
     ),
     (
         "NOT_SERVING",
-        wire(heard(W2), syn(W2, "silent")),
+        capture(heard(W2), syn(W2, "silent")),
         facts(services=(service(source_ranges=("203.0.113.0/24",)),)),
         "certain",
         "TCP port 80 is not answered",
@@ -66,7 +66,7 @@ TABLE: list[Row] = [
     ),
     (
         "STALE_CACHE",
-        wire(heard(W2), syn(W2), vantage=vantage(neighbours={address(IP): W1})),
+        capture(heard(W2), syn(W2), vantage=vantage(neighbours={address(IP): W1})),
         facts(),
         "certain",
         f"This machine's neighbour cache says {W1} (w1) for {IP}, and w2 eth1 ({W2}) answers now.",
@@ -88,11 +88,11 @@ def test_a_verdict_is_reached_by_its_evidence(row: Row) -> None:
     reaches(row)
 
 
-WARNED: list[tuple[str, Callable[[], tuple[Wire, Facts, str]], str]] = [
+WARNED: list[tuple[str, Callable[[], tuple[Capture, Facts, str]], str]] = [
     (
         "NDP_UNICAST_UNANSWERED",
         lambda: (
-            wire(heard(W2, "B", IP6), syn(W2, ip=IP6), targets=(address(IP6),)),
+            capture(heard(W2, "B", IP6), syn(W2, ip=IP6), targets=(address(IP6),)),
             ipv6(),
             IP6,
         ),
@@ -102,7 +102,7 @@ WARNED: list[tuple[str, Callable[[], tuple[Wire, Facts, str]], str]] = [
     ("PREDICTION_UNKNOWN", lambda: (well(), facts(advertisements=None), IP), "cannot be predicted"),
     (
         "KERNEL_ALSO_OWNS",
-        lambda: (wire(heard(W2), heard(W2, "ZB", length=42, rtt=0.0003), syn(W2)), facts(), IP),
+        lambda: (capture(heard(W2), heard(W2, "ZB", length=42, rtt=0.0003), syn(W2)), facts(), IP),
         "twice: its kernel has the address too",
     ),
     ("ICMP_SILENT", lambda: (replace(well(), echo={address(IP): False}), facts(), IP), "does not answer ping"),
@@ -110,7 +110,7 @@ WARNED: list[tuple[str, Callable[[], tuple[Wire, Facts, str]], str]] = [
 
 
 @pytest.mark.parametrize(("code", "make", "said"), WARNED, ids=[row[0] for row in WARNED])
-def test_a_warning_leaves_the_verdict_ok(code: str, make: Callable[[], tuple[Wire, Facts, str]], said: str) -> None:
+def test_a_warning_leaves_the_verdict_ok(code: str, make: Callable[[], tuple[Capture, Facts, str]], said: str) -> None:
     run, known, ip = make()
     result = judge(run, known, ip)
     assert (result.verdict, result.warnings) == ("OK", (code,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from provisioner.l2.election.rules import EXCLUDE_LABEL as EXCLUDE
-from provisioner.l2.facts import Advertisement, Endpoint, Event
+from provisioner.l2.facts import Advertisement, Endpoint, ServiceEvent
 from tests.unit.l2.diagnosis.segment import (
     ANNOUNCES,
     IP,
@@ -16,6 +16,7 @@ from tests.unit.l2.diagnosis.segment import (
     W2,
     Row,
     address,
+    capture,
     counted,
     each_node,
     facts,
@@ -29,7 +30,6 @@ from tests.unit.l2.diagnosis.segment import (
     reaches,
     service,
     syn,
-    wire,
 )
 
 TABLE: list[Row] = [
@@ -113,8 +113,8 @@ TABLE: list[Row] = [
             services=(
                 service(
                     events=(
-                        Event(reason="nodeAssigned", node="w2"),
-                        Event(reason="announceFailed", node="w2", message="the interfaces don't exist"),
+                        ServiceEvent(reason="nodeAssigned", node="w2"),
+                        ServiceEvent(reason="announceFailed", node="w2", message="the interfaces don't exist"),
                     )
                 ),
             ),
@@ -133,7 +133,7 @@ TABLE: list[Row] = [
     ),
     (
         "BROADCAST_BLIND",
-        wire(heard(W2, "U")),
+        capture(heard(W2, "U")),
         facts(),
         "certain",
         f"{IP} was asked 2 times as nobody, once as 192.0.2.1 and directly at w1 eth1, w2 eth1 and w3 eth1; only the "
@@ -142,7 +142,7 @@ TABLE: list[Row] = [
     ),
     (
         "BROADCAST_BLIND",
-        wire(gratuitous(W2, 100.5), gratuitous(W2, 101.6)),
+        capture(gratuitous(W2, 100.5), gratuitous(W2, 101.6)),
         facts(),
         "likely",
         f"w2 eth1 ({W2}) announced {IP} 2 times and answered no question.",
@@ -174,7 +174,7 @@ TABLE: list[Row] = [
     ),
     (
         "NDP_RESPONDER_FAILED",
-        wire(heard(W2), syn(W2), targets=(address(IP6),)),
+        capture(heard(W2), syn(W2), targets=(address(IP6),)),
         ipv6(
             nodes=nodes(
                 w2={"nics": (nic("w2", addresses=("192.0.2.12/24", "fe80::12/64"), dad_failed=("fe80::12/64",)),)}
@@ -186,7 +186,7 @@ TABLE: list[Row] = [
     ),
     (
         "NDP_RESPONDER_FAILED",
-        wire(heard(W2), syn(W2), targets=(address(IP6),)),
+        capture(heard(W2), syn(W2), targets=(address(IP6),)),
         ipv6(nodes=nodes(w2={"nics": (nic("w2", addresses=("192.0.2.12/24",)),)})),
         "certain",
         "w2's eth1 has no IPv6 link-local address",
@@ -194,7 +194,7 @@ TABLE: list[Row] = [
     ),
     (
         "BUGGY_IP",
-        wire(heard(W2), syn(W2), targets=(address("192.0.2.255"),), quiet=False),
+        capture(heard(W2), syn(W2), targets=(address("192.0.2.255"),), quiet=False),
         facts(
             pools=pools("192.0.2.200-192.0.2.255"),
             services=(service(), service(name="edge", ingress_ips=("192.0.2.255",))),

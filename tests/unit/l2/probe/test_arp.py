@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scapy.layers.l2 import ARP, Ether
 
 from provisioner.l2.probe import arp
-from provisioner.l2.probe.arp import Kind, Reply, Told
+from provisioner.l2.probe.arp import GratuitousFrame, Kind, Reply
 
 ME, THEM = "02:00:00:00:00:01", "02:00:00:00:00:0b"
 TARGET, SOURCE = IPv4Address("192.0.2.200"), IPv4Address("192.0.2.1")
@@ -37,13 +37,13 @@ def reply(**changes: str) -> bytes:
     ("question", "kind", "wanted"),
     [
         (
-            arp.zero(TARGET, ME),
-            Kind.ZERO,
+            arp.probe(TARGET, ME),
+            Kind.PROBE,
             "ffffffffffff 020000000001 0806 0001 0800 06 04 0001 020000000001 00000000 000000000000 c00002c8",
         ),
         (
-            arp.client(TARGET, ME, SOURCE),
-            Kind.CLIENT,
+            arp.request(TARGET, ME, SOURCE),
+            Kind.REQUEST,
             "ffffffffffff 020000000001 0806 0001 0800 06 04 0001 020000000001 c0000201 000000000000 c00002c8",
         ),
         (
@@ -61,7 +61,7 @@ def test_questions(question: arp.Question, kind: Kind, wanted: str) -> None:
 
 def test_what_would_poison_caches_cannot_be_built() -> None:
     with pytest.raises(ValueError, match="would overwrite the caches of others"):
-        arp.client(TARGET, ME, TARGET)
+        arp.request(TARGET, ME, TARGET)
     with pytest.raises(ValueError, match="would overwrite the caches of others"):
         arp.unicast(TARGET, ME, TARGET, THEM)
 
@@ -114,7 +114,7 @@ def test_what_is_no_answer(frame: bytes) -> None:
     ],
 )
 def test_what_nobody_asked_for_is_an_announcement(changes: dict[str, str], request_: bool, broadcast: bool) -> None:
-    assert arp.parse(reply(**changes)) == Told(TARGET, THEM, THEM, request_, broadcast, 42)
+    assert arp.parse(reply(**changes)) == GratuitousFrame(TARGET, THEM, THEM, request_, broadcast, 42)
 
 
 @given(
@@ -140,6 +140,6 @@ def test_a_template_gives_what_scapy_builds_for_each_target(
 def test_no_bytes_crash_the_parser_and_an_answer_is_always_complete(frame: bytes) -> None:
     found = arp.parse(frame)
     if found is not None:
-        assert isinstance(found, Told) or frame[20:22] == b"\0\2"
+        assert isinstance(found, GratuitousFrame) or frame[20:22] == b"\0\2"
         assert found.mac == frame[22:28].hex(":")
         assert found.ip == IPv4Address(frame[28:32])

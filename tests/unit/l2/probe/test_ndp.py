@@ -9,7 +9,7 @@ from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, I
 from scapy.layers.l2 import Ether
 
 from provisioner.l2.probe import ndp
-from provisioner.l2.probe.arp import Kind, Reply, Told
+from provisioner.l2.probe.arp import GratuitousFrame, Kind, Reply
 
 ME, THEM, OTHER = "02:00:00:00:00:01", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
 TARGET, SOURCE = IPv6Address("fd00:2::1:2345:6789"), IPv6Address("fe80::ff:fe00:1")
@@ -25,8 +25,8 @@ def advertisement(
 
 
 def test_a_question_goes_to_the_group_with_the_senders_mac() -> None:
-    made = ndp.client(TARGET, ME, SOURCE)
-    assert (made.target, made.kind, made.to) == (TARGET, Kind.CLIENT, "")
+    made = ndp.request(TARGET, ME, SOURCE)
+    assert (made.target, made.kind, made.to) == (TARGET, Kind.REQUEST, "")
     assert made.frame[:14].hex() == "3333ff456789" + "020000000001" + "86dd"
     read = Ether(made.frame)
     assert (read[IPv6].src, read[IPv6].dst, read[IPv6].hlim) == (str(SOURCE), "ff02::1:ff45:6789", 255)
@@ -47,7 +47,7 @@ def test_a_question_to_one_mac() -> None:
 def test_what_would_disturb_others_cannot_be_built(source: str) -> None:
     """From nobody it would be answered to all nodes; from the target itself it claims the target."""
     with pytest.raises(ValueError, match="would disturb others"):
-        ndp.client(TARGET, ME, IPv6Address(source))
+        ndp.request(TARGET, ME, IPv6Address(source))
     with pytest.raises(ValueError, match="would disturb others"):
         ndp.unicast(TARGET, ME, IPv6Address(source), THEM)
 
@@ -71,7 +71,7 @@ def test_an_answer(frame: bytes, mac: str) -> None:
 
 def test_what_nobody_asked_for_is_an_announcement() -> None:
     frame = advertisement(to="ff02::1", solicited=0)
-    assert ndp.parse(frame) == Told(TARGET, THEM, THEM, False, False, len(frame))
+    assert ndp.parse(frame) == GratuitousFrame(TARGET, THEM, THEM, False, False, len(frame))
 
 
 def bad(at: int, value: int, frame: bytes = advertisement()) -> bytes:

@@ -114,7 +114,7 @@ def test_what_can_be_an_answer_passes(pair: Pair, frame: bytes) -> None:
         bytes(network(SIX) / ICMPv6EchoRequest()),
         bytes(Ether() / IP(frag=1) / TCP(dport=61000, flags="SA")),
         syn.syn(FOUR, 80, THEM, (ME, FOUR), local_port=61234, sequence=7).frame,  # our own
-        ndp.client(SIX, ME, IPv6Address("fe80::1")).frame,
+        ndp.request(SIX, ME, IPv6Address("fe80::1")).frame,
         bytes(Ether(type=0x88CC)) + bytes(60),
     ],
 )
@@ -131,7 +131,7 @@ def test_whatever_a_parser_would_read_has_passed(whole: bytes, at: int, changed:
     """The filter only spares work: were it stricter than the parsers, an answer would be lost."""
     frame = (whole[:at] + changed + whole[at + len(changed) :])[: len(whole)]
     found = arp.parse(frame) or ndp.parse(frame) or syn.parse(frame)
-    ours = not isinstance(found, syn.Answered) or found.local_port >= syn.LOWEST_PORT
+    ours = not isinstance(found, syn.SynResponse) or found.local_port >= syn.LOWEST_PORT
     first, second = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with first, second:
         packet_filter.attach(second)

@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 
 from provisioner.l2.probe.arp import NOBODY, Kind, Reply
 from provisioner.l2.probe.capture import Handshake, Outcome
+from provisioner.l2.probe.probe_run import best
 from provisioner.l2.probe.prober import match
-from provisioner.l2.probe.rate_limit import HIGHEST_PPS, Pace
-from provisioner.l2.probe.raw_socket import privileged
-from provisioner.l2.probe.rounds import best
+from provisioner.l2.probe.rate_limit import HIGHEST_PPS, RateLimit
+from provisioner.l2.probe.raw_socket import privileged_command
 
 A, B, C = "52:54:00:00:00:0a", "52:54:00:00:00:0b", "52:54:00:00:00:0c"
 IP, OWN = IPv4Address("192.0.2.9"), IPv4Address("192.0.2.1")
 ASKED = [
-    (10.0, Kind.ZERO, ""),
-    (12.0, Kind.CLIENT, ""),
-    (13.0, Kind.ZERO, ""),
+    (10.0, Kind.PROBE, ""),
+    (12.0, Kind.REQUEST, ""),
+    (13.0, Kind.PROBE, ""),
     (14.0, Kind.UNICAST, A),
     (14.1, Kind.UNICAST, B),
 ]
@@ -56,7 +56,7 @@ def test_every_answer_finds_a_question(timestamp: float, asked_from: IPv4Address
 
 def paced(pps: float, count: int, late: dict[int, float]) -> list[float]:
     """Return when frames go; late: seconds that the machine is too busy, by the number of the frame."""
-    pace, now, times = Pace(pps), 100.0, []
+    pace, now, times = RateLimit(pps), 100.0, []
     pace.begin(now)
     for number in range(count):
         now = max(now, pace.due(now)) + late.get(number, 0.0)
@@ -84,7 +84,7 @@ def test_a_delay_is_made_up_for_no_faster_than_the_highest_rate_and_a_long_one_i
 
 
 def test_time_without_a_frame_is_no_credit() -> None:
-    pace = Pace(200)
+    pace = RateLimit(200)
     pace.begin(100.0)
     assert pace.due(100.0) < 100.01
     pace.sent(100.0)
@@ -104,6 +104,6 @@ def test_of_two_syns_the_one_that_was_answered_counts() -> None:
 
 
 def test_the_command_for_an_ordinary_user_quotes_what_he_typed() -> None:
-    command = privileged(["/opt/my tools/provisioner", "verify"])
+    command = privileged_command(["/opt/my tools/provisioner", "verify"])
     assert command.startswith("sudo -E setpriv --reuid=")
     assert command.endswith(" '/opt/my tools/provisioner' verify")

@@ -11,7 +11,7 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoReq
 from scapy.layers.l2 import Ether
 
 from provisioner.l2.probe import syn
-from provisioner.l2.probe.syn import Address, Answered, Echoed
+from provisioner.l2.probe.syn import Address, EchoReply, SynResponse
 
 ME, THEM, ROUTER = "02:00:00:00:00:01", "02:00:00:00:00:0b", "02:00:00:00:00:fe"
 FOUR, SIX = ip_address("192.0.2.200"), ip_address("fd00:2::200")
@@ -60,14 +60,14 @@ def test_what_a_segment_says(ip: Address, flags: str, outcome: str | None) -> No
     if outcome is None:
         assert found is None
     else:
-        assert found == Answered(ip, 80, 61234, outcome, 8, THEM)  # type: ignore[arg-type]
+        assert found == SynResponse(ip, 80, 61234, outcome, 8, THEM)  # type: ignore[arg-type]
 
 
 def test_options_of_the_ip_header_are_skipped_and_a_later_fragment_is_nothing() -> None:
     head = Ether(src=THEM, dst=ME) / IP(src=str(FOUR), dst=str(OWN[4]), options=[b"\x01"] * 4)
     frame = bytes(head / TCP(sport=80, dport=61234, ack=8, flags="SA"))
     assert frame[14] == 0x46
-    assert syn.parse(frame) == Answered(FOUR, 80, 61234, "open", 8, THEM)
+    assert syn.parse(frame) == SynResponse(FOUR, 80, 61234, "open", 8, THEM)
     assert syn.parse(frame[:20] + b"\x00\x01" + frame[22:]) is None
 
 
@@ -81,10 +81,10 @@ def test_an_error_by_a_router_names_the_syn_that_it_is_about(ip: Address) -> Non
         error = ICMPv6DestUnreach(code=1) / IPerror6(bytes(made[IPv6]))
         head = Ether(src=ROUTER, dst=ME) / IPv6(src="fd00:2::fe", dst=str(OWN[6]))
     frame = bytes(head / error)
-    assert syn.parse(frame) == Answered(ip, 80, 61234, "unreachable", None, ROUTER)
+    assert syn.parse(frame) == SynResponse(ip, 80, 61234, "unreachable", None, ROUTER)
     for length in range(len(frame)):
         found = syn.parse(frame[:length])
-        assert found in (None, Answered(ip, 80, 61234, "unreachable", None, ROUTER))
+        assert found in (None, SynResponse(ip, 80, 61234, "unreachable", None, ROUTER))
 
 
 @pytest.mark.parametrize("ip", [FOUR, SIX])
@@ -94,7 +94,7 @@ def test_echo(ip: Address) -> None:
     asked = made[ICMP] if ip.version == 4 else made[ICMPv6EchoRequest]
     assert asked.id == 4711
     answer = ICMP(type=0, id=4711, seq=1) if ip.version == 4 else ICMPv6EchoReply(id=4711, seq=1)
-    assert syn.parse(bytes(network(ip) / answer)) == Echoed(ip, 4711)
+    assert syn.parse(bytes(network(ip) / answer)) == EchoReply(ip, 4711)
     assert syn.parse(bytes(made)) is None  # a question is no answer
 
 
@@ -112,6 +112,6 @@ HEADS += [bytes(network(SIX) / ICMPv6DestUnreach())]
 @example(HEADS[0][:14] + b"\x41" + HEADS[0][15:])  # and one shorter than it can be
 def test_no_bytes_crash_the_parser(frame: bytes) -> None:
     found = syn.parse(frame)
-    if isinstance(found, Answered):
+    if isinstance(found, SynResponse):
         assert isinstance(found.ip, IPv4Address | IPv6Address)
         assert (found.acknowledged is None) == (found.outcome == "unreachable")

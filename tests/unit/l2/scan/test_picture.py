@@ -12,7 +12,7 @@ import pytest
 from provisioner.l2 import owners
 from provisioner.l2.facts import Facts, Node, Pool, Service
 from provisioner.l2.probe.arp import Kind
-from provisioner.l2.probe.capture import Answer, Vantage, Wire
+from provisioner.l2.probe.capture import Answer, Capture, Vantage
 from provisioner.l2.result import OwnerSeen, Result
 from provisioner.l2.scan import picture, picture_svg, survey, table
 from provisioner.l2.scan.survey import Spot, State
@@ -74,39 +74,39 @@ def test_what_an_address_looks_like(
 ) -> None:
     address = ip_address(ip)
     results = {address: result(verdict, *owners)} if verdict else {}
-    wire = Wire(VANTAGE, (address,), asked={address: frozenset({Kind.CLIENT})})
-    (found,) = survey.spots([address], wire, facts, results, {address: tuple(owners)})
+    capture = Capture(VANTAGE, (address,), asked={address: frozenset({Kind.REQUEST})})
+    (found,) = survey.spots([address], capture, facts, results, {address: tuple(owners)})
     assert found.state is state
 
 
 def test_silence_where_an_answer_is_due_is_wrong_on_the_map() -> None:
     address = ip_address("192.0.2.200")
-    wire = Wire(VANTAGE, (address,), asked={address: frozenset({Kind.CLIENT})})
+    capture = Capture(VANTAGE, (address,), asked={address: frozenset({Kind.REQUEST})})
     silent = replace(result("UNKNOWN"), unanswered=True)
-    (found,) = survey.spots([address], wire, FACTS, {address: silent}, {})
+    (found,) = survey.spots([address], capture, FACTS, {address: silent}, {})
     assert (found.state, survey.exit_status([found])) == (State.WRONG, 1)
 
 
 def test_before_there_is_a_cluster_nobody_is_called_a_stranger() -> None:
     """Of the nodes only the addresses are known, none of which answered, so any MAC may be a node's."""
     address = ip_address("192.0.2.201")
-    asked = {address: frozenset({Kind.CLIENT})}
-    wire = Wire(VANTAGE, (address,), (Answer(address, NOBODYS.mac, Kind.CLIENT, 1.0, 0.1, 60),), asked=asked)
-    seen = survey.heard(wire, owners.from_facts(SITE, wire.answers))
-    (found,) = survey.spots([address], wire, SITE, {}, seen)
+    asked = {address: frozenset({Kind.REQUEST})}
+    capture = Capture(VANTAGE, (address,), (Answer(address, NOBODYS.mac, Kind.REQUEST, 1.0, 0.1, 60),), asked=asked)
+    seen = survey.heard(capture, owners.from_facts(SITE, capture.answers))
+    (found,) = survey.spots([address], capture, SITE, {}, seen)
     assert (found.state, survey.exit_status([found])) == (State.UNCLEAR, 2)
     assert found.note.startswith("unknown owner")
     assert "cannot be told  unknown, by <Printers>" in table.table([replace(found, owners=(NOBODYS,))])
     # The only node is heard by its own address: whoever else answers is a stranger.
-    own = Answer(ip_address("192.0.2.11"), W1.mac, Kind.CLIENT, 1.0, 0.1, 60)
-    seen = survey.heard(wire, owners.from_facts(SITE, (*wire.answers, own)))
-    (found,) = survey.spots([address], wire, SITE, {}, seen)
+    own = Answer(ip_address("192.0.2.11"), W1.mac, Kind.REQUEST, 1.0, 0.1, 60)
+    seen = survey.heard(capture, owners.from_facts(SITE, (*capture.answers, own)))
+    (found,) = survey.spots([address], capture, SITE, {}, seen)
     assert (found.state, survey.exit_status([found])) == (State.STRANGER, 1)
 
 
 def test_an_address_that_could_not_be_asked_for_is_not_called_free() -> None:
     address = ip_address("192.0.2.90")
-    (found,) = survey.spots([address], Wire(VANTAGE, (address,)), None, {}, {})
+    (found,) = survey.spots([address], Capture(VANTAGE, (address,)), None, {}, {})
     assert found.state is State.UNCLEAR
     assert survey.exit_status([found]) == 2
 
@@ -116,12 +116,12 @@ def test_who_was_heard_is_told_by_address_with_kinds_and_times() -> None:
     answers = tuple(
         Answer(ip, mac, kind, 1.0, rtt, 60)
         for mac, kind, rtt in (
-            (W1.mac, Kind.ZERO, 0.0005),
-            (STRANGE.mac, Kind.ZERO, 0.001),
-            (W1.mac, Kind.CLIENT, 0.0004),
+            (W1.mac, Kind.PROBE, 0.0005),
+            (STRANGE.mac, Kind.PROBE, 0.001),
+            (W1.mac, Kind.REQUEST, 0.0004),
         )
     )
-    found = survey.heard(Wire(VANTAGE, (ip,), answers), owners.Known({W1.mac: (("w1", "eth1"),)}))
+    found = survey.heard(Capture(VANTAGE, (ip,), answers), owners.NodeMacs({W1.mac: (("w1", "eth1"),)}))
     first, second = found[ip]
     assert (first.node, first.nic, first.matched_by, first.answered) == ("w1", "eth1", "inventory", ("Z", "B"))
     assert first.rtt_us == (500, 400)
@@ -131,11 +131,11 @@ def test_who_was_heard_is_told_by_address_with_kinds_and_times() -> None:
 
 def test_only_what_can_be_judged_is_diagnosed() -> None:
     ips = [ip_address(f"192.0.2.{last}") for last in (1, 90, 200, 201, 202)]
-    heard = [Answer(ips[number], "aa:bb:cc:00:00:01", Kind.CLIENT, 1.0, 0.001, 60) for number in (0, 1, 4)]
-    wire = Wire(VANTAGE, tuple(ips), tuple(heard))
-    assert [str(ip) for ip in survey.to_diagnose(wire, FACTS, ips)] == ["192.0.2.200", "192.0.2.202"]
-    assert survey.to_diagnose(wire, SITE, ips) == ()
-    assert survey.to_diagnose(wire, None, ips) == ()
+    heard = [Answer(ips[number], "aa:bb:cc:00:00:01", Kind.REQUEST, 1.0, 0.001, 60) for number in (0, 1, 4)]
+    capture = Capture(VANTAGE, tuple(ips), tuple(heard))
+    assert [str(ip) for ip in survey.to_diagnose(capture, FACTS, ips)] == ["192.0.2.200", "192.0.2.202"]
+    assert survey.to_diagnose(capture, SITE, ips) == ()
+    assert survey.to_diagnose(capture, None, ips) == ()
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def recording(
     steps = [number / 10 for number in range(int(until * 10))]
     asked = [step for step in steps if not any(begin <= step < end for begin, end in pauses)]
     answers = [
-        Answer(ip_address(ip), mac, Kind.ZERO, START + step + RTT, RTT, 60)
+        Answer(ip_address(ip), mac, Kind.PROBE, START + step + RTT, RTT, 60)
         for step in asked
         for mac, begin, end in spans
         if begin <= step < end and step not in lost

@@ -36,7 +36,7 @@ def moment(
         START + now,
         holders,
         None if last is None else START + last,
-        [Answer(ip, mac, Kind.ZERO, START + when, 0.001, 60) for mac, when in answers],
+        [Answer(ip, mac, Kind.PROBE, START + when, 0.001, 60) for mac, when in answers],
         [Announcement(ip, mac, START + when, True, True, 60) for mac, when in announced],
         [Handshake(ip, mac, 80, outcome, mac, START + now, 0.001) for mac, outcome in tcp],  # type: ignore[arg-type]
     )

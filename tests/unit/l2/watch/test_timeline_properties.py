@@ -30,7 +30,7 @@ def heard(draw: st.DrawFn) -> Recording:
     ip = ip_address(draw(st.sampled_from([IPV4, IPV6])))
     spans = draw(st.lists(st.tuples(MACS, st.floats(0, 25), st.floats(0, 25)), max_size=5))
     base = recording(25, *((mac, min(one, two), max(one, two)) for mac, one, two in spans), ip=str(ip))
-    stray = st.builds(Answer, st.just(ip), MACS, st.just(Kind.ZERO), WHEN, st.floats(0, 3), st.just(60))
+    stray = st.builds(Answer, st.just(ip), MACS, st.just(Kind.PROBE), WHEN, st.floats(0, 3), st.just(60))
     told = st.builds(Announcement, st.just(ip), MACS, WHEN, st.booleans(), st.booleans(), st.just(60))
     outcome = st.sampled_from(["open", "refused", "unreachable", "silent"])
     shake = st.builds(Handshake, st.just(ip), MACS, st.just(80), outcome, MACS, WHEN, st.just(0.001))

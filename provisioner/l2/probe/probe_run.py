@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from provisioner.l2.probe import questions
 from provisioner.l2.probe.arp import Kind, Question
-from provisioner.l2.probe.capture import Address, Handshake, Vantage, Wire
+from provisioner.l2.probe.capture import Address, Capture, Handshake, Vantage
 from provisioner.l2.probe.prober import Prober
 
 
 @dataclass
-class Run:
+class ProbeRun:
     """What was asked, and of whom. asked: how often in which way, by address; knocked: SYNs by address, MAC and port.
 
     owed: the answers that were asked for to confirm an owner and that have not come yet: address and MAC.
@@ -24,7 +24,7 @@ class Run:
     vantage: Vantage
     asked: dict[Address, Counter[Kind]] = field(default_factory=dict)
     unicast_to: dict[Address, tuple[str, ...]] = field(default_factory=dict)
-    knocked: Counter[tuple[Address, str, int]] = field(default_factory=Counter)
+    syns_sent: Counter[tuple[Address, str, int]] = field(default_factory=Counter)
     echo_sent: set[Address] = field(default_factory=set)
     owed: set[tuple[Address, str]] = field(default_factory=set)
     _confirmed: int = 0  # how many of the answers have been looked at for `owed`
@@ -49,18 +49,18 @@ class Run:
             found.setdefault(answer.ip, {})[answer.mac] = None
         return {ip: tuple(macs) for ip, macs in found.items()}
 
-    def first(self, ip: Address, zero: bool) -> Question | None:
+    def first(self, ip: Address, arp_probe: bool) -> Question | None:
         """Return a sweep's first question: as a client where this machine has an address to ask from, else as nobody.
 
         zero: whether it may be asked as nobody.
         """
         interface = self.prober.interface
-        return questions.client(interface, ip) or (questions.zero(interface, ip) if zero else None)
+        return questions.request(interface, ip) or (questions.arp_probe(interface, ip) if arp_probe else None)
 
-    def second(self, ip: Address, zero: bool) -> Question | None:
+    def second(self, ip: Address, arp_probe: bool) -> Question | None:
         """Return the question to one that was silent: as nobody where that is possible, else as a client again."""
         interface = self.prober.interface
-        return (questions.zero(interface, ip) if zero else None) or questions.client(interface, ip)
+        return (questions.arp_probe(interface, ip) if arp_probe else None) or questions.request(interface, ip)
 
     def confirming(self, among: Iterable[Address], end: float) -> Iterator[Question]:
         """Yield a Z for each owned address that was not asked so, until `end` (monotonic), the most telling first.
@@ -72,7 +72,7 @@ class Run:
         owners = {ip: macs for ip, macs in self.owners().items() if ip in wanted}
         held = Counter(mac for macs in owners.values() for mac in macs)
         for ip, macs in sorted(owners.items(), key=lambda one: (-len(one[1]), -max(held[mac] for mac in one[1]))):
-            question = questions.zero(self.prober.interface, ip)
+            question = questions.arp_probe(self.prober.interface, ip)
             if question is None or self.asked[ip][question.kind]:
                 continue
             if time.monotonic() >= end:
@@ -84,13 +84,13 @@ class Run:
         """Tell whether all answers that are owed have come."""
         answers = self.prober.answers[self._confirmed :]
         self._confirmed += len(answers)
-        self.owed.difference_update((answer.ip, answer.mac) for answer in answers if answer.kind is Kind.ZERO)
+        self.owed.difference_update((answer.ip, answer.mac) for answer in answers if answer.kind is Kind.PROBE)
         return not self.owed
 
-    def wire(self, targets: Iterable[Address], started: float, pps: int) -> Wire:
+    def capture(self, targets: Iterable[Address], started: float, pps: int) -> Capture:
         """Return all that was heard. started: Unix time."""
         prober = self.prober
-        return Wire(
+        return Capture(
             vantage=self.vantage,
             targets=tuple(targets),
             answers=tuple(prober.answers),
