@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from provisioner.checks import pods
-from provisioner.checks.check import NAMESPACE, Context, Finding, failed, settle
+from provisioner.checks.check import NAMESPACE, Context, Finding, failed, wait_for
 from provisioner.kube import Object
 
 _DONE = ("Succeeded", "Failed")  # such pods stay behind, as an evicted one does, and others take their place
 
 
 @dataclass(frozen=True)
-class Behind:
+class ServiceBackends:
     """The pods of a Service, but for those that go or are done; the Deployments that make them, and their number."""
 
     pods: tuple[Object, ...]
@@ -35,23 +35,23 @@ class Behind:
         return bool(self.pods) and not self.waiting and len(self.pods) >= self.wanted
 
 
-def look(context: Context, service: Object) -> Behind:
+def look(context: Context, service: Object) -> ServiceBackends:
     """Return the pods behind a Service now. Pods that no Deployment makes are wanted as they are."""
     selector = service["spec"].get("selector") or {}
     found = pods.selected(context.cluster.list("Pod", NAMESPACE), selector)
-    own = tuple(pod for pod in found if not pods.leaving(pod) and pod.get("status", {}).get("phase") not in _DONE)
+    own = tuple(pod for pod in found if not pods.terminating(pod) and pod.get("status", {}).get("phase") not in _DONE)
     makers = tuple(
         one
         for one in context.cluster.list("Deployment", NAMESPACE, "apps/v1")
         if selector and selector.items() <= _labels(one).items()
     )
     wanted = sum(int(one["spec"].get("replicas", 1)) for one in makers) if makers else len(own)
-    return Behind(own, makers, wanted)
+    return ServiceBackends(own, makers, wanted)
 
 
-def settled(context: Context, service: Object) -> Behind:
+def wait_ready(context: Context, service: Object) -> ServiceBackends:
     """Return the pods behind a Service once all are there and ready, or what there is by then."""
-    return settle(
+    return wait_for(
         context,
         f"the pods of {pods.name_of(service)}",
         lambda: look(context, service),
@@ -60,11 +60,11 @@ def settled(context: Context, service: Object) -> Behind:
     )
 
 
-def judge(context: Context, prefix: str, service: Object, now: Behind) -> Finding | None:
+def judge(context: Context, prefix: str, service: Object, now: ServiceBackends) -> Finding | None:
     """Return a finding on the pods that are missing or not ready, None when all is well. prefix: of its code."""
     if now.complete:
         return None
-    why = "; ".join(f"{pod['metadata']['name']}: {pods.trouble(pod)}" for pod in now.waiting)
+    why = "; ".join(f"{pod['metadata']['name']}: {pods.why_not_ready(pod)}" for pod in now.waiting)
     said = f"has {len(now.ready)} of {max(now.wanted, len(now.pods))} pods ready behind it"
     return failed(
         f"{prefix}_PODS_NOT_READY" if now.ready else f"{prefix}_NO_PODS",
@@ -75,7 +75,7 @@ def judge(context: Context, prefix: str, service: Object, now: Behind) -> Findin
     )
 
 
-def explain(context: Context, service: Object, now: Behind) -> tuple[str, ...]:
+def explain(context: Context, service: Object, now: ServiceBackends) -> tuple[str, ...]:
     """Return what explains the first pods that are not ready; where all are, events about who should make more."""
     if now.waiting:
         return tuple(line for pod in now.waiting[:2] for line in pods.explain(context.cluster, pod))

@@ -15,7 +15,7 @@ from provisioner.ssh import Host
 
 T = TypeVar("T")
 NAMESPACE = "course"  # where the shipped workloads live
-MOST_PAUSE = 5.0  # seconds between two looks, however slow the site
+MAX_PAUSE = 5.0  # seconds between two looks, however slow the site
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Context:
     """What a check may look at: the site, the API, and the hosts' facts. It runs on the operator's machine.
 
     full: try also what takes longer than a person waits for after each apply. stop: set when nobody waits for
-    findings any more; a check then ends at its next `settle`, and puts back what it changed.
+    findings any more; a check then ends at its next `wait_for`, and puts back what it changed.
     """
 
     site: Site
@@ -63,8 +63,9 @@ class Stopped(ProvisionerError):
 class Check:
     """A named proof.
 
-    skip_reason: why a site has nothing of the kind to prove, "" when it has. parallel_safe: it changes nothing but a workload of
-    its own and looks at no other, so that it may run at the same time as others of which that is true.
+    skip_reason: why the site has nothing to check, "" to run it. parallel_safe: it reads and changes only its own
+    workload, so it can run at the same time as other parallel-safe checks. reads_only: it needs no lock. without_api:
+    it also runs while the API is unreachable.
     """
 
     name: str
@@ -92,7 +93,7 @@ def skipped(subject: str, detail: str) -> Finding:
     return Finding(True, subject, detail, code="NOT_TRIED")
 
 
-def settle(
+def wait_for(
     context: Context,
     what: str,
     look: Callable[[], T],
@@ -104,7 +105,7 @@ def settle(
     """Look until `settled` says so or time is up, and return what was seen last, either way.
 
     what: for "waiting for WHAT". timeout: seconds, scaled by the site; pause: seconds between two looks, less
-    where the site is in a hurry, and up to MOST_PAUSE where it is slow: looks are what keeps a slow API server busy.
+    where the site is in a hurry, and up to MAX_PAUSE where it is slow: looks are what keeps a slow API server busy.
     Raises Stopped when the whole run is to end.
     """
     began = time.monotonic()
@@ -114,6 +115,6 @@ def settle(
         if settled(seen) or time.monotonic() >= deadline:
             return seen
         context.cluster.progress(f"waiting for {what} ({time.monotonic() - began:.0f} s)")
-        until = min(max(pause, MOST_PAUSE), context.site.timeout(pause), deadline - time.monotonic())
+        until = min(max(pause, MAX_PAUSE), context.site.timeout(pause), deadline - time.monotonic())
         if context.stop.wait(max(0.0, until)):
             raise Stopped(f"was not waited for to its end: {what}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provisioner.checks import pods, scratch
+from provisioner.checks import pods, volume_files
 from provisioner.checks.check import NAMESPACE, Context, Finding, failed, passed
 from provisioner.errors import ClusterError
 from provisioner.kube import Cluster, Object
@@ -64,7 +64,7 @@ def _lost_volume(context: Context, claim: Object) -> tuple[str, ...]:
 def _not_made(cluster: Cluster) -> tuple[str, ...]:
     drivers = cluster.list("Pod", CONTROLLER_NAMESPACE, labels=f"app={CONTROLLER}")
     sick = [pod for pod in drivers if not pods.ready(pod)]
-    states = [f"{pod['metadata']['name']}: {pods.trouble(pod)}" for pod in sick]
+    states = [f"{pod['metadata']['name']}: {pods.why_not_ready(pod)}" for pod in sick]
     if not drivers:
         states = [f"no pod of {CONTROLLER} is there"]
     return (
@@ -108,7 +108,7 @@ def free(volumes: list[Object]) -> list[Object]:
         for one in volumes
         if one.get("status", {}).get("phase") == "Available"
         and not one["spec"].get("claimRef")
-        and not pods.leaving(one)
+        and not pods.terminating(one)
         and "ReadWriteMany" in one["spec"].get("accessModes", ())
     ]
 
@@ -144,7 +144,7 @@ def bound_to(context: Context, claim: str) -> str:
 def lost(context: Context, pod: Object, path: str, wanted: str) -> str:
     """Return what was read instead of what had been written, "" when it is the same."""
     try:
-        seen = scratch.read(context.cluster, pod, path)
+        seen = volume_files.read(context.cluster, pod, path)
     except ClusterError as error:
         return f"{error}\n{error.tail}"
     return "" if seen == wanted else f"expected {wanted}, read {seen!r}"

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from provisioner.checks import pods, restore
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle, skipped
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, skipped, wait_for
 from provisioner.engine.rollout import complete
 from provisioner.kube import Object
 from provisioner.site import Site
@@ -79,14 +79,14 @@ def _put_back(context: Context, before: str, token: str) -> Iterator[list[Object
             _delete(context, old)
 
     with (
-        restore.afterwards(
+        restore.restoring(
             cluster,
             f"the pods of {WORKLOAD} to be made anew",
             renew,
             lambda: f"${VARIABLE} in the pods of Deployment {NAMESPACE}/{WORKLOAD} may say {token!r}",
             f"kubectl -n {NAMESPACE} rollout restart deployment {WORKLOAD}",
         ),
-        restore.afterwards(
+        restore.restoring(
             cluster,
             f"{SUBJECT} to be put back",
             lambda: write(context, before),
@@ -102,7 +102,7 @@ def _reaches(context: Context, pod: Object, before: str, token: str) -> Iterator
     if not context.full:
         annotations = {"metadata": {"annotations": {NUDGE: token}}}
         cluster.merge("Pod", name, annotations, namespace=NAMESPACE)
-    said = settle(
+    said = wait_for(
         context,
         f"{FILE} in pod {name} to change",
         lambda: ask(context, name, "cat", FILE),
@@ -172,7 +172,7 @@ def write(context: Context, value: str) -> None:
 
 def _own(context: Context) -> list[Object]:
     own = context.cluster.list("Pod", NAMESPACE, labels=f"app.kubernetes.io/name={WORKLOAD}")
-    return [pod for pod in own if not pods.leaving(pod)]
+    return [pod for pod in own if not pods.terminating(pod)]
 
 
 def _renewed(context: Context) -> Object:
@@ -191,7 +191,7 @@ def _come(context: Context, old: Collection[Object]) -> Object:
     """Wait for a pod other than the old ones. The Deployment's own count is waited for, too: a plan goes by it."""
     fresh = _ready(context, other_than={pod["metadata"]["uid"] for pod in old})
     if pods.ready(fresh):
-        settle(
+        wait_for(
             context,
             f"Deployment {WORKLOAD} to count its new pod",
             lambda: context.cluster.get("Deployment", WORKLOAD, NAMESPACE, "apps/v1"),
@@ -208,14 +208,14 @@ def _ready(context: Context, other_than: Collection[str] = ()) -> Object:
         own = [pod for pod in _own(context) if pod["metadata"]["uid"] not in other_than]
         return next(iter(sorted(own, key=lambda pod: not pods.ready(pod))), {})
 
-    return settle(context, f"a ready {WORKLOAD} pod", look, pods.ready, timeout=120)
+    return wait_for(context, f"a ready {WORKLOAD} pod", look, pods.ready, timeout=120)
 
 
 def _not_ready(context: Context, pod: Object) -> Finding:
     return failed(
         "CONFIGMAP_NO_POD",
         f"Deployment {NAMESPACE}/{WORKLOAD}",
-        f"has no ready pod: {pods.trouble(pod) if pod else 'there is none'}",
+        f"has no ready pod: {pods.why_not_ready(pod) if pod else 'there is none'}",
         f"kubectl -n {NAMESPACE} describe deployment {WORKLOAD}",
         *pods.explain_or_events(context.cluster, pod, NAMESPACE, WORKLOAD),
     )

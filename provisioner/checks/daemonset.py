@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from provisioner.checks import pods
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, wait_for
 from provisioner.kube import Object
 from provisioner.site import Site
 from provisioner.text import join_words
@@ -53,7 +53,7 @@ def run(context: Context) -> Iterator[Finding]:
     if cluster.get("DaemonSet", WORKLOAD, NAMESPACE, "apps/v1") is None:
         yield failed("DAEMONSET_NONE", f"DaemonSet {NAMESPACE}/{WORKLOAD}", "does not exist", "provisioner apply")
         return
-    seen = settle(context, f"a {WORKLOAD} pod on every node", lambda: look(context), _settled, timeout=120)
+    seen = wait_for(context, f"a {WORKLOAD} pod on every node", lambda: look(context), _settled, timeout=120)
     subject = f"DaemonSet {NAMESPACE}/{WORKLOAD}"
     wanted, wrong = seen.wanted(), seen.wrong()
     if wanted and not wrong:
@@ -80,7 +80,7 @@ def _wrong(context: Context, seen: Seen, name: str, own: Sequence[Object]) -> Fi
     elif len(own) > 1:
         what = f"has {len(own)} pods: {join_words(sorted(pod['metadata']['name'] for pod in own))}"
     else:
-        what = f"has a pod that is not ready: {pods.trouble(own[0])}"
+        what = f"has a pod that is not ready: {pods.why_not_ready(own[0])}"
     explained = pods.explain_or_events(context.cluster, own[0] if own else {}, NAMESPACE, WORKLOAD)
     return failed(
         "DAEMONSET_WRONG",
@@ -98,7 +98,7 @@ def look(context: Context) -> Seen:
     labels = (workload["spec"].get("selector") or {}).get("matchLabels") or {}
     places: dict[str, list[Object]] = {}
     for pod in pods.selected(cluster.list("Pod", NAMESPACE), labels):
-        if not pods.leaving(pod):
+        if not pods.terminating(pod):
             # A pod of a DaemonSet is bound to its node by an affinity before the scheduler has put it there.
             places.setdefault(pod["spec"].get("nodeName") or "no node", []).append(pod)
     return Seen(workload, cluster.nodes(), places)

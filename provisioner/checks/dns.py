@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 
 from provisioner.checks import pods
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, wait_for
 from provisioner.errors import ClusterError
 from provisioner.kube import Object
 from provisioner.site import Site
@@ -18,7 +18,7 @@ DOMAIN = "svc.cluster.local"
 def run(context: Context) -> Iterator[Finding]:
     """Yield a finding for each node that a pod of ours runs on."""
     cluster = context.cluster
-    places = settle(
+    places = wait_for(
         context,
         f"a ready pod in {NAMESPACE}",
         lambda: pods.by_node(_able(cluster.list("Pod", NAMESPACE))),
@@ -37,7 +37,7 @@ def run(context: Context) -> Iterator[Finding]:
         return
     names = wanted_names(context)
     for node, pod in places.items():
-        outputs = settle(
+        outputs = wait_for(
             context,
             f"DNS answers in a pod on {node}",
             lambda pod=pod: ask(context, pod, names),  # type: ignore[misc]

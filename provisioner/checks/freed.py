@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.checks import pods, restore, shipped
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle, skipped
+from provisioner.checks import pods, restore, workload_manifests
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, skipped, wait_for
 from provisioner.kube import Object
 from provisioner.kube.load_balancers import addresses
 from provisioner.l2 import verdicts
@@ -28,13 +28,13 @@ def run(context: Context) -> Iterator[Finding]:
         )
         return
     cluster = context.cluster
-    behind = next(iter(shipped.services(context.site, "LoadBalancer", WORKLOAD)), "")
+    behind = next(iter(workload_manifests.services(context.site, "LoadBalancer", WORKLOAD)), "")
     model = cluster.get("Service", behind, NAMESPACE) if behind else None
     if model is None:
         yield failed("LB_NONE", f"Service {NAMESPACE}/{behind or WORKLOAD}", "does not exist", "provisioner apply")
         return
     _take_back(context)  # what a run that was killed has left
-    with restore.afterwards(
+    with restore.restoring(
         cluster,
         "the Services to be deleted",
         lambda: _take_back(context),
@@ -50,7 +50,7 @@ def _tried(context: Context, model: Object) -> Iterator[Finding]:
         yield _no_address(context, NAMES[0], "has been given no address")
         return
     ask = verdicts.answering_macs(context.site, context.cluster, context.hosts, ip)
-    owners = settle(context, f"{ip} to be answered for", ask, lambda seen: len(seen) == 1, timeout=30)
+    owners = wait_for(context, f"{ip} to be answered for", ask, lambda seen: len(seen) == 1, timeout=30)
     if len(owners) != 1:
         yield failed(
             "LB_NOT_ANNOUNCED",
@@ -61,7 +61,7 @@ def _tried(context: Context, model: Object) -> Iterator[Finding]:
         )
         return
     context.cluster.delete("Service", NAMES[0], NAMESPACE)
-    left = settle(context, f"{ip} to fall silent", ask, lambda seen: not seen, timeout=60)
+    left = wait_for(context, f"{ip} to fall silent", ask, lambda seen: not seen, timeout=60)
     if left:
         yield failed(
             "LB_NOT_SILENT",
@@ -100,7 +100,7 @@ def _given(context: Context, wanted: Object) -> str:
     """Make the Service; return the address that it is given, "" for none."""
     name = wanted["metadata"]["name"]
     context.cluster.apply(wanted)
-    found = settle(
+    found = wait_for(
         context,
         f"an address of {name}",
         lambda: addresses(context.cluster.get("Service", name, NAMESPACE) or {}),

@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterator
 
 from provisioner.addresses import host_port
-from provisioner.checks import autoscaled, load, metrics, pods, web
-from provisioner.checks.autoscaled import WORKLOAD, Autoscaled, current
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle, skipped
+from provisioner.checks import http_client, load_generator, metrics, pods, scale_target
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, skipped, wait_for
+from provisioner.checks.scale_target import WORKLOAD, ScaleTarget, current
 from provisioner.kube import Object
 from provisioner.site import Site
 from provisioner.text import pluralize
@@ -23,15 +23,15 @@ FALL = 480.0
 
 def run(context: Context) -> Iterator[Finding]:
     """Yield a finding for the metrics API and one for each autoscaler; then put load on ours and watch it."""
-    figures = metrics.settled(context)
+    figures = metrics.wait_complete(context)
     yield _figures(context, figures)
     if not figures.use:
         return
     # metrics-server has figures, which takes it two scrapes; the autoscaler needs one of its own rounds of 15 s.
-    found = settle(
+    found = wait_for(
         context,
         "a current metric of each HorizontalPodAutoscaler",
-        lambda: autoscaled.scalers(context),
+        lambda: scale_target.scalers(context),
         lambda seen: bool(seen) and all(current(one) is not None for one in seen),
         timeout=120,
     )
@@ -91,7 +91,7 @@ def _judge(context: Context, scaler: Object) -> Finding:
 def _moves(context: Context, scaler: Object) -> Iterator[Finding]:
     """Yield whether more pods are ready under load and, with --full, fewer when it ends."""
     most = int(scaler["spec"]["maxReplicas"])
-    now = autoscaled.settled(context, scaler)
+    now = scale_target.wait_ready(context, scaler)
     if not now.complete:
         yield _not_ready(context, now, "before any load")
         return
@@ -127,7 +127,7 @@ def _loaded(context: Context, scaler: Object, before: int) -> Iterator[Finding]:
         return
     risen, loaded = _rises(context, scaler, before, door)
     ended = time.monotonic()
-    now = autoscaled.rested(context, scaler)  # in any case: else the plan has to wait for what still starts
+    now = scale_target.wait_stable(context, scaler)  # in any case: else the plan has to wait for what still starts
     yield risen
     if not risen.ok:
         return
@@ -142,17 +142,17 @@ def _loaded(context: Context, scaler: Object, before: int) -> Iterator[Finding]:
     )
 
 
-def _rises(context: Context, scaler: Object, before: int, door: tuple[str, int]) -> tuple[Finding, Autoscaled]:
+def _rises(context: Context, scaler: Object, before: int, door: tuple[str, int]) -> tuple[Finding, ScaleTarget]:
     """Return what load did to the number of ready pods, and the workload at its end.
 
     The load goes on until there are more, which includes their start: RISE is for all of that.
     """
     began = time.monotonic()
-    with load.on(*door, limit=context.site.timeout(RISE), timeout=context.site.timeout(10)) as sent:
-        now = settle(
+    with load_generator.running(*door, limit=context.site.timeout(RISE), timeout=context.site.timeout(10)) as sent:
+        now = wait_for(
             context,
             f"more ready pods of {WORKLOAD} than {before} under load",
-            lambda: autoscaled.look(context, scaler),
+            lambda: scale_target.look(context, scaler),
             lambda seen: seen.ready > before,
             timeout=RISE,
         )
@@ -175,8 +175,8 @@ def _rises(context: Context, scaler: Object, before: int, door: tuple[str, int])
     return finding, now
 
 
-def _not_ready(context: Context, seen: Autoscaled, when: str, *evidence: str) -> Finding:
-    why = "; ".join(f"{pod['metadata']['name']}: {pods.trouble(pod)}" for pod in seen.waiting)
+def _not_ready(context: Context, seen: ScaleTarget, when: str, *evidence: str) -> Finding:
+    why = "; ".join(f"{pod['metadata']['name']}: {pods.why_not_ready(pod)}" for pod in seen.waiting)
     if not seen.workload:
         why = "what it should size does not exist"
     return failed(
@@ -185,19 +185,19 @@ def _not_ready(context: Context, seen: Autoscaled, when: str, *evidence: str) ->
         f"has asked for {seen.asked} pods, of which {seen.ready} are ready {when}" + (f" ({why})" if why else ""),
         f"kubectl -n {NAMESPACE} get deployments,pods -o wide",
         *evidence,
-        *autoscaled.explain(context, seen),
+        *scale_target.explain(context, seen),
     )
 
 
-def _falls(context: Context, scaler: Object, risen: int, ended: float) -> tuple[Finding, Autoscaled]:
+def _falls(context: Context, scaler: Object, risen: int, ended: float) -> tuple[Finding, ScaleTarget]:
     """Return whether pods went after a load, and the workload then.
 
     risen: how many were ready. ended: when the load did (time.monotonic).
     """
-    now = settle(
+    now = wait_for(
         context,
         f"{WORKLOAD} to get fewer pods than {risen}, which takes five minutes",
-        lambda: autoscaled.look(context, scaler),
+        lambda: scale_target.look(context, scaler),
         lambda seen: seen.ready < risen and seen.complete,
         timeout=FALL,
         pause=5,
@@ -235,7 +235,7 @@ def entrance(context: Context) -> tuple[str, int] | None:
     if port.get("nodePort"):
         doors += [(host.address, int(port["nodePort"])) for host in context.site.hosts]
     timeout = context.site.timeout(5)
-    return next((door for door in doors if web.get(*door, "/hostname", timeout=timeout).status == 200), None)
+    return next((door for door in doors if http_client.get(*door, "/hostname", timeout=timeout).status == 200), None)
 
 
 def _skip_reason(site: Site) -> str:

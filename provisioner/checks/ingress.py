@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from provisioner.checks import ingress_client, ingress_exposure, ingress_routes, ingress_tls, pods
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle
-from provisioner.checks.ingress_endpoints import Door, named
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, wait_for
+from provisioner.checks.ingress_endpoints import Endpoint, named
 from provisioner.checks.ingress_routes import WORKLOAD, Pages, Route, paths, routes
 from provisioner.kube import Object
 from provisioner.site import Site
@@ -33,11 +33,11 @@ def run(context: Context) -> Iterator[Finding]:
         yield failed("INGRESS_NONE", f"Ingress {NAMESPACE}/{name}", "does not exist", "provisioner apply")
     if not wanted:
         return
-    found, ways = ingress_exposure.settled(context)
+    found, ways = ingress_exposure.wait_exposed(context)
     yield from ingress_exposure.missing(context, found, ways)
     if found is None or not ways:
         return
-    seen = settle(
+    seen = wait_for(
         context,
         "every path of the Ingress",
         lambda: {route: _through(context, ways, route) for route in routes(context, wanted)},
@@ -66,7 +66,7 @@ def run(context: Context) -> Iterator[Finding]:
             yield explained(route, one)
 
 
-def _through(context: Context, ways: Sequence[Door], route: Route) -> Pages:
+def _through(context: Context, ways: Sequence[Endpoint], route: Route) -> Pages:
     return {door: door.ask(context, route.path, route.host) for door in ways}
 
 

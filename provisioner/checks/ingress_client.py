@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 
-from provisioner.checks import pods, web
+from provisioner.checks import http_client, pods
 from provisioner.checks.check import Context, Finding, failed, passed
-from provisioner.checks.ingress_endpoints import Door, local, named
+from provisioner.checks.ingress_endpoints import Endpoint, local, named
 from provisioner.kube import Object
 from provisioner.text import join_words
 
@@ -17,7 +17,9 @@ _TOLD = re.compile(r"^client(?: (.*))?$", re.MULTILINE)
 NOBODY, NONSENSE, INSIDE, OUTSIDE = "nobody", "nonsense", "inside", "outside"
 
 
-def judge(context: Context, service: Object, subject: str, each: Mapping[Door, web.Page]) -> Iterator[Finding]:
+def judge(
+    context: Context, service: Object, subject: str, each: Mapping[Endpoint, http_client.Response]
+) -> Iterator[Finding]:
     """Yield a finding where the pages tell of their client.
 
     Of several addresses the last is the controller's own word; what stands before it, a client may have made up.
@@ -34,7 +36,7 @@ def judge(context: Context, service: Object, subject: str, each: Mapping[Door, w
         who = ", ".join(sorted({each[door].source for door in told}))
         yield passed("INGRESS_CLIENT", subject, f"is told this machine's true address, {who}{_because(service, told)}")
         return
-    kinds: dict[str, dict[str, list[Door]]] = {}  # what is wrong, then what was told instead, and where
+    kinds: dict[str, dict[str, list[Endpoint]]] = {}  # what is wrong, then what was told instead, and where
     for door in wrong:
         kinds.setdefault(_kind(context, told[door]), {}).setdefault(told[door], []).append(door)
     for kind, instead in kinds.items():
@@ -42,7 +44,7 @@ def judge(context: Context, service: Object, subject: str, each: Mapping[Door, w
         yield _other(context, service, subject, kind=kind, instead=instead, source=source)
 
 
-def _because(service: Object, told: Mapping[Door, str]) -> str:
+def _because(service: Object, told: Mapping[Endpoint, str]) -> str:
     if not local(service):
         return ""
     nodes = ", ".join(door.node for door in told if door.node)
@@ -61,7 +63,7 @@ def _kind(context: Context, told: str) -> str:
 
 
 def _other(
-    context: Context, service: Object, subject: str, *, kind: str, instead: Mapping[str, list[Door]], source: str
+    context: Context, service: Object, subject: str, *, kind: str, instead: Mapping[str, list[Endpoint]], source: str
 ) -> Finding:
     """Return the finding on what is told in place of the client's address. instead: that, and through which doors."""
     name = pods.name_of(service)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from provisioner.addresses import host_port
-from provisioner.checks import pods, web
+from provisioner.checks import http_client, pods
 from provisioner.checks.check import Context
 from provisioner.kube import Object
 from provisioner.steps import ingress as step
@@ -14,7 +14,7 @@ from provisioner.text import join_words
 
 
 @dataclass(frozen=True)
-class Door:
+class Endpoint:
     """One way in. port, tls_port: 0 where there is none. node: whose port it is, "" for an external address."""
 
     address: str
@@ -26,10 +26,10 @@ class Door:
         """Return how people name it, as "192.0.2.200" or "192.0.2.11:30080 (NodePort of worker1)"."""
         return f"{host_port(self.address, self.port)} (NodePort of {self.node})" if self.node else self.address
 
-    def ask(self, context: Context, path: str, host: str, *, tls: bool = False) -> web.Page:
+    def ask(self, context: Context, path: str, host: str, *, tls: bool = False) -> http_client.Response:
         """GET a path of a host name through this door."""
         port = self.tls_port if tls else self.port
-        return web.get(self.address, port, path, host=host, timeout=context.site.timeout(5), tls=tls)
+        return http_client.get(self.address, port, path, host=host, timeout=context.site.timeout(5), tls=tls)
 
 
 def service(context: Context) -> Object | None:
@@ -38,7 +38,7 @@ def service(context: Context) -> Object | None:
     return context.cluster.get("Service", step.SERVICES[name], step.NAMESPACES[name])
 
 
-def doors(context: Context, found: Object | None) -> list[Door]:
+def endpoints(context: Context, found: Object | None) -> list[Endpoint]:
     """Return the doors that a Service opens, external addresses first.
 
     With externalTrafficPolicy Local only the nodes that run the controller answer on their ports; the others drop
@@ -49,13 +49,13 @@ def doors(context: Context, found: Object | None) -> list[Door]:
     return [*external(found), *_node_ports(found, _answering(context, found))]
 
 
-def external(found: Object) -> list[Door]:
+def external(found: Object) -> list[Endpoint]:
     """Return the doors at a Service's external addresses."""
     numbers = {int(port["port"]) for port in found["spec"].get("ports") or ()}
     entries = found.get("status", {}).get("loadBalancer", {}).get("ingress") or ()
     if 80 not in numbers:
         return []
-    return [Door(str(entry["ip"]), 80, 443 if 443 in numbers else 0) for entry in entries if entry.get("ip")]
+    return [Endpoint(str(entry["ip"]), 80, 443 if 443 in numbers else 0) for entry in entries if entry.get("ip")]
 
 
 def node_port(found: Object, number: int = 80) -> int:
@@ -69,7 +69,7 @@ def local(found: Object) -> bool:
     return str(found["spec"].get("externalTrafficPolicy", "Cluster")) == "Local"
 
 
-def named(some: Sequence[Door]) -> str:
+def named(some: Sequence[Endpoint]) -> str:
     """Return doors as people list them."""
     return join_words(some)
 
@@ -80,10 +80,10 @@ def controller_pods(context: Context, found: Object) -> list[Object]:
     return [pod for pod in pods.selected(everyone, found["spec"].get("selector") or {}) if pods.ready(pod)]
 
 
-def _node_ports(found: Object, nodes: Mapping[str, str]) -> list[Door]:
+def _node_ports(found: Object, nodes: Mapping[str, str]) -> list[Endpoint]:
     if not node_port(found):
         return []
-    return [Door(address, node_port(found), node_port(found, 443), name) for name, address in nodes.items()]
+    return [Endpoint(address, node_port(found), node_port(found, 443), name) for name, address in nodes.items()]
 
 
 def _answering(context: Context, found: Object) -> dict[str, str]:

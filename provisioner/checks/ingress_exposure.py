@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.checks import pods
-from provisioner.checks.check import Context, Finding, failed, settle
-from provisioner.checks.ingress_endpoints import Door, doors, external, node_port, service
+from provisioner.checks.check import Context, Finding, failed, wait_for
+from provisioner.checks.ingress_endpoints import Endpoint, endpoints, external, node_port, service
 from provisioner.kube import Object
 from provisioner.steps import ingress as step
 
 
-def settled(context: Context) -> tuple[Object | None, list[Door]]:
+def wait_exposed(context: Context) -> tuple[Object | None, list[Endpoint]]:
     """Return the controller's Service and its doors, once all that can still come are there, or what is by then."""
 
-    def look() -> tuple[Object | None, list[Door]]:
+    def look() -> tuple[Object | None, list[Endpoint]]:
         found = service(context)
-        return found, doors(context, found)
+        return found, endpoints(context, found)
 
-    return settle(
+    return wait_for(
         context, "the ways into the ingress controller", look, lambda seen: _there(context, *seen), timeout=60
     )
 
 
-def _there(context: Context, found: Object | None, ways: list[Door]) -> bool:
+def _there(context: Context, found: Object | None, ways: list[Endpoint]) -> bool:
     """Tell whether nothing may still come by itself: an address, or a ready pod where only its node answers."""
     if found is None:
         return False
@@ -32,7 +32,7 @@ def _there(context: Context, found: Object | None, ways: list[Door]) -> bool:
     return _on_nodes(ways) or not node_port(found)
 
 
-def missing(context: Context, found: Object | None, ways: list[Door]) -> Iterator[Finding]:
+def missing(context: Context, found: Object | None, ways: list[Endpoint]) -> Iterator[Finding]:
     """Yield a finding for each kind of door that should be there and is not.
 
     A port on the nodes there is always; an address where MetalLB, which gives it, is enabled.
@@ -53,7 +53,7 @@ def explain(context: Context, namespace: str, found: Object | None) -> list[str]
     """
     everyone = context.cluster.list("Pod", namespace)
     own = pods.selected(everyone, found["spec"].get("selector") or {}) if found else everyone
-    ill = [pod for pod in own if not pods.healthy(pod) and not pods.leaving(pod)]
+    ill = [pod for pod in own if not pods.healthy(pod) and not pods.terminating(pod)]
     logs = [
         f"{name}: {line}"
         for name in [pod["metadata"]["name"] for pod in own if pods.ready(pod)]
@@ -62,7 +62,7 @@ def explain(context: Context, namespace: str, found: Object | None) -> list[str]
     return [*logs, *pods.explain_named(context.cluster, ill, [pod["metadata"]["name"] for pod in ill])]
 
 
-def _on_nodes(ways: list[Door]) -> bool:
+def _on_nodes(ways: list[Endpoint]) -> bool:
     return any(door.node for door in ways)
 
 

@@ -10,13 +10,13 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from provisioner.checks import pods, shipped, web
+from provisioner.checks import http_client, pods, workload_manifests
 from provisioner.checks.check import NAMESPACE, Context
-from provisioner.checks.ingress_endpoints import Door
+from provisioner.checks.ingress_endpoints import Endpoint
 from provisioner.kube import Object
 
 WORKLOAD = "ingress"
-Pages = Mapping[Door, web.Page]
+Pages = Mapping[Endpoint, http_client.Response]
 
 
 @dataclass(frozen=True)
@@ -33,30 +33,30 @@ class Route:
         """Return how a finding names it."""
         return f"{self.host}{self.path}"
 
-    def right(self, page: web.Page) -> bool:
+    def right(self, page: http_client.Response) -> bool:
         """Tell whether a page is what this route should give. Our pods answer with their own name."""
         return bool(self.who(page)) if self.service else page.status == 404
 
-    def who(self, page: web.Page) -> str:
+    def who(self, page: http_client.Response) -> str:
         """Return the pod that says it is the one who answered, "" when none of the route's does."""
         answered = self.pods.intersection(page.body.split()) if page.status == 200 else ()
         return next(iter(answered), "")
 
-    def wrong(self, each: Pages) -> dict[Door, web.Page]:
+    def wrong(self, each: Pages) -> dict[Endpoint, http_client.Response]:
         """Return the doors that gave something else."""
         return {door: page for door, page in each.items() if not self.right(page)}
 
 
 def wanted(context: Context) -> list[Object]:
     """Return the Ingresses of the workload's file."""
-    return shipped.objects(context.site, "Ingress", WORKLOAD)
+    return workload_manifests.objects(context.site, "Ingress", WORKLOAD)
 
 
 def routes(context: Context, ingresses: Sequence[Object]) -> list[Route]:
     """Return every path of the Ingresses with the pods that are ready behind it, and a path that none has."""
     cluster = context.cluster
     services = {one["metadata"]["name"]: one for one in cluster.list("Service", NAMESPACE)}
-    services |= {one["metadata"]["name"]: one for one in shipped.objects(context.site, "Service", WORKLOAD)}
+    services |= {one["metadata"]["name"]: one for one in workload_manifests.objects(context.site, "Service", WORKLOAD)}
     own = [pod for pod in cluster.list("Pod", NAMESPACE) if pods.ready(pod)]
     found = []
     for ingress in ingresses:

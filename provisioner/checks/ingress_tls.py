@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 
-from provisioner.checks import web
-from provisioner.checks.check import NAMESPACE, Context, Finding, failed, passed, settle, skipped
-from provisioner.checks.ingress_endpoints import Door, named
+from provisioner.checks import http_client
+from provisioner.checks.check import NAMESPACE, Context, Finding, failed, passed, skipped, wait_for
+from provisioner.checks.ingress_endpoints import Endpoint, named
 from provisioner.checks.ingress_routes import Pages, Route
 from provisioner.kube import Object, certificates
 
@@ -22,7 +22,7 @@ def hosts(ingress: Object) -> dict[str, str]:
 
 
 def judge(
-    context: Context, ingress: Object, live: Object, ways: Sequence[Door], known: Sequence[Route]
+    context: Context, ingress: Object, live: Object, ways: Sequence[Endpoint], known: Sequence[Route]
 ) -> Iterator[tuple[Route | None, Finding]]:
     """Yield what HTTPS presents for each host name of the file's Ingress, with the route that was asked for.
 
@@ -47,7 +47,7 @@ def _unasked(ingress: Object, host: str, secret: str) -> Finding:
     return skipped(where, f"names no host for the Secret{named_secret} in spec.tls: that certificate was not tried")
 
 
-def _presented(context: Context, name: str, ways: Sequence[Door], route: Route, lost: str) -> Iterator[Finding]:
+def _presented(context: Context, name: str, ways: Sequence[Endpoint], route: Route, lost: str) -> Iterator[Finding]:
     """Yield what each door presents for a route's host name. name: of the Secret. lost: why it may be another."""
     secret = context.cluster.get("Secret", name, NAMESPACE)
     pem = base64.b64decode(((secret or {}).get("data") or {}).get("tls.crt", ""))
@@ -65,18 +65,20 @@ def _presented(context: Context, name: str, ways: Sequence[Door], route: Route, 
         yield _through(context, open_, route, secret=f"Secret {NAMESPACE}/{name}", ours=ours, lost=lost)
 
 
-def _through(context: Context, open_: Sequence[Door], route: Route, *, secret: str, ours: bytes, lost: str) -> Finding:
+def _through(
+    context: Context, open_: Sequence[Endpoint], route: Route, *, secret: str, ours: bytes, lost: str
+) -> Finding:
     subject = f"https://{route.host}"
 
     def look() -> Pages:
         return {door: door.ask(context, route.path, route.host, tls=True) for door in open_}
 
-    def wrong(each: Pages) -> Mapping[Door, web.Page]:
+    def wrong(each: Pages) -> Mapping[Endpoint, http_client.Response]:
         return {door: page for door, page in each.items() if page.certificate != ours or not route.right(page)}
 
-    each = settle(context, f"{subject} to present its certificate", look, lambda seen: not wrong(seen), timeout=60)
+    each = wait_for(context, f"{subject} to present its certificate", look, lambda seen: not wrong(seen), timeout=60)
     if not wrong(each):
-        places = named([Door(door.address, door.tls_port, 0, door.node) for door in open_])
+        places = named([Endpoint(door.address, door.tls_port, 0, door.node) for door in open_])
         said = f"presents the site's certificate ({certificates.described(ours)}) through {places}"
         return passed("INGRESS_TLS", subject, said)
     door, page = next(iter(wrong(each).items()))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from provisioner.checks import backends, pods, shipped, web
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle
+from provisioner.checks import backends, http_client, pods, workload_manifests
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, wait_for
 from provisioner.kube import Object
 from provisioner.kube.load_balancers import addresses, balanced
 from provisioner.l2 import verdicts
@@ -40,7 +40,7 @@ class External:
 class Heard:
     """What came back so far: the last page, and the pods that answered."""
 
-    page: web.Page = field(default_factory=lambda: web.Page(""))
+    page: http_client.Response = field(default_factory=lambda: http_client.Response(""))
     names: set[str] = field(default_factory=set)
     requests: int = 0
 
@@ -48,14 +48,14 @@ class Heard:
 def run(context: Context) -> Iterator[Finding]:
     """Yield findings for each LoadBalancer Service of the cluster: its addresses, the wire, and what it serves."""
     cluster = context.cluster
-    services = settle(
+    services = wait_for(
         context,
         "every LoadBalancer Service to have an address",
         lambda: [one for one in cluster.list("Service") if balanced(one)],
         lambda found: bool(found) and all(addresses(one) for one in found),
         timeout=60,
     )
-    for name in shipped.services(context.site, "LoadBalancer", *WORKLOADS):
+    for name in workload_manifests.services(context.site, "LoadBalancer", *WORKLOADS):
         if not _named(services, name):
             said = "does not exist, or is no Service of type LoadBalancer for MetalLB"
             yield failed("LB_NONE", f"Service {NAMESPACE}/{name}", said, "provisioner apply")
@@ -77,7 +77,7 @@ def _named(services: Sequence[Object], name: str) -> Object | None:
 
 def _distinct(context: Context, services: Sequence[Object]) -> Iterator[Finding]:
     """Yield whether the Services of the LoadBalancer workload have an address each, and not one together."""
-    names = shipped.services(context.site, "LoadBalancer", "loadbalancer")
+    names = workload_manifests.services(context.site, "LoadBalancer", "loadbalancer")
     given = {name: addresses(one) for name in names if (one := _named(services, name)) and addresses(one)}
     if len(given) < 2:
         return
@@ -145,7 +145,9 @@ def serves(context: Context, external: External) -> Iterator[Finding]:
     service = external.service
     ports = [int(one["port"]) for one in service["spec"]["ports"] if one.get("protocol", "TCP") == "TCP"]
     own = service["metadata"]["namespace"] == NAMESPACE
-    if own and service["metadata"]["name"] not in shipped.services(context.site, "LoadBalancer", *WORKLOADS):
+    if own and service["metadata"]["name"] not in workload_manifests.services(
+        context.site, "LoadBalancer", *WORKLOADS
+    ):
         return
     if not ports:
         yield passed("LB_NO_TCP", str(external), "has no TCP port that could be tried")
@@ -156,7 +158,7 @@ def serves(context: Context, external: External) -> Iterator[Finding]:
 
 
 def _pages(context: Context, external: External, port: int) -> Iterator[Finding]:
-    now = backends.settled(context, external.service)
+    now = backends.wait_ready(context, external.service)
     if short := backends.judge(context, "LB", external.service, now):
         yield short
     if not now.ready:
@@ -188,7 +190,7 @@ def _heard(context: Context, ip: str, port: int, expected: set[str]) -> Heard:
 
     def ask() -> Heard:
         for _ in range(REQUESTS_PER_POD * len(expected)):
-            heard.page = web.get(ip, port, PATH, timeout=context.site.timeout(5))
+            heard.page = http_client.get(ip, port, PATH, timeout=context.site.timeout(5))
             heard.requests += 1
             if heard.page.status != 200:
                 break
@@ -197,7 +199,7 @@ def _heard(context: Context, ip: str, port: int, expected: set[str]) -> Heard:
                 break
         return heard
 
-    return settle(
+    return wait_for(
         context,
         f"http://{ip}",
         ask,
@@ -207,10 +209,10 @@ def _heard(context: Context, ip: str, port: int, expected: set[str]) -> Heard:
 
 
 def _connections(context: Context, external: External, ports: Sequence[int]) -> Finding:
-    failures = settle(
+    failures = wait_for(
         context,
         f"a TCP port of {external.ip}",
-        lambda: {port: web.connect(external.ip, port, context.site.timeout(5)) for port in ports},
+        lambda: {port: http_client.connect(external.ip, port, context.site.timeout(5)) for port in ports},
         lambda seen: not all(seen.values()),
         timeout=30,
     )

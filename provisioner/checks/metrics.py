@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from provisioner.checks import pods
-from provisioner.checks.check import NAMESPACE, Context, settle
+from provisioner.checks.check import NAMESPACE, Context, wait_for
 from provisioner.errors import ClusterError
 from provisioner.kube import Object
 
@@ -31,13 +31,13 @@ class Figures:
     missing: Sequence[Object]
 
 
-def settled(context: Context) -> Figures:
+def wait_complete(context: Context) -> Figures:
     """Return the figures once each pod that is ready now has some, or what there is by then.
 
     A pod that goes meanwhile is not missed, and neither is one that comes: other checks delete and scale beside this.
     """
     wanted = {_uid(pod) for pod in _ready(context)}
-    return settle(
+    return wait_for(
         context,
         "the metrics API to have figures for each pod",
         lambda: look(context, wanted),
@@ -91,7 +91,7 @@ def explain(context: Context) -> list[str]:
         lines = [f"APIService v1beta1.metrics.k8s.io: Available {pods.condition(service, 'Available')}: {message}"]
     for pod in cluster.list("Pod", "kube-system", labels="k8s-app=metrics-server"):
         if not pods.ready(pod):
-            lines.append(f"{pod['metadata']['name']}: {pods.trouble(pod)}")
+            lines.append(f"{pod['metadata']['name']}: {pods.why_not_ready(pod)}")
         lines += cluster.logs("kube-system", pod["metadata"]["name"], lines=pods.LOG_LINES).splitlines()
     return lines
 

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from provisioner.addresses import host_port
-from provisioner.checks import backends, pods, restore, shipped, web
-from provisioner.checks.backends import Behind
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle, skipped
+from provisioner.checks import backends, http_client, pods, restore, workload_manifests
+from provisioner.checks.backends import ServiceBackends
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, skipped, wait_for
 from provisioner.errors import ClusterError
 from provisioner.kube import Object, node_ports
 from provisioner.site import Site
@@ -26,7 +26,7 @@ TWICE = "np-pods-twice"  # a Service that must not come to be
 class Seen:
     """What came back so far: the last page of each node, and the pods that answered."""
 
-    pages: dict[str, web.Page] = field(default_factory=dict)
+    pages: dict[str, http_client.Response] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     requests: int = 0
 
@@ -37,7 +37,7 @@ def run(context: Context) -> Iterator[Finding]:
     Then, for the first of them: what a second Service gets that asks for its port, and where it leads when its
     Deployment has grown. The Deployment is given its size back. What else has a NodePort is its owner's business.
     """
-    wanted = shipped.services(context.site, "NodePort", WORKLOAD)
+    wanted = workload_manifests.services(context.site, "NodePort", WORKLOAD)
     if not wanted:
         yield failed("NODEPORT_NONE", f"workloads/{WORKLOAD}.yaml", "has no Service of type NodePort", "give it one")
     live = {one["metadata"]["name"]: one for one in context.cluster.list("Service", NAMESPACE)}
@@ -57,7 +57,7 @@ def run(context: Context) -> Iterator[Finding]:
 
 
 def _service(context: Context, service: Object) -> Iterator[Finding]:
-    site, now = context.site, backends.settled(context, service)
+    site, now = context.site, backends.wait_ready(context, service)
     if short := backends.judge(context, "NODEPORT", service, now):
         yield short
     if not now.ready:
@@ -83,7 +83,7 @@ def _service(context: Context, service: Object) -> Iterator[Finding]:
 
 def _asked(context: Context, port: int, expected: set[str]) -> Seen:
     seen = Seen()
-    settle(
+    wait_for(
         context,
         f"port {port} of every node",
         lambda: ask(context, port, seen, limit=REQUESTS_PER_POD * len(expected)),
@@ -93,7 +93,7 @@ def _asked(context: Context, port: int, expected: set[str]) -> Seen:
     return seen
 
 
-def _spread(context: Context, service: Object, now: Behind, seen: Seen, how: str = "") -> Finding:
+def _spread(context: Context, service: Object, now: ServiceBackends, seen: Seen, how: str = "") -> Finding:
     subject = f"Service {pods.name_of(service)}"
     unseen = now.ready - seen.names
     if not unseen:
@@ -127,7 +127,7 @@ def _refused(context: Context, service: Object) -> Finding:
         cluster.apply(second)
     except ClusterError as error:
         return _judge_refusal(context, service, subject, error)
-    restore.now(
+    restore.restore(
         cluster,
         f"Service {TWICE} to be deleted again",
         lambda: cluster.delete("Service", TWICE, NAMESPACE),
@@ -175,9 +175,9 @@ def _grown(context: Context, service: Object) -> Iterator[Finding]:
         name = deployment["metadata"]["name"]
         with pods.scaled_back(cluster, deployment) as scale:
             scale(number)
-            now = backends.settled(context, service)
+            now = backends.wait_ready(context, service)
             if len(now.ready) < number:
-                why = "; ".join(f"{pod['metadata']['name']}: {pods.trouble(pod)}" for pod in now.waiting)
+                why = "; ".join(f"{pod['metadata']['name']}: {pods.why_not_ready(pod)}" for pod in now.waiting)
                 yield failed(
                     "NODEPORT_NOT_SCALED",
                     f"Deployment {pods.name_of(deployment)}",
@@ -199,8 +199,8 @@ def ask(context: Context, port: int, seen: Seen, limit: int) -> Seen:
     timeout = context.site.timeout(5)
     hosts = context.site.hosts
 
-    def get(address: str) -> web.Page:
-        return web.get(address, port, PATH, timeout=timeout)
+    def get(address: str) -> http_client.Response:
+        return http_client.get(address, port, PATH, timeout=timeout)
 
     with ThreadPoolExecutor(8) as pool:
         for host, page in zip(hosts, pool.map(get, [host.address for host in hosts]), strict=True):
@@ -212,7 +212,7 @@ def ask(context: Context, port: int, seen: Seen, limit: int) -> Seen:
     return seen
 
 
-def _note(seen: Seen, node: str, page: web.Page) -> None:
+def _note(seen: Seen, node: str, page: http_client.Response) -> None:
     seen.pages[node] = page
     seen.requests += 1
     if page.status == 200:

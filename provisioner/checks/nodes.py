@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 
 from provisioner.checks import pods
-from provisioner.checks.check import Check, Context, Finding, failed, passed, settle
+from provisioner.checks.check import Check, Context, Finding, failed, passed, wait_for
 from provisioner.kube import Object
 from provisioner.site import HostSpec
 from provisioner.steps import kubernetes
@@ -17,7 +17,7 @@ def run(context: Context) -> Iterator[Finding]:
     """Yield a finding for each host of the site, and for each node that is no host of it."""
     site = context.site
     names = [host.name for host in site.hosts]
-    nodes = settle(
+    nodes = wait_for(
         context,
         "every host to be a Ready node",
         context.cluster.nodes,

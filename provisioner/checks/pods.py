@@ -18,7 +18,7 @@ def name_of(item: Object) -> str:
     return f"{item['metadata'].get('namespace', '')}/{item['metadata']['name']}"
 
 
-def leaving(pod: Object) -> bool:
+def terminating(pod: Object) -> bool:
     """Tell whether the pod is being deleted."""
     return bool(pod["metadata"].get("deletionTimestamp"))
 
@@ -26,7 +26,7 @@ def leaving(pod: Object) -> bool:
 def ready(pod: Object) -> bool:
     """Tell whether the pod runs, is Ready and stays."""
     status = pod.get("status", {})
-    return status.get("phase") == "Running" and not leaving(pod) and condition(pod, "Ready") == "True"
+    return status.get("phase") == "Running" and not terminating(pod) and condition(pod, "Ready") == "True"
 
 
 def running(pod: Object) -> bool:
@@ -62,7 +62,7 @@ def by_node(pods: Iterable[Object]) -> dict[str, Object]:
     return dict(sorted(found.items()))
 
 
-def trouble(pod: Object) -> str:
+def why_not_ready(pod: Object) -> str:
     """Return in a few words why the pod is not ready: what a container waits for or ended with, else its phase."""
     status = pod.get("status", {})
     containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
@@ -73,7 +73,7 @@ def trouble(pod: Object) -> str:
     unscheduled = condition(pod, "PodScheduled", "message")
     if condition(pod, "PodScheduled") == "False" and unscheduled:
         return f"not scheduled: {unscheduled}"
-    if leaving(pod):
+    if terminating(pod):
         return "being deleted"
     phase = str(status.get("phase", "unknown"))
     return "running but not ready" if phase == "Running" else phase.lower()
@@ -95,7 +95,7 @@ def scaled_back(cluster: Cluster, workload: Object) -> Iterator[Callable[[int], 
             other = str(replicas)  # noted before it is asked for: an API that gave no answer may have done it
         scale(cluster, workload, replicas)
 
-    with restore.afterwards(
+    with restore.restoring(
         cluster,
         f"{name} to be scaled back to {before}",
         lambda: scale(cluster, workload, before),

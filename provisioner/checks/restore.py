@@ -12,24 +12,24 @@ PATIENCE = 180.0  # seconds, scaled: a control plane that restarts is back withi
 APPLY = "provisioner apply puts it back"
 
 
-class Left(ClusterError):
+class NotRestored(ClusterError):
     """Report what could not be put back, and how it was left."""
 
 
 @contextmanager
-def afterwards(
+def restoring(
     cluster: Cluster, what: str, do: Callable[[], object], left: Callable[[], str], remedy: str = APPLY
 ) -> Iterator[None]:
     """Run `do` however the block ends, as `now` does; an error of the block is not lost when that fails, too."""
     try:
         yield
     except BaseException as first:
-        now(cluster, what, do, left, remedy, first=first)
+        restore(cluster, what, do, left, remedy, first=first)
         raise
-    now(cluster, what, do, left, remedy)
+    restore(cluster, what, do, left, remedy)
 
 
-def now(
+def restore(
     cluster: Cluster,
     what: str,
     do: Callable[[], object],
@@ -41,7 +41,7 @@ def now(
     """Do what puts something back, again and again until the API takes it.
 
     what: for "waiting for WHAT". left: called when time is up; says what is left and how. first: the error that is
-    under way. Raises Left with all of that, from `first`. What is no error of ours (Ctrl-C, a defect) goes on
+    under way. Raises NotRestored with all of that, from `first`. What is no error of ours (Ctrl-C, a defect) goes on
     as it is: only a note says what is left.
     """
 
@@ -49,16 +49,16 @@ def now(
         do()
         return True
 
-    patience = 0 if isinstance(first, Left) else PATIENCE  # the API has been waited for already
+    patience = 0 if isinstance(first, NotRestored) else PATIENCE  # the API has been waited for already
     try:
         cluster.wait(what, done, patience)
     except ClusterError as error:
         said = f"{left()}: {error.message}"
         cluster.progress(said)  # into the log: after Ctrl-C nobody reads findings
         if first is None:
-            raise Left(said, remedy, tail=error.tail) from error
+            raise NotRestored(said, remedy, tail=error.tail) from error
         if isinstance(first, ProvisionerError):
             both = "; ".join(part for part in (remedy, first.remedy) if part)
             tail = str(getattr(first, "tail", ""))
-            raise Left(f"{said}; and before that: {first.message}", both, tail=tail) from first
+            raise NotRestored(f"{said}; and before that: {first.message}", both, tail=tail) from first
         first.add_note(f"{said}; {remedy}")

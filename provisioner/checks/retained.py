@@ -9,8 +9,8 @@ import secrets
 import shlex
 from collections.abc import Iterator
 
-from provisioner.checks import claims, pods, restore, scratch, storage
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle, skipped
+from provisioner.checks import claims, pods, restore, storage, volume_files
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, skipped, wait_for
 from provisioner.errors import ClusterError
 from provisioner.kube import Object
 from provisioner.site import Site
@@ -40,7 +40,7 @@ def run(context: Context) -> Iterator[Finding]:
     if not _free(context):
         yield skipped("data on a volume", "that it outlives its claim: no volume is free to try it on")
         return
-    with restore.afterwards(
+    with restore.restoring(
         context.cluster,
         "the volume to be given back",
         lambda: _take_back(context),
@@ -54,17 +54,17 @@ def _tried(context: Context, model: Object) -> Finding:
     cluster, token = context.cluster, secrets.token_hex(16)
     for wanted in objects(context.site, model):
         cluster.apply(wanted)
-    pod = settle(context, f"a ready {NAME} pod", lambda: _pod(context), pods.ready, timeout=120)
+    pod = wait_for(context, f"a ready {NAME} pod", lambda: _pod(context), pods.ready, timeout=120)
     if not pods.ready(pod):
         return failed(
             "STORAGE_NO_PODS",
             f"Deployment {NAMESPACE}/{NAME}",
-            f"has no ready pod: {pods.trouble(pod) if pod else 'there is none'}",
+            f"has no ready pod: {pods.why_not_ready(pod) if pod else 'there is none'}",
             f"kubectl -n {NAMESPACE} describe deployment {NAME}",
             *pods.explain_or_events(cluster, pod, NAMESPACE, NAME),
         )
     try:
-        scratch.write(cluster, pod, f"{scratch.FOLDER}/{FILE}", token)
+        volume_files.write(cluster, pod, f"{volume_files.FOLDER}/{FILE}", token)
     except ClusterError as error:
         return failed(
             "STORAGE_WRITE_FAILED",
@@ -77,7 +77,7 @@ def _tried(context: Context, model: Object) -> Finding:
     volume = str((cluster.get(*CLAIM) or {"spec": {}})["spec"].get("volumeName", ""))
     cluster.delete(*DEPLOYMENT)
     cluster.delete(*CLAIM)
-    phase = settle(
+    phase = wait_for(
         context,
         f"volume {volume} to be released",
         lambda: _phase(context, volume),
@@ -144,7 +144,7 @@ def _free(context: Context) -> bool:
 
 def _pod(context: Context) -> Object:
     own = context.cluster.list("Pod", NAMESPACE, labels=f"app.kubernetes.io/name={NAME}")
-    return next((pod for pod in own if not pods.leaving(pod)), {})
+    return next((pod for pod in own if not pods.terminating(pod)), {})
 
 
 def _phase(context: Context, volume: str) -> str:
@@ -166,7 +166,7 @@ def _take_back(context: Context) -> None:
     for one in (DEPLOYMENT, CLAIM):
         if cluster.get(*one) is not None:
             cluster.delete(*one)
-    settle(context, f"{NAME} to go", lambda: cluster.get(*CLAIM) is None and not _pod(context), bool, timeout=180)
+    wait_for(context, f"{NAME} to go", lambda: cluster.get(*CLAIM) is None and not _pod(context), bool, timeout=180)
     for volume in cluster.list("PersistentVolume"):
         held = volume["spec"].get("claimRef") or {}
         if (held.get("namespace"), held.get("name")) == (NAMESPACE, NAME):

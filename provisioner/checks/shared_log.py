@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from provisioner.checks import claims, pods, scratch
-from provisioner.checks.check import NAMESPACE, Context, Finding, failed, passed, settle
+from provisioner.checks import claims, pods, volume_files
+from provisioner.checks.check import NAMESPACE, Context, Finding, failed, passed, wait_for
 from provisioner.kube import Object
 from provisioner.text import join_words
 
 NAME = "lines"
-PATH = f"{scratch.FOLDER}/{NAME}"
+PATH = f"{volume_files.FOLDER}/{NAME}"
 
 
 def judge(context: Context, claim: str, own: Sequence[Object], reader: Object) -> Iterator[Finding]:
@@ -20,7 +20,7 @@ def judge(context: Context, claim: str, own: Sequence[Object], reader: Object) -
     claim: theirs, of the name that the workload has, too.
     """
     names, where = {pod["metadata"]["name"] for pod in own}, reader["metadata"]["name"]
-    text = settle(
+    text = wait_for(
         context,
         f"a line of every {claim} pod in {PATH}",
         lambda: context.cluster.exec(NAMESPACE, where, ["sh", "-c", f"tail -n 500 {PATH}"]),

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from provisioner.checks import claims, dns, pods, restore, scratch, statefulset_pods, statefulset_scale
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle, skipped
+from provisioner.checks import claims, dns, pods, restore, statefulset_pods, statefulset_scale, volume_files
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, skipped, wait_for
 from provisioner.checks.statefulset_pods import SUBJECT, WORKLOAD
 from provisioner.errors import ClusterError
 from provisioner.kube import Object
@@ -39,8 +39,8 @@ def run(context: Context) -> Iterator[Finding]:
     yield _own_volumes(context, volumes)
     yield _names(context, own)
     token = secrets.token_hex(16)
-    path = scratch.path(token)
-    with restore.afterwards(
+    path = volume_files.path(token)
+    with restore.restoring(
         cluster,
         f"{path} to be removed from the volumes of {WORKLOAD}",
         lambda: _remove(context, names),
@@ -68,7 +68,7 @@ def _write(
     """Write something of its own into each pod's volume; return what kept it from that."""
     for name, (_, volume) in volumes.items():
         try:
-            scratch.write(context.cluster, own[name], path, f"{token} {name}")
+            volume_files.write(context.cluster, own[name], path, f"{token} {name}")
         except ClusterError as error:
             return failed(
                 "STATEFULSET_WRITE_FAILED",
@@ -98,7 +98,7 @@ def _own_volumes(context: Context, volumes: Mapping[str, tuple[str, str]]) -> Fi
 def _names(context: Context, own: Mapping[str, Object]) -> Finding:
     """Ask in the first pod for the DNS names of all; the server remembers for some seconds what was not there."""
     wanted = {f"{name}.{WORKLOAD}.{NAMESPACE}.{dns.DOMAIN}": pod["status"]["podIP"] for name, pod in own.items()}
-    output = settle(
+    output = wait_for(
         context,
         f"the DNS names of {WORKLOAD}",
         lambda: dns.ask(context, own[FIRST], wanted),
@@ -127,7 +127,7 @@ def _returns(context: Context, before: Object, bound: tuple[str, str], path: str
     subject = f"pod {NAMESPACE}/{name}"
     uid = before["metadata"]["uid"]
     cluster.delete("Pod", name, NAMESPACE)
-    after = settle(
+    after = wait_for(
         context,
         f"pod {name} to return",
         lambda: cluster.get("Pod", name, NAMESPACE) or {},
@@ -174,7 +174,7 @@ def _remove_ready(context: Context, names: Sequence[str]) -> list[str]:
     failure: ClusterError | None = None
     for name in there:
         try:
-            scratch.remove(context.cluster, name)
+            volume_files.remove(context.cluster, name)
         except ClusterError as error:
             failure = failure or error
     if failure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from provisioner.checks import pods
-from provisioner.checks.check import NAMESPACE, Context, Finding, failed, settle
+from provisioner.checks.check import NAMESPACE, Context, Finding, failed, wait_for
 from provisioner.kube import Object
 
 WORKLOAD = "ss-pods"
@@ -20,7 +20,7 @@ def own(context: Context) -> dict[str, Object]:
 
 def all_ready(context: Context, names: Sequence[str]) -> dict[str, Object]:
     """Return the pods once all of these names are ready, or what there is by then."""
-    return settle(
+    return wait_for(
         context,
         f"the pods of {WORKLOAD} to be ready",
         lambda: own(context),
@@ -31,7 +31,7 @@ def all_ready(context: Context, names: Sequence[str]) -> dict[str, Object]:
 
 def not_ready(context: Context, code: str, what: str, name: str, pod: Object) -> Finding:
     """Return the finding on a pod that is not ready; {} for one that is not there."""
-    why = pods.trouble(pod) if pod else "it does not exist"
+    why = pods.why_not_ready(pod) if pod else "it does not exist"
     return failed(
         code,
         f"pod {NAMESPACE}/{name}",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from provisioner.checks import claims, pods, statefulset_pods
-from provisioner.checks.check import NAMESPACE, Context, Finding, failed, passed, settle
+from provisioner.checks.check import NAMESPACE, Context, Finding, failed, passed, wait_for
 from provisioner.checks.statefulset_pods import SUBJECT, WORKLOAD
 from provisioner.kube import Object
 from provisioner.text import join_words
@@ -43,7 +43,7 @@ def judge(
     """
     names = [*volumes]
     scale(0)
-    left = settle(
+    left = wait_for(
         context,
         f"the pods of {WORKLOAD} to go",
         lambda: statefulset_pods.own(context),
@@ -71,7 +71,7 @@ def judge(
     yield passed("STATEFULSET_KEEPS_VOLUMES", SUBJECT, f"was scaled to 0, and {shown} stayed bound to their volumes")
     scale(len(names))
     watched = Watched()
-    settle(
+    wait_for(
         context,
         f"{len(names)} pods of {WORKLOAD}, one after the other",
         lambda: watched.note(statefulset_pods.own(context), names),

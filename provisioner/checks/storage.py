@@ -6,8 +6,8 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from provisioner.checks import claims, pods, restore, scratch, shared_log
-from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, settle, skipped
+from provisioner.checks import claims, pods, restore, shared_log, volume_files
+from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, skipped, wait_for
 from provisioner.errors import ClusterError
 from provisioner.kube import Cluster, Object
 from provisioner.site import Site
@@ -32,7 +32,7 @@ def run(context: Context) -> Iterator[Finding]:
     """
     cluster = context.cluster
     _take_back(context)  # what a run that was killed has left
-    seen = settle(
+    seen = wait_for(
         context,
         f"every {WORKLOAD} pod to be ready",
         lambda: look(cluster),
@@ -48,10 +48,10 @@ def run(context: Context) -> Iterator[Finding]:
         yield problem
         return
     token = secrets.token_hex(16)
-    path = scratch.path(token)
+    path = volume_files.path(token)
     (writer_node, writer), *readers = seen.places.items()
     try:
-        scratch.write(cluster, writer, path, token)
+        volume_files.write(cluster, writer, path, token)
     except ClusterError as error:
         yield failed(
             "STORAGE_WRITE_FAILED",
@@ -62,10 +62,10 @@ def run(context: Context) -> Iterator[Finding]:
             *pods.explain(cluster, writer),
         )
         return
-    with restore.afterwards(
+    with restore.restoring(
         cluster,
         f"{path} to be removed",
-        lambda: scratch.remove(cluster, writer["metadata"]["name"]),
+        lambda: volume_files.remove(cluster, writer["metadata"]["name"]),
         lambda: f"{path} may be left on the volume of {WORKLOAD}",
         "the next provisioner verify storage removes it",
     ):
@@ -102,7 +102,7 @@ def _too_large(context: Context) -> Finding:
     cluster, class_ = context.cluster, context.site.nfs.class_
     size = "1Pi"
     subject = f"claim {NAMESPACE}/{TOO_LARGE} for {size}"
-    volumes = settle(
+    volumes = wait_for(
         context,
         f"the volumes of class {class_} to be free or claimed",
         lambda: claims.volumes_of(cluster, class_),
@@ -121,7 +121,7 @@ def _too_large(context: Context) -> Finding:
         "resources": {"requests": {"storage": size}},
     }
     claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": spec}
-    with restore.afterwards(
+    with restore.restoring(
         cluster,
         f"claim {TOO_LARGE} to be taken back",
         lambda: cluster.delete("PersistentVolumeClaim", TOO_LARGE, NAMESPACE),
@@ -129,7 +129,7 @@ def _too_large(context: Context) -> Finding:
         "the next provisioner verify storage takes it back",
     ):
         made = cluster.apply(claim | {"metadata": {"name": TOO_LARGE, "namespace": NAMESPACE}})
-        events = settle(
+        events = wait_for(
             context,
             f"the API to say why {TOO_LARGE} waits",
             lambda: _said_of(cluster, made),
@@ -165,7 +165,7 @@ def _take_back(context: Context) -> None:
     if cluster.get("PersistentVolumeClaim", TOO_LARGE, NAMESPACE) is None:
         return
     cluster.delete("PersistentVolumeClaim", TOO_LARGE, NAMESPACE)
-    settle(
+    wait_for(
         context,
         f"the claim {TOO_LARGE} of an earlier run to go",
         lambda: cluster.get("PersistentVolumeClaim", TOO_LARGE, NAMESPACE),
@@ -184,7 +184,7 @@ def _read_back(cluster: Cluster, token: str, path: str, nodes: tuple[str, str], 
     written_on, read_on = nodes
     subject = f"NFS from {written_on} to {read_on}"
     try:
-        seen = scratch.read(cluster, reader, path)
+        seen = volume_files.read(cluster, reader, path)
         tail = f"expected {token}, read {seen!r}"
     except ClusterError as error:
         seen, tail = "", f"{error}\n{error.tail}"
@@ -210,7 +210,7 @@ def _places_problem(context: Context, seen: Seen) -> Finding | None:
     ready = sum(map(pods.ready, seen.pods))
     if ready < max(seen.wanted, 1):
         waiting = [pod for pod in seen.pods if not pods.ready(pod)]
-        why = "; ".join(f"{pod['spec'].get('nodeName', 'no node')}: {pods.trouble(pod)}" for pod in waiting)
+        why = "; ".join(f"{pod['spec'].get('nodeName', 'no node')}: {pods.why_not_ready(pod)}" for pod in waiting)
         return failed(
             "STORAGE_NO_PODS",
             subject,
@@ -235,7 +235,7 @@ def look(cluster: Cluster) -> Seen:
     """Read the shared volume's Deployment and its pods, but for those that are being deleted."""
     workload = cluster.get("Deployment", WORKLOAD, NAMESPACE, "apps/v1") or {}
     found = cluster.list("Pod", NAMESPACE, labels=f"app.kubernetes.io/name={WORKLOAD}")
-    own = [pod for pod in found if not pods.leaving(pod)]
+    own = [pod for pod in found if not pods.terminating(pod)]
     return Seen(tuple(own), pods.by_node(own), int(workload.get("spec", {}).get("replicas", 0)))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from provisioner.checks import pods
-from provisioner.checks.check import Check, Context, Finding, failed, passed, settle
+from provisioner.checks.check import Check, Context, Finding, failed, passed, wait_for
 from provisioner.kube import Object
 from provisioner.site import Site
 from provisioner.steps import ingress
@@ -37,7 +37,7 @@ class Seen:
 def run(context: Context) -> Iterator[Finding]:
     """Yield one finding a namespace that is well, and one for each pod, workload or part that is not."""
     wanted = expected(context.site)
-    seen = settle(
+    seen = wait_for(
         context,
         "the system's pods to be ready",
         lambda: look(context),
@@ -59,7 +59,7 @@ def run(context: Context) -> Iterator[Finding]:
         yield failed(
             "SYSTEM_POD_NOT_READY",
             f"pod {pods.name_of(pod)}",
-            f"on {where} is not ready: {pods.trouble(pod)}",
+            f"on {where} is not ready: {pods.why_not_ready(pod)}",
             f"kubectl -n {pod['metadata']['namespace']} describe pod {pod['metadata']['name']}",
             *pods.explain(context.cluster, pod),
         )
@@ -148,7 +148,7 @@ def look(context: Context) -> Seen:
         return [item for item in found if item["metadata"]["namespace"] in namespaces]
 
     return Seen(
-        tuple(pod for pod in ours("Pod", "v1") if not pods.leaving(pod)),
+        tuple(pod for pod in ours("Pod", "v1") if not pods.terminating(pod)),
         (*ours("Deployment", "apps/v1"), *ours("DaemonSet", "apps/v1")),
     )
 

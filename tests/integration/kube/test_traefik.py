@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import pytest
 
-from provisioner.checks import Context, Finding, ingress, ingress_endpoints, web
+from provisioner.checks import Context, Finding, http_client, ingress, ingress_endpoints
 from provisioner.kube import Cluster, Object, certificates
 from provisioner.kube.objects import containers
 from provisioner.kube.templates import read
@@ -134,7 +134,7 @@ def traefik(control_plane: ControlPlane, wanted: list[Object], live: Object, fol
             cwd=folder,
         )
     try:
-        until(lambda: web.get(NODE, ping, "/ping").status == 200, "Traefik to answer its probe")
+        until(lambda: http_client.get(NODE, ping, "/ping").status == 200, "Traefik to answer its probe")
         yield log
     finally:
         process.kill()
@@ -180,7 +180,7 @@ def test_the_workload_through_traefik(
             assert all(finding.ok for every in found.values() for finding in every)
 
             # A Service that leads nowhere is a 503: the path is known.
-            (door,) = ingress_endpoints.doors(context, ingress_endpoints.service(context))
+            (door,) = ingress_endpoints.endpoints(context, ingress_endpoints.service(context))
             gone = {"spec": {"type": "ClusterIP", "externalName": None}}
             cluster.merge("Service", "ing-root", gone, namespace="course")
             until(lambda: door.ask(context, "/", "course.test").status == 503, "a path without pods to be a 503")

@@ -88,9 +88,9 @@ def here(folder: Path, cluster: Memory, *demanded: Object, metallb: bool = False
 def look_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the checks wait for nothing: these servers say at once what they will ever say."""
 
-    def settle(context: Any, what: str, look: Any, settled: Any, *, timeout: float) -> Any:
+    def wait_for(context: Any, what: str, look: Any, settled: Any, *, timeout: float) -> Any:
         del context, what, settled, timeout
         return look()
 
     for module in (ingress, ingress_exposure, ingress_tls):
-        monkeypatch.setattr(module, "settle", settle)
+        monkeypatch.setattr(module, "wait_for", wait_for)

@@ -192,7 +192,7 @@ def waiting(reason: str, message: str = "", **more: Any) -> list[dict[str, Any]]
 )
 def test_why_a_pod_is_not_ready(sick: Object, words: str, log: str) -> None:
     assert not pods.ready(sick)
-    assert words in pods.trouble(sick)
+    assert words in pods.why_not_ready(sick)
     explained = pods.explain(Memory(), sick)  # type: ignore[arg-type]
     assert explained == ("Warning Something about course/x", *([log] if log else []))
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from provisioner.checks import configmap, pods
-from provisioner.checks.restore import Left
+from provisioner.checks.restore import NotRestored
 from provisioner.errors import ClusterError
 from provisioner.kube import Object
 from tests.unit.checks.memory import Memory, context, findings, pod, workload
@@ -235,7 +235,7 @@ def test_a_value_that_cannot_be_put_back_is_told(tmp_path: Path) -> None:
     """Nor is the pod made anew then: it would begin with the test's value, and now it may have the old one."""
     cluster = Unsteady(writes=999)
     with pytest.raises(
-        Left, match=r"^ConfigMap course/cm-pods may say 'hello-[0-9a-f]{8}' instead of 'hello': "
+        NotRestored, match=r"^ConfigMap course/cm-pods may say 'hello-[0-9a-f]{8}' instead of 'hello': "
     ) as told:
         findings(configmap.CHECK, context(tmp_path, cluster))
     assert told.value.remedy == "provisioner apply puts it back"
@@ -244,7 +244,9 @@ def test_a_value_that_cannot_be_put_back_is_told(tmp_path: Path) -> None:
 
 def test_a_pod_that_cannot_be_made_anew_is_told(tmp_path: Path) -> None:
     cluster = Unsteady(deletions=999)
-    with pytest.raises(Left, match=r"GREETING in the pods of Deployment course/cm-pods may say 'hello-") as told:
+    with pytest.raises(
+        NotRestored, match=r"GREETING in the pods of Deployment course/cm-pods may say 'hello-"
+    ) as told:
         findings(configmap.CHECK, context(tmp_path, cluster))
     assert "rollout restart deployment cm-pods" in told.value.remedy
     assert cluster.config["data"] == {"greeting": "hello"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.checks import autoscaled, hpa, load
+from provisioner.checks import hpa, load_generator, scale_target
 from provisioner.engine import rollout
 from provisioner.kube import Object
 from tests.unit.checks.memory import Memory, context, findings, pod, service, workload
@@ -138,7 +138,7 @@ class Scaling(Memory):
     def respond(self, path: str, host: str) -> tuple[int, str]:
         if path == "/hostname":
             return 200, "hpa-pods-1"
-        assert path == load.PATH
+        assert path == load_generator.PATH
         with self.counting:
             self.requests += 1
         return 200, "{}"
@@ -235,7 +235,7 @@ def test_what_the_autoscaler_asks_for_last_is_waited_for(tmp_path: Path) -> None
 
 def test_pods_that_are_asked_for_and_do_not_get_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hpa, "RISE", 10.0)
-    monkeypatch.setattr(autoscaled, "REST", 5.0)
+    monkeypatch.setattr(scale_target, "REST", 5.0)
     found, _ = watched(tmp_path, never=1, after=1_000_000)
     assert not found.keys() & {"HPA_RISES", "HPA_NOT_RISEN", "HPA_FALLS"}
     (one,) = found["HPA_PODS_NOT_READY"]
@@ -249,7 +249,7 @@ def test_pods_that_are_asked_for_and_do_not_get_ready(tmp_path: Path, monkeypatc
 def test_one_pod_more_is_a_rise_and_the_one_that_does_not_get_ready_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(autoscaled, "REST", 5.0)
+    monkeypatch.setattr(scale_target, "REST", 5.0)
     found, _ = watched(tmp_path, to=3, never=1, after=1_000_000)
     assert found["HPA_RISES"][0].detail.startswith("went from 1 to 2 ready pods")
     (one,) = found["HPA_PODS_NOT_READY"]
@@ -333,15 +333,15 @@ def test_load_ends_with_its_limit_and_with_its_block() -> None:
         return look() == before
 
     with serving(NODES["w1"], respond) as port:
-        with load.on(NODES["w1"], port, limit=0.2, timeout=5) as sent:
+        with load_generator.running(NODES["w1"], port, limit=0.2, timeout=5) as sent:
             deadline = time.monotonic() + 30
             while not still(lambda: len(asked)):
                 assert time.monotonic() < deadline, "it goes on past its limit"
         assert sent.answered == len(asked) > 0
-        with load.on(NODES["w1"], port, limit=3600, timeout=5):
+        with load_generator.running(NODES["w1"], port, limit=3600, timeout=5):
             pass
         assert still(lambda: len(asked))
-    with load.on(NODES["w1"], port, limit=3600, timeout=5) as sent:
+    with load_generator.running(NODES["w1"], port, limit=3600, timeout=5) as sent:
         deadline = time.monotonic() + 30
         while not sent.failed:
             assert time.monotonic() < deadline

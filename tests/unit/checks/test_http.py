@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from provisioner.checks import Context, nodeport, web
+from provisioner.checks import Context, http_client, nodeport
 from provisioner.kube import Object
 from tests.unit.checks.memory import Memory, context, findings, pod, service
 
@@ -155,10 +155,10 @@ def test_pages_of_servers_that_speak_something_else(tmp_path: Path) -> None:
 
         thread = threading.Thread(target=talk)
         thread.start()
-        page = web.get("127.0.0.1", port, "/x", timeout=5)
+        page = http_client.get("127.0.0.1", port, "/x", timeout=5)
         thread.join()
         assert page.status == 0
         assert page.error.startswith("no HTTP: BadStatusLine")
-        assert web.get("127.0.0.1", port, timeout=0.05).error == "no answer"  # accepted by nobody
+        assert http_client.get("127.0.0.1", port, timeout=0.05).error == "no answer"  # accepted by nobody
     assert tmp_path
-    assert web.connect("127.0.0.1", port) == "connection refused"
+    assert http_client.connect("127.0.0.1", port) == "connection refused"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from provisioner.checks import ingress, ingress_exposure
-from provisioner.checks.ingress_endpoints import Door, doors, named
+from provisioner.checks.ingress_endpoints import Endpoint, endpoints, named
 from provisioner.kube import Object
 from tests.unit.checks.ingresses import (
     BEHIND,
@@ -27,14 +27,14 @@ from tests.unit.checks.test_http import NODES, on_loopback, serving
 def test_the_ways_in(tmp_path: Path) -> None:
     both = controller(30080, 30443, kind="LoadBalancer", given=["192.0.2.200"])
     where = on_loopback(tmp_path, Memory(controller_pod()), 1.0)
-    outside, node = doors(where, both)
-    assert outside == Door("192.0.2.200", 80, 443)
-    assert node == Door(NODES["w2"], 30080, 30443, "w2")
+    outside, node = endpoints(where, both)
+    assert outside == Endpoint("192.0.2.200", 80, 443)
+    assert node == Endpoint(NODES["w2"], 30080, 30443, "w2")
     assert named([outside, node]) == "192.0.2.200 and 127.0.0.12:30080 (NodePort of w2)"
     everywhere = controller(30080, policy="Cluster")
-    assert [door.node for door in doors(where, everywhere)] == [*NODES]
-    assert doors(where, service("c", ports=[{"port": 443, "nodePort": 1}])) == []
-    assert doors(where, None) == []
+    assert [door.node for door in endpoints(where, everywhere)] == [*NODES]
+    assert endpoints(where, service("c", ports=[{"port": 443, "nodePort": 1}])) == []
+    assert endpoints(where, None) == []
 
 
 ABOUT = "Warning Something about haproxy-controller/haproxy-kubernetes-ingress"
@@ -63,7 +63,7 @@ def test_the_ways_in_that_there_should_be(
     tmp_path: Path, metallb: bool, live: Object | None, expected: list[str]
 ) -> None:
     where = here(tmp_path, Memory(controller_pod()), metallb=metallb)
-    found = list(ingress_exposure.missing(where, live, doors(where, live)))
+    found = list(ingress_exposure.missing(where, live, endpoints(where, live)))
     assert [one.code for one in found] == expected
     for one in found:
         assert not one.ok
@@ -96,7 +96,7 @@ def test_the_ways_in_that_there_should_be(
 )
 def test_what_to_do_about_a_way_that_is_missing(tmp_path: Path, live: Object, detail: str, remedy: str) -> None:
     where = here(tmp_path, Memory(controller_pod()), metallb=True)
-    (one,) = ingress_exposure.missing(where, live, doors(where, live))
+    (one,) = ingress_exposure.missing(where, live, endpoints(where, live))
     assert one.subject == "Service haproxy-controller/haproxy-kubernetes-ingress"
     assert (one.detail, one.remedy) == (detail, remedy)
 
@@ -104,7 +104,7 @@ def test_what_to_do_about_a_way_that_is_missing(tmp_path: Path, live: Object, de
 def test_nobody_behind_the_port_on_the_nodes(tmp_path: Path) -> None:
     where = here(tmp_path, Memory(controller_pod(ready=False)))
     live = controller(30080)
-    (one,) = ingress_exposure.missing(where, live, doors(where, live))
+    (one,) = ingress_exposure.missing(where, live, endpoints(where, live))
     assert one.code == "INGRESS_NO_NODEPORT"
     assert one.detail == (
         "has port 30080 on the nodes and nobody behind it: externalTrafficPolicy is Local, and no node of hosts.toml "
@@ -154,7 +154,7 @@ def test_what_still_comes_is_waited_for(
     where = here(tmp_path, memory, metallb=metallb)
     fast = where.site.cluster.model_copy(update={"timeout_scale": 0.02})
     object.__setattr__(where, "site", where.site.model_copy(update={"cluster": fast}))
-    _, found = ingress_exposure.settled(where)
+    _, found = ingress_exposure.wait_exposed(where)
     assert [door.node for door in found] == ways
     assert memory.looks == looks
 

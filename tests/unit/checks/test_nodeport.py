@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from provisioner.checks import nodeport
-from provisioner.checks.restore import Left
+from provisioner.checks.restore import NotRestored
 from provisioner.errors import ClusterError
 from provisioner.kube import Object
 from tests.unit.checks.memory import Memory, findings, pod, service, workload
@@ -118,7 +118,7 @@ def test_it_is_scaled_back_when_the_api_goes_away(tmp_path: Path) -> None:
     assert cluster.sizes == [3, 6, 3]
     cluster.refused = 999
     told = "^Deployment course/np-pods could not be scaled back, and may stand at 6 pods instead of 3: .* went away; "
-    with pytest.raises(Left, match=told):
+    with pytest.raises(NotRestored, match=told):
         findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))
 
 
@@ -195,5 +195,5 @@ def test_a_second_service_that_cannot_be_deleted_again_is_told(tmp_path: Path) -
         raise ClusterError("the API does not answer")
 
     cluster.delete = away  # type: ignore[method-assign]
-    with pytest.raises(Left, match="Service course/np-pods-twice may be left, with 30080 as its nodePort"):
+    with pytest.raises(NotRestored, match="Service course/np-pods-twice may be left, with 30080 as its nodePort"):
         findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))

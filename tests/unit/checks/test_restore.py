@@ -27,7 +27,7 @@ def failing(times: int) -> tuple[Callable[[], None], list[int]]:
 
 def put_back(memory: Memory, times: int, error: BaseException | None = None) -> list[int]:
     do, tried = failing(times)
-    with restore.afterwards(cast(Cluster, memory), "it to be back", do, lambda: "it stands at 0", "put it back"):
+    with restore.restoring(cast(Cluster, memory), "it to be back", do, lambda: "it stands at 0", "put it back"):
         if error:
             raise error
     return tried
@@ -48,7 +48,7 @@ def test_an_error_goes_on_once_all_is_put_back(error: BaseException) -> None:
 def test_what_is_left_is_told() -> None:
     memory = Memory()
     with pytest.raises(
-        restore.Left, match=r"^it stands at 0: waited .* \(the API does not answer\); put it back$"
+        restore.NotRestored, match=r"^it stands at 0: waited .* \(the API does not answer\); put it back$"
     ) as told:
         put_back(memory, 999)
     assert told.value.remedy == "put it back"
@@ -58,7 +58,8 @@ def test_what_is_left_is_told() -> None:
 def test_the_first_error_is_not_lost() -> None:
     first = ProvisionerError("the volume is full", "look at it")
     with pytest.raises(
-        restore.Left, match=r"^it stands at 0: .*; and before that: the volume is full; put it back; look at it$"
+        restore.NotRestored,
+        match=r"^it stands at 0: .*; and before that: the volume is full; put it back; look at it$",
     ) as told:
         put_back(Memory(), 999, first)
     assert told.value.__cause__ is first
@@ -80,9 +81,11 @@ def test_an_api_that_was_waited_for_in_vain_is_tried_once_more_for_the_rest() ->
     memory = Memory()
     do, tried = failing(999)
     with (
-        pytest.raises(restore.Left, match=r"^two is left: .*; and before that: one is left: .* before that: first; "),
-        restore.afterwards(cast(Cluster, memory), "two", do, lambda: "two is left"),
-        restore.afterwards(cast(Cluster, memory), "one", failing(999)[0], lambda: "one is left"),
+        pytest.raises(
+            restore.NotRestored, match=r"^two is left: .*; and before that: one is left: .* before that: first; "
+        ),
+        restore.restoring(cast(Cluster, memory), "two", do, lambda: "two is left"),
+        restore.restoring(cast(Cluster, memory), "one", failing(999)[0], lambda: "one is left"),
     ):
         raise ClusterError("first")
     assert len(tried) == 1
@@ -120,6 +123,6 @@ def scaled_in_vain(cluster: Away) -> None:
 def test_a_size_that_cannot_be_given_back_is_told_with_the_one_that_is_left() -> None:
     cluster = Away(999)
     told = r"^StatefulSet course/ss-pods could not be scaled back, and may stand at 0 pods instead of 3: .* that: x; "
-    with pytest.raises(restore.Left, match=told) as error:
+    with pytest.raises(restore.NotRestored, match=told) as error:
         scaled_in_vain(cluster)
     assert error.value.remedy == "provisioner apply puts it back"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from provisioner import checks
-from provisioner.checks.check import Check, Context, Finding, passed, settle
+from provisioner.checks.check import Check, Context, Finding, passed, wait_for
 from provisioner.errors import ClusterError, ProvisionerError
 from provisioner.site.model import CROWDED
 from tests.unit.checks.memory import SITE, Memory, context, node
@@ -166,14 +166,14 @@ def test_who_stops_listening_is_waited_for_until_all_is_put_back(
         changed.append("scaled")
         try:
             under_way.set()
-            settle(where, "what never comes", lambda: 1, lambda seen: False, timeout=3_600_000)
+            wait_for(where, "what never comes", lambda: 1, lambda seen: False, timeout=3_600_000)
             yield passed("X", "x", "came")
         finally:
             changed.remove("scaled")
 
     def talking(where: Context) -> Any:
         yield passed("Y", "y", "is here")
-        settle(where, "what never comes", lambda: 1, lambda seen: False, timeout=3_600_000)
+        wait_for(where, "what never comes", lambda: 1, lambda seen: False, timeout=3_600_000)
 
     pair = (Check("talking", "", talking, parallel_safe=True), Check("changing", "", changing, parallel_safe=True))
     monkeypatch.setattr(checks, "CHECKS", pair)
@@ -205,10 +205,10 @@ def test_settle_looks_until_it_is_so_and_at_least_once(tmp_path: Path) -> None:
     looks = iter(range(10))
     said: list[str] = []
     where.cluster.progress = said.append
-    assert settle(where, "three", lambda: next(looks), lambda seen: seen == 3, timeout=5, pause=0) == 3
+    assert wait_for(where, "three", lambda: next(looks), lambda seen: seen == 3, timeout=5, pause=0) == 3
     assert len(said) == 3
     assert said[0].startswith("waiting for three (")
-    assert settle(where, "nothing", lambda: 7, lambda seen: seen == 8, timeout=0) == 7
+    assert wait_for(where, "nothing", lambda: 7, lambda seen: seen == 8, timeout=0) == 7
 
 
 @pytest.mark.parametrize(

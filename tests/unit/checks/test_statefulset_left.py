@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from provisioner.checks import statefulset
-from provisioner.checks.restore import Left
+from provisioner.checks.restore import NotRestored
 from provisioner.errors import ClusterError
 from provisioner.kube import Object
 from tests.unit.checks.memory import Memory, context, findings, workload
@@ -69,7 +69,7 @@ def test_an_api_that_is_away_for_a_while_leaves_nothing_behind(tmp_path: Path) -
 
 def test_an_api_that_stays_away_is_told_with_what_stands_there(tmp_path: Path) -> None:
     cluster = Gone(999)
-    with pytest.raises(Left) as told:
+    with pytest.raises(NotRestored) as told:
         scaled_away(tmp_path, cluster)
     message = told.value.message
     assert "/data/.verify-" in message
@@ -77,7 +77,7 @@ def test_an_api_that_stays_away_is_told_with_what_stands_there(tmp_path: Path) -
     assert "StatefulSet course/ss-pods could not be scaled back, and may stand at 0 pods instead of 3" in message
     assert message.endswith("; and before that: the API does not answer")
     assert "provisioner apply" in told.value.remedy
-    assert isinstance(told.value.__cause__, Left)
+    assert isinstance(told.value.__cause__, NotRestored)
 
 
 def test_a_file_that_cannot_be_removed_keeps_no_other_from_it(tmp_path: Path) -> None:
@@ -90,6 +90,6 @@ def test_a_file_that_cannot_be_removed_keeps_no_other_from_it(tmp_path: Path) ->
         return volumes(name, command)
 
     cluster.shell = stubborn
-    with pytest.raises(Left, match="rm failed"):
+    with pytest.raises(NotRestored, match="rm failed"):
         watched(tmp_path, cluster, scale=0.02)
     assert {volume for volume, _ in volumes.files} == {"nfs-0"}

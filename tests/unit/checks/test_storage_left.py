@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from provisioner.checks import scratch, storage
-from provisioner.checks.restore import Left
+from provisioner.checks import storage, volume_files
+from provisioner.checks.restore import NotRestored
 from provisioner.errors import ClusterError
 from tests.unit.checks.memory import Memory, context, findings
 from tests.unit.checks.test_storage import FREE, TOO_LARGE, course, too_large
@@ -38,8 +38,8 @@ def test_a_claim_that_a_killed_run_left_goes_before_the_pods_are_waited_for(tmp_
 def test_the_files_are_named_as_the_pattern_wants_them() -> None:
     cluster, shell = Memory(), Volumes(sv_1="nfs-1")
     cluster.shell = shell
-    shell.files = {("nfs-1", scratch.path("0123456789abcdef")): "text"}
-    scratch.remove(cluster, "sv-1")  # type: ignore[arg-type]
+    shell.files = {("nfs-1", volume_files.path("0123456789abcdef")): "text"}
+    volume_files.remove(cluster, "sv-1")  # type: ignore[arg-type]
     assert shell.files == {}
 
 
@@ -67,7 +67,9 @@ def test_a_file_that_is_left_is_told(tmp_path: Path) -> None:
     cluster = course(FREE)
     cluster.shell = shell = Refusing(sv_1="nfs-1", sv_2="nfs-1")
     shell.times = 999
-    with pytest.raises(Left, match=r"^/data/.verify-[0-9a-f]{8} may be left on the volume of shared-volume: ") as told:
+    with pytest.raises(
+        NotRestored, match=r"^/data/.verify-[0-9a-f]{8} may be left on the volume of shared-volume: "
+    ) as told:
         list(storage.run(context(tmp_path, cluster)))
     assert told.value.remedy == "the next provisioner verify storage removes it"
 
@@ -79,5 +81,7 @@ def test_a_claim_that_cannot_be_taken_back_is_told(tmp_path: Path) -> None:
         raise ClusterError("the API does not answer")
 
     cluster.delete = away  # type: ignore[method-assign]
-    with pytest.raises(Left, match=r"claim course/shared-volume-too-large may be left: .*the API does not answer"):
+    with pytest.raises(
+        NotRestored, match=r"claim course/shared-volume-too-large may be left: .*the API does not answer"
+    ):
         list(storage.run(context(tmp_path, cluster)))

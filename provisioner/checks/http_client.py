@@ -11,7 +11,7 @@ from provisioner.addresses import host_port
 
 
 @dataclass(frozen=True)
-class Page:
+class Response:
     """What came back. status: 0 when nothing did, and error then says what happened instead.
 
     source: this machine's own address on that connection. certificate: what the server presented (DER), with TLS.
@@ -31,7 +31,9 @@ class Page:
         return f"{self.url}: {self.status}{f' {first[0][:100]}' if first else ''}"
 
 
-def get(address: str, port: int, path: str = "/", *, host: str = "", timeout: float = 5, tls: bool = False) -> Page:
+def get(
+    address: str, port: int, path: str = "/", *, host: str = "", timeout: float = 5, tls: bool = False
+) -> Response:
     """GET a page over a connection of its own, so that each request may reach another pod.
 
     host: the Host header and TLS server name, when it is not the address. timeout: seconds for each of connecting and
@@ -49,13 +51,13 @@ def get(address: str, port: int, path: str = "/", *, host: str = "", timeout: fl
             certificate = secured.getpeercert(binary_form=True) or b""
         connection.request("GET", path, headers={"Connection": "close", **({"Host": host} if host else {})})
         answer = connection.getresponse()
-        return Page(
+        return Response(
             url, answer.status, answer.read(65536).decode(errors="replace"), source=source, certificate=certificate
         )
     except http.client.HTTPException as error:
-        return Page(url, error=f"no HTTP: {error!r}", source=source, certificate=certificate)
+        return Response(url, error=f"no HTTP: {error!r}", source=source, certificate=certificate)
     except OSError as error:
-        return Page(url, error=_words(error), source=source, certificate=certificate)
+        return Response(url, error=_words(error), source=source, certificate=certificate)
     finally:
         connection.close()
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from provisioner.checks import web
+from provisioner.checks import http_client
 
 THREADS = 3
 TRIES = 200
@@ -36,7 +36,7 @@ class Load:
 
 
 @contextmanager
-def on(address: str, port: int, *, limit: float, timeout: float) -> Iterator[Load]:
+def running(address: str, port: int, *, limit: float, timeout: float) -> Iterator[Load]:
     """Keep an address busy within the block, for `limit` seconds at most. timeout: seconds, of one request."""
     load = Load(address, port)
     deadline = time.monotonic() + limit
@@ -53,7 +53,7 @@ def on(address: str, port: int, *, limit: float, timeout: float) -> Iterator[Loa
 
 def _ask(load: Load, deadline: float, timeout: float) -> None:
     while not load.stop.is_set() and time.monotonic() < deadline:
-        page = web.get(load.address, load.port, PATH, timeout=timeout)
+        page = http_client.get(load.address, load.port, PATH, timeout=timeout)
         if page.status == 200:
             load.answered += 1
         else:

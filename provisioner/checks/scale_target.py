@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from provisioner.checks import pods, shipped
-from provisioner.checks.check import NAMESPACE, Context, settle
+from provisioner.checks import pods, workload_manifests
+from provisioner.checks.check import NAMESPACE, Context, wait_for
 from provisioner.engine import rollout
 from provisioner.kube import Object
 
@@ -20,7 +20,7 @@ TARGET = 80  # percent, what the API server takes for a target that an autoscali
 
 
 @dataclass(frozen=True)
-class Autoscaled:
+class ScaleTarget:
     """One look: the autoscaler, the workload that it sizes ({} for none), and the pods of that which stay."""
 
     scaler: Object
@@ -57,7 +57,7 @@ class Autoscaled:
         return calm or self.asked >= int(spec["maxReplicas"])
 
 
-def look(context: Context, scaler: Object) -> Autoscaled:
+def look(context: Context, scaler: Object) -> ScaleTarget:
     """Return the autoscaler as it is now (as given, when it is gone), its workload and the pods of that."""
     scaler = next((one for one in scalers(context) if _name(one) == _name(scaler)), scaler)
     target = scaler["spec"]["scaleTargetRef"]
@@ -65,12 +65,12 @@ def look(context: Context, scaler: Object) -> Autoscaled:
     workload = context.cluster.get(target["kind"], target["name"], NAMESPACE, version) or {}
     labels = workload.get("spec", {}).get("selector", {}).get("matchLabels") or {}
     own = pods.selected(context.cluster.list("Pod", NAMESPACE), labels)
-    return Autoscaled(scaler, workload, tuple(pod for pod in own if not pods.leaving(pod)))
+    return ScaleTarget(scaler, workload, tuple(pod for pod in own if not pods.terminating(pod)))
 
 
-def settled(context: Context, scaler: Object) -> Autoscaled:
+def wait_ready(context: Context, scaler: Object) -> ScaleTarget:
     """Return the workload once all pods that were asked for are ready, or as it is by then."""
-    return settle(
+    return wait_for(
         context,
         f"the pods of {WORKLOAD} to be ready",
         lambda: look(context, scaler),
@@ -79,12 +79,12 @@ def settled(context: Context, scaler: Object) -> Autoscaled:
     )
 
 
-def rested(context: Context, scaler: Object) -> Autoscaled:
+def wait_stable(context: Context, scaler: Object) -> ScaleTarget:
     """Return the workload once the autoscaler asks for no more after a load and what it asked for runs.
 
     It learns of the load's end from figures that are some seconds old, and may ask for another pod until then.
     """
-    return settle(
+    return wait_for(
         context,
         f"{WORKLOAD} to come to rest after the load",
         lambda: look(context, scaler),
@@ -93,7 +93,7 @@ def rested(context: Context, scaler: Object) -> Autoscaled:
     )
 
 
-def explain(context: Context, seen: Autoscaled) -> tuple[str, ...]:
+def explain(context: Context, seen: ScaleTarget) -> tuple[str, ...]:
     """Return what explains the first pods that wait; where there is none, the last events about the workload."""
     if seen.waiting:
         names = [_name(pod) for pod in seen.waiting]
@@ -103,7 +103,7 @@ def explain(context: Context, seen: Autoscaled) -> tuple[str, ...]:
 
 def scalers(context: Context) -> list[Object]:
     """Return the autoscalers of the shipped workload, as autoscaling/v1 shows them."""
-    names = {_name(one) for one in shipped.objects(context.site, "HorizontalPodAutoscaler", "hpa")}
+    names = {_name(one) for one in workload_manifests.objects(context.site, "HorizontalPodAutoscaler", "hpa")}
     found = context.cluster.list("HorizontalPodAutoscaler", NAMESPACE, api_version="autoscaling/v1")
     return [one for one in found if _name(one) in names]
 
