@@ -122,7 +122,7 @@ def _swept(
     seen = survey.heard(capture, known)
     results = {}
     if wanted := survey.to_diagnose(capture, facts, ips):
-        results = dict(zip(wanted, diagnosis.all(capture, facts, wanted), strict=True))
+        results = dict(zip(wanted, diagnosis.diagnose_all(capture, facts, wanted), strict=True))
     seen |= {ip: result.owners for ip, result in results.items()}
     return capture, survey.spots(ips, capture, facts, results, seen)
 

@@ -150,7 +150,7 @@ def _refuse_bad_places(place: Interface, target: IPv4Address | IPv6Address, fact
     vantage = interfaces.vantage(place)
     if target in vantage.own_addresses:
         raise Inconclusive(f"this machine itself has {target}", "watch from another machine on the segment")
-    if (nowhere := diagnosis.location(vantage, facts, [target])) is not None:
+    if (nowhere := diagnosis.diagnose_location(vantage, facts, [target])) is not None:
         raise Inconclusive(" ".join(nowhere.evidence).rstrip("."), nowhere.remedy)
 
 

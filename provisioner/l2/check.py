@@ -15,7 +15,6 @@ from ipaddress import ip_address, ip_interface
 from provisioner.errors import Inconclusive
 from provisioner.l2 import diagnosis, targets
 from provisioner.l2 import targets as targets_module
-from provisioner.l2.diagnosis.location import is_node
 from provisioner.l2.facts import Facts, Metrics
 from provisioner.l2.probe import interfaces
 from provisioner.l2.probe.capture import Capture, Vantage
@@ -65,7 +64,9 @@ def run(
     nobody too; timeout: seconds to listen after the last question. Raises Inconclusive (CAP_NET_RAW, interface lost).
     """
     if interface is None or not targets.ips:
-        return None, tuple(diagnosis.pending(facts, service) for service in targets.pending if facts is not None)
+        return None, tuple(
+            diagnosis.diagnose_pending(facts, service) for service in targets.pending if facts is not None
+        )
     vantage = interfaces.vantage(interface)
     if (node := on_a_node(vantage, facts, targets.ips)) is not None:
         return Capture(vantage, targets.ips, pps=pps), _everywhere(node, facts, targets)
@@ -77,13 +78,13 @@ def run(
         after = metrics()
         facts = facts.model_copy(update={"metrics": before, "metrics_after": after})
         capture = replace(capture, counted=True)
-    return capture, diagnosis.all(capture, facts, targets.ips, targets.pending)
+    return capture, diagnosis.diagnose_all(capture, facts, targets.ips, targets.pending)
 
 
 def on_a_node(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> Result | None:
     """Return INCONCLUSIVE_PROBE_LOCATION where this machine is a node; it does not hear its own answers."""
     # Whether it is on the segment is better judged by what is heard there, so that part is left to the diagnosis.
-    return diagnosis.location(vantage, facts, ips) if is_node(vantage, facts) else None
+    return diagnosis.diagnose_location(vantage, facts, ips) if diagnosis.on_node(vantage, facts) else None
 
 
 def probe_segment(
@@ -117,7 +118,7 @@ def probe_segment(
     if learned and silent:
         capture = merge(capture, asked(silent, arp_probe=False))
     for _ in range(LOOKS if ips else 0):
-        open_ = [ProbeTarget(ip, echo=False) for ip in ips if diagnosis.unsettled(capture, ip)]
+        open_ = [ProbeTarget(ip, echo=False) for ip in ips if diagnosis.needs_more_probes(capture, ip)]
         if not open_:
             break
         capture = merge(capture, asked(open_, arp_probe=False))
@@ -199,4 +200,4 @@ def _everywhere(result: Result, facts: Facts | None, targets: Targets) -> tuple[
         )
         for ip in targets.ips
     )
-    return same + tuple(diagnosis.pending(facts, service) for service in targets.pending if facts is not None)
+    return same + tuple(diagnosis.diagnose_pending(facts, service) for service in targets.pending if facts is not None)

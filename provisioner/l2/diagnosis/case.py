@@ -226,7 +226,7 @@ class Case:
         return grown if grown >= 0 else None  # the speaker was restarted in between
 
 
-def build(segment: Segment, ip: Address) -> Case:
+def build_case(segment: Segment, ip: Address) -> Case:
     """Return an address's case."""
     services = segment.services.get(ip, ())
     pool = predictor.pool_of(segment.facts, ip)

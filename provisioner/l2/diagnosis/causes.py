@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from provisioner.l2.diagnosis import announcers, configuration, connection, duplicates, foreign, frame_loss, leader
 from provisioner.l2.diagnosis.case import Case
-from provisioner.l2.diagnosis.finding import Finding
+from provisioner.l2.diagnosis.cause import Cause
 from provisioner.l2.result import Confidence
 
-CAUSES: tuple[Callable[[Case], Finding | None], ...] = (
+CAUSES: tuple[Callable[[Case], Cause | None], ...] = (
     configuration.config,
     configuration.no_advertisement,
     configuration.exclude_label,
@@ -46,7 +46,7 @@ CAUSES: tuple[Callable[[Case], Finding | None], ...] = (
 _RANK: tuple[Confidence, ...] = ("certain", "likely", "possible")
 
 
-def supported(case: Case) -> tuple[Finding, ...]:
+def supported(case: Case) -> tuple[Cause, ...]:
     """Return every cause that the evidence supports: the surest first, and of equals the first of the table."""
-    found = [finding for cause in CAUSES if (finding := cause(case)) is not None]
-    return tuple(sorted(found, key=lambda finding: _RANK.index(finding.confidence)))
+    found = [found for cause in CAUSES if (found := cause(case)) is not None]
+    return tuple(sorted(found, key=lambda found: _RANK.index(found.confidence)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_interface, ip_network
 
 from provisioner.l2.diagnosis.case import Case
-from provisioner.l2.diagnosis.finding import Finding
-from provisioner.l2.diagnosis.words import owner
+from provisioner.l2.diagnosis.cause import Cause
+from provisioner.l2.diagnosis.sentences import owner
 from provisioner.l2.result import OwnerSeen
 from provisioner.text import join_words
 
@@ -34,7 +34,7 @@ def _lost(case: Case) -> tuple[OwnerSeen, tuple[int, ...]] | None:
     return (seen, silent) if silent else None
 
 
-def return_path(case: Case) -> Finding | None:
+def return_path(case: Case) -> Cause | None:
     """RETURN_PATH: ARP is right and the connection lost on its way, the reply's most often."""
     lost = _lost(case)
     if lost is None or _explained(case, lost[0]) or len(lost[1]) < len(case.outcomes(lost[0].mac)):
@@ -48,15 +48,15 @@ def return_path(case: Case) -> Finding | None:
         own = [ip_interface(text) for text in nic.addresses]
         if not any(one.version == case.ip.version for one in own):
             why = f"{seen.node}'s {seen.nic} has no {'IPv4' if case.ip.version == 4 else 'IPv6'} address of its own."
-            return Finding("RETURN_PATH", "certain", (why, said), fields=fields)
+            return Cause("RETURN_PATH", "certain", (why, said), fields=fields)
         source = case.client
         if source is not None and not any(one.version == source.version and source in one.network for one in own):
             why = f"{source}, which asks, is in no subnet of {seen.node}'s {seen.nic}, so the reply takes another way."
-            return Finding("RETURN_PATH", "likely", (why, said), ("NOT_SERVING",), fields)
-    return Finding("RETURN_PATH", "possible", (said,), ("NOT_SERVING",), fields)
+            return Cause("RETURN_PATH", "likely", (why, said), ("NOT_SERVING",), fields)
+    return Cause("RETURN_PATH", "possible", (said,), ("NOT_SERVING",), fields)
 
 
-def not_serving(case: Case) -> Finding | None:
+def not_serving(case: Case) -> Cause | None:
     """NOT_SERVING: ARP is right, and the connection refused, or dropped for a reason that is known."""
     seen = case.owner
     if seen is None or not seen.node:
@@ -68,10 +68,10 @@ def not_serving(case: Case) -> Finding | None:
     said = connections(case, seen)
     why = _explained(case, seen)
     if why:
-        return Finding("NOT_SERVING", "certain", (said, why))
+        return Cause("NOT_SERVING", "certain", (said, why))
     if any(outcomes[port] != "silent" for port in failing) or len(failing) < len(outcomes):
-        return Finding("NOT_SERVING", "certain", (said,))
-    return Finding("NOT_SERVING", "possible", (said,), ("RETURN_PATH",))
+        return Cause("NOT_SERVING", "certain", (said,))
+    return Cause("NOT_SERVING", "possible", (said,), ("RETURN_PATH",))
 
 
 def _explained(case: Case, seen: OwnerSeen) -> str:
@@ -89,7 +89,7 @@ def _explained(case: Case, seen: OwnerSeen) -> str:
     return ""
 
 
-def stale_cache(case: Case) -> Finding | None:
+def stale_cache(case: Case) -> Cause | None:
     """STALE_CACHE: the owner is right, and this machine's own neighbour cache still holds another MAC."""
     cached, seen = case.capture.vantage.neighbours.get(case.ip, "").lower(), case.owner
     if not cached or seen is None or not seen.node or cached == seen.mac:
@@ -97,4 +97,4 @@ def stale_cache(case: Case) -> Finding | None:
     before = case.segment.known.owner(cached)
     whose = f" ({before.node})" if before.node else ""
     what = f"This machine's neighbour cache says {cached}{whose} for {case.ip}, and {owner(seen)} answers now."
-    return Finding("STALE_CACHE", "certain", (what, *filter(None, [connections(case, seen)])))
+    return Cause("STALE_CACHE", "certain", (what, *filter(None, [connections(case, seen)])))

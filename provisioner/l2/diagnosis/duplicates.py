@@ -12,8 +12,8 @@ from itertools import pairwise
 
 from provisioner.l2.diagnosis import handover
 from provisioner.l2.diagnosis.case import Case
-from provisioner.l2.diagnosis.finding import Finding
-from provisioner.l2.diagnosis.words import answered
+from provisioner.l2.diagnosis.cause import Cause
+from provisioner.l2.diagnosis.sentences import answered
 from provisioner.l2.election import predictor
 from provisioner.l2.gratuitous import by_metallb
 from provisioner.l2.probe.arp import Kind
@@ -31,7 +31,7 @@ def nodes(case: Case) -> tuple[str, ...]:
     return tuple(dict.fromkeys(seen.node for seen in case.owners))
 
 
-def arp_flux_ipvs(case: Case) -> Finding | None:
+def arp_flux_ipvs(case: Case) -> Cause | None:
     """ARP_FLUX_IPVS: kube-proxy's ipvs without strictARP makes every node's kernel answer."""
     proxy = case.facts.kube_proxy
     by_speaker = [seen for seen in case.owners if seen.owner_class == "speaker"]
@@ -39,17 +39,17 @@ def arp_flux_ipvs(case: Case) -> Finding | None:
         return None
     if proxy.mode == "ipvs" and proxy.strict_arp is False:
         what = "kube-proxy runs in ipvs mode without strictARP, so every node's kernel answers for every external IP."
-        return Finding("ARP_FLUX_IPVS", "certain", (what, *_answers(case)))
+        return Cause("ARP_FLUX_IPVS", "certain", (what, *_answers(case)))
     kernels = [seen.node for seen in case.owners if seen.owner_class == "kernel"]
     if len(kernels) < 2 or proxy.mode not in (None, "ipvs") or (proxy.mode == "ipvs" and proxy.strict_arp):
         return None
     missing = "whether strictARP is on" if proxy.mode == "ipvs" else "kube-proxy's mode"
     what = f"The kernels of {join_words(kernels)} answer, as they do in ipvs mode without strictARP; {missing} is not known."
     others = ("KUBE_VIP_DUPLICATE", "POOL_OVERLAPS_NODE")
-    return Finding("ARP_FLUX_IPVS", "likely" if proxy.mode else "possible", (what, *_answers(case)), others)
+    return Cause("ARP_FLUX_IPVS", "likely" if proxy.mode else "possible", (what, *_answers(case)), others)
 
 
-def split_brain(case: Case) -> Finding | None:
+def split_brain(case: Case) -> Cause | None:
     """SPLIT_BRAIN: speakers of several nodes answer, since each holds itself for the leader."""
     kernels = [seen for seen in case.owners if seen.owner_class == "kernel"]
     if len(nodes(case)) < 2 or kernels:
@@ -76,10 +76,10 @@ def split_brain(case: Case) -> Finding | None:
     others = [] if speakers else ["ARP_FLUX_IPVS"] if case.facts.kube_proxy.mode in (None, "ipvs") else []
     if len(case.services) > 1 or case.service is None:
         others.append("SHARED_IP_SPLIT")
-    return Finding("SPLIT_BRAIN", confidence, (*evidence, *_answers(case)), tuple(others), _peer(case))
+    return Cause("SPLIT_BRAIN", confidence, (*evidence, *_answers(case)), tuple(others), _peer(case))
 
 
-def shared_ip_split(case: Case) -> Finding | None:
+def shared_ip_split(case: Case) -> Cause | None:
     """SHARED_IP_SPLIT: Services that share the address have different leaders, each of them rightly."""
     seen = nodes(case)
     logs = case.facts.speaker_log or {}
@@ -91,7 +91,7 @@ def shared_ip_split(case: Case) -> Finding | None:
     )
     evidence = (f"{join_words(leaders)} share {case.ip}: {said}.", *_answers(case))
     if set(seen) == set(leaders.values()):
-        return Finding("SHARED_IP_SPLIT", "certain", evidence, fields=_differing(case))
+        return Cause("SHARED_IP_SPLIT", "certain", evidence, fields=_differing(case))
     # Without a prediction for each, only what can part the leaders of Services makes it likely.
     local = [one.key for one in case.services if one.external_traffic_policy == "Local"]
     selecting = [one.name for one in case.facts.advertisements or () if one.service_selectors]
@@ -99,10 +99,10 @@ def shared_ip_split(case: Case) -> Finding | None:
         return None
     why = [f"{join_words(local)} {'have' if len(local) > 1 else 'has'} externalTrafficPolicy Local."] if local else []
     why += [f"{join_words(selecting)} selects by Service."] if selecting else []
-    return Finding("SHARED_IP_SPLIT", "likely", (*evidence, *why), ("SPLIT_BRAIN",), _differing(case))
+    return Cause("SHARED_IP_SPLIT", "likely", (*evidence, *why), ("SPLIT_BRAIN",), _differing(case))
 
 
-def multi_nic_same_segment(case: Case) -> Finding | None:
+def multi_nic_same_segment(case: Case) -> Cause | None:
     """MULTI_NIC_SAME_SEGMENT: two interfaces of one node answer."""
     if len(case.owners) < 2 or len(nodes(case)) != 1:
         return None
@@ -119,7 +119,7 @@ def multi_nic_same_segment(case: Case) -> Finding | None:
         fields["nic"] = keep
     if case.advertisements:
         fields["advertisement"] = case.advertisements[0].name
-    return Finding(
+    return Cause(
         "MULTI_NIC_SAME_SEGMENT", "certain" if len(named) == len(case.owners) else "likely", evidence, (), fields
     )
 

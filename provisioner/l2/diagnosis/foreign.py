@@ -6,8 +6,8 @@ from ipaddress import ip_address
 
 from provisioner.l2 import pools
 from provisioner.l2.diagnosis.case import Case
-from provisioner.l2.diagnosis.finding import Finding
-from provisioner.l2.diagnosis.words import answered, owner, silence
+from provisioner.l2.diagnosis.cause import Cause
+from provisioner.l2.diagnosis.sentences import answered, owner, silence
 from provisioner.l2.gratuitous import by_metallb, periodic
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.result import Confidence, OwnerSeen
@@ -16,7 +16,7 @@ from provisioner.text import join_words
 _SLOW = 50_000  # microseconds; Linux delays a proxied answer to a broadcast by up to 0.8 s (proxy_delay)
 
 
-def address_conflict(case: Case) -> Finding | None:
+def address_conflict(case: Case) -> Cause | None:
     """ADDRESS_CONFLICT: an owner that is no node answers, beside the leader or instead of it."""
     if case.ip in case.capture.vantage.own_addresses and not case.unassigned:
         what = f"{case.ip} is configured on this very machine, which asks from {case.capture.vantage.interface}."
@@ -24,7 +24,7 @@ def address_conflict(case: Case) -> Finding | None:
         here = {"here": case.capture.vantage.interface, "own": str(own)} if own is not None else {}
         remedy = "Take the address off this machine, or out of the pool."
         commands = ("sudo ip address del {own} dev {here}", "ip address show to {ip}")
-        return Finding("ADDRESS_CONFLICT", "certain", (what,), (), here, remedy, commands)
+        return Cause("ADDRESS_CONFLICT", "certain", (what,), (), here, remedy, commands)
     if case.unassigned:
         return None
     strangers = [seen for seen in case.owners if seen.owner_class == "foreign" and not proxied(case, seen)]
@@ -41,16 +41,16 @@ def address_conflict(case: Case) -> Finding | None:
     complete = case.segment.known.complete
     others = () if complete else ("MULTI_NIC_SAME_SEGMENT",)
     confidence: Confidence = "certain" if complete else "likely"
-    return Finding("ADDRESS_CONFLICT", confidence, tuple(evidence), others, {"mac": one.mac})
+    return Cause("ADDRESS_CONFLICT", confidence, tuple(evidence), others, {"mac": one.mac})
 
 
-def pool_address_in_use(case: Case) -> Finding | None:
+def pool_address_in_use(case: Case) -> Cause | None:
     """POOL_ADDRESS_IN_USE: somebody answers for an address of a pool that no Service has."""
     if case.pool is None or not case.unassigned or pool_overlaps_node(case) is not None:
         return None
     if case.ip in case.capture.vantage.own_addresses:
         what = f"{case.ip} of pool {case.pool.name} is configured on this very machine."
-        return Finding("POOL_ADDRESS_IN_USE", "certain", (what,))
+        return Cause("POOL_ADDRESS_IN_USE", "certain", (what,))
     users = [seen for seen in case.owners if not proxied(case, seen)]
     if not users:
         return None
@@ -60,26 +60,26 @@ def pool_address_in_use(case: Case) -> Finding | None:
         f"No Service has {case.ip} of pool {case.pool.name}, and {join_words(owner(seen) for seen in users)} "
         f"{'answer' if len(users) > 1 else 'answers'} for it.",
     )
-    return Finding("POOL_ADDRESS_IN_USE", confidence, evidence, fields={"mac": users[0].mac})
+    return Cause("POOL_ADDRESS_IN_USE", confidence, evidence, fields={"mac": users[0].mac})
 
 
-def pool_overlaps_node(case: Case) -> Finding | None:
+def pool_overlaps_node(case: Case) -> Cause | None:
     """POOL_OVERLAPS_NODE: the address is in a pool and is a node's or the router's own."""
     if case.pool is None:
         return None
     if case.ip in case.capture.vantage.gateways:
         what = f"{case.ip} of pool {case.pool.name} is the router of this segment."
-        return Finding("POOL_OVERLAPS_NODE", "certain", (what,))
+        return Cause("POOL_OVERLAPS_NODE", "certain", (what,))
     for node in case.facts.nodes:
         if case.ip in [ip_address(text) for text in node.internal_ips]:
             what = f"{case.ip} of pool {case.pool.name} is {node.name}'s own address."
-            return Finding("POOL_OVERLAPS_NODE", "certain", (what,), fields={"node": node.name})
+            return Cause("POOL_OVERLAPS_NODE", "certain", (what,), fields={"node": node.name})
         # On the leader it is a warning (KERNEL_ALSO_OWNS), and kube-vip configures what it announces.
         leads = case.owner is not None and case.owner.node == node.name == case.leader
         by_kube_vip = case.facts.others.kube_vip or _announces_for_ever(case, node.name)
         if (nics := [name for name, _ in case.carriers(node.name)]) and not leads and not by_kube_vip:
             what = f"{case.ip} of pool {case.pool.name} is configured on {node.name}'s {join_words(nics)}."
-            return Finding(
+            return Cause(
                 "POOL_OVERLAPS_NODE",
                 "certain",
                 (what, *(answered(case, seen) for seen in case.owners)),
@@ -88,7 +88,7 @@ def pool_overlaps_node(case: Case) -> Finding | None:
     return _kernel_elsewhere(case)
 
 
-def _kernel_elsewhere(case: Case) -> Finding | None:
+def _kernel_elsewhere(case: Case) -> Cause | None:
     """Find that another node's kernel has the address, where its interfaces are not known but its answer tells."""
     proxy = case.facts.kube_proxy
     flux = proxy.mode is None or (proxy.mode == "ipvs" and not proxy.strict_arp)
@@ -106,7 +106,7 @@ def _kernel_elsewhere(case: Case) -> Finding | None:
     what = (
         f"The kernel of {one.node} answers for {case.ip} of pool {case.pool.name}, so the address is configured there."
     )
-    return Finding(
+    return Cause(
         "POOL_OVERLAPS_NODE",
         "likely",
         (what, *(answered(case, seen) for seen in case.owners)),
@@ -130,7 +130,7 @@ def overlaps(case: Case) -> str:
     return f"Pool {case.pool.name} also holds {join_words(held)}, which must not be given out." if held else ""
 
 
-def pool_off_subnet(case: Case) -> Finding | None:
+def pool_off_subnet(case: Case) -> Cause | None:
     """POOL_OFF_SUBNET: the address is in no subnet of the segment, so that clients there never ask for it."""
     subnets = [net for net in case.segment.subnets if net.version == case.ip.version]
     if case.pool is None or not subnets or any(case.ip in net for net in subnets) or len(case.owners) > 1:
@@ -142,7 +142,7 @@ def pool_off_subnet(case: Case) -> Finding | None:
     seen = tuple(answered(case, one) for one in case.owners) or (silence(case),)
     # Where no node's interface is known, only this machine's own subnets are.
     known = any(node.nics for node in case.facts.nodes)
-    return Finding("POOL_OFF_SUBNET", "likely" if known else "possible", (what, *seen))
+    return Cause("POOL_OFF_SUBNET", "likely" if known else "possible", (what, *seen))
 
 
 def proxied(case: Case, seen: OwnerSeen) -> Confidence | None:
@@ -167,7 +167,7 @@ def proxied(case: Case, seen: OwnerSeen) -> Confidence | None:
     return None if seen.matched_by == "inventory" else "possible"
 
 
-def proxy_arp(case: Case) -> Finding | None:
+def proxy_arp(case: Case) -> Cause | None:
     """PROXY_ARP: an owner answers a client's question and a direct one, but none from nobody."""
     found = [(seen, sure) for seen in case.owners if (sure := proxied(case, seen))]
     if not found:
@@ -186,10 +186,10 @@ def proxy_arp(case: Case) -> Finding | None:
         evidence.append("Nobody answered any question from nobody here, so the network may drop them: try --no-zero.")
     evidence += [answered(case, one) for one in case.owners if one is not seen]
     fields = {"mac": seen.mac, **({"node": seen.node} if seen.node else {}), **({"nic": seen.nic} if seen.nic else {})}
-    return Finding("PROXY_ARP", sure, tuple(evidence), fields=fields)
+    return Cause("PROXY_ARP", sure, tuple(evidence), fields=fields)
 
 
-def ambiguous_mac(case: Case) -> Finding | None:
+def ambiguous_mac(case: Case) -> Cause | None:
     """AMBIGUOUS_MAC: the MAC that answers stands for several nodes."""
     shared = [seen for seen in case.owners if len(seen.nodes) > 1]
     if not shared:
@@ -201,4 +201,4 @@ def ambiguous_mac(case: Case) -> Finding | None:
     if rewritten := next((a.source for a in case.answers if a.mac == one.mac and a.source not in ("", one.mac)), ""):
         evidence.append(f"The answer's frame came from {rewritten}: a bridge rewrites MACs, as Wi-Fi does.")
     evidence += [answered(case, seen) for seen in case.owners if seen is not one]
-    return Finding("AMBIGUOUS_MAC", "certain", tuple(evidence), fields={"mac": one.mac})
+    return Cause("AMBIGUOUS_MAC", "certain", tuple(evidence), fields={"mac": one.mac})

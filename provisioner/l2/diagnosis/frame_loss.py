@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_interface
 
-from provisioner.l2.diagnosis.case import Case, build
-from provisioner.l2.diagnosis.finding import Finding
-from provisioner.l2.diagnosis.words import asked, owner, silence
+from provisioner.l2.diagnosis.case import Case, build_case
+from provisioner.l2.diagnosis.cause import Cause
+from provisioner.l2.diagnosis.sentences import asked, owner, silence
 from provisioner.l2.facts import Pool
 from provisioner.l2.probe.capture import Address
 from provisioner.l2.result import Confidence
 from provisioner.text import join_words, pluralize, times
 
 
-def broadcast_blind(case: Case) -> Finding | None:
+def broadcast_blind(case: Case) -> Cause | None:
     """BROADCAST_BLIND: a node answers a direct question only, or is heard announcing and answers none."""
     if not case.broadcast or case.capture.dropped or any(seen.answered != ("U",) for seen in case.owners):
         return None
     if case.owners and all(seen.node for seen in case.owners):
         seen = case.owners[0]
         evidence = (f"{asked(case)}; only the direct question was answered, by {owner(seen)}.",)
-        return Finding("BROADCAST_BLIND", "certain", evidence, fields=_place(case, seen.node, seen.nic))
+        return Cause("BROADCAST_BLIND", "certain", evidence, fields=_place(case, seen.node, seen.nic))
     own = case.segment.announcements.get(case.ip, ())
     announcing = [mac for mac in dict.fromkeys(one.mac for one in own) if case.segment.known.owner(mac).node]
     if case.owners or len(announcing) != 1:
@@ -31,7 +31,7 @@ def broadcast_blind(case: Case) -> Finding | None:
     frames = [one for one in own if one.mac == whose.mac]
     who = f"{whose.node} {whose.nic}".strip() + f" ({whose.mac})"
     told = f"{who} announced {case.ip} {times(len(frames))} and answered no question."
-    return Finding(
+    return Cause(
         "BROADCAST_BLIND",
         "likely",
         (told, silence(case)),
@@ -40,7 +40,7 @@ def broadcast_blind(case: Case) -> Finding | None:
     )
 
 
-def egress_filtered(case: Case) -> Finding | None:
+def egress_filtered(case: Case) -> Cause | None:
     """EGRESS_FILTERED: a speaker says that it sent responses, and none of them arrived.
 
     Other clients ask too. Only as many responses as were asked for here prove that ours are among them; half as many
@@ -55,7 +55,7 @@ def egress_filtered(case: Case) -> Finding | None:
             confidence: Confidence = "certain" if case.capture.counted and sent >= ours else "possible"
             others = () if confidence == "certain" else ("INGRESS_LOST",)
             evidence = (_sent(case, node.name, sent, ours), silence(case))
-            return Finding("EGRESS_FILTERED", confidence, evidence, others, _place(case, node.name))
+            return Cause("EGRESS_FILTERED", confidence, evidence, others, _place(case, node.name))
     return None
 
 
@@ -71,7 +71,7 @@ def _sent(case: Case, node: str, sent: int, ours: int) -> str:
     return f"{said}{heard} during this run, and none arrived here."
 
 
-def ingress_lost(case: Case) -> Finding | None:
+def ingress_lost(case: Case) -> Cause | None:
     """INGRESS_LOST: nothing that was asked reached the leader: its counter stands still, or it is wholly silent.
 
     A speaker counts only the requests for addresses that it announces. A counter that stands still therefore proves
@@ -110,9 +110,9 @@ def ingress_lost(case: Case) -> Finding | None:
     return _ingress(case, name, "possible", evidence) if received == 0 else None
 
 
-def _ingress(case: Case, name: str, confidence: Confidence, evidence: list[str]) -> Finding:
+def _ingress(case: Case, name: str, confidence: Confidence, evidence: list[str]) -> Cause:
     others = () if confidence == "certain" else ("SPEAKER_DOWN",)
-    return Finding("INGRESS_LOST", confidence, (*evidence, silence(case)), others, _place(case, name))
+    return Cause("INGRESS_LOST", confidence, (*evidence, silence(case)), others, _place(case, name))
 
 
 def _announces(case: Case, node: str) -> bool:
@@ -123,7 +123,7 @@ def _announces(case: Case, node: str) -> bool:
     return said or (assigned and not any(event.reason == "announceFailed" for event in events))
 
 
-def ndp_responder_failed(case: Case) -> Finding | None:
+def ndp_responder_failed(case: Case) -> Cause | None:
     """NDP_RESPONDER_FAILED: the same Service's IPv4 address is answered for by a node, its IPv6 address is not."""
     if case.ip.version != 6 or not case.silent:
         return None
@@ -133,7 +133,7 @@ def ndp_responder_failed(case: Case) -> Finding | None:
         for ip in map(ip_address, service.ingress_ips)
         if ip.version == 4 and ip in case.segment.answers
     ]
-    fine = [(ip, seen) for ip in twins if (seen := build(case.segment, ip).owner) is not None and seen.node]
+    fine = [(ip, seen) for ip in twins if (seen := build_case(case.segment, ip).owner) is not None and seen.node]
     if not fine:
         return None
     ip, seen = fine[0]
@@ -143,23 +143,23 @@ def ndp_responder_failed(case: Case) -> Finding | None:
     fields = _place(case, seen.node, seen.nic)
     if nic is None:
         evidence = (well, f"Whether {seen.node}'s interface has a link-local address is not known.", silence(case))
-        return Finding("NDP_RESPONDER_FAILED", "likely", evidence, fields=fields)
+        return Cause("NDP_RESPONDER_FAILED", "likely", evidence, fields=fields)
     local = [own for own in map(ip_interface, nic.addresses) if own.version == 6 and own.ip.is_link_local]
     if failed := [own.ip for own in local if own.ip in map(_ip, nic.dad_failed or ())]:
         why = f"{seen.node}'s {nic.name} has lost {failed[0]} to another machine (DADFAILED), so NDP fails on it."
-        return Finding("NDP_RESPONDER_FAILED", "certain", (why, well, silence(case)), fields=fields)
+        return Cause("NDP_RESPONDER_FAILED", "certain", (why, well, silence(case)), fields=fields)
     if local:
         evidence = (well, f"{seen.node}'s {nic.name} has a link-local address, which may have failed.", silence(case))
-        return Finding("NDP_RESPONDER_FAILED", "possible", evidence, ("INGRESS_LOST", "EGRESS_FILTERED"), fields)
+        return Cause("NDP_RESPONDER_FAILED", "possible", evidence, ("INGRESS_LOST", "EGRESS_FILTERED"), fields)
     why = f"{seen.node}'s {nic.name} has no IPv6 link-local address, so MetalLB's NDP responder cannot start on it."
-    return Finding("NDP_RESPONDER_FAILED", "certain", (why, well, silence(case)), fields=fields)
+    return Cause("NDP_RESPONDER_FAILED", "certain", (why, well, silence(case)), fields=fields)
 
 
 def _ip(text: str) -> Address:
     return ip_interface(text).ip
 
 
-def buggy_ip(case: Case) -> Finding | None:
+def buggy_ip(case: Case) -> Cause | None:
     """BUGGY_IP: of the pool's addresses that were asked for, only those that end in .0 or .255 fail."""
     pool = case.pool
     if pool is None or not may_be_buggy(case):
@@ -172,7 +172,7 @@ def buggy_ip(case: Case) -> Finding | None:
         f"Of pool {pool.name}, {join_words(plain[:5])} {'are' if len(plain) > 1 else 'is'} served, and only "
         f"{join_words(bad)} {'are' if len(bad) > 1 else 'is'} not: some devices take .0 and .255 for broadcast addresses.",
     )
-    return Finding("BUGGY_IP", "likely", evidence)
+    return Cause("BUGGY_IP", "likely", evidence)
 
 
 def may_be_buggy(case: Case) -> bool:
@@ -193,7 +193,7 @@ def _compared(case: Case, pool: Pool) -> tuple[list[Address], list[Address]]:
     for ip in case.capture.targets:
         if ip == case.ip or ip not in case.segment.services:
             continue
-        other = build(case.segment, ip)
+        other = build_case(case.segment, ip)
         if other.pool is not None and other.pool.name == pool.name:
             (failing if _fails(other) or not _serves(other) else fine).append(ip)
     return fine, failing

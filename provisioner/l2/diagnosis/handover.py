@@ -81,7 +81,7 @@ def together(answers: Sequence[Answer]) -> float:
     return max(shared) - min(shared) if shared else 0.0
 
 
-def unsettled(capture: Capture, ip: Address) -> bool:
+def needs_more_probes(capture: Capture, ip: Address) -> bool:
     """Tell whether more questions would decide: several MACs answered, and for less than a second together."""
     answers = capture.answers_for(ip)
     own = [one for one in capture.announcements if one.ip == ip]

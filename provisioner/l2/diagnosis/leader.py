@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from provisioner.l2.diagnosis.case import Case
-from provisioner.l2.diagnosis.finding import Finding
-from provisioner.l2.diagnosis.words import answered, silence
+from provisioner.l2.diagnosis.cause import Cause
+from provisioner.l2.diagnosis.sentences import answered, silence
 from provisioner.l2.facts import Advertisement, Nic, Node
 from provisioner.l2.result import Confidence
 from provisioner.text import join_words, pluralize
@@ -15,7 +15,7 @@ from provisioner.text import join_words, pluralize
 _VIRTUAL = re.compile(r"(lo|veth|cali|lxc|cni|flannel|docker|kube-|nodelocaldns|dummy|tun|vxlan|cilium|br-)")
 
 
-def speaker_down(case: Case) -> Finding | None:
+def speaker_down(case: Case) -> Cause | None:
     """SPEAKER_DOWN: the leader's speaker is missing or failing; silence, or another node has taken over.
 
     Where another node has, a missing speaker is a fault only if one is due: see `Case.leader`.
@@ -36,14 +36,14 @@ def speaker_down(case: Case) -> Finding | None:
         lacking = case.speakers_lacking
         sure: Confidence = "certain" if node.speaker == "failing" or lacking >= len(without) else "likely"
         wanted = f"MetalLB's DaemonSet wants {pluralize(lacking, 'speaker')} more than there are." if lacking else ""
-        return Finding("SPEAKER_DOWN", sure, (what, wanted, answered(case, owner)), fields={"node": node.name})
+        return Cause("SPEAKER_DOWN", sure, (what, wanted, answered(case, owner)), fields={"node": node.name})
     others = [one.name for one in case.facts.nodes if one.speaker == "ready" and one.name in _candidates(case)]
     alive = (
         f"{join_words(others)} should have taken over."
         if others
         else "No other candidate has a speaker that is ready."
     )
-    return Finding(
+    return Cause(
         "SPEAKER_DOWN",
         _silent_confidence(case, others),
         (what, alive, silence(case)),
@@ -52,7 +52,7 @@ def speaker_down(case: Case) -> Finding | None:
     )
 
 
-def _all_down(case: Case) -> Finding | None:
+def _all_down(case: Case) -> Cause | None:
     """Find that no speaker is up anywhere, where the election therefore names nobody."""
     if not case.silent or case.prediction.why_empty != "SPEAKER_DOWN":
         return None
@@ -61,7 +61,7 @@ def _all_down(case: Case) -> Finding | None:
         return None
     said = join_words(f"{node.name}'s is {node.speaker}" for node in down)
     evidence = (f"No speaker that could announce {case.ip} is up: {said}.", silence(case))
-    return Finding("SPEAKER_DOWN", "certain", evidence, fields={"node": down[0].name})
+    return Cause("SPEAKER_DOWN", "certain", evidence, fields={"node": down[0].name})
 
 
 def _candidates(case: Case) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ def _silent_confidence(case: Case, others: list[str]) -> Confidence:
     return "possible" if memberlist and others else "likely"
 
 
-def interface_missing(case: Case) -> Finding | None:
+def interface_missing(case: Case) -> Cause | None:
     """INTERFACE_MISSING: the leader has no interface that the advertisements name, or none that may be used."""
     node = case.leading
     if not case.silent:
@@ -96,12 +96,12 @@ def interface_missing(case: Case) -> Finding | None:
         why, sure = _no_interface(case, node, node.nics, named)
         if why:
             confidence: Confidence = "certain" if sure else "likely"
-            return Finding("INTERFACE_MISSING", confidence, (why, *told, silence(case)), fields=fields)
+            return Cause("INTERFACE_MISSING", confidence, (why, *told, silence(case)), fields=fields)
         if named:
             return None  # the facts show the interface, so the event is an old one
     if not told:
         return None
-    return Finding("INTERFACE_MISSING", "likely", (*told, silence(case)), fields=fields)
+    return Cause("INTERFACE_MISSING", "likely", (*told, silence(case)), fields=fields)
 
 
 def _named(case: Case, node: Node | None) -> tuple[Advertisement, ...]:
@@ -142,7 +142,7 @@ def _matches(pattern: str, name: str) -> bool:
         return False  # Go's expressions differ in rare corners; one that cannot be read excludes nothing for certain
 
 
-def leader_off_segment(case: Case) -> Finding | None:
+def leader_off_segment(case: Case) -> Cause | None:
     """LEADER_OFF_SEGMENT: the predicted leader has no interface on the probed segment."""
     name = case.prediction.leader or case.leader
     node = case.facts.node(name) if name else None
@@ -171,7 +171,7 @@ def leader_off_segment(case: Case) -> Finding | None:
         evidence.append(f"{node.name}'s {join_words(down)} is down.")
     if open_question:
         evidence.append(f"Where {node.name}'s {join_words(open_question)} leads, without an address, is not known.")
-    return Finding(
+    return Cause(
         "LEADER_OFF_SEGMENT",
         "likely" if open_question else "certain",
         (*evidence, silence(case)),
@@ -186,7 +186,7 @@ def _place_known(case: Case) -> bool:
     )
 
 
-def no_failover(case: Case) -> Finding | None:
+def no_failover(case: Case) -> Cause | None:
     """NO_FAILOVER_MEMBERLIST_OFF: the leader's node is dead, and without memberlist nobody notices."""
     if not case.silent or case.facts.metallb.memberlist is not False:
         return None
@@ -194,7 +194,7 @@ def no_failover(case: Case) -> Finding | None:
     if case.prediction.why_empty == "NO_FAILOVER_MEMBERLIST_OFF":
         version = case.facts.metallb.version or "this version"
         evidence = (f"Memberlist is off, and without it MetalLB {version} announces nothing at all.", silence(case))
-        return Finding("NO_FAILOVER_MEMBERLIST_OFF", "certain", evidence)
+        return Cause("NO_FAILOVER_MEMBERLIST_OFF", "certain", evidence)
     node = case.leading
     if node is None or node.ready is not False:
         return None
@@ -202,4 +202,4 @@ def no_failover(case: Case) -> Finding | None:
         f"{node.name} should announce {case.ip} and is not ready; {off}, and it stays the leader.",
         silence(case),
     )
-    return Finding("NO_FAILOVER_MEMBERLIST_OFF", "certain", evidence, fields={"node": node.name})
+    return Cause("NO_FAILOVER_MEMBERLIST_OFF", "certain", evidence, fields={"node": node.name})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_interface
 
-from provisioner.l2.diagnosis.finding import Finding
+from provisioner.l2.diagnosis.cause import Cause
 from provisioner.l2.facts import Facts
 from provisioner.l2.probe.capture import Address, Vantage
 from provisioner.text import join_words
@@ -14,7 +14,7 @@ from provisioner.text import join_words
 _NAT = ip_address("10.0.2.15")
 
 
-def is_node(vantage: Vantage, facts: Facts | None) -> Finding | None:
+def on_node(vantage: Vantage, facts: Facts | None) -> Cause | None:
     """Find that this machine is a node, by its MACs and addresses."""
     nodes = facts.nodes if facts is not None else ()
     for node in nodes:
@@ -26,7 +26,7 @@ def is_node(vantage: Vantage, facts: Facts | None) -> Finding | None:
             natted = any(ip_interface(text).ip == _NAT for text in nic.addresses)
             # The MAC that asks counts even when several nodes have it: they cannot be told from this machine.
             if nic.mac and (nic.mac == vantage.mac or (nic.mac in here and nic.mac not in shared_macs and not natted)):
-                return _finding(f"This machine's MAC {nic.mac} is that of {node.name}'s {nic.name}.", node.name)
+                return _cause(f"This machine's MAC {nic.mac} is that of {node.name}'s {nic.name}.", node.name)
         own = [ip_address(text) for text in node.internal_ips if text not in shared_ips]
         # Of its other addresses only those on this segment count: docker0 has the same one everywhere.
         own += [
@@ -37,12 +37,12 @@ def is_node(vantage: Vantage, facts: Facts | None) -> Finding | None:
         ]
         for ip in own:
             if ip != _NAT and ip in vantage.own_addresses:
-                return _finding(f"This machine's address {ip} is {node.name}'s.", node.name)
+                return _cause(f"This machine's address {ip} is {node.name}'s.", node.name)
     return None
 
 
-def _finding(what: str, node: str) -> Finding:
-    return Finding(
+def _cause(what: str, node: str) -> Cause:
+    return Cause(
         "INCONCLUSIVE_PROBE_LOCATION",
         "certain",
         (what, f"{node} does not see its own answers on the wire, so from here nothing is proven."),
@@ -51,7 +51,7 @@ def _finding(what: str, node: str) -> Finding:
     )
 
 
-def elsewhere(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> Finding | None:
+def off_segment(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> Cause | None:
     """Find that neither the addresses nor any node is in a subnet of the interface that asks."""
     own = [ip_address(text) for node in (facts.nodes if facts else ()) for text in node.internal_ips]
     own += [
@@ -67,7 +67,7 @@ def elsewhere(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> 
     where = f"is in {join_words(subnets)}" if subnets else "has no address"
     nodes = f", nor is any node ({join_words([str(ip) for ip in own][:4])})" if own else ""
     what = f"{vantage.interface} {where}: {join_words([str(ip) for ip in ips][:4])} is not on this segment{nodes}."
-    return Finding(
+    return Cause(
         "INCONCLUSIVE_PROBE_LOCATION",
         "certain",
         (what, "ARP and neighbour discovery end at the segment's edge, so silence here proves nothing."),

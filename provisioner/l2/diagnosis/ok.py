@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.connection import connections
-from provisioner.l2.diagnosis.words import answered, owner
+from provisioner.l2.diagnosis.sentences import answered, owner
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.result import Confidence, OwnerSeen
 from provisioner.text import join_words, pluralize
 
 
-def is_fine(case: Case) -> bool:
+def is_ok(case: Case) -> bool:
     """Tell whether it is proven that exactly one owner answers, a node's, and that its Service is served there.
 
     Each part has to be seen: a port that was not tried, a frame that was lost here and a Service that is not known
@@ -61,7 +61,7 @@ def evidence(case: Case) -> tuple[str, ...]:
     return tuple(said)
 
 
-def moved(case: Case) -> str:
+def handover_note(case: Case) -> str:
     """Return the sentence on a handover that was seen; "" without one."""
     if case.handover is None or case.left is None or case.owner is None:
         return ""

@@ -140,7 +140,7 @@ class Segment:
         )
 
 
-def of(capture: Capture, facts: Facts | None) -> Segment:
+def build_segment(capture: Capture, facts: Facts | None) -> Segment:
     """Return the segment that a run saw. facts: None when nothing is known of the cluster."""
     known = facts if facts is not None else Facts()
     services: dict[Address, tuple[Service, ...]] = {}

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from provisioner.l2.diagnosis import handover
 from provisioner.l2.diagnosis.case import Case
+from provisioner.l2.diagnosis.cause import Cause
 from provisioner.l2.diagnosis.connection import connections
-from provisioner.l2.diagnosis.finding import Finding
-from provisioner.l2.diagnosis.words import answered, asked, silence
+from provisioner.l2.diagnosis.sentences import answered, asked, silence
 from provisioner.l2.owners import link_local
 from provisioner.l2.probe.arp import Kind
 from provisioner.text import join_words, pluralize
 
 
-def find(case: Case) -> Finding:
+def find(case: Case) -> Cause:
     """Return UNKNOWN with what was seen, what is ruled out, and the next measurement.
 
     It is certain of what was seen: that nobody answers, or that nothing could be measured.
@@ -22,7 +22,7 @@ def find(case: Case) -> Finding:
     here = [nic.name for nic in case.segment.nics_here(node)] if node is not None else []
     if node is not None and here:
         fields |= {"node": node.name, "nic": here[0]}
-    return Finding(
+    return Cause(
         "UNKNOWN",
         "certain" if case.capture.dropped or not case.broadcast or unanswered(case) else "possible",
         (*_seen(case), *_ruled_out(case)),

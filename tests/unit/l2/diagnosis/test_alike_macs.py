@@ -158,9 +158,9 @@ def test_a_handover_names_both_and_leaves_one_owner() -> None:
 
 
 def test_two_owners_for_a_moment_are_worth_another_look() -> None:
-    assert diagnosis.unsettled(BOTH, address(IP))
-    assert not diagnosis.unsettled(well(), address(IP))
-    assert not diagnosis.unsettled(handed_over(), address(IP))
+    assert diagnosis.needs_more_probes(BOTH, address(IP))
+    assert not diagnosis.needs_more_probes(well(), address(IP))
+    assert not diagnosis.needs_more_probes(handed_over(), address(IP))
     lasting = capture(heard(W2), heard(W1), heard(W2, "B", later=1.5), heard(W1, "B", later=1.5))
-    assert not diagnosis.unsettled(lasting, address(IP))
+    assert not diagnosis.needs_more_probes(lasting, address(IP))
     assert any("over 1.7 s" in one for one in judge(lasting, facts()).evidence)

@@ -239,7 +239,7 @@ def test_ok_is_never_wrong(run: Capture, known: Facts | None, ip: str) -> None:
 @given(runs(), clusters())
 def test_every_service_gets_a_verdict(run: Capture, known: Facts | None) -> None:
     services = known.services or () if known is not None else ()
-    results = diagnosis.all(run, known, run.targets, services)
+    results = diagnosis.diagnose_all(run, known, run.targets, services)
     assert len(results) == 2 + sum(not service.ingress_ips for service in services)
     for result in results:
         assert result.verdict in diagnosis.REMEDIES

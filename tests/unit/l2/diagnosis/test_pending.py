@@ -191,7 +191,7 @@ def pool(**changes: Any) -> tuple[Pool, ...]:
 )
 def test_pending(verdict: str, known: Facts, changes: dict[str, Any], said: str, typed: str) -> None:
     waiting = WAITING.model_copy(update=changes)
-    result = diagnosis.pending(known, waiting)
+    result = diagnosis.diagnose_pending(known, waiting)
     assert result.verdict == verdict, result
     assert result.evidence[0].endswith(said), result.evidence
     assert typed in result.command
@@ -202,52 +202,54 @@ def test_pending(verdict: str, known: Facts, changes: dict[str, Any], said: str,
 def test_sharing_an_address_is_no_conflict() -> None:
     holder = service(allow_shared_ip="a", ports=(Port(port=80),))
     waiting = WAITING.model_copy(update={"wanted_ips": (IP,), "allow_shared_ip": "a", "ports": (Port(port=81),)})
-    result = diagnosis.pending(facts(services=(holder,)), waiting)
+    result = diagnosis.diagnose_pending(facts(services=(holder,)), waiting)
     assert result.evidence[0] == "Service default/new has no external IP."
     same_port = waiting.model_copy(update={"ports": (Port(port=80),)})
-    result = diagnosis.pending(facts(services=(holder,)), same_port)
+    result = diagnosis.diagnose_pending(facts(services=(holder,)), same_port)
     assert result.evidence[0] == "It asks for 192.0.2.200, which default/web has."
 
 
 def test_what_is_not_known_stays_open() -> None:
-    result = diagnosis.pending(Facts(others=OtherAnnouncers(servicelb=True)), WAITING)
+    result = diagnosis.diagnose_pending(Facts(others=OtherAnnouncers(servicelb=True)), WAITING)
     assert result.alternatives == ("POOL_EXHAUSTED", "CONFIG_INVALID", "SERVICELB_CONFLICT")
     known = facts()
-    assert diagnosis.pending(known, WAITING).alternatives == ()
+    assert diagnosis.diagnose_pending(known, WAITING).alternatives == ()
 
 
 def test_metallb_is_heard() -> None:
     failed = ServiceEvent(
         reason="AllocationFailed", message='Failed to allocate IP for "default/new": no available IPs'
     )
-    result = diagnosis.pending(facts(), WAITING.model_copy(update={"events": (failed,)}))
+    result = diagnosis.diagnose_pending(facts(), WAITING.model_copy(update={"events": (failed,)}))
     assert result.evidence[-1] == 'MetalLB says: Failed to allocate IP for "default/new": no available IPs.'
 
 
 @pytest.mark.parametrize("name", ["new; reboot", "{new}"])
 def test_a_facts_file_does_not_write_commands(name: str) -> None:
     for pools in ((), pool(auto_assign=False), pool()):
-        result = diagnosis.pending(facts(pools=pools), WAITING.model_copy(update={"name": name, "wanted_ips": (IP,)}))
+        result = diagnosis.diagnose_pending(
+            facts(pools=pools), WAITING.model_copy(update={"name": name, "wanted_ips": (IP,)})
+        )
         assert name not in result.command
 
 
 def test_before_013_a_full_pool_is_enlarged_in_the_configmap() -> None:
     old = facts(metallb=MetalLB(version="0.12.1"), pools=(SMALL,))
-    assert diagnosis.pending(old, WAITING).command == "kubectl -n metallb-system edit configmap config"
+    assert diagnosis.diagnose_pending(old, WAITING).command == "kubectl -n metallb-system edit configmap config"
 
 
 def test_services_with_addresses_are_judged_by_the_wire_alone() -> None:
     from tests.unit.l2.diagnosis.segment import well
 
     both: tuple[Service, ...] = (service(), WAITING)
-    results = diagnosis.all(well(), facts(services=both), [], both)
+    results = diagnosis.diagnose_all(well(), facts(services=both), [], both)
     assert [(result.service, result.verdict) for result in results] == [("default/new", "NO_ADDRESS")]
 
 
 def test_a_full_family_is_sure_to_be_why_only_where_the_service_needs_it() -> None:
     known = facts(pools=(DUAL,))
     of = {
-        families: diagnosis.pending(known, service(name="new", ingress_ips=(), families=families))
+        families: diagnosis.diagnose_pending(known, service(name="new", ingress_ips=(), families=families))
         for families in ((), ("IPv4",), ("IPv4", "IPv6"))
     }
     assert {families: (one.confidence, one.alternatives) for families, one in of.items()} == {

@@ -84,7 +84,7 @@ def docker(name: str) -> dict[str, Any]:
     ],
 )
 def test_nothing_is_concluded_from_there(changes: dict[str, Any], known: Facts | None, said: str) -> None:
-    result = diagnosis.location(vantage(**changes), known, [address(IP)])
+    result = diagnosis.diagnose_location(vantage(**changes), known, [address(IP)])
     assert result is not None
     assert result.verdict == "INCONCLUSIVE_PROBE_LOCATION"
     assert result.evidence[0].startswith(said) or said in result.evidence[0]
@@ -118,7 +118,7 @@ def test_nothing_is_concluded_from_there(changes: dict[str, Any], known: Facts |
     ],
 )
 def test_a_machine_that_may_ask(changes: dict[str, Any], known: Facts | None) -> None:
-    assert diagnosis.location(vantage(**changes), known, [address(IP), address(IP6)]) is None
+    assert diagnosis.diagnose_location(vantage(**changes), known, [address(IP), address(IP6)]) is None
 
 
 def test_whoever_answers_is_on_this_segment_whatever_the_subnets_say() -> None:
@@ -137,7 +137,7 @@ def test_a_diagnosis_without_strangers_needs_no_scapy() -> None:
 
 
 def test_one_place_for_many_addresses_names_none_of_them() -> None:
-    result = diagnosis.location(vantage(addresses=AWAY), None, [address(IP), address(IP6)])
+    result = diagnosis.diagnose_location(vantage(addresses=AWAY), None, [address(IP), address(IP6)])
     assert result is not None
     assert (result.ip, result.family) == ("", "")
     assert "192.0.2.200 and 2001:db8::200" in result.evidence[0]
@@ -149,6 +149,6 @@ def test_a_run_over_many_addresses_looks_at_each_frame_once() -> None:
     frames = [one for ip in ips[:400] for one in heard(W2, "ZB", str(ip))]
     run = capture(frames, syn(W2), targets=tuple(ips))
     began = time.process_time()
-    results = diagnosis.all(run, facts(), ips)
+    results = diagnosis.diagnose_all(run, facts(), ips)
     assert time.process_time() - began < 15
     assert len(results) == len(ips)

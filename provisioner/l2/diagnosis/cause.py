@@ -9,7 +9,7 @@ from provisioner.l2.result import Confidence
 
 
 @dataclass(frozen=True)
-class Finding:
+class Cause:
     """One cause. evidence: sentences, the decisive one first; alternatives: codes that it allows as well.
 
     fields: names for the remedy and its command, beyond those of the case; remedy, commands: in place of the table's.

@@ -1,0 +1,164 @@
+"""Choose the verdict on an address: INCONCLUSIVE_PROBE_LOCATION, OK, the best-supported cause, or UNKNOWN."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from provisioner.l2.diagnosis import causes, frame_loss, location, ok, pending, unknown, warnings
+from provisioner.l2.diagnosis.case import Case, build_case
+from provisioner.l2.diagnosis.cause import Cause
+from provisioner.l2.diagnosis.foreign import overlaps
+from provisioner.l2.diagnosis.remedies import REMEDIES, filled
+from provisioner.l2.diagnosis.segment import Segment, build_segment
+from provisioner.l2.election.rules import since
+from provisioner.l2.facts import Facts, Service
+from provisioner.l2.probe.capture import Address, Capture, Vantage
+from provisioner.l2.result import Result
+
+
+def diagnose(capture: Capture, facts: Facts | None, ip: Address) -> Result:
+    """Return the verdict on one address. facts: None if nothing is known about the cluster."""
+    return _judge(build_segment(capture, facts), ip, location.on_node(capture.vantage, facts))
+
+
+def diagnose_all(
+    capture: Capture, facts: Facts | None, ips: Sequence[Address], services: Sequence[Service] = ()
+) -> tuple[Result, ...]:
+    """Return one verdict per address, then one per Service without an address.
+
+    services: those with an address are skipped; their addresses are among `ips`.
+    """
+    segment = build_segment(capture, facts)
+    on_node = location.on_node(capture.vantage, facts)
+    judged = [_judge(segment, ip, on_node) for ip in dict.fromkeys(ips)]
+    if facts is None:
+        return tuple(judged)
+    return (*judged, *(diagnose_pending(facts, service) for service in services if not service.ingress_ips))
+
+
+def diagnose_pending(facts: Facts, service: Service) -> Result:
+    """Return why a Service has no external IP."""
+    cause = pending.find(facts, service)
+    own = pending.eligible(facts, service) or ()
+    only = own[0].name if len(own) == 1 else ""
+    fields = {"ns": facts.metallb.namespace, "namespace": service.namespace, "name": service.name}
+    fields |= {"service": service.key, **_pool_fields(facts, only)}
+    fields |= _pool_fields(facts, cause.fields.get("pool", ""))
+    remedy, command = _remedy(cause, fields)
+    return Result(
+        ip="",
+        family="",
+        service=service.key,
+        pool=service.wanted_pool or only,
+        verdict=cause.code,
+        confidence=cause.confidence,
+        evidence=cause.evidence,
+        remedy=remedy,
+        command=command,
+        alternatives=cause.alternatives,
+    )
+
+
+def diagnose_location(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> Result | None:
+    """Return INCONCLUSIVE_PROBE_LOCATION if nothing can be concluded from the vantage, before any frame is sent."""
+    cause = location.on_node(vantage, facts) or location.off_segment(vantage, facts, ips)
+    if cause is None:
+        return None
+    only = str(ips[0]) if len(ips) == 1 else ""
+    remedy, command = _remedy(cause, {"ip": only} if only else {})
+    family = "" if not only else "ipv4" if ips[0].version == 4 else "ipv6"
+    return Result(only, family, "", "", cause.code, cause.confidence, cause.evidence, remedy, command)  # type: ignore[arg-type]
+
+
+def _judge(segment: Segment, ip: Address, on_node: Cause | None) -> Result:
+    case = build_case(segment, ip)
+    # A host that answered is on this segment, whatever the subnets are.
+    heard = bool(case.answers) or segment.nodes_heard
+    off_segment = None if heard else location.off_segment(segment.capture.vantage, segment.facts, [ip])
+    if wrong_place := on_node or off_segment:
+        return _result(case, wrong_place, (), ())
+    found = causes.supported(case)
+    if ok.is_ok(case):
+        # A mere possibility does not outweigh what was observed to work.
+        found = tuple(cause for cause in found if cause.confidence != "possible")
+        if not found:
+            return _result(case, Cause("OK", ok.confidence(case), ok.evidence(case)), (), _notes(case))
+    elif case.capture.dropped and len(case.owners) < 2:
+        return _result(case, unknown.find(case), tuple(cause.code for cause in found), _notes(case))
+    if not found:
+        return _result(case, unknown.find(case), (), _notes(case))
+    return _result(case, found[0], tuple(cause.code for cause in found[1:]), _notes(case))
+
+
+def _notes(case: Case) -> tuple[str, ...]:
+    return tuple(filter(None, (ok.handover_note(case), overlaps(case))))
+
+
+def _result(case: Case, cause: Cause, others: tuple[str, ...], notes: tuple[str, ...]) -> Result:
+    inconclusive = cause.code == "INCONCLUSIVE_PROBE_LOCATION"
+    warned = () if inconclusive else warnings.find(case, cause.code)
+    fields = _fields(case)
+    remedy, command = _remedy(cause, fields)
+    codes = tuple(code for code, _ in warned)
+    if cause.code == "OK" and "KERNEL_ALSO_OWNS" in codes:
+        remedy, command = _remedy(_kernel(case), fields)
+    unproven = cause.code == "UNKNOWN" or cause.confidence != "certain"
+    buggy = ("BUGGY_IP",) if unproven and frame_loss.may_be_buggy(case) else ()
+    alternatives = dict.fromkeys((*others, *cause.alternatives, *buggy))
+    alternatives.pop(cause.code, None)
+    return Result(
+        ip=str(case.ip),
+        family="ipv4" if case.ip.version == 4 else "ipv6",
+        service=", ".join(service.key for service in case.services),
+        pool=case.pool.name if case.pool is not None else "",
+        verdict=cause.code,
+        confidence=cause.confidence,
+        evidence=(*filter(None, cause.evidence), *notes, *(sentence for _, sentence in warned)),
+        remedy=remedy,
+        command=command,
+        warnings=codes,
+        predicted_leader=case.leader,
+        owners=case.owners,
+        alternatives=tuple(alternatives),
+        unanswered=not inconclusive and unknown.unanswered(case),
+    )
+
+
+def _kernel(case: Case) -> Cause:
+    """Return the cause whose remedy removes an address from a kernel that answers in addition to MetalLB."""
+    node = case.owner.node if case.owner is not None else ""
+    carriers = case.carriers(node)
+    if not carriers and case.facts.kube_proxy.mode == "ipvs" and case.facts.kube_proxy.strict_arp is False:
+        return Cause("ARP_FLUX_IPVS", "certain", ())
+    nic, text = carriers[0] if carriers else ("", "")
+    return Cause(
+        "KERNEL_ALSO_OWNS", "certain", (), fields={"node": node, **({"nic": nic, "configured": text} if nic else {})}
+    )
+
+
+def _fields(case: Case) -> dict[str, str]:
+    """Return the placeholders that any remedy's command may use; unknown ones are absent."""
+    arp = "arp" if case.ip.version == 4 else "icmp6"
+    fields = {
+        "ip": str(case.ip),
+        "interface": case.capture.vantage.interface,
+        "filter": f"{arp} and host {case.ip}" if arp == "arp" else arp,
+        "ns": case.facts.metallb.namespace,
+    }
+    if case.source is not None:
+        fields["source"] = str(case.source)
+    if case.service is not None:
+        fields |= {"namespace": case.service.namespace, "name": case.service.name, "service": case.service.key}
+    return fields | _pool_fields(case.facts, case.pool.name if case.pool is not None else "")
+
+
+def _pool_fields(facts: Facts, pool: str) -> dict[str, str]:
+    """Return where pools are defined: in CRs, before MetalLB 0.13 in a ConfigMap."""
+    if since(facts, "0.13") is False:
+        return {"configmap": "config"}
+    return {"pool": pool} if pool else {}
+
+
+def _remedy(cause: Cause, fields: dict[str, str]) -> tuple[str, str]:
+    table = REMEDIES[cause.code]
+    return filled(cause.remedy or table.sentence, cause.commands or table.commands, {**fields, **cause.fields})
