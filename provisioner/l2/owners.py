@@ -13,6 +13,7 @@ from ipaddress import IPv6Address, ip_address, ip_interface
 from typing import Protocol, TypeVar
 
 from provisioner.l2.facts import Facts
+from provisioner.l2.probe import scapy_light
 from provisioner.l2.probe.arp import SHORTEST
 from provisioner.l2.probe.capture import Address, Answer
 from provisioner.l2.result import OwnerClass
@@ -197,9 +198,7 @@ def vendor(mac: str) -> str:
         return ""  # locally administered (IEEE 802): no maker stands behind it
     if mac.startswith("52:54:00"):
         return "QEMU or KVM virtual machine"
-    from scapy.data import MANUFDB
-
-    name = str(MANUFDB.lookup(mac)[1])
+    name = scapy_light.manufacturer(mac)
     return "" if name.lower() == mac else name
 
 

@@ -1,3 +1,3 @@
-"""The wire: ARP, NDP and TCP frames out, answers in. The only package that imports Scapy."""
+"""The probe: ARP, NDP and TCP frames out, answers in. The only package that imports Scapy."""
 
-__all__ = ["arp", "capture", "interfaces", "prober", "questions", "sequence"]
+__all__ = ["arp", "capture", "interfaces", "prober", "questions", "scapy_light", "sequence"]

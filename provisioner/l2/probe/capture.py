@@ -1,6 +1,6 @@
-"""The segment's side of a diagnosis: every frame that came back, from where it was heard, and what was asked.
+"""The segment's side of a diagnosis: every frame received, where it was heard, and what was asked.
 
-Frozen types and nothing else: the prober fills them, the diagnosis reads them, tests write them by hand.
+Frozen types only: the prober fills them, the diagnosis reads them, tests write them by hand.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Outcome = Literal["open", "refused", "unreachable", "silent"]
 
 @dataclass(frozen=True)
 class Answer:
-    """One reply to one question: `mac` says that it has `ip`.
+    """One reply to one question: `mac` claims `ip`.
 
     timestamp: Unix time by the kernel; rtt: seconds; length: bytes of the frame without its checksum. source: the
-    frame's own Ethernet source, where it differs from `mac` (a bridge over Wi-Fi rewrites one of them), else "".
+    frame's Ethernet source where it differs from `mac` (a bridge over Wi-Fi rewrites one of them), else "".
     """
 
     ip: Address
@@ -36,10 +36,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Announcement:
-    """A gratuitous frame that nobody asked for. request: an ARP request (else a reply; NDP: always False).
+    """An unsolicited frame. request: an ARP request (else a reply; NDP: always False).
 
-    broadcast_target: its target MAC is ff:ff:ff:ff:ff:ff. MetalLB's speaker sends a request and a reply so, keepalived
-    2.2 requests only, kube-vip replies only; Linux leaves zeros or its own MAC there.
+    broadcast_target: its target MAC is ff:ff:ff:ff:ff:ff. MetalLB's speaker sends one request and one reply like this,
+    keepalived 2.2 requests only, kube-vip replies only; Linux puts zeros or its own MAC there.
     """
 
     ip: Address
@@ -52,7 +52,7 @@ class Announcement:
 
 @dataclass(frozen=True)
 class Handshake:
-    """What became of a TCP SYN that was sent to `ip`:`port` in a frame to the owner `mac`.
+    """The outcome of a TCP SYN to `ip`:`port` in a frame to the owner `mac`.
 
     answered_from: the Ethernet source of the answer, "" for silence. unreachable: an ICMP error came back. rtt:
     seconds, None for silence.
@@ -69,10 +69,10 @@ class Handshake:
 
 @dataclass(frozen=True)
 class Vantage:
-    """Where it was asked from. own_macs: all MACs of this machine; own_addresses: all its addresses, on any NIC.
+    """Where the questions are sent from. own_macs, own_addresses: those of this machine, on every interface.
 
-    addresses: those of the interface, with their on-link subnets. neighbours: this machine's own neighbour cache, as
-    it was before the probes; gateways: the routers that it uses on this interface.
+    addresses: those of `interface`, with their on-link subnets. neighbours: this machine's neighbor cache before the
+    probe; gateways: its routers on this interface.
     """
 
     interface: str
@@ -84,19 +84,19 @@ class Vantage:
     gateways: tuple[Address, ...] = ()
 
     def on_link(self, ip: Address) -> bool:
-        """Tell whether the address lies in one of the interface's subnets."""
+        """Return whether the address lies in one of the interface's subnets."""
         return any(own.version == ip.version and ip in own.network for own in self.addresses)
 
 
 @dataclass(frozen=True)
 class Capture:
-    """Everything that a run heard, about the addresses that were asked for and about the nodes' own.
+    """Everything one probe run heard about the addresses asked for, the nodes' own included.
 
-    asked: which kinds of question were sent, by address; times: how often each of them (absent: not counted);
-    unicast_to: the MACs that were asked directly, by address.
-    echo: whether an ICMP echo came back, by address (absent: none was sent); never a criterion. sent, received:
-    frames; dropped: frames that the kernel lost for lack of room: above 0, silence proves nothing. started: Unix time.
-    counted: the speakers' counters among the facts were read just before and after this run; those of a file were not.
+    asked: the kinds of question sent, by address; times: how often each was (absent: not counted); unicast_to: the
+    MACs asked directly, by address.
+    echo: whether an ICMP echo was answered, by address (absent: none was sent); never a criterion. sent, received:
+    frames; dropped: frames the kernel dropped for lack of buffer: above 0, silence proves nothing. started: Unix time.
+    counted: the speakers' counters in the facts were read just before and after this run; those of a file were not.
     """
 
     vantage: Vantage

@@ -1,7 +1,7 @@
 """Find where this machine meets an address's segment: interface, MAC and source address.
 
-A question asked from the wrong interface gets no answer, and that would look like a fault of the cluster; so what
-is not clearly on a segment here ends as Inconclusive.
+A question sent from the wrong interface is not answered, which would look like a fault of the cluster. Anything not
+clearly on a local segment therefore raises Inconclusive.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from provisioner.l2.probe.capture import Address, Vantage
 
 @dataclass(frozen=True)
 class Interface:
-    """A network interface of this machine. addresses: its own, each with its on-link subnet."""
+    """A network interface of this machine. addresses: each with its on-link subnet."""
 
     name: str
     mac: str
@@ -29,9 +29,9 @@ class Interface:
     addresses: tuple[IPv4Interface | IPv6Interface, ...] = ()
 
     def source_for(self, target: Address) -> Address | None:
-        """Return the address to ask from: IPv4: the one in the target's subnet, else the first; IPv6: the link-local.
+        """Return the source address for a question, None where the interface has none.
 
-        None where the interface has no such address.
+        IPv4: the address in the target's subnet, else the first; IPv6: the link-local address.
         """
         own = [one for one in self.addresses if one.version == target.version]
         if target.version == 6:
@@ -41,9 +41,9 @@ class Interface:
         return next((one.ip for one in [*near, *own]), None)
 
     def client_address(self, target: Address) -> Address | None:
-        """Return the address to open a connection from: as `source_for`, but for IPv6 one that is routed.
+        """Return the source address for a connection: as `source_for`, but a routable one for IPv6.
 
-        A link-local address reaches no further than the segment, so it is for link-local targets only.
+        A link-local address does not leave the segment, so it serves link-local targets only.
         """
         if target.version == 4 or target.is_link_local:
             return self.source_for(target)
@@ -52,18 +52,18 @@ class Interface:
         return own[0].ip if own else None
 
     def reaches(self, target: Address) -> bool:
-        """Tell whether the target lies in one of the interface's subnets."""
+        """Return whether the target lies in one of the interface's subnets."""
         return any(own.version == target.version and target in own.network for own in self.addresses)
 
 
 def read() -> tuple[Interface, ...]:
-    """Return this machine's interfaces, as `ip -json address` tells them."""
-    scapy_light.preload()  # whoever reads them is about to ask from one; this waits for a process anyway
+    """Return this machine's interfaces, from `ip -json address`."""
+    scapy_light.preload()  # whoever reads the interfaces is about to send from one; ip(8) is waited for anyway
     return parse(*_ip(("address", "show")))
 
 
 def vantage(interface: Interface) -> Vantage:
-    """Return where is asked from: this machine's MACs, addresses, neighbour cache and routers, as they are now."""
+    """Return this machine's MACs, addresses, neighbor cache and routers as they are now."""
     device = ("show", "dev", interface.name)
     links, neighbours, *routes = _ip(
         ("address", "show"), ("neighbour", *device), ("-4", "route", *device), ("-6", "route", *device)
@@ -86,27 +86,27 @@ def _neighbours(text: str) -> dict[Address, str]:
 
 
 def _gateways(text: str) -> list[Address]:
-    """Return the routers in the output of `ip -json route`, those of routes with several among them."""
+    """Return the routers in the output of `ip -json route`, including those of multipath routes."""
     routes: list[dict[str, Any]] = json.loads(text or "[]")
     hops = [hop for route in routes for hop in (route, *route.get("nexthops", ()))]
     return [ip_address(hop["gateway"]) for hop in hops if "gateway" in hop]
 
 
 def _ip(*queries: tuple[str, ...]) -> list[str]:
-    """Return what `ip -json` says to each query; all of them at once, since each is a process of its own."""
+    """Return the output of `ip -json` for each query; the processes run in parallel."""
     try:
         running = [
             subprocess.Popen(["ip", "-json", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             for words in queries
         ]
     except FileNotFoundError as error:
-        raise ProvisionerError("the ip command is missing here", "apt install iproute2") from error
+        raise ProvisionerError("ip: command not found", "apt install iproute2") from error
     answers = []
     for words, process in zip(queries, running, strict=True):
         answer, errors = process.communicate()
         if process.returncode:
             why = errors.strip() or f"status {process.returncode}"
-            raise Inconclusive(f"ip {' '.join(words)}: {why}", "is the interface still there?")
+            raise Inconclusive(f"ip {' '.join(words)}: {why}", "check that the interface still exists: ip link")
         answers.append(answer)
     return answers
 
@@ -118,13 +118,13 @@ def parse(text: str) -> tuple[Interface, ...]:
         Interface(
             name=entry["ifname"],
             mac=entry.get("address", "").lower(),
-            # UP is the administrator's word, NO-CARRIER the cable's; NOARP ones (tunnels, dummies) have no ARP.
+            # UP is the administrative state, NO-CARRIER the link's; NOARP interfaces (tunnels, dummies) have no ARP.
             up="UP" in entry.get("flags", ()) and "NO-CARRIER" not in entry.get("flags", ()),
             ethernet=entry.get("link_type") == "ether" and "NOARP" not in entry.get("flags", ()),
             addresses=tuple(
                 ip_interface(f"{own['local']}/{own['prefixlen']}")
                 for own in entry.get("addr_info", ())
-                # An address that is still being tried, or that turned out to be another's, is nobody's to send from.
+                # A tentative address, or one that failed duplicate address detection, cannot be a source.
                 if own.get("family") in ("inet", "inet6") and "local" in own
                 if not (own.get("tentative") or own.get("dadfailed"))
             ),
@@ -134,10 +134,10 @@ def parse(text: str) -> tuple[Interface, ...]:
 
 
 def choose(interfaces: Sequence[Interface], targets: Sequence[Address], name: str = "") -> Interface:
-    """Return the interface to ask from: the one called `name`, else the one whose subnet holds the targets.
+    """Return the interface to send from: `name`, else the one whose subnet holds the targets.
 
-    With `name` the targets need not lie in its subnet: a pool outside of it may still be answered there.
-    Raises Inconclusive where there is none, where several would do, and where targets are not all on one.
+    With `name`, targets may lie outside its subnet: a pool outside of it may still be answered there. Raises
+    Inconclusive if no interface or several match, or if the targets are on different ones.
     """
     if name:
         return _named(interfaces, name)
@@ -155,7 +155,7 @@ def choose(interfaces: Sequence[Interface], targets: Sequence[Address], name: st
         return next(interface for interface in usable if interface.name == best[0])
     shown = str(targets[0]) if len(targets) == 1 else f"{targets[0]} … {targets[-1]}"
     if best:
-        raise Inconclusive(f"{' and '.join(best)} are both on the segment of {shown}", "choose with --interface")
+        raise Inconclusive(f"{' and '.join(best)} are both on the segment of {shown}", "choose one with --interface")
     here = [
         f"{own.network} on {interface.name}"
         for interface in usable
@@ -164,7 +164,7 @@ def choose(interfaces: Sequence[Interface], targets: Sequence[Address], name: st
     ]
     raise Inconclusive(
         f"this machine is not on the segment of {shown} (its segments: {', '.join(here) or 'none'})",
-        "run this on a machine that is and that is no node, or name the interface with --interface",
+        "run this on a machine on that segment that is not a node, or name the interface with --interface",
     )
 
 
@@ -172,9 +172,9 @@ def _named(interfaces: Sequence[Interface], name: str) -> Interface:
     found = next((interface for interface in interfaces if interface.name == name), None)
     if found is None:
         known = ", ".join(interface.name for interface in interfaces if interface.ethernet)
-        raise Inconclusive(f"there is no interface {name} here", f"choose one of: {known}")
+        raise Inconclusive(f"no interface {name} on this machine", f"choose one of: {known}")
     if not found.ethernet:
-        raise Inconclusive(f"{name} does not speak ARP", "choose an Ethernet interface")
+        raise Inconclusive(f"{name} does not use ARP", "choose an Ethernet interface")
     if not found.up:
-        raise Inconclusive(f"{name} is down", f"sudo ip link set {name} up, and look at its cable")
+        raise Inconclusive(f"{name} is down", f"sudo ip link set {name} up; if it stays down, check its cable")
     return found

@@ -1,8 +1,8 @@
-"""NDP frames (RFC 4861): the solicitation that every announcer answers, and what an advertisement says.
+"""NDP frames (RFC 4861): build the solicitation every announcer answers, parse advertisements.
 
-A solicitation carries the sender's MAC (the source link-layer option): MetalLB's speaker does not answer one without.
-It goes from the link-local address to the target's solicited-node group, so that only those who may have the target
-take it in; one from the unspecified address would be answered to all nodes and is never sent. Nor is an advertisement.
+A solicitation carries the sender's MAC (source link-layer option): MetalLB's speaker ignores one without. It goes from
+the link-local address to the target's solicited-node group, so only candidate holders of the target receive it. One
+from the unspecified address is never sent, since its answer goes to all nodes; nor is an advertisement.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ADVERTISEMENT = 136
 TARGET_MAC = 2  # option: target link-layer address
 
 _ETHERNET = 14
-_ADDRESSES, _RECEIVER = slice(22, 54), 38  # in a frame: sender and receiver; the receiver's first byte
+_ADDRESSES, _RECEIVER = slice(22, 54), 38  # in a frame: source and destination; the destination's first byte
 _IPV6 = struct.Struct("!IHBB16s16s")  # version, class and flow; payload length, next header, hop limit; from, to
 _ADVERTISEMENT = struct.Struct("!BBHI16s")  # type, code, checksum, flags, target
 _SOLICITED = 0x40000000
@@ -32,14 +32,14 @@ def group(target: IPv6Address) -> IPv6Address:
 
 
 def request(target: IPv6Address, mac: str, source: IPv6Address) -> Question:
-    """Build a B question: a solicitation for `target` to its solicited-node group, from the link-local `source`."""
+    """Build a solicitation for `target` to its solicited-node group, from the link-local `source`."""
     to = group(target)
     ethernet = f"33:33:{to.packed[12:].hex(':')}"  # RFC 2464, 7
     return Question(target, Kind.REQUEST, _solicitation(ethernet, to, target, mac, source))
 
 
 def unicast(target: IPv6Address, mac: str, source: IPv6Address, to: str) -> Question:
-    """Build a U question: a solicitation for `target` to the target itself, in a frame to the one MAC `to`."""
+    """Build a solicitation for `target` to the target itself, in a frame to the MAC `to`."""
     return Question(target, Kind.UNICAST, _solicitation(to, target, target, mac, source), to.lower())
 
 
@@ -57,10 +57,10 @@ def _solicitation(ethernet: str, to: IPv6Address, target: IPv6Address, mac: str,
 
 
 def parse(frame: bytes) -> Reply | GratuitousFrame | None:
-    """Return what a neighbour advertisement says, None for anything else and for what RFC 4861 7.1.2 has ignored.
+    """Return the neighbor advertisement in `frame`, None for anything else or if invalid (RFC 4861, 7.1.2).
 
-    Never raises. Without a target link-layer option, which an answer to one MAC may leave out, the frame's source
-    counts. One that is not solicited is an announcement.
+    Never raises. Without a target link-layer option, which an answer to a unicast may omit, the frame's source is the
+    MAC. An unsolicited advertisement is a gratuitous frame.
     """
     message = _message(frame)
     if len(message) < _ADVERTISEMENT.size:
@@ -69,8 +69,8 @@ def parse(frame: bytes) -> Reply | GratuitousFrame | None:
     target, solicited = IPv6Address(packed), bool(flags & _SOLICITED)
     found = options(message[_ADVERTISEMENT.size :])
     to_many = frame[_RECEIVER] == 0xFF
-    strange = target.is_multicast or target.is_unspecified or (to_many and solicited)
-    if kind != ADVERTISEMENT or code or strange or found is None or checksum(frame[_ADDRESSES], message):
+    invalid = target.is_multicast or target.is_unspecified or (to_many and solicited)
+    if kind != ADVERTISEMENT or code or invalid or found is None or checksum(frame[_ADDRESSES], message):
         return None
     mac = found.get(TARGET_MAC, frame[6:12])[:6]
     if len(mac) != 6 or not is_owner(mac):
@@ -82,7 +82,7 @@ def parse(frame: bytes) -> Reply | GratuitousFrame | None:
 
 
 def _message(frame: bytes) -> bytes:
-    """Return the ICMPv6 message of a frame that comes from this segment (hop limit 255), b"" for any other."""
+    """Return a frame's ICMPv6 message if it was sent on this segment (hop limit 255), else b""."""
     start = _ETHERNET + _IPV6.size
     if len(frame) < start or frame[12:14] != TYPE_IPV6:
         return b""
@@ -93,7 +93,7 @@ def _message(frame: bytes) -> bytes:
 
 
 def options(data: bytes) -> dict[int, bytes] | None:
-    """Return the first option of each type, without type and length; None where one has no length or is cut off."""
+    """Return the first option of each type, without type and length; None if one has no length or is truncated."""
     found: dict[int, bytes] = {}
     while data:
         if len(data) < 2 or not data[1] or len(data) < data[1] * 8:
@@ -104,7 +104,7 @@ def options(data: bytes) -> dict[int, bytes] | None:
 
 
 def checksum(addresses: bytes, message: bytes) -> int:
-    """Return the Internet checksum of an ICMPv6 message with its pseudo-header; 0 where it is right (RFC 4443, 2.3).
+    """Return the Internet checksum of an ICMPv6 message and its pseudo-header, 0 if correct (RFC 4443, 2.3).
 
     addresses: source and destination, 32 bytes.
     """

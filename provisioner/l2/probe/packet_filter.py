@@ -1,7 +1,7 @@
-"""The filter in the kernel: of all frames of a busy segment, only those that can be an answer wake the prober.
+"""The kernel's packet filter: of a busy segment's frames, only possible answers wake the prober.
 
-Classic BPF (Linux: networking/filter), put together here by hand, since libpcap's compiler is one dependency more.
-It only spares work: what passes is still looked at byte by byte by the parsers.
+Classic BPF (Linux: networking/filter), assembled by hand to avoid a dependency on libpcap. It only saves work: the
+parsers still check every byte of what passes.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _PACKET_TYPE, _VLAN_TAG = 0xFFFFF004, 0xFFFFF02C  # SKF_AD_OFF + SKF_AD_PKTTYPE,
 _OTHER_HOST = 3  # PACKET_OTHERHOST; above it PACKET_OUTGOING
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 
-Line = tuple[str, int, int, str, str]  # label, code, k, where to go when true, when false; "" is the next line
+Line = tuple[str, int, int, str, str]  # label, code, k, target if true, target if false; "" is the next line
 
 _PROGRAM: Sequence[Line] = (
-    # For us or for all: neither another's frame (a promiscuous interface sees them) nor one of our own.
+    # To this host or to all: neither a frame to others (seen by a promiscuous interface) nor one of our own.
     ("", _LOAD_BYTE, _PACKET_TYPE, "", ""),
     ("", _AT_LEAST, _OTHER_HOST, "drop", ""),
-    # No VLAN: the card may have taken the tag off, and the frame would look like one of this segment. VLAN 0 is none.
+    # No VLAN: the NIC may have stripped the tag, and the frame would look like one of this segment. VLAN 0 is none.
     ("", _LOAD_WORD, _VLAN_TAG, "", ""),
     ("", _AND, 0xFFF, "", ""),
     ("", _EQUAL, 0, "", "drop"),
@@ -42,7 +42,7 @@ _PROGRAM: Sequence[Line] = (
     ("", _EQUAL, 0x0806, "arp", ""),
     ("", _EQUAL, 0x86DD, "ipv6", ""),
     ("", _EQUAL, 0x0800, "ipv4", "drop"),
-    # ARP: over Ethernet, for IPv4; any reply; a request only where it is gratuitous (sender 28 = target 38).
+    # ARP: over Ethernet, for IPv4; any reply; a request only if gratuitous (sender 28 = target 38).
     ("arp", _LOAD_WORD, 14, "", ""),
     ("", _EQUAL, 0x00010800, "", "drop"),
     ("", _LOAD_WORD, 18, "", ""),
@@ -82,7 +82,7 @@ _PROGRAM: Sequence[Line] = (
 
 
 def assemble(program: Sequence[Line] = _PROGRAM) -> bytes:
-    """Return a program as the kernel's struct sock_filter, eight bytes an instruction."""
+    """Return a program as the kernel's struct sock_filter, eight bytes per instruction."""
     places = {label: number for number, (label, *_) in enumerate(program) if label}
     return b"".join(
         struct.pack("=HBBI", code, *(places[label] - number - 1 if label else 0 for label in (true, false)), k)
@@ -91,7 +91,7 @@ def assemble(program: Sequence[Line] = _PROGRAM) -> bytes:
 
 
 def attach(opened: socket.socket) -> None:
-    """Set the filter on a socket that is not yet bound, so that nothing gets by before it. Raises OSError."""
+    """Attach the filter to a socket that is not yet bound, so that no frame precedes it. Raises OSError."""
     code = assemble()
-    kept = ctypes.create_string_buffer(code, len(code))  # must live until setsockopt has returned
+    kept = ctypes.create_string_buffer(code, len(code))  # must live until setsockopt returns
     opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(code) // 8, ctypes.addressof(kept)))

@@ -1,4 +1,4 @@
-"""One run of a prober: what has been asked so far, who has answered, and what is worth asking next."""
+"""One run of a prober: what was asked so far, who answered, and what to ask next."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from provisioner.l2.probe.prober import Prober
 
 @dataclass
 class ProbeRun:
-    """What was asked, and of whom. asked: how often in which way, by address; knocked: SYNs by address, MAC and port.
+    """A run's bookkeeping. asked: how often by each kind, by address; syns_sent: by address, MAC and port.
 
-    owed: the answers that were asked for to confirm an owner and that have not come yet: address and MAC.
+    owed: answers (address and MAC) requested to confirm an owner that are still outstanding.
     """
 
     prober: Prober
@@ -27,10 +27,10 @@ class ProbeRun:
     syns_sent: Counter[tuple[Address, str, int]] = field(default_factory=Counter)
     echo_sent: set[Address] = field(default_factory=set)
     owed: set[tuple[Address, str]] = field(default_factory=set)
-    _confirmed: int = 0  # how many of the answers have been looked at for `owed`
+    _confirmed: int = 0  # how many answers `confirmed` has seen
 
     def send(self, ready: Iterable[Question | None]) -> int:
-        """Send what can be asked, and return how many questions that were."""
+        """Send the questions that can be asked; return how many that were."""
         before = self.prober.sent
         self.prober.send(self._noted(question) for question in ready if question is not None)
         return self.prober.sent - before
@@ -43,30 +43,30 @@ class ProbeRun:
         return question
 
     def owners(self) -> dict[Address, tuple[str, ...]]:
-        """Return the MACs that have answered so far, by address; the silent are absent."""
+        """Return the MACs that have answered so far, by address; silent addresses are absent."""
         found: dict[Address, dict[str, None]] = {}
         for answer in self.prober.answers:
             found.setdefault(answer.ip, {})[answer.mac] = None
         return {ip: tuple(macs) for ip, macs in found.items()}
 
     def first(self, ip: Address, arp_probe: bool) -> Question | None:
-        """Return a sweep's first question: as a client where this machine has an address to ask from, else as nobody.
+        """Return a sweep's first question: a request, else, without a source address, an ARP probe.
 
-        zero: whether it may be asked as nobody.
+        arp_probe: whether ARP probes are allowed.
         """
         interface = self.prober.interface
         return questions.request(interface, ip) or (questions.arp_probe(interface, ip) if arp_probe else None)
 
     def second(self, ip: Address, arp_probe: bool) -> Question | None:
-        """Return the question to one that was silent: as nobody where that is possible, else as a client again."""
+        """Return the question for an address that stayed silent: an ARP probe if possible, else another request."""
         interface = self.prober.interface
         return (questions.arp_probe(interface, ip) if arp_probe else None) or questions.request(interface, ip)
 
     def confirming(self, among: Iterable[Address], end: float) -> Iterator[Question]:
-        """Yield a Z for each owned address that was not asked so, until `end` (monotonic), the most telling first.
+        """Yield an ARP probe for each owned address not probed yet, until `end` (monotonic), most telling first.
 
-        Those are addresses with several owners, and owners of several addresses: whoever answers a client and not
-        nobody is a proxy.
+        Those are addresses with several owners, then owners of several addresses: an owner that answers requests but
+        not probes is a proxy.
         """
         wanted = set(among)
         owners = {ip: macs for ip, macs in self.owners().items() if ip in wanted}
@@ -81,14 +81,14 @@ class ProbeRun:
             yield question
 
     def confirmed(self) -> bool:
-        """Tell whether all answers that are owed have come."""
+        """Return whether all owed answers have arrived."""
         answers = self.prober.answers[self._confirmed :]
         self._confirmed += len(answers)
         self.owed.difference_update((answer.ip, answer.mac) for answer in answers if answer.kind is Kind.PROBE)
         return not self.owed
 
     def capture(self, targets: Iterable[Address], started: float, pps: int) -> Capture:
-        """Return all that was heard. started: Unix time."""
+        """Return everything heard. started: Unix time."""
         prober = self.prober
         return Capture(
             vantage=self.vantage,
@@ -109,7 +109,7 @@ class ProbeRun:
 
 
 def best(handshakes: Iterable[Handshake]) -> tuple[Handshake, ...]:
-    """Return one handshake for each address, owner and port: one that was answered rather than a silent one."""
+    """Return one handshake for each address, owner and port, an answered one if there is any."""
     found: dict[tuple[Address, str, int], Handshake] = {}
     for shake in handshakes:
         key = (shake.ip, shake.mac, shake.port)
@@ -119,5 +119,5 @@ def best(handshakes: Iterable[Handshake]) -> tuple[Handshake, ...]:
 
 
 def listen_until(prober: Prober, end: float, until: Callable[[], bool] = lambda: False) -> None:
-    """Listen until a moment of the monotonic clock."""
+    """Listen until a time on the monotonic clock."""
     prober.listen(max(0.0, end - time.monotonic()), until)

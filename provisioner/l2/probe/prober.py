@@ -1,7 +1,7 @@
-"""Ask and listen: paced questions out; every reply, announcement and answer to a SYN in, with the kernel's time.
+"""Send and listen: rate-limited questions out; replies, announcements and SYN responses in, with kernel timestamps.
 
-It never stops at the first answer, since the second one is what tells a duplicate; and it says when the kernel had
-to drop frames, since an answer lost here must not be taken for silence.
+It never stops at the first answer, since a second one reveals a duplicate; and it reports frames dropped by the
+kernel, since an answer lost here must not pass for silence.
 """
 
 from __future__ import annotations
@@ -21,24 +21,23 @@ from provisioner.l2.probe.raw_socket import RawSocket
 
 DEFAULT_PPS = 200
 TAIL = 1.0  # seconds to listen, so that a slow second owner is heard too
-PATIENCE = 1.0  # seconds after which a SYN counts as unanswered, and a reply is an older question's no more
-MOST_OVERTIME = 0.5  # seconds that a flood of frames can keep `listen` for longer
-MOST_KEPT = 500_000  # frames; a segment with more for a handful of addresses is under attack
+PATIENCE = 1.0  # seconds until a SYN counts as unanswered, and after which a reply is not matched to a question
+MOST_OVERTIME = 0.5  # seconds by which a flood of frames can prolong `listen`
+MOST_KEPT = 500_000  # frames; with more for a handful of addresses a segment is under attack
 REMEMBERED = 256  # questions for one address
 
-Asked = tuple[float, Kind, str]  # when (Unix time), how, and whom: a MAC, or "" for everybody
+Asked = tuple[float, Kind, str]  # Unix time, kind, and the MAC of a unicast, "" for a broadcast
 
 
 class Prober:
-    """An open socket on one interface; a context manager. Its lists grow in order of arrival.
+    """An open socket on one interface; a context manager. Its lists are in order of arrival.
 
-    received: the frames that were of interest; dropped: those that the kernel lost. echoed: the addresses that
-    answered an ICMP echo.
+    received: relevant frames; dropped: frames the kernel dropped. echoed: the addresses that answered an ICMP echo.
     """
 
     def __init__(self, interface: Interface, pps: int = DEFAULT_PPS) -> None:
         if not 0 < pps <= HIGHEST_PPS:
-            raise ProvisionerError(f"{pps} packets a second is out of range", f"choose 1 to {HIGHEST_PPS}")
+            raise ProvisionerError(f"{pps} packets per second is out of range", f"choose 1 to {HIGHEST_PPS}")
         self.interface = interface
         self.answers: list[Answer] = []
         self.announcements: list[Announcement] = []
@@ -63,18 +62,17 @@ class Prober:
         self._socket.close()
 
     def keep_announcements(self, addresses: Iterable[Address]) -> None:
-        """Keep announcements of these addresses from now on; those that are asked for need not be named."""
+        """Keep announcements of these addresses from now on; addresses asked for need not be named."""
         self._about.update(addresses)
 
     def send(self, questions: Iterable[Question]) -> None:
-        """Send questions one by one at the pace, collecting what comes meanwhile. Raises Inconclusive.
+        """Send questions at the rate limit, collecting frames meanwhile. Raises Inconclusive.
 
-        Each is taken from `questions` only when the one before has gone, so that it can depend on what was heard.
+        Each is taken from `questions` only after the one before was sent, so it can depend on what was heard.
         """
         for number, question in enumerate(questions):
-            if (
-                number == 0
-            ):  # the time that the first one took to build, with Scapy to load, is no delay to make up for
+            if number == 0:
+                # The first one took time to build (Scapy's import); that delay is not to be made up for.
                 self._rate_limit.begin(time.monotonic())
             self._await_turn()
             self._about.add(question.target)
@@ -84,9 +82,9 @@ class Prober:
             self._put(question.frame)
 
     def send_syn(self, ip: Address, mac: str, port: int) -> bool:
-        """Send a TCP SYN to `ip`:`port` through the owner `mac`, at the pace; the outcome goes to `handshakes`.
+        """Send a TCP SYN to `ip`:`port` through the owner `mac`, at the rate limit; see `handshakes` for the outcome.
 
-        False where this machine has no address to send it from.
+        Return False if this machine has no source address for it.
         """
         source = self.interface.client_address(ip)
         if source is None:
@@ -103,7 +101,7 @@ class Prober:
         return True
 
     def echo(self, ip: Address, mac: str) -> bool:
-        """Send an ICMP echo request through the owner `mac`, at the pace. False without an address to send it from."""
+        """Send an ICMP echo request through the owner `mac`, at the rate limit. Return False without a source."""
         source = self.interface.client_address(ip)
         if source is None:
             return False
@@ -116,14 +114,14 @@ class Prober:
         return True
 
     def listen(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-        """Collect frames for that long, or until `until` says so. Raises Inconclusive when the interface goes away."""
+        """Collect frames for that long, or until `until` is true. Raises Inconclusive if the interface is lost."""
         deadline = time.monotonic() + seconds
         while not until():
             left = deadline - time.monotonic()
             ready = self._socket.wait(max(0.0, left))
             if ready and (frame := self._socket.receive()) is not None:
                 self._take(*frame)
-            # What came in time may still be queued; a flood of frames must not keep us here for ever.
+            # Frames that arrived in time may still be queued, but a flood must not keep us here forever.
             if (left <= 0 and not ready) or left < -MOST_OVERTIME:
                 break
         self.dropped += self._socket.dropped()
@@ -132,18 +130,18 @@ class Prober:
             self._silent(*self._syns.pop(port))
 
     def unanswered(self, targets: Iterable[Address]) -> list[Address]:
-        """Return the targets that nobody has answered for yet."""
+        """Return the targets without any answer yet."""
         heard = {answer.ip for answer in self.answers}
         return [target for target in targets if target not in heard]
 
     def give_up(self) -> None:
-        """Wait for no SYN any longer: those without an answer go to `handshakes` as silent."""
+        """Stop waiting for SYNs: unanswered ones go to `handshakes` as silent."""
         for port in list(self._syns):
             self._silent(*self._syns.pop(port))
 
     @property
     def waiting(self) -> Collection[tuple[Address, str, int]]:
-        """Return address, MAC and port of each SYN that has no answer yet."""
+        """Return address, MAC and port of each SYN without an answer yet."""
         return [(sent.ip, sent.mac, sent.port) for _, sent in self._syns.values()]
 
     def _await_turn(self) -> None:
@@ -172,8 +170,8 @@ class Prober:
         self.received += taken
         if self.received > MOST_KEPT:
             raise Inconclusive(
-                f"more than {MOST_KEPT} answers came on {self.interface.name}: somebody floods the segment",
-                "find out who: tcpdump -ni " + self.interface.name + " arp or icmp6",
+                f"more than {MOST_KEPT} answers on {self.interface.name}: the segment is being flooded",
+                f"find the sender: tcpdump -ni {self.interface.name} arp or icmp6",
             )
 
     def _reply(self, reply: Reply, timestamp: float) -> bool:
@@ -187,11 +185,11 @@ class Prober:
         self.answers.append(Answer(reply.ip, reply.mac, kind, timestamp, rtt, reply.length, source))
         return True
 
-    def _gratuitous(self, told: GratuitousFrame, timestamp: float) -> bool:
-        if told.ip not in self._about or self.interface.mac in (told.mac, told.source):
+    def _gratuitous(self, frame: GratuitousFrame, timestamp: float) -> bool:
+        if frame.ip not in self._about or self.interface.mac in (frame.mac, frame.source):
             return False
         self.announcements.append(
-            Announcement(told.ip, told.mac, timestamp, told.request, told.broadcast_target, told.length)
+            Announcement(frame.ip, frame.mac, timestamp, frame.request, frame.broadcast_target, frame.length)
         )
         return True
 
@@ -203,7 +201,7 @@ class Prober:
             return False
         del self._syns[answered.local_port]
         if answered.outcome == "open":
-            # The kernel resets it too, unless a firewall here hides it; one that is reset twice is none the worse.
+            # The kernel resets it too, unless a local firewall hides the answer from it; a second reset is harmless.
             self._put(sent.reset)
         rtt = max(0.0, timestamp - when)
         self.handshakes.append(
@@ -219,14 +217,14 @@ class Prober:
 
 
 def match(reply: Reply, timestamp: float, asked: Iterable[Asked]) -> Asked:
-    """Return the question that a reply answers: the newest that it can be an answer to.
+    """Return the question that a reply answers: the newest possible one.
 
-    An ARP reply repeats the address that it was asked from, which tells Z from the other two; a U question is
-    answered by the MAC that it went to, unless nothing else was asked for a second.
+    An ARP reply repeats the sender it answers, which sets probes apart from the other kinds. A unicast is answered by
+    the MAC it went to, unless nothing else was asked for a second.
     """
     asked = list(asked)
-    to_zero = reply.asked_from == arp.NOBODY
-    fitting = [one for one in asked if (one[1] is Kind.PROBE) == to_zero] or asked
+    to_probe = reply.asked_from == arp.NOBODY
+    fitting = [one for one in asked if (one[1] is Kind.PROBE) == to_probe] or asked
     earlier = [one for one in fitting if one[0] <= timestamp] or fitting[:1]
     likely = [one for one in earlier if one[2] in ("", reply.mac, reply.source) and timestamp - one[0] <= PATIENCE]
     return (likely or earlier)[-1]

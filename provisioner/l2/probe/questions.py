@@ -1,6 +1,6 @@
-"""The questions for an address of either family, from an interface: ARP for IPv4, NDP for IPv6.
+"""Questions for an address of either family, from an interface: ARP for IPv4, NDP for IPv6.
 
-None where the interface cannot ask so: without an address of its own, and IPv6 has no question from nobody.
+None where the interface cannot ask: it has no source address, or IPv6 has no such question.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from provisioner.l2.probe.interfaces import Interface
 
 
 def arp_probe(interface: Interface, ip: Address) -> Question | None:
-    """Build a Z question."""
+    """Build an ARP probe, from 0.0.0.0."""
     return arp.probe(ip, interface.mac) if isinstance(ip, IPv4Address) else None
 
 
 def request(interface: Interface, ip: Address) -> Question | None:
-    """Build a B question."""
+    """Build a request to all hosts, from the interface's own address."""
     source = interface.source_for(ip)
     if source is None or source == ip:
         return None
@@ -29,7 +29,7 @@ def request(interface: Interface, ip: Address) -> Question | None:
 
 
 def unicast(interface: Interface, ip: Address, to: str) -> Question | None:
-    """Build a U question to the MAC `to`."""
+    """Build a request to the MAC `to` only."""
     source = interface.source_for(ip)
     if source is None or source == ip:
         return None

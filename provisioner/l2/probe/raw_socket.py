@@ -1,6 +1,6 @@
-"""The raw socket: frames out, frames in with the kernel's timestamp, and how many were lost for lack of room.
+"""The raw socket: send frames, receive frames with the kernel's timestamp, count what the kernel dropped.
 
-One socket for all protocols of an interface; the filter in the kernel keeps what is none of the prober's business out.
+One socket for all protocols of an interface; the packet filter keeps irrelevant frames out.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.l2.probe import packet_filter
 
-ROOM = 1 << 22  # bytes for frames that wait; the kernel gives at most net.core.rmem_max unless it is forced
-LONGEST = 2048  # bytes of a frame that are read; every frame of interest is shorter
+BUFFER = 1 << 22  # bytes of receive buffer; the kernel grants at most net.core.rmem_max unless forced
+LONGEST = 2048  # bytes read of a frame; every frame of interest is shorter
 
 # linux/if_ether.h, asm-generic/socket.h, linux/if_packet.h: not in Python's socket module
 _ETH_P_ALL = 0x0003
@@ -32,50 +32,50 @@ _TIMESPEC = struct.Struct("@ll")
 
 
 class RawSocket:
-    """An open socket on the interface `name`. Raises Inconclusive where it may not, or the interface is gone."""
+    """An open socket on the interface `name`. Raises Inconclusive without CAP_NET_RAW or if the interface is gone."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         try:
-            # Protocol 0 receives nothing until bind, so that no frame of another interface is ever taken in.
+            # Protocol 0 receives nothing until bind, so no frame of another interface gets in.
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         except PermissionError as error:
-            raise Inconclusive("asking with raw frames needs CAP_NET_RAW", f"run: {privileged_command()}") from error
+            raise Inconclusive("raw sockets need CAP_NET_RAW", f"run: {privileged_command()}") from error
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
             packet_filter.attach(self._socket)
-            self._make_room()
+            self._enlarge_buffer()
             self._socket.bind((name, _ETH_P_ALL))
         except OSError as error:
             self._socket.close()
             raise interface_lost(name, error) from error
 
-    def _make_room(self) -> None:
+    def _enlarge_buffer(self) -> None:
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, ROOM)
-        except PermissionError:  # needs CAP_NET_ADMIN; without it there is less room, and what is lost is counted
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER)
+        except PermissionError:  # needs CAP_NET_ADMIN; without it the buffer is smaller, and drops are counted
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
 
     def send(self, frame: bytes) -> None:
-        """Send one frame as it is. Raises Inconclusive when the interface is gone."""
+        """Send one frame unchanged. Raises Inconclusive if the interface is gone."""
         try:
             self._socket.send(frame)
         except OSError as error:
             raise interface_lost(self.name, error) from error
 
     def wait(self, seconds: float) -> bool:
-        """Wait until a frame is there, at most that long, and tell whether one is."""
+        """Wait for a frame at most that long; return whether there is one."""
         return bool(select.select([self._socket], [], [], seconds)[0])
 
     def receive(self) -> tuple[bytes, float] | None:
-        """Return a frame that is there with the Unix time at which the kernel got it; None when there is none.
+        """Return a waiting frame and the Unix time at which the kernel received it; None if there is none.
 
-        Raises Inconclusive when the interface is gone.
+        Raises Inconclusive if the interface is gone.
         """
         try:
             frame, ancillary, _, _ = self._socket.recvmsg(LONGEST, 64, socket.MSG_DONTWAIT)
@@ -99,9 +99,9 @@ class RawSocket:
 
 
 def privileged_command(arguments: Sequence[str] = ()) -> str:
-    """Return the command that runs this one again with CAP_NET_RAW and nothing more than that.
+    """Return the shell command that reruns this one with CAP_NET_RAW and no other privilege.
 
-    The user stays the same, and with it SSH keys, agent and the owner of the files that are written.
+    The user stays the same, hence also SSH keys, agent and file ownership.
     """
     words = list(arguments) or [os.path.abspath(sys.argv[0]), *sys.argv[1:]]
     return (
@@ -111,9 +111,9 @@ def privileged_command(arguments: Sequence[str] = ()) -> str:
 
 
 def interface_lost(name: str, error: OSError) -> Inconclusive:
-    """Return what to tell a person when the interface cannot be used any more."""
+    """Return the error for an interface that can no longer be used."""
     if error.errno == errno.ENODEV:
-        return Inconclusive(f"there is no interface {name} here", "choose another with --interface")
+        return Inconclusive(f"no interface {name} on this machine", "choose another with --interface")
     if error.errno in (errno.ENETDOWN, errno.ENXIO):
         return Inconclusive(f"{name} went down", f"sudo ip link set {name} up, and try again")
-    return Inconclusive(f"cannot use {name}: {error.strerror}", "look at the interface, and try again")
+    return Inconclusive(f"cannot use {name}: {error.strerror}", f"check it with: ip link show {name}")

@@ -1,11 +1,11 @@
-"""Ask for addresses by every way that tells something, in an order that disturbs nobody, and return all of it.
+"""Probe addresses in every way that yields evidence, in an order that disturbs nobody, and return a capture.
 
-First everybody is asked, as nobody (Z) and as a client (B), and once more where it stays silent. Only when the time
-for answers is over are single MACs asked (U): an answer does not say to which of the two it is. A SYN and an echo go
-through each owner as soon as it is known.
+First come broadcasts: ARP probes and requests, repeated once for silent addresses. Unicasts follow only when the time
+for answers is over, since an answer does not say which of the two it belongs to. A SYN and an echo go through each
+owner as soon as it is known.
 
-A mere sweep asks as a client first, and listens for the whole tail. That time is not idle: those that are silent are
-asked a second time, as nobody, and then the owners, as many as it allows.
+A sweep sends requests first and listens for the whole tail. Meanwhile it sends ARP probes, to silent addresses and
+then to as many owners as time allows.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from provisioner.l2.probe.interfaces import Interface
 from provisioner.l2.probe.probe_run import ProbeRun, listen_until
 from provisioner.l2.probe.prober import DEFAULT_PPS, PATIENCE, TAIL, Prober
 
-SYN_TRIES = 2  # SYNs to one port through one owner, where nothing comes back
+SYN_TRIES = 2  # SYNs to one port through one owner that stays silent
 
 
 @dataclass(frozen=True)
 class ProbeTarget:
     """What to find out about one address.
 
-    ports: the TCP ports to try through each owner that answers; unicast_to: the MACs to ask directly. echo: send one
-    ICMP echo through the first owner; its answer is never a criterion.
+    ports: TCP ports to try through each owner that answers; unicast_to: MACs to ask directly. echo: send one ICMP echo
+    through the first owner; its answer is never a criterion.
     """
 
     ip: Address
@@ -50,13 +50,12 @@ def probe(
     passes: int = 2,
     progress: Callable[[str], None] | None = None,
 ) -> Capture:
-    """Ask for every address and return everything that was heard; addresses of this machine are not asked for.
+    """Ask for every address and return everything heard; this machine's own addresses are skipped.
 
-    interface: see `interfaces.choose`; without an address of its own only Z is asked. others: addresses that are
-    swept meanwhile, in this many passes, from the second one on only those that are silent. zero=False leaves Z out,
-    for networks that inspect ARP; again: ask the silent ones of the targets once more. tail: seconds to listen for
-    answers to the first question and to the last, at least 1; after the later passes of a sweep, half of it.
-    progress: told in a few words what comes next.
+    interface: see `interfaces.choose`; one without an address sends ARP probes only. others: addresses to sweep
+    meanwhile, in this many passes, all but the first to silent ones only. arp_probe: False sends no ARP probes, for
+    networks that inspect ARP; again: ask once more for silent targets. tail: seconds to listen after the first and the
+    last question, at least 1; half of it after the later passes of a sweep. progress: is told what comes next.
     Raises Inconclusive: no CAP_NET_RAW, interface lost.
     """
     tell = progress or (lambda _: None)
@@ -68,7 +67,7 @@ def probe(
     with Prober(interface, pps) as prober:
         run = ProbeRun(prober, vantage)
         prober.keep_announcements([*asks, *swept])
-        tell("asking everybody")
+        tell("asking all hosts")
         if arp_probe:
             run.send(questions.arp_probe(interface, ip) for ip in asks)
         run.send(questions.request(interface, ip) for ip in asks)
@@ -96,14 +95,14 @@ def probe(
         listen_until(prober, end)
         if run.owed:
             prober.listen(tail / 2, until=run.confirmed)
-        _through_owners(run, asks)  # the owners that answered only when they were asked directly
+        _through_owners(run, asks)  # owners that answered unicasts only
         prober.listen(max(PATIENCE, tail), until=lambda: not prober.waiting)
         prober.give_up()
         return run.capture(dict.fromkeys([*(ask.ip for ask in targets), *others]), started, pps)
 
 
 def _merged(asks: Iterable[ProbeTarget]) -> dict[Address, ProbeTarget]:
-    """Return one question for each address, with all that was asked about it."""
+    """Return one target for each address, with everything asked about it."""
     found: dict[Address, ProbeTarget] = {}
     for ask in asks:
         one = found.get(ask.ip, ProbeTarget(ask.ip, echo=False))
@@ -117,7 +116,7 @@ def _merged(asks: Iterable[ProbeTarget]) -> dict[Address, ProbeTarget]:
 
 
 def _directly(run: ProbeRun, asks: Mapping[Address, ProbeTarget], tell: Callable[[str], None]) -> int:
-    """Ask single MACs, and knock again where nothing came back. Returns how many questions that were."""
+    """Send the unicasts, then SYNs through the owners; return how many unicasts were sent."""
     single = [(ip, mac) for ip, ask in asks.items() for mac in ask.unicast_to]
     if single:
         tell("asking each node")
@@ -127,7 +126,7 @@ def _directly(run: ProbeRun, asks: Mapping[Address, ProbeTarget], tell: Callable
 
 
 def _through_owners(run: ProbeRun, asks: Mapping[Address, ProbeTarget]) -> None:
-    """Knock at each port through each owner known so far, again where nothing came back; one echo an address."""
+    """Send SYNs to each port through each owner known so far, up to SYN_TRIES, and one echo for each address."""
     heard = {(shake.ip, shake.mac, shake.port) for shake in run.prober.handshakes if shake.outcome != "silent"}
     for ip, macs in run.owners().items():
         if ip not in asks:

@@ -1,8 +1,8 @@
-"""A TCP SYN and an ICMP echo in a frame to one owner's MAC, and what comes back for them.
+"""TCP SYNs and ICMP echos in frames to one owner's MAC: build them, parse the answers.
 
-The MAC is given, so that each of several owners can be tried, whatever the neighbour cache says. A handshake is never
-completed: it is reset as soon as it is answered, so that nothing is left behind. The local port is one that the kernel
-gives to nobody, so that no connection of this machine can be meant.
+The MAC is given, so each of several owners can be tried, whatever the neighbor cache says. A handshake is never
+completed but reset as soon as it is answered, so nothing stays behind. The local port lies outside the kernel's
+ephemeral range, so no connection of this machine is affected.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HIGHEST_PORT = 65535
 
 _ETHERNET, _IPV6_HEADER = 14, 40
 _TCP, _ICMP = 6, 1
-_SEGMENT = struct.Struct("!HHIIBB")  # ports, sequence, acknowledged, header's length, flags
+_SEGMENT = struct.Struct("!HHIIBB")  # ports, sequence, acknowledgment, header length, flags
 _SYN, _RST, _ACK = 0x02, 0x04, 0x10
 _ERRORS = {_ICMP: (3, 11), ICMPV6: (1, 3)}  # unreachable, time exceeded
 _ECHOED = {_ICMP: 0, ICMPV6: 129}
@@ -31,7 +31,7 @@ _ECHOED = {_ICMP: 0, ICMPV6: 129}
 
 @dataclass(frozen=True)
 class Syn:
-    """A SYN that is ready to be sent through the owner `mac`, and the reset for when it is answered."""
+    """A SYN ready to send through the owner `mac`, and the reset to send once it is answered."""
 
     ip: Address
     mac: str
@@ -44,7 +44,7 @@ class Syn:
 
 @dataclass(frozen=True)
 class EchoRequest:
-    """An ICMP echo request that is ready to be sent through the owner `mac`."""
+    """An ICMP echo request ready to send through the owner `mac`."""
 
     ip: Address
     mac: str
@@ -54,7 +54,7 @@ class EchoRequest:
 
 @dataclass(frozen=True)
 class SynResponse:
-    """What came back for a SYN to `ip`:`port`. acknowledged: None in an ICMP error. source: the frame's own."""
+    """The answer to a SYN to `ip`:`port`. acknowledged: None in an ICMP error. source: the frame's Ethernet source."""
 
     ip: Address
     port: int
@@ -73,7 +73,7 @@ class EchoReply:
 
 
 def syn(ip: Address, port: int, mac: str, own: tuple[str, Address], *, local_port: int, sequence: int) -> Syn:
-    """Build a SYN. own: the interface's MAC and the address to send from."""
+    """Build a SYN. own: the interface's MAC and the source address."""
     inet = scapy_light.layer("inet")
     head = _head(ip, mac, own)
     first = inet.TCP(sport=local_port, dport=port, seq=sequence, flags="S", window=64240, options=[("MSS", 1460)])
@@ -82,7 +82,7 @@ def syn(ip: Address, port: int, mac: str, own: tuple[str, Address], *, local_por
 
 
 def echo(ip: Address, mac: str, own: tuple[str, Address], identifier: int) -> EchoRequest:
-    """Build an ICMP echo request. own: the interface's MAC and the address to send from."""
+    """Build an ICMP echo request. own: the interface's MAC and the source address."""
     if ip.version == 4:
         message = scapy_light.layer("inet").ICMP(type=8, id=identifier, seq=1)
     else:
@@ -101,7 +101,7 @@ def _head(ip: Address, mac: str, own: tuple[str, Address]):  # type: ignore[no-u
 
 
 def parse(frame: bytes) -> SynResponse | EchoReply | None:
-    """Return what a frame says about a SYN or an echo, None for anything else. Never raises."""
+    """Return the answer to a SYN or an echo in `frame`, None for anything else. Never raises."""
     found = _packet(frame[_ETHERNET:], frame[12:14])
     if found is None:
         return None
@@ -134,7 +134,7 @@ def _segment(data: bytes, sender: Address, source: str) -> SynResponse | None:
 
 
 def _packet(data: bytes, kind: bytes) -> tuple[int, Address, Address, bytes] | None:
-    """Return protocol, sender, receiver and contents of a TCP or ICMP packet that is no later fragment."""
+    """Return protocol, source, destination and payload of a TCP or ICMP packet, None for a later fragment."""
     if kind == TYPE_IPV4 and len(data) >= 20 and data[0] >> 4 == 4 and data[9] in (_TCP, _ICMP):
         header = (data[0] & 0xF) * 4
         if header < 20 or int.from_bytes(data[6:8]) & 0x1FFF:

@@ -208,7 +208,7 @@ def test_a_pool_outside_of_the_subnet_is_a_verdict_and_no_reason_to_give_up(node
 def test_an_interface_that_is_not_there(nodes: Segment) -> None:
     status, made, _ = check(nodes, facts(), "--interface", "eth7")
     assert status == 2
-    assert "there is no interface eth7 here" in json.dumps(made)
+    assert "no interface eth7 on this machine" in json.dumps(made)
 
 
 def test_without_any_facts_it_is_said_who_answers_and_nothing_is_called_right(nodes: Segment) -> None:

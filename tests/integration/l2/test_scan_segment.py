@@ -181,8 +181,8 @@ def test_garbage_on_the_wire_neither_stops_nor_deceives_a_scan(segment: Segment)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("192.0.2.50", "--interface", "eth7"), "there is no interface eth7 here; choose one of: eth1"),
-        (("192.0.2.50", "--interface", "lo"), "lo does not speak ARP"),
+        (("192.0.2.50", "--interface", "eth7"), "no interface eth7 on this machine; choose one of: eth1"),
+        (("192.0.2.50", "--interface", "lo"), "lo does not use ARP"),
         (("198.51.100.7",), "this machine is not on the segment of 198.51.100.7 (its segments: 192.0.2.0/24"),
     ],
 )

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
         (("192.0.2.300",), "'192.0.2.300' is no IP address"),
         (("192.0.2.1",), "this machine itself has 192.0.2.1"),
         (("198.51.100.7",), "not on the segment"),
-        ((IP, "--interface", "eth7"), "there is no interface eth7"),
+        ((IP, "--interface", "eth7"), "no interface eth7 on this machine"),
         ((IP, "--facts", "missing.json"), "missing.json"),
         ((IP, "--svg", "/nowhere/at/all.svg"), "there is no folder /nowhere/at"),
     ],

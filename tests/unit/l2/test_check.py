@@ -72,7 +72,7 @@ def test_where_to_ask_from(ips: list[str], facts: Facts | None, name: str, expec
         (["203.0.113.9"], None, "", "this machine is not on the segment of 203.0.113.9"),
         (["192.0.2.200", "10.0.0.200"], None, "", "not on the segment of"),
         (["192.0.2.200"], FACTS, "eth2", "eth2 is down"),
-        (["192.0.2.200"], FACTS, "eth9", "there is no interface eth9"),
+        (["192.0.2.200"], FACTS, "eth9", "no interface eth9 on this machine"),
     ],
 )
 def test_where_nothing_can_be_asked(ips: list[str], facts: Facts | None, name: str, message: str) -> None:

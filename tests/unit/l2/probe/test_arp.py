@@ -60,9 +60,9 @@ def test_questions(question: arp.Question, kind: Kind, wanted: str) -> None:
 
 
 def test_what_would_poison_caches_cannot_be_built() -> None:
-    with pytest.raises(ValueError, match="would overwrite the caches of others"):
+    with pytest.raises(ValueError, match="would overwrite neighbor caches"):
         arp.request(TARGET, ME, TARGET)
-    with pytest.raises(ValueError, match="would overwrite the caches of others"):
+    with pytest.raises(ValueError, match="would overwrite neighbor caches"):
         arp.unicast(TARGET, ME, TARGET, THEM)
 
 

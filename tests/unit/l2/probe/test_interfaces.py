@@ -74,11 +74,11 @@ def test_choice(entries: list[dict[str, Any]], targets: list[str], name: str, wa
         ([], ["192.0.2.9"], "", "not on the segment of 192.0.2.9 (its segments: none)"),
         ([LAN], ["198.51.100.1"], "", "not on the segment of 198.51.100.1 (its segments: 192.0.2.0/24 on eth1)"),
         ([LAN], ["192.0.2.9", "192.0.3.9"], "", "not on the segment of 192.0.2.9 … 192.0.3.9"),
-        ([LAN, TWIN], ["192.0.2.9"], "", "eth1 and eth3 are both on the segment of 192.0.2.9; choose with"),
+        ([LAN, TWIN], ["192.0.2.9"], "", "eth1 and eth3 are both on the segment of 192.0.2.9; choose one with"),
         ([entry("eth1", "192.0.2.1/24", flags="")], ["192.0.2.9"], "", "not on the segment"),
         ([entry("eth1", "192.0.2.1/24", flags="")], ["192.0.2.9"], "eth1", "eth1 is down"),
-        ([entry("tun0", "192.0.2.1/24", flags="UP NOARP")], ["192.0.2.9"], "tun0", "does not speak ARP"),
-        ([LAN, WIDE], ["192.0.2.9"], "wlan0", "there is no interface wlan0 here; choose one of: eth1, eth2"),
+        ([entry("tun0", "192.0.2.1/24", flags="UP NOARP")], ["192.0.2.9"], "tun0", "does not use ARP"),
+        ([LAN, WIDE], ["192.0.2.9"], "wlan0", "no interface wlan0 on this machine; choose one of: eth1, eth2"),
     ],
 )
 def test_no_choice(entries: list[dict[str, Any]], targets: list[str], name: str, message: str) -> None:
