@@ -1,4 +1,4 @@
-"""`provisioner lab`: the lab's verbs on the command line, thin over lifecycle and snapshots."""
+"""`provisioner lab`: the lab's commands, thin over lifecycle and snapshots."""
 
 import json
 import os
@@ -22,16 +22,16 @@ _DIRECTORY = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(".provisioner/lab"),
     show_default=True,
-    help="Where the lab keeps its state.",
+    help="Directory of the lab's state.",
 )
 
 
 @click.group(name="lab")
 def lab() -> None:
-    """Blank virtual machines on this machine, to try a cluster on.
+    """Run blank virtual machines on this machine, to try a cluster.
 
-    The lab lives in network namespaces of its own and cannot be reached from outside. `lab exec` and
-    `lab ssh` take you in.
+    The lab is in its own network namespaces and unreachable from outside; enter it with `lab exec` and
+    `lab ssh`.
 
     Example: provisioner lab up && provisioner lab exec -- provisioner -f .provisioner/lab/hosts.toml apply
     """
@@ -39,23 +39,23 @@ def lab() -> None:
 
 @lab.command()
 @_DIRECTORY
-@click.option("--workers", type=click.IntRange(0, MAX_WORKERS), default=None, help="How many workers.  [default: 2]")
+@click.option("--workers", type=click.IntRange(0, MAX_WORKERS), default=None, help="Number of workers.  [default: 2]")
 @click.option(
-    "--network", type=click.Choice(NETWORKS), default=None, help="The pod network.  [default: flannel if to be had]"
+    "--network", type=click.Choice(NETWORKS), default=None, help="Pod network.  [default: flannel if available]"
 )
 @click.option(
     "--kubernetes",
     default=None,
     metavar="MINOR",
-    callback=lambda context, option, value: _installable(value),
-    help="The cluster's version, such as 1.37.  [default: the current one, or what a mirror is quickest to give]",
+    callback=lambda context, option, value: _check_version(value),
+    help="Kubernetes version, such as 1.37.  [default: the current one; of a mirror, the quickest to build]",
 )
-@click.option("--name", default=None, help="Name of the lab, if there are several.  [default: provlab]")
-@click.option("--no-mirror", is_flag=True, help="Blank VMs only: look for no upstream and serve no stand-ins.")
+@click.option("--name", default=None, help="Name of the lab, to run several.  [default: provlab]")
+@click.option("--no-mirror", is_flag=True, help="Only blank VMs: neither probe upstream nor build a mirror.")
 @click.option(
     "--small/--whole",
     default=None,
-    help="Few workloads, no autoscaler, no ingress: for a slow machine.  [default: whole]",
+    help="Few workloads, no autoscaler and no ingress, for a slow machine.  [default: whole]",
 )
 def up(
     directory: Path,
@@ -67,7 +67,7 @@ def up(
     no_mirror: bool,
     small: bool | None,
 ) -> None:
-    """Bring the lab's machines up, or finish what is missing.
+    """Create and start the lab's machines, or complete a partial lab.
 
     Example: provisioner lab up --workers 3
     """
@@ -82,11 +82,11 @@ def up(
         small=small if small is not None else existing.small if existing else False,
         kubernetes=kubernetes or (existing.kubernetes if existing else ""),
     )
-    mirror = None if no_mirror else upstream.ensure(_say, wanted.small, wanted.kubernetes)
+    mirror = None if no_mirror else upstream.ensure(_progress, wanted.small, wanted.kubernetes)
     uplink = mirror is None and not no_mirror
-    made = lifecycle.up(wanted, mirror, uplink=uplink, say=_say)
+    made = lifecycle.up(wanted, mirror, uplink=uplink, progress=_progress)
     if uplink:
-        upstream.prefetch(made.site, _say)
+        upstream.prefetch(made.site, _progress)
     site = _relative(made.site)
     seconds = time.monotonic() - begun
     click.echo(f"lab {made.name}: {len(made.vms)} machines up after {seconds:.0f} s; {site} describes them")
@@ -95,7 +95,7 @@ def up(
 
 @lab.command()
 @_DIRECTORY
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Output format.")
 def status(directory: Path, output: str) -> None:
     """Show the machines, the mirror and the snapshots.
 
@@ -110,8 +110,8 @@ def status(directory: Path, output: str) -> None:
             "uplink": now.uplink, "mirror": now.mirror, "machines": machines, "snapshots": names,
         }, indent=2))  # fmt: skip
         return
-    way = "VMs reach the outside" if now.uplink else "no way out"
-    click.echo(f"lab {now.spec.name} ({now.accelerator}, {way}) in {_relative(now.spec.directory)}")
+    uplink = "with uplink" if now.uplink else "no uplink"
+    click.echo(f"lab {now.spec.name} ({now.accelerator}, {uplink}) in {_relative(now.spec.directory)}")
     for row in now.vms:
         process = f"pid {row.pid}" if row.pid else ""
         size = f"{row.vm.cpus} CPU  {row.vm.memory} MiB"
@@ -131,7 +131,7 @@ def ssh(directory: Path, host: str, command: tuple[str, ...]) -> None:
     """
     requirements.require_root()
     spec = lifecycle.find_up(directory)
-    _become(guest.ssh_command(spec, spec.vm(host), command, terminal=not command and sys.stdin.isatty()))
+    _exec(guest.ssh_command(spec, spec.vm(host), command, terminal=not command and sys.stdin.isatty()))
 
 
 @lab.command(name="exec", context_settings={"ignore_unknown_options": True})
@@ -140,24 +140,24 @@ def ssh(directory: Path, host: str, command: tuple[str, ...]) -> None:
 def execute(directory: Path, command: tuple[str, ...]) -> None:
     """Run a command on the lab's operator machine.
 
-    It is on the cluster's segment without being a node: where apply, verify and a client belong.
+    It is on the cluster's segment but not a node: run apply, verify and clients there.
 
     Example: provisioner lab exec -- curl http://192.168.56.200/
     """
     requirements.require_root()
     words = lifecycle.exec_command(lifecycle.find_up(directory), list(command))
-    _become(words, {INSIDE: f"{_sudo()}{invocation()}"})
+    _exec(words, {INSIDE: f"{_sudo()}{invocation()}"})
 
 
 @lab.command()
 @_DIRECTORY
 @click.argument("name")
 def snapshot(directory: Path, name: str) -> None:
-    """Save all running machines, memory and disks, under a name.
+    """Save the memory and disks of all running machines as NAME.
 
     Example: provisioner lab snapshot converged
     """
-    snapshots.snapshot(lifecycle.find(directory), name, _say)
+    snapshots.snapshot(lifecycle.find(directory), name, _progress)
     click.echo(f"next: {_sudo()}{runnable(f'provisioner lab restore {name}')}")
 
 
@@ -165,28 +165,28 @@ def snapshot(directory: Path, name: str) -> None:
 @_DIRECTORY
 @click.argument("name")
 def restore(directory: Path, name: str) -> None:
-    """Put all machines back to a snapshot, running, with the right time.
+    """Restore all machines from a snapshot, running and with the current time.
 
     Example: provisioner lab restore converged
     """
-    snapshots.restore(lifecycle.find(directory), name, _say)
+    snapshots.restore(lifecycle.find(directory), name, _progress)
 
 
 @lab.command()
 @_DIRECTORY
 def down(directory: Path) -> None:
-    """Power the machines off; disks and snapshots stay.
+    """Shut the machines down; keep disks and snapshots.
 
     Example: provisioner lab down; provisioner lab up
     """
-    lifecycle.down(lifecycle.find(directory), _say)
+    lifecycle.down(lifecycle.find(directory), _progress)
     click.echo("next: provisioner lab up, or: provisioner lab destroy")
 
 
 @lab.command()
 @_DIRECTORY
 def destroy(directory: Path) -> None:
-    """Remove the lab: machines, disks, snapshots, networks. The cached image stays for the next one.
+    """Remove the lab: machines, disks, snapshots, networks. The image stays in the cache.
 
     Example: provisioner lab destroy
     """
@@ -195,11 +195,11 @@ def destroy(directory: Path) -> None:
         click.echo(f"there is no lab in {directory}; nothing to do")
         return
     lifecycle.destroy(spec)
-    click.echo(f"lab {spec.name}: gone")
+    click.echo(f"lab {spec.name}: destroyed")
 
 
-def _installable(text: str | None) -> str | None:
-    """Refuse what is no version of Kubernetes before anything is made."""
+def _check_version(text: str | None) -> str | None:
+    """Reject an invalid Kubernetes version before anything is created."""
     if text is not None:
         try:
             kubernetes_version(text)
@@ -208,18 +208,18 @@ def _installable(text: str | None) -> str | None:
     return text
 
 
-def _say(text: str) -> None:
+def _progress(text: str) -> None:
     click.echo(text, err=True)
 
 
-def _become(argv: list[str], environment: Mapping[str, str] | None = None) -> NoReturn:
-    """Run another program in place of this one, with these variables beside its own."""
+def _exec(argv: list[str], environment: Mapping[str, str] | None = None) -> NoReturn:
+    """Replace this process by another program, with additional environment variables."""
     sys.stdout.flush()
     os.execvpe(argv[0], argv, {**os.environ, **(environment or {})})
 
 
 def _sudo() -> str:
-    """Return what a person who is not root puts before a command of the lab's."""
+    """Return the prefix for a command of the lab if it was run through sudo."""
     return "sudo -E " if "SUDO_UID" in os.environ else ""
 
 

@@ -1,4 +1,4 @@
-"""A program that the lab keeps running beside its VMs: started once, found again by later commands, ended."""
+"""Background programs of the lab: started once, found by later commands through a PID file, stopped."""
 
 import os
 import signal
@@ -11,17 +11,17 @@ from provisioner.errors import ProvisionerError
 
 START_SECONDS = 10.0
 STOP_SECONDS = 10.0
-# The id is that of the program itself: the shell becomes it.
-_NOTE_PID = 'echo $$ >"$0.new" && mv "$0.new" "$0" && exec "$@"'
+# The shell execs the program, so its PID is that of the program.
+_WRITE_PID = 'echo $$ >"$0.new" && mv "$0.new" "$0" && exec "$@"'
 
 
 def start(directory: Path, name: str, argv: Sequence[str], cwd: Path) -> None:
-    """Start `argv` as nobody's child, its output in NAME.log and its process id in NAME.pid of `directory`."""
+    """Start `argv` as a daemon, with its output in NAME.log and its PID in NAME.pid in `directory`."""
     file = directory / f"{name}.pid"
     file.unlink(missing_ok=True)
     with (directory / f"{name}.log").open("ab") as log:
         subprocess.run(
-            ["setsid", "--fork", "sh", "-c", _NOTE_PID, str(file), *argv],
+            ["setsid", "--fork", "sh", "-c", _WRITE_PID, str(file), *argv],
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -29,21 +29,21 @@ def start(directory: Path, name: str, argv: Sequence[str], cwd: Path) -> None:
             check=True,
         )
     if not wait_until(file.exists, START_SECONDS, pause=0.02):
-        raise ProvisionerError(f"{name} could not be started", f"see {directory / name}.log")
+        raise ProvisionerError(f"{name} did not start", f"see {directory / name}.log")
 
 
 def pid(directory: Path, name: str, marks: Sequence[str]) -> int | None:
-    """Return the process id of NAME, or None where no process with all of `marks` as arguments has it."""
+    """Return the PID of NAME, or None unless it is a process with all of `marks` as arguments."""
     try:
         number = int((directory / f"{name}.pid").read_text())
     except (OSError, ValueError):
         return None
-    # A process id may have been given to somebody else since; the arguments have not.
+    # The PID may have been reused; the arguments tell.
     return number if set(marks) <= set(arguments(number)) else None
 
 
 def arguments(number: int) -> tuple[str, ...]:
-    """Return the arguments of a process, empty where it is gone."""
+    """Return the arguments of a process, empty if it is gone."""
     try:
         line = Path(f"/proc/{number}/cmdline").read_bytes()
     except OSError:
@@ -52,7 +52,7 @@ def arguments(number: int) -> tuple[str, ...]:
 
 
 def stop(directory: Path, name: str, marks: Sequence[str]) -> None:
-    """End NAME and wait until it is gone; one that ignores the request is killed."""
+    """Terminate NAME and wait until it is gone; kill it if it ignores SIGTERM."""
     number = pid(directory, name, marks)
     if number is not None:
         os.killpg(number, signal.SIGTERM)
@@ -62,16 +62,16 @@ def stop(directory: Path, name: str, marks: Sequence[str]) -> None:
 
 
 def ancestry() -> frozenset[int]:
-    """Return the process ids of this process and of all that it descends from."""
+    """Return the PIDs of this process and of all its ancestors."""
     found = [os.getpid()]
     while found[-1] > 1:
-        # proc_pid_stat(5): the parent is the second field behind the name, which may itself hold brackets.
+        # proc_pid_stat(5): the parent is the second field after the name, which may itself contain parentheses.
         found.append(int(Path(f"/proc/{found[-1]}/stat").read_text().rpartition(")")[2].split()[1]))
     return frozenset(found)
 
 
 def kill(number: int) -> bool:
-    """Kill a process and wait until it is gone; tell whether it went."""
+    """Kill a process and wait until it is gone; return whether it is."""
     try:
         os.kill(number, signal.SIGKILL)
     except ProcessLookupError:
@@ -80,7 +80,7 @@ def kill(number: int) -> bool:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.2) -> bool:
-    """Ask `condition` every `pause` seconds until it holds, for up to `seconds`; return whether it held."""
+    """Poll `condition` every `pause` seconds until it holds, for up to `seconds`; return whether it held."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

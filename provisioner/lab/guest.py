@@ -1,4 +1,4 @@
-"""Reach into a running VM over SSH, as a person at the operator's machine would."""
+"""Reach a running VM over SSH from the operator's machine."""
 
 import subprocess
 import threading
@@ -15,7 +15,7 @@ BOOT_SECONDS = 60.0
 
 
 def ssh_command(spec: LabSpec, vm: VmSpec, remote: Sequence[str] = (), *, terminal: bool = False) -> list[str]:
-    """Return the command that logs in to a VM from the operator's machine, and runs `remote` if given."""
+    """Return the command that logs in to a VM from the operator's machine and runs `remote`, if given."""
     argv = [
         "ssh", "-i", str(spec.key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
         "-o", f"UserKnownHostsFile={spec.known_hosts}", "-o", "StrictHostKeyChecking=accept-new",
@@ -29,14 +29,14 @@ def ssh_command(spec: LabSpec, vm: VmSpec, remote: Sequence[str] = (), *, termin
 
 
 def wait_for_ssh(spec: LabSpec, vms: Sequence[VmSpec], seconds: float) -> dict[str, float]:
-    """Wait until each VM takes a login; return the seconds each took. Unreachable after `seconds`."""
-    given_up = threading.Event()
+    """Wait until each VM accepts a login; return the seconds each took. Raises Unreachable after `seconds`."""
+    stopped = threading.Event()
     with ThreadPoolExecutor(max_workers=max(1, len(vms))) as pool:
-        waits = [pool.submit(_wait_one, spec, vm, seconds, given_up) for vm in vms]
+        waits = [pool.submit(_wait_one, spec, vm, seconds, stopped) for vm in vms]
         try:
             done, _ = wait(waits, return_when=FIRST_EXCEPTION)
         finally:
-            given_up.set()  # one that never comes, or Ctrl-C: no reason to go on waiting for the others
+            stopped.set()  # one failed, or Ctrl-C: stop waiting for the others
     for failure in (found.exception() for found in done):
         if failure:
             raise failure
@@ -44,17 +44,17 @@ def wait_for_ssh(spec: LabSpec, vms: Sequence[VmSpec], seconds: float) -> dict[s
     return {vm.name: taken for vm, taken in zip(vms, times, strict=True)}
 
 
-def _wait_one(spec: LabSpec, vm: VmSpec, seconds: float, given_up: threading.Event) -> float:
+def _wait_one(spec: LabSpec, vm: VmSpec, seconds: float, stopped: threading.Event) -> float:
     begun = time.monotonic()
     last = ""
 
     def answers() -> bool:
         nonlocal last
-        if given_up.is_set():
-            raise Unreachable(vm.name, f"not waited for any longer ({last})", "provisioner lab up")
+        if stopped.is_set():
+            raise Unreachable(vm.name, f"no login before another machine failed ({last})", "provisioner lab up")
         if qemu.pid(spec, vm) is None:
             raise Unreachable(
-                vm.name, "its QEMU process ended", f"see {spec.files(vm) / 'serial.log'}; provisioner lab up"
+                vm.name, "its QEMU process has exited", f"see {spec.files(vm) / 'serial.log'}; provisioner lab up"
             )
         login = subprocess.run(
             ssh_command(spec, vm, ["true"]),
@@ -66,25 +66,25 @@ def _wait_one(spec: LabSpec, vm: VmSpec, seconds: float, given_up: threading.Eve
         last = login.stderr.strip()
         return login.returncode == 0
 
-    # Each try costs an emulated machine a key exchange, so do not ask at every blink.
+    # Each attempt costs an emulated machine a key exchange, so do not poll faster.
     if not background.wait_until(answers, seconds, pause=1.0):
         raise Unreachable(
             vm.name,
             f"no login within {seconds:.0f} s ({last})",
-            f"see {spec.files(vm) / 'serial.log'}; provisioner lab up tries again",
+            f"see {spec.files(vm) / 'serial.log'}; to retry: provisioner lab up",
         )
     return time.monotonic() - begun
 
 
 def set_clocks(spec: LabSpec, vms: Sequence[VmSpec]) -> None:
-    """Set every VM's clock from this machine's: a restored one is still at the moment of its snapshot."""
+    """Set every VM's clock to this machine's: after a restore it has the time of the snapshot."""
     with ThreadPoolExecutor(max_workers=max(1, len(vms))) as pool:
         for _ in pool.map(lambda vm: _set_clock(spec, vm), vms):
             pass
 
 
 def _set_clock(spec: LabSpec, vm: VmSpec) -> None:
-    # The time is sent once the far shell is ready to use it: the login may have taken seconds.
+    # Send the time when the remote shell is ready for it: the login may take seconds.
     script = "sudo -n sh -c 'echo ready; read now; date -s \"@$now\" >/dev/null'"
     process = subprocess.Popen(
         ssh_command(spec, vm, [script]),
@@ -100,15 +100,15 @@ def _set_clock(spec: LabSpec, vm: VmSpec) -> None:
         process.stdin.flush()
     _, errors = process.communicate()
     if process.returncode != 0:
-        raise Unreachable(vm.name, f"its clock cannot be set: {errors.strip()}", "provisioner lab status")
+        raise Unreachable(vm.name, f"setting its clock failed: {errors.strip()}", "provisioner lab status")
 
 
 def shut_down(spec: LabSpec, vms: Sequence[VmSpec], seconds: float) -> tuple[str, ...]:
-    """Press the VMs' power buttons; return the names of those still on after `seconds`."""
+    """Press the VMs' power buttons; return the names of those still running after `seconds`."""
     running = [vm for vm in vms if qemu.pid(spec, vm) is not None]
     for vm in running:
         with monitor.connect(qemu.monitor_socket(spec, vm), vm.name) as qmp:
-            qmp.command("cont")  # one that an interrupted snapshot has stopped would never hear the button
+            qmp.command("cont")  # a VM paused by an interrupted snapshot would ignore the button
             qmp.command("system_powerdown")
     deadline = time.monotonic() + seconds
-    return tuple(vm.name for vm in running if not qemu.wait_gone(spec, vm, max(0.0, deadline - time.monotonic())))
+    return tuple(vm.name for vm in running if not qemu.wait_until_off(spec, vm, max(0.0, deadline - time.monotonic())))

@@ -1,7 +1,7 @@
-"""What makes a VM itself: name, addresses, login key and package sources, handed over at boot.
+"""A VM's identity: name, addresses, login key and package sources, passed at boot.
 
-A tar passed through QEMU's fw_cfg and unpacked by the image's one unit of its own: no login is needed to set
-a machine up, and the image stays the same for all.
+It is a tar in QEMU's fw_cfg that a unit in the image unpacks: setting up a machine takes no login, and all machines
+share one image.
 """
 
 import io
@@ -17,19 +17,19 @@ _VAGRANT = 1000
 
 @dataclass(frozen=True)
 class Sources:
-    """The package sources of a VM: one-line entries, and the key file that signs them, if not Debian's."""
+    """The package sources of a VM: one-line entries, and the key file that verifies them, if not Debian's."""
 
     lines: tuple[str, ...]
     key: Path | None = None
 
 
 def mirror_sources(url: str, key: Path) -> Sources:
-    """Return the only source of a machine that reaches nothing but the lab's mirror."""
+    """Return the only source of a machine that can reach only the lab's mirror."""
     return Sources((f"deb [signed-by={MIRROR_KEYRING}] {url} bookworm main",), key)
 
 
 def archive(vm: VmSpec, public_key: str, sources: Sources) -> bytes:
-    """Build the identity archive of a machine as tar bytes, paths relative to its root directory."""
+    """Return the identity archive of a machine as tar bytes, with paths relative to its root directory."""
     hosts = f"127.0.0.1 localhost\n127.0.1.1 {vm.name}\n::1 localhost ip6-localhost ip6-loopback\n"
     segment = f"auto eth1\niface eth1 inet static\n  address {vm.address}/{PREFIX}\n"
     out = io.BytesIO()

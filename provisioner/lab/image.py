@@ -1,7 +1,7 @@
-"""Build the lab's disk image once into the user's cache, and find it there ever after.
+"""The lab's disk image, built once into the user's cache.
 
-mmdebstrap unpacks Debian's packages into a tree, mkfs.ext4 makes a file system of it, and kernel and initrd
-are taken out for QEMU's direct kernel load. The cache entry appears under its final name only when complete.
+mmdebstrap unpacks Debian's packages into a tree, mkfs.ext4 turns it into a file system, and kernel and initrd are
+copied out for QEMU's direct kernel boot. The cache entry gets its final name only when it is complete.
 """
 
 import os
@@ -15,12 +15,12 @@ from pathlib import Path
 from provisioner.errors import ProvisionerError
 from provisioner.lab import apt, recipe
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 _PHASES = {
     "I: running apt-get update": "reading package lists",
     "I: downloading packages": "downloading packages",
-    "I: installing essential": "installing the essential packages",
-    "I: installing remaining": "installing the other packages and the kernel",
+    "I: installing essential": "installing essential packages",
+    "I: installing remaining": "installing the kernel and other packages",
     "I: running --customize": "setting up users and units",
 }
 
@@ -33,46 +33,46 @@ class Image:
 
     @property
     def disk(self) -> Path:
-        """The ext4 file system, raw, never written to: the backing file of every VM's disk."""
+        """The raw ext4 file system, never written to: the backing file of every VM's disk."""
         return self.directory / "root.ext4"
 
     @property
     def kernel(self) -> Path:
-        """The Linux kernel for QEMU's direct load."""
+        """The Linux kernel for QEMU's direct boot."""
         return self.directory / "vmlinuz"
 
     @property
     def initrd(self) -> Path:
-        """The initial RAM disk that goes with the kernel."""
+        """The initrd for the kernel."""
         return self.directory / "initrd"
 
     @property
     def fingerprint(self) -> str:
-        """The UUID of the file system, new with every build; a disk over another build would be garbage."""
+        """The UUID of the file system, new with every build: a disk must not be opened over another one."""
         with self.disk.open("rb") as file:
             file.seek(1024 + 0x68)  # s_uuid in the superblock, Documentation/filesystems/ext4/super.rst
             return file.read(16).hex()
 
     @property
     def dpkg_status(self) -> Path:
-        """The packages in the image, as dpkg's own status file: what a mirror need not offer."""
+        """The image's dpkg status file: the packages that a mirror need not have."""
         return self.directory / "dpkg-status"
 
 
 def cache_root() -> Path:
-    """Return where the lab keeps what can be made again: `$XDG_CACHE_HOME/provisioner/lab`."""
+    """Return the lab's cache directory: $XDG_CACHE_HOME/provisioner/lab, by default in ~/.cache."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "provisioner" / "lab"
 
 
 def cached() -> Image | None:
-    """Find the image of the current recipe in the cache, or None."""
+    """Return the image of the current recipe, or None if the cache lacks it."""
     image = Image(cache_root() / f"image-{recipe.recipe_hash()}")
     return image if image.directory.is_dir() else None
 
 
-def ensure(say: Say) -> Image:
-    """Return the image of the current recipe, building it (some minutes) where the cache lacks it."""
+def ensure(progress: Progress) -> Image:
+    """Return the image of the current recipe, building it (a few minutes) if the cache lacks it."""
     found = cached()
     if found:
         return found
@@ -81,31 +81,31 @@ def ensure(say: Say) -> Image:
     final = root / f"image-{recipe.recipe_hash()}"
     with tempfile.TemporaryDirectory(prefix=".image-", dir=root) as scratch:
         work = Path(scratch)
-        work.chmod(0o755)  # apt drops to a user of its own, who must be able to reach the tree
+        work.chmod(0o755)  # apt drops to its own user, who must be able to reach the tree
         product = work / "image"
         product.mkdir(mode=0o755)
         tree = work / "tree"
-        say("image: building the lab's Debian image, once; a few minutes")
-        _unpack(tree, work, say)
+        progress("image: building the lab's Debian image; takes a few minutes, once")
+        _unpack(tree, work, progress)
         _check_modules(tree)
-        _take_out(tree, product)
-        say("image: writing the file system")
+        _copy_boot_files(tree, product)
+        progress("image: writing the file system")
         _make_disk(tree, product / "root.ext4")
         shutil.rmtree(tree)
         try:
             product.rename(final)
         except OSError:
-            if not final.is_dir():  # another run finished first: its image is as good as ours
+            if not final.is_dir():  # another run finished first; its image is equivalent
                 raise
-    say(f"image: ready in {final}")
+    progress(f"image: ready in {final}")
     return Image(final)
 
 
-def _unpack(tree: Path, work: Path, say: Say) -> None:
+def _unpack(tree: Path, work: Path, progress: Progress) -> None:
     early = work / "early"
-    _lay_down(early, recipe.EARLY_FILES)
+    _write_files(early, recipe.EARLY_FILES)
     late = work / "late"
-    _lay_down(late, recipe.FILES)
+    _write_files(late, recipe.FILES)
     argv = [
         "nice", "-n", "10",
         "mmdebstrap", "--mode=root", "--variant=minbase", "--verbose",
@@ -132,13 +132,13 @@ def _unpack(tree: Path, work: Path, say: Say) -> None:
             output.write(line)
             begun = next((start for start in phases if line.startswith(start)), None)
             if begun:
-                say(f"image: {phases.pop(begun)}")
+                progress(f"image: {phases.pop(begun)}")
     if process.wait() != 0:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
-        raise ProvisionerError(f"building the lab's image failed; mmdebstrap ended with:\n{tail}", f"see {log}")
+        raise ProvisionerError(f"building the lab's image failed; the last lines of mmdebstrap:\n{tail}", f"see {log}")
 
 
-def _lay_down(root: Path, files: dict[str, tuple[int, str]]) -> None:
+def _write_files(root: Path, files: dict[str, tuple[int, str]]) -> None:
     for name, (mode, content) in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,11 +152,11 @@ def _check_modules(tree: Path) -> None:
     if missing:
         raise ProvisionerError(
             f"the kernel {recipe.KERNEL} lacks the modules {', '.join(missing)}",
-            "name another kernel in provisioner/lab/recipe.py",
+            "select another kernel in provisioner/lab/recipe.py",
         )
 
 
-def _take_out(tree: Path, product: Path) -> None:
+def _copy_boot_files(tree: Path, product: Path) -> None:
     for pattern, name in (("vmlinuz-*", "vmlinuz"), ("initrd.img-*", "initrd")):
         (source,) = (tree / "boot").glob(pattern)
         shutil.copyfile(source, product / name)
@@ -188,5 +188,5 @@ def _make_disk(tree: Path, disk: Path) -> None:
         check=False,
     )
     if made.returncode != 0:
-        raise ProvisionerError(f"mkfs.ext4 failed: {made.stderr.strip()}", "see that the cache's disk has 3 GiB free")
+        raise ProvisionerError(f"mkfs.ext4 failed: {made.stderr.strip()}", "free 3 GiB on the disk of the cache")
     disk.chmod(0o444)

@@ -1,4 +1,4 @@
-"""The hosts.toml of a lab: what `provisioner apply` is to make of its VMs."""
+"""The hosts.toml of a lab: the cluster that `provisioner apply` makes of its VMs."""
 
 from provisioner.catalogue import default_minor
 from provisioner.errors import ProvisionerError
@@ -8,21 +8,21 @@ from provisioner.version import Version
 
 POOL = "192.168.56.200-192.168.56.230"
 NETWORKS = ("flannel", "bridge")
-# Of a small lab: what takes minutes of waiting each, and of building where a mirror has to be built, is left out.
+# A small lab omits what takes minutes to roll out, and to build if there is a mirror.
 SMALL = {
     "metrics": "enabled = false",
     "ingress": "enabled = false",
     "workloads": 'enabled = ["nodeport", "loadbalancer", "shared-volume"]',
 }
-# Leader election and frequent housekeeping drown an emulated core: leases run out, components restart. The kubelet
-# looks at each pod more often than it would by itself: in 1.20 a pod that ended between two looks stays Terminating
-# until the next one (dispatchWork in pkg/kubelet/kubelet.go), and every drain and rollout waits for that. The fairness
-# of the API server costs it 40 % of its time in 1.20, most of it for the histograms of that fairness. Ten RSA keys
-# take an emulated processor close to a minute. A node that says nothing for 40 s, two of its reports, is taken for
-# lost: its endpoints go from every packet filter and come again, work for all at the moment they have least time.
-# To evict pods in time the kubelet asks the shim of every container for its figures each ten seconds, as long as there
-# is a threshold, or a limit of local storage, to watch (synchronize in pkg/kubelet/eviction/eviction_manager.go).
-_SLOW_MACHINE = """\
+# Leader election and frequent housekeeping overload an emulated core: leases expire, components restart. The kubelet
+# syncs pods more often than by default: in 1.20 a pod that exits between two syncs stays Terminating until the next
+# one (dispatchWork in pkg/kubelet/kubelet.go), and every drain and rollout waits for that. In 1.20, priority and
+# fairness take 40 % of the API server's time, most of it for their histograms. Generating ten RSA keys takes an
+# emulated processor nearly a minute. A node that misses two status reports, 40 s, becomes unknown: its endpoints are
+# removed from every packet filter and added again while the machines are busiest. To evict pods, the kubelet gets the
+# stats of every container from its shim every ten seconds, as long as it has an eviction threshold or a local storage
+# limit (synchronize in pkg/kubelet/eviction/eviction_manager.go).
+_LOW_LOAD = """\
 
 [kubeadm]
 key_algorithm = "ECDSA-P256"
@@ -41,23 +41,24 @@ evictionHard = {{ "memory.available" = "0%" }}
 _NO_ELECTION = '"leader-elect" = "false"'
 
 
-def _slow_machine(kubernetes: str) -> str:
-    """Return the tables that make a cluster on an emulated machine calmer. kubernetes: "1.20.2" or "1.37".
+def _low_load(kubernetes: str) -> str:
+    """Return tables that reduce the load of a cluster on emulated machines. kubernetes: "1.20.2" or "1.37".
 
-    Limits of local storage are a gate until 1.24 and a setting of the kubelet since 1.25. With the gate the scheduler
-    must know too: it finds none left beside etcd, whose static pod asks for some, and puts nothing on the master.
+    Local storage isolation is a feature gate up to 1.24 and a kubelet setting since 1.25. The gate is also needed for
+    the scheduler: it would see no local storage left next to etcd, whose static pod requests some, and schedule
+    nothing on the master.
     """
     if not Version.parse(kubernetes).at_least(1, 25):
         gate = "LocalStorageCapacityIsolation"
-        return _SLOW_MACHINE.format(
+        return _LOW_LOAD.format(
             scheduler=f'{_NO_ELECTION}, "feature-gates" = "{gate}=false"',
             local_storage=f"featureGates = {{ {gate} = false }}",
         )
-    return _SLOW_MACHINE.format(scheduler=_NO_ELECTION, local_storage="localStorageCapacityIsolation = false")
+    return _LOW_LOAD.format(scheduler=_NO_ELECTION, local_storage="localStorageCapacityIsolation = false")
 
 
 def choose_network(wanted: str, mirror: MirrorInfo | None) -> str:
-    """Return the pod network: the one wanted, else (for "") flannel, or bridge where the mirror lacks flannel."""
+    """Return the pod network: `wanted`, or if that is "", flannel, or bridge if the mirror lacks flannel."""
     why = mirror.lacks("flannel") if mirror else ""
     if wanted == "flannel" and why:
         raise ProvisionerError(f"flannel {why}", "provisioner lab up --network bridge")
@@ -67,12 +68,12 @@ def choose_network(wanted: str, mirror: MirrorInfo | None) -> str:
 def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flannel", timeout_scale: float = 1.0) -> str:
     """Return the text of the lab's hosts.toml.
 
-    `network` is flannel or bridge. With a mirror its addresses and versions go in; a `timeout_scale` above 1
-    stands for an emulated machine, whose components also get calmer settings.
+    `network` is flannel or bridge. With a mirror, its addresses and versions are included. A `timeout_scale` above 1
+    means emulated machines, with settings that reduce their load.
     """
     kubernetes = mirror.kubernetes if mirror else spec.kubernetes
     lines = [
-        f"# The lab {spec.name}: written by `provisioner lab up`, again at each run.",
+        f"# The lab {spec.name}. `provisioner lab up` overwrites this file.",
         "[cluster]",
         f'name = "{spec.name}"',
         *([f'kubernetes = "{kubernetes}"'] if kubernetes else []),
@@ -95,7 +96,7 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
             lines += ["", f"[{table}]", line]
     elif mirror:
         lines += ["", "[metrics]", f'version = "{mirror.metrics_server}"']
-        lines += ["", "[ingress]", 'controller = "traefik"  # the one that the mirror has']
+        lines += ["", "[ingress]", 'controller = "traefik"  # the only one in the mirror']
     if mirror:
         lines += ["", "[mirror]"]
         lines += [
@@ -105,5 +106,5 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
             *([f'containerd = "{mirror.containerd}"'] if mirror.containerd else []),
         ]
     text = "\n".join(lines) + "\n"
-    slow = _slow_machine(kubernetes or default_minor())
+    slow = _low_load(kubernetes or default_minor())
     return text + slow if timeout_scale > 1 else text

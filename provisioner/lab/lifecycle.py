@@ -1,4 +1,4 @@
-"""Bring a lab up, look at it, stop it, take it away. Each can be interrupted and run again."""
+"""Bring a lab up, show its status, stop and destroy it. Each can be interrupted and run again."""
 
 import shutil
 import subprocess
@@ -21,7 +21,7 @@ from provisioner.lab import (
 )
 from provisioner.lab import spec as specs
 from provisioner.lab import upstream as mirrors
-from provisioner.lab.image import Image, Say
+from provisioner.lab.image import Image, Progress
 from provisioner.lab.ownership import claim, end_orphans, locked, owner, release
 from provisioner.lab.settings import Settings, decide, settings_of, write_text
 from provisioner.lab.spec import LabSpec, MirrorInfo, VmSpec
@@ -32,7 +32,7 @@ SHUTDOWN_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class VmStatus:
-    """One machine as it is now: `state` is running, paused, lost or off; `pid` of QEMU or None."""
+    """The state of one machine: running, paused, lost or off; `pid` is QEMU's or None."""
 
     vm: VmSpec
     state: str
@@ -41,7 +41,7 @@ class VmStatus:
 
 @dataclass(frozen=True)
 class LabStatus:
-    """The whole lab as it is now."""
+    """The state of the lab; `mirror` is the mirror's PID or None."""
 
     spec: LabSpec
     accelerator: str
@@ -51,15 +51,15 @@ class LabStatus:
 
 
 def find(directory: Path = DEFAULT_DIRECTORY) -> LabSpec:
-    """Read the lab in `directory`; ProvisionerError where there is none."""
+    """Return the lab in `directory`; raises ProvisionerError if there is none."""
     spec = specs.load(directory)
     if spec is None:
-        raise ProvisionerError(f"there is no lab in {directory}", "make one: provisioner lab up")
+        raise ProvisionerError(f"there is no lab in {directory}", "create one: provisioner lab up")
     return spec
 
 
 def find_up(directory: Path = DEFAULT_DIRECTORY) -> LabSpec:
-    """Read the lab in `directory`; ProvisionerError where its network is not there."""
+    """Return the lab in `directory`; raises ProvisionerError if its network does not exist."""
     spec = find(directory)
     if not network.exists(spec.operator):
         raise ProvisionerError(f"the lab {spec.name} is not up", "provisioner lab up")
@@ -67,7 +67,7 @@ def find_up(directory: Path = DEFAULT_DIRECTORY) -> LabSpec:
 
 
 def find_remains(directory: Path = DEFAULT_DIRECTORY) -> LabSpec | None:
-    """Find what there is to destroy: also a lab whose state folder was deleted while its machines run on."""
+    """Return the lab to destroy, including one whose state directory was deleted while its machines run."""
     spec = specs.load(directory)
     if spec is not None:
         return spec
@@ -82,11 +82,11 @@ def up(
     mirror: MirrorInfo | None,
     *,
     uplink: bool = False,
-    say: Say,
+    progress: Progress,
 ) -> LabSpec:
-    """Bring the lab up and return it once every VM takes a login; what already runs stays as it is.
+    """Bring the lab up and return it when every VM accepts a login; running VMs are kept.
 
-    With a `mirror`, VMs reach nothing else; `uplink` gives them a way out of this machine through QEMU's NAT.
+    With a `mirror`, VMs can reach nothing else; with an `uplink` they reach other networks through QEMU's NAT.
     """
     requirements.check()
     spec = specs.merged(wanted, specs.load(wanted.directory))
@@ -94,9 +94,9 @@ def up(
     with locked(spec):
         claim(spec)
         specs.save(spec)
-        end_orphans(spec, say)
-        built = image.ensure(say)
-        settings = decide(spec, built, mirror, uplink, say)
+        end_orphans(spec, progress)
+        built = image.ensure(progress)
+        settings = decide(spec, built, mirror, uplink, progress)
         network.ensure(spec)
         if mirror:
             mirrors.serve(spec, mirror)
@@ -104,43 +104,43 @@ def up(
         scale = spec.timeout_scale or settings.timeout_scale
         machines = [_machine(spec, vm, settings) for vm in spec.vms]
         identities = [_identity(machine, mirror) for machine in machines]
-        # What a running machine has read at boot and must read anew, it gets by booting.
+        # Reboot machines whose boot-time data changed.
         stale = [m.vm for m, content in zip(machines, identities, strict=True) if qemu.is_stale(m, content)]
-        _shut_down(spec, stale, scale, say)
-        _warn_of_memory(spec, say)
+        _shut_down(spec, stale, scale, progress)
+        _warn_of_memory(spec, progress)
         for machine, content in zip(machines, identities, strict=True):
             qemu.make_disk(machine)
-            qemu.give_identity(machine, content)
-            _run(machine, say)
-        say(f"vms: waiting for {len(machines)} logins")
+            qemu.write_identity(machine, content)
+            _run(machine, progress)
+        progress(f"vms: waiting for {len(machines)} logins")
         times = guest.wait_for_ssh(spec, spec.vms, guest.BOOT_SECONDS * scale)
-        say("vms: ready " + ", ".join(f"{name} ({taken:.0f} s)" for name, taken in times.items()))
+        progress("vms: ready " + ", ".join(f"{name} ({taken:.0f} s)" for name, taken in times.items()))
         write_text(spec.site, inventory.render_site(spec, mirror, pod_network, scale))
     return spec
 
 
-def start(spec: LabSpec, name: str, say: Say) -> None:
-    """Start one VM and wait for its login."""
+def start(spec: LabSpec, name: str, progress: Progress) -> None:
+    """Start one VM and wait until it accepts a login."""
     settings = settings_of(spec)
     machine = _machine(spec, spec.vm(name), settings)
     with locked(spec):
-        _run(machine, say)
+        _run(machine, progress)
         scale = spec.timeout_scale or settings.timeout_scale
         guest.wait_for_ssh(spec, [machine.vm], guest.BOOT_SECONDS * scale)
 
 
 def power_off(spec: LabSpec, name: str) -> None:
-    """Cut a VM's power, as pulling its plug would."""
+    """Power a VM off without a shutdown, as unplugging it would."""
     qemu.power_off(spec, spec.vm(name))
 
 
-def down(spec: LabSpec, say: Say) -> None:
-    """Power all VMs off, gracefully where they listen, and stop the mirror; disks and snapshots stay."""
+def down(spec: LabSpec, progress: Progress) -> None:
+    """Shut all VMs down, powering off those that do not respond, and stop the mirror; keep disks and snapshots."""
     requirements.require_root()
     with locked(spec):
         settings = settings_of(spec)
         scale = spec.timeout_scale or settings.timeout_scale
-        _shut_down(spec, spec.vms, scale, say)
+        _shut_down(spec, spec.vms, scale, progress)
         mirrors.stop(spec)
 
 
@@ -153,7 +153,7 @@ def destroy(spec: LabSpec) -> None:
         mirrors.stop(spec)
         if owner(spec) in (None, spec.directory):
             release(spec)
-        # lab.json goes last: a destroy that is interrupted can be run again.
+        # Remove lab.json last, so that an interrupted destroy can be run again.
         for entry in spec.directory.iterdir():
             if entry.name != "lab.json":
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
@@ -161,7 +161,7 @@ def destroy(spec: LabSpec) -> None:
 
 
 def status(spec: LabSpec) -> LabStatus:
-    """Tell how each machine and the mirror stand now."""
+    """Return the state of each machine and of the mirror."""
     requirements.require_root()
     settings = settings_of(spec)
     rows = []
@@ -179,12 +179,12 @@ def _state(spec: LabSpec, vm: VmSpec) -> str:
 
 
 def exec_command(spec: LabSpec, argv: list[str]) -> list[str]:
-    """Return `argv` so that it runs on the operator's machine of the lab."""
+    """Return `argv` as a command that runs on the lab's operator machine."""
     return network.inside(spec.operator, argv)
 
 
 def machines(spec: LabSpec) -> tuple[qemu.Machine, ...]:
-    """Return all machines of a lab that has been up, ready to be started."""
+    """Return all machines of a lab that has been up before."""
     settings = settings_of(spec)
     return tuple(_machine(spec, vm, settings) for vm in spec.vms)
 
@@ -213,38 +213,38 @@ def _identity(machine: qemu.Machine, mirror: MirrorInfo | None) -> bytes:
     return identity.archive(machine.vm, public_key, sources)
 
 
-def _shut_down(spec: LabSpec, vms: Sequence[VmSpec], scale: float, say: Say) -> None:
-    cut_lost(spec, vms, say)
+def _shut_down(spec: LabSpec, vms: Sequence[VmSpec], scale: float, progress: Progress) -> None:
+    power_off_lost(spec, vms, progress)
     on = [vm for vm in vms if qemu.pid(spec, vm) is not None]
     if not on:
         return
-    say(f"vms: powering off {', '.join(vm.name for vm in on)}")
+    progress(f"vms: shutting down {', '.join(vm.name for vm in on)}")
     for name in guest.shut_down(spec, on, SHUTDOWN_SECONDS * scale):
-        say(f"{name}: did not power off by itself; cutting its power")
+        progress(f"{name}: did not shut down in time; powering it off")
         qemu.power_off(spec, spec.vm(name))
 
 
-def cut_lost(spec: LabSpec, vms: Sequence[VmSpec], say: Say) -> None:
-    """Cut the power of machines that nothing else reaches any more."""
+def power_off_lost(spec: LabSpec, vms: Sequence[VmSpec], progress: Progress) -> None:
+    """Power off machines whose monitor socket is gone."""
     for vm in vms:
         if qemu.is_lost(spec, vm):
-            say(f"{vm.name}: its monitor socket is gone; cutting its power")
+            progress(f"{vm.name}: its monitor socket is gone; powering it off")
             qemu.power_off(spec, vm)
 
 
-def _warn_of_memory(spec: LabSpec, say: Say) -> None:
+def _warn_of_memory(spec: LabSpec, progress: Progress) -> None:
     wanted = sum(vm.memory for vm in spec.vms if qemu.pid(spec, vm) is None)
     fields = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
     free = next(int(words[1]) for words in fields if words[0] == "MemAvailable:") // 1024
     if wanted > free:
-        say(f"memory: the machines may use {wanted} MiB, {free} MiB are free here; fewer workers take less")
+        progress(f"memory: the machines can use {wanted} MiB, and only {free} MiB are free; use fewer workers")
 
 
-def _run(machine: qemu.Machine, say: Say) -> None:
+def _run(machine: qemu.Machine, progress: Progress) -> None:
     spec, vm = machine.spec, machine.vm
-    cut_lost(spec, [vm], say)
+    power_off_lost(spec, [vm], progress)
     if qemu.pid(spec, vm) is None:
-        say(f"{vm.name}: starting at {vm.address} ({machine.accelerator}, {vm.cpus} CPU, {vm.memory} MiB)")
+        progress(f"{vm.name}: starting at {vm.address} ({machine.accelerator}, {vm.cpus} CPU, {vm.memory} MiB)")
         qemu.start(machine)
     elif qemu.paused(spec, vm):
         with monitor.connect(qemu.monitor_socket(spec, vm), vm.name) as qmp:

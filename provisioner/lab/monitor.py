@@ -1,4 +1,4 @@
-"""Talk to a running QEMU through its monitor socket (QMP, docs/interop/qmp-spec of QEMU)."""
+"""Control a running QEMU through its monitor socket (QMP, docs/interop/qmp-spec of QEMU)."""
 
 import json
 import socket
@@ -11,7 +11,7 @@ from provisioner.errors import ProvisionerError
 
 
 class Monitor:
-    """One conversation with one QEMU process."""
+    """A connection to one QEMU process."""
 
     def __init__(self, connection: socket.socket, name: str) -> None:
         self._connection = connection
@@ -21,48 +21,48 @@ class Monitor:
         self.command("qmp_capabilities")
 
     def command(self, command: str, **arguments: object) -> Any:
-        """Execute a QMP command and return its answer; ProvisionerError when QEMU refuses it."""
+        """Execute a QMP command and return its result; raises ProvisionerError if QEMU refuses it."""
         request = json.dumps({"execute": command, "arguments": arguments}) + "\n"
         try:
             self._connection.sendall(request.encode())
         except BrokenPipeError as error:
-            raise self._ended() from error
+            raise self._exited() from error
         while True:
-            answer = self._read()
-            if "error" in answer:
-                raise ProvisionerError(f"{self._name}: QEMU refused {command}: {answer['error']['desc']}")
-            if "return" in answer:
-                return answer["return"]
+            response = self._read()
+            if "error" in response:
+                raise ProvisionerError(f"{self._name}: QEMU refused {command}: {response['error']['desc']}")
+            if "return" in response:
+                return response["return"]
 
     def human(self, line: str) -> str:
         """Execute a line of the human monitor (`savevm`, `loadvm`) and return what it prints."""
         return str(self.command("human-monitor-command", **{"command-line": line})).strip()
 
     def close(self) -> None:
-        """End the conversation; QEMU runs on."""
+        """Close the connection; QEMU keeps running."""
         self._lines.close()
 
     def _read(self) -> dict[str, Any]:
         try:
             line = self._lines.readline()
         except ConnectionResetError as error:
-            raise self._ended() from error
+            raise self._exited() from error
         except TimeoutError as error:
             raise ProvisionerError(
                 f"{self._name}: QEMU did not answer in time", "power it off: provisioner lab down"
             ) from error
         if not line:
-            raise self._ended()
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+            raise self._exited()
+        response: dict[str, Any] = json.loads(line)
+        return response
 
-    def _ended(self) -> ProvisionerError:
-        return ProvisionerError(f"{self._name}: its QEMU process ended", "see its serial.log; provisioner lab up")
+    def _exited(self) -> ProvisionerError:
+        return ProvisionerError(f"{self._name}: its QEMU process has exited", "see its serial.log; provisioner lab up")
 
 
 @contextmanager
 def connect(path: Path, name: str, timeout: float = 60.0) -> Iterator[Monitor]:
-    """Open the monitor of the VM `name`; `timeout` (s) bounds each answer."""
+    """Connect to the monitor of the VM `name`; `timeout` (s) applies to each response."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(timeout)
         try:
@@ -71,5 +71,5 @@ def connect(path: Path, name: str, timeout: float = 60.0) -> Iterator[Monitor]:
             raise ProvisionerError(
                 f"{name}: cannot reach its QEMU process ({error})", "start it again: provisioner lab up"
             ) from error
-        with closing(Monitor(connection, name)) as conversation:
-            yield conversation
+        with closing(Monitor(connection, name)) as qmp:
+            yield qmp

@@ -1,7 +1,7 @@
-"""The lab's network: two namespaces of its own, a bridge, and no way out.
+"""The lab's network: two network namespaces and a bridge, without an uplink.
 
-`NAME` holds the bridge, the VMs' ports and the mirror; `NAME-op` is the operator's machine on the same
-segment. Neither has an uplink, so no address of the lab can leave this machine.
+`NAME` has the bridge, the VMs' ports and the mirror; `NAME-op` is the operator's machine on the same segment. No frame
+on the segment can leave this machine.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ from provisioner.lab.spec import MIRROR, OPERATOR, PREFIX, LabSpec
 BRIDGE = "br0"
 _UPLINK_OF_OPERATOR = "op"
 _CLONE_NEWNET = 0x40000000
-# linux/if_tun.h; the kernel hands checksums and segmentation over to the guest with VNET_HDR.
+# linux/if_tun.h; with VNET_HDR the kernel leaves checksums and segmentation to the guest.
 _TUNSETIFF = 0x400454CA
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def ensure(spec: LabSpec) -> None:
-    """Make namespaces, bridge and the operator's link; what is there already stays as it is."""
+    """Create the namespaces, the bridge and the operator's link, unless they exist."""
     for namespace in (spec.namespace, spec.operator):
         if not exists(namespace):
             _ip("netns", "add", namespace)
@@ -60,19 +60,19 @@ def ensure(spec: LabSpec) -> None:
 
 
 def remove(spec: LabSpec) -> None:
-    """Delete both namespaces and all in them; nothing to do is fine."""
+    """Delete both namespaces, if they exist, and everything in them."""
     for namespace in (spec.operator, spec.namespace):
         if exists(namespace):
             _ip("netns", "delete", namespace)
 
 
 def exists(namespace: str) -> bool:
-    """Tell whether the named network namespace is there."""
+    """Return whether a network namespace exists."""
     return Path("/run/netns", namespace).exists()
 
 
 def processes(namespace: str) -> tuple[int, ...]:
-    """List the ids of processes whose network is `namespace`."""
+    """List the PIDs in a network namespace."""
     if not exists(namespace):
         return ()
     listing = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True, check=False)
@@ -80,12 +80,12 @@ def processes(namespace: str) -> tuple[int, ...]:
 
 
 def inside(namespace: str, argv: Sequence[str]) -> list[str]:
-    """Return `argv` so that it runs in the named namespace."""
+    """Return `argv` as a command that runs in a network namespace."""
     return ["ip", "netns", "exec", namespace, *argv]
 
 
 def open_tap(spec: LabSpec, tap: str) -> int:
-    """Open a port on the lab's bridge and return its file descriptor; it is unplugged when that is closed."""
+    """Add a tap device to the lab's bridge and return its file descriptor; closing that removes it."""
     fd = within(spec.namespace, lambda: _tap(tap))
     try:
         _ip("-n", spec.namespace, "link", "set", tap, "master", BRIDGE, "up")
@@ -96,7 +96,7 @@ def open_tap(spec: LabSpec, tap: str) -> int:
 
 
 def within(namespace: str, call: Callable[[], T]) -> T:
-    """Call a function in a thread that has the network of `namespace`; what it opens stays there."""
+    """Call a function in a thread that has entered `namespace`; sockets that it opens stay there."""
     results: list[T] = []
     failures: list[Exception] = []
 
@@ -111,7 +111,7 @@ def within(namespace: str, call: Callable[[], T]) -> T:
             finally:
                 os.close(fd)
             results.append(call())
-        except Exception as error:  # handed to the caller's thread below
+        except Exception as error:  # raised in the caller's thread below
             failures.append(error)
 
     thread = threading.Thread(target=enter, name=f"within {namespace}")
@@ -142,6 +142,6 @@ def _ip(*arguments: str) -> str:
     if done.returncode != 0:
         raise ProvisionerError(
             f"`ip {' '.join(arguments)}` failed: {done.stderr.strip()}",
-            "start anew: provisioner lab destroy, then provisioner lab up",
+            "start over: provisioner lab destroy, then provisioner lab up",
         )
     return done.stdout

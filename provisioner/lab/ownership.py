@@ -1,4 +1,4 @@
-"""Who holds a lab: one command at a time, one state folder a name, and nothing left of an earlier one."""
+"""Who owns a lab: one command at a time, one state directory a name, and no processes of an earlier lab."""
 
 import fcntl
 import os
@@ -10,14 +10,14 @@ from pathlib import Path
 from provisioner.errors import ProvisionerError
 from provisioner.lab import background, network, qemu
 from provisioner.lab import upstream as mirrors
-from provisioner.lab.image import Say
+from provisioner.lab.image import Progress
 from provisioner.lab.settings import write_text
 from provisioner.lab.spec import LabSpec
 
 
 @contextmanager
 def locked(spec: LabSpec) -> Iterator[None]:
-    """Hold the lab for one command; a second one is told so at once instead of interfering."""
+    """Lock the lab for one command; a second one fails at once instead of interfering."""
     spec.directory.mkdir(parents=True, exist_ok=True)
     fd = os.open(spec.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -25,7 +25,7 @@ def locked(spec: LabSpec) -> Iterator[None]:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ProvisionerError(
-                f"another command is at work on the lab in {spec.directory}", "wait for it, then try again"
+                f"another command is using the lab in {spec.directory}", "wait for it to finish, then try again"
             ) from error
         yield
     finally:
@@ -33,7 +33,7 @@ def locked(spec: LabSpec) -> Iterator[None]:
 
 
 def owner(spec: LabSpec) -> Path | None:
-    """Return the state folder of the lab that has this name now."""
+    """Return the state directory of the lab that has this name, or None."""
     try:
         return Path((spec.run / "directory").read_text().strip())
     except FileNotFoundError:
@@ -41,33 +41,33 @@ def owner(spec: LabSpec) -> Path | None:
 
 
 def claim(spec: LabSpec) -> None:
-    """Take the name for this state folder; ProvisionerError where another lab has it."""
+    """Claim the name for this state directory; raises ProvisionerError if another lab has it."""
     other = owner(spec)
     if other not in (None, spec.directory) and (other / "lab.json").exists():
         raise ProvisionerError(
             f"a lab named {spec.name!r} already belongs to {other}",
-            "destroy it there, or take another name: provisioner lab up --name NAME",
+            "destroy it there, or use another name: provisioner lab up --name NAME",
         )
     spec.run.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_text(spec.run / "directory", f"{spec.directory}\n")
 
 
 def release(spec: LabSpec) -> None:
-    """End whatever still uses the lab's network, then remove it; only who called us is spared."""
+    """Kill every process in the lab's network but this one and its ancestors, then remove the network."""
     users = {*qemu.orphans(spec), *network.processes(spec.namespace), *network.processes(spec.operator)}
     for number in users - background.ancestry():
         background.kill(number)
     network.remove(spec)
     shutil.rmtree(spec.run, ignore_errors=True)
-    with suppress(OSError):  # other labs may be there
+    with suppress(OSError):  # other labs may exist
         spec.run.parent.rmdir()
 
 
-def end_orphans(spec: LabSpec, say: Say) -> None:
-    """End what an earlier lab of this name left running when its state folder was deleted under it."""
+def end_orphans(spec: LabSpec, progress: Progress) -> None:
+    """Kill the processes of an earlier lab of this name whose state directory was deleted."""
     found = set(qemu.orphans(spec))
     if mirrors.pid(spec) is None:
         found.update(network.processes(spec.namespace))
     for number in found - {qemu.pid(spec, vm) for vm in spec.vms}:
-        say(f"vms: ending process {number}, left by a lab whose files are gone")
+        progress(f"vms: killing process {number} of a lab whose files are gone")
         background.kill(number)

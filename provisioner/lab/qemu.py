@@ -1,4 +1,4 @@
-"""One VM as one QEMU process: its command line, its start, its end."""
+"""One VM as one QEMU process: its command line, start and end."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from provisioner.lab.spec import NAT_MAC, LabSpec, VmSpec
 
 @dataclass(frozen=True)
 class Machine:
-    """A VM of a lab with what is needed to start it."""
+    """A VM with everything needed to start it."""
 
     spec: LabSpec
     vm: VmSpec
@@ -25,17 +25,17 @@ class Machine:
 
     @property
     def files(self) -> Path:
-        """The folder of its disk, serial log and process id."""
+        """The directory of its disk, serial log and PID file."""
         return self.spec.files(self.vm)
 
     @property
     def disk(self) -> Path:
-        """Its qcow2 disk over the image; snapshots live in it too."""
+        """Its qcow2 disk, backed by the image; it also holds snapshots."""
         return self.files / "disk.qcow2"
 
     @property
     def identity(self) -> Path:
-        """The archive that gives the blank image a name."""
+        """The archive that gives the blank image its identity."""
         return self.files / "identity.tar"
 
 
@@ -45,7 +45,7 @@ def monitor_socket(spec: LabSpec, vm: VmSpec) -> Path:
 
 
 def machine_uuid(files: Path) -> str:
-    """Return the random UUID of the machine in `files`, the same at every start."""
+    """Return the machine's random UUID, kept in `files` so that it is the same at every start."""
     path = files / "uuid"
     if not path.exists():
         scratch = files / "uuid.new"
@@ -55,9 +55,9 @@ def machine_uuid(files: Path) -> str:
 
 
 def command(machine: Machine, machine_id: str, tap_fd: int, paused: bool) -> list[str]:
-    """Build QEMU's command line; `tap_fd` is the open port on the lab's bridge."""
+    """Return QEMU's command line; `tap_fd` is the open tap device on the lab's bridge."""
     vm = machine.vm
-    # The machine id is derived from the UUID: unique, stable, and known before the disk is mounted.
+    # The machine ID is derived from the UUID: unique, stable, and known before the disk is mounted.
     kernel_line = [
         "console=ttyS0 loglevel=4 root=/dev/vda rw net.ifnames=0 mitigations=off fsck.mode=skip",
         f"systemd.show_status=auto systemd.machine_id={machine_id.replace('-', '')}",
@@ -75,7 +75,7 @@ def command(machine: Machine, machine_id: str, tap_fd: int, paused: bool) -> lis
         "-fw_cfg", f"name=opt/provisioner/identity,file={machine.identity}",
         "-drive", f"file={machine.disk},if=virtio,format=qcow2,cache=unsafe",
         "-device", "virtio-rng-pci",
-        # eth0, then eth1: the guest numbers them by their place on the bus.
+        # eth0, then eth1: the guest numbers them by bus address.
         "-netdev", "user,id=nat,ipv6=off",
         "-device", f"virtio-net-pci,netdev=nat,mac={NAT_MAC},romfile=,addr=0x10",
         "-netdev", f"tap,id=segment,fd={tap_fd}",
@@ -86,7 +86,7 @@ def command(machine: Machine, machine_id: str, tap_fd: int, paused: bool) -> lis
 
 
 def make_disk(machine: Machine) -> None:
-    """Make the VM's disk over the read-only image, unless it exists."""
+    """Create the VM's disk, backed by the read-only image, unless it exists."""
     if machine.disk.exists():
         return
     machine.files.mkdir(parents=True, exist_ok=True)
@@ -98,12 +98,14 @@ def make_disk(machine: Machine) -> None:
         check=False,
     )
     if made.returncode != 0:
-        raise ProvisionerError(f"{machine.vm.name}: no disk: {made.stderr.strip()}", "see that the disk has space")
+        raise ProvisionerError(
+            f"{machine.vm.name}: creating its disk failed: {made.stderr.strip()}", "free disk space"
+        )
     scratch.rename(machine.disk)
 
 
 def is_stale(machine: Machine, identity: bytes) -> bool:
-    """Tell whether the running VM has booted with another identity or another way out than it is to have."""
+    """Return whether the running VM has booted with another identity or uplink than it should have."""
     number = pid(machine.spec, machine.vm)
     if number is None:
         return False
@@ -111,18 +113,18 @@ def is_stale(machine: Machine, identity: bytes) -> bool:
     return uplink != machine.uplink or machine.identity.read_bytes() != identity
 
 
-def give_identity(machine: Machine, identity: bytes) -> None:
-    """Lay down the archive that the VM reads at its next boot."""
+def write_identity(machine: Machine, identity: bytes) -> None:
+    """Write the archive that the VM reads at its next boot."""
     scratch = machine.identity.with_suffix(".new")
     scratch.write_bytes(identity)
     scratch.rename(machine.identity)
 
 
 def start(machine: Machine, paused: bool = False) -> None:
-    """Start the VM's QEMU process; it returns once the devices exist, the guest boots on.
+    """Start the VM's QEMU process; return when its devices exist and the guest is booting.
 
-    Without an uplink QEMU itself runs inside the lab's namespace, so its NAT has nowhere to go. With one it
-    runs outside and holds only the port on the lab's bridge.
+    Without an uplink QEMU runs in the lab's namespace, so that its NAT leads nowhere. With one it runs outside and has
+    only the tap device on the lab's bridge.
     """
     machine.spec.run.mkdir(parents=True, exist_ok=True, mode=0o700)
     tap_fd = network.open_tap(machine.spec, machine.vm.tap)
@@ -138,44 +140,44 @@ def start(machine: Machine, paused: bool = False) -> None:
     if started.returncode != 0:
         raise ProvisionerError(
             f"{machine.vm.name}: QEMU did not start: {started.stderr.strip()}",
-            "free memory or files, then: provisioner lab up",
+            "free memory or disk space, then: provisioner lab up",
         )
 
 
 def pid(spec: LabSpec, vm: VmSpec) -> int | None:
-    """Return the id of the VM's QEMU process, or None where it does not run."""
+    """Return the PID of the VM's QEMU process, or None if it is not running."""
     files = spec.files(vm)
     return background.pid(files, "vm", [machine_uuid(files)]) if files.is_dir() else None
 
 
 def is_lost(spec: LabSpec, vm: VmSpec) -> bool:
-    """Tell whether the VM runs without its monitor socket (somebody emptied /run): only its plug is left then."""
+    """Return whether the VM runs without its monitor socket (/run was emptied): it can only be powered off."""
     return pid(spec, vm) is not None and not monitor_socket(spec, vm).exists()
 
 
 def orphans(spec: LabSpec) -> tuple[int, ...]:
-    """List QEMU processes of a lab of this name, also those whose state folder somebody has deleted."""
+    """List the PIDs of QEMU processes of a lab of this name, including one whose state directory was deleted."""
     mark = f"unix:{spec.run}/"
     numbers = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
     return tuple(number for number in numbers if any(word.startswith(mark) for word in background.arguments(number)))
 
 
 def paused(spec: LabSpec, vm: VmSpec) -> bool:
-    """Tell whether the running VM stands still (an interrupted snapshot leaves it so)."""
+    """Return whether the running VM is paused, as an interrupted snapshot leaves it."""
     with monitor.connect(monitor_socket(spec, vm), vm.name) as qmp:
         return not qmp.command("query-status")["running"]
 
 
 def power_off(spec: LabSpec, vm: VmSpec) -> None:
-    """End the VM as pulling its plug does, and wait until its process is gone."""
+    """Kill the VM, as unplugging it would, and wait until its process is gone."""
     number = pid(spec, vm)
     if number is None:
         return
     if not background.kill(number):
-        raise ProvisionerError(f"{vm.name}: its QEMU process {number} does not end", "see: provisioner lab status")
+        raise ProvisionerError(f"{vm.name}: its QEMU process {number} does not exit", "see: provisioner lab status")
     (spec.files(vm) / "vm.pid").unlink(missing_ok=True)
 
 
-def wait_gone(spec: LabSpec, vm: VmSpec, seconds: float) -> bool:
-    """Wait up to `seconds` for the VM's process to end; tell whether it did."""
+def wait_until_off(spec: LabSpec, vm: VmSpec, seconds: float) -> bool:
+    """Wait up to `seconds` for the VM's process to exit; return whether it did."""
     return background.wait_until(lambda: pid(spec, vm) is None, seconds)

@@ -1,7 +1,7 @@
-"""What the lab's disk image is made of: what a Vagrant box of Debian has, and no more.
+"""What the lab's disk image contains: what a Debian Vagrant box has, and no more.
 
-The image must leave `apply` its real work, so nothing of a cluster is in it: no container runtime, no NFS, no
-conntrack. The recipe's content hash names the cached image; changing a line here makes a new one.
+`apply` must do its real work, so the image has nothing of a cluster: no container runtime, no NFS, no conntrack. The
+cached image is named by the hash of this recipe; changing a line here builds a new one.
 """
 
 import hashlib
@@ -9,9 +9,9 @@ import json
 
 SUITE = "bookworm"
 DISK_GIB = 8
-# A node's eyes on the virtual hardware, present before systemd looks: no wait for udev to settle.
+# Drivers for the virtual hardware, loaded before systemd starts: no wait for udev to settle.
 INITRD_MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "qemu_fw_cfg")
-# The cloud flavour boots faster and has all that a cluster's node loads; the build checks these by name.
+# The cloud flavor boots faster and has every module that a node loads; the build checks for these.
 KERNEL = "linux-image-cloud-amd64"
 KERNEL_MODULES = (
     "nfsd", "nfs", "nfsv4", "br_netfilter", "overlay", "ip_vs", "ip_vs_rr", "vxlan", "veth", "nf_conntrack",
@@ -23,7 +23,7 @@ PACKAGES = (
     "apt", "debian-archive-keyring", "less", "e2fsprogs", "python3",
 )  # fmt: skip
 
-# On a machine's kernel command line: nanoseconds by which its timers may be late (timer_slack_ns in proc(5)).
+# Kernel command line parameter: nanoseconds by which timers may be late (timerslack_ns in proc(5)).
 TIMER_SLACK = "lab.timer_slack"
 
 _IDENTITY = """\

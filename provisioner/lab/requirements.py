@@ -1,4 +1,4 @@
-"""What the lab needs of this machine, said in one message instead of one failure after another."""
+"""What the lab needs on this machine, reported in one message instead of one failure after another."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ PROGRAMS = {
 
 
 def check() -> None:
-    """Raise ProvisionerError unless this is root on a machine with all programs of the lab."""
+    """Raise ProvisionerError unless this process is root and all programs are installed."""
     require_root()
     missing = missing_programs()
     if missing:
@@ -30,16 +30,16 @@ def check() -> None:
 
 
 def missing_programs() -> tuple[str, ...]:
-    """List the programs of the lab that this machine lacks."""
+    """List the programs that are not installed."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     return tuple(program for program in PROGRAMS if shutil.which(program, path=path) is None)
 
 
 def require_root() -> None:
-    """Raise ProvisionerError with the command to type where this process is not root."""
+    """Raise ProvisionerError with the command to run unless this process is root."""
     if os.geteuid() != 0:
         arguments = " ".join(sys.argv[1:]) or "lab up"
         raise ProvisionerError(
-            "the lab makes network namespaces and a Debian image, which only root may",
+            "the lab creates network namespaces and a Debian image, which requires root",
             f"sudo {shutil.which(sys.argv[0]) or sys.argv[0]} {arguments}",
         )

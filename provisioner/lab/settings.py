@@ -1,4 +1,4 @@
-"""What `up` decided about a lab and later commands need: accelerator, image, way out, mirror."""
+"""What `up` decided and later commands need: accelerator, image, uplink, mirror."""
 
 import json
 from dataclasses import dataclass
@@ -7,15 +7,16 @@ from typing import Any
 
 from provisioner.errors import ProvisionerError
 from provisioner.lab import accel
-from provisioner.lab.image import Image, Say
+from provisioner.lab.image import Image, Progress
 from provisioner.lab.spec import LabSpec, MirrorInfo
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One lab's decisions. `image` is the folder that its disks lie over, `fingerprint` which build of it.
+    """The decisions for one lab.
 
-    `uplink` means that VMs reach the outside.
+    `image` is the directory of the disks' backing image, `fingerprint` identifies its build. `uplink`: VMs can reach
+    networks outside the lab.
     """
 
     accelerator: accel.Accelerator
@@ -26,27 +27,27 @@ class Settings:
 
     @property
     def cgroup_v1(self) -> bool:
-        """Whether the machines boot with cgroup v1: a kubelet below 1.25 reads no figures of a v2 node."""
+        """Whether the machines boot with cgroup v1: a kubelet below 1.25 reads no metrics of a v2 node."""
         return self.mirror is not None and tuple(map(int, self.mirror.kubernetes.split(".")[:2])) < (1, 25)
 
     @property
     def timeout_scale(self) -> float:
-        """What timeouts are multiplied by on this accelerator."""
+        """The factor for timeouts on this accelerator."""
         return accel.TIMEOUT_SCALE[self.accelerator]
 
 
-def decide(spec: LabSpec, built: Image, mirror: MirrorInfo | None, uplink: bool, say: Say) -> Settings:
-    """Choose the accelerator, keep the image that existing disks lie over, and remember it all."""
+def decide(spec: LabSpec, built: Image, mirror: MirrorInfo | None, uplink: bool, progress: Progress) -> Settings:
+    """Choose the accelerator, keep the backing image of existing disks, and save the settings."""
     base = built
     if any(spec.directory.glob("vms/*/disk.qcow2")):
         before = settings_of(spec)
         base = Image(before.image)
         if not base.disk.exists() or base.fingerprint != before.fingerprint:
             raise ProvisionerError(
-                f"the image in {before.image} that the lab's disks lie over is gone",
-                "start anew: provisioner lab destroy, then provisioner lab up",
+                f"the backing image of the lab's disks, in {before.image}, is gone",
+                "start over: provisioner lab destroy, then provisioner lab up",
             )
-    settings = Settings(accel.choose(built, say), base.directory, base.fingerprint, uplink, mirror)
+    settings = Settings(accel.choose(built, progress), base.directory, base.fingerprint, uplink, mirror)
     stored = {
         "accelerator": settings.accelerator,
         "image": str(settings.image),
@@ -59,7 +60,7 @@ def decide(spec: LabSpec, built: Image, mirror: MirrorInfo | None, uplink: bool,
 
 
 def settings_of(spec: LabSpec) -> Settings:
-    """Read what the last `up` decided."""
+    """Read what the last `up` saved."""
     try:
         stored: dict[str, Any] = json.loads((spec.directory / "settings.json").read_text())
         mirror = stored["mirror"]
@@ -71,7 +72,7 @@ def settings_of(spec: LabSpec) -> Settings:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is there as a whole or not at all."""
+    """Write a file atomically."""
     scratch = path.with_name(path.name + ".new")
     scratch.write_text(text)
     scratch.rename(path)

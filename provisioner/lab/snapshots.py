@@ -1,6 +1,6 @@
-"""Freeze the running lab and come back to it: one consistent set of QEMU snapshots, memory and disks.
+"""Snapshots of the running lab: one consistent set of QEMU snapshots, memory and disks.
 
-All machines stand still while the set is taken: no message is in flight between a saved and an unsaved one.
+All machines are paused while the set is taken: no message is in flight between a saved and an unsaved one.
 """
 
 import json
@@ -13,8 +13,8 @@ from typing import Any
 from provisioner.errors import ProvisionerError
 from provisioner.lab import guest, monitor, network, qemu
 from provisioner.lab import upstream as mirrors
-from provisioner.lab.image import Say
-from provisioner.lab.lifecycle import cut_lost, machines
+from provisioner.lab.image import Progress
+from provisioner.lab.lifecycle import machines, power_off_lost
 from provisioner.lab.monitor import Monitor
 from provisioner.lab.ownership import locked
 from provisioner.lab.requirements import require_root
@@ -24,15 +24,15 @@ from provisioner.lab.spec import LabSpec, VmSpec
 SAVE_SECONDS = 120.0
 
 
-def snapshot(spec: LabSpec, name: str, say: Say) -> None:
-    """Save memory and disk of every VM under `name`, replacing a snapshot of that name."""
+def snapshot(spec: LabSpec, name: str, progress: Progress) -> None:
+    """Save the memory and disk of every VM as `name`, replacing a snapshot of that name."""
     require_root()
     _check_name(name)
     with locked(spec):
         off = [vm.name for vm in spec.vms if qemu.pid(spec, vm) is None]
         if off:
-            raise ProvisionerError(f"{', '.join(off)} is off; a snapshot holds running machines", "provisioner lab up")
-        say(f"snapshot {name}: saving {len(spec.vms)} machines")
+            raise ProvisionerError(f"{', '.join(off)} is off; a snapshot needs running machines", "provisioner lab up")
+        progress(f"snapshot {name}: saving {len(spec.vms)} machines")
         try:
             _each(spec, spec.vms, lambda qmp: qmp.command("stop"))
             _each(spec, spec.vms, lambda qmp: _human(qmp, f"savevm {name}"))
@@ -41,13 +41,13 @@ def snapshot(spec: LabSpec, name: str, say: Say) -> None:
             raise
         finally:
             _each(spec, spec.vms, lambda qmp: qmp.command("cont"))
-        guest.set_clocks(spec, spec.vms)  # which stood still meanwhile
+        guest.set_clocks(spec, spec.vms)  # they stopped during the pause
 
 
-def restore(spec: LabSpec, name: str, say: Say) -> None:
-    """Put every VM back to the snapshot `name`, set its clock, and wait until it takes logins.
+def restore(spec: LabSpec, name: str, progress: Progress) -> None:
+    """Restore every VM from the snapshot `name`, wait until it accepts logins, and set its clock.
 
-    Machines that are off are started, standing still, straight into their saved state.
+    Machines that are off are started paused, to load their saved state.
     """
     require_root()
     with locked(spec):
@@ -59,8 +59,8 @@ def restore(spec: LabSpec, name: str, say: Say) -> None:
         network.ensure(spec)
         if settings.mirror:
             mirrors.serve(spec, settings.mirror)
-        say(f"restore {name}: loading {len(spec.vms)} machines")
-        cut_lost(spec, spec.vms, say)
+        progress(f"restore {name}: loading {len(spec.vms)} machines")
+        power_off_lost(spec, spec.vms, progress)
         for machine in machines(spec):
             if qemu.pid(spec, machine.vm) is None:
                 qemu.start(machine, paused=True)
@@ -72,7 +72,7 @@ def restore(spec: LabSpec, name: str, say: Say) -> None:
 
 
 def list_snapshots(spec: LabSpec) -> tuple[str, ...]:
-    """List the snapshots that every VM has, oldest first; one that only some have is not whole."""
+    """List the snapshots that every VM has, oldest first; one that only some have is incomplete."""
     sets = [_snapshots(machine) for machine in machines(spec)]
     return tuple(name for name in sets[0] if all(name in names for names in sets))
 
@@ -105,12 +105,14 @@ def _each(spec: LabSpec, vms: Iterable[VmSpec], call: Callable[[Monitor], object
 
 
 def _human(qmp: Monitor, line: str) -> None:
-    # savevm and loadvm are silent when they succeed.
-    complaint = qmp.human(line)
-    if complaint:
-        raise ProvisionerError(f"QEMU refused `{line}`: {complaint}", "see that the disk has space")
+    # savevm and loadvm print nothing when they succeed.
+    error = qmp.human(line)
+    if error:
+        raise ProvisionerError(f"QEMU refused `{line}`: {error}", "free disk space")
 
 
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]{0,62}", name):
-        raise ProvisionerError(f"snapshot name {name!r} is not possible", "use letters, digits, '.', '_' and '-'")
+        raise ProvisionerError(
+            f"{name!r} is not a valid snapshot name", "start with a letter; use letters, digits, '.', '_' and '-'"
+        )

@@ -1,7 +1,7 @@
 """What a lab is: its name, its machines and their addresses, and where its files are.
 
-The address plan is fixed, as a Vagrant lab's is: operator .1, mirror .2, master .10, workers from .11 on
-192.168.56.0/24. It lives in network namespaces only, so it can clash with nothing outside.
+The addresses are fixed, as in a Vagrant lab: operator .1, mirror .2, master .10, workers from .11 on 192.168.56.0/24.
+They exist only in network namespaces and cannot conflict with anything outside.
 """
 
 import json
@@ -16,14 +16,14 @@ PREFIX = 24
 OPERATOR = f"{SEGMENT}.1"
 MIRROR = f"{SEGMENT}.2"
 MAX_WORKERS = 9
-# The same on every VM, as with Vagrant's NAT interface: a node address taken from it would be wrong.
+# The same on every VM, as on Vagrant's NAT interface; it must never become a node address.
 NAT_ADDRESS = "10.0.2.15"
 NAT_MAC = "52:54:00:12:34:56"
 
 
 @dataclass(frozen=True)
 class VmSpec:
-    """One machine: `address` on the segment (IPv4), `mac` of eth1, memory in MiB."""
+    """One machine: IPv4 `address` on the segment, `mac` of eth1, memory in MiB."""
 
     name: str
     address: str
@@ -33,17 +33,17 @@ class VmSpec:
 
     @property
     def tap(self) -> str:
-        """The name of its port on the lab's bridge."""
+        """The name of its tap device on the lab's bridge."""
         return f"tap-{self.name}"
 
 
 @dataclass(frozen=True)
 class MirrorInfo:
-    """Where the stand-ins for upstream are served, and what they hold.
+    """Where the mirror is served, and what it has.
 
-    `key` is the ASCII-armoured key of the apt repository. `left_out` says, by name, what cannot be had without
-    upstream and why. The others are base URLs as `[mirror]` takes them; `containerd` is empty where Debian's own is
-    what this Kubernetes runs on.
+    `key` is the file with the ASCII-armored key of the apt repository. `left_out` has, by name, the reason why
+    something is not served. The others are base URLs for `[mirror]`; `containerd` is empty if this Kubernetes runs on
+    Debian's.
     """
 
     directory: Path
@@ -59,7 +59,7 @@ class MirrorInfo:
     containerd: str = ""
 
     def lacks(self, program: str) -> str:
-        """Return why `program` is not served, "" where it is."""
+        """Return why `program` is not served, "" if it is."""
         return next((why for name, why in self.left_out.items() if program in name), "")
 
 
@@ -67,8 +67,9 @@ class MirrorInfo:
 class LabSpec:
     """One lab. `directory` holds its state; memory in MiB.
 
-    `network` is flannel, bridge, or "" for what can be had; `timeout_scale` 0 means by the accelerator. `small` is a
-    site with few workloads, no autoscaler and no ingress. `kubernetes` is a minor such as "1.37", "" for the default.
+    `network` is flannel, bridge, or "" for flannel if available; `timeout_scale` 0 means that of the accelerator.
+    `small`: few workloads, no autoscaler, no ingress. `kubernetes` is a minor version such as "1.37", "" for the
+    default.
     """
 
     directory: Path
@@ -86,35 +87,35 @@ class LabSpec:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9]{0,11}", self.name):
             raise ProvisionerError(
-                f"lab name {self.name!r} cannot name a network namespace",
-                "use up to 12 lower-case letters and digits, a letter first",
+                f"lab name {self.name!r} is not valid as the name of a network namespace",
+                "use up to 12 lowercase letters and digits, starting with a letter",
             )
         if not 0 <= self.workers <= MAX_WORKERS:
-            raise ProvisionerError(f"{self.workers} workers are not possible", f"choose 0 to {MAX_WORKERS}")
+            raise ProvisionerError(f"a lab cannot have {self.workers} workers", f"use --workers 0 to {MAX_WORKERS}")
 
     @property
     def namespace(self) -> str:
-        """The network namespace of bridge, VMs and mirror."""
+        """The network namespace of the bridge, the VMs and the mirror."""
         return self.name
 
     @property
     def operator(self) -> str:
-        """The network namespace of the operator's machine, which is no node."""
+        """The network namespace of the operator's machine, which is not a node."""
         return f"{self.name}-op"
 
     @property
     def run(self) -> Path:
-        """Sockets of running VMs: short paths, gone after a reboot like the VMs themselves."""
+        """The directory of the running VMs' sockets: a short path, gone after a reboot like the VMs."""
         return Path("/run/provisioner") / self.name
 
     @property
     def key(self) -> Path:
-        """The private key that logs in to every VM as `vagrant`."""
+        """The private key for `vagrant` on every VM."""
         return self.directory / "id_ed25519"
 
     @property
     def known_hosts(self) -> Path:
-        """The VMs' host keys, learned at their first boot."""
+        """The VMs' host keys, accepted at their first login."""
         return self.directory / "known_hosts"
 
     @property
@@ -133,15 +134,15 @@ class LabSpec:
         return (master, *workers)
 
     def vm(self, name: str) -> VmSpec:
-        """Find a machine by its name."""
+        """Return a machine by its name; raises ProvisionerError if there is none."""
         for vm in self.vms:
             if vm.name == name:
                 return vm
         names = ", ".join(vm.name for vm in self.vms)
-        raise ProvisionerError(f"the lab has no machine {name!r}", f"it has {names}")
+        raise ProvisionerError(f"the lab has no machine {name!r}", f"its machines are {names}")
 
     def files(self, vm: VmSpec) -> Path:
-        """Return the folder of a machine's disk, serial log and process id."""
+        """Return the directory of a machine's disk, serial log and process ID."""
         return self.directory / "vms" / vm.name
 
 
@@ -151,7 +152,7 @@ def mac(octet: int) -> str:
 
 
 def save(spec: LabSpec) -> None:
-    """Write the spec into its own directory, so that later commands need no options."""
+    """Write the spec into its directory, so that later commands need no options."""
     spec.directory.mkdir(parents=True, exist_ok=True)
     content = {key: value for key, value in asdict(spec).items() if key != "directory"}
     scratch = spec.directory / "lab.json.new"
@@ -160,20 +161,20 @@ def save(spec: LabSpec) -> None:
 
 
 def load(directory: Path) -> LabSpec | None:
-    """Read the spec of the lab in `directory`, or None where there is no lab."""
+    """Return the spec of the lab in `directory`, or None if there is none."""
     file = directory / "lab.json"
     if not file.exists():
         return None
     try:
         return LabSpec(directory=directory.resolve(), **json.loads(file.read_text()))
     except (ValueError, TypeError) as error:
-        raise ProvisionerError(f"{file} is damaged ({error})", "start anew: provisioner lab destroy") from error
+        raise ProvisionerError(f"{file} is damaged ({error})", "start over: provisioner lab destroy") from error
 
 
 def merged(wanted: LabSpec, existing: LabSpec | None) -> LabSpec:
-    """Return the spec to bring up: the existing lab, with more workers where more are wanted.
+    """Return the spec to bring up: the existing lab, with the additional workers wanted.
 
-    Machines are never taken away and never resized: their disks hold somebody's work.
+    Machines are never removed or resized: their disks may hold work.
     """
     if existing is None:
         return wanted
@@ -184,12 +185,12 @@ def merged(wanted: LabSpec, existing: LabSpec | None) -> LabSpec:
         )
     if wanted.workers < existing.workers:
         raise ProvisionerError(
-            f"the lab already has {existing.workers} workers, {wanted.workers} are wanted",
-            "a smaller lab starts anew: provisioner lab destroy",
+            f"the lab already has {existing.workers} workers and cannot shrink to {wanted.workers}",
+            "start over with a smaller one: provisioner lab destroy",
         )
     if wanted.kubernetes not in ("", existing.kubernetes):
         raise ProvisionerError(
-            f"the lab's machines were made for Kubernetes {existing.kubernetes or 'of the default version'}",
-            "another version starts anew: provisioner lab destroy",
+            f"the lab's machines were created for Kubernetes {existing.kubernetes or 'of the default version'}",
+            "start over with another version: provisioner lab destroy",
         )
     return replace(existing, workers=wanted.workers, network=wanted.network or existing.network, small=wanted.small)

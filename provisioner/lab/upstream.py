@@ -1,7 +1,7 @@
-"""Decide where the lab's cluster gets its software: from upstream, or from the mirror of stand-ins.
+"""Where the lab's cluster gets its software from: upstream, or a mirror.
 
-Where upstream answers, VMs get a way out and use it. Where it does not, the programs of tests/mirror build
-what can be built from package registries and serve it inside the lab at upstream's own layout.
+If upstream is reachable, VMs get an uplink and use it. If not, tests/mirror builds what it can from package
+registries and serves it inside the lab in upstream's layout.
 """
 
 import http.client
@@ -18,32 +18,32 @@ from provisioner.catalogue import release
 from provisioner.errors import ProvisionerError
 from provisioner.kube.download import fetch
 from provisioner.lab import background, network
-from provisioner.lab.image import Say
+from provisioner.lab.image import Progress
 from provisioner.lab.spec import MIRROR, LabSpec, MirrorInfo
 from provisioner.site import load_site
 
 UPSTREAM = (("pkgs.k8s.io", "/"), ("registry.k8s.io", "/v2/"), ("raw.githubusercontent.com", "/"))
 PROBE_SECONDS = 5.0
 SERVE_SECONDS = 60.0
-_MARKS = ("-m", "tests.mirror", "serve")
+_SERVE = ("-m", "tests.mirror", "serve")
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def ensure(say: Say, small: bool = False, kubernetes: str = "") -> MirrorInfo | None:
-    """Return None where upstream is within reach; else build the mirror (if need be) and describe it.
+def ensure(progress: Progress, small: bool = False, kubernetes: str = "") -> MirrorInfo | None:
+    """Return None if upstream is reachable; else build the mirror, unless it is cached, and return its description.
 
-    small: what only metrics and ingress need is not built. kubernetes: a minor such as "1.37", "" for the mirror's own
-    choice.
+    small: omit what only metrics and ingress need. kubernetes: a minor version such as "1.37", "" for the mirror's
+    default.
     """
     unreachable = [host for host, why in probe() if why]
     if not unreachable:
         return None
-    say(f"upstream: {', '.join(unreachable)}: out of reach; the lab serves stand-ins instead")
-    return build(say, small, kubernetes)
+    progress(f"upstream: {', '.join(unreachable)}: unreachable; using a mirror instead")
+    return build(progress, small, kubernetes)
 
 
 def probe(targets: Sequence[tuple[str, str]] = UPSTREAM, timeout: float = PROBE_SECONDS) -> list[tuple[str, str]]:
-    """Ask each (host, path) by HTTPS HEAD; return (host, why not), the reason empty where it answers."""
+    """Request each (host, path) by HTTPS HEAD; return (host, why it failed), "" if it succeeded."""
     with ThreadPoolExecutor(max_workers=len(targets)) as pool:
         reasons = list(pool.map(lambda target: _head(target[0], target[1], timeout), targets))
     return [(host, why) for (host, _), why in zip(targets, reasons, strict=True)]
@@ -61,8 +61,8 @@ def _head(host: str, path: str, timeout: float) -> str:
     return "" if status < 400 else f"status {status}"
 
 
-def prefetch(site_file: Path, say: Say) -> None:
-    """Fetch the manifests that the lab's cluster needs: its operator's machine has no way out, this one has."""
+def prefetch(site_file: Path, progress: Progress) -> None:
+    """Download the manifests that the lab's cluster needs: its operator machine has no uplink, this one has."""
     site = load_site(site_file)
     programs = [("metallb", site.metallb.version)]
     if site.metrics.enabled:
@@ -71,20 +71,20 @@ def prefetch(site_file: Path, say: Say) -> None:
         programs.append((site.ingress_controller, ""))
     if site.cluster.network == "flannel":
         programs.append(("flannel", ""))
-    say("upstream: fetching the manifests of " + ", ".join(name for name, _ in programs))
+    progress("upstream: downloading the manifests of " + ", ".join(name for name, _ in programs))
     for name, version in programs:
         for download in release(name, str(site.version), version).manifests:
             fetch(site, download)
 
 
-def build(say: Say, small: bool = False, kubernetes: str = "") -> MirrorInfo:
-    """Build the mirror into the cache (a no-op when it is there) and return what it holds; as `ensure` says."""
+def build(progress: Progress, small: bool = False, kubernetes: str = "") -> MirrorInfo:
+    """Build what the cache lacks and return the mirror's description; for the parameters see `ensure`."""
     if not (_CHECKOUT / "tests/mirror").is_dir():
         raise ProvisionerError(
-            "upstream is out of reach, and the mirror's programs come with the source checkout only",
+            "upstream is unreachable, and the mirror can be built from a source checkout only",
             "run the lab from a checkout, or with: provisioner lab up --no-mirror",
         )
-    # Progress goes to the screen as it comes (stderr); stdout is one line of JSON.
+    # Progress (stderr) goes straight to the screen; stdout is one line of JSON.
     done = subprocess.run(
         [
             *(sys.executable, "-m", "tests.mirror", "build"),
@@ -98,17 +98,17 @@ def build(say: Say, small: bool = False, kubernetes: str = "") -> MirrorInfo:
     )
     if done.returncode != 0:
         raise ProvisionerError(
-            "the mirror could not be built",
-            "see the lines above; blank VMs without it: provisioner lab up --no-mirror",
+            "building the mirror failed",
+            "see the lines above; for blank VMs without it: provisioner lab up --no-mirror",
         )
     mirror = parse(done.stdout)
     for name, why in mirror.left_out.items():
-        say(f"mirror: left out: {name} {why}")
+        progress(f"mirror: not included: {name} {why}")
     return mirror
 
 
 def parse(text: str) -> MirrorInfo:
-    """Read the JSON line that `python -m tests.mirror build` ends with."""
+    """Parse the JSON line that `python -m tests.mirror build` prints last."""
     try:
         info: dict[str, Any] = json.loads(text.strip().splitlines()[-1])
         return MirrorInfo(
@@ -127,19 +127,19 @@ def parse(text: str) -> MirrorInfo:
 
 
 def serve(spec: LabSpec, mirror: MirrorInfo) -> None:
-    """Start the mirror in the lab's namespace, unless it runs, and wait until it answers."""
+    """Start the mirror in the lab's namespace, unless it is running, and wait until it answers."""
     if pid(spec) is not None and str(mirror.directory) not in background.arguments(pid(spec) or 0):
         stop(spec)  # an older build
     if pid(spec) is None:
-        argv = [sys.executable, *_MARKS, "--directory", str(mirror.directory), "--address", MIRROR]
+        argv = [sys.executable, *_SERVE, "--directory", str(mirror.directory), "--address", MIRROR]
         background.start(spec.directory, "mirror", network.inside(spec.namespace, argv), _CHECKOUT)
     ready = background.wait_until(lambda: pid(spec) is None or _serves(spec), SERVE_SECONDS)
     if not ready or pid(spec) is None:
-        raise ProvisionerError("the mirror does not serve", f"see {spec.directory / 'mirror.log'}")
+        raise ProvisionerError("the mirror did not start serving", f"see {spec.directory / 'mirror.log'}")
 
 
 def _serves(spec: LabSpec) -> bool:
-    def ask() -> None:
+    def request() -> None:
         for port, path in ((80, "/debian/dists/bookworm/InRelease"), (5000, "/v2/")):
             connection = http.client.HTTPConnection(MIRROR, port, timeout=5)
             try:
@@ -149,17 +149,17 @@ def _serves(spec: LabSpec) -> bool:
                 connection.close()
 
     try:
-        network.within(spec.namespace, ask)
+        network.within(spec.namespace, request)
     except (OSError, http.client.HTTPException):
         return False
     return True
 
 
 def pid(spec: LabSpec) -> int | None:
-    """Return the id of the mirror's process, or None where it does not run."""
-    return background.pid(spec.directory, "mirror", _MARKS)
+    """Return the PID of the mirror's process, or None if it is not running."""
+    return background.pid(spec.directory, "mirror", _SERVE)
 
 
 def stop(spec: LabSpec) -> None:
-    """End the mirror's process and wait until it is gone."""
-    background.stop(spec.directory, "mirror", _MARKS)
+    """Stop the mirror's process and wait until it is gone."""
+    background.stop(spec.directory, "mirror", _SERVE)

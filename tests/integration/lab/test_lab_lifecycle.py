@@ -32,11 +32,11 @@ from provisioner.lab.spec import LabSpec
 
 folder, name, workers = sys.argv[1:]
 small = {"master_cpus": 1, "master_memory": 512, "worker_memory": 512}
-lifecycle.up(LabSpec(Path(folder), name, workers=int(workers), **small), None, say=print)
+lifecycle.up(LabSpec(Path(folder), name, workers=int(workers), **small), None, progress=print)
 """
 
 
-def say(text: str) -> None:
+def progress(text: str) -> None:
     print(text, file=sys.stderr)
 
 
@@ -53,7 +53,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabSpec]:
         tmp_path_factory.mktemp("lab"), labs.named("t"), workers=1, master_cpus=1, master_memory=512, worker_memory=512
     )
     try:
-        yield lifecycle.up(wanted, None, say=say)
+        yield lifecycle.up(wanted, None, progress=progress)
     finally:
         lifecycle.destroy(wanted)
 
@@ -100,20 +100,20 @@ def test_nothing_leads_out(lab: LabSpec) -> None:
 
 def test_a_second_up_changes_nothing(lab: LabSpec) -> None:
     before = [qemu.pid(lab, vm) for vm in lab.vms]
-    lifecycle.up(lab, None, say=say)
+    lifecycle.up(lab, None, progress=progress)
     assert [qemu.pid(lab, vm) for vm in lab.vms] == before
 
 
 def test_snapshot_and_restore(lab: LabSpec) -> None:
     on(lab, "master", "echo before > marker; sync")
-    snapshots.snapshot(lab, "mark", say)
+    snapshots.snapshot(lab, "mark", progress)
     assert snapshots.list_snapshots(lab) == ("mark",)
     saved = time.time()
     on(lab, "master", "echo after > marker; sync")
     on(lab, "worker1", "touch new; sync")
     # Long enough for a clock that was not set to show.
     assert background.wait_until(lambda: time.time() - saved > 10, 20)
-    snapshots.restore(lab, "mark", say)
+    snapshots.restore(lab, "mark", progress)
     assert on(lab, "master", "cat marker") == "before"
     assert on(lab, "worker1", "ls -A | grep new || true") == ""
     for vm in lab.vms:
@@ -124,18 +124,18 @@ def test_snapshot_and_restore(lab: LabSpec) -> None:
 
 def test_restore_starts_machines_that_are_off(lab: LabSpec) -> None:
     on(lab, "master", "echo before > marker; sync")
-    snapshots.snapshot(lab, "mark", say)
+    snapshots.snapshot(lab, "mark", progress)
     boot = on(lab, "worker1", "cat /proc/sys/kernel/random/boot_id")
     lifecycle.power_off(lab, "worker1")
     assert [row.state for row in lifecycle.status(lab).vms] == ["running", "off"]
-    snapshots.restore(lab, "mark", say)
+    snapshots.restore(lab, "mark", progress)
     assert on(lab, "worker1", "cat /proc/sys/kernel/random/boot_id") == boot
 
 
 def test_unknown_snapshot_names_the_known(lab: LabSpec) -> None:
-    snapshots.snapshot(lab, "mark", say)
+    snapshots.snapshot(lab, "mark", progress)
     with pytest.raises(ProvisionerError, match="mark"):
-        snapshots.restore(lab, "other", say)
+        snapshots.restore(lab, "other", progress)
 
 
 def test_a_snapshot_interrupted_leaves_machines_that_up_wakes(lab: LabSpec) -> None:
@@ -145,23 +145,23 @@ def test_a_snapshot_interrupted_leaves_machines_that_up_wakes(lab: LabSpec) -> N
     with monitor.connect(qemu.monitor_socket(lab, vm), vm.name) as qmp:
         qmp.command("stop")
     assert [row.state for row in lifecycle.status(lab).vms] == ["running", "paused"]
-    lifecycle.up(lab, None, say=say)
+    lifecycle.up(lab, None, progress=progress)
     assert [row.state for row in lifecycle.status(lab).vms] == ["running", "running"]
 
 
 def test_a_machine_whose_socket_is_gone_is_started_anew(lab: LabSpec) -> None:
-    snapshots.snapshot(lab, "mark", say)
+    snapshots.snapshot(lab, "mark", progress)
     qemu.monitor_socket(lab, lab.vm("master")).unlink()
     assert [row.state for row in lifecycle.status(lab).vms] == ["lost", "running"]
-    snapshots.restore(lab, "mark", say)
+    snapshots.restore(lab, "mark", progress)
     assert [row.state for row in lifecycle.status(lab).vms] == ["running", "running"]
 
 
 def test_down_keeps_disks_and_up_starts_them(lab: LabSpec) -> None:
     on(lab, "master", "echo kept > kept; sync")
-    lifecycle.down(lab, say)
+    lifecycle.down(lab, progress)
     assert all(row.state == "off" for row in lifecycle.status(lab).vms)
-    lifecycle.up(lab, None, say=say)
+    lifecycle.up(lab, None, progress=progress)
     assert on(lab, "master", "cat kept") == "kept"
 
 
@@ -180,7 +180,7 @@ def test_killed_at_any_moment_and_run_again_then_destroyed_without_trace(tmp_pat
             background.wait_until(lambda run=run: run.poll() is not None, seconds, pause=0.05)  # type: ignore[misc]
             run.send_signal(signal.SIGKILL)
             run.wait()
-        spec = lifecycle.up(wanted, None, say=say)
+        spec = lifecycle.up(wanted, None, progress=progress)
         assert len(qemu.orphans(spec)) == len(spec.vms), "one process a machine"
         assert on(spec, "worker1", "hostname") == "worker1"
 
@@ -202,7 +202,7 @@ def test_a_lab_whose_folder_was_deleted_is_found_and_destroyed(tmp_path: Path) -
     import shutil
 
     spec = LabSpec(tmp_path / "lab", labs.named("g"), workers=0, master_cpus=1, master_memory=512)
-    lifecycle.up(spec, None, say=say)
+    lifecycle.up(spec, None, progress=progress)
     shutil.rmtree(spec.directory)
     remains = lifecycle.find_remains(spec.directory)
     assert remains is not None
@@ -226,7 +226,7 @@ def test_a_killed_runs_lab_is_found_and_destroyed(tmp_path: Path) -> None:
 
 def test_a_name_in_use_elsewhere_is_refused(lab: LabSpec, tmp_path: Path) -> None:
     with pytest.raises(ProvisionerError, match="already belongs"):
-        lifecycle.up(replace(lab, directory=tmp_path / "second"), None, say=say)
+        lifecycle.up(replace(lab, directory=tmp_path / "second"), None, progress=progress)
     assert lifecycle.find_remains(tmp_path / "second") is None
 
 

@@ -1,4 +1,4 @@
-"""The lab's command line: its help, and its refusals in one line."""
+"""The lab's command line: its help and its errors."""
 
 import os
 import socket
@@ -17,12 +17,12 @@ from provisioner.lab.spec import LabSpec
 VERBS = ("up", "status", "ssh", "exec", "snapshot", "restore", "down", "destroy")
 
 
-def test_all_verbs_are_there() -> None:
+def test_the_commands_of_the_lab() -> None:
     assert set(VERBS) == set(lab.commands)
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_help_has_an_example_of_itself(verb: str) -> None:
+def test_help_has_an_example(verb: str) -> None:
     shown = CliRunner().invoke(lab, [verb, "--help"])
     assert shown.exit_code == 0
     assert f"Example: provisioner lab {verb}" in " ".join(shown.output.split())
@@ -30,7 +30,7 @@ def test_help_has_an_example_of_itself(verb: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["down"], ["snapshot", "a"], ["ssh", "master"], ["exec", "true"]])
-def test_without_a_lab_the_way_to_one_is_told(
+def test_without_a_lab_the_error_says_how_to_create_one(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -40,13 +40,13 @@ def test_without_a_lab_the_way_to_one_is_told(
     assert "provisioner lab up" in result.exception.remedy
 
 
-def test_destroy_of_nothing_is_done(tmp_path: Path) -> None:
+def test_destroy_without_a_lab_succeeds(tmp_path: Path) -> None:
     result = CliRunner().invoke(lab, ["destroy", "--directory", str(tmp_path / "none")])
     assert result.exit_code == 0
     assert "nothing to do" in result.output
 
 
-def test_without_root_the_command_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_root_the_error_has_the_command_with_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr("sys.argv", ["provisioner", "lab", "up", "--workers", "3"])
     with pytest.raises(ProvisionerError, match="root") as refusal:
@@ -55,7 +55,7 @@ def test_without_root_the_command_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     assert refusal.value.remedy.endswith("lab up --workers 3")
 
 
-def test_missing_programs_come_in_one_message_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_error_lists_all_missing_programs_and_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(
         requirements, "PROGRAMS", {"no-such-one": "package-a", "no-such-two": "package-b", "sh": "dash"}
@@ -65,7 +65,7 @@ def test_missing_programs_come_in_one_message_with_the_command(monkeypatch: pyte
     assert refusal.value.remedy == "apt-get install --no-install-recommends package-a package-b"
 
 
-def test_two_commands_do_not_meet(tmp_path: Path) -> None:
+def test_a_second_command_is_refused_while_one_runs(tmp_path: Path) -> None:
     spec = LabSpec(tmp_path)
     with (
         ownership.locked(spec),
@@ -77,7 +77,7 @@ def test_two_commands_do_not_meet(tmp_path: Path) -> None:
         pass
 
 
-def test_upstream_that_refuses_is_out_of_reach_at_once() -> None:
+def test_upstream_that_refuses_the_connection_is_unreachable() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
@@ -86,7 +86,7 @@ def test_upstream_that_refuses_is_out_of_reach_at_once() -> None:
     assert "refused" in why
 
 
-def test_mirrors_description_is_read() -> None:
+def test_the_mirrors_description_is_parsed() -> None:
     info = upstream.parse(
         'some progress\n{"directory": "/c/m", "key": "/c/m/key.asc", "kubernetes": "1.20.2", "metallb": "0.13.12", '
         '"metrics_server": "0.9.0"}\n'
@@ -95,28 +95,26 @@ def test_mirrors_description_is_read() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "not json", "{}", "[]"])
-def test_mirrors_description_that_cannot_be_read(text: str) -> None:
+def test_an_invalid_description_of_the_mirror_is_an_error(text: str) -> None:
     with pytest.raises(ProvisionerError, match="cannot be read"):
         upstream.parse(text)
 
 
-def test_exec_tells_only_the_program_that_it_becomes_where_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    became: list[dict[str, str]] = []
+def test_exec_sets_its_variable_only_for_the_program_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environments: list[dict[str, str]] = []
     monkeypatch.delenv(INSIDE, raising=False)
     monkeypatch.setattr(requirements, "require_root", lambda: None)
-    monkeypatch.setattr(os, "execvpe", lambda program, argv, environment: became.append(environment))
+    monkeypatch.setattr(os, "execvpe", lambda program, argv, environment: environments.append(environment))
     words = ["exec", "--directory", str(tmp_path), "true"]
     assert CliRunner().invoke(lab, words).exit_code == 1, "there is no lab"
     monkeypatch.setattr(lifecycle, "find_up", LabSpec)
     CliRunner().invoke(lab, words)
-    assert became[0][INSIDE] == "provisioner"
+    assert environments[0][INSIDE] == "provisioner"
     assert INSIDE not in os.environ
 
 
 @pytest.mark.parametrize(("version", "why"), [("1.99", "can be installed"), ("newest", "is not a Kubernetes version")])
-def test_a_version_that_cannot_be_is_refused_before_anything_is_made(version: str, why: str, tmp_path: Path) -> None:
+def test_an_invalid_version_is_rejected_before_anything_is_created(version: str, why: str, tmp_path: Path) -> None:
     ran = CliRunner().invoke(lab, ["up", "--directory", str(tmp_path / "lab"), "--kubernetes", version])
     assert ran.exit_code == 2
     assert why in ran.output

@@ -1,4 +1,4 @@
-"""KVM is believed only when a kernel speaks under it, and asked only once."""
+"""KVM is used only if a kernel boots with it, and tried only once."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from provisioner.lab.image import Image
 
 @pytest.fixture
 def fake_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A QEMU stand-in whose behaviour a test writes; it counts its starts in `starts`."""
+    """Return the path of a fake QEMU; tests write its script, and it counts its starts in `starts`."""
     program = tmp_path / "qemu"
     monkeypatch.setattr(accel, "QEMU", str(program))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -28,32 +28,32 @@ def behave(program: Path, script: str) -> None:
     program.chmod(0o755)
 
 
-def test_boot_stub_alone_is_no_kernel(fake_qemu: Path) -> None:
+def test_output_of_the_boot_stub_is_not_enough(fake_qemu: Path) -> None:
     behave(fake_qemu, 'echo "Probing EDD (edd=off to disable)... ok"; exec sleep 30')
     assert accel.trial(Image(Path("/none")), "kvm", seconds=0.5) == "no kernel output within 0 s"
 
 
-def test_kernel_output_in_time(fake_qemu: Path) -> None:
+def test_kernel_output_within_the_time_limit(fake_qemu: Path) -> None:
     behave(fake_qemu, 'echo "Probing EDD"; echo "[    0.000000] Linux version 6.1.0-56"; exec sleep 30')
     assert accel.trial(Image(Path("/none")), "kvm", seconds=10) == ""
 
 
-def test_aborting_qemu_is_quoted(fake_qemu: Path) -> None:
+def test_the_output_of_an_aborting_qemu_is_quoted(fake_qemu: Path) -> None:
     behave(fake_qemu, "echo 'kvm_buf_set_msrs: Assertion failed' >&2; exit 134")
     assert "Assertion failed" in accel.trial(Image(Path("/none")), "kvm", seconds=10)
 
 
 @pytest.mark.parametrize(("script", "answer"), [("exit 1", "tcg"), ("echo Linux version 6.1", "kvm")])
-def test_answer_is_remembered(fake_qemu: Path, script: str, answer: str) -> None:
+def test_the_result_is_cached(fake_qemu: Path, script: str, answer: str) -> None:
     behave(fake_qemu, script)
-    said: list[str] = []
+    shown: list[str] = []
     for _ in range(2):
-        assert accel.choose(Image(Path("/none")), said.append) == answer
+        assert accel.choose(Image(Path("/none")), shown.append) == answer
     assert (fake_qemu.parent / "starts").read_text() == "x\n"
-    assert any("trying it once" in line for line in said)
+    assert any("trying /dev/kvm once" in line for line in shown)
 
 
-def test_answer_is_forgotten_with_another_qemu(fake_qemu: Path) -> None:
+def test_another_qemu_is_tried_again(fake_qemu: Path) -> None:
     behave(fake_qemu, "exit 1")
     accel.choose(Image(Path("/none")), lambda _: None)
     behave(fake_qemu, "echo Linux version 6.1")
@@ -61,13 +61,13 @@ def test_answer_is_forgotten_with_another_qemu(fake_qemu: Path) -> None:
     assert accel.choose(Image(Path("/none")), lambda _: None) == "kvm"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may open every device")
-def test_a_device_out_of_reach_is_not_tried(fake_qemu: Path) -> None:
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can open every device")
+def test_a_device_without_permission_is_not_tried(fake_qemu: Path) -> None:
     behave(fake_qemu, "echo Linux version 6.1")
     (fake_qemu.parent / "kvm").chmod(0)
     assert accel.choose(Image(Path("/none")), lambda _: None) == "tcg"
 
 
-def test_no_device(fake_qemu: Path) -> None:
+def test_without_a_device_machines_are_emulated(fake_qemu: Path) -> None:
     (fake_qemu.parent / "kvm").unlink()
     assert accel.choose(Image(Path("/none")), lambda _: None) == "tcg"

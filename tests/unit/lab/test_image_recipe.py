@@ -1,4 +1,4 @@
-"""What goes into the image, from where, and what a VM is told at boot."""
+"""What the image contains, where it comes from, and the identity that a VM gets at boot."""
 
 import io
 import tarfile
@@ -23,7 +23,7 @@ Debian|Debian|http://deb.example/debian/|bookworm-proposed-updates|main|Packages
 """
 
 
-def test_only_debians_own_entries_are_taken() -> None:
+def test_only_debians_entries_are_used() -> None:
     assert select_debian(TARGETS.splitlines(), "bookworm") == (
         f"deb [signed-by={KEYRING}] http://deb.example/security/ bookworm-security main",
         f"deb [signed-by={KEYRING}] http://deb.example/debian/ bookworm main",
@@ -31,16 +31,16 @@ def test_only_debians_own_entries_are_taken() -> None:
     )
 
 
-def test_a_host_of_another_release_gives_the_same_suites() -> None:
+def test_a_host_of_another_release_has_the_same_suites() -> None:
     newer = TARGETS.replace("bookworm", "trixie").splitlines()
     assert select_debian(newer, "bookworm") == select_debian(TARGETS.splitlines(), "bookworm")
 
 
-def test_no_debian_entry() -> None:
+def test_without_a_debian_entry_there_are_no_sources() -> None:
     assert select_debian(["Ubuntu|Ubuntu|http://x.example/|noble|main|Packages", ""], "bookworm") == ()
 
 
-def test_recipe_hash_follows_the_content(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recipe_hash_depends_on_the_content(monkeypatch: pytest.MonkeyPatch) -> None:
     before = recipe.recipe_hash()
     assert before == recipe.recipe_hash()
     monkeypatch.setattr(recipe, "PACKAGES", (*recipe.PACKAGES, "nano"))
@@ -49,12 +49,12 @@ def test_recipe_hash_follows_the_content(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len({before, with_package, recipe.recipe_hash()}) == 3
 
 
-def test_nothing_of_a_cluster_is_in_the_image() -> None:
+def test_the_image_has_nothing_of_a_cluster() -> None:
     forbidden = {"containerd", "runc", "nfs-common", "nfs-kernel-server", "conntrack", "socat", "kubelet", "iptables"}
     assert forbidden.isdisjoint(recipe.PACKAGES)
 
 
-def test_image_is_found_only_under_its_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_image_of_another_recipe_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert image.cached() is None
     (tmp_path / "provisioner/lab" / f"image-{recipe.recipe_hash()}").mkdir(parents=True)
@@ -73,13 +73,13 @@ def members(content: bytes) -> dict[str, tuple[tarfile.TarInfo, str]]:
         }
 
 
-def test_identity_of_a_machine_behind_the_mirror(tmp_path: Path) -> None:
+def test_identity_of_a_machine_that_uses_the_mirror(tmp_path: Path) -> None:
     key = tmp_path / "key.asc"
     key.write_text("-----BEGIN PGP PUBLIC KEY BLOCK-----\n")
     worker = LabSpec(tmp_path).vm("worker1")
     sources = mirror_sources("http://192.168.56.2/debian", key)
     content = identity.archive(worker, "ssh-ed25519 AAAA lab\n", sources)
-    assert content == identity.archive(worker, "ssh-ed25519 AAAA lab\n", sources), "the same bytes every time"
+    assert content == identity.archive(worker, "ssh-ed25519 AAAA lab\n", sources), "reproducible"
     found = members(content)
     assert found["etc/hostname"][1] == "worker1\n"
     assert "address 192.168.56.11/24" in found["etc/network/interfaces.d/eth1"][1]
@@ -92,7 +92,7 @@ def test_identity_of_a_machine_behind_the_mirror(tmp_path: Path) -> None:
     assert found["home/vagrant/.ssh"][0].mode == 0o700
 
 
-def test_identity_without_a_mirror_brings_no_key(tmp_path: Path) -> None:
+def test_identity_without_a_mirror_has_no_key(tmp_path: Path) -> None:
     found = members(identity.archive(LabSpec(tmp_path).vm("master"), "k\n", Sources(("deb http://x.example y main",))))
     assert found["etc/apt/sources.list"][1] == "deb http://x.example y main\n"
     assert MIRROR_KEYRING.lstrip("/") not in found

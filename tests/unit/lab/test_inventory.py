@@ -1,4 +1,4 @@
-"""The hosts.toml of a lab is one that the product reads."""
+"""The hosts.toml of a lab is valid, and fits its mirror."""
 
 import tomllib
 from dataclasses import replace
@@ -16,7 +16,7 @@ MIRROR = MirrorInfo(Path("/cache/mirror"), Path("/cache/mirror/key.asc"), "1.20.
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("mirror", [MIRROR, None])
 @pytest.mark.parametrize("scale", [1.0, 8.0])
-def test_the_product_accepts_it(tmp_path: Path, network: str, mirror: MirrorInfo | None, scale: float) -> None:
+def test_a_lab_site_is_valid(tmp_path: Path, network: str, mirror: MirrorInfo | None, scale: float) -> None:
     from provisioner.site import load_site
 
     lab = LabSpec(tmp_path, workers=3)
@@ -29,7 +29,7 @@ def test_the_product_accepts_it(tmp_path: Path, network: str, mirror: MirrorInfo
     assert (str(site.version) == "1.20.2") == (mirror is not None)
 
 
-def test_mirror_addresses_and_versions(tmp_path: Path) -> None:
+def test_a_lab_site_has_the_mirrors_addresses_and_versions(tmp_path: Path) -> None:
     site = tomllib.loads(render_site(LabSpec(tmp_path), MIRROR, "flannel", 8.0))
     assert site["mirror"] == {
         "packages": "http://192.168.56.2/pkgs.k8s.io",
@@ -41,7 +41,7 @@ def test_mirror_addresses_and_versions(tmp_path: Path) -> None:
     assert site["ssh"]["host_keys"] == "accept-new"
 
 
-def test_a_current_kubernetes_takes_containerd_from_the_mirror_too(tmp_path: Path) -> None:
+def test_a_current_kubernetes_gets_containerd_from_the_mirror_too(tmp_path: Path) -> None:
     docker = "http://192.168.56.2/download.docker.com"
     current = replace(MIRROR, kubernetes="1.37.2", metallb="0.16.1", containerd=docker)
     site = tomllib.loads(render_site(LabSpec(tmp_path), current, "bridge", 8.0))
@@ -49,14 +49,14 @@ def test_a_current_kubernetes_takes_containerd_from_the_mirror_too(tmp_path: Pat
     assert site["cluster"]["kubernetes"] == "1.37.2"
 
 
-def test_where_upstream_answers_the_lab_has_the_version_that_was_asked_for(tmp_path: Path) -> None:
+def test_with_upstream_the_lab_has_the_requested_version(tmp_path: Path) -> None:
     site = tomllib.loads(render_site(LabSpec(tmp_path, kubernetes="1.36"), None, "flannel", 1.0))
     assert site["cluster"]["kubernetes"] == "1.36"
     assert "kubernetes" not in tomllib.loads(render_site(LabSpec(tmp_path), None, "flannel", 1.0))["cluster"]
 
 
-def test_limits_of_local_storage_are_off_for_kubelet_and_scheduler_where_they_are_a_gate(tmp_path: Path) -> None:
-    """Either alone keeps every pod off the master; and a Kubernetes without the gate does not start with it."""
+def test_local_storage_isolation_is_off_for_kubelet_and_scheduler(tmp_path: Path) -> None:
+    """Off for only one, no pod is scheduled on the master; a Kubernetes without the gate does not start with it."""
     gate = "LocalStorageCapacityIsolation"
     old = tomllib.loads(render_site(LabSpec(tmp_path), MIRROR, "flannel", 8.0))["kubeadm"]
     assert old["scheduler"] == {"leader-elect": "false", "feature-gates": f"{gate}=false"}
@@ -67,22 +67,22 @@ def test_limits_of_local_storage_are_off_for_kubelet_and_scheduler_where_they_ar
     assert new["kubelet_configuration"]["localStorageCapacityIsolation"] is False
 
 
-def test_what_the_mirror_lacks_is_not_asked_for(tmp_path: Path) -> None:
+def test_a_lab_does_not_use_what_the_mirror_lacks(tmp_path: Path) -> None:
     from provisioner.site import load_site
 
-    lacking = replace(MIRROR, left_out={"flannel": "needs more"})
+    without_flannel = replace(MIRROR, left_out={"flannel": "is missing"})
     assert choose_network("", MIRROR) == choose_network("", None) == "flannel"
-    assert choose_network("", lacking) == "bridge"
-    with pytest.raises(ProvisionerError, match="flannel needs more"):
-        choose_network("flannel", lacking)
+    assert choose_network("", without_flannel) == "bridge"
+    with pytest.raises(ProvisionerError, match="flannel is missing"):
+        choose_network("flannel", without_flannel)
     lab = LabSpec(tmp_path)
-    lab.site.write_text(render_site(lab, lacking, "bridge", 8.0))
+    lab.site.write_text(render_site(lab, without_flannel, "bridge", 8.0))
     site = load_site(lab.site)
     assert site.cluster.network == "bridge"
 
 
-def test_the_lab_has_the_ingress_controller_of_its_mirror(tmp_path: Path) -> None:
-    """By the name that the product knows, in the version that the mirror serves for its Kubernetes."""
+def test_a_lab_has_the_ingress_controller_of_its_mirror(tmp_path: Path) -> None:
+    """In the version that the mirror serves for its Kubernetes."""
     from provisioner.catalogue import release
     from provisioner.site import load_site
     from tests.mirror.editions import SOURCE
@@ -96,7 +96,7 @@ def test_the_lab_has_the_ingress_controller_of_its_mirror(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("mirror", [MIRROR, None])
-def test_a_small_lab_leaves_out_what_takes_long(tmp_path: Path, mirror: MirrorInfo | None) -> None:
+def test_a_small_lab_omits_what_takes_long(tmp_path: Path, mirror: MirrorInfo | None) -> None:
     from provisioner.site import load_site
     from provisioner.steps import STEPS
 
@@ -109,7 +109,7 @@ def test_a_small_lab_leaves_out_what_takes_long(tmp_path: Path, mirror: MirrorIn
     assert "metallb" not in off
 
 
-def test_a_real_machine_gets_no_special_settings(tmp_path: Path) -> None:
+def test_a_machine_that_is_not_emulated_has_no_special_settings(tmp_path: Path) -> None:
     site = tomllib.loads(render_site(LabSpec(tmp_path), None, "flannel", 1.0))
     assert "kubeadm" not in site
     assert "mirror" not in site

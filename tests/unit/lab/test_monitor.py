@@ -1,4 +1,4 @@
-"""The conversation with QEMU, held with a real socket."""
+"""The connection to QEMU's monitor, over a real socket."""
 
 import json
 import socket
@@ -15,8 +15,8 @@ from provisioner.lab import monitor
 
 @contextmanager
 def qemu(path: Path, answers: list[dict[str, object]]) -> Iterator[list[str]]:
-    """A peer that greets, accepts the handshake, then gives `answers` and hangs up; yields what it was asked."""
-    asked: list[str] = []
+    """Serve a greeting, a handshake, then `answers`, and close the connection; yield the requests."""
+    requests: list[str] = []
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(path))
     server.listen()
@@ -28,27 +28,27 @@ def qemu(path: Path, answers: list[dict[str, object]]) -> Iterator[list[str]]:
             stream.write(json.dumps(next(lines)) + "\n")
             stream.flush()
             for line in lines:
-                asked.append(stream.readline())
+                requests.append(stream.readline())
                 stream.write(json.dumps(line) + "\n")
                 stream.flush()
 
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        yield asked
+        yield requests
     finally:
         thread.join()
         server.close()
 
 
-def test_human_line_and_its_output(tmp_path: Path) -> None:
-    with qemu(tmp_path / "s", [{"return": "Error: no space\r\n"}]) as asked:
+def test_a_human_monitor_command_returns_its_output(tmp_path: Path) -> None:
+    with qemu(tmp_path / "s", [{"return": "Error: no space\r\n"}]) as requests:
         with monitor.connect(tmp_path / "s", "master") as qmp:
             assert qmp.human("savevm a") == "Error: no space"
-        assert json.loads(asked[1])["arguments"] == {"command-line": "savevm a"}
+        assert json.loads(requests[1])["arguments"] == {"command-line": "savevm a"}
 
 
-def test_refusal_names_machine_and_reason(tmp_path: Path) -> None:
+def test_a_refusal_names_the_machine_and_the_reason(tmp_path: Path) -> None:
     refusal: dict[str, object] = {"error": {"class": "GenericError", "desc": "not now"}}
     with (
         qemu(tmp_path / "s", [refusal]),
@@ -58,16 +58,16 @@ def test_refusal_names_machine_and_reason(tmp_path: Path) -> None:
         qmp.command("stop")
 
 
-def test_process_that_ends(tmp_path: Path) -> None:
+def test_a_process_that_exits(tmp_path: Path) -> None:
     with (
         qemu(tmp_path / "s", []),
         monitor.connect(tmp_path / "s", "worker1") as qmp,
-        pytest.raises(ProvisionerError, match="worker1: its QEMU process ended"),
+        pytest.raises(ProvisionerError, match="worker1: its QEMU process has exited"),
     ):
         qmp.command("stop")
 
 
-def test_process_that_does_not_answer(tmp_path: Path) -> None:
+def test_a_process_that_does_not_answer(tmp_path: Path) -> None:
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(tmp_path / "s"))
     server.listen()
@@ -81,6 +81,6 @@ def test_process_that_does_not_answer(tmp_path: Path) -> None:
         server.close()
 
 
-def test_no_process(tmp_path: Path) -> None:
+def test_a_machine_that_is_off(tmp_path: Path) -> None:
     with pytest.raises(ProvisionerError, match="worker1: cannot reach"), monitor.connect(tmp_path / "s", "worker1"):
         pass

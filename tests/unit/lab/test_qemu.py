@@ -26,7 +26,7 @@ def after(argv: list[str], option: str) -> list[str]:
     return [argv[place + 1] for place, word in enumerate(argv) if word == option]
 
 
-def test_two_nics_as_vagrant_gives_them(machine: Machine) -> None:
+def test_two_nics_as_with_vagrant(machine: Machine) -> None:
     argv = qemu.command(machine, ID, 7, paused=False)
     nat, segment = after(argv, "-netdev")
     assert nat.startswith("user,")
@@ -35,19 +35,17 @@ def test_two_nics_as_vagrant_gives_them(machine: Machine) -> None:
     assert f"mac={NAT_MAC}" in first
     assert "mac=52:54:00:56:00:0c" in second
     places = [int(device.rpartition("addr=")[2], 16) for device in (first, second)]
-    assert places == sorted(places), "eth0 is the NAT interface by its place on the bus"
+    assert places == sorted(places), "eth0 is the NAT interface by its bus address"
 
 
 @pytest.mark.parametrize(("gib", "mib"), [(2, 512), (8, 682), (24, 2048), (64, 2048)])
-def test_the_room_for_translated_code_is_a_share_of_the_memory(
-    monkeypatch: pytest.MonkeyPatch, gib: int, mib: int
-) -> None:
+def test_the_translation_cache_is_a_share_of_the_memory(monkeypatch: pytest.MonkeyPatch, gib: int, mib: int) -> None:
     sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": gib * 2**30 // 4096}
     monkeypatch.setattr(os, "sysconf", lambda name: sizes[name])
     assert accel.arguments("tcg")[1] == f"tcg,thread=multi,tb-size={mib}"
 
 
-def test_size_accelerator_and_identity(machine: Machine) -> None:
+def test_size_accelerator_and_uuid(machine: Machine) -> None:
     argv = qemu.command(machine, ID, 7, paused=False)
     assert after(argv, "-smp") == ["1"]
     assert after(argv, "-m") == ["2048"]
@@ -58,7 +56,7 @@ def test_size_accelerator_and_identity(machine: Machine) -> None:
     assert "-S" in qemu.command(machine, ID, 7, paused=True)
 
 
-def test_only_emulated_machines_are_told_how_to_be_emulated(machine: Machine) -> None:
+def test_only_emulated_machines_get_parameters_for_emulation(machine: Machine) -> None:
     emulated = qemu.command(machine, ID, 7, paused=False)
     assert {"norandmaps", "tsc=reliable"} <= set(after(emulated, "-append")[0].split())
     real = qemu.command(replace(machine, accelerator="kvm"), ID, 7, paused=False)
@@ -66,12 +64,12 @@ def test_only_emulated_machines_are_told_how_to_be_emulated(machine: Machine) ->
     assert after(real, "-cpu") == ["host"]
 
 
-def test_every_writable_disk_can_hold_snapshots(machine: Machine) -> None:
+def test_every_disk_supports_snapshots(machine: Machine) -> None:
     for drive in after(qemu.command(machine, ID, 7, paused=False), "-drive"):
         assert "format=qcow2" in drive
 
 
-def test_uuid_is_random_and_stays(tmp_path: Path) -> None:
+def test_the_uuid_is_random_and_permanent(tmp_path: Path) -> None:
     one, other = tmp_path / "a", tmp_path / "b"
     one.mkdir()
     other.mkdir()
@@ -79,7 +77,7 @@ def test_uuid_is_random_and_stays(tmp_path: Path) -> None:
     assert qemu.machine_uuid(one) != qemu.machine_uuid(other)
 
 
-def test_a_process_id_given_to_somebody_else_is_not_the_vm(tmp_path: Path) -> None:
+def test_a_reused_pid_is_not_the_vm(tmp_path: Path) -> None:
     lab = LabSpec(tmp_path, "labunit")
     files = lab.files(lab.vm("master"))
     files.mkdir(parents=True)
@@ -88,13 +86,13 @@ def test_a_process_id_given_to_somebody_else_is_not_the_vm(tmp_path: Path) -> No
         (files / "vm.pid").write_text(str(stranger.pid))
         assert qemu.pid(lab, lab.vm("master")) is None
         qemu.power_off(lab, lab.vm("master"))
-        assert stranger.poll() is None, "power_off must not touch it"
+        assert stranger.poll() is None, "power_off must not kill it"
     finally:
         stranger.kill()
         stranger.wait()
 
 
-def test_vm_process_is_known_by_its_uuid_and_ends_with_its_power(tmp_path: Path) -> None:
+def test_a_vm_process_is_found_by_its_uuid_and_killed_by_power_off(tmp_path: Path) -> None:
     lab = LabSpec(tmp_path, "labunit")
     vm = lab.vm("master")
     lab.files(vm).mkdir(parents=True)
@@ -107,12 +105,12 @@ def test_vm_process_is_known_by_its_uuid_and_ends_with_its_power(tmp_path: Path)
     assert background.arguments(number) == ()
 
 
-def test_ancestry_ends_at_the_first_process() -> None:
+def test_the_ancestry_goes_up_to_the_first_process() -> None:
     found = background.ancestry()
     assert {1, os.getpid(), os.getppid()} <= found
 
 
-def test_background_program_is_found_again_and_ended(tmp_path: Path) -> None:
+def test_a_background_program_is_found_again_and_stopped(tmp_path: Path) -> None:
     marks = ["-c", "import time; time.sleep(60)"]
     background.start(tmp_path, "mirror", [sys.executable, *marks], tmp_path)
     assert background.pid(tmp_path, "mirror", marks) is not None

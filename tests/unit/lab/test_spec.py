@@ -1,4 +1,4 @@
-"""The address plan and the rules by which a lab grows."""
+"""The addresses of a lab, and how it can grow."""
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -11,7 +11,7 @@ from provisioner.lab import spec as specs
 from provisioner.lab.spec import LabSpec
 
 
-def test_address_plan() -> None:
+def test_addresses() -> None:
     lab = LabSpec(Path("/x"), workers=3)
     assert [(vm.name, vm.address, vm.mac) for vm in lab.vms] == [
         ("master", "192.168.56.10", "52:54:00:56:00:0a"),
@@ -23,7 +23,7 @@ def test_address_plan() -> None:
     assert (lab.vm("worker3").cpus, lab.vm("worker3").memory) == (1, 2048)
 
 
-def test_largest_lab_keeps_out_of_the_pool_and_is_unique() -> None:
+def test_the_largest_lab_has_unique_addresses_outside_the_pool() -> None:
     lab = LabSpec(Path("/x"), workers=specs.MAX_WORKERS)
     addresses = [ip_address(vm.address) for vm in lab.vms] + [ip_address(specs.OPERATOR), ip_address(specs.MIRROR)]
     assert len(set(addresses)) == len(addresses)
@@ -32,7 +32,7 @@ def test_largest_lab_keeps_out_of_the_pool_and_is_unique() -> None:
     assert all(len(vm.tap) < 16 for vm in lab.vms), "IFNAMSIZ"
 
 
-def test_two_labs_share_no_namespace_and_no_socket() -> None:
+def test_two_labs_share_neither_namespaces_nor_sockets() -> None:
     one, other = LabSpec(Path("/x")), LabSpec(Path("/y"), name="second")
     assert {one.namespace, one.operator}.isdisjoint({other.namespace, other.operator})
     assert one.run != other.run
@@ -40,36 +40,36 @@ def test_two_labs_share_no_namespace_and_no_socket() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "Lab", "a-op", "9lab", "../x", "a" * 13])
-def test_impossible_name(name: str) -> None:
+def test_an_invalid_name_is_rejected(name: str) -> None:
     with pytest.raises(ProvisionerError, match="namespace"):
         LabSpec(Path("/x"), name=name)
 
 
 @pytest.mark.parametrize("workers", [-1, specs.MAX_WORKERS + 1])
-def test_impossible_number_of_workers(workers: int) -> None:
+def test_an_invalid_number_of_workers_is_rejected(workers: int) -> None:
     with pytest.raises(ProvisionerError, match="workers"):
         LabSpec(Path("/x"), workers=workers)
 
 
-def test_unknown_machine_names_the_known_ones() -> None:
+def test_the_error_for_an_unknown_machine_lists_the_machines() -> None:
     with pytest.raises(ProvisionerError, match="master, worker1"):
         LabSpec(Path("/x"), workers=1).vm("worker7")
 
 
-def test_saved_spec_comes_back(tmp_path: Path) -> None:
+def test_a_saved_spec_is_loaded(tmp_path: Path) -> None:
     lab = LabSpec(tmp_path.resolve(), name="second", workers=4, worker_memory=3072, timeout_scale=3.0)
     specs.save(lab)
     assert specs.load(tmp_path) == lab
 
 
-def test_no_lab_and_damaged_lab(tmp_path: Path) -> None:
+def test_a_directory_without_a_lab_or_with_a_damaged_one(tmp_path: Path) -> None:
     assert specs.load(tmp_path) is None
     (tmp_path / "lab.json").write_text('{"name": "provlab", "machines": 3}')
     with pytest.raises(ProvisionerError, match="damaged"):
         specs.load(tmp_path)
 
 
-def test_a_lab_grows_but_never_shrinks_or_changes_its_name() -> None:
+def test_a_lab_can_grow_but_neither_shrink_nor_change_name_or_version() -> None:
     two = LabSpec(Path("/x"), workers=2)
     assert specs.merged(two, None) == two
     assert specs.merged(replace(two, workers=3, worker_memory=999), two) == replace(two, workers=3)
@@ -77,7 +77,7 @@ def test_a_lab_grows_but_never_shrinks_or_changes_its_name() -> None:
         specs.merged(replace(two, workers=1), two)
     with pytest.raises(ProvisionerError, match="provlab"):
         specs.merged(replace(two, name="other"), two)
-    with pytest.raises(ProvisionerError, match=r"made for Kubernetes 1\.37.*destroy"):
+    with pytest.raises(ProvisionerError, match=r"created for Kubernetes 1\.37.*destroy"):
         specs.merged(replace(two, kubernetes="1.20"), replace(two, kubernetes="1.37"))
     with pytest.raises(ProvisionerError, match="of the default version"):
         specs.merged(replace(two, kubernetes="1.20"), two)
