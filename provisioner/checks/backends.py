@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from provisioner.checks import pods
 from provisioner.checks.check import NAMESPACE, Context, Finding, failed, wait_for
 from provisioner.kube import Object
+from provisioner.kube.objects import namespaced_name, object_name
 
 _DONE = ("Succeeded", "Failed")  # such pods stay behind, as an evicted one does, and others take their place
 
@@ -53,7 +54,7 @@ def wait_ready(context: Context, service: Object) -> ServiceBackends:
     """Return the pods behind a Service once all are there and ready, or what there is by then."""
     return wait_for(
         context,
-        f"the pods of {pods.name_of(service)}",
+        f"the pods of {namespaced_name(service)}",
         lambda: look(context, service),
         lambda now: now.complete,
         timeout=120,
@@ -68,7 +69,7 @@ def judge(context: Context, prefix: str, service: Object, now: ServiceBackends) 
     said = f"has {len(now.ready)} of {max(now.wanted, len(now.pods))} pods ready behind it"
     return failed(
         f"{prefix}_PODS_NOT_READY" if now.ready else f"{prefix}_NO_PODS",
-        f"Service {pods.name_of(service)}",
+        object_name(service),
         said + (f" ({why})" if why else ""),
         f"kubectl -n {NAMESPACE} get deployments,pods -o wide",
         *explain(context, service, now),

@@ -6,6 +6,7 @@ from provisioner.checks import pods, volume_files
 from provisioner.checks.check import NAMESPACE, Context, Finding, failed, passed
 from provisioner.errors import ClusterError
 from provisioner.kube import Cluster, Object
+from provisioner.kube.objects import namespaced_name
 
 NFS_DRIVER = "nfs.csi.k8s.io"
 # As csi-driver-nfs is released (deploy/csi-nfs-controller.yaml).
@@ -154,7 +155,7 @@ def other_volume(context: Context, pod: Object, what: str, now: tuple[str, str],
     """Return the finding that a pod has another claim or volume than it had."""
     return failed(
         "STATEFULSET_OTHER_VOLUME",
-        f"pod {pods.name_of(pod)}",
+        f"pod {namespaced_name(pod)}",
         f"{what} with {now[0]} on {now[1]}, and had {bound[0]} on {bound[1]}",
         f"kubectl -n {NAMESPACE} describe pvc {now[0]}",
         *(context.cluster.events(NAMESPACE, now[0])[-pods.EVENTS :] if now[0] else ()),
@@ -166,7 +167,7 @@ def lost_data(context: Context, pod: Object, what: str, volume: str, seen: str) 
     """Return the finding that a volume does not hold what its pod had written."""
     return failed(
         "STATEFULSET_LOST_DATA",
-        f"pod {pods.name_of(pod)}",
+        f"pod {namespaced_name(pod)}",
         f"{what} {volume}, but not with what it had written there",
         f"kubectl describe pv {volume}, and look into its directory on the NFS server",
         seen,

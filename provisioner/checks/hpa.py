@@ -13,6 +13,7 @@ from provisioner.checks import http_client, load_generator, metrics, pods, scale
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, skipped, wait_for
 from provisioner.checks.scale_target import WORKLOAD, ScaleTarget, current
 from provisioner.kube import Object
+from provisioner.kube.objects import object_name
 from provisioner.site import Site
 from provisioner.text import pluralize
 
@@ -221,7 +222,7 @@ def _falls(context: Context, scaler: Object, risen: int, ended: float) -> tuple[
 
 def subject(scaler: Object) -> str:
     """Return how a finding names an autoscaler."""
-    return f"HorizontalPodAutoscaler {pods.name_of(scaler)}"
+    return object_name(scaler)
 
 
 def entrance(context: Context) -> tuple[str, int] | None:

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 
-from provisioner.checks import http_client, pods
+from provisioner.checks import http_client
 from provisioner.checks.check import Context, Finding, failed, passed
 from provisioner.checks.ingress_endpoints import Endpoint, local, named
 from provisioner.kube import Object
+from provisioner.kube.objects import namespaced_name
 from provisioner.text import join_words
 
 # The line of a page that repeats what the controller said of its client (the header X-Forwarded-For).
@@ -66,7 +67,7 @@ def _other(
     context: Context, service: Object, subject: str, *, kind: str, instead: Mapping[str, list[Endpoint]], source: str
 ) -> Finding:
     """Return the finding on what is told in place of the client's address. instead: that, and through which doors."""
-    name = pods.name_of(service)
+    name = namespaced_name(service)
     where = named([door for some in instead.values() for door in some])
     if kind == NOBODY:
         return failed(

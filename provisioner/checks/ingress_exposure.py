@@ -8,6 +8,7 @@ from provisioner.checks import pods
 from provisioner.checks.check import Context, Finding, failed, wait_for
 from provisioner.checks.ingress_endpoints import Endpoint, endpoints, external, node_port, service
 from provisioner.kube import Object
+from provisioner.kube.objects import object_name
 from provisioner.steps import ingress as step
 
 
@@ -109,7 +110,7 @@ def _no_address(context: Context, found: Object) -> Finding:
 
 
 def _subject(found: Object) -> str:
-    return f"Service {pods.name_of(found)}"
+    return object_name(found)
 
 
 def _about(context: Context, namespace: str, name: str, found: Object | None) -> list[str]:

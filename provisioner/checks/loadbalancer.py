@@ -13,6 +13,7 @@ from provisioner.checks import backends, http_client, pods, workload_manifests
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, wait_for
 from provisioner.kube import Object
 from provisioner.kube.load_balancers import addresses, balanced
+from provisioner.kube.objects import namespaced_name, object_name
 from provisioner.l2 import verdicts
 from provisioner.l2.result import OwnerSeen, Result
 from provisioner.site import Site
@@ -33,7 +34,7 @@ class External:
     ip: str
 
     def __str__(self) -> str:
-        return f"{self.ip} ({pods.name_of(self.service)})"
+        return f"{self.ip} ({namespaced_name(self.service)})"
 
 
 @dataclass
@@ -72,7 +73,7 @@ def run(context: Context) -> Iterator[Finding]:
 
 
 def _named(services: Sequence[Object], name: str) -> Object | None:
-    return next((one for one in services if pods.name_of(one) == f"{NAMESPACE}/{name}"), None)
+    return next((one for one in services if namespaced_name(one) == f"{NAMESPACE}/{name}"), None)
 
 
 def _distinct(context: Context, services: Sequence[Object]) -> Iterator[Finding]:
@@ -97,7 +98,7 @@ def _distinct(context: Context, services: Sequence[Object]) -> Iterator[Finding]
 
 
 def _pools(context: Context, service: Object, others: Sequence[Supply]) -> Iterator[Finding]:
-    subject = f"Service {pods.name_of(service)}"
+    subject = object_name(service)
     for ip in addresses(service):
         pool = next((pool for pool in context.site.metallb.pools if ip in pool), None)
         other = next((other for other in others if other.holds(ip)), None)

@@ -12,6 +12,7 @@ from provisioner.checks.backends import ServiceBackends
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, skipped, wait_for
 from provisioner.errors import ClusterError
 from provisioner.kube import Object, node_ports
+from provisioner.kube.objects import namespaced_name, object_name
 from provisioner.site import Site
 from provisioner.text import join_words, pluralize
 
@@ -53,7 +54,7 @@ def run(context: Context) -> Iterator[Finding]:
         if context.thorough:
             yield from _grown(context, service)
         else:
-            yield skipped(f"Service {pods.name_of(service)}", "with twice as many pods: not tried without --full")
+            yield skipped(object_name(service), "with twice as many pods: not tried without --full")
 
 
 def _service(context: Context, service: Object) -> Iterator[Finding]:
@@ -73,7 +74,7 @@ def _service(context: Context, service: Object) -> Iterator[Finding]:
             yield failed(
                 "NODEPORT_SILENT",
                 where,
-                f"({host.name}) does not serve {pods.name_of(service)}: {page.error or page.status}",
+                f"({host.name}) does not serve {namespaced_name(service)}: {page.error or page.status}",
                 f"curl http://{where}{PATH}; the kube-proxy of {host.name} or the way from here to it is broken",
                 *_proxy_log(context, host.name),
             )
@@ -94,7 +95,7 @@ def _asked(context: Context, port: int, expected: set[str]) -> Seen:
 
 
 def _spread(context: Context, service: Object, now: ServiceBackends, seen: Seen, how: str = "") -> Finding:
-    subject = f"Service {pods.name_of(service)}"
+    subject = object_name(service)
     unseen = now.ready - seen.names
     if not unseen:
         names = join_words(sorted(seen.names & now.ready))
@@ -137,7 +138,7 @@ def _refused(context: Context, service: Object) -> Finding:
     return failed(
         "NODEPORT_GIVEN_TWICE",
         subject,
-        f"was given, though {pods.name_of(service)} holds it (the second Service was deleted again)",
+        f"was given, though {namespaced_name(service)} holds it (the second Service was deleted again)",
         "kubectl get services -A: two Services with one nodePort answer for one another",
     )
 
@@ -180,7 +181,7 @@ def _grown(context: Context, service: Object) -> Iterator[Finding]:
                 why = "; ".join(f"{pod['metadata']['name']}: {pods.why_not_ready(pod)}" for pod in now.waiting)
                 yield failed(
                     "NODEPORT_NOT_SCALED",
-                    f"Deployment {pods.name_of(deployment)}",
+                    object_name(deployment),
                     f"has {len(now.ready)} of {number} pods ready after it was scaled" + (f" ({why})" if why else ""),
                     f"kubectl -n {NAMESPACE} describe deployment {name}",
                     *backends.explain(context, service, now),

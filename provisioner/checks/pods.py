@@ -8,14 +8,10 @@ from typing import Any
 
 from provisioner.checks import restore
 from provisioner.kube import Cluster, Object
+from provisioner.kube.objects import object_name
 
 LOG_LINES = 8
 EVENTS = 5
-
-
-def name_of(item: Object) -> str:
-    """Return an object's namespace/name."""
-    return f"{item['metadata'].get('namespace', '')}/{item['metadata']['name']}"
 
 
 def terminating(pod: Object) -> bool:
@@ -86,7 +82,7 @@ def scaled_back(cluster: Cluster, workload: Object) -> Iterator[Callable[[int], 
     Raises ClusterError, which says what may be left, where that is not to be had.
     """
     before = int(workload["spec"].get("replicas", 1))
-    name = f"{workload['kind']} {name_of(workload)}"
+    name = object_name(workload)
     other = "another number of"
 
     def to(replicas: int) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from provisioner.checks import pods
 from provisioner.checks.check import Check, Context, Finding, failed, passed, wait_for
 from provisioner.kube import Object
+from provisioner.kube.objects import namespaced_name, object_name
 from provisioner.site import Site
 from provisioner.steps import ingress
 from provisioner.text import join_words, pluralize
@@ -58,7 +59,7 @@ def run(context: Context) -> Iterator[Finding]:
         where = pod["spec"].get("nodeName", "no node")
         yield failed(
             "SYSTEM_POD_NOT_READY",
-            f"pod {pods.name_of(pod)}",
+            f"pod {namespaced_name(pod)}",
             f"on {where} is not ready: {pods.why_not_ready(pod)}",
             f"kubectl -n {pod['metadata']['namespace']} describe pod {pod['metadata']['name']}",
             *pods.explain(context.cluster, pod),
@@ -68,7 +69,7 @@ def run(context: Context) -> Iterator[Finding]:
         troubled.add(namespace)
         yield failed(
             "SYSTEM_WORKLOAD_INCOMPLETE",
-            f"{workload['kind']} {pods.name_of(workload)}",
+            object_name(workload),
             shortage(workload),
             f"kubectl -n {namespace} describe {workload['kind'].lower()} {name}",
             *context.cluster.events(namespace, name)[-pods.EVENTS :],

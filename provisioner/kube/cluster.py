@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from provisioner.errors import ClusterError
 from provisioner.kube.api import Api, message, refused
-from provisioner.kube.objects import FIELD_MANAGER, Object, difference, explicit
+from provisioner.kube.objects import FIELD_MANAGER, Object, difference, explicit, join_name, object_name
 from provisioner.site import Site
 from provisioner.ssh import Host
 
@@ -152,11 +152,10 @@ class Cluster:
         """Server-side apply one object as our field manager, taking over fields that others set."""
         metadata, name = manifest["metadata"], manifest["metadata"]["name"]
         path = self._api.path(manifest["apiVersion"], manifest["kind"], metadata.get("namespace"), name)
-        label = f"{manifest['kind']} {metadata['name']}"
         if path is None:
             raise ClusterError(
                 f"the API does not know {manifest['apiVersion']} {manifest['kind']}",
-                f"{label} needs its definition (CRD) first",
+                f"{object_name(manifest)} needs its definition (CRD) first",
             )
         query = {"fieldManager": FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
         if manifest["kind"] in _MERGED_KINDS:
@@ -166,7 +165,7 @@ class Cluster:
             content = "application/apply-patch+yaml"
             status, body = self._api.request("PATCH", f"{path}?{urlencode(query)}", explicit(manifest), content)
         if status >= 400:
-            raise refused("apply", label, status, body)
+            raise refused("apply", object_name(manifest), status, body)
         return dict(json.loads(body))
 
     def merge(self, kind: str, name: str, patch: Mapping[str, Any], **where: Any) -> Object:
@@ -175,7 +174,7 @@ class Cluster:
         path = f"{path}/{where['subresource']}" if where.get("subresource") else path
         status, body = self._api.request("PATCH", str(path), dict(patch), "application/merge-patch+json")
         if status >= 400:
-            raise refused("patch", f"{kind} {name}", status, body)
+            raise refused("patch", f"{kind} {join_name(name, where.get('namespace'))}", status, body)
         return dict(json.loads(body))
 
     def delete(
@@ -194,7 +193,7 @@ class Cluster:
             options["preconditions"] = {"resourceVersion": version}
         status, body = self._api.request("DELETE", path, options)
         if status >= 400 and status != 404:
-            raise refused("delete", f"{kind} {name}", status, body)
+            raise refused("delete", f"{kind} {join_name(name, namespace)}", status, body)
 
     def evict(self, namespace: str, pod: str) -> str:
         """Have a pod deleted if its PodDisruptionBudgets allow it (policy, Eviction); return "", or why not now.
@@ -234,7 +233,7 @@ class Cluster:
             wanted = manifest if live is None else self.apply(manifest, dry_run=True)
             if live is None or wanted["metadata"].get("resourceVersion") == live["metadata"]["resourceVersion"]:
                 break
-        return difference(f"{manifest['kind']}/{metadata['name']}", live, wanted)
+        return difference(object_name(manifest), live, wanted)
 
     # --- pods ----------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from yaml.representer import SafeRepresenter
 from provisioner.catalogue import Download
 from provisioner.errors import ProvisionerError
 from provisioner.kube.download import fetch
-from provisioner.kube.objects import Object
+from provisioner.kube.objects import Object, object_name
 from provisioner.site import Site
 
 # libyaml reads a file of definitions ten times faster, where it is there.
@@ -162,8 +162,7 @@ def _check_object(document: Any, place: str) -> None:
 def _check_shape(document: Object, place: str) -> None:
     wrong, remedy = _misshapen(document)
     if wrong:
-        label = f"{document['kind']} {document['metadata']['name']}"
-        raise ProvisionerError(f"{place}: {wrong} in {label}", remedy)
+        raise ProvisionerError(f"{place}: {wrong} in {object_name(document)}", remedy)
 
 
 def _misshapen(document: Object) -> tuple[str, str]:

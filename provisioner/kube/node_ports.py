@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from provisioner.errors import ClusterError
 from provisioner.kube.cluster import Cluster
+from provisioner.kube.objects import namespaced_name
 
 # The words of kube-apiserver's port allocator (pkg/registry/core/service/portallocator, ErrAllocated).
 _REFUSAL = re.compile(r"Invalid value: (\d+): provided port is already allocated")
@@ -25,7 +26,7 @@ def holder(cluster: Cluster, port: int) -> str:
         spec = service["spec"]
         held = [entry.get("nodePort") for entry in spec.get("ports") or ()]
         if port in [*held, spec.get("healthCheckNodePort")]:
-            return f"{service['metadata']['namespace']}/{service['metadata']['name']}"
+            return namespaced_name(service)
     return ""
 
 

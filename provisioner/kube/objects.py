@@ -31,10 +31,18 @@ def ours(live: Mapping[str, Any]) -> bool:
 
 
 def object_name(manifest: Mapping[str, Any]) -> str:
-    """Return how people name an object: `Kind namespace/name`."""
-    metadata = manifest["metadata"]
-    namespace = metadata.get("namespace")
-    return f"{manifest['kind']} {namespace + '/' if namespace else ''}{metadata['name']}"
+    """Return how messages name an object: `Kind namespace/name`, without a namespace `Kind name`."""
+    return f"{manifest['kind']} {namespaced_name(manifest)}"
+
+
+def namespaced_name(manifest: Mapping[str, Any]) -> str:
+    """Return an object's `namespace/name`, without a namespace its name."""
+    return join_name(manifest["metadata"]["name"], manifest["metadata"].get("namespace"))
+
+
+def join_name(name: str, namespace: str | None) -> str:
+    """Return `namespace/name`, the name alone where the namespace is None or empty."""
+    return f"{namespace}/{name}" if namespace else name
 
 
 def difference(path: str, live: Mapping[str, Any] | None, wanted: Mapping[str, Any] | None) -> str:

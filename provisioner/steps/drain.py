@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from provisioner.engine import Change, Scope, Step
 from provisioner.errors import ClusterError
 from provisioner.kube import Cluster, Object
+from provisioner.kube.objects import namespaced_name
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
 from provisioner.steps import kubeadm_state
@@ -60,7 +61,7 @@ def changes(host: Host, cluster: Cluster, site: Site, name: str, *, leaves: bool
         yield Change(
             f"evict from {name}: {_listed(going)}",
             lambda: _evict(cluster, name),
-            "".join(f"- {_name(pod)}{_lost(pod)}\n" for pod in going),
+            "".join(f"- {namespaced_name(pod)}{_lost(pod)}\n" for pod in going),
         )
 
 
@@ -105,11 +106,11 @@ def _evict(cluster: Cluster, name: str) -> None:
             if not pod["metadata"].get("deletionTimestamp"):
                 because = cluster.evict(pod["metadata"]["namespace"], pod["metadata"]["name"])
                 if because:
-                    refused[_name(pod)] = because
+                    refused[namespaced_name(pod)] = because
         return not left
 
     def why() -> str:
-        ending = [_name(pod) for pod in to_evict(_pods(cluster, name)) if _name(pod) not in refused]
+        ending = [pod for pod in map(namespaced_name, to_evict(_pods(cluster, name))) if pod not in refused]
         lines = [f"{pod} is being ended" for pod in ending]
         return "\n".join([*lines, *(f"{pod}: {because}" for pod, because in refused.items())])
 
@@ -120,12 +121,8 @@ def _pods(cluster: Cluster, name: str) -> list[Object]:
     return cluster.list("Pod", fields=f"spec.nodeName={name}")
 
 
-def _name(pod: Object) -> str:
-    return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-
-
 def _listed(pods: Sequence[Object]) -> str:
-    return ", ".join(sorted(map(_name, pods)))
+    return ", ".join(sorted(map(namespaced_name, pods)))
 
 
 def _lost(pod: Object) -> str:

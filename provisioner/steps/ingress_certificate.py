@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from provisioner.engine import Change
 from provisioner.kube import Cluster, Object, certificates, templates
+from provisioner.kube.objects import object_name
 from provisioner.site import Site
 
 # What tells our Secrets from those of others.
@@ -31,9 +32,9 @@ def changes(cluster: Cluster, site: Site) -> Iterator[Change]:
         metadata = secret["metadata"]
         if _ours(secret) and (metadata["namespace"], metadata["name"]) not in needed:
             yield Change(
-                f"remove Secret {metadata['namespace']}/{metadata['name']} (no Ingress of the workloads names it)",
+                f"remove {object_name(secret)} (no Ingress of the workloads names it)",
                 _removing(cluster, metadata["namespace"], metadata["name"]),
-                f"- Secret {metadata['namespace']}/{metadata['name']}\n",
+                f"- {object_name(secret)}\n",
             )
 
 

@@ -13,7 +13,7 @@ from provisioner.addresses import Range, network_range, parse_range
 from provisioner.errors import ClusterError
 from provisioner.kube import Cluster, Object
 from provisioner.kube.load_balancers import addresses, asked_addresses, asked_pool
-from provisioner.kube.objects import ours
+from provisioner.kube.objects import object_name, ours
 from provisioner.site import Site
 
 NAMESPACE = "metallb-system"
@@ -129,13 +129,13 @@ def refuse_loss(services: Sequence[Object], supply: Sequence[Supply]) -> None:
         lost = [ip for ip in asked_addresses(service) if not held(supply, ip)]
         if lost:
             raise ClusterError(
-                f"Service {key(service)} asks for {', '.join(lost)}, which no pool of hosts.toml holds",
+                f"{object_name(service)} asks for {', '.join(lost)}, which no pool of hosts.toml holds",
                 "put the address back into a pool, or change what the Service asks for",
             )
         pool = asked_pool(service)
         if pool and pool not in pools:
             raise ClusterError(
-                f"Service {key(service)} asks for the pool {pool}, which hosts.toml does not name",
+                f"{object_name(service)} asks for the pool {pool}, which hosts.toml does not name",
                 f"the pools are {', '.join(pools) or 'none'}: change the Service's annotation, or name the pool",
             )
     for version in (4, 6):
@@ -172,11 +172,6 @@ def _shortage(used: str, there: str) -> ClusterError:
         f"{used} are in use or needed, and under hosts.toml {there}",
         "make a pool larger, or delete a Service of type LoadBalancer; nothing was changed",
     )
-
-
-def key(service: Object) -> str:
-    """Return a Service's namespace/name."""
-    return f"{service['metadata']['namespace']}/{service['metadata']['name']}"
 
 
 def _ending(part: Range, octet: int) -> int:

@@ -16,7 +16,7 @@ from provisioner.engine.rollout import complete
 from provisioner.errors import ClusterError, HostError
 from provisioner.kube import Cluster, Object, templates
 from provisioner.kube.load_balancers import addresses, balanced
-from provisioner.kube.objects import difference, object_name, ours
+from provisioner.kube.objects import difference, namespaced_name, object_name, ours
 from provisioner.site import Site
 from provisioner.ssh import Host
 from provisioner.steps.pool_conflicts import pool_conflicts
@@ -27,7 +27,6 @@ from provisioner.steps.pool_supply import (
     added,
     held,
     joined,
-    key,
     others,
     ranges_of,
     refuse_loss,
@@ -67,7 +66,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
             settled = False
             yield Change(f"apply {object_name(manifest)}", _applying(cluster, manifest), diff)
     if stranded:
-        names = ", ".join(f"{key(service)} ({', '.join(addresses(service))})" for service in stranded)
+        names = ", ".join(f"{namespaced_name(service)} ({', '.join(addresses(service))})" for service in stranded)
         yield Change(
             f"move to the pools: {names}; MetalLB's controller restarts for it",
             lambda: _move(cluster, supply, stranded),
@@ -177,7 +176,7 @@ def _move(cluster: Cluster, supply: Sequence[Supply], stranded: Sequence[Object]
         def why(namespace: str = namespace, name: str = name) -> str:
             return "\n".join(cluster.events(namespace, name)[-4:])
 
-        cluster.wait(f"an address of the pools for Service {key(service)}", moved, 60, why)
+        cluster.wait(f"an address of the pools for {object_name(service)}", moved, 60, why)
 
 
 def _patiently(cluster: Cluster, what: str, manifest: Object, *, dry_run: bool) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from provisioner.engine import Change
 from provisioner.engine.changes import objects
 from provisioner.kube import Cluster, Object
-from provisioner.kube.objects import difference, object_name, ours
+from provisioner.kube.objects import difference, join_name, object_name, ours
 
 NAME = "provisioner-workloads"
 NAMESPACE = "kube-system"
@@ -38,8 +38,7 @@ class Entry:
         return group, self.kind, self.namespace, self.name
 
     def __str__(self) -> str:
-        place = f"{self.namespace}/{self.name}" if self.namespace else self.name
-        return f"{self.api_version} {self.kind} {place}"
+        return f"{self.api_version} {self.kind} {join_name(self.name, self.namespace)}"
 
 
 def entries(files: Mapping[str, Sequence[Object]]) -> list[Entry]:

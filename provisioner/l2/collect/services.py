@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
 from provisioner.kube import Object
+from provisioner.kube.objects import namespaced_name
 from provisioner.l2.facts import Endpoint, L2Status, Port, Service, ServiceEvent
 from provisioner.l2.facts_values import network
 from provisioner.redact import redact
@@ -55,7 +56,7 @@ def from_endpoints(found: Sequence[Object]) -> Endpoints:
     """Return endpoints by Service out of Endpoints (v1), which MetalLB up to 0.13 reads where slices are too old."""
     ends: dict[str, dict[Endpoint, None]] = {}
     for item in found:
-        into = ends.setdefault(f"{item['metadata']['namespace']}/{item['metadata']['name']}", {})
+        into = ends.setdefault(namespaced_name(item), {})
         for subset in item.get("subsets") or ():
             for key, ready in (("addresses", True), ("notReadyAddresses", False)):
                 for address in subset.get(key) or ():
@@ -102,7 +103,7 @@ def l2_status(found: Sequence[Object]) -> tuple[L2Status, ...]:
 
 def _service(item: Object, ends: Endpoints | None, events: Events, note: Callable[[str], None]) -> Service:
     metadata, spec = item["metadata"], item["spec"]
-    key = f"{metadata['namespace']}/{metadata['name']}"
+    key = namespaced_name(item)
     ingress = (item.get("status") or {}).get("loadBalancer", {}).get("ingress") or ()
     wanted = [*(_annotation(item, "loadBalancerIPs") or "").split(","), spec.get("loadBalancerIP") or ""]
     return Service(

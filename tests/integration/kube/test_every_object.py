@@ -60,7 +60,7 @@ def test_a_wrong_object_is_refused(cluster: Cluster, site: Site, mistake: Callab
     (item,) = (one for one in workload(site, "nodeport") if one["kind"] == "Deployment")
     wrong = copy.deepcopy(item)
     mistake(wrong)
-    with pytest.raises(ClusterError, match="refused to apply Deployment np-pods"):
+    with pytest.raises(ClusterError, match="refused to apply Deployment course/np-pods"):
         cluster.apply(wrong, dry_run=True)
 
 

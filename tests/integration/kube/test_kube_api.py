@@ -52,12 +52,12 @@ def test_a_merge_patch_changes_only_what_it_names(cluster: Cluster, course: str,
     cluster.apply(config_map(name, course, {"a": "1", "b": "2"}))
     patched = cluster.merge("ConfigMap", name, {"data": {"a": "3", "b": None}}, namespace=course)
     assert patched["data"] == {"a": "3"}
-    with pytest.raises(ClusterError, match=r"the API refused to patch ConfigMap gone: .*not found \(404\)"):
+    with pytest.raises(ClusterError, match=r"the API refused to patch ConfigMap course-api/gone: .*not found \(404\)"):
         cluster.merge("ConfigMap", "gone", {"data": {}}, namespace=course)
 
 
 def test_a_refusal_names_the_object_and_the_reason(cluster: Cluster, course: str) -> None:
-    with pytest.raises(ClusterError, match=r"refused to apply ConfigMap Not_A_Name: .*Invalid value"):
+    with pytest.raises(ClusterError, match=r"refused to apply ConfigMap course-api/Not_A_Name: .*Invalid value"):
         cluster.apply(config_map("Not_A_Name", course, {}))
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
 def test_a_new_object_is_all_diff_and_an_unchanged_one_none(cluster: Cluster, course: str, name: str) -> None:
     wanted = config_map(name, course, {"a": "1"})
     diff = cluster.diff(wanted)
-    assert f"+++ ConfigMap/{name} (wanted)" in diff
+    assert f"+++ ConfigMap {course}/{name} (wanted)" in diff
     assert "+  a: '1'\n" in diff
     cluster.apply(wanted)
     assert cluster.diff(wanted) == ""

@@ -252,7 +252,7 @@ def test_an_object_that_has_changed_since_is_not_deleted(cluster: Cluster, tmp_p
     assert seen
     old = seen["metadata"]["resourceVersion"]
     cluster.merge("ConfigMap", "cm-pods", {"data": {"greeting": "another"}}, namespace="course")
-    with pytest.raises(ClusterError, match="refused to delete ConfigMap cm-pods"):
+    with pytest.raises(ClusterError, match="refused to delete ConfigMap course/cm-pods"):
         cluster.delete("ConfigMap", "cm-pods", "course", version=old)
     now = cluster.get("ConfigMap", "cm-pods", "course")
     assert now

@@ -7,7 +7,7 @@ import pytest
 
 from provisioner.checks import nodes, pods, system
 from provisioner.kube import Object
-from tests.unit.checks.memory import SITE, Memory, context, findings, node, pod, service, workload
+from tests.unit.checks.memory import SITE, Memory, context, findings, node, pod, workload
 
 NODES = [node("master", "192.0.2.10"), node("w1", "192.0.2.11"), node("w2", "192.0.2.12")]
 
@@ -230,4 +230,3 @@ def test_pods_by_node_and_by_selector() -> None:
     assert {where: one["metadata"]["name"] for where, one in pods.by_node(own).items()} == {"w1": "a", "w2": "b"}
     assert [one["metadata"]["name"] for one in pods.selected(own, {"app.kubernetes.io/name": "x"})] == ["b", "a", "c"]
     assert pods.selected(own, {}) == []
-    assert pods.name_of(service("web")) == "course/web"
