@@ -15,7 +15,7 @@ from provisioner.kube import Object
 from provisioner.kube.load_balancers import addresses, balanced
 from provisioner.kube.objects import namespaced_name, object_name
 from provisioner.l2 import verdicts
-from provisioner.l2.result import OwnerSeen, Result
+from provisioner.l2.result import AddressOwner, Result
 from provisioner.site import Site
 from provisioner.steps import pool_supply
 from provisioner.steps.pool_supply import Supply
@@ -132,7 +132,7 @@ def verdict(result: Result) -> Finding:
     return failed(code, subject, f"has a fault on layer 2{maybe}: {first}", remedy, *more)
 
 
-def _owner(owner: OwnerSeen) -> str:
+def _owner(owner: AddressOwner) -> str:
     place = " ".join(part for part in (owner.node or join_words(owner.nodes, "or"), owner.nic) if part)
     return f"{place} ({owner.mac})" if place else owner.mac
 

@@ -19,7 +19,7 @@ from provisioner.cli.l2_sources import Source
 from provisioner.cli.options import Options
 from provisioner.errors import Inconclusive
 from provisioner.l2 import check as diagnosis
-from provisioner.l2 import report
+from provisioner.l2 import report, terminal
 from provisioner.l2 import targets as words
 from provisioner.l2.probe import interfaces
 from provisioner.l2.probe.capture import Capture
@@ -98,9 +98,9 @@ def _finish(options: Options, capture: Capture | None, results: tuple[Result, ..
         made = report.document(capture, results, __version__, problem)
         click.echo(redact(json.dumps(made, indent=2)))
     else:
-        terminal = sys.stdout.isatty()
-        colour, width = report.colours(os.environ, terminal), min(report.columns(terminal), 100)
-        click.echo(redact(report.text(results, colour=colour, width=width)))
+        tty = sys.stdout.isatty()
+        color, width = terminal.use_color(os.environ, tty), min(terminal.columns(tty), 100)
+        click.echo(redact(report.render(results, color=color, width=width)))
     for note in source.notes:
         click.echo(redact(f"note: {note}"), err=True)
     for line in source.problems:

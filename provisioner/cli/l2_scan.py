@@ -18,12 +18,12 @@ from provisioner.cli.l2_collect import write
 from provisioner.cli.l2_sources import Source
 from provisioner.cli.options import Options
 from provisioner.errors import Inconclusive, ProvisionerError
-from provisioner.l2 import check, diagnosis, owners, report
+from provisioner.l2 import check, diagnosis, owners, terminal
 from provisioner.l2 import targets as words
 from provisioner.l2.probe import interfaces
 from provisioner.l2.probe.capture import Capture
 from provisioner.l2.scan import picture, picture_svg, survey, table
-from provisioner.l2.scan.survey import Spot
+from provisioner.l2.scan.survey import SweptAddress
 from provisioner.l2.targets import Address
 from provisioner.redact import redact
 
@@ -71,23 +71,23 @@ def scan(
         _agree(len(sweep.ips), pps, yes)
         with progress(options) as tell:
             tell(f"asking for {len(sweep.ips)} addresses, about {_duration(len(sweep.ips), pps)}")
-            capture, spots = _swept(sweep.ips, source, interface, pps=pps, arp_probe=not no_zero, timeout=timeout)
+            capture, addresses = _swept(sweep.ips, source, interface, pps=pps, arp_probe=not no_zero, timeout=timeout)
     if capture.dropped:
         source.problems.append(
             f"the kernel dropped {capture.dropped} frames here, so silence proves nothing; use a lower --pps"
         )
     if svg is not None:
         try:
-            _draw(svg, capture, spots)
+            _draw(svg, capture, addresses)
         except ProvisionerError as error:  # what was heard is shown all the same, as one document
             source.problems.append(str(error))
-    _show(options, capture, spots, source, facts)
+    _show(options, capture, addresses, source, facts)
     for note in (*source.notes, *sweep.notes):
         click.echo(redact(f"note: {note}"), err=True)
     for line in source.problems:
         click.echo(redact(f"inconclusive: {line}"), err=True)
 
-    sys.exit(2 if source.problems else survey.exit_status(spots))
+    sys.exit(2 if source.problems else survey.exit_status(addresses))
 
 
 def _agree(count: int, pps: int, yes: bool) -> None:
@@ -108,7 +108,7 @@ def _duration(count: int, pps: int) -> str:
 
 def _swept(
     ips: Sequence[Address], source: Source, name: str, *, pps: int, arp_probe: bool, timeout: float
-) -> tuple[Capture, tuple[Spot, ...]]:
+) -> tuple[Capture, tuple[SweptAddress, ...]]:
 
     facts = source.facts
     interface = check.choose_interface(interfaces.read(), ips, facts, name)
@@ -119,40 +119,45 @@ def _swept(
     capture = check.probe_segment(facts, used, interface, pps=pps, arp_probe=arp_probe, timeout=timeout, others=others)
     source.settle()
     known = owners.from_facts(facts, capture.answers) if facts is not None else owners.NodeMacs()
-    seen = survey.heard(capture, known)
+    seen = survey.owners_by_address(capture, known)
     results = {}
     if wanted := survey.to_diagnose(capture, facts, ips):
         results = dict(zip(wanted, diagnosis.diagnose_all(capture, facts, wanted), strict=True))
     seen |= {ip: result.owners for ip, result in results.items()}
-    return capture, survey.spots(ips, capture, facts, results, seen)
+    return capture, survey.classify(ips, capture, facts, results, seen)
 
 
-def _show(options: Options, capture: Capture, spots: tuple[Spot, ...], source: Source, facts: Path | None) -> None:
+def _show(
+    options: Options, capture: Capture, addresses: tuple[SweptAddress, ...], source: Source, facts: Path | None
+) -> None:
 
     if options.output == "json":
-        made = table.document(capture, spots, __version__, "; ".join(source.problems))
+        made = table.document(capture, addresses, __version__, "; ".join(source.problems))
         click.echo(redact(json.dumps(made, indent=2)))
         return
-    terminal = sys.stdout.isatty()
-    colour, width = report.colours(os.environ, terminal), report.columns(terminal)
+    tty = sys.stdout.isatty()
+    color, width = terminal.use_color(os.environ, tty), terminal.columns(tty)
     known = f" --facts {shlex.quote(str(facts))}" if facts else ""
     parts = [
-        table.table(spots, colour=colour),
-        picture.terminal(spots, colour=colour, width=width),
-        table.summary(spots, options.runnable(f"provisioner l2 check {{}}{known}")),
+        table.render(addresses, color=color),
+        picture.render(addresses, color=color, width=width),
+        table.summary(addresses, options.runnable(f"provisioner l2 check {{}}{known}")),
     ]
     click.echo("\n\n".join(part for part in parts if part))
 
 
-def _draw(path: Path, capture: Capture, spots: tuple[Spot, ...]) -> None:
+def _draw(path: Path, capture: Capture, addresses: tuple[SweptAddress, ...]) -> None:
     from datetime import datetime
 
-    pools = {spot.pool for spot in spots}
-    first, last = str(spots[0].ip), str(spots[-1].ip)
+    pools = {address.pool for address in addresses}
+    first, last = str(addresses[0].ip), str(addresses[-1].ip)
     what = f"{first} to {last}" if first != last else first
     title = f"{what} (pool {pools.pop()})" if len(pools) == 1 and "" not in pools else what
     when = datetime.fromtimestamp(capture.started).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     write(
-        path, picture_svg.svg(spots, title, f"{len(spots)} addresses, seen from {capture.vantage.interface} at {when}")
+        path,
+        picture_svg.render(
+            addresses, title, f"{len(addresses)} addresses, seen from {capture.vantage.interface} at {when}"
+        ),
     )
     click.echo(f"{path}: the map", err=True)

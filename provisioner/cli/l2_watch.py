@@ -23,7 +23,7 @@ from provisioner.l2.owners import NodeMacs
 from provisioner.l2.probe import interfaces
 from provisioner.l2.probe.capture import Answer
 from provisioner.l2.probe.interfaces import Interface
-from provisioner.l2.result import OwnerSeen, Result
+from provisioner.l2.result import AddressOwner, Result
 from provisioner.l2.watch import recorder, report
 from provisioner.l2.watch import text as timeline_text
 from provisioner.l2.watch.live import Live
@@ -177,14 +177,16 @@ def _known(facts: Facts | None, answers: list[Answer] | tuple[Answer, ...]) -> N
     return owners.from_facts(facts, answers) if facts is not None else owners.NodeMacs()
 
 
-def _owners(macs: list[str], facts: Facts | None, answers: list[Answer] | tuple[Answer, ...]) -> dict[str, OwnerSeen]:
+def _owners(
+    macs: list[str], facts: Facts | None, answers: list[Answer] | tuple[Answer, ...]
+) -> dict[str, AddressOwner]:
     """Return whose each MAC is."""
     known = _known(facts, answers)
     found = {}
     for mac in macs:
         owner = known.owner(mac)
         maker = "" if owner.nodes else owners.vendor(mac)
-        found[mac] = OwnerSeen(mac, owner.node, owner.nic, owner.nodes, matched_by=owner.matched_by, vendor=maker)
+        found[mac] = AddressOwner(mac, owner.node, owner.nic, owner.nodes, matched_by=owner.matched_by, vendor=maker)
     return found
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "scan",
     "selectors",
     "targets",
+    "terminal",
     "verdicts",
     "watch",
 ]

@@ -1,4 +1,4 @@
-"""What a diagnosis says: one verdict an address, with the evidence for it; l2report/v1 is made of these."""
+"""The result of a diagnosis: one verdict per address with its evidence; l2report/v1 consists of these."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Confidence = Literal["certain", "likely", "possible"]
 
 
 @dataclass(frozen=True)
-class OwnerSeen:
-    """One MAC that answers for an address. node, nic: "" when it is no node's, or when it cannot be told.
+class AddressOwner:
+    """A MAC that answers for an address. node, nic: "" if the MAC is not a node's, or is ambiguous.
 
-    nodes: every node that the MAC may stand for. matched_by: inventory, arp, eui64, vendor or "". vendor: the maker,
-    for a MAC that is no node's. answered: the kinds of question. rtt_us: microseconds, one an answer.
+    nodes: every node the MAC may belong to. matched_by: inventory, arp, eui64, vendor or "". vendor: from the OUI, for
+    a MAC that is not a node's. answered: kinds of request (Z, B, U). rtt_us: microseconds, one per reply.
     """
 
     mac: str
@@ -30,11 +30,11 @@ class OwnerSeen:
 
 @dataclass(frozen=True)
 class Result:
-    """The verdict on one address, or on a Service that has none (ip is then "").
+    """The verdict on one address, or on a Service without one (ip is "" then).
 
-    evidence: sentences, the decisive one first; alternatives: codes that the evidence allows as well. remedy: a
-    sentence; command: the next thing to type. unanswered: a Service has the address, it was asked for from where it is
-    announced, and nobody answered: a fault, even where the verdict is UNKNOWN since nothing tells its cause.
+    evidence: sentences, the decisive one first; alternatives: other codes that the evidence allows. remedy: a
+    sentence; command: the next command to run. unanswered: a Service has the address, it was requested on the segment
+    where it is announced, and no reply came: a fault even if the verdict is UNKNOWN.
     """
 
     ip: str
@@ -48,16 +48,16 @@ class Result:
     command: str = ""
     warnings: tuple[str, ...] = ()
     predicted_leader: str = ""
-    owners: tuple[OwnerSeen, ...] = ()
+    owners: tuple[AddressOwner, ...] = ()
     alternatives: tuple[str, ...] = ()
     unanswered: bool = False
 
     @property
     def ok(self) -> bool:
-        """Tell whether the address is as it should be; warnings are allowed."""
+        """Tell whether the address works; warnings are allowed."""
         return self.verdict == "OK"
 
     @property
     def inconclusive(self) -> bool:
-        """Tell whether nothing can be concluded: neither good nor a fault."""
+        """Tell whether nothing can be concluded: neither OK nor a fault."""
         return self.verdict == "INCONCLUSIVE_PROBE_LOCATION" or (self.verdict == "UNKNOWN" and not self.unanswered)

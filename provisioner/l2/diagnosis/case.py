@@ -16,7 +16,7 @@ from provisioner.l2.facts import Advertisement, Facts, Node, Pool, Service
 from provisioner.l2.gratuitous import by_metallb
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.probe.capture import Address, Answer, Capture, Handshake, Outcome
-from provisioner.l2.result import OwnerClass, OwnerSeen
+from provisioner.l2.result import AddressOwner, OwnerClass
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Case:
     services: tuple[Service, ...]
     pool: Pool | None
     prediction: Prediction
-    owners: tuple[OwnerSeen, ...]
+    owners: tuple[AddressOwner, ...]
     handover: Handover | None
-    left: OwnerSeen | None
+    left: AddressOwner | None
 
     @property
     def facts(self) -> Facts:
@@ -74,7 +74,7 @@ class Case:
         return self.broadcast and not self.answers and not self.capture.dropped
 
     @property
-    def owner(self) -> OwnerSeen | None:
+    def owner(self) -> AddressOwner | None:
         """Return the one owner, None for none and for several."""
         return self.owners[0] if len(self.owners) == 1 else None
 
@@ -242,13 +242,13 @@ def build_case(segment: Segment, ip: Address) -> Case:
     return Case(segment, ip, services, pool, prediction, stay, moved, left)
 
 
-def _both_nodes(seen: tuple[OwnerSeen, ...]) -> bool:
+def _both_nodes(seen: tuple[AddressOwner, ...]) -> bool:
     """Tell whether two different nodes answered: only between nodes is an address handed over."""
     nodes = [one.node for one in seen]
     return len(nodes) == 2 and all(nodes) and nodes[0] != nodes[1]
 
 
-def _seen(case: Case, mac: str) -> OwnerSeen:
+def _seen(case: Case, mac: str) -> AddressOwner:
     known = case.segment.known
     whose = known.owner(mac)
     own = [answer for answer in case.answers if answer.mac == mac]
@@ -266,7 +266,7 @@ def _seen(case: Case, mac: str) -> OwnerSeen:
         )
     else:
         kind = "unknown"
-    return OwnerSeen(
+    return AddressOwner(
         mac,
         whose.node,
         whose.nic,

@@ -7,7 +7,7 @@ from ipaddress import ip_interface, ip_network
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.cause import Cause
 from provisioner.l2.diagnosis.sentences import owner
-from provisioner.l2.result import OwnerSeen
+from provisioner.l2.result import AddressOwner
 from provisioner.text import join_words
 
 _SAID = {
@@ -18,14 +18,14 @@ _SAID = {
 }
 
 
-def connections(case: Case, seen: OwnerSeen) -> str:
+def connections(case: Case, seen: AddressOwner) -> str:
     """Return what became of the connections through an owner: "TCP port 80 is open" …; "" when none was tried."""
     outcomes = case.outcomes(seen.mac)
     said = [f"TCP port {port} {_SAID[outcome]}" for port, outcome in outcomes.items()]
     return f"Through {owner(seen)}, {join_words(said)}." if said else ""
 
 
-def _lost(case: Case) -> tuple[OwnerSeen, tuple[int, ...]] | None:
+def _lost(case: Case) -> tuple[AddressOwner, tuple[int, ...]] | None:
     """Return the node that answers alone, and its Services' ports that do not even refuse."""
     seen = case.owner
     if seen is None or not seen.node:
@@ -74,7 +74,7 @@ def not_serving(case: Case) -> Cause | None:
     return Cause("NOT_SERVING", "possible", (said,), ("RETURN_PATH",))
 
 
-def _explained(case: Case, seen: OwnerSeen) -> str:
+def _explained(case: Case, seen: AddressOwner) -> str:
     """Return why the Service itself lets no connection from here through that node, "" without a reason."""
     for service in case.services:
         source = case.client

@@ -18,7 +18,7 @@ from provisioner.l2.election import predictor
 from provisioner.l2.gratuitous import by_metallb
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.probe.capture import Answer
-from provisioner.l2.result import Confidence, OwnerSeen
+from provisioner.l2.result import AddressOwner, Confidence
 from provisioner.text import join_words
 
 AT_ONCE = 0.1  # seconds between the answers of a kernel and a speaker of one node to one question
@@ -124,7 +124,7 @@ def multi_nic_same_segment(case: Case) -> Cause | None:
     )
 
 
-def kernel_also_owns(case: Case) -> tuple[OwnerSeen, str] | None:
+def kernel_also_owns(case: Case) -> tuple[AddressOwner, str] | None:
     """Return the one owner, and the sentence that its kernel answers beside MetalLB's speaker; None without reason.
 
     Two replies to one question show it, unless the segment doubles that node's other replies too.
@@ -168,7 +168,7 @@ def _at_once(answers: Sequence[Answer], kind: Kind) -> bool:
     return any(later - earlier < AT_ONCE for earlier, later in pairwise(times))
 
 
-def _doubles_own(case: Case, seen: OwnerSeen) -> bool:
+def _doubles_own(case: Case, seen: AddressOwner) -> bool:
     """Tell whether the replies for the node's own addresses come twice as well: the segment doubles frames then."""
     segment = case.segment
     for ip in segment.addresses.get(seen.node, ()):

@@ -10,7 +10,7 @@ from provisioner.l2.diagnosis.cause import Cause
 from provisioner.l2.diagnosis.sentences import answered, owner, silence
 from provisioner.l2.gratuitous import by_metallb, periodic
 from provisioner.l2.probe.arp import Kind
-from provisioner.l2.result import Confidence, OwnerSeen
+from provisioner.l2.result import AddressOwner, Confidence
 from provisioner.text import join_words
 
 _SLOW = 50_000  # microseconds; Linux delays a proxied answer to a broadcast by up to 0.8 s (proxy_delay)
@@ -145,7 +145,7 @@ def pool_off_subnet(case: Case) -> Cause | None:
     return Cause("POOL_OFF_SUBNET", "likely" if known else "possible", (what, *seen))
 
 
-def proxied(case: Case, seen: OwnerSeen) -> Confidence | None:
+def proxied(case: Case, seen: AddressOwner) -> Confidence | None:
     """Tell how sure it is that an owner answers on behalf of others; None: it does not seem to.
 
     Proxy ARP keeps silent to a question from nobody (Z), at least Linux's does. On a network that drops such

@@ -6,7 +6,7 @@ from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.connection import connections
 from provisioner.l2.diagnosis.sentences import answered, owner
 from provisioner.l2.probe.arp import Kind
-from provisioner.l2.result import Confidence, OwnerSeen
+from provisioner.l2.result import AddressOwner, Confidence
 from provisioner.text import join_words, pluralize
 
 
@@ -24,7 +24,7 @@ def is_ok(case: Case) -> bool:
     return case.served(seen.mac) is True or (case.tcp_ports == () and not case.outcomes(seen.mac))
 
 
-def _own_answer(case: Case, seen: OwnerSeen) -> bool:
+def _own_answer(case: Case, seen: AddressOwner) -> bool:
     """Tell whether an owner is no proxy, which may answer for the node's own address just as well.
 
     A MAC of a node's own list is the node's. Any other has to have answered a question from nobody, if one was asked.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.probe.arp import Kind
-from provisioner.l2.result import OwnerSeen
+from provisioner.l2.result import AddressOwner
 from provisioner.text import join_words, pluralize, times
 
 _KINDS = {
@@ -13,7 +13,7 @@ _KINDS = {
 }
 
 
-def owner(seen: OwnerSeen) -> str:
+def owner(seen: AddressOwner) -> str:
     """Return an owner: its node and NIC where they are known, and its MAC in any case."""
     if len(seen.nodes) > 1:
         return f"{seen.mac} ({join_words(seen.nodes, 'or')})"
@@ -23,7 +23,7 @@ def owner(seen: OwnerSeen) -> str:
     return f"{seen.mac} (no node's{maker})" if seen.owner_class == "foreign" else f"{seen.mac} (unknown{maker})"
 
 
-def answered(case: Case, seen: OwnerSeen) -> str:
+def answered(case: Case, seen: AddressOwner) -> str:
     """Return the sentence that an owner answered, and who it seems to be."""
     which = {"Z": "as nobody", "B": "as a client", "U": "directly"}
     how = join_words(which[kind] for kind in seen.answered)

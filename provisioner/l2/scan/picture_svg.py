@@ -1,7 +1,7 @@
-"""The map of a sweep as SVG: the same rows as in the terminal, for a ticket, a chat or a wall.
+"""The map of a sweep as SVG, with the same rows as in the terminal.
 
-Written by hand, without a drawing library: rectangles and text. It follows the reader's light or dark theme, every
-cell tells its story on hover, and a letter in each cell serves those who see colours differently.
+It follows the reader's light or dark theme. Each cell has its address's summary as hover text, and a letter, so that
+nothing depends on color alone.
 """
 
 from __future__ import annotations
@@ -11,39 +11,39 @@ from html import escape
 
 from provisioner.l2.scan import picture
 from provisioner.l2.scan.picture import COLUMNS, Gap, Row
-from provisioner.l2.scan.survey import Spot, State
+from provisioner.l2.scan.survey import AddressState, SweptAddress
 
 _CELL, _STEP, _MARGIN = 24, 28, 28  # pixels
 _LETTER = 7.9  # pixels, the width of one letter of a row's label
-_LISTED = 12  # faults told below the map; the others are on hover
+_LISTED = 12  # faults listed below the map; the others are in the hover texts
 
-_LIGHT: dict[State | str, str] = {
+_LIGHT: dict[AddressState | str, str] = {
     "ground": "#ffffff",
     "ink": "#1f2933",
     "faint": "#66727f",
     "line": "#d5dbe1",
-    State.FREE: "#f1f4f6",
-    State.RIGHT: "#2f9e6e",
-    State.WRONG: "#f0a30a",
-    State.STRANGER: "#8a4fd3",
-    State.DUPLICATE: "#d32f3c",
-    State.NODE: "#5f7488",
-    State.TAKEN: "#5aa9dc",
-    State.UNCLEAR: "#b3bcc5",
+    AddressState.FREE: "#f1f4f6",
+    AddressState.RIGHT: "#2f9e6e",
+    AddressState.WRONG: "#f0a30a",
+    AddressState.STRANGER: "#8a4fd3",
+    AddressState.DUPLICATE: "#d32f3c",
+    AddressState.NODE: "#5f7488",
+    AddressState.TAKEN: "#5aa9dc",
+    AddressState.UNCLEAR: "#b3bcc5",
 }
-_DARK: dict[State | str, str] = {
+_DARK: dict[AddressState | str, str] = {
     "ground": "#15191e",
     "ink": "#e6eaee",
     "faint": "#93a0ad",
     "line": "#38424d",
-    State.FREE: "#222931",
+    AddressState.FREE: "#222931",
 }
-_DARK_LETTERS = (State.WRONG, State.TAKEN, State.UNCLEAR)  # whose ground is light: their letter is dark
+_DARK_LETTERS = (AddressState.WRONG, AddressState.TAKEN, AddressState.UNCLEAR)  # dark letters on a light cell
 
 
-def svg(spots: Sequence[Spot], title: str, subtitle: str = "") -> str:
-    """Return the map as an SVG document. title: what was swept; subtitle: when and from where."""
-    rows = picture.rows(spots)
+def render(addresses: Sequence[SweptAddress], title: str, subtitle: str = "") -> str:
+    """Return the map as an SVG document. title: what was swept; subtitle: when and from which interface."""
+    rows = picture.rows(addresses)
     labels = [row.label for row in rows if isinstance(row, Row)] or [""]
     left = _MARGIN + round(max(map(len, labels)) * _LETTER) + 12
     columns = max((len(row.cells) for row in rows if isinstance(row, Row)), default=COLUMNS[4])
@@ -65,11 +65,11 @@ def svg(spots: Sequence[Spot], title: str, subtitle: str = "") -> str:
             ]
             height += 16
         body.append(_text(left - 12, height + 17, row.label, "label"))
-        body += [_cell(spot, left + column * _STEP, height) for column, spot in enumerate(row.cells) if spot]
+        body += [_cell(address, left + column * _STEP, height) for column, address in enumerate(row.cells) if address]
         height += _STEP
     width = max(left + columns * _STEP + _MARGIN, 680, _MARGIN * 2 + round(len(title) * 11.5))
-    legend, height = _legend(spots, width, height + 20)
-    faults, height = _faults(spots, width, height)
+    legend, height = _legend(addresses, width, height + 20)
+    faults, height = _faults(addresses, width, height)
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
@@ -86,43 +86,45 @@ def svg(spots: Sequence[Spot], title: str, subtitle: str = "") -> str:
     )
 
 
-def _cell(spot: Spot, x: float, y: float) -> str:
-    return f"<g><title>{escape(spot.about)}</title>{_box(spot.state, x, y)}</g>"
+def _cell(address: SweptAddress, x: float, y: float) -> str:
+    return f"<g><title>{escape(address.summary)}</title>{_box(address.state, x, y)}</g>"
 
 
-def _box(state: State, x: float, y: float) -> str:
+def _box(state: AddressState, x: float, y: float) -> str:
     name = state.name.lower()
-    letter = "" if state is State.FREE else _text(x + _CELL / 2, y + 17, state.letter, f"in-{name} middle letter")
+    letter = (
+        "" if state is AddressState.FREE else _text(x + _CELL / 2, y + 17, state.letter, f"in-{name} middle letter")
+    )
     return f'<rect class="c-{name}" x="{x}" y="{y}" width="{_CELL}" height="{_CELL}" rx="5"/>{letter}'
 
 
-def _legend(spots: Sequence[Spot], width: int, y: int) -> tuple[list[str], int]:
-    """Return the legend and where it ends; entries go on in the next line where the width ends."""
-    made, x = [], _MARGIN
-    for state, count in picture.legend(spots):
-        words = f"{state.words}: {count}"
-        length = _CELL + 10 + round(len(words) * 7.2) + 22
+def _legend(addresses: Sequence[SweptAddress], width: int, y: int) -> tuple[list[str], int]:
+    """Return the legend, wrapped at the width, and the y below it."""
+    drawn, x = [], _MARGIN
+    for state, count in picture.legend(addresses):
+        label = f"{state.label}: {count}"
+        length = _CELL + 10 + round(len(label) * 7.2) + 22
         if x > _MARGIN and x + length > width - _MARGIN + 22:
             x, y = _MARGIN, y + 34
-        made += [_box(state, x, y), _text(x + _CELL + 8, y + 17, words, "")]
+        drawn += [_box(state, x, y), _text(x + _CELL + 8, y + 17, label, "")]
         x += length
-    return made, y + _CELL + _MARGIN
+    return drawn, y + _CELL + _MARGIN
 
 
-def _faults(spots: Sequence[Spot], width: int, y: int) -> tuple[list[str], int]:
-    """Return what is wrong, in words, and where that ends."""
-    wrong = [spot for spot in spots if spot.state.fault or spot.state is State.UNCLEAR]
-    if not wrong:
+def _faults(addresses: Sequence[SweptAddress], width: int, y: int) -> tuple[list[str], int]:
+    """Return the list of faults and inconclusive addresses, and the y below it."""
+    suspects = [address for address in addresses if address.state.fault or address.state is AddressState.UNCLEAR]
+    if not suspects:
         return [], y
-    made = [f'<line class="rule" x1="{_MARGIN}" y1="{y - 6}" x2="{width - _MARGIN}" y2="{y - 6}"/>']
+    drawn = [f'<line class="rule" x1="{_MARGIN}" y1="{y - 6}" x2="{width - _MARGIN}" y2="{y - 6}"/>']
     most = int((width - 2 * _MARGIN) / 6.9)
-    lines = [spot.about for spot in wrong[:_LISTED]]
-    if len(wrong) > _LISTED:
-        lines.append(f"and {len(wrong) - _LISTED} more")
+    lines = [address.summary for address in suspects[:_LISTED]]
+    if len(suspects) > _LISTED:
+        lines.append(f"and {len(suspects) - _LISTED} more")
     for line in lines:
         y += 22
-        made.append(_text(_MARGIN, y, line if len(line) <= most else f"{line[: most - 1]}…", ""))
-    return made, y + _MARGIN
+        drawn.append(_text(_MARGIN, y, line if len(line) <= most else f"{line[: most - 1]}…", ""))
+    return drawn, y + _MARGIN
 
 
 def _text(x: float, y: float, text: str, kind: str) -> str:
@@ -135,24 +137,21 @@ def _style() -> str:
             "text{font:13px system-ui,'Segoe UI','DejaVu Sans',sans-serif}",
             ".title{font-size:20px;font-weight:600}.middle{text-anchor:middle}.letter{font-weight:700;font-size:12px}",
             ".label{font-family:ui-monospace,'DejaVu Sans Mono',monospace;text-anchor:end}",
-            _colours(_LIGHT),
-            f"@media (prefers-color-scheme:dark){{{_colours(_DARK)}}}",
-            *(f".in-{state.name.lower()}{{fill:#fff}}" for state in State if state not in _DARK_LETTERS),
+            _colors(_LIGHT),
+            f"@media (prefers-color-scheme:dark){{{_colors(_DARK)}}}",
+            *(f".in-{state.name.lower()}{{fill:#fff}}" for state in AddressState if state not in _DARK_LETTERS),
             *(f".in-{state.name.lower()}{{fill:#1f2933}}" for state in _DARK_LETTERS),
         )
     )
 
 
-def _colours(table: dict[State | str, str]) -> str:
-    made = []
-    for what, value in table.items():
-        if isinstance(what, State):
-            made.append(f".c-{what.name.lower()}{{fill:{value}}}")
+def _colors(table: dict[AddressState | str, str]) -> str:
+    cells = [f".c-{key.name.lower()}{{fill:{value}}}" for key, value in table.items() if isinstance(key, AddressState)]
     return "".join(
         (
             f".ground{{fill:{table['ground']};stroke:{table['line']}}}",
             f"text{{fill:{table['ink']}}}.faint{{fill:{table['faint']}}}.label{{fill:{table['faint']}}}",
             f".rule{{stroke:{table['line']}}}.c-free{{stroke:{table['line']}}}",
-            *made,
+            *cells,
         )
     )

@@ -1,6 +1,6 @@
-"""What a sweep found, one entry an address: free, right, wrong, a stranger's, owned twice. Table and pictures show it.
+"""The state of each swept address (free, OK, faulty, foreign, duplicate), as the table and the maps show it.
 
-A verdict comes from the diagnosis; here it is only said what each address looks like on a map.
+Verdicts come from the diagnosis; this only decides how an address looks on a map.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from provisioner.l2 import targets
 from provisioner.l2.facts import Facts
 from provisioner.l2.owners import NodeMacs, vendor
 from provisioner.l2.probe.capture import Answer, Capture
-from provisioner.l2.result import OwnerSeen, Result
+from provisioner.l2.result import AddressOwner, Result
 from provisioner.l2.targets import Address
 
 
-class State(Enum):
-    """How an address looks: (letter on the map, words in the legend, whether it is a fault).
+class AddressState(Enum):
+    """How an address looks: (letter on the map, label in the legend, whether it is a fault).
 
-    TAKEN: somebody answers, and nothing says that this is wrong (outside of the pools, or nothing is known of them).
+    TAKEN: a host answers and nothing is known to be wrong with that (outside the pools, or the pools are unknown).
     """
 
     FREE = (".", "free", False)
-    RIGHT = ("o", "assigned and right", False)
-    WRONG = ("X", "assigned and wrong", True)
-    STRANGER = ("S", "stranger in the pool", True)
-    DUPLICATE = ("D", "two owners", True)
+    RIGHT = ("o", "assigned, OK", False)
+    WRONG = ("X", "assigned, faulty", True)
+    STRANGER = ("S", "foreign host in a pool", True)
+    DUPLICATE = ("D", "duplicate owners", True)
     NODE = ("n", "node, router or this machine", False)
     TAKEN = ("u", "in use", False)
-    UNCLEAR = ("?", "cannot be told", False)
+    UNCLEAR = ("?", "inconclusive", False)
 
     @property
     def letter(self) -> str:
@@ -39,56 +39,59 @@ class State(Enum):
         return self.value[0]
 
     @property
-    def words(self) -> str:
-        """Return the words in the legend."""
+    def label(self) -> str:
+        """Return the label in the legend."""
         return self.value[1]
 
     @property
     def fault(self) -> bool:
-        """Tell whether such an address is a fault."""
+        """Tell whether an address in this state is a fault."""
         return self.value[2]
 
 
-ALWAYS = (State.FREE, State.RIGHT, State.WRONG, State.STRANGER, State.DUPLICATE)  # in every legend
-_STRANGERS = frozenset({"ADDRESS_CONFLICT", "POOL_ADDRESS_IN_USE"})
+# In every legend, whether they occur or not.
+ALWAYS = (
+    AddressState.FREE,
+    AddressState.RIGHT,
+    AddressState.WRONG,
+    AddressState.STRANGER,
+    AddressState.DUPLICATE,
+)
+_FOREIGN = frozenset({"ADDRESS_CONFLICT", "POOL_ADDRESS_IN_USE"})
 
 
 @dataclass(frozen=True)
-class Spot:
-    """One address of a sweep. service, pool: "" for none; note: what it is beside that; result: None without one.
+class SweptAddress:
+    """One address of a sweep. service, pool: "" for none; note: what else is known; result: None if not diagnosed.
 
-    asked: whether it was asked for; not so this machine's own, and where there was no address to ask from.
+    probed: False for this machine's own addresses, and where there was no source address to probe from.
     """
 
     ip: Address
-    state: State
-    owners: tuple[OwnerSeen, ...] = ()
+    state: AddressState
+    owners: tuple[AddressOwner, ...] = ()
     service: str = ""
     pool: str = ""
     note: str = ""
     result: Result | None = None
-    asked: bool = True
+    probed: bool = True
 
     @property
-    def who(self) -> str:
-        """Return the owners in few words."""
-        return ", ".join(name(owner) for owner in self.owners)
-
-    @property
-    def about(self) -> str:
-        """Return the address in one line, for a hover title and the list under a picture."""
-        who = self.who or ("" if self.note or not self.service else "nobody answers")
-        said = f"{self.state.words} ({who})" if who else self.state.words
-        return f"{self.ip}: {', '.join(part for part in (said, self.service, self.verdict, self.note) if part)}"
+    def summary(self) -> str:
+        """Return the address in one line, for a hover title and the list below a map."""
+        owners = ", ".join(owner_label(owner) for owner in self.owners)
+        owners = owners or ("" if self.note or not self.service else "no reply")
+        state = f"{self.state.label} ({owners})" if owners else self.state.label
+        return f"{self.ip}: {', '.join(part for part in (state, self.service, self.verdict, self.note) if part)}"
 
     @property
     def verdict(self) -> str:
-        """Return the verdict's code where there is one to worry about, else ""."""
+        """Return the verdict's code, "" if it is OK or there is none."""
         return self.result.verdict if self.result is not None and not self.result.ok else ""
 
 
-def name(owner: OwnerSeen) -> str:
-    """Return an owner in few words: the node and its NIC, or the MAC."""
+def owner_label(owner: AddressOwner) -> str:
+    """Return an owner's short name: the node and its interface, or the MAC."""
     if owner.node:
         return f"{owner.node} {owner.nic}".strip()
     if owner.nodes:
@@ -96,18 +99,18 @@ def name(owner: OwnerSeen) -> str:
     return f"{owner.mac} ({owner.vendor})" if owner.vendor else owner.mac
 
 
-def heard(capture: Capture, known: NodeMacs) -> dict[Address, tuple[OwnerSeen, ...]]:
-    """Return who answered, by address, in order of their first answer; the silent ones are absent."""
+def owners_by_address(capture: Capture, known: NodeMacs) -> dict[Address, tuple[AddressOwner, ...]]:
+    """Return the owners of each address in order of their first reply; silent addresses are absent."""
     grouped: dict[Address, dict[str, list[Answer]]] = {}
     for answer in capture.answers:
         grouped.setdefault(answer.ip, {}).setdefault(answer.mac, []).append(answer)
-    made: dict[Address, tuple[OwnerSeen, ...]] = {}
+    made: dict[Address, tuple[AddressOwner, ...]] = {}
     for ip, macs in grouped.items():
         owners = []
         for mac, answers in macs.items():
             owner = known.owner(mac)
             owners.append(
-                OwnerSeen(
+                AddressOwner(
                     mac=mac,
                     node=owner.node,
                     nic=owner.nic,
@@ -124,9 +127,9 @@ def heard(capture: Capture, known: NodeMacs) -> dict[Address, tuple[OwnerSeen, .
 
 
 def to_diagnose(capture: Capture, facts: Facts | None, ips: Sequence[Address]) -> tuple[Address, ...]:
-    """Return the swept addresses that a verdict can be passed on: external IPs, and whoever answers in a pool.
+    """Return the swept addresses to diagnose: external IPs, and pool addresses that answer.
 
-    None without knowledge of the services: whether an owner is right cannot be told then.
+    Empty if the Services are unknown, because whether an owner is the right one is unknown then.
     """
     if facts is None or facts.services is None:
         return ()
@@ -139,35 +142,35 @@ def to_diagnose(capture: Capture, facts: Facts | None, ips: Sequence[Address]) -
     )
 
 
-def spots(
+def classify(
     ips: Sequence[Address],
     capture: Capture,
     facts: Facts | None,
     results: Mapping[Address, Result],
-    owners: Mapping[Address, tuple[OwnerSeen, ...]],
-) -> tuple[Spot, ...]:
-    """Return what each address looks like. results: of those diagnosed; owners: who answered, by address."""
+    owners: Mapping[Address, tuple[AddressOwner, ...]],
+) -> tuple[SweptAddress, ...]:
+    """Return the state of each address. results: of the diagnosed ones; owners: from `owners_by_address`."""
     external, pools = targets.assigned(facts), targets.pools(facts)
-    special = _special(capture, facts)
+    machines = _machine_addresses(capture, facts)
     found = []
     for ip in ips:
         pool = next((name for name, held in pools.items() if any(ip in one for one in held)), "")
         service = ", ".join(one.key for one in external.get(ip, ()))
         seen = owners.get(ip, ())
         result = results.get(ip)
-        note = special.get(ip, "")
+        note = machines.get(ip, "")
         state = _state(seen, pool, note, result)
-        if state is State.UNCLEAR and result is None:
-            note = "unknown owner: a node whose network cards are not known, or a stranger"
-        asked = bool(capture.asked.get(ip))
-        if state is State.FREE and not asked:
-            state, note = State.UNCLEAR, "was not asked: this machine has no address to ask from"
-        found.append(Spot(ip, state, seen, service, pool, note, result, asked))
+        if state is AddressState.UNCLEAR and result is None:
+            note = "unknown owner: a node whose interfaces are unknown, or a foreign host"
+        probed = bool(capture.asked.get(ip))
+        if state is AddressState.FREE and not probed:
+            state, note = AddressState.UNCLEAR, "not probed: this machine has no source address for it"
+        found.append(SweptAddress(ip, state, seen, service, pool, note, result, probed))
     return tuple(found)
 
 
-def _special(capture: Capture, facts: Facts | None) -> dict[Address, str]:
-    """Return the addresses that are a machine's own, and whose."""
+def _machine_addresses(capture: Capture, facts: Facts | None) -> dict[Address, str]:
+    """Return the addresses of this machine, the routers and the nodes, and whose each is."""
     found: dict[Address, str] = {ip: "this machine" for ip in capture.vantage.own_addresses}
     found.update({ip: "router" for ip in capture.vantage.gateways})
     for node in facts.nodes if facts is not None else ():
@@ -176,34 +179,34 @@ def _special(capture: Capture, facts: Facts | None) -> dict[Address, str]:
     return found
 
 
-def _state(seen: Sequence[OwnerSeen], pool: str, special: str, result: Result | None) -> State:
+def _state(seen: Sequence[AddressOwner], pool: str, machine: str, result: Result | None) -> AddressState:
     several = len({owner.mac for owner in seen}) > 1
     if result is not None:
-        return _judged(result, several)
+        return _diagnosed_state(result, several)
     if several:
-        return State.DUPLICATE
-    if special:
-        return State.NODE
+        return AddressState.DUPLICATE
+    if machine:
+        return AddressState.NODE
     if not seen:
-        return State.FREE
+        return AddressState.FREE
     if not pool or any(owner.nodes or owner.node for owner in seen):
-        return State.TAKEN
-    # A node that was not heard, and whose network cards nobody could list, may be the one.
-    return State.STRANGER if all(owner.owner_class == "foreign" for owner in seen) else State.UNCLEAR
+        return AddressState.TAKEN
+    # It may be a node that did not reply and whose interfaces are unknown.
+    return AddressState.STRANGER if all(owner.owner_class == "foreign" for owner in seen) else AddressState.UNCLEAR
 
 
-def _judged(result: Result, several: bool) -> State:
+def _diagnosed_state(result: Result, several: bool) -> AddressState:
     if result.ok:
-        return State.RIGHT
+        return AddressState.RIGHT
     if result.inconclusive:
-        return State.UNCLEAR
+        return AddressState.UNCLEAR
     if several:
-        return State.DUPLICATE
-    return State.STRANGER if result.verdict in _STRANGERS else State.WRONG
+        return AddressState.DUPLICATE
+    return AddressState.STRANGER if result.verdict in _FOREIGN else AddressState.WRONG
 
 
-def exit_status(found: Sequence[Spot]) -> int:
-    """Return 1 when a fault was seen, 2 when something that is in use cannot be told, else 0."""
-    if any(spot.state.fault for spot in found):
+def exit_status(found: Sequence[SweptAddress]) -> int:
+    """Return 1 for any fault, 2 if any address is inconclusive, else 0."""
+    if any(address.state.fault for address in found):
         return 1
-    return 2 if any(spot.state is State.UNCLEAR for spot in found) else 0
+    return 2 if any(address.state is AddressState.UNCLEAR for address in found) else 0

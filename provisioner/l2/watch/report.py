@@ -10,14 +10,14 @@ from typing import Any
 
 from provisioner.l2.phrases import VERDICTS as CHECKED
 from provisioner.l2.probe.capture import Handshake
-from provisioner.l2.result import OwnerSeen, Result
+from provisioner.l2.result import AddressOwner, Result
 from provisioner.l2.watch.timeline import Change, Gratuitous, Timeline
 from provisioner.l2.watch.verdict import VERDICTS, WARNINGS, named, seconds, title
 
 SCHEMA = "l2watch/v1"
 NOT_SEEN = "not seen"
 AROUND = 30.0  # seconds before the first and after the last change of which each handshake is told
-Owners = Mapping[str, "OwnerSeen"]
+Owners = Mapping[str, "AddressOwner"]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A timeline as SVG: the answer as a title, a lane an owner, the silence as a band across them, TCP below.
 
 Written by hand, without a drawing library: rectangles, lines and text. It follows the reader's light or dark theme,
-and each mark tells its time on hover. Owners differ by place and name, never by colour alone.
+and each mark tells its time on hover. Owners differ by place and name, never by color alone.
 """
 
 from __future__ import annotations
@@ -269,13 +269,13 @@ def _style() -> str:
             ".name,.silent,.wrong{font-weight:600}.small{font-size:11px}",
             ".tick{stroke-width:2;fill:none}.rule,.grid,.zero{fill:none}.zero{stroke-dasharray:3 3}",
             ".silence{fill-opacity:.14}",
-            _colours(_LIGHT),
-            f"@media (prefers-color-scheme:dark){{{_colours(_DARK)}}}",
+            _colors(_LIGHT),
+            f"@media (prefers-color-scheme:dark){{{_colors(_DARK)}}}",
         )
     )
 
 
-def _colours(table: dict[str, str]) -> str:
+def _colors(table: dict[str, str]) -> str:
     fills = ("lane", "owner0", "owner1", "owner2", "owner3", "silence", "tcp")
     return "".join(
         (

@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 from provisioner.l2.probe.capture import Address
-from provisioner.l2.result import OwnerSeen, Result
+from provisioner.l2.result import AddressOwner, Result
 from provisioner.l2.watch.spans import MISSED
 from provisioner.l2.watch.timeline import HANDOVER, Change, Timeline, doubled
 
-Owners = Mapping[str, OwnerSeen]
+Owners = Mapping[str, AddressOwner]
 
 # Verdicts of a watch beside those of a check.
 VERDICTS = {
@@ -49,7 +49,7 @@ def judge(
         remedy=remedy,
         command=command,
         warnings=_warnings(timeline),
-        owners=tuple(owners.get(mac, OwnerSeen(mac)) for mac in timeline.macs),
+        owners=tuple(owners.get(mac, AddressOwner(mac)) for mac in timeline.macs),
     )
 
 

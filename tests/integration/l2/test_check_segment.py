@@ -128,13 +128,13 @@ def test_nodes_whose_network_cards_nobody_listed_are_known_by_their_own_answers(
     assert (result["owners"][0]["node"], result["owners"][0]["matched_by"]) == ("w1", "arp")
 
 
-def test_a_person_reads_the_same_and_sees_colours_only_on_a_terminal(nodes: Segment) -> None:
+def test_a_person_reads_the_same_and_sees_colors_only_on_a_terminal(nodes: Segment) -> None:
     (nodes.folder / "facts.json").write_text(json.dumps(facts()))
     ended = nodes.cli("l2", "check", "--facts", "facts.json")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[0] == f"OK  {VIP}  (default/web, pool lab)"
-    assert ended.stdout.splitlines()[-1] == "It is as it should be."
-    assert f"w1 eth1, {mac(11)}; known from the node's list of network cards" in " ".join(ended.stdout.split())
+    assert ended.stdout.splitlines()[-1] == "1 of 1 OK."
+    assert f"w1 eth1, {mac(11)}; MAC found on the node" in " ".join(ended.stdout.split())
     assert "\x1b" not in ended.stdout
 
 
@@ -323,7 +323,7 @@ def test_scan_with_facts_knows_right_wrong_stranger_and_duplicate(nodes: Segment
         "192.0.2.203": "wrong",
     }
     drawn = (nodes.folder / "map.svg").read_text()
-    assert "192.0.2.201: stranger in the pool" in drawn
+    assert "192.0.2.201: foreign host in a pool" in drawn
     text = nodes.cli("l2", "scan", "pool:lab", "--facts", "facts.json").stdout
     row = next(line for line in text.splitlines() if line.startswith("192.0.2.200   "))
     assert row.split()[1:] == ["o", "S", "D", "X"]

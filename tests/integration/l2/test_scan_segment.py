@@ -65,8 +65,8 @@ def test_the_table_names_owners_and_counts_the_silent(segment: Segment) -> None:
         ["192.0.2.50", mac(number), "B", "Z"] for number in (11, 12)
     ]
     *_, silent, faults, following = ended.stdout.splitlines()
-    assert silent == "2 of 4 addresses are silent."
-    assert faults == "Faults: two owners (1)."
+    assert silent == "2 of 4 addresses silent."
+    assert faults == "Faults: duplicate owners (1)."
     assert re.fullmatch(r"next: \S+ -m provisioner l2 check 192\.0\.2\.50", following)
 
 

@@ -13,11 +13,11 @@ import pytest
 
 from provisioner.checks import loadbalancer
 from provisioner.l2 import verdicts
-from provisioner.l2.result import OwnerSeen, Result
+from provisioner.l2.result import AddressOwner, Result
 from tests.unit.checks.memory import Memory, context, findings, pod, service, workload
 from tests.unit.checks.test_http import on_loopback, serving, taking_turns
 
-W1 = OwnerSeen("02:00:00:00:00:11", "w1", "eth1", ("w1",), "speaker", "inventory")
+W1 = AddressOwner("02:00:00:00:00:11", "w1", "eth1", ("w1",), "speaker", "inventory")
 
 
 def result(verdict: str = "OK", **values: Any) -> Result:

@@ -111,7 +111,7 @@ def test_a_map_that_has_no_folder_is_refused_before_the_sweep(tmp_path: Path) ->
 def test_a_map_that_cannot_be_written_leaves_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "folder").mkdir()
     heard = Capture(VANTAGE, (), sent=7)
-    spots = (survey.Spot(ip_address("192.0.2.7"), survey.State.FREE),)
+    spots = (survey.SweptAddress(ip_address("192.0.2.7"), survey.AddressState.FREE),)
     monkeypatch.setattr(l2_scan, "_swept", lambda *_, **__: (heard, spots))
     status, stdout, stderr = run(tmp_path, "scan", "192.0.2.7", "--svg", str(tmp_path / "folder"), output="json")
     made = json.loads(stdout)

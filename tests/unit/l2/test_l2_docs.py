@@ -1,4 +1,4 @@
-"""docs/l2.md names every verdict and every warning, and none that does not exist; so do the phrases of the report."""
+"""docs/l2.md explains every verdict, warning, map letter and exit status, and no other; so do the report's phrases."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def rows(title: str) -> dict[str, list[str]]:
     return {code: [cell.strip() for cell in rest.split(" | ")] for code, rest in found}
 
 
-def test_every_verdict_is_explained_and_no_other() -> None:
+def test_exactly_the_existing_verdicts_are_explained() -> None:
     assert set(rows("All verdicts")) == set(REMEDIES)
     assert all(len(cells) == 2 and all(cells) for cells in rows("All verdicts").values())
 
 
-def test_every_verdict_has_its_sentence() -> None:
+def test_exactly_the_existing_verdicts_have_a_phrase() -> None:
     assert set(phrases.VERDICTS) == set(REMEDIES)
 
 
@@ -36,19 +36,18 @@ def test_every_warning_is_explained() -> None:
     assert set(rows("Warnings")) == set(phrases.WARNINGS)
 
 
-def test_every_letter_of_the_map_is_explained() -> None:
+def test_every_map_letter_is_explained_with_its_label() -> None:
     letters = rows("The map of a scan")
-    assert set(letters) == {state.letter for state in survey.State}
-    for state in survey.State:
-        meaning = letters[state.letter][1].replace("a node, the router", "node, router")
-        assert state.words.split(",")[0] in meaning, state
+    assert set(letters) == {state.letter for state in survey.AddressState}
+    for state in survey.AddressState:
+        assert letters[state.letter][1].startswith(state.label), state
 
 
-def test_the_exit_statuses_are_there() -> None:
+def test_every_exit_status_is_explained() -> None:
     assert re.findall(r"^\| (\d) \|", section("Exit statuses"), re.MULTILINE) == ["0", "1", "2"]
 
 
-def test_contents_lead_to_sections() -> None:
+def test_links_lead_to_existing_sections() -> None:
     titles = [
         re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-") for line in re.findall(r"^## (.+)$", PAGE, re.M)
     ]

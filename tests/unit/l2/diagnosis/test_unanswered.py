@@ -50,7 +50,7 @@ def test_an_external_ip_that_nobody_answers_for_is_a_fault(run: Capture, known: 
     result = judge(run, known)
     assert (result.verdict, result.confidence) == ("UNKNOWN", "certain")
     assert (result.unanswered, result.inconclusive, report.exit_status([result])) == (True, False, 1)
-    assert "not certain" not in report.text([result])
+    assert "not certain" not in report.render([result])
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,15 @@ from ipaddress import ip_address
 
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.probe.capture import Announcement, Answer, Handshake
-from provisioner.l2.result import OwnerSeen
+from provisioner.l2.result import AddressOwner
 from provisioner.l2.watch.timeline import EndedBy, Recording
 
 START = 1_800_000_000.0
 RTT = 0.001
 W1, W2, STRANGER = "02:00:00:00:00:0b", "02:00:00:00:00:0c", "02:00:00:00:00:63"
 OWNERS = {
-    W1: OwnerSeen(W1, "worker1", "eth1", ("worker1",), matched_by="inventory"),
-    W2: OwnerSeen(W2, "worker2", "eth1", ("worker2",), matched_by="inventory"),
+    W1: AddressOwner(W1, "worker1", "eth1", ("worker1",), matched_by="inventory"),
+    W2: AddressOwner(W2, "worker2", "eth1", ("worker2",), matched_by="inventory"),
 }
 IPV4, IPV6 = "192.0.2.200", "2001:db8::200"
 

@@ -1,4 +1,4 @@
-"""The picture: well-formed, everything inside of it, nothing told by colour alone."""
+"""The picture: well-formed, everything inside of it, nothing told by color alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from provisioner.l2.result import OwnerSeen
+from provisioner.l2.result import AddressOwner
 from provisioner.l2.watch.svg import svg
 from provisioner.l2.watch.timeline import Recording, tell
 from provisioner.l2.watch.verdict import judge
@@ -25,7 +25,7 @@ CASES = {
 }
 
 
-def drawn(told: Recording, owners: dict[str, OwnerSeen] = OWNERS) -> ElementTree.Element:
+def drawn(told: Recording, owners: dict[str, AddressOwner] = OWNERS) -> ElementTree.Element:
     """Return the root of a recording's SVG."""
     timeline = tell(told)
     return ElementTree.fromstring(svg(timeline, judge(timeline, owners), "seen from eth1"))
