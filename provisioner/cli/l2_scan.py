@@ -114,7 +114,7 @@ def _swept(
     interface = check.choose_interface(interfaces.read(), ips, facts, name)
     if facts is not None and (node := check.on_a_node(interfaces.vantage(interface), facts, ips)) is not None:
         raise Inconclusive(" ".join([*node.evidence, node.remedy]))
-    external = words.assigned(facts)
+    external = words.services_by_ip(facts)
     used, others = [ip for ip in ips if ip in external], [ip for ip in ips if ip not in external]
     capture = check.probe_segment(facts, used, interface, pps=pps, arp_probe=arp_probe, timeout=timeout, others=others)
     source.settle()

@@ -194,8 +194,8 @@ def _finish(options: Options, place: Interface, heard: Heard, facts: Facts | Non
     """Print the report, draw it, and exit."""
     timeline = tell(heard.recording)
     macs = [*timeline.macs, *(frame.mac for frame in heard.recording.announcements)]
-    services = targets.assigned(facts).get(heard.recording.ip, ())
-    pools = targets.pools(facts)
+    services = targets.services_by_ip(facts).get(heard.recording.ip, ())
+    pools = targets.pool_ranges(facts)
     result = judge(
         timeline,
         _owners(macs, facts, heard.answers),

@@ -1,8 +1,7 @@
-"""One diagnosis from beginning to end: where to ask from, what to ask, who answered, what it means.
+"""One diagnosis end to end: where to probe from, what to ask, who answered, what it means.
 
-Every address is asked as a client asks, and each node directly; so are the nodes' own addresses, which tell their MACs
-where nobody could read them on the nodes. Where two owners answer it is looked again, since for a moment two may
-answer while one hands over to the other.
+Every external IP is asked for by broadcast and from each node directly; so are the nodes' own addresses, which reveal
+their MACs where SSH could not. Two owners are probed again, since a handover has two for a moment.
 """
 
 from __future__ import annotations
@@ -13,27 +12,26 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
 from provisioner.errors import Inconclusive
-from provisioner.l2 import diagnosis, targets
-from provisioner.l2 import targets as targets_module
+from provisioner.l2 import diagnosis
 from provisioner.l2.facts import Facts, Metrics
 from provisioner.l2.probe import interfaces
 from provisioner.l2.probe.capture import Capture, Vantage
 from provisioner.l2.probe.interfaces import Interface
 from provisioner.l2.probe.sequence import ProbeTarget, probe
 from provisioner.l2.result import Result
-from provisioner.l2.targets import Address, Targets
+from provisioner.l2.targets import Address, Targets, services_by_ip
 
 PPS = 200
-LOOKS = 3  # more looks, of a second each, while it may still be a handover that two answered
+RETRIES = 3  # further probe runs, of a second each, while two owners may still be a handover
 
 
 def choose_interface(
     here: Sequence[Interface], ips: Sequence[Address], facts: Facts | None, name: str = ""
 ) -> Interface:
-    """Return the interface to ask from: the one called `name`, else the targets' segment, else the nodes'.
+    """Return the interface to probe from: `name`, else one on the targets' segment, else one on the nodes'.
 
-    An address that is in no subnet here may still be announced on the nodes' segment; that it is not reached by
-    clients is then a verdict, not a reason to give up. Raises Inconclusive.
+    An address in no subnet here may still be announced on the nodes' segment; that clients cannot reach it is then a
+    verdict, not an error. Raises Inconclusive.
     """
 
     def reached(addresses: Sequence[Address]) -> list[Address]:
@@ -57,11 +55,11 @@ def run(
     timeout: float = 1.0,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[Capture | None, tuple[Result, ...]]:
-    """Ask for the targets and return what was heard with a verdict for each.
+    """Probe the targets; return the capture and a verdict for each.
 
-    interface: see `place`; None only where the targets are services without an address, and the wire is None then.
-    metrics: reads the speakers' counters; called before and after. pps: frames a second; zero: whether to ask as
-    nobody too; timeout: seconds to listen after the last question. Raises Inconclusive (CAP_NET_RAW, interface lost).
+    interface: see `choose_interface`; None only if all targets are services without an address: no capture then.
+    metrics: reads the speakers' counters; called before and after. pps: frames per second; arp_probe: also send ARP
+    probes; timeout: seconds to listen after the last question. Raises Inconclusive (CAP_NET_RAW, interface lost).
     """
     if interface is None or not targets.ips:
         return None, tuple(
@@ -82,8 +80,8 @@ def run(
 
 
 def on_a_node(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> Result | None:
-    """Return INCONCLUSIVE_PROBE_LOCATION where this machine is a node; it does not hear its own answers."""
-    # Whether it is on the segment is better judged by what is heard there, so that part is left to the diagnosis.
+    """Return INCONCLUSIVE_PROBE_LOCATION if this machine is a node, which cannot hear its own answers."""
+    # Whether it is on the segment is for the diagnosis to judge, from what was heard there.
     return diagnosis.diagnose_location(vantage, facts, ips) if diagnosis.on_node(vantage, facts) else None
 
 
@@ -98,9 +96,9 @@ def probe_segment(
     others: Sequence[Address] = (),
     progress: Callable[[str], None] | None = None,
 ) -> Capture:
-    """Return what the segment says of the addresses and of the nodes' own, without judging it.
+    """Return a capture of the addresses and of the nodes' own, without a verdict.
 
-    ips: asked in every way; others: only as a sweep asks.
+    ips: asked in every way; others: swept only.
     """
 
     def asked(asks: Sequence[ProbeTarget], swept: Sequence[Address] = (), *, arp_probe: bool = arp_probe) -> Capture:
@@ -112,12 +110,12 @@ def probe_segment(
     known = known_macs(facts, interface)
     asks = [ProbeTarget(ip, ports=ports.get(ip, ()), unicast_to=known) for ip in ips]
     capture = asked([*asks, *(ProbeTarget(ip, echo=False) for ip in nodes if ip not in ips)], others)
-    # Nodes whose network cards nobody could list are known by now, by their answers for their own addresses.
+    # Nodes whose NICs could not be listed are known now, from the answers for their own addresses.
     learned = tuple(dict.fromkeys(mac for ip in nodes for mac in capture.macs(ip) if mac not in known))
     silent = [replace(ask, unicast_to=learned, echo=False) for ask in asks if not capture.macs(ask.ip)]
     if learned and silent:
         capture = merge(capture, asked(silent, arp_probe=False))
-    for _ in range(LOOKS if ips else 0):
+    for _ in range(RETRIES if ips else 0):
         open_ = [ProbeTarget(ip, echo=False) for ip in ips if diagnosis.needs_more_probes(capture, ip)]
         if not open_:
             break
@@ -126,7 +124,7 @@ def probe_segment(
 
 
 def merge(first: Capture, second: Capture) -> Capture:
-    """Return two runs from one place as one; its vantage is the first's, as it was before any question."""
+    """Return two captures from one place as one; the vantage is the first's, from before any question."""
     asked = {
         ip: first.asked.get(ip, frozenset()) | second.asked.get(ip, frozenset())
         for ip in dict.fromkeys([*first.asked, *second.asked])
@@ -148,33 +146,33 @@ def merge(first: Capture, second: Capture) -> Capture:
 
 
 def node_addresses(facts: Facts | None) -> dict[Address, str]:
-    """Return the nodes' own addresses, each with the node's name."""
+    """Return the nodes' own addresses, each with its node's name."""
     nodes = facts.nodes if facts is not None else ()
     return {ip_address(text): node.name for node in nodes for text in node.internal_ips}
 
 
 def known_macs(facts: Facts | None, interface: Interface) -> tuple[str, ...]:
-    """Return the MACs that nodes are known to have on this segment: of NICs with an address in a subnet of it."""
+    """Return the nodes' known MACs on this segment: of NICs with an address in one of its subnets."""
     nics = [nic for node in (facts.nodes if facts is not None else ()) for nic in node.nics or ()]
     near = [nic.mac for nic in nics if nic.mac and any(map(on_segment(interface), nic.addresses))]
     return tuple(dict.fromkeys(near))
 
 
 def on_segment(interface: Interface) -> Callable[[str], bool]:
-    """Return a function that tells whether an address with its prefix, "192.0.2.11/24", is on the segment."""
+    """Return a predicate: whether an address with prefix length, "192.0.2.11/24", is on the segment."""
     return lambda text: interface.reaches(ip_interface(text).ip)
 
 
 def tcp_ports(facts: Facts | None) -> Mapping[Address, tuple[int, ...]]:
-    """Return the TCP ports of each external IP, of all services that share it."""
+    """Return the TCP ports of each external IP, across all services that share it."""
     return {
         ip: tuple(dict.fromkeys(port.port for one in services for port in one.ports if port.protocol == "TCP"))
-        for ip, services in targets.assigned(facts).items()
+        for ip, services in services_by_ip(facts).items()
     }
 
 
 def off_segment(error: Inconclusive, facts: Facts | None, targets: Targets) -> tuple[Result, ...]:
-    """Return the results where this machine is not on the segment, so that nothing could even be asked."""
+    """Return the results if this machine is not on the segment, so that nothing could be asked."""
     blank = Result(
         ip="",
         family="",
@@ -189,8 +187,8 @@ def off_segment(error: Inconclusive, facts: Facts | None, targets: Targets) -> t
 
 
 def _everywhere(result: Result, facts: Facts | None, targets: Targets) -> tuple[Result, ...]:
-    """Return one result for every address; services without an address need no wire and keep their own."""
-    external = targets_module.assigned(facts)
+    """Return one result for every address; services without an address need no capture and keep their own."""
+    external = services_by_ip(facts)
     same = tuple(
         replace(
             result,

@@ -1,7 +1,7 @@
-"""The cluster's side of a diagnosis, l2facts/v1: what nodes, MetalLB, kube-proxy and the Services say of themselves.
+"""The cluster's side of a diagnosis, l2facts/v1: what nodes, MetalLB, kube-proxy and Services report.
 
-Frozen types and nothing else, so that a diagnosis is a function of facts and frames. None, and a missing key, mean
-"unknown", never "no". Written by `l2 collect`, read by `l2 check --facts`.
+Frozen types only, so that a diagnosis is a function of facts and frames. None and a missing key mean "unknown", never
+"no". Written by `l2 collect`, read by `l2 check --facts`.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ SCHEMA: Literal["l2facts/v1"] = "l2facts/v1"
 
 
 class Part(BaseModel):
-    """A frozen part of the facts; a key that is not known is an error, since a typo must not read as unknown."""
+    """A frozen part of the facts; an unknown key is an error, since a typo must not read as unknown."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class MetalLB(Part):
-    """What is known of MetalLB. version: "0.13.12"; config: whether the controller has taken its configuration.
+    """MetalLB itself. version: "0.13.12"; config: whether the controller accepted its configuration.
 
-    load_balancer_class: the only class that it serves, "" for all Services without one. excluded_interfaces: regular
-    expressions (Go's) of the ConfigMap metallb-excludel2. speakers_wanted: on how many nodes the DaemonSets should run
-    a speaker (desiredNumberScheduled).
+    load_balancer_class: the only class it serves, "" for all Services without one. excluded_interfaces: Go regular
+    expressions from the ConfigMap metallb-excludel2. speakers_wanted: how many nodes the DaemonSets should run a
+    speaker on (desiredNumberScheduled).
     """
 
     version: VersionText | None = None
@@ -57,14 +57,14 @@ class MetalLB(Part):
 
 
 class KubeProxy(Part):
-    """How kube-proxy forwards; with ipvs and no strict_arp every node's kernel answers for every external IP."""
+    """How kube-proxy forwards; with ipvs and no strict_arp, every node's kernel answers for every external IP."""
 
     mode: Literal["iptables", "ipvs", "nftables", "none"] | None = None
     strict_arp: bool | None = None
 
 
 class OtherAnnouncers(Part):
-    """Whether another program that announces external IPs runs in the cluster."""
+    """Whether other programs that announce external IPs run in the cluster."""
 
     kube_vip: bool | None = None
     servicelb: bool | None = None
@@ -72,10 +72,9 @@ class OtherAnnouncers(Part):
 
 
 class Nic(Part):
-    """A node's interface. addresses: "192.0.2.11/24"; master: the bridge or bond that it is enslaved to.
+    """A node's interface. addresses: "192.0.2.11/24"; master: its bridge or bond.
 
-    dad_failed: those of the addresses that were in use elsewhere (IPv6's duplicate address detection), so that the
-    kernel does not use them; None: unknown.
+    dad_failed: addresses that failed IPv6 duplicate address detection, so the kernel does not use them; None: unknown.
     """
 
     name: Name
@@ -88,7 +87,7 @@ class Nic(Part):
 
 
 class Node(Part):
-    """A node. nics: None when nobody could look; speaker: the state of MetalLB's pod; unschedulable: cordoned."""
+    """A node. nics: None if they could not be read; speaker: the state of MetalLB's pod; unschedulable: cordoned."""
 
     name: Name
     internal_ips: tuple[AddressText, ...] = ()
@@ -101,10 +100,10 @@ class Node(Part):
 
 
 class Pool(Part):
-    """An IPAddressPool (an address-pool before MetalLB 0.13). addresses: CIDRs and ranges, as MetalLB takes them.
+    """An IPAddressPool (an address-pool before MetalLB 0.13). addresses: CIDRs and ranges in MetalLB's syntax.
 
     labels: for an advertisement's pool selectors; None: unknown. protocol: layer2 or bgp before 0.13, else "".
-    service_allocation: the CR's own serviceAllocation, which keeps the pool for certain namespaces or Services.
+    service_allocation: the object's serviceAllocation, which reserves the pool for some namespaces or Services.
     """
 
     name: Name
@@ -119,7 +118,7 @@ class Pool(Part):
 class Advertisement(Part):
     """An L2Advertisement. An empty tuple means all, as in MetalLB. Selectors are Kubernetes label selectors.
 
-    pools, pool_selectors: together; all pools only where both are empty.
+    pools and pool_selectors add up; all pools only if both are empty.
     """
 
     name: Name
@@ -138,14 +137,14 @@ class Port(Part):
 
 
 class Endpoint(Part):
-    """An endpoint of a Service. node: "" when it is on no node; ready: it can serve, by MetalLB's rule."""
+    """An endpoint of a Service. node: "" if it is on none; ready: able to serve, by MetalLB's rule."""
 
     node: str = ""
     ready: bool = True
 
 
 class ServiceEvent(Part):
-    """An event about a Service, by MetalLB: IPAllocated, AllocationFailed, nodeAssigned, announceFailed…"""
+    """An event of MetalLB about a Service: IPAllocated, AllocationFailed, nodeAssigned, announceFailed…"""
 
     reason: str
     node: str = ""
@@ -153,10 +152,10 @@ class ServiceEvent(Part):
 
 
 class Service(Part):
-    """A Service of type LoadBalancer. endpoints: None when unknown; ingress_ips: empty while it is pending.
+    """A Service of type LoadBalancer. endpoints: None if unknown; ingress_ips: empty while it is pending.
 
-    labels: for an advertisement's service selectors. wanted_ips, wanted_pool: what its annotations or its spec ask
-    for; families: of which it is to have an address, empty when unknown.
+    labels: for an advertisement's service selectors. wanted_ips, wanted_pool: requested by its annotations or spec;
+    families: the IP families it needs an address of, empty if unknown.
     """
 
     namespace: Name
@@ -181,7 +180,7 @@ class Service(Part):
 
 
 class L2Status(Part):
-    """A ServiceL2Status: the one node that says it announces. It cannot show a split brain."""
+    """A ServiceL2Status: the one node that claims to announce. It cannot show a split brain."""
 
     service: str
     node: str
@@ -189,7 +188,7 @@ class L2Status(Part):
 
 
 class SpeakerLog(Part):
-    """What a speaker's log says. partial_join: it did not reach every other speaker by memberlist."""
+    """A speaker's log. partial_join: it did not reach every other speaker by memberlist."""
 
     partial_join: bool | None = None
 
@@ -206,7 +205,7 @@ Metrics = Mapping[str, Mapping[AddressText, Counters]]  # node -> external IP ->
 
 
 class Facts(Part):
-    """All of l2facts/v1. None: unknown; an empty tuple: known to be none."""
+    """All of l2facts/v1. None: unknown; an empty tuple: none exist."""
 
     schema_: Literal["l2facts/v1"] = Field(default=SCHEMA, alias="schema")
     metallb: MetalLB = MetalLB()
@@ -223,7 +222,7 @@ class Facts(Part):
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:
-        """Refuse two nodes, pools, advertisements or Services of one name: which of them is meant is a guess."""
+        """Refuse duplicate names of nodes, pools, advertisements or Services, which would be ambiguous."""
         named = (
             ("nodes", [node.name for node in self.nodes]),
             ("pools", [pool.name for pool in self.pools or ()]),
@@ -232,9 +231,9 @@ class Facts(Part):
         )
         for part, names in named:
             if twice := next((name for name, times in Counter(names).items() if times > 1), ""):
-                raise ValueError(f"{part}: {quoted(twice)} is there twice")
+                raise ValueError(f"{part}: {quoted(twice)} appears twice")
         return self
 
     def node(self, name: str) -> Node | None:
-        """Return the node of that name, None without one."""
+        """Return the node of that name, None if there is none."""
         return next((node for node in self.nodes if node.name == name), None)

@@ -1,7 +1,7 @@
-"""Facts files, l2facts/v1: read with errors that name the place and the remedy, written so that they compare well.
+"""Facts files, l2facts/v1: read with errors that name place and remedy, written so that they diff well.
 
-A facts file is made by `l2 collect`, carried about, cut and edited by hand. Whatever is wrong with one ends as one
-line: a diagnosis out of half-understood facts would be worse than none.
+A facts file is written by `l2 collect`, copied around, cut and edited by hand. Any mistake in one is a one-line error:
+a diagnosis from half-understood facts would be worse than none.
 """
 
 from __future__ import annotations
@@ -20,41 +20,41 @@ from provisioner.errors import Inconclusive
 from provisioner.l2.facts import SCHEMA, Facts, Part
 from provisioner.l2.facts_values import quoted
 
-MAX_BYTES = 64 * 1024 * 1024  # some 50,000 Services; more than that is some other file
+MAX_BYTES = 64 * 1024 * 1024  # some 50,000 Services; anything larger is not a facts file
 _COLLECT = "write one with: provisioner l2 collect -o FILE"
 _TYPES = {
-    "string_type": "is not text",
+    "string_type": "is not a string",
     "bool_type": "is neither true nor false",
-    "int_type": "is not a whole number",
-    "int_from_float": "is not a whole number",
+    "int_type": "is not an integer",
+    "int_from_float": "is not an integer",
     "tuple_type": "is not a list",
-    "mapping_type": "is not a table",
-    "dict_type": "is not a table",
-    "model_type": "is not a table",
-    "model_attributes_type": "is not a table",
+    "mapping_type": "is not an object",
+    "dict_type": "is not an object",
+    "model_type": "is not an object",
+    "model_attributes_type": "is not an object",
     "string_too_short": "is empty",
 }
 
 
-class _Twice(ValueError):
-    """A key that a JSON object has twice."""
+class _Duplicate(ValueError):
+    """A key that appears twice in a JSON object."""
 
 
 def load(path: Path) -> Facts:
     """Read a facts file.
 
-    Raises Inconclusive (exit status 2: nothing can be concluded without the facts) for a file that cannot be read, is
-    no JSON, has another schema, or says something that cannot be; the message names file, place and remedy.
+    Raises Inconclusive (exit status 2: nothing can be concluded without the facts) if the file cannot be read, is not
+    JSON, has another schema or an invalid value; the message names file, place and remedy.
     """
     text = _read(path)
     document = _parse(text, path)
     if not isinstance(document, dict):
-        raise Inconclusive(f"{path}: is not a facts file: it holds {_kind(document)}, not a table", _COLLECT)
+        raise Inconclusive(f"{path}: is not a facts file: it holds {_kind(document)}, not an object", _COLLECT)
     _check_schema(document, path)
     if "nodes" not in document:
         close = difflib.get_close_matches("nodes", document, 1)
         raise Inconclusive(
-            f"{path}: nodes is missing" + (f" (is {quoted(close[0])} meant?)" if close else ""), _COLLECT
+            f"{path}: nodes is missing" + (f" (did you mean {quoted(close[0])}?)" if close else ""), _COLLECT
         )
     try:
         return Facts.model_validate_json(text, strict=True)
@@ -63,7 +63,7 @@ def load(path: Path) -> Facts:
 
 
 def dump(facts: Facts) -> str:
-    """Return facts as a facts file: indented, keys sorted, what is unknown left out; `load` gives the same back."""
+    """Return facts as a facts file: indented, keys sorted, unknown values omitted; `load` reads the same back."""
     document = facts.model_dump(mode="json", by_alias=True, exclude_none=True)
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
@@ -75,12 +75,12 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             body = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise Inconclusive(f"{path}: there is no such file", _COLLECT) from None
+        raise Inconclusive(f"{path}: no such file", _COLLECT) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
         raise Inconclusive(f"{path}: cannot be read: {reason}", "name a facts file") from None
     if len(body) > MAX_BYTES:
-        raise Inconclusive(f"{path}: is larger than {MAX_BYTES // 2**20} MiB, so it is no facts file", _COLLECT)
+        raise Inconclusive(f"{path}: is larger than {MAX_BYTES // 2**20} MiB, so not a facts file", _COLLECT)
     try:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -92,23 +92,23 @@ def _parse(text: str, path: Path) -> Any:
     if not text.strip():
         raise Inconclusive(f"{path}: is empty", _COLLECT)
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         place = f"{path}:{error.lineno}"
-        raise Inconclusive(f"{place}: is not JSON: {error.msg} (column {error.colno})", "mend that line") from None
-    except _Twice as error:
-        raise Inconclusive(f"{path}: the key {error} is there twice in one table", "remove one of them") from None
+        raise Inconclusive(f"{place}: is not JSON: {error.msg} (column {error.colno})", "correct that line") from None
+    except _Duplicate as error:
+        raise Inconclusive(f"{path}: the key {error} appears twice in one object", "remove one of them") from None
     except RecursionError:
         raise Inconclusive(f"{path}: is nested too deeply for a facts file", _COLLECT) from None
     except ValueError:  # the only other one: a number with thousands of digits
-        raise Inconclusive(f"{path}: holds a number that is too long", _COLLECT) from None
+        raise Inconclusive(f"{path}: contains a number that is too long", _COLLECT) from None
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         names = [name for name, _ in pairs]
-        raise _Twice(quoted(next(name for name in names if names.count(name) > 1)))
+        raise _Duplicate(quoted(next(name for name in names if names.count(name) > 1)))
     return made
 
 
@@ -147,18 +147,18 @@ def _explain(detail: ErrorDetails) -> tuple[str, str]:
         "missing": ("is missing", "add it"),
         "literal_error": (f"{value} is not one of {context.get('expected')}", "write one of these"),
         "value_error": (str(context.get("error")), "correct it"),
-        "json_invalid": (f"is not JSON: {context.get('error')}", "mend that place"),
+        "json_invalid": (f"is not JSON: {context.get('error')}", "correct it"),
     }
     if kind in _TYPES:
         return f"{value} {_TYPES[kind]}", "correct it"
-    return explained.get(kind, (f"{value} is wrong: {detail['msg'].lower()}", "correct it"))
+    return explained.get(kind, (f"{value} is invalid: {detail['msg'].lower()}", "correct it"))
 
 
 def _unknown_key(location: Sequence[int | str]) -> tuple[str, str]:
     known = _keys(_model(location[:-1]))
     close = difflib.get_close_matches(str(location[-1]), known, 1)
-    remedy = f"is {close[0]} meant?" if close else f"known are: {', '.join(known)}"
-    return "is not a key that is known here", remedy
+    remedy = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(known)}"
+    return "unknown key", remedy
 
 
 def _keys(model: type[Part]) -> list[str]:
@@ -166,7 +166,7 @@ def _keys(model: type[Part]) -> list[str]:
 
 
 def _model(location: Sequence[int | str]) -> type[Part]:
-    """Return the part of the facts that lies at a place."""
+    """Return the part of the facts at a location."""
     model: type[Part] = Facts
     for step in location:
         field = model.model_fields.get(str(step)) if isinstance(step, str) else None
@@ -176,7 +176,7 @@ def _model(location: Sequence[int | str]) -> type[Part]:
 
 
 def _part(annotation: Any) -> type[Part] | None:
-    """Return the Part within an annotation such as `tuple[Nic, ...] | None`; there is one at most."""
+    """Return the Part within an annotation such as `tuple[Nic, ...] | None`; there is at most one."""
     if isinstance(annotation, type) and issubclass(annotation, Part):
         return annotation
     found = (_part(argument) for argument in typing.get_args(annotation))
@@ -184,7 +184,7 @@ def _part(annotation: Any) -> type[Part] | None:
 
 
 def _place(location: Sequence[int | str]) -> str:
-    """Return a place as a person writes it: services[0].ports[1].port."""
+    """Return a location in the usual notation: services[0].ports[1].port."""
     place = ""
     for step in location:
         if step == "[key]":
@@ -198,7 +198,7 @@ def _place(location: Sequence[int | str]) -> str:
 
 
 def _value(value: Any) -> str:
-    """Return a JSON value as the file shows it, cut where it is long."""
+    """Return a JSON value as the file shows it, truncated if long."""
     if isinstance(value, dict | list):
         return _kind(value)
     text = json.dumps(value, ensure_ascii=False)
@@ -206,5 +206,5 @@ def _value(value: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    kinds = {dict: "a table", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    kinds = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
     return kinds.get(type(value), "a number")

@@ -1,6 +1,6 @@
-"""What a value in the facts may look like: addresses, MACs, networks, a pool's ranges, label selectors.
+"""The values allowed in facts: addresses, MACs, networks, pool ranges, label selectors.
 
-A facts file is often written or cut by hand; a slip has to be named at once, not read as "no such address" later.
+A facts file is often written or cut by hand; a slip must be reported at once, not read as "no such address" later.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def address_with_prefix(text: str) -> str:
 
 
 def network(text: str) -> str:
-    """Return a network in CIDR form; host bits are dropped, as Go's net.ParseCIDR drops them."""
+    """Return a network in CIDR form; host bits are dropped, as by Go's net.ParseCIDR."""
     try:
         if "/" not in text or "%" in text:
             raise ValueError
@@ -49,7 +49,7 @@ def network(text: str) -> str:
 
 
 def mac(text: str) -> str:
-    """Return a MAC in lower case with colons; "" (unknown) stays."""
+    """Return a MAC in lower case with colons, or "" (unknown)."""
     lower = text.strip().lower()
     if lower and not _MAC.fullmatch(lower):
         raise ValueError(f"{quoted(text)} is not a MAC address, such as 52:54:00:00:00:11")
@@ -57,7 +57,7 @@ def mac(text: str) -> str:
 
 
 def pool_range(text: str) -> Range:
-    """Read a pool's entry as MetalLB does (internal/config, ParseCIDR): a CIDR or "first-last", spaces allowed.
+    """Parse a pool's entry as MetalLB does (internal/config, ParseCIDR): a CIDR or "first-last", spaces allowed.
 
     >>> pool_range("192.0.2.200 - 192.0.2.210").size
     11
@@ -87,7 +87,7 @@ def _range(text: str) -> str:
 
 
 def version(text: str) -> str:
-    """Return a release's number without its "v", as "0.13.12"."""
+    """Return a release's number without the "v", as "0.13.12"."""
     number = text.strip().removeprefix("v")
     if not re.fullmatch(r"\d{1,5}(\.\d{1,5}){1,2}", number, re.ASCII):
         raise ValueError(f"{quoted(text)} is not a version, such as 0.16.1")
@@ -95,13 +95,13 @@ def version(text: str) -> str:
 
 
 def selector(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Check a Kubernetes label selector: matchLabels (text to text), matchExpressions (key, operator, values)."""
+    """Validate a label selector: matchLabels (string to string), matchExpressions (key, operator, values)."""
     for name in value:
         if name not in ("matchLabels", "matchExpressions"):
-            raise ValueError(f"{quoted(name)} is no part of a label selector; there are matchLabels, matchExpressions")
+            raise ValueError(f"a label selector has matchLabels and matchExpressions, not {quoted(name)}")
     labels = value.get("matchLabels") or {}
     if not isinstance(labels, Mapping) or not all(isinstance(text, str) for text in labels.values()):
-        raise ValueError('matchLabels is not a table of text, such as {"zone": "a"}')
+        raise ValueError('matchLabels is not an object of strings, such as {"zone": "a"}')
     expressions = value.get("matchExpressions") or ()
     if not isinstance(expressions, list | tuple):
         raise ValueError("matchExpressions is not a list")
@@ -116,15 +116,15 @@ def _expression(expression: Any) -> None:
         raise ValueError(f"a match expression has no key; {form}")
     operator, values = expression.get("operator"), expression.get("values") or []
     if operator not in _OPERATORS:
-        raise ValueError(f"{quoted(operator)} is no operator; there are {', '.join(_OPERATORS)}")
+        raise ValueError(f"{quoted(operator)} is not an operator; use {', '.join(_OPERATORS)}")
     if not isinstance(values, list | tuple) or not all(isinstance(text, str) for text in values):
-        raise ValueError(f"the values of a match expression are not a list of text; {form}")
+        raise ValueError(f"the values of a match expression are not a list of strings; {form}")
     if (operator in ("In", "NotIn")) != bool(values):
-        raise ValueError(f"{operator} with {'values' if values else 'no values'} is refused by Kubernetes")
+        raise ValueError(f"Kubernetes refuses {operator} with {'values' if values else 'no values'}")
 
 
 def quoted(value: object) -> str:
-    """Return a value as an error names it: quoted, and cut where it is long."""
+    """Return a value as an error shows it: quoted, truncated if long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 

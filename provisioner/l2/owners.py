@@ -1,8 +1,8 @@
-"""Say whose a MAC is: which node's and which interface's, how that is known, and what kind of program answers.
+"""Whose a MAC is: which node's and interface's, how that is known, and whether kernel or speaker answers.
 
-The nodes' own lists of interfaces come first, then the answers for the nodes' own addresses in the same run, then
-the MAC within a node's EUI-64 address. A MAC that several nodes share is said to be ambiguous, never guessed; the
-maker of a network card says whose machine to look for, and never that it is a node.
+The nodes' own lists of interfaces come first, then answers for the nodes' addresses in the same run, then the MACs in
+nodes' EUI-64 addresses. A MAC shared by nodes is ambiguous, never guessed; a NIC's vendor hints at the machine, but
+never proves a node.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _Name = TypeVar("_Name")
 
 
 class _Nic(Protocol):
-    """What of an interface counts here: the hosts' facts and the cluster's facts both have it."""
+    """The attributes of an interface needed here; NICs in the hosts' and in the cluster's facts both have them."""
 
     @property
     def name(self) -> str: ...
@@ -37,7 +37,7 @@ class _Nic(Protocol):
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a MAC is. nodes: empty for a stranger, several when ambiguous; matched_by: inventory, arp, eui64 or ""."""
+    """Whose a MAC is. nodes: empty if foreign, several if ambiguous; matched_by: inventory, arp, eui64 or ""."""
 
     mac: str
     nodes: tuple[str, ...] = ()
@@ -46,12 +46,12 @@ class Owner:
 
     @property
     def node(self) -> str:
-        """Return the node's name, empty for a stranger and for an ambiguous MAC."""
+        """Return the node's name, "" if foreign or ambiguous."""
         return self.nodes[0] if len(self.nodes) == 1 else ""
 
     def __str__(self) -> str:
         if not self.nodes:
-            return f"{self.mac} (no node's)"
+            return f"{self.mac} (not a node)"
         if len(self.nodes) > 1:
             return f"{self.mac} (shared by {' and '.join(self.nodes)})"
         return f"{self.mac} ({self.node}{f' {self.nic}' if self.nic else ''})"
@@ -59,9 +59,9 @@ class Owner:
 
 @dataclass(frozen=True)
 class NodeMacs:
-    """What is known of the nodes' MACs: by inventory and by EUI-64 MAC -> (node, interface)…, by ARP MAC -> nodes.
+    """The nodes' known MACs. inventory, by_eui64: MAC -> (node, interface)…; by_arp: MAC -> nodes.
 
-    all_nodes: every node's name; listed: those whose interfaces are known.
+    all_nodes: every node's name; listed: the nodes whose interfaces are known.
     """
 
     inventory: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class NodeMacs:
         return bool(self.owner(mac).nodes)
 
     def is_foreign(self, mac: str) -> bool | None:
-        """Tell whether a MAC is no node's; None where a node's MACs are not all known, so that it may be its."""
+        """Return whether a MAC belongs to no node; None if some node's MACs are unknown, so it may be that node's."""
         if mac in self:
             return False
         heard = {node for nodes in self.by_arp.values() for node in nodes}
@@ -93,7 +93,7 @@ class NodeMacs:
 
     @property
     def complete(self) -> bool:
-        """Tell whether every node's interfaces are listed."""
+        """Return whether every node's interfaces are known."""
         return bool(self.all_nodes) and set(self.all_nodes) <= self.listed
 
 
@@ -103,9 +103,9 @@ def _owner(mac: str, entries: tuple[tuple[str, str], ...], matched_by: str) -> O
 
 
 def from_facts(facts: Facts, answers: Iterable[Answer], not_by_arp: Collection[str] = ()) -> NodeMacs:
-    """Return everything that the cluster's facts and a run's answers say of the nodes' MACs.
+    """Return all that the cluster's facts and a run's answers reveal of the nodes' MACs.
 
-    not_by_arp: MACs whose answers prove nothing of whose they are, such as a router's, which may answer for others.
+    not_by_arp: MACs whose answers prove nothing, such as a router's, which may answer for others.
     """
     by_arp = from_answers(answers, {(node.name, ip): ip for node in facts.nodes for ip in node.internal_ips})
     return NodeMacs(
@@ -122,10 +122,10 @@ def from_facts(facts: Facts, answers: Iterable[Answer], not_by_arp: Collection[s
 
 
 def from_nics(nics: Mapping[str, Iterable[_Nic]]) -> dict[str, tuple[tuple[str, str], ...]]:
-    """Return the inventory of `Known` from each node's interfaces.
+    """Return the inventory of `NodeMacs` from each node's interfaces.
 
-    Of several interfaces of one node that share a MAC (a bridge or bond and its ports) the one that carries
-    addresses comes first: that is the one which answers.
+    Where interfaces of a node share a MAC (a bridge or bond and its ports), the one with addresses comes first: it is
+    the one that answers.
     """
     found: dict[str, list[tuple[bool, bool, str, str]]] = {}
     for node, own in nics.items():
@@ -137,9 +137,9 @@ def from_nics(nics: Mapping[str, Iterable[_Nic]]) -> dict[str, tuple[tuple[str, 
 
 
 def from_answers(answers: Iterable[Answer], nodes: Mapping[_Name, str]) -> dict[str, tuple[_Name, ...]]:
-    """Return `by_arp` of `Known`: who answered for the nodes' own addresses. nodes: name -> address.
+    """Return `by_arp` of `NodeMacs`: who answered for the nodes' own addresses. nodes: name -> address.
 
-    An address that two MACs answer for proves neither of them.
+    Two MACs answering for one address prove nothing.
     """
     names: dict[Address, list[_Name]] = {}
     for name, text in nodes.items():
@@ -157,7 +157,7 @@ def from_answers(answers: Iterable[Answer], nodes: Mapping[_Name, str]) -> dict[
 
 
 def eui64_mac(ip: Address) -> str:
-    """Return the MAC that an IPv6 address is made of (RFC 4291, appendix A), "" when it is made of none.
+    """Return the MAC embedded in an IPv6 address (RFC 4291, appendix A), "" if there is none.
 
     >>> eui64_mac(ip_address("fe80::5054:ff:fe00:11"))
     '52:54:00:00:00:11'
@@ -171,7 +171,7 @@ def eui64_mac(ip: Address) -> str:
 
 
 def link_local(mac: str) -> IPv6Address:
-    """Return the IPv6 link-local address that is made of a MAC.
+    """Return the IPv6 link-local address derived from a MAC.
 
     >>> link_local("52:54:00:00:00:11")
     IPv6Address('fe80::5054:ff:fe00:11')
@@ -184,7 +184,7 @@ def _from_eui64(facts: Facts) -> dict[str, tuple[tuple[str, str], ...]]:
     found: dict[str, dict[tuple[str, str], None]] = {}
     for node in facts.nodes:
         own = [(ip_address(text), "") for text in node.internal_ips]
-        # An interface whose own MAC is known is in the inventory; its addresses add nothing.
+        # An interface with a known MAC is in the inventory; its addresses add nothing.
         own += [(ip_interface(text).ip, nic.name) for nic in node.nics or () if not nic.mac for text in nic.addresses]
         for ip, nic_name in own:
             if mac := eui64_mac(ip):
@@ -193,9 +193,9 @@ def _from_eui64(facts: Facts) -> dict[str, tuple[tuple[str, str], ...]]:
 
 
 def vendor(mac: str) -> str:
-    """Return the maker of a network card by its MAC, "" when it is not known or the MAC was made up by software."""
+    """Return the vendor of a NIC by its MAC, "" if unknown or if software made the MAC up."""
     if int(mac[:2], 16) & 0x02 and not mac.startswith("52:54:00"):
-        return ""  # locally administered (IEEE 802): no maker stands behind it
+        return ""  # locally administered (IEEE 802): no vendor behind it
     if mac.startswith("52:54:00"):
         return "QEMU or KVM virtual machine"
     name = scapy_light.manufacturer(mac)
@@ -205,18 +205,17 @@ def vendor(mac: str) -> str:
 def kind(
     lengths: Collection[int], own_lengths: Collection[int], *, holds: bool | None, speaks: bool | None
 ) -> OwnerClass:
-    """Tell whether a node's kernel or MetalLB's speaker answers; "unknown" where nothing tells them apart.
+    """Return whether a node's kernel or MetalLB's speaker answers, "unknown" if nothing tells them apart.
 
-    lengths: of its ARP replies for the address, in bytes without checksum; none for IPv6, whose replies are alike.
-    own_lengths: of the same node's kernel in the same run, for its own address. A kernel does not pad, the speaker
-    does; a physical network card pads both to 60. holds: the kernel has the address; speaks: the speaker says that it
-    answers.
+    lengths: of the ARP replies for the address, in bytes without checksum; none for IPv6, whose replies are alike.
+    own_lengths: of the node's kernel in the same run, for its own address. The kernel does not pad, the speaker does;
+    a physical NIC pads both to 60. holds: the kernel has the address; speaks: the speaker reports that it answers.
     """
     if lengths:
         if max(lengths) < SHORTEST:
-            return "kernel"  # the speaker pads every frame by itself, and nothing on the way shortens one
+            return "kernel"  # the speaker pads every frame, and nothing on the way shortens one
         if own_lengths and max(own_lengths) < SHORTEST:
-            return "speaker"  # the link leaves frames as they are, so this padding is the sender's own
+            return "speaker"  # the link does not pad, so the sender did
     if speaks:
         return "speaker"
     return "kernel" if holds else "unknown"

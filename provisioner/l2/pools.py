@@ -1,6 +1,6 @@
-"""Pools as arithmetic on their ranges: what is in them and how much is free; never address by address.
+"""Arithmetic on address pools: what they contain and how much is free.
 
-A pool may be an IPv6 /64, so nothing here counts by listing.
+A pool may be an IPv6 /64, so nothing here enumerates addresses.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ Family = Literal[4, 6]
 
 
 def ranges(pool: Pool) -> tuple[Range, ...]:
-    """Return a pool's ranges, in the order in which they are written."""
+    """Return a pool's ranges, in the order written."""
     return tuple(pool_range(text) for text in pool.addresses)
 
 
 def holds(pool: Pool, ip: Address) -> bool:
-    """Tell whether an address lies in a pool, be it one that the pool avoids (.0, .255)."""
+    """Return whether an address lies in a pool, even one that the pool avoids (.0, .255)."""
     return any(ip in item for item in ranges(pool))
 
 
 def pool_of(facts: Facts, ip: Address) -> Pool | None:
-    """Return the pool that an address lies in; None where no known pool holds it, or no pool is known."""
+    """Return the pool that contains an address, None if no known pool does."""
     return next((pool for pool in facts.pools or () if holds(pool, ip)), None)
 
 
 def size(pool: Pool, family: Family | None = None) -> int:
-    """Return how many addresses a pool can give out; `avoid_buggy_ips` takes IPv4's .0 and .255 away."""
+    """Return how many addresses a pool can assign; `avoid_buggy_ips` excludes IPv4's .0 and .255."""
     total = 0
     for item in ranges(pool):
         if family in (None, item.first.version):
@@ -43,7 +43,7 @@ def size(pool: Pool, family: Family | None = None) -> int:
     return total
 
 
-def assigned(facts: Facts, pool: Pool, family: Family | None = None) -> int | None:
+def assigned_count(facts: Facts, pool: Pool, family: Family | None = None) -> int | None:
     """Return how many of a pool's addresses Services have (a shared one counts once); None: Services are unknown."""
     if facts.services is None:
         return None
@@ -51,17 +51,16 @@ def assigned(facts: Facts, pool: Pool, family: Family | None = None) -> int | No
     return sum(1 for ip in map(ip_address, held) if family in (None, ip.version) and holds(pool, ip))
 
 
-def free(facts: Facts, pool: Pool, family: Family | None = None) -> int | None:
-    """Return how many addresses a pool has left to give out; None: Services are unknown."""
-    taken = assigned(facts, pool, family)
+def free_count(facts: Facts, pool: Pool, family: Family | None = None) -> int | None:
+    """Return how many addresses a pool has left to assign; None: Services are unknown."""
+    taken = assigned_count(facts, pool, family)
     return None if taken is None else max(0, size(pool, family) - taken)
 
 
 def admits(pool: Pool, service: Service) -> bool | None:
-    """Tell whether a pool may serve a Service, by its serviceAllocation; None where unknown labels would decide.
+    """Return whether a pool may serve a Service, by its serviceAllocation; None if unknown labels would decide.
 
-    Both, the namespace and one of the Service selectors, must fit where both are given. What labels a namespace has
-    is not known.
+    Namespace and Service selectors must both match if both are given. The labels of namespaces are unknown.
     """
     kept = pool.service_allocation or {}
     spaces, by_label = kept.get("namespaces") or (), kept.get("namespaceSelectors") or ()

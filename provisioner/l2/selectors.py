@@ -7,7 +7,7 @@ from typing import Any
 
 
 def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Tell whether labels satisfy a selector: all of matchLabels and of matchExpressions; an empty one selects all.
+    """Return whether labels satisfy a selector: all matchLabels and all matchExpressions; an empty one selects all.
 
     >>> matches({"matchExpressions": [{"key": "zone", "operator": "NotIn", "values": ["a"]}]}, {})
     True
@@ -18,15 +18,15 @@ def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 
 
 def any_matches(selectors: Sequence[Mapping[str, Any]], labels: Mapping[str, str] | None) -> bool | None:
-    """Tell whether one of the selectors matches; no selectors mean all. None: unknown labels would decide."""
-    if not selectors or any(not _demands(selector) for selector in selectors):
+    """Return whether any selector matches; no selectors mean all. None: unknown labels would decide."""
+    if not selectors or any(not _selects(selector) for selector in selectors):
         return True
     if labels is None:
         return None
     return any(matches(selector, labels) for selector in selectors)
 
 
-def _demands(selector: Mapping[str, Any]) -> bool:
+def _selects(selector: Mapping[str, Any]) -> bool:
     return bool(selector.get("matchLabels") or selector.get("matchExpressions"))
 
 
@@ -35,6 +35,6 @@ def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     values: Iterable[str] = expression.get("values") or ()
     if operator == "In":
         return key in labels and labels[key] in values
-    if operator == "NotIn":  # also true of what has no such label
+    if operator == "NotIn":  # also true if there is no such label
         return key not in labels or labels[key] not in values
     return bool((key in labels) == (operator == "Exists"))

@@ -1,12 +1,13 @@
-"""Every external IP's verdict, for `verify` and the end of an apply: the cluster's facts beside what the wire says.
+"""A verdict for every external IP, for `verify` and the end of an apply: the cluster's facts against a capture.
 
-A cluster that has just changed may need a moment: a fault is only told when it has lasted.
+A cluster that has just changed may need a moment to settle, so only faults that last are reported.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 
 from provisioner.errors import Inconclusive
 from provisioner.kube import Cluster
@@ -18,7 +19,7 @@ from provisioner.l2.scan import sweep
 from provisioner.site import Site
 from provisioner.ssh import Host
 
-# Seconds, scaled: memberlist notices a dead speaker within 24, and a rollout its endpoints later still.
+# Seconds, scaled: memberlist notices a dead speaker within 24, and endpoints follow a rollout even later.
 PATIENCE = 30.0
 PAUSE = 2.0
 
@@ -26,25 +27,23 @@ PAUSE = 2.0
 def verdicts(
     site: Site, cluster: Cluster, hosts: Mapping[str, Host], *, progress: Callable[[str], None] = lambda text: None
 ) -> tuple[Result, ...]:
-    """Return a verdict for every external IP of the cluster, and for every Service that waits for one.
+    """Return a verdict for every external IP of the cluster and every Service without one yet.
 
-    Looked at again while one is at fault, for `PATIENCE` at most. Where nothing can be told from this machine (it is a
-    node, it is not on the segment, it lacks CAP_NET_RAW) every verdict says so. Raises ClusterError.
+    Faults are checked again for up to `PATIENCE`. If this machine cannot tell (it is a node, is not on the segment, or
+    lacks CAP_NET_RAW), every verdict says so. Raises ClusterError.
     """
     deadline = time.monotonic() + site.timeout(PATIENCE)
     while True:
-        results = _look(site, cluster, hosts)
+        results = _check(site, cluster, hosts)
         faults = [result for result in results if not result.ok and not result.inconclusive]
         if not faults or time.monotonic() > deadline:
             return results
-        progress(f"looking again at {', '.join(subject(result) for result in faults)}: {faults[0].verdict}")
+        progress(f"checking {', '.join(subject(result) for result in faults)} again: {faults[0].verdict}")
         time.sleep(min(PAUSE, max(0.0, deadline - time.monotonic())))
 
 
 def answering_macs(site: Site, cluster: Cluster, hosts: Mapping[str, Host], ip: str) -> Callable[[], tuple[str, ...]]:
-    """Return what asks the segment for an address and gives the MACs that answer. Raises Inconclusive."""
-    from ipaddress import ip_address
-
+    """Return a function that asks the segment for an address and returns the MACs that answer. Raises Inconclusive."""
     wanted = ip_address(ip)
     facts = collector.from_cluster(cluster, hosts, site, metrics=False)
     where = check.choose_interface(interfaces.read(), (wanted,), facts)
@@ -52,12 +51,11 @@ def answering_macs(site: Site, cluster: Cluster, hosts: Mapping[str, Host], ip: 
 
 
 def subject(result: Result) -> str:
-    """Return what a verdict is about: the address and its Service."""
+    """Return the subject of a verdict: the address and its Service."""
     return f"{result.ip} ({result.service})" if result.ip and result.service else result.ip or result.service
 
 
-def _look(site: Site, cluster: Cluster, hosts: Mapping[str, Host]) -> tuple[Result, ...]:
-
+def _check(site: Site, cluster: Cluster, hosts: Mapping[str, Host]) -> tuple[Result, ...]:
     facts = collector.from_cluster(cluster, hosts, site, metrics=False)
     wanted = targets.for_check((), facts)
     try:

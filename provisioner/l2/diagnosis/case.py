@@ -14,6 +14,7 @@ from provisioner.l2.election import predictor
 from provisioner.l2.election.predictor import Prediction
 from provisioner.l2.facts import Advertisement, Facts, Node, Pool, Service
 from provisioner.l2.gratuitous import by_metallb
+from provisioner.l2.pools import pool_of
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.probe.capture import Address, Answer, Capture, Handshake, Outcome
 from provisioner.l2.result import AddressOwner, OwnerClass
@@ -229,7 +230,7 @@ class Case:
 def build_case(segment: Segment, ip: Address) -> Case:
     """Return an address's case."""
     services = segment.services.get(ip, ())
-    pool = predictor.pool_of(segment.facts, ip)
+    pool = pool_of(segment.facts, ip)
     if segment.informed:
         prediction = predictor.predict(segment.facts, ip, services[0] if services else None)
     else:

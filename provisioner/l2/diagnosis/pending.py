@@ -115,7 +115,7 @@ def _held(own: tuple[Pool, ...], family: pools.Family) -> bool:
 
 def _full(facts: Facts, own: tuple[Pool, ...], family: pools.Family) -> bool:
     """Tell whether pools have addresses of a family, and none left of them."""
-    return _held(own, family) and not any(pools.free(facts, pool, family) for pool in own)
+    return _held(own, family) and not any(pools.free_count(facts, pool, family) for pool in own)
 
 
 def _all_assigned(pool: Pool, name: str) -> str:

@@ -16,19 +16,7 @@ from provisioner.l2.election import eligibility
 from provisioner.l2.election.eligibility import Eligibility
 from provisioner.l2.election.rules import covers, since
 from provisioner.l2.facts import Address, Advertisement, Facts, Service
-from provisioner.l2.pools import assigned, free, pool_of, ranges, size
-
-__all__ = [
-    "Prediction",
-    "advertisements_for",
-    "assigned",
-    "free",
-    "order",
-    "pool_of",
-    "predict",
-    "ranges",
-    "size",
-]
+from provisioner.l2.pools import pool_of
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def to_diagnose(capture: Capture, facts: Facts | None, ips: Sequence[Address]) -
     """
     if facts is None or facts.services is None:
         return ()
-    external, pools = targets.assigned(facts), targets.pools(facts)
+    external, pools = targets.services_by_ip(facts), targets.pool_ranges(facts)
     answered = {answer.ip for answer in capture.answers}
     return tuple(
         ip
@@ -150,7 +150,7 @@ def classify(
     owners: Mapping[Address, tuple[AddressOwner, ...]],
 ) -> tuple[SweptAddress, ...]:
     """Return the state of each address. results: of the diagnosed ones; owners: from `owners_by_address`."""
-    external, pools = targets.assigned(facts), targets.pools(facts)
+    external, pools = targets.services_by_ip(facts), targets.pool_ranges(facts)
     machines = _machine_addresses(capture, facts)
     found = []
     for ip in ips:

@@ -63,14 +63,14 @@ NONE = '{"schema": "l2facts/v1", "nodes": [], "services": []}'
 @pytest.mark.parametrize(
     ("words", "facts", "message"),
     [
-        (["scan"], None, "no pool and no external IP is known here; say which addresses"),
-        (["scan", "192.0.2.300"], None, "neither an address nor a range"),
-        (["scan", "pool:x"], NONE, "there is no pool 'x'"),
+        (["scan"], None, "no pools and no external IPs are known here; name the addresses"),
+        (["scan", "192.0.2.300"], None, "is not an address, range or network"),
+        (["scan", "pool:x"], NONE, "pool 'x' not found"),
         (["scan", "10.0.0.0/8"], None, "are too many for one scan"),
         (["scan", "2001:db8::/64"], None, "are too many for one scan"),
         (["scan", "10.20.0.0/16"], None, "65534 addresses would take 11 minutes; with -y"),
-        (["check"], None, "which services there are is not known here"),
-        (["check"], NONE, "there is no service of type LoadBalancer, so there is nothing to check"),
+        (["check"], None, "the cluster's services are not known here"),
+        (["check"], NONE, "no services of type LoadBalancer, so there is nothing to check"),
         (["check", "default/web"], NONE, "neither an address nor a service"),
         (["check", "192.0.2.0/24"], None, "sweep it: provisioner l2 scan 192.0.2.0/24"),
         (["check", "192.0.2.7"], "{", "facts.json"),
@@ -95,8 +95,8 @@ def test_a_mistake_is_valid_json_too(tmp_path: Path) -> None:
     status, stdout, stderr = run(tmp_path, "check", output="json")
     made = json.loads(stdout)
     assert (status, made["schema"], made["results"]) == (2, "l2report/v1", [])
-    assert "which services there are is not known here" in made["problem"]
-    assert "which services" in stderr
+    assert "the cluster's services are not known here" in made["problem"]
+    assert "the cluster's services" in stderr
 
 
 def test_a_map_that_has_no_folder_is_refused_before_the_sweep(tmp_path: Path) -> None:

@@ -26,29 +26,29 @@ def error(directory: Path, document: object) -> str:
     ("document", "says"),
     [
         ("", "is empty"),
-        ("[]", "holds a list, not a table"),
+        ("[]", "holds a list, not an object"),
         ('{"schema": "l2facts/v1",\n "nodes": [\n   {"name": "w1",}\n]}', "3: is not JSON: "),
-        ('{"schema": "l2facts/v1", "nodes": [], "nodes": []}', "the key 'nodes' is there twice in one table"),
+        ('{"schema": "l2facts/v1", "nodes": [], "nodes": []}', "the key 'nodes' appears twice in one object"),
         ('{"schema": "l2facts/v1", "nodes": ' + "[" * 100_000, "is nested too deeply"),
-        ('{"schema": "l2facts/v1", "nodes": ' + "9" * 5000 + "}", "holds a number that is too long"),
+        ('{"schema": "l2facts/v1", "nodes": ' + "9" * 5000 + "}", "contains a number that is too long"),
         ('{"schema": "l2facts/v1", "nodes": [{"name": "\\ud800"}]}', "is not JSON"),
         ({"nodes": []}, 'schema is missing; the first key of a facts file is "schema": "l2facts/v1"'),
         ({"schema": "l2facts/v2", "nodes": []}, "this version reads l2facts/v1, not 'l2facts/v2'; collect again"),
         ({"schema": "l2report/v1", "results": []}, "is a report, not facts; write one with: provisioner l2 collect"),
         ({"schema": ["l2facts/v1"], "nodes": []}, "is ['l2facts/v1'], not 'l2facts/v1'"),
         ({"schema": "l2facts/v1"}, "nodes is missing; write one with: provisioner l2 collect -o FILE"),
-        ({"schema": "l2facts/v1", "node": []}, "nodes is missing (is 'node' meant?)"),
+        ({"schema": "l2facts/v1", "node": []}, "nodes is missing (did you mean 'node'?)"),
         (changed("nodes", to=None), "nodes: null is not a list"),
-        (changed("nodes", 0, "rady", to=True), "nodes[0].rady: is not a key that is known here; is ready meant?"),
+        (changed("nodes", 0, "rady", to=True), "nodes[0].rady: unknown key; did you mean ready?"),
         (
             changed("services", 0, "ports", 0, "nodePort", to=1),
-            "services[0].ports[0].nodePort: is not a key that is known here; known are: port, protocol",
+            "services[0].ports[0].nodePort: unknown key; known keys: port, protocol",
         ),
-        (changed("shema", to=1), "shema: is not a key that is known here; is schema meant?"),
-        (changed("metrics", "w1", "192.0.2.200", "request_received", to=1), "is requests_received meant?"),
-        (changed("services", 0, "ports", 0, "port", to="http"), 'services[0].ports[0].port: "http" is not a whole'),
-        (changed("services", 0, "ports", 0, "port", to="80"), 'services[0].ports[0].port: "80" is not a whole'),
-        (changed("services", 0, "ports", 0, "port", to=70000), "services[0].ports[0].port: 70000 is wrong"),
+        (changed("shema", to=1), "shema: unknown key; did you mean schema?"),
+        (changed("metrics", "w1", "192.0.2.200", "request_received", to=1), "did you mean requests_received?"),
+        (changed("services", 0, "ports", 0, "port", to="http"), 'services[0].ports[0].port: "http" is not an integer'),
+        (changed("services", 0, "ports", 0, "port", to="80"), 'services[0].ports[0].port: "80" is not an integer'),
+        (changed("services", 0, "ports", 0, "port", to=70000), "services[0].ports[0].port: 70000 is invalid"),
         (changed("nodes", 0, "ready", to="yes"), 'nodes[0].ready: "yes" is neither true nor false'),
         (changed("nodes", 0, "ready", to=1), "nodes[0].ready: 1 is neither true nor false"),
         (changed("nodes", 0, "name", to=""), 'nodes[0].name: "" is empty'),
@@ -64,10 +64,10 @@ def error(directory: Path, document: object) -> str:
         (changed("pools", 0, "addresses", to=["192.0.2.9-192.0.2.1"]), "'192.0.2.9-192.0.2.1' ends before it begins"),
         (changed("metallb", "version", to="latest"), "metallb.version: 'latest' is not a version, such as 0.16.1"),
         (changed("metrics", to={"w1": {"nowhere": {}}}), "metrics.w1.nowhere: 'nowhere' is not an IP address"),
-        (changed("metrics", "w1", "192.0.2.200", "responses_sent", to=-1), "responses_sent: -1 is wrong"),
+        (changed("metrics", "w1", "192.0.2.200", "responses_sent", to=-1), "responses_sent: -1 is invalid"),
         (
             changed("advertisements", 0, "node_selectors", to=[{"matchlabels": {}}]),
-            "advertisements[0].node_selectors[0]: 'matchlabels' is no part of a label selector",
+            "node_selectors[0]: a label selector has matchLabels and matchExpressions, not 'matchlabels'",
         ),
         (
             changed(
@@ -76,10 +76,10 @@ def error(directory: Path, document: object) -> str:
                 "node_selectors",
                 to=[{"matchExpressions": [{"key": "zone", "operator": "Is", "values": ["a"]}]}],
             ),
-            "'Is' is no operator; there are In, NotIn, Exists, DoesNotExist",
+            "'Is' is not an operator; use In, NotIn, Exists, DoesNotExist",
         ),
-        (changed("services", to=DOCUMENT["services"] * 2), "services: 'default/web' is there twice"),
-        (changed("nodes", to=DOCUMENT["nodes"] * 2), "nodes: 'w1' is there twice"),
+        (changed("services", to=DOCUMENT["services"] * 2), "services: 'default/web' appears twice"),
+        (changed("nodes", to=DOCUMENT["nodes"] * 2), "nodes: 'w1' appears twice"),
     ],
 )
 def test_a_mistake_is_one_line_with_its_place_and_remedy(tmp_path: Path, document: object, says: str) -> None:
@@ -105,7 +105,7 @@ def test_a_key_cannot_write_on_the_terminal(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_said(tmp_path: Path) -> None:
-    with pytest.raises(Inconclusive, match=r"there is no such file; write one with: provisioner l2 collect -o FILE"):
+    with pytest.raises(Inconclusive, match=r"no such file; write one with: provisioner l2 collect -o FILE"):
         facts_file.load(tmp_path / "none.json")
     with pytest.raises(Inconclusive, match=r"is a directory; name a facts file"):
         facts_file.load(tmp_path)

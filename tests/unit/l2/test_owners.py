@@ -37,7 +37,7 @@ def test_strangers_and_shared_macs_are_not_guessed() -> None:
     known = NodeMacs(from_nics({"w1": [nic("eth0", A)], "w2": [nic("eth0", A)]}))
     assert known.owner(A).node == ""
     assert str(known.owner(A)) == f"{A} (shared by w1 and w2)"
-    assert str(known.owner(B)) == f"{B} (no node's)"
+    assert str(known.owner(B)) == f"{B} (not a node)"
     assert B not in known
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provisioner.l2.election import predictor
+from provisioner.l2 import pools
 from provisioner.l2.facts import Pool
 from tests.unit.l2.election.candidates import facts, service
 
@@ -28,7 +28,7 @@ from tests.unit.l2.election.candidates import facts, service
 )
 def test_a_pools_size(addresses: tuple[str, ...], buggy: bool, size: int) -> None:
     pool = Pool(name="p", addresses=addresses, avoid_buggy_ips=buggy)
-    assert predictor.size(pool) == size
+    assert pools.size(pool) == size
 
 
 @given(st.integers(0, 2**16), st.integers(0, 2000))
@@ -36,7 +36,7 @@ def test_a_pools_size(addresses: tuple[str, ...], buggy: bool, size: int) -> Non
 def test_avoided_addresses_are_counted_as_by_listing_them(first: int, more: int) -> None:
     start, end = IPv4Address((10 << 24) + first), IPv4Address((10 << 24) + first + more)
     listed = sum(1 for number in range(int(start), int(end) + 1) if number % 256 not in (0, 255))
-    assert predictor.size(Pool(name="p", addresses=(f"{start}-{end}",), avoid_buggy_ips=True)) == listed
+    assert pools.size(Pool(name="p", addresses=(f"{start}-{end}",), avoid_buggy_ips=True)) == listed
 
 
 def test_what_is_free_counts_a_shared_address_once() -> None:
@@ -48,8 +48,8 @@ def test_what_is_free_counts_a_shared_address_once() -> None:
         service(name="d", ingress_ips=()),
     )
     known = facts(pools=(pool,), services=services)
-    assert (predictor.assigned(known, pool), predictor.free(known, pool)) == (2, 5)
-    assert (predictor.free(known, pool, 4), predictor.free(known, pool, 6)) == (2, 3)
-    assert predictor.free(facts(pools=(pool,), services=None), pool) is None
-    assert predictor.pool_of(known, ip_address("192.0.2.202")) == pool
-    assert predictor.pool_of(known, ip_address("192.0.2.203")) is None
+    assert (pools.assigned_count(known, pool), pools.free_count(known, pool)) == (2, 5)
+    assert (pools.free_count(known, pool, 4), pools.free_count(known, pool, 6)) == (2, 3)
+    assert pools.free_count(facts(pools=(pool,), services=None), pool) is None
+    assert pools.pool_of(known, ip_address("192.0.2.202")) == pool
+    assert pools.pool_of(known, ip_address("192.0.2.203")) is None

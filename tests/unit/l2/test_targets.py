@@ -21,7 +21,7 @@ FACTS = Facts(
 )
 
 
-def texts(found: targets.Sweep) -> list[str]:
+def texts(found: targets.ScanTargets) -> list[str]:
     return [str(ip) for ip in found.ips]
 
 
@@ -67,15 +67,15 @@ def test_a_pool_may_be_written_with_any_address_of_its_network() -> None:
 @pytest.mark.parametrize(
     ("words", "facts", "message"),
     [
-        (["192.0.2.300"], None, "'192.0.2.300' is neither an address nor a range or network; write 192.0.2.10"),
-        (["192.0.2.9-192.0.2.7"], None, "is neither an address nor a range"),
-        (["192.0.2.1/24"], None, "is neither an address nor a range"),
-        (["web"], None, "'web' is neither an address nor a range"),
-        (["2001:db8::/64"], None, "are too many for one scan (at most 65536); name a part, such as 2001:db8::-2001"),
+        (["192.0.2.300"], None, "'192.0.2.300' is not an address, range or network; write 192.0.2.10"),
+        (["192.0.2.9-192.0.2.7"], None, "is not an address, range or network"),
+        (["192.0.2.1/24"], None, "is not an address, range or network"),
+        (["web"], None, "'web' is not an address, range or network"),
+        (["2001:db8::/64"], None, "are too many for one scan (at most 65536); scan a part, such as 2001:db8::-2001"),
         (["10.0.0.0/15"], None, "131070 addresses are too many for one scan"),
-        (["pool:x"], FACTS, "there is no pool 'x'; the pools are lab, six"),
-        (["pool:x"], None, "there is no pool 'x'; no pool is known"),
-        ([], None, "no pool and no external IP is known here; say which addresses"),
+        (["pool:x"], FACTS, "pool 'x' not found; the pools are lab, six"),
+        (["pool:x"], None, "pool 'x' not found; no pools are known"),
+        ([], None, "no pools and no external IPs are known here; name the addresses"),
     ],
 )
 def test_what_a_scan_refuses(words: list[str], facts: Facts | None, message: str) -> None:
@@ -108,16 +108,16 @@ def test_what_a_check_is_about(words: list[str], ips: list[str], pending: list[s
 @pytest.mark.parametrize(
     ("words", "facts", "message"),
     [
-        ([], None, "which services there are is not known here"),
-        ([], Facts(), "which services there are is not known here"),  # unknown is not none
-        ([], Facts(services=()), "there is no service of type LoadBalancer"),
+        ([], None, "the cluster's services are not known here"),
+        ([], Facts(), "the cluster's services are not known here"),  # unknown is not none
+        ([], Facts(services=()), "no services of type LoadBalancer"),
         (
             ["default/wbe"],
             FACTS,
             "'default/wbe' is neither an address nor a service of type LoadBalancer; write namesp",
         ),
-        (["default/web"], None, "'default/web' is no address, and which services there are is not known here"),
-        (["web"], FACTS, "several services are called web; default/web or shop/web"),
+        (["default/web"], None, "'default/web' is not an address, and the cluster's services are not known here"),
+        (["web"], FACTS, "several services are named web; default/web or shop/web"),
         (["192.0.2.0/24"], FACTS, "192.0.2.0/24 is more than one address; sweep it: provisioner l2 scan 192.0.2.0/24"),
     ],
 )

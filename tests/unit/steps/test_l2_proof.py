@@ -31,7 +31,7 @@ def result(ip: str, verdict: str = "OK", **values: Any) -> Result:
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Result, ...]]:
     """Give a list of what one look after the other sees; the last is seen for ever. Nothing is waited for."""
     seen: list[tuple[Result, ...]] = []
-    monkeypatch.setattr(verdicts, "_look", lambda *_: seen.pop(0) if len(seen) > 1 else seen[0])
+    monkeypatch.setattr(verdicts, "_check", lambda *_: seen.pop(0) if len(seen) > 1 else seen[0])
     monkeypatch.setattr(verdicts, "PAUSE", 0.0)
     return seen
 

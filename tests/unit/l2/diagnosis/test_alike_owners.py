@@ -100,7 +100,7 @@ ONE_OWNER: dict[str, tuple[str, tuple[str, ...], Capture, Facts | None]] = {
         facts(nodes=nodes(w3={"nics": None})),
     ),
     "a node, and no Service has the address": ("POOL_ADDRESS_IN_USE", (), well(), facts(services=())),
-    "a node, no Service has the address and no pool is known": (
+    "a node, no Service has the address and no pools are known": (
         "UNKNOWN",
         (),
         well(),
