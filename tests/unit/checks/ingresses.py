@@ -12,8 +12,9 @@ import pytest
 
 from provisioner.checks import Context, ingress, ingress_exposure, ingress_tls
 from provisioner.kube import Object, certificates
-from tests.unit.checks.memory import Memory, pod, service
 from tests.unit.checks.test_http import Respond, on_loopback
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import pod, service
 
 SITE_CERTIFICATE = certificates.self_signed(["course.test"])
 OTHER_CERTIFICATE = certificates.self_signed(["traefik.default"])
@@ -70,7 +71,7 @@ def routing(table: dict[str, str]) -> Respond:
     return lambda path, host: (200, table[path]) if host == "course.test" and path in table else (404, "no")
 
 
-def here(folder: Path, cluster: Memory, *demanded: Object, metallb: bool = False) -> Context:
+def here(folder: Path, cluster: FakeCluster, *demanded: Object, metallb: bool = False) -> Context:
     """Return a context whose workload's file has these Ingresses; the shipped file where there are none.
 
     Without MetalLB: an address would need port 80 of this machine.

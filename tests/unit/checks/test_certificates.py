@@ -23,7 +23,8 @@ from provisioner.errors import Unreachable
 from provisioner.site import HostSpec, Site
 from provisioner.ssh.command import CommandResult
 from provisioner.steps.kubelet_certificates import SERVING
-from tests.unit.checks.memory import Memory, context, findings
+from tests.unit.checks.contexts import context, findings
+from tests.unit.fake_cluster import FakeCluster
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 DAY = timedelta(days=1)
@@ -93,7 +94,7 @@ class Silent(Machine):
 def stage(tmp_path: Path) -> Context:
     """Return a context whose hosts have what kubeadm makes: certificates of a year, CAs of ten."""
     hosts: dict[str, Machine] = {}
-    made = context(tmp_path, Memory())
+    made = context(tmp_path, FakeCluster())
     year, decade = pem(364.5 * DAY), pem(3650.5 * DAY, 3650 * DAY)
     node = {SERVING: year + SECRET, CLIENT: year + SECRET, "/etc/kubernetes/kubelet.conf": "user:\n  token: t\n"}
     plane = {

@@ -8,9 +8,11 @@ import pytest
 
 from provisioner.checks import claims, storage
 from provisioner.kube import Object, templates
-from tests.unit.checks.memory import SITE, Memory, context, event, findings, pod, storage_class
+from tests.unit.checks.contexts import SITE, context, findings
 from tests.unit.checks.test_storage import DEPLOYMENT, FREE, NFS, SHARING, TOO_LARGE, course, too_large
 from tests.unit.checks.volumes import claim, volume
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import event, pod, storage_class
 
 CSI = SITE.replace("1.20.2", "1.30.0") + '[nfs]\nprovisioner = "csi"\n'
 
@@ -18,7 +20,7 @@ CSI = SITE.replace("1.20.2", "1.30.0") + '[nfs]\nprovisioner = "csi"\n'
 def test_an_event_about_an_earlier_claim_of_that_name_says_nothing(tmp_path: Path) -> None:
     old = event("uid of an earlier run's shared-volume-too-large", "what it said an hour ago")
     cluster = course(FREE, old)
-    cluster.told = False
+    cluster.explains = False
     (one,) = findings(storage.CHECK, context(tmp_path, cluster))["STORAGE_TOO_LARGE_NOT_TOLD"]
     assert one.detail.startswith("is Pending, and should be Pending and say why")
 
@@ -125,7 +127,7 @@ WAITING = claim(phase="Pending", volume="")
     ],
 )
 def test_why_a_claim_has_no_volume(tmp_path: Path, text: str, objects: list[Object], words: str, remedy: str) -> None:
-    cluster = Memory(*objects, DEPLOYMENT, *SHARING)
+    cluster = FakeCluster(*objects, DEPLOYMENT, *SHARING)
     found = findings(storage.CHECK, context(tmp_path, cluster, text))
     assert [*found] == ["STORAGE_NOT_BOUND"]
     (one,) = found["STORAGE_NOT_BOUND"]
@@ -146,7 +148,7 @@ def test_storage_on_the_csi_driver() -> None:
 
 def test_the_path_of_a_volume_of_the_shipped_class(tmp_path: Path) -> None:
     """The driver hands a class's parameters on with their case, and the directory's name filled in."""
-    site = context(tmp_path, Memory(), CSI).site
+    site = context(tmp_path, FakeCluster(), CSI).site
     (shipped,) = templates.read(site, "nfs/storageclass-csi.yaml")
     template = "${pvc.metadata.namespace}-${pvc.metadata.name}-${pv.metadata.name}"
     attributes = {

@@ -7,13 +7,15 @@ import pytest
 
 from provisioner.checks import nodes, pods, system
 from provisioner.kube import Object
-from tests.unit.checks.memory import SITE, Memory, context, findings, node, pod, workload
+from tests.unit.checks.contexts import SITE, context, findings
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import node, pod, workload
 
 NODES = [node("master", "192.0.2.10"), node("w1", "192.0.2.11"), node("w2", "192.0.2.12")]
 
 
 def test_nodes_as_they_should_be(tmp_path: Path) -> None:
-    cluster = Memory(*NODES)
+    cluster = FakeCluster(*NODES)
     found = findings(nodes.CHECK, context(tmp_path, cluster))
     assert [(one.ok, one.subject, one.detail) for one in found.pop("NODE_READY")] == [
         (True, "master", "is Ready at 192.0.2.10 with kubelet 1.20.2"),
@@ -21,7 +23,7 @@ def test_nodes_as_they_should_be(tmp_path: Path) -> None:
         (True, "w2", "is Ready at 192.0.2.12 with kubelet 1.20.2"),
     ]
     assert not found
-    assert cluster.asked == 1
+    assert len(cluster.reads) == 1
 
 
 @pytest.mark.parametrize(
@@ -37,7 +39,7 @@ def test_nodes_as_they_should_be(tmp_path: Path) -> None:
     ],
 )
 def test_a_node_that_differs(tmp_path: Path, changed: Object | None, code: str, ok: bool, words: str) -> None:
-    found = findings(nodes.CHECK, context(tmp_path, Memory(*NODES[:2], *([changed] if changed else []))))
+    found = findings(nodes.CHECK, context(tmp_path, FakeCluster(*NODES[:2], *([changed] if changed else []))))
     (one,) = (one for one in found[code] if one.subject == "w2")
     assert one.ok is ok
     assert words in one.detail
@@ -47,7 +49,7 @@ def test_a_node_that_differs(tmp_path: Path, changed: Object | None, code: str, 
 
 
 def test_a_node_that_no_host_stands_for_is_told(tmp_path: Path) -> None:
-    found = findings(nodes.CHECK, context(tmp_path, Memory(*NODES, node("guest", "192.0.2.99"))))
+    found = findings(nodes.CHECK, context(tmp_path, FakeCluster(*NODES, node("guest", "192.0.2.99"))))
     (one,) = found["NODE_UNKNOWN"]
     assert (one.ok, one.subject) == (True, "guest")
 
@@ -73,7 +75,7 @@ SYSTEM = [
 
 
 def test_a_healthy_system_in_three_requests(tmp_path: Path) -> None:
-    cluster = Memory(*SYSTEM)
+    cluster = FakeCluster(*SYSTEM)
     found = findings(system.CHECK, context(tmp_path, cluster))
     assert [(one.subject, one.detail) for one in found.pop("SYSTEM_READY")] == [
         ("haproxy-controller", "1 pod is ready; complete: haproxy-kubernetes-ingress"),
@@ -83,7 +85,7 @@ def test_a_healthy_system_in_three_requests(tmp_path: Path) -> None:
     (speakers,) = found.pop("SYSTEM_SPEAKERS")
     assert (speakers.ok, speakers.detail) == (True, "has exactly one pod on each of 3 nodes")
     assert not found
-    assert cluster.asked == 3
+    assert len(cluster.reads) == 3
 
 
 def test_a_node_that_no_speaker_runs_on_is_told_though_the_daemonset_is_complete(tmp_path: Path) -> None:
@@ -91,7 +93,7 @@ def test_a_node_that_no_speaker_runs_on_is_told_though_the_daemonset_is_complete
     tainted = node("w2", "192.0.2.12", taints=[{"key": "disk", "value": "ssd", "effect": "NoSchedule"}])
     objects = [one for one in SYSTEM if one["metadata"]["name"] not in ("speaker", "speaker-w2")]
     complete = workload("DaemonSet", "speaker", "metallb-system", 2)
-    found = findings(system.CHECK, context(tmp_path, Memory(*objects, complete, *NODES[:2], tainted)))
+    found = findings(system.CHECK, context(tmp_path, FakeCluster(*objects, complete, *NODES[:2], tainted)))
     (one,) = found["SYSTEM_NO_SPEAKER"]
     assert (one.ok, one.subject) == (False, "DaemonSet metallb-system/speaker")
     assert one.detail.startswith("has no running pod on w2, ")
@@ -104,7 +106,7 @@ def test_a_node_that_no_speaker_runs_on_is_told_though_the_daemonset_is_complete
 def test_a_node_with_two_speakers_is_told(tmp_path: Path) -> None:
     second = speaker("w2")
     second["metadata"]["name"] = "speaker-more"
-    (one,) = findings(system.CHECK, context(tmp_path, Memory(*SYSTEM, second)))["SYSTEM_SPEAKERS_TWICE"]
+    (one,) = findings(system.CHECK, context(tmp_path, FakeCluster(*SYSTEM, second)))["SYSTEM_SPEAKERS_TWICE"]
     assert one.detail == "has more than one running pod on w2"
     assert one.evidence[0] == "Warning Something about metallb-system/speaker"
     assert "speaker-more: agnhost: log of metallb-system/speaker-more agnhost 8 False" in one.evidence
@@ -115,7 +117,7 @@ def test_a_node_with_two_speakers_is_told(tmp_path: Path) -> None:
     "part", [one for one in SYSTEM if one["kind"] != "Pod"], ids=lambda one: one["metadata"]["name"]
 )
 def test_each_part_is_missed(tmp_path: Path, part: Object) -> None:
-    found = findings(system.CHECK, context(tmp_path, Memory(*(one for one in SYSTEM if one is not part))))
+    found = findings(system.CHECK, context(tmp_path, FakeCluster(*(one for one in SYSTEM if one is not part))))
     (one,) = found["SYSTEM_PART_MISSING"]
     assert not one.ok
     assert one.subject.split("/")[0] == part["metadata"]["namespace"]
@@ -127,7 +129,7 @@ def test_what_the_site_does_not_want_is_not_missed(tmp_path: Path) -> None:
     text = SITE.replace("[cluster]", '[cluster]\nnetwork = "bridge"')
     text += "[metrics]\nenabled = false\n[ingress]\nenabled = false\n[metallb]\nenabled = false\n"
     text = text.replace('[[metallb.pools]]\nname = "lab"\naddresses = ["192.0.2.200-192.0.2.210"]\n', "")
-    found = findings(system.CHECK, context(tmp_path, Memory(*SYSTEM[:3:2]), text))
+    found = findings(system.CHECK, context(tmp_path, FakeCluster(*SYSTEM[:3:2]), text))
     assert not found
 
 
@@ -193,7 +195,7 @@ def waiting(reason: str, message: str = "", **more: Any) -> list[dict[str, Any]]
 def test_why_a_pod_is_not_ready(sick: Object, words: str, log: str) -> None:
     assert not pods.ready(sick)
     assert words in pods.why_not_ready(sick)
-    explained = pods.explain(Memory(), sick)  # type: ignore[arg-type]
+    explained = pods.explain(FakeCluster(), sick)  # type: ignore[arg-type]
     assert explained == ("Warning Something about course/x", *([log] if log else []))
 
 
@@ -201,7 +203,7 @@ def test_a_sick_pod_and_a_short_workload_are_told_with_what_explains_them(tmp_pa
     sick = speaker("w2", ready=False)
     short = workload("DaemonSet", "speaker", "metallb-system", 3, ready=2)
     objects = [one for one in SYSTEM if one["metadata"]["name"] not in ("speaker", "speaker-w2")]
-    found = findings(system.CHECK, context(tmp_path, Memory(*objects, sick, short)))
+    found = findings(system.CHECK, context(tmp_path, FakeCluster(*objects, sick, short)))
     (one,) = found["SYSTEM_POD_NOT_READY"]
     assert one.subject == "pod metallb-system/speaker-w2"
     assert one.detail == "on w2 is not ready: running but not ready"

@@ -12,10 +12,12 @@ from provisioner.checks import configmap, pods
 from provisioner.checks.restore import NotRestored
 from provisioner.errors import ClusterError
 from provisioner.kube import Object
-from tests.unit.checks.memory import Memory, context, findings, pod, workload
+from tests.unit.checks.contexts import context, findings
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import pod, workload
 
 
-class Kubelet(Memory):
+class Kubelet(FakeCluster):
     """A pod with a file and an environment from a ConfigMap.
 
     file: whether a change reaches the file. env: whether it wrongly reaches the environment, too. fresh: whether a
@@ -38,10 +40,10 @@ class Kubelet(Memory):
         self.slow = False  # whether a new pod is ready only after some looks
         self.coming = 0
         self.shell = self.answer
-        self.on_merge = self.merged
-        self.on_delete = self.deleted
+        self.on_merge = self.count_merge
+        self.on_delete = self.restart
 
-    def merged(self, kind: str, name: str, patch: Object) -> None:
+    def count_merge(self, kind: str, name: str, patch: Object) -> None:
         if kind == "ConfigMap":
             self.values.append(patch["data"]["greeting"])
         else:
@@ -49,7 +51,7 @@ class Kubelet(Memory):
             assert [*patch["metadata"]["annotations"]] == ["provisioner/looked-at"]
             self.nudged += 1
 
-    def deleted(self, kind: str, name: str) -> None:
+    def restart(self, kind: str, name: str) -> None:
         self.restarts += 1
         self.objects = [one for one in self.objects if one["kind"] != "Pod"]
         self.coming = 3 if self.slow else 0
@@ -253,7 +255,7 @@ def test_a_pod_that_cannot_be_made_anew_is_told(tmp_path: Path) -> None:
 
 
 def test_without_the_configmap_or_its_pod(tmp_path: Path) -> None:
-    assert "CONFIGMAP_NONE" in findings(configmap.CHECK, context(tmp_path, Memory()))
+    assert "CONFIGMAP_NONE" in findings(configmap.CHECK, context(tmp_path, FakeCluster()))
     cluster = Kubelet()
     cluster.objects = [cluster.config]
     (one,) = findings(configmap.CHECK, context(tmp_path, cluster))["CONFIGMAP_NO_POD"]

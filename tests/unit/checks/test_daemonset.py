@@ -9,7 +9,9 @@ import pytest
 
 from provisioner.checks import daemonset
 from provisioner.kube import Object
-from tests.unit.checks.memory import Memory, context, findings, node, pod, workload
+from tests.unit.checks.contexts import context, findings
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import node, pod, workload
 
 MASTER = {"key": "node-role.kubernetes.io/master", "effect": "NoSchedule"}
 TOLERATIONS = [{"key": "node-role.kubernetes.io/master", "operator": "Exists", "effect": "NoSchedule"}]
@@ -29,23 +31,23 @@ PODS = [pod(f"ds-{where}", where, app="ds-pods") for where in ("master", "w1", "
 
 
 def test_one_pod_on_every_node(tmp_path: Path) -> None:
-    found = findings(daemonset.CHECK, context(tmp_path, Memory(ds_pods(*TOLERATIONS), *NODES, *PODS)))
+    found = findings(daemonset.CHECK, context(tmp_path, FakeCluster(ds_pods(*TOLERATIONS), *NODES, *PODS)))
     (one,) = found.pop("DAEMONSET_ONE_EACH")
     assert (one.ok, one.detail) == (True, "has exactly one pod on master, w1 and w2")
     assert not found
 
 
 def test_a_node_whose_taint_is_not_tolerated_is_named_and_not_missed(tmp_path: Path) -> None:
-    found = findings(daemonset.CHECK, context(tmp_path, Memory(ds_pods(), *NODES, *PODS[1:])))
+    found = findings(daemonset.CHECK, context(tmp_path, FakeCluster(ds_pods(), *NODES, *PODS[1:])))
     (one,) = found["DAEMONSET_ONE_EACH"]
     assert one.detail == "has exactly one pod on w1 and w2; not on master, whose taints it does not tolerate"
 
 
-class Joining(Memory):
+class Joining(FakeCluster):
     """A node is added, and after some looks its pod is there."""
 
     def nodes(self) -> dict[str, Object]:
-        if self.asked > 6 and not any(one["metadata"]["name"] == "ds-w3" for one in self.objects):
+        if len(self.reads) > 6 and not any(one["metadata"]["name"] == "ds-w3" for one in self.objects):
             self.objects.append(pod("ds-w3", "w3", app="ds-pods"))
         return super().nodes()
 
@@ -60,7 +62,7 @@ def test_a_node_added_later_is_waited_for(tmp_path: Path) -> None:
     )
     (one,) = findings(daemonset.CHECK, where)["DAEMONSET_ONE_EACH"]
     assert one.detail.endswith("w2 and w3")
-    assert cluster.said, "it was waited for"
+    assert cluster.progress_lines, "it was waited for"
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,7 @@ def test_a_node_added_later_is_waited_for(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_told_by_node(tmp_path: Path, objects: list[Object], subject: str, words: str) -> None:
-    found = findings(daemonset.CHECK, context(tmp_path, Memory(ds_pods(*TOLERATIONS), *NODES, *objects)))
+    found = findings(daemonset.CHECK, context(tmp_path, FakeCluster(ds_pods(*TOLERATIONS), *NODES, *objects)))
     (one,) = found.pop("DAEMONSET_WRONG")
     assert one.subject == f"DaemonSet course/ds-pods {subject}"
     assert words in one.detail
@@ -83,9 +85,9 @@ def test_what_is_wrong_is_told_by_node(tmp_path: Path, objects: list[Object], su
 
 
 def test_no_daemonset_and_no_node_for_it(tmp_path: Path) -> None:
-    assert "DAEMONSET_NONE" in findings(daemonset.CHECK, context(tmp_path, Memory(*NODES)))
+    assert "DAEMONSET_NONE" in findings(daemonset.CHECK, context(tmp_path, FakeCluster(*NODES)))
     nowhere = ds_pods(selector={"disk": "ssd"})
-    found = findings(daemonset.CHECK, context(tmp_path, Memory(nowhere, *NODES)))
+    found = findings(daemonset.CHECK, context(tmp_path, FakeCluster(nowhere, *NODES)))
     assert found["DAEMONSET_NO_NODE"][0].detail == "may run on none of master, w1, w2"
 
 

@@ -14,7 +14,9 @@ import pytest
 from provisioner.checks import freed
 from provisioner.kube import Object
 from provisioner.l2 import verdicts
-from tests.unit.checks.memory import Memory, context, findings, service
+from tests.unit.checks.contexts import context, findings
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import service
 
 ONE = ("02:00:00:00:00:11",)
 TWO = (*ONE, "02:00:00:00:00:12")
@@ -30,31 +32,27 @@ class Balancer:
     keeps: bool = False  # an address is not given twice
 
 
-class Api(Memory):
+class Api(FakeCluster):
     """The API with a balancer behind it."""
 
     def __init__(self, balancer: Balancer) -> None:
         super().__init__(service("lb-one", kind="LoadBalancer"))
         self.balancer = balancer
-        self.made: list[Object] = []
 
-    def apply(self, manifest: Object) -> Object:
+    def apply(self, manifest: Object, *, dry_run: bool = False) -> Object:
         free = self.balancer.free
         asked = manifest["spec"].get("loadBalancerIP")
         ip = asked if asked in free else free[0] if free and not asked else None
         if ip:
             free.remove(ip)
         entries = [{"ip": ip}] if ip else []
-        self.made.append(manifest)
-        return super().apply(manifest | {"status": {"loadBalancer": {"ingress": entries}}})
+        return super().apply(manifest | {"status": {"loadBalancer": {"ingress": entries}}}, dry_run=dry_run)
 
-    def delete(self, kind: str, name: str, namespace: str | None = None, api_version: str = "v1") -> None:
-        one = self.get(kind, name, namespace, api_version)
-        if one is None:
-            return
-        self.objects.remove(one)
+    def delete(self, kind: str, name: str, *arguments: Any, **more: Any) -> None:
+        held = [entry["ip"] for one in self.objects if one["metadata"]["name"] == name for entry in _entries(one)]
+        super().delete(kind, name, *arguments, **more)
         if not self.balancer.keeps:
-            self.balancer.free += [entry["ip"] for entry in one["status"]["loadBalancer"]["ingress"]]
+            self.balancer.free += held
 
     def answering(self, ip: str) -> tuple[str, ...]:
         held = [entry["ip"] for one in self.list("Service") for entry in _entries(one)]
@@ -94,7 +92,7 @@ def test_what_becomes_of_a_deleted_services_address(
 def test_the_second_service_asks_for_the_address_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     api = Api(Balancer(free=["192.0.2.204", "192.0.2.205"]))
     tried(tmp_path, monkeypatch, api)
-    assert [one["spec"].get("loadBalancerIP") for one in api.made] == [None, "192.0.2.204"]
+    assert [one["spec"].get("loadBalancerIP") for one in api.applied] == [None, "192.0.2.204"]
 
 
 def test_what_a_killed_run_has_left_is_taken_back_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,4 +107,4 @@ def test_a_slow_site_is_told_what_is_left_out(tmp_path: Path, monkeypatch: pytes
     slow = where.site.model_copy(update={"cluster": where.site.cluster.model_copy(update={"timeout_scale": 8.0})})
     found = tried(tmp_path, monkeypatch, api, site=slow)
     assert set(found) == {"NOT_TRIED"}
-    assert api.made == []
+    assert api.applied == []

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from provisioner.checks import hpa, load_generator, scale_target
+from provisioner.checks.metrics import PATH
 from provisioner.engine import rollout
 from provisioner.kube import Object
-from tests.unit.checks.memory import Memory, context, findings, pod, service, workload
+from tests.unit.checks.contexts import context, findings
 from tests.unit.checks.test_http import NODES, on_loopback, serving
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import pod, service, workload
 
 
 def scaler(percent: int | None, pods: int = 1) -> Object:
@@ -70,8 +73,9 @@ FIGURES = figures("hpa-pods-1", "hpa-pods-2", "hpa-pods-3")
     ],
 )
 def test_autoscaler(tmp_path: Path, objects: list[Object], metrics: Any, codes: dict[str, bool]) -> None:
-    cluster = Memory(*objects)
-    cluster.metrics = metrics
+    cluster = FakeCluster(*objects)
+    if metrics is not None:
+        cluster.answers[PATH] = metrics
     found = findings(hpa.CHECK, context(tmp_path, cluster))
     assert {code: one.ok for code, (one,) in found.items()} == codes
     if "METRICS_MISSING" in found:
@@ -81,16 +85,16 @@ def test_autoscaler(tmp_path: Path, objects: list[Object], metrics: Any, codes: 
 def test_a_users_own_autoscaler_is_not_judged(tmp_path: Path) -> None:
     theirs = scaler(None)
     theirs["metadata"] = {"name": "theirs", "namespace": "course"}
-    cluster = Memory(theirs, scaler(0))
-    cluster.metrics = FIGURES
+    cluster = FakeCluster(theirs, scaler(0))
+    cluster.answers[PATH] = FIGURES
     found = findings(hpa.CHECK, context(tmp_path, cluster))
     assert "HPA_NO_METRIC" not in found
     assert "theirs" not in str(found)
 
 
 def test_the_pod_that_is_not_ready_before_any_load_is_shown(tmp_path: Path) -> None:
-    cluster = Memory(scaler(0, 2), *deployment(2, 1))
-    cluster.metrics = FIGURES
+    cluster = FakeCluster(scaler(0, 2), *deployment(2, 1))
+    cluster.answers[PATH] = FIGURES
     (one,) = findings(hpa.CHECK, context(tmp_path, cluster))["HPA_PODS_NOT_READY"]
     assert one.subject == "HorizontalPodAutoscaler course/hpa-pods"
     assert one.detail == (
@@ -105,7 +109,7 @@ def test_the_pod_that_is_not_ready_before_any_load_is_shown(tmp_path: Path) -> N
 # --- under load -----------------------------------------------------------------------------------------------------
 
 
-class Scaling(Memory):
+class Scaling(FakeCluster):
     """An autoscaler that follows the load, and a Deployment that follows it.
 
     While requests come it asks for `to` pods, of which each takes `starts` looks to be ready, and all but `never`
@@ -128,7 +132,7 @@ class Scaling(Memory):
         ports = [{"name": "http", "port": 80, "protocol": "TCP", "nodePort": port}]
         doors = service("hpa-pods", kind="LoadBalancer", ports=ports)
         super().__init__(doors, scaler(0, pods), *deployment(pods))
-        self.metrics = FIGURES
+        self.answers[PATH] = FIGURES
         self.rises, self.after, self.to, self.starts, self.never, self.late = rises, after, to, starts, never, late
         self.requests = self.seen = self.quiet = 0
         self.ages: dict[int, int] = {}  # looks since the pod of that number was asked for
@@ -200,7 +204,7 @@ def watched(folder: Path, full: bool = False, scale: float = 0.1, **how: Any) ->
     return found, cluster
 
 
-def nothing_left_for_the_plan(cluster: Memory) -> bool:
+def nothing_left_for_the_plan(cluster: FakeCluster) -> bool:
     """Tell whether the next plan has nothing to wait for."""
     (live,) = [one for one in cluster.objects if one["kind"] == "Deployment"]
     return list(rollout.wait_for_rollout(cluster, [live])) == []  # type: ignore[arg-type]
@@ -291,7 +295,7 @@ def test_pods_that_do_not_come_or_do_not_go(tmp_path: Path, monkeypatch: pytest.
     assert "wants 2 pods still, of which 2 are ready, " in found["HPA_NOT_FALLEN"][0].detail
 
 
-class Falling(Memory):
+class Falling(FakeCluster):
     """A Deployment that has, look by look, so many pods asked for and so many of them ready; then as the last."""
 
     def __init__(self, *looks: tuple[int, int]) -> None:

@@ -14,7 +14,9 @@ from typing import Any
 
 from provisioner.checks import Context, http_client, nodeport
 from provisioner.kube import Object
-from tests.unit.checks.memory import Memory, context, findings, pod, service
+from tests.unit.checks.contexts import context, findings
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import pod, service
 
 NODES = {"master": "127.0.0.10", "w1": "127.0.0.11", "w2": "127.0.0.12"}
 Respond = Callable[[str, str], tuple[int, str]]
@@ -47,7 +49,7 @@ def serving(address: str, respond: Respond, port: int = 0, tls: ssl.SSLContext |
         server.server_close()
 
 
-def on_loopback(folder: Path, cluster: Memory, scale: float = 0.02) -> Context:
+def on_loopback(folder: Path, cluster: FakeCluster, scale: float = 0.02) -> Context:
     """Return a context whose hosts have loopback addresses. scale: of timeouts; small where one must run out."""
     where = context(folder, cluster)
     hosts = tuple(host.model_copy(update={"address": NODES[host.name]}) for host in where.site.hosts)
@@ -102,7 +104,9 @@ PODS = [pod("np-a", "w1", app="np-pods"), pod("np-b", "w2", app="np-pods"), pod(
 def test_a_nodeport_on_every_node(tmp_path: Path) -> None:
     respond = taking_turns("np-a", "np-b")
     with node_port(dict.fromkeys(NODES, respond)) as port:
-        found = findings(nodeport.CHECK, on_loopback(with_one_service(tmp_path), Memory(np_service(port), *PODS), 1.0))
+        found = findings(
+            nodeport.CHECK, on_loopback(with_one_service(tmp_path), FakeCluster(np_service(port), *PODS), 1.0)
+        )
     assert [one.subject for one in found.pop("NODEPORT_ANSWERS")] == [f"{own}:{port}" for own in NODES.values()]
     (one,) = found.pop("NODEPORT_PODS")
     assert one.detail == "leads to np-a and np-b (23 requests)"
@@ -117,7 +121,7 @@ def test_a_node_that_does_not_answer_and_a_pod_that_is_never_reached(tmp_path: P
     proxy["metadata"]["labels"] = {"k8s-app": "kube-proxy"}
     only = taking_turns("np-a")
     with node_port({"master": only, "w1": lambda path, host: (503, "busy")}) as port:
-        found = findings(nodeport.CHECK, on_loopback(tmp_path, Memory(np_service(port), proxy, *PODS)))
+        found = findings(nodeport.CHECK, on_loopback(tmp_path, FakeCluster(np_service(port), proxy, *PODS)))
     assert [one.detail for one in found["NODEPORT_ANSWERS"]] == ["(master) answers as np-a"]
     broken, silent = found["NODEPORT_SILENT"]
     assert broken.detail == "(w1) does not serve course/np-pods: 503"
@@ -130,13 +134,13 @@ def test_a_node_that_does_not_answer_and_a_pod_that_is_never_reached(tmp_path: P
 
 
 def test_a_nodeport_without_service_or_pods(tmp_path: Path) -> None:
-    found = findings(nodeport.CHECK, on_loopback(tmp_path, Memory(service("np-pods"))))["NODEPORT_NONE"]
+    found = findings(nodeport.CHECK, on_loopback(tmp_path, FakeCluster(service("np-pods"))))["NODEPORT_NONE"]
     assert [(one.ok, one.subject, one.detail) for one in found] == [
         (False, "Service course/np-pods", "is not of type NodePort"),
         (False, "Service course/np-pods-assigned", "does not exist"),
     ]
     sick = pod("np-a", "w1", app="np-pods", ready=False)
-    (one,) = findings(nodeport.CHECK, on_loopback(tmp_path, Memory(np_service(1), sick)))["NODEPORT_NO_PODS"]
+    (one,) = findings(nodeport.CHECK, on_loopback(tmp_path, FakeCluster(np_service(1), sick)))["NODEPORT_NO_PODS"]
     assert one.detail == "has 0 of 1 pods ready behind it (np-a: running but not ready)"
     assert one.evidence
 

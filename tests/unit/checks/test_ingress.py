@@ -9,6 +9,7 @@ import pytest
 
 from provisioner.checks import ingress, ingress_routes
 from provisioner.kube import Object
+from tests.unit.checks.contexts import findings
 from tests.unit.checks.ingresses import (
     BEHIND,
     OTHER_CERTIFICATE,
@@ -21,8 +22,9 @@ from tests.unit.checks.ingresses import (
     secret,
     tls_of,
 )
-from tests.unit.checks.memory import Memory, findings, service
 from tests.unit.checks.test_http import NODES, Respond, serving
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import service
 
 
 @pytest.fixture(autouse=True)
@@ -31,12 +33,12 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def codes(folder: Path, *objects: Object) -> list[str]:
-    return [one.code for one in ingress.run(here(folder, Memory(*objects), course_ingress()))]
+    return [one.code for one in ingress.run(here(folder, FakeCluster(*objects), course_ingress()))]
 
 
 def test_paths_through_the_one_node_that_has_the_controller(tmp_path: Path) -> None:
     with serving(NODES["w2"], routing(RIGHT)) as port:
-        memory = Memory(controller(port), course_ingress(), *BEHIND)
+        memory = FakeCluster(controller(port), course_ingress(), *BEHIND)
         found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress()))
     root, hname, ip = found.pop("INGRESS_ROUTES")
     assert (root.subject, hname.subject, ip.subject) == ("course.test/", "course.test/hname", "course.test/ip")
@@ -57,7 +59,7 @@ def test_every_way_in_is_tried(tmp_path: Path) -> None:
     with serving(NODES["master"], routing(RIGHT)) as port, ExitStack() as others:
         others.enter_context(serving(NODES["w1"], routing(RIGHT), port))
         others.enter_context(serving(NODES["w2"], routing({**RIGHT, "/hname": "root-1"}), port))
-        memory = Memory(controller(port, policy="Cluster"), course_ingress(), *BEHIND)
+        memory = FakeCluster(controller(port, policy="Cluster"), course_ingress(), *BEHIND)
         found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress()))
     (wrong,) = found["INGRESS_WRONG"]
     assert wrong.subject == "course.test/hname"
@@ -80,7 +82,7 @@ R, W, U = "INGRESS_ROUTES", "INGRESS_WRONG", "INGRESS_UNKNOWN_404"
 )
 def test_paths_that_lead_elsewhere(tmp_path: Path, respond: Respond, expected: list[str]) -> None:
     with serving(NODES["w2"], respond) as port:
-        memory = Memory(controller(port), course_ingress(), *BEHIND)
+        memory = FakeCluster(controller(port), course_ingress(), *BEHIND)
         found = list(ingress.run(here(tmp_path, memory, course_ingress())))
     assert [one.code for one in found] == expected
     for one in found:
@@ -91,7 +93,7 @@ def test_paths_that_lead_elsewhere(tmp_path: Path, respond: Respond, expected: l
 def test_an_ingress_that_cannot_be_reached(tmp_path: Path) -> None:
     with serving(NODES["w1"], routing(RIGHT)) as port:
         pass  # nobody listens there any more
-    memory = Memory(controller(port), course_ingress(), *BEHIND)
+    memory = FakeCluster(controller(port), course_ingress(), *BEHIND)
     found = list(ingress.run(here(tmp_path, memory, course_ingress())))
     assert [one.code for one in found] == ["INGRESS_SILENT"] * 4
     assert "connection refused" in found[0].detail
@@ -106,18 +108,18 @@ def test_a_users_own_ingress_is_not_asked(tmp_path: Path) -> None:
     theirs["metadata"] = {"name": "theirs", "namespace": "course"}
     theirs["spec"] = {"rules": [{"host": "their.test", "http": {"paths": [{"path": "/", "backend": resource}]}}]}
     with serving(NODES["w2"], routing(RIGHT)) as port:
-        memory = Memory(controller(port), theirs, course_ingress(), *BEHIND)
+        memory = FakeCluster(controller(port), theirs, course_ingress(), *BEHIND)
         found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress()))
     assert all(one.ok for many in found.values() for one in many)
     assert "their.test" not in str(found)
     mixed = course_ingress()
     mixed["spec"]["rules"][0]["http"]["paths"].append({"path": "/bucket", "backend": resource})
-    assert [one.path for one in ingress_routes.routes(here(tmp_path, Memory()), [mixed])][:-1] == [
+    assert [one.path for one in ingress_routes.routes(here(tmp_path, FakeCluster()), [mixed])][:-1] == [
         "/",
         "/hname",
         "/ip",
     ]
-    (one,) = findings(ingress.CHECK, here(tmp_path, Memory(theirs), course_ingress()))["INGRESS_NONE"]
+    (one,) = findings(ingress.CHECK, here(tmp_path, FakeCluster(theirs), course_ingress()))["INGRESS_NONE"]
     assert one.subject == "Ingress course/course"
 
 
@@ -138,7 +140,7 @@ def test_what_is_taken_out_of_the_live_ingress_is_missed(tmp_path: Path, strippe
     with ExitStack() as servers:
         port = servers.enter_context(serving(NODES["w2"], answers))
         tls = servers.enter_context(serving(NODES["w2"], answers, tls=tls_of(OTHER_CERTIFICATE, tmp_path)))
-        memory = Memory(controller(port, tls), stripped, secret(), *BEHIND)
+        memory = FakeCluster(controller(port, tls), stripped, secret(), *BEHIND)
         found = findings(ingress.CHECK, here(tmp_path, memory))
     assert [one.subject for one in found[R]] == ["course.test/"]
     assert [one.subject for one in found[W]] == ["course.test/hname", "course.test/ip"]
@@ -156,7 +158,7 @@ def test_a_service_that_leads_to_other_pods_is_no_excuse(tmp_path: Path) -> None
     """Somebody has ing-root select the pods of ing-info: these may not answer for it."""
     bent = service("ing-root", selector={"app.kubernetes.io/name": "ing-info"})
     with serving(NODES["w2"], routing({**RIGHT, "/": "info-1"})) as port:
-        memory = Memory(controller(port), course_ingress(), bent, *BEHIND[1:])
+        memory = FakeCluster(controller(port), course_ingress(), bent, *BEHIND[1:])
         found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress()))
     (one,) = found[W]
     assert one.subject == "course.test/"
@@ -167,14 +169,14 @@ def test_paths_that_only_the_cluster_has_are_not_demanded(tmp_path: Path) -> Non
     more = course_ingress(True)
     more["spec"]["rules"].append({**course_ingress()["spec"]["rules"][0], "host": "their.test"})
     with serving(NODES["w2"], routing(RIGHT)) as port:
-        memory = Memory(controller(port), more, *BEHIND)
+        memory = FakeCluster(controller(port), more, *BEHIND)
         found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress()))
     assert found.keys() == {R, U, "INGRESS_CLIENT"}
     assert "their.test" not in str(found)
 
 
 def test_a_file_without_an_ingress_is_no_proof(tmp_path: Path) -> None:
-    where = here(tmp_path, Memory(controller(1), course_ingress(), *BEHIND), service("other"))
+    where = here(tmp_path, FakeCluster(controller(1), course_ingress(), *BEHIND), service("other"))
     assert [(one.code, one.subject) for one in ingress.run(where)] == [("INGRESS_NONE", "workloads/ingress.yaml")]
 
 
@@ -182,7 +184,7 @@ def test_one_of_two_ingresses_of_the_file_is_missing(tmp_path: Path) -> None:
     second = course_ingress()
     second["metadata"] = {"name": "second", "namespace": "course"}
     with serving(NODES["w2"], routing(RIGHT)) as port:
-        memory = Memory(controller(port), course_ingress(), *BEHIND)
+        memory = FakeCluster(controller(port), course_ingress(), *BEHIND)
         found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress(), second))
     assert [one.subject for one in found["INGRESS_NONE"]] == ["Ingress course/second"]
     assert len(found[R]) == 3, "and the other is looked at"

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from provisioner.checks import ingress
+from tests.unit.checks.contexts import findings
 from tests.unit.checks.ingresses import BEHIND, RIGHT, controller, course_ingress, here, look_once, routing
-from tests.unit.checks.memory import Memory, findings
 from tests.unit.checks.test_http import NODES, serving
+from tests.unit.fake_cluster import FakeCluster
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def test_what_is_said_of_the_client(tmp_path: Path, policy: str, told: str, code
         port = stack.enter_context(serving(NODES["w2"], routing(table)))
         for node in ("master", "w1"):
             stack.enter_context(serving(NODES[node], routing(table), port))
-        memory = Memory(controller(port, policy=policy), course_ingress(), *BEHIND)
+        memory = FakeCluster(controller(port, policy=policy), course_ingress(), *BEHIND)
         found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress()))
     (one,) = found[code]
     assert one.ok is (code not in ("INGRESS_CLIENT_WRONG", "INGRESS_CLIENT_UNKNOWN"))
@@ -60,7 +61,7 @@ def test_each_door_is_believed_for_itself(tmp_path: Path) -> None:
         port = stack.enter_context(serving(NODES["master"], tables["master"]))
         for node in ("w1", "w2"):
             stack.enter_context(serving(NODES[node], tables[node], port))
-        memory = Memory(controller(port, policy="Cluster"), course_ingress(), *BEHIND)
+        memory = FakeCluster(controller(port, policy="Cluster"), course_ingress(), *BEHIND)
         found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress()))
     (hidden,) = found["INGRESS_CLIENT_HIDDEN"]
     assert hidden.detail.startswith(
@@ -76,6 +77,6 @@ def test_each_door_is_believed_for_itself(tmp_path: Path) -> None:
 
 def test_a_workload_that_says_nothing_of_its_client(tmp_path: Path) -> None:
     with serving(NODES["w2"], routing({**RIGHT, "/ip": "info-1"})) as port:
-        memory = Memory(controller(port), course_ingress(), *BEHIND)
+        memory = FakeCluster(controller(port), course_ingress(), *BEHIND)
         found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress()))
     assert not [code for code in found if code.startswith("INGRESS_CLIENT")]

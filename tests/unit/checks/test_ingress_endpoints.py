@@ -10,6 +10,7 @@ import pytest
 from provisioner.checks import ingress, ingress_exposure
 from provisioner.checks.ingress_endpoints import Endpoint, endpoints, named
 from provisioner.kube import Object
+from tests.unit.checks.contexts import findings
 from tests.unit.checks.ingresses import (
     BEHIND,
     RIGHT,
@@ -20,13 +21,14 @@ from tests.unit.checks.ingresses import (
     look_once,
     routing,
 )
-from tests.unit.checks.memory import Memory, findings, service
 from tests.unit.checks.test_http import NODES, on_loopback, serving
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import service
 
 
 def test_the_ways_in(tmp_path: Path) -> None:
     both = controller(30080, 30443, kind="LoadBalancer", given=["192.0.2.200"])
-    where = on_loopback(tmp_path, Memory(controller_pod()), 1.0)
+    where = on_loopback(tmp_path, FakeCluster(controller_pod()), 1.0)
     outside, node = endpoints(where, both)
     assert outside == Endpoint("192.0.2.200", 80, 443)
     assert node == Endpoint(NODES["w2"], 30080, 30443, "w2")
@@ -62,7 +64,7 @@ BALANCED: dict[str, Any] = {"kind": "LoadBalancer", "given": ["192.0.2.200"]}
 def test_the_ways_in_that_there_should_be(
     tmp_path: Path, metallb: bool, live: Object | None, expected: list[str]
 ) -> None:
-    where = here(tmp_path, Memory(controller_pod()), metallb=metallb)
+    where = here(tmp_path, FakeCluster(controller_pod()), metallb=metallb)
     found = list(ingress_exposure.missing(where, live, endpoints(where, live)))
     assert [one.code for one in found] == expected
     for one in found:
@@ -95,14 +97,14 @@ def test_the_ways_in_that_there_should_be(
     ],
 )
 def test_what_to_do_about_a_way_that_is_missing(tmp_path: Path, live: Object, detail: str, remedy: str) -> None:
-    where = here(tmp_path, Memory(controller_pod()), metallb=True)
+    where = here(tmp_path, FakeCluster(controller_pod()), metallb=True)
     (one,) = ingress_exposure.missing(where, live, endpoints(where, live))
     assert one.subject == "Service haproxy-controller/haproxy-kubernetes-ingress"
     assert (one.detail, one.remedy) == (detail, remedy)
 
 
 def test_nobody_behind_the_port_on_the_nodes(tmp_path: Path) -> None:
-    where = here(tmp_path, Memory(controller_pod(ready=False)))
+    where = here(tmp_path, FakeCluster(controller_pod(ready=False)))
     live = controller(30080)
     (one,) = ingress_exposure.missing(where, live, endpoints(where, live))
     assert one.code == "INGRESS_NO_NODEPORT"
@@ -117,7 +119,7 @@ def test_nobody_behind_the_port_on_the_nodes(tmp_path: Path) -> None:
     )
 
 
-class Starting(Memory):
+class Starting(FakeCluster):
     """A controller whose pod gets ready, or whose Service gets its address, at the third look at the Service."""
 
     def __init__(self, live: Object) -> None:
@@ -163,7 +165,7 @@ def test_the_rest_is_looked_at_where_a_way_is_missing(tmp_path: Path, monkeypatc
     look_once(monkeypatch)
     with serving(NODES["w2"], routing(RIGHT)) as port:
         for kind in ("NodePort", "LoadBalancer"):
-            memory = Memory(controller(port, kind=kind), course_ingress(), *BEHIND)
+            memory = FakeCluster(controller(port, kind=kind), course_ingress(), *BEHIND)
             found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress(), metallb=True))
             (one,) = found.pop("INGRESS_NO_ADDRESS")
             assert not one.ok
@@ -172,6 +174,6 @@ def test_the_rest_is_looked_at_where_a_way_is_missing(tmp_path: Path, monkeypatc
 
 def test_no_way_at_all_is_one_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     look_once(monkeypatch)
-    memory = Memory(controller(30080), course_ingress(), *BEHIND[:-1], controller_pod(ready=False))
+    memory = FakeCluster(controller(30080), course_ingress(), *BEHIND[:-1], controller_pod(ready=False))
     where = here(tmp_path, memory, course_ingress())
     assert [one.code for one in ingress.run(where)] == ["INGRESS_NO_NODEPORT"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.checks import ingress
+from tests.unit.checks.contexts import findings
 from tests.unit.checks.ingresses import (
     BEHIND,
     OTHER_CERTIFICATE,
@@ -21,8 +22,8 @@ from tests.unit.checks.ingresses import (
     secret,
     tls_of,
 )
-from tests.unit.checks.memory import Memory, findings
 from tests.unit.checks.test_http import NODES, serving
+from tests.unit.fake_cluster import FakeCluster
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,7 @@ def test_https_presents_the_sites_certificate(tmp_path: Path) -> None:
     with ExitStack() as servers:
         port = servers.enter_context(serving(NODES["w2"], routing(RIGHT)))
         tls = servers.enter_context(serving(NODES["w2"], routing(RIGHT), tls=tls_of(SITE_CERTIFICATE, tmp_path)))
-        memory = Memory(controller(port, tls), course_ingress(True), secret(), *BEHIND)
+        memory = FakeCluster(controller(port, tls), course_ingress(True), secret(), *BEHIND)
         found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress(True)))
     (one,) = found["INGRESS_TLS"]
     assert one.ok
@@ -47,7 +48,7 @@ def test_https_that_presents_another_certificate(tmp_path: Path) -> None:
     with ExitStack() as servers:
         port = servers.enter_context(serving(NODES["w2"], routing(RIGHT)))
         tls = servers.enter_context(serving(NODES["w2"], routing(RIGHT), tls=tls_of(OTHER_CERTIFICATE, tmp_path)))
-        memory = Memory(controller(port, tls), course_ingress(True), secret(), *BEHIND)
+        memory = FakeCluster(controller(port, tls), course_ingress(True), secret(), *BEHIND)
         found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress(True)))
     (one,) = found["INGRESS_TLS_WRONG"]
     assert not one.ok
@@ -60,17 +61,17 @@ def test_https_that_presents_another_certificate(tmp_path: Path) -> None:
 def test_https_that_leads_elsewhere_or_is_no_tls_or_has_no_certificate(tmp_path: Path) -> None:
     with serving(NODES["w2"], routing(RIGHT)) as port:
         with serving(NODES["w2"], routing({}), tls=tls_of(SITE_CERTIFICATE, tmp_path)) as tls:
-            memory = Memory(controller(port, tls), course_ingress(True), secret(), *BEHIND)
+            memory = FakeCluster(controller(port, tls), course_ingress(True), secret(), *BEHIND)
             (one,) = findings(ingress.CHECK, here(tmp_path, memory, course_ingress(True)))["INGRESS_TLS_WRONG"]
             assert "presents the site's certificate through" in one.detail
             assert one.detail.endswith("404 no")
-        memory = Memory(controller(port, port), course_ingress(True), secret(), *BEHIND)
+        memory = FakeCluster(controller(port, port), course_ingress(True), secret(), *BEHIND)
         (one,) = findings(ingress.CHECK, here(tmp_path, memory, course_ingress(True)))["INGRESS_TLS_WRONG"]
         assert "has no TLS through" in one.detail
-        memory = Memory(controller(port, tls), course_ingress(True), *BEHIND)
+        memory = FakeCluster(controller(port, tls), course_ingress(True), *BEHIND)
         (one,) = findings(ingress.CHECK, here(tmp_path, memory, course_ingress(True)))["INGRESS_TLS_NO_CERTIFICATE"]
         assert "Secret course/course-tls" in one.detail
-        memory = Memory(controller(port), course_ingress(True), secret(), *BEHIND)
+        memory = FakeCluster(controller(port), course_ingress(True), secret(), *BEHIND)
         (closed,) = findings(ingress.CHECK, here(tmp_path, memory, course_ingress(True)))["INGRESS_TLS_CLOSED"]
     for told in (one, closed):
         assert "Warning Something about course/course" in told.evidence
@@ -106,7 +107,7 @@ def test_a_certificate_that_no_request_can_show_is_said(
     with ExitStack() as servers:
         port = servers.enter_context(serving(NODES["w2"], routing(RIGHT)))
         tls_port = servers.enter_context(serving(NODES["w2"], routing(RIGHT), tls=tls_of(SITE_CERTIFICATE, tmp_path)))
-        memory = Memory(controller(port, tls_port), demanded, secret(), *BEHIND)
+        memory = FakeCluster(controller(port, tls_port), demanded, secret(), *BEHIND)
         found = findings(ingress.CHECK, here(tmp_path, memory, demanded))
     assert found["INGRESS_TLS"][0].ok
     (one,) = found["NOT_TRIED"]
@@ -120,7 +121,7 @@ def test_one_door_without_tls_is_found_though_the_others_have_it(tmp_path: Path)
         balanced = controller(port, tls, kind="LoadBalancer", given=["127.0.0.13"])
         closed = controller(port, kind="LoadBalancer", given=["127.0.0.13"])
         for live, expected in ((balanced, set()), (closed, {"INGRESS_TLS_CLOSED"})):
-            memory = Memory(live, course_ingress(True), secret(), *BEHIND)
+            memory = FakeCluster(live, course_ingress(True), secret(), *BEHIND)
             found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress(True)))
             assert found.keys() & {"INGRESS_TLS_CLOSED"} == expected
             assert "INGRESS_TLS_WRONG" in found, "nobody is at that address, which is asked all the same"

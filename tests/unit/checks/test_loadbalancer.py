@@ -1,7 +1,6 @@
 """The loadbalancer check: what a verdict becomes as a finding, and what is asked of an external IP over HTTP and TCP.
 
-The verdicts themselves are tested with the diagnosis; here they are given, and so is the API (`Memory`). Sockets are
-real.
+The verdicts themselves are tested with the diagnosis; here they are given, and so is the API. Sockets are real.
 """
 
 from __future__ import annotations
@@ -14,8 +13,10 @@ import pytest
 from provisioner.checks import loadbalancer
 from provisioner.l2 import verdicts
 from provisioner.l2.result import AddressOwner, Result
-from tests.unit.checks.memory import Memory, context, findings, pod, service, workload
+from tests.unit.checks.contexts import context, findings
 from tests.unit.checks.test_http import on_loopback, serving, taking_turns
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import pod, service, workload
 
 W1 = AddressOwner("02:00:00:00:00:11", "w1", "eth1", ("w1",), "speaker", "inventory")
 
@@ -68,19 +69,19 @@ def test_what_cannot_be_judged_is_not_well() -> None:
 
 def test_a_service_that_waits_for_an_address(tmp_path: Path, judged: list[Result]) -> None:
     judged.append(result("POOL_EXHAUSTED", ip="", family="", evidence=("All 4 addresses are given.",), owners=()))
-    found = findings(loadbalancer.CHECK, context(tmp_path, Memory(service("lb-one", kind="LoadBalancer"))))
+    found = findings(loadbalancer.CHECK, context(tmp_path, FakeCluster(service("lb-one", kind="LoadBalancer"))))
     assert set(found) == {"L2_POOL_EXHAUSTED", "LB_NONE"}
     assert found["L2_POOL_EXHAUSTED"][0].subject == "course/lb-one"
 
 
 def test_balancers_of_others_are_left_alone(tmp_path: Path, judged: list[Result]) -> None:
     foreign = service("cloud", kind="LoadBalancer", given=["198.51.100.1"], loadBalancerClass="example.com/cloud")
-    assert set(findings(loadbalancer.CHECK, context(tmp_path, Memory(foreign)))) == {"LB_NONE"}
+    assert set(findings(loadbalancer.CHECK, context(tmp_path, FakeCluster(foreign)))) == {"LB_NONE"}
 
 
 def test_a_shipped_service_that_was_deleted_is_missed(tmp_path: Path, judged: list[Result]) -> None:
     there = [balanced("lb-one", "192.0.2.200"), balanced("hpa-pods", "192.0.2.202")]
-    (one,) = findings(loadbalancer.CHECK, context(tmp_path, Memory(*there)))["LB_NONE"]
+    (one,) = findings(loadbalancer.CHECK, context(tmp_path, FakeCluster(*there)))["LB_NONE"]
     assert (one.ok, one.subject) == (False, "Service course/lb-two")
     assert one.remedy == "provisioner apply"
 
@@ -88,7 +89,7 @@ def test_a_shipped_service_that_was_deleted_is_missed(tmp_path: Path, judged: li
 @pytest.mark.parametrize(("second", "code"), [("192.0.2.201", "LB_DISTINCT"), ("192.0.2.200", "LB_NOT_DISTINCT")])
 def test_the_two_addresses_are_compared(tmp_path: Path, judged: list[Result], second: str, code: str) -> None:
     both = [balanced("lb-one", "192.0.2.200"), balanced("lb-two", second)]
-    (one,) = findings(loadbalancer.CHECK, context(tmp_path, Memory(*both)))[code]
+    (one,) = findings(loadbalancer.CHECK, context(tmp_path, FakeCluster(*both)))[code]
     assert one.ok is (code == "LB_DISTINCT")
     assert one.subject == "Services course/lb-one and course/lb-two"
     assert one.detail.endswith(f"lb-one has 192.0.2.200, lb-two has {second}")
@@ -98,7 +99,7 @@ def test_the_two_addresses_are_compared(tmp_path: Path, judged: list[Result], se
 
 def test_a_users_own_service_is_left_at_the_verdict_of_the_wire(tmp_path: Path, judged: list[Result]) -> None:
     theirs = balanced("ssh", "192.0.2.205")
-    found = findings(loadbalancer.CHECK, context(tmp_path, Memory(theirs)))
+    found = findings(loadbalancer.CHECK, context(tmp_path, FakeCluster(theirs)))
     assert set(found) == {"LB_NONE", "LB_ADDRESS"}, "nobody asks it for a page"
 
 
@@ -110,7 +111,7 @@ def test_an_address_of_a_pool_made_by_hand(tmp_path: Path, judged: list[Result],
         "metadata": {"name": "hand", "namespace": "metallb-system", "managedFields": [{"manager": manager}]},
         "spec": {"addresses": ["203.0.113.8/30"]},
     }
-    found = findings(loadbalancer.CHECK, context(tmp_path, Memory(balanced("theirs", "203.0.113.9"), pool)))
+    found = findings(loadbalancer.CHECK, context(tmp_path, FakeCluster(balanced("theirs", "203.0.113.9"), pool)))
     if manager == "kubectl":
         assert found["LB_ADDRESS"][0].detail == "has 203.0.113.9 of pool hand, which was made by hand"
     else:
@@ -120,7 +121,7 @@ def test_an_address_of_a_pool_made_by_hand(tmp_path: Path, judged: list[Result],
 def test_an_address_of_no_pool(tmp_path: Path, judged: list[Result]) -> None:
     ports = [{"port": 53, "protocol": "UDP"}]
     off = service("lb-one", kind="LoadBalancer", given=["203.0.113.9"], ports=ports)
-    found = findings(loadbalancer.CHECK, context(tmp_path, Memory(off)))
+    found = findings(loadbalancer.CHECK, context(tmp_path, FakeCluster(off)))
     assert "203.0.113.9, which is in no pool" in found["LB_OFF_POOL"][0].detail
     assert found["LB_OFF_POOL"][0].evidence == ("Warning Something about course/lb-one",)
     assert set(found) == {"LB_OFF_POOL", "LB_NO_TCP", "LB_NONE"}
@@ -130,7 +131,7 @@ def test_requests_are_spread_over_the_pods(tmp_path: Path, judged: list[Result])
     behind = [pod("lb-a", "w1", app="lb-one"), pod("lb-b", "w2", app="lb-one")]
     with serving("127.0.0.21", taking_turns("lb-a", "lb-b")) as port:
         ours = _balancer(port)
-        where = on_loopback(tmp_path, Memory(ours, *behind))
+        where = on_loopback(tmp_path, FakeCluster(ours, *behind))
         found = {one.code: one for one in loadbalancer.serves(where, loadbalancer.External(ours, "127.0.0.21"))}
     assert set(found) == {"LB_SERVES", "LB_PODS"}
     assert found["LB_PODS"].detail.startswith("leads to lb-a and lb-b (")
@@ -140,7 +141,7 @@ def test_a_pod_that_is_not_ready_is_told_though_the_others_answer(tmp_path: Path
     behind = [pod("lb-a", "w1", app="lb-one"), pod("lb-b", "w2", app="lb-one", ready=False)]
     with serving("127.0.0.21", taking_turns("lb-a")) as port:
         ours = _balancer(port)
-        where = on_loopback(tmp_path, Memory(ours, workload("Deployment", "lb-one", "course", 3), *behind))
+        where = on_loopback(tmp_path, FakeCluster(ours, workload("Deployment", "lb-one", "course", 3), *behind))
         found = {one.code: one for one in loadbalancer.serves(where, loadbalancer.External(ours, "127.0.0.21"))}
     one = found["LB_PODS_NOT_READY"]
     assert (one.ok, one.detail) == (False, "has 1 of 3 pods ready behind it (lb-b: running but not ready)")
@@ -152,7 +153,7 @@ def test_a_pod_that_is_never_reached(tmp_path: Path, judged: list[Result]) -> No
     behind = [pod("lb-a", "w1", app="lb-one"), pod("lb-b", "w2", app="lb-one")]
     with serving("127.0.0.21", taking_turns("lb-a")) as port:
         ours = _balancer(port)
-        where = on_loopback(tmp_path, Memory(ours, *behind))
+        where = on_loopback(tmp_path, FakeCluster(ours, *behind))
         found = {one.code: one for one in loadbalancer.serves(where, loadbalancer.External(ours, "127.0.0.21"))}
     assert not found["LB_POD_UNSEEN"].ok
     assert found["LB_POD_UNSEEN"].detail.startswith("never led to lb-b in ")
@@ -165,7 +166,7 @@ def test_serving(tmp_path: Path) -> None:
         return [(finding.code, finding.detail) for finding in found]
 
     with serving("127.0.0.21", taking_turns("lb-1")) as port:
-        where = on_loopback(tmp_path, Memory(pod("lb-1", "w1", app="lb-one")))
+        where = on_loopback(tmp_path, FakeCluster(pod("lb-1", "w1", app="lb-one")))
         ours = service("lb-one", ports=[{"port": port, "protocol": "TCP"}])
         assert all_of(ours)[0] == ("LB_SERVES", "serves HTTP as lb-1")
         ports = [{"port": port}, {"port": 1}, {"port": 53, "protocol": "UDP"}]
@@ -180,7 +181,7 @@ def test_serving(tmp_path: Path) -> None:
     (gone,) = loadbalancer.serves(where, loadbalancer.External(theirs, "127.0.0.21"))
     assert gone.code == "LB_NOT_SERVING"
     assert "ssh-1: agnhost: log of default/ssh-1 agnhost 8 False" in gone.evidence
-    where = on_loopback(tmp_path, Memory())
+    where = on_loopback(tmp_path, FakeCluster())
     assert all_of(ours) == [("LB_NO_PODS", "has 0 of 0 pods ready behind it")]
 
 

@@ -9,17 +9,19 @@ from typing import Any
 
 from provisioner.checks import hpa, metrics
 from provisioner.kube import Object
-from tests.unit.checks.memory import Memory, context, findings, pod
+from tests.unit.checks.contexts import context, findings
 from tests.unit.checks.test_hpa import figures, scaler
 from tests.unit.checks.test_http import on_loopback
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import pod
 
 
-class Scraped(Memory):
+class Scraped(FakeCluster):
     """A metrics-server that has seen one more pod, in the order of `names`, each time it is asked."""
 
     def __init__(self, *objects: Object, names: list[str]) -> None:
         super().__init__(*objects)
-        self.names = names
+        self.scraped = names
         self.asks = 0
         self.on_ask: Callable[[], None] = lambda: None
 
@@ -27,7 +29,7 @@ class Scraped(Memory):
         assert path == metrics.PATH
         self.asks += 1
         self.on_ask()
-        return figures(*self.names[: self.asks])
+        return figures(*self.scraped[: self.asks])
 
 
 COURSE = [pod("np-a", "w1"), pod("np-b", "w2"), pod("starting", "w2", ready=False), pod("gone", "w1")]
@@ -77,7 +79,7 @@ def test_the_metrics_servers_own_words(tmp_path: Path) -> None:
     }
     server = pod("metrics-server-1", "w1", namespace="kube-system", ready=False)
     server["metadata"]["labels"] = {"k8s-app": "metrics-server"}
-    found = findings(hpa.CHECK, context(tmp_path, Memory(api, server, scaler(None))))
+    found = findings(hpa.CHECK, context(tmp_path, FakeCluster(api, server, scaler(None))))
     assert found["METRICS_MISSING"][0].evidence == (
         "APIService v1beta1.metrics.k8s.io: Available False: no endpoints",
         "metrics-server-1: running but not ready",

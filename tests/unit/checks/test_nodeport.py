@@ -11,7 +11,7 @@ from provisioner.checks import nodeport
 from provisioner.checks.restore import NotRestored
 from provisioner.errors import ClusterError
 from provisioner.kube import Object
-from tests.unit.checks.memory import Memory, findings, pod, service, workload
+from tests.unit.checks.contexts import findings
 from tests.unit.checks.test_http import (
     NODES,
     Respond,
@@ -21,13 +21,15 @@ from tests.unit.checks.test_http import (
     taking_turns,
     with_one_service,
 )
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import pod, service, workload
 
 
 def deployment(replicas: int = 3) -> Object:
     return workload("Deployment", "np-pods", "course", replicas)
 
 
-class Growing(Memory):
+class Growing(FakeCluster):
     """A Deployment whose pods follow its size, `most` at a time; `dark` pods are never led to."""
 
     def __init__(self, port: int, *, most: int = 99, dark: int = 99) -> None:
@@ -92,6 +94,14 @@ def test_it_is_scaled_back_when_something_is_wrong(tmp_path: Path, how: dict[str
     assert cluster.sizes == [3, 6, 3]
 
 
+class Careless(FakeCluster):
+    """An API that allocates a nodePort twice."""
+
+    def apply(self, manifest: Object, *, dry_run: bool = False) -> Object:
+        self.hold(manifest)
+        return manifest
+
+
 class Vanishing(Growing):
     """An API that goes away while the Deployment is large; `refused` times it does not make it small again, either."""
 
@@ -126,7 +136,7 @@ def test_a_pod_that_is_not_ready_is_told_though_the_others_answer(tmp_path: Path
     """One of three is ready: what answers is what should, and it is two pods too few all the same."""
     own = [pod("np-a", "w1", app="np-pods"), pod("np-b", "w2", app="np-pods", ready=False)]
     with node_port(dict.fromkeys(NODES, taking_turns("np-a"))) as port:
-        cluster = Memory(np_service(port), deployment(), *own)
+        cluster = FakeCluster(np_service(port), deployment(), *own)
         found = findings(nodeport.CHECK, on_loopback(with_one_service(tmp_path), cluster))
     (one,) = found["NODEPORT_PODS_NOT_READY"]
     assert (one.ok, one.subject) == (False, "Service course/np-pods")
@@ -138,7 +148,7 @@ def test_a_pod_that_is_not_ready_is_told_though_the_others_answer(tmp_path: Path
 def test_pods_that_were_never_made_are_told(tmp_path: Path) -> None:
     own = [pod("np-a", "w1", app="np-pods"), pod("np-old", "w2", app="np-pods", phase="Failed")]
     with node_port(dict.fromkeys(NODES, taking_turns("np-a"))) as port:
-        cluster = Memory(np_service(port), deployment(), *own)
+        cluster = FakeCluster(np_service(port), deployment(), *own)
         found = findings(nodeport.CHECK, on_loopback(with_one_service(tmp_path), cluster))
     (one,) = found["NODEPORT_PODS_NOT_READY"]
     assert one.detail == "has 1 of 3 pods ready behind it"
@@ -148,14 +158,13 @@ def test_pods_that_were_never_made_are_told(tmp_path: Path) -> None:
 def test_a_users_own_nodeport_is_not_asked(tmp_path: Path) -> None:
     theirs = service("theirs", kind="NodePort", ports=[{"port": 22, "nodePort": 30022}])
     with node_port(dict.fromkeys(NODES, taking_turns("np-a"))) as port:
-        cluster = Memory(theirs, np_service(port), deployment(1), pod("np-a", "w1", app="np-pods"))
+        cluster = FakeCluster(theirs, np_service(port), deployment(1), pod("np-a", "w1", app="np-pods"))
         found = findings(nodeport.CHECK, on_loopback(with_one_service(tmp_path), cluster))
     assert "course/theirs" not in str([one for code, many in found.items() if code != "NODEPORT_HELD" for one in many])
 
 
 def test_a_port_that_is_given_twice_is_taken_back_and_told(tmp_path: Path) -> None:
-    cluster = Memory(np_service(30080))
-    cluster.apply = lambda manifest: cluster.objects.append(manifest) or manifest  # type: ignore[method-assign, func-returns-value]
+    cluster = Careless(np_service(30080))
     (one,) = findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))["NODEPORT_GIVEN_TWICE"]
     assert not one.ok
     assert cluster.get("Service", nodeport.TWICE, "course") is None
@@ -163,7 +172,7 @@ def test_a_port_that_is_given_twice_is_taken_back_and_told(tmp_path: Path) -> No
     def refuse(manifest: Object) -> Object:
         raise ClusterError("the API refused to apply Service np-pods-twice: quota exceeded (403)", tail="a quota")
 
-    cluster.apply = refuse  # type: ignore[method-assign]
+    cluster.apply = refuse  # type: ignore[method-assign, assignment]
     (one,) = findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))["NODEPORT_OTHER_REFUSAL"]
     assert "quota exceeded" in one.detail
     assert one.remedy
@@ -172,13 +181,13 @@ def test_a_port_that_is_given_twice_is_taken_back_and_told(tmp_path: Path) -> No
 
 def test_a_port_that_nobody_holds_and_is_refused_is_told(tmp_path: Path) -> None:
     """As the API server does for minutes after a Service has gone."""
-    cluster = Memory(np_service(30080))
+    cluster = FakeCluster(np_service(30080))
 
     def refuse(manifest: Object) -> Object:
         cluster.objects = [one for one in cluster.objects if one["kind"] != "Service"]
         raise ClusterError("Invalid value: 30080: provided port is already allocated")
 
-    cluster.apply = refuse  # type: ignore[method-assign]
+    cluster.apply = refuse  # type: ignore[method-assign, assignment]
     found = findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))
     assert "NODEPORT_HELD" not in found
     (one,) = found["NODEPORT_HOLDER_UNKNOWN"]
@@ -188,8 +197,7 @@ def test_a_port_that_nobody_holds_and_is_refused_is_told(tmp_path: Path) -> None
 
 
 def test_a_second_service_that_cannot_be_deleted_again_is_told(tmp_path: Path) -> None:
-    cluster = Memory(np_service(30080))
-    cluster.apply = lambda manifest: cluster.objects.append(manifest) or manifest  # type: ignore[method-assign, func-returns-value]
+    cluster = Careless(np_service(30080))
 
     def away(*arguments: Any, **more: Any) -> None:
         raise ClusterError("the API does not answer")

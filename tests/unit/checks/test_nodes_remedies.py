@@ -8,7 +8,9 @@ import pytest
 
 from provisioner.checks import nodes
 from provisioner.kube import Object
-from tests.unit.checks.memory import Memory, context, findings, node
+from tests.unit.checks.contexts import context, findings
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import node
 
 MASTER, W1 = node("master", "192.0.2.10"), node("w1", "192.0.2.11")
 OLD_MASTER = node("master", "192.0.2.10", version="v1.20.1")
@@ -62,6 +64,6 @@ FOUND: dict[str, tuple[tuple[Object, ...], str, str, str]] = {
 
 @pytest.mark.parametrize(("seen", "code", "subject", "remedy"), FOUND.values(), ids=FOUND)
 def test_the_remedy(tmp_path: Path, seen: tuple[Object, ...], code: str, subject: str, remedy: str) -> None:
-    found = findings(nodes.CHECK, context(tmp_path, Memory(*seen)))
+    found = findings(nodes.CHECK, context(tmp_path, FakeCluster(*seen)))
     (one,) = (one for one in found[code] if one.subject == subject)
     assert one.remedy == remedy

@@ -7,7 +7,9 @@ import pytest
 
 from provisioner.checks import dns
 from provisioner.errors import ClusterError
-from tests.unit.checks.memory import Memory, context, findings, pod, service
+from tests.unit.checks.contexts import context, findings
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import pod, service
 
 API = service("kubernetes", namespace="default", clusterIP="10.96.0.1")
 OURS = service("np-pods", clusterIP="10.96.7.7")
@@ -77,7 +79,9 @@ def test_what_is_no_answer_resolves_nothing(output: str) -> None:
 
 
 def test_dns_is_asked_on_every_node_in_one_exec_each(tmp_path: Path) -> None:
-    cluster = Memory(API, HEADLESS, OURS, pod("b", "w2"), pod("a", "w1"), pod("c", "w1"), pod("d", "w3", ready=False))
+    cluster = FakeCluster(
+        API, HEADLESS, OURS, pod("b", "w2"), pod("a", "w1"), pod("c", "w1"), pod("d", "w3", ready=False)
+    )
     asked: list[tuple[str, Sequence[str]]] = []
 
     def shell(name: str, command: Sequence[str]) -> str:
@@ -99,7 +103,7 @@ def test_a_users_own_pod_without_nslookup_is_not_asked(tmp_path: Path) -> None:
     ours = pod(
         "np", "w1", spec={"containers": [{"name": "agnhost", "image": "mirror:5000/e2e-test-images/agnhost:2"}]}
     )
-    cluster = Memory(API, OURS, theirs, ours)
+    cluster = FakeCluster(API, OURS, theirs, ours)
     cluster.shell = lambda name, command: BIND if name == "np" else "sh: not found"
     assert set(findings(dns.CHECK, context(tmp_path, cluster))) == {"DNS_RESOLVES"}
 
@@ -107,7 +111,7 @@ def test_a_users_own_pod_without_nslookup_is_not_asked(tmp_path: Path) -> None:
 def test_dns_that_fails_on_one_node(tmp_path: Path) -> None:
     server = pod("coredns-1", "w1", namespace="kube-system")
     server["metadata"]["labels"] = {"k8s-app": "kube-dns"}
-    cluster = Memory(API, OURS, pod("a", "w1"), pod("b", "w2"), server)
+    cluster = FakeCluster(API, OURS, pod("a", "w1"), pod("b", "w2"), server)
     cluster.shell = lambda name, command: BIND if name == "a" else TIMED_OUT
     found = findings(dns.CHECK, context(tmp_path, cluster))
     assert [one.subject for one in found["DNS_RESOLVES"]] == ["DNS on w1"]
@@ -121,7 +125,7 @@ def test_dns_that_fails_on_one_node(tmp_path: Path) -> None:
 
 
 def test_dns_with_a_wrong_answer_and_with_a_broken_exec(tmp_path: Path) -> None:
-    cluster = Memory(API, OURS, pod("a", "w1"))
+    cluster = FakeCluster(API, OURS, pod("a", "w1"))
     cluster.shell = lambda name, command: BIND.replace("10.96.7.7", "10.96.7.8")
     (one,) = findings(dns.CHECK, context(tmp_path, cluster))["DNS_FAILS"]
     assert "np-pods.course.svc.cluster.local gave 10.96.7.8 and fd00::7, and is 10.96.7.7" in one.detail
@@ -135,7 +139,7 @@ def test_dns_with_a_wrong_answer_and_with_a_broken_exec(tmp_path: Path) -> None:
 
 
 def test_dns_without_a_pod_to_ask_from(tmp_path: Path) -> None:
-    found = findings(dns.CHECK, context(tmp_path, Memory(API, pod("a", "w1", ready=False))))
+    found = findings(dns.CHECK, context(tmp_path, FakeCluster(API, pod("a", "w1", ready=False))))
     assert found["DNS_NO_POD"][0].evidence == (
         "Warning Something about course/a",
         "agnhost: log of course/a agnhost 8 False",

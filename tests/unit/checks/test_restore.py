@@ -10,7 +10,8 @@ import pytest
 from provisioner.checks import pods, restore
 from provisioner.errors import ClusterError, ProvisionerError
 from provisioner.kube import Cluster
-from tests.unit.checks.memory import Memory, workload
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import workload
 
 
 def failing(times: int) -> tuple[Callable[[], None], list[int]]:
@@ -25,7 +26,7 @@ def failing(times: int) -> tuple[Callable[[], None], list[int]]:
     return do, tried
 
 
-def put_back(memory: Memory, times: int, error: BaseException | None = None) -> list[int]:
+def put_back(memory: FakeCluster, times: int, error: BaseException | None = None) -> list[int]:
     do, tried = failing(times)
     with restore.restoring(cast(Cluster, memory), "it to be back", do, lambda: "it stands at 0", "put it back"):
         if error:
@@ -35,24 +36,24 @@ def put_back(memory: Memory, times: int, error: BaseException | None = None) -> 
 
 @pytest.mark.parametrize(("times", "attempts"), [(0, 1), (5, 6)])
 def test_it_is_tried_until_the_api_is_back(times: int, attempts: int) -> None:
-    assert len(put_back(Memory(), times)) == attempts
+    assert len(put_back(FakeCluster(), times)) == attempts
 
 
 @pytest.mark.parametrize("error", [ClusterError("no answer"), ValueError("a defect"), KeyboardInterrupt()])
 def test_an_error_goes_on_once_all_is_put_back(error: BaseException) -> None:
     with pytest.raises(type(error)) as told:
-        put_back(Memory(), 5, error)
+        put_back(FakeCluster(), 5, error)
     assert told.value is error
 
 
 def test_what_is_left_is_told() -> None:
-    memory = Memory()
+    memory = FakeCluster()
     with pytest.raises(
         restore.NotRestored, match=r"^it stands at 0: waited .* \(the API does not answer\); put it back$"
     ) as told:
         put_back(memory, 999)
     assert told.value.remedy == "put it back"
-    assert memory.said[-1].startswith("it stands at 0: "), "and is in the log"
+    assert memory.progress_lines[-1].startswith("it stands at 0: "), "and is in the log"
 
 
 def test_the_first_error_is_not_lost() -> None:
@@ -61,7 +62,7 @@ def test_the_first_error_is_not_lost() -> None:
         restore.NotRestored,
         match=r"^it stands at 0: .*; and before that: the volume is full; put it back; look at it$",
     ) as told:
-        put_back(Memory(), 999, first)
+        put_back(FakeCluster(), 999, first)
     assert told.value.__cause__ is first
     assert told.value.remedy == "put it back; look at it"
 
@@ -69,16 +70,16 @@ def test_the_first_error_is_not_lost() -> None:
 @pytest.mark.parametrize("first", [KeyboardInterrupt(), GeneratorExit(), ValueError("a defect")])
 def test_ctrl_c_and_defects_stay_what_they_are(first: BaseException) -> None:
     """They end the run, which an error of ours would not; what is left is a note, and in the log."""
-    memory = Memory()
+    memory = FakeCluster()
     with pytest.raises(type(first)) as told:
         put_back(memory, 999, first)
     assert told.value is first
     assert told.value.__notes__[0].startswith("it stands at 0: ")
-    assert memory.said[-1].startswith("it stands at 0: ")
+    assert memory.progress_lines[-1].startswith("it stands at 0: ")
 
 
 def test_an_api_that_was_waited_for_in_vain_is_tried_once_more_for_the_rest() -> None:
-    memory = Memory()
+    memory = FakeCluster()
     do, tried = failing(999)
     with (
         pytest.raises(
@@ -91,7 +92,7 @@ def test_an_api_that_was_waited_for_in_vain_is_tried_once_more_for_the_rest() ->
     assert len(tried) == 1
 
 
-class Away(Memory):
+class Away(FakeCluster):
     """An API that takes no scaling back to 3, for some times."""
 
     def __init__(self, times: int) -> None:

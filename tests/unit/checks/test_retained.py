@@ -16,7 +16,9 @@ import pytest
 
 from provisioner.checks import retained
 from provisioner.kube import Object
-from tests.unit.checks.memory import Memory, context, findings, pod
+from tests.unit.checks.contexts import context, findings
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import pod
 
 MODEL: Object = {
     "apiVersion": "apps/v1",
@@ -65,7 +67,7 @@ class Server:
         return SimpleNamespace(stdout=self.files.get(path, ""), stderr="" if path in self.files else "no such file")
 
 
-class Api(Memory):
+class Api(FakeCluster):
     """The API with the controllers that a claim and a Deployment have."""
 
     def __init__(self, *volumes: Object, starts: bool = True, policy: str = "Retain") -> None:
@@ -73,22 +75,21 @@ class Api(Memory):
         self.server = Server()
         self.starts, self.policy = starts, policy
         self.shell = self.in_pod
-        self.made: list[Object] = []
+        self.on_merge = self.free
+        self.on_delete = self.release
 
-    def apply(self, manifest: Object) -> Object:
-        self.made.append(manifest)
-        self.objects.append(copy.deepcopy(manifest))
+    def apply(self, manifest: Object, *, dry_run: bool = False) -> Object:
+        made = super().apply(copy.deepcopy(manifest), dry_run=dry_run)
         if manifest["kind"] == "PersistentVolumeClaim":
             one = next(one for one in self.list("PersistentVolume") if one["status"]["phase"] == "Available")
             one["status"]["phase"] = "Bound"
             one["spec"]["claimRef"] = {"namespace": "course", "name": manifest["metadata"]["name"]}
-            self.objects[-1]["spec"]["volumeName"] = one["metadata"]["name"]
+            made["spec"]["volumeName"] = one["metadata"]["name"]
         else:
             self.objects.append(pod(f"{retained.NAME}-1", "w1", app=retained.NAME, ready=self.starts))
-        return manifest
+        return made
 
-    def delete(self, kind: str, name: str, namespace: str | None = None, api_version: str = "v1") -> None:
-        self.objects.remove(self.get(kind, name, namespace, api_version) or {})
+    def release(self, kind: str, name: str) -> None:
         if kind == "Deployment":
             self.objects = [one for one in self.objects if one["kind"] != "Pod"]
         for one in self.list("PersistentVolume") if kind == "PersistentVolumeClaim" else ():
@@ -97,12 +98,9 @@ class Api(Memory):
                 if self.policy == "Recycle":
                     self.server.files.clear()
 
-    def merge(self, kind: str, name: str, patch: Object, **where: Any) -> Object:
+    def free(self, kind: str, name: str, patch: Object) -> None:
         assert patch == {"spec": {"claimRef": None}}
-        one = self.get(kind, name) or {}
-        one["spec"].pop("claimRef")
-        one["status"]["phase"] = "Available"
-        return one
+        self.live(kind, name)["status"]["phase"] = "Available"
 
     def in_pod(self, name: str, command: Sequence[str]) -> str:
         assert name == f"{retained.NAME}-1"
@@ -148,7 +146,7 @@ def test_nobody_elses_file_goes(tmp_path: Path) -> None:
 def test_the_pod_is_like_those_of_the_shared_volume_but_does_nothing(tmp_path: Path) -> None:
     api = Api(volume("nfs-01"))
     tried(tmp_path, api)
-    claim, deployment = api.made
+    claim, deployment = api.applied
     assert claim["spec"]["storageClassName"] == "nfs"
     spec = deployment["spec"]["template"]["spec"]
     assert spec == {
@@ -172,4 +170,4 @@ def test_a_slow_site_is_told_what_is_left_out(tmp_path: Path) -> None:
     site = context(tmp_path, api).site
     slow = site.model_copy(update={"cluster": site.cluster.model_copy(update={"timeout_scale": 8.0})})
     assert set(tried(tmp_path, api, site=slow)) == {"NOT_TRIED"}
-    assert api.made == []
+    assert api.applied == []

@@ -10,8 +10,11 @@ import pytest
 from provisioner import checks
 from provisioner.checks.check import Check, Context, Finding, passed, wait_for
 from provisioner.errors import ClusterError, ProvisionerError
+from provisioner.kube import ApiState
 from provisioner.site.model import CROWDED
-from tests.unit.checks.memory import SITE, Memory, context, node
+from tests.unit.checks.contexts import SITE, context
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import node
 
 NODES = [node("master", "192.0.2.10"), node("w1", "192.0.2.11"), node("w2", "192.0.2.12")]
 
@@ -44,8 +47,8 @@ def test_all_checks_are_known_by_distinct_names_and_can_be_chosen() -> None:
 
 
 def test_without_the_api_one_finding(tmp_path: Path) -> None:
-    cluster = Memory()
-    cluster.up, cluster.why = False, "connection refused"
+    cluster = FakeCluster()
+    cluster.api = ApiState.UNREACHABLE
     found = list(checks.run(context(tmp_path, cluster)))
     assert [(one.ok, one.code) for _, one in found] == [(False, "API_UNREACHABLE")]
     assert "connection refused" in found[0][1].detail
@@ -57,8 +60,8 @@ def test_without_the_api_what_needs_none_is_told_all_the_same(tmp_path: Path, mo
 
     ours = (Check("asks", "", told), Check("does not", "", told, without_api=True))
     monkeypatch.setattr(checks, "CHECKS", ours)
-    cluster = Memory()
-    cluster.up = False
+    cluster = FakeCluster()
+    cluster.api = ApiState.UNREACHABLE
     found = [(check.name, one.code) for check, one in checks.run(context(tmp_path, cluster))]
     assert found == [("asks", "API_UNREACHABLE"), ("does not", "Y")]
 
@@ -69,7 +72,7 @@ def test_certificates_are_looked_at_when_the_api_is_silent_for_they_may_be_why()
 
 @pytest.mark.parametrize("names", [[], ["hpa"]])
 def test_what_the_site_does_not_have_is_said(tmp_path: Path, names: list[str]) -> None:
-    cluster = Memory(*NODES)
+    cluster = FakeCluster(*NODES)
     text = SITE + "[metrics]\nenabled = false\n"
     found = [one for check, one in checks.run(context(tmp_path, cluster, text), names) if check.name == "hpa"]
     assert [(one.ok, one.code) for one in found] == [(not names, "NOT_ENABLED")]
@@ -85,7 +88,7 @@ def test_an_error_ends_one_check_not_all(tmp_path: Path, monkeypatch: pytest.Mon
         yield passed("Y", "y", f"is well in {where.site.cluster.name}")
 
     monkeypatch.setattr(checks, "CHECKS", (Check("broken", "", broken), Check("fine", "", fine)))
-    found: list[Finding] = [one for _, one in checks.run(context(tmp_path, Memory()))]
+    found: list[Finding] = [one for _, one in checks.run(context(tmp_path, FakeCluster()))]
     assert [one.code for one in found] == ["X", "API_ERROR", "Y"]
     assert found[1].evidence == ("line of lab",)
     assert found[1].remedy == "look at it"
@@ -101,7 +104,7 @@ def test_what_cannot_be_put_back_when_nobody_listens_any_more_is_an_error(
             raise ClusterError("ss-pods stands at 0")
 
     monkeypatch.setattr(checks, "CHECKS", (Check("changing", "", changing),))
-    running = checks.run(context(tmp_path, Memory()))
+    running = checks.run(context(tmp_path, FakeCluster()))
     assert next(running)[1].code == "X"
     with pytest.raises(ClusterError, match="ss-pods stands at 0"):
         running.close()
@@ -127,7 +130,7 @@ def test_neighbours_run_at_the_same_time_and_are_told_in_their_order(
     before = threading.active_count()
     together = (Check("one", "", one, parallel_safe=True), Check("two", "", two, parallel_safe=True))
     monkeypatch.setattr(checks, "CHECKS", (Check("alone", "", alone), *together, Check("after", "", alone)))
-    found = [(check.name, one.code) for check, one in checks.run(context(tmp_path, Memory()))]
+    found = [(check.name, one.code) for check, one in checks.run(context(tmp_path, FakeCluster()))]
     assert found == [("alone", "Z"), ("one", "A"), ("one", "B"), ("two", "C"), ("after", "Z")]
 
 
@@ -148,7 +151,7 @@ def test_a_slow_site_is_not_crowded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     pair = (Check("one", "", one, parallel_safe=True), Check("two", "", one, parallel_safe=True))
     monkeypatch.setattr(checks, "CHECKS", pair)
-    where = context(tmp_path, Memory())
+    where = context(tmp_path, FakeCluster())
     settings = where.site.cluster.model_copy(update={"timeout_scale": scale})
     object.__setattr__(where, "site", where.site.model_copy(update={"cluster": settings}))
     assert [check.name for check, _ in checks.run(where)] == ["one", "two"]
@@ -177,7 +180,7 @@ def test_who_stops_listening_is_waited_for_until_all_is_put_back(
 
     pair = (Check("talking", "", talking, parallel_safe=True), Check("changing", "", changing, parallel_safe=True))
     monkeypatch.setattr(checks, "CHECKS", pair)
-    where = context(tmp_path, Memory())
+    where = context(tmp_path, FakeCluster())
     found = checks.run(where)
     assert next(found)[1].code == "Y"
     assert under_way.wait(30)
@@ -197,11 +200,11 @@ def test_a_defect_in_a_neighbour_is_not_lost(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(checks, "CHECKS", (Check("broken", "", broken, parallel_safe=True),))
     with pytest.raises(ZeroDivisionError):
-        [*checks.run(context(tmp_path, Memory()))]
+        [*checks.run(context(tmp_path, FakeCluster()))]
 
 
 def test_settle_looks_until_it_is_so_and_at_least_once(tmp_path: Path) -> None:
-    where = context(tmp_path, Memory(), SITE.replace("timeout_scale = 0.001", "timeout_scale = 1.0"))
+    where = context(tmp_path, FakeCluster(), SITE.replace("timeout_scale = 0.001", "timeout_scale = 1.0"))
     looks = iter(range(10))
     said: list[str] = []
     where.cluster.progress = said.append
@@ -217,7 +220,7 @@ def test_settle_looks_until_it_is_so_and_at_least_once(tmp_path: Path) -> None:
 def test_what_takes_minutes_on_a_slow_site_is_left_to_full(
     tmp_path: Path, scale: float, full: bool, thorough: bool
 ) -> None:
-    where = context(tmp_path, Memory())
+    where = context(tmp_path, FakeCluster())
     settings = where.site.cluster.model_copy(update={"timeout_scale": scale})
     where = replace(where, full=full, site=where.site.model_copy(update={"cluster": settings}))
     assert where.thorough is thorough

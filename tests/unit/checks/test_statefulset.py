@@ -11,8 +11,10 @@ import pytest
 from provisioner.checks import Finding, statefulset
 from provisioner.checks.check import Stopped
 from provisioner.kube import Object
-from tests.unit.checks.memory import Memory, context, findings, pod, workload
+from tests.unit.checks.contexts import context, findings
 from tests.unit.checks.volumes import Volumes, claim
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import pod, workload
 
 NAMES = ["ss-pods-0", "ss-pods-1", "ss-pods-2"]
 SUFFIX = "ss-pods.course.svc.cluster.local"
@@ -26,7 +28,7 @@ def resolved(*names: str) -> str:
     return "".join(f"Name:\t{name}.{SUFFIX}\nAddress: {address(name)}\n" for name in names)
 
 
-class Controller(Memory):
+class Controller(FakeCluster):
     """The StatefulSet controller and its nodes, moved on by each look at the pods: one step a look.
 
     On a scale to 0 all pods go; on a scale out they come, one by one, each ready a look after it came. order: in which
@@ -48,7 +50,7 @@ class Controller(Memory):
         self.servers: list[Object] = []  # pods of the cluster's DNS
         self.claims = {name: f"data-{name}" for name in NAMES}
         self.on_merge = lambda kind, name, patch: self.scaled(patch["spec"]["replicas"])
-        self.on_delete = self.deleted
+        self.on_delete = self.replace
 
     def member(self, name: str, where: str = "w1", *, ready: bool = True, claim_name: str = "") -> Object:
         self.uids += 1
@@ -61,11 +63,12 @@ class Controller(Memory):
         made["status"]["podIP"] = address(name)
         return made
 
-    def deleted(self, kind: str, name: str) -> None:
+    def delete(self, kind: str, name: str, *arguments: Any, **more: Any) -> None:
+        if not self.stays:
+            super().delete(kind, name, *arguments, **more)
+
+    def replace(self, kind: str, name: str) -> None:
         assert kind == "Pod"
-        if self.stays:
-            return
-        self.objects = [one for one in self.objects if one["metadata"]["name"] != name]
         if not self.gone:
             self.objects.append(self.member(name, self.moved or "w1", claim_name=self.claims[name]))
 
@@ -170,7 +173,7 @@ def test_who_stops_it_leaves_no_file_behind(tmp_path: Path) -> None:
 
 def lost(cluster: Controller) -> Controller:
     def deleted(kind: str, name: str) -> None:
-        Controller.deleted(cluster, kind, name)
+        Controller.replace(cluster, kind, name)
         cluster.shell_of.files.clear()
 
     cluster.on_delete = deleted
@@ -253,7 +256,7 @@ def test_a_name_that_leads_nowhere_and_volumes_that_are_shared(tmp_path: Path) -
 
 
 def test_pods_that_are_not_there_or_cannot_write(tmp_path: Path) -> None:
-    assert "STATEFULSET_NONE" in findings(statefulset.CHECK, context(tmp_path, Memory()))
+    assert "STATEFULSET_NONE" in findings(statefulset.CHECK, context(tmp_path, FakeCluster()))
     cluster = Controller(shell())
     cluster.objects = [one for one in cluster.objects if one["metadata"]["name"] != "ss-pods-1"]
     (one,) = watched(tmp_path, cluster).values()

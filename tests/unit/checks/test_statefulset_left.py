@@ -12,12 +12,14 @@ from provisioner.checks import statefulset
 from provisioner.checks.restore import NotRestored
 from provisioner.errors import ClusterError
 from provisioner.kube import Object
-from tests.unit.checks.memory import Memory, context, findings, workload
+from tests.unit.checks.contexts import context, findings
 from tests.unit.checks.test_statefulset import Controller, shell, watched
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import workload
 
 
 def test_one_that_a_killed_run_left_scaled_to_none_is_told(tmp_path: Path) -> None:
-    cluster = Memory(workload("StatefulSet", "ss-pods", "course", 0))
+    cluster = FakeCluster(workload("StatefulSet", "ss-pods", "course", 0))
     ((one,),) = findings(statefulset.CHECK, context(tmp_path, cluster)).values()
     assert (one.ok, one.code, one.subject) == (False, "STATEFULSET_NO_PODS", "StatefulSet course/ss-pods")
     assert (one.detail, one.remedy) == ("is scaled to 0 pods", "provisioner apply")

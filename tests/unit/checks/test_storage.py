@@ -10,8 +10,10 @@ import pytest
 
 from provisioner.checks import storage
 from provisioner.kube import Object
-from tests.unit.checks.memory import Memory, context, findings, pod, storage_class, workload
-from tests.unit.checks.volumes import Volumes, claim, volume
+from tests.unit.checks.contexts import context, findings
+from tests.unit.checks.volumes import ClaimingCluster, Volumes, claim, volume
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import pod, storage_class, workload
 
 NFS = volume({"nfs": {"server": "192.0.2.10", "path": "/srv/nfs/1"}})
 FREE = volume({"nfs": {"server": "192.0.2.10", "path": "/srv/nfs/2"}}, "nfs-2", "Available")
@@ -20,14 +22,14 @@ SHARING = [pod("sv-1", "w1", app="shared-volume"), pod("sv-2", "w2", app="shared
 TOO_LARGE = "shared-volume-too-large"
 
 
-def course(*more: Object) -> Memory:
+def course(*more: Object) -> ClaimingCluster:
     """Return a cluster in which all is well, with `more` in it."""
-    cluster = Memory(storage_class(), claim(), NFS, DEPLOYMENT, *SHARING, *more)
+    cluster = ClaimingCluster(storage_class(), claim(), NFS, DEPLOYMENT, *SHARING, *more)
     cluster.shell = Volumes(sv_1="nfs-1", sv_2="nfs-1")
     return cluster
 
 
-def too_large(cluster: Memory) -> Object | None:
+def too_large(cluster: FakeCluster) -> Object | None:
     return cluster.get("PersistentVolumeClaim", TOO_LARGE, "course")
 
 
@@ -127,7 +129,7 @@ EXPLAINED = {"STORAGE_READ_DIFFERS": ["sv-2"], "STORAGE_WRITE_FAILED": ["sv-1"],
     ],
 )
 def test_storage_that_fails(tmp_path: Path, objects: list[Object], shell: Volumes, code: str, words: str) -> None:
-    cluster = Memory(storage_class(), FREE, *objects)
+    cluster = ClaimingCluster(storage_class(), FREE, *objects)
     cluster.shell = shell
     found = findings(storage.CHECK, context(tmp_path, cluster))
     aside = {"STORAGE_BOUND", "STORAGE_LINES", "STORAGE_TOO_LARGE"}

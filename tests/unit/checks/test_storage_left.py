@@ -11,9 +11,10 @@ import pytest
 from provisioner.checks import storage, volume_files
 from provisioner.checks.restore import NotRestored
 from provisioner.errors import ClusterError
-from tests.unit.checks.memory import Memory, context, findings
+from tests.unit.checks.contexts import context, findings
 from tests.unit.checks.test_storage import FREE, TOO_LARGE, course, too_large
 from tests.unit.checks.volumes import Volumes, claim
+from tests.unit.fake_cluster import FakeCluster
 
 
 def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
@@ -30,13 +31,13 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_claim_that_a_killed_run_left_goes_before_the_pods_are_waited_for(tmp_path: Path) -> None:
-    cluster = Memory(claim(TOO_LARGE, "Pending", ""))
+    cluster = FakeCluster(claim(TOO_LARGE, "Pending", ""))
     assert set(findings(storage.CHECK, context(tmp_path, cluster))) == {"STORAGE_NO_CLAIM"}
     assert too_large(cluster) is None
 
 
 def test_the_files_are_named_as_the_pattern_wants_them() -> None:
-    cluster, shell = Memory(), Volumes(sv_1="nfs-1")
+    cluster, shell = FakeCluster(), Volumes(sv_1="nfs-1")
     cluster.shell = shell
     shell.files = {("nfs-1", volume_files.path("0123456789abcdef")): "text"}
     volume_files.remove(cluster, "sv-1")  # type: ignore[arg-type]

@@ -8,6 +8,8 @@ from typing import Any
 
 from provisioner.errors import ClusterError
 from provisioner.kube import Object
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import event
 
 
 class Volumes:
@@ -44,6 +46,21 @@ class Volumes:
         self.files[volume, command[5]] = command[4]
         self.written += 1
         return ""
+
+
+class ClaimingCluster(FakeCluster):
+    """A cluster that gives a new claim a phase, and, if `explains`, an event that says why it waits."""
+
+    phase = "Pending"
+    explains = True
+
+    def apply(self, manifest: Object, *, dry_run: bool = False) -> Object:
+        if manifest["kind"] == "PersistentVolumeClaim":
+            metadata = manifest["metadata"] | {"uid": f"uid of {manifest['metadata']['name']}"}
+            manifest = manifest | {"metadata": metadata, "status": {"phase": self.phase}}
+            if self.explains:
+                self.hold(event(metadata["uid"]))
+        return super().apply(manifest, dry_run=dry_run)
 
 
 def claim(name: str = "shared-volume", phase: str = "Bound", volume: str = "nfs-1", class_: str = "nfs") -> Object:

@@ -13,8 +13,8 @@ from provisioner.errors import ClusterError
 from provisioner.kube import Cluster, Object
 from provisioner.ssh import FactQuery, Host
 from provisioner.ssh.facts import Package, Unit
+from tests.unit.fake_cluster import FakeCluster
 from tests.unit.steps.doubles import RecordingHost, blank, present, running, site_at
-from tests.unit.steps.recording_cluster import RecordingCluster
 
 PATH = "/etc/thing.conf"
 
@@ -104,8 +104,8 @@ def test_unit(recorded: RecordingHost, now: Unit, restart: bool, expected: bool)
 
 
 def test_objects_keep_their_order_and_leave_out_what_is_there() -> None:
-    cluster = RecordingCluster()
-    manifests = [{"kind": "A", "metadata": {"name": name}} for name in "xyz"]
+    cluster = FakeCluster()
+    manifests = [{"apiVersion": "v1", "kind": "A", "metadata": {"name": name}} for name in "xyz"]
     cluster.hold(manifests[1])
     found = [*changes.objects(cluster, manifests)]  # type: ignore[arg-type]
     assert [change.summary for change in found] == ["apply A x", "apply A z"]
@@ -118,7 +118,7 @@ TAKEN = 'Service "web" is invalid: spec.ports[0].nodePort: Invalid value: 30080:
 WEB = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "course", "name": "web"}, "spec": {}}
 
 
-class Refusing(RecordingCluster):
+class Refusing(FakeCluster):
     """Refuse what is applied as the API does: a new object in the apply, one that is there in the dry run already."""
 
     said = ""

@@ -15,8 +15,8 @@ from provisioner.catalogue import Download
 from provisioner.kube import Object, manifests
 from provisioner.kube.objects import containers
 from provisioner.steps import flannel, ingress, metallb, metrics_server, storage, workloads
+from tests.unit.fake_cluster import FakeCluster
 from tests.unit.steps.doubles import drain, fleet_for, site_at
-from tests.unit.steps.recording_cluster import RecordingCluster
 
 ROOT = Path(__file__).parents[3]
 DIGEST = f"registry.example/a/b:v1@sha256:{'0123456789abcdef' * 4}"
@@ -42,7 +42,7 @@ def deployment(image: str) -> Object:
 def images(folder: Path, module: ModuleType, cluster: str, tables: str) -> list[str]:
     """Return the images of what a step applies to a blank cluster, those of init containers too."""
     host = fleet_for(module.STEP, site_at(folder, f'kubernetes = "1.37"\n{cluster}', tables))["master"]
-    api = RecordingCluster()
+    api = FakeCluster()
     for change in drain(module.STEP, host, api):
         if change.summary.startswith("apply "):
             change.do()

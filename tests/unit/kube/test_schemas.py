@@ -19,9 +19,9 @@ from provisioner.catalogue import Download, release
 from provisioner.engine import Scope
 from provisioner.kube import Object, manifests, templates
 from provisioner.steps import STEPS, pools
+from tests.unit.fake_cluster import FakeCluster
 from tests.unit.kube.schemas import METALLB_DEFINITIONS, problem
 from tests.unit.steps.doubles import HOSTS, fleet_for, site_at
-from tests.unit.steps.recording_cluster import RecordingCluster
 
 ROOT = Path(__file__).parents[3]
 MINORS = ("1.35", "1.36", "1.37")
@@ -38,7 +38,7 @@ def applied(folder: Path, minor: str, table: str) -> list[Object]:
     """Return what an apply from blank would send to the API: each step drained, its changes carried out."""
     lines = f'kubernetes = "{minor}"' + ('\nnetwork = "bridge"' if table == "bridge" else "")
     site = site_at(folder, lines, TABLES[table])
-    cluster = RecordingCluster()
+    cluster = FakeCluster()
     cluster.hold(*(_node(host.name) for host in site.hosts))
     for step in STEPS:
         if step.scope is Scope.CLUSTER and step.enabled(site):

@@ -13,22 +13,12 @@ from provisioner.kube import Object
 from provisioner.site import Site
 from provisioner.steps import workloads
 from provisioner.steps.join import token_secret
-from tests.unit.checks.memory import Memory, context
+from tests.unit.checks.contexts import context
+from tests.unit.checks.volumes import ClaimingCluster
+from tests.unit.fake_cluster import FakeCluster
 from tests.unit.kube.schemas import problem
 from tests.unit.kube.test_schemas import MINORS, ROOT
 from tests.unit.steps.doubles import site_at
-
-
-class Taking(Memory):
-    """Note what is applied."""
-
-    def __init__(self, *objects: Object) -> None:
-        super().__init__(*objects)
-        self.applied: list[Object] = []
-
-    def apply(self, manifest: Object) -> Object:
-        self.applied.append(manifest)
-        return super().apply(manifest)
 
 
 def shipped(site: Site, workload: str, kind: str) -> Object:
@@ -37,7 +27,7 @@ def shipped(site: Site, workload: str, kind: str) -> Object:
 
 def nodeports(folder: Path, site: Site) -> list[Object]:
     service = shipped(site, "nodeport", "Service")
-    cluster = Taking(service)
+    cluster = FakeCluster()
     nodeport._refused(context(folder, cluster), service)
     return cluster.applied
 
@@ -45,7 +35,7 @@ def nodeports(folder: Path, site: Site) -> list[Object]:
 def too_large(folder: Path, site: Site) -> list[Object]:
     spec = {"storageClassName": "nfs", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany"]}
     free = {"metadata": {"name": "nfs-01"}, "spec": spec, "status": {"phase": "Available"}}
-    cluster = Taking({"apiVersion": "v1", "kind": "PersistentVolume"} | free)
+    cluster = ClaimingCluster({"apiVersion": "v1", "kind": "PersistentVolume"} | free)
     storage._too_large(context(folder, cluster))
     return cluster.applied
 

@@ -1,10 +1,9 @@
-"""What a step is given in these tests: real Facts and a real Site; a Host and a Cluster that only record.
+"""What a step is given in these tests: real Facts, a real Site, a Host that records, and a FakeCluster.
 
-The Cluster is in recording_cluster.py. The real Host runs commands over SSH on a machine, the real Cluster talks to
-an API server; both are exercised for real by the integration and end-to-end tests. Here it matters which changes a
-step finds missing for given facts, and what carrying them out would do, so recording is enough, and it allows
-thousands of states that no lab could be brought into. Facts that a step's query does not ask for are refused: on a
-real host they would be missing.
+The real Host and the real Cluster are exercised by the integration and end-to-end tests. Here only two things matter:
+which changes a step yields for given facts, and what they would do. Recording is enough for that, and covers states
+that no lab can be brought into. Reading a fact that the step's query does not name fails: on a real host it would be
+missing.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from provisioner.ssh import FactQuery, Host, HostFacts, HostNic
 from provisioner.ssh.channel import Output
 from provisioner.ssh.command import PROLOGUE, CommandResult
 from provisioner.ssh.facts import File, Unit
-from tests.unit.steps.recording_cluster import RecordingCluster
+from tests.unit.fake_cluster import FakeCluster
 
 V = TypeVar("V")
 
@@ -243,12 +242,12 @@ def fleet_for(step: Step, site: Site) -> dict[str, RecordingHost]:
     return hosts
 
 
-def drain(step: Step, host: RecordingHost, cluster: RecordingCluster | None = None) -> list[Change]:
+def drain(step: Step, host: RecordingHost, cluster: FakeCluster | None = None) -> list[Change]:
     """Return the changes that a plan would show; nothing is done."""
     return [*_changes(step, host, cluster)]
 
 
-def carry_out(step: Step, host: RecordingHost, cluster: RecordingCluster | None = None) -> list[str]:
+def carry_out(step: Step, host: RecordingHost, cluster: FakeCluster | None = None) -> list[str]:
     """Do each change as it is yielded, as an apply does; return the summaries."""
     done = []
     for change in _changes(step, host, cluster):
@@ -257,10 +256,10 @@ def carry_out(step: Step, host: RecordingHost, cluster: RecordingCluster | None 
     return done
 
 
-def summaries(step: Step, host: RecordingHost, cluster: RecordingCluster | None = None) -> list[str]:
+def summaries(step: Step, host: RecordingHost, cluster: FakeCluster | None = None) -> list[str]:
     """Return the summaries of the changes that a plan would show."""
     return [change.summary for change in drain(step, host, cluster)]
 
 
-def _changes(step: Step, host: RecordingHost, cluster: RecordingCluster | None) -> Iterator[Change]:
-    return step.changes(cast(Host, host), cast(Cluster, cluster or RecordingCluster()), host.site)
+def _changes(step: Step, host: RecordingHost, cluster: FakeCluster | None) -> Iterator[Change]:
+    return step.changes(cast(Host, host), cast(Cluster, cluster or FakeCluster()), host.site)

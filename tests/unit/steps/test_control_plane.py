@@ -12,8 +12,9 @@ from provisioner.errors import HostError
 from provisioner.kube import ApiState, Object, kubeadm
 from provisioner.steps import kubeadm_state
 from provisioner.steps.control_plane import CONFIG, STEP
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import node
 from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, site_at, summaries
-from tests.unit.steps.recording_cluster import RecordingCluster, node
 
 INIT = "kubeadm init (Kubernetes 1.20.2, flannel, pods 10.244.0.0/16)"
 CLEAN, NOTE = "clean up a kubeadm init that was interrupted", "note that kubeadm init has finished"
@@ -28,9 +29,9 @@ def thing(kind: str, name: str, namespace: str) -> Object:
     return {"kind": kind, "metadata": {"name": name, "namespace": namespace}}
 
 
-def finished() -> RecordingCluster:
+def finished() -> FakeCluster:
     """Return a cluster in which kubeadm init has come to its end."""
-    return RecordingCluster().hold(
+    return FakeCluster(
         node("master"),
         thing("ConfigMap", "kubeadm-config", "kube-system"),
         thing("ConfigMap", "cluster-info", "kube-public"),
@@ -44,7 +45,7 @@ def has(*paths: str) -> dict[str, Any]:
 
 
 def test_a_blank_host(host: RecordingHost) -> None:
-    cluster = RecordingCluster()
+    cluster = FakeCluster()
     assert carry_out(STEP, host, cluster) == [INIT]
     text, mode = host.files[CONFIG]
     assert mode == 0o600
@@ -64,7 +65,7 @@ def test_a_blank_host(host: RecordingHost) -> None:
 
 def test_a_slow_site_hands_kubeadm_its_patches(tmp_path: Path) -> None:
     host = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.20.2"\ntimeout_scale = 8.0'))["master"]
-    carry_out(STEP, host, RecordingCluster())
+    carry_out(STEP, host, FakeCluster())
     assert set(host.files) == {CONFIG, *kubeadm.patches(host.site)}
     assert f"--experimental-patches {kubeadm.PATCHES}\n" in host.works["kubeadm-init"]
 
@@ -80,7 +81,7 @@ def test_a_control_plane_that_is_silent_is_an_error_and_never_made_anew(host: Re
     host.know(files=has(kubeadm_state.ADMIN_CONF, kubeadm_state.KUBELET_CONF, kubeadm_state.CA, kubeadm_state.ETCD))
     host.says["crictl ps -a"] = "kube-apiserver Exited\n"
     with pytest.raises(HostError) as raised:
-        drain(STEP, host, RecordingCluster(answers=ApiState.UNREACHABLE))
+        drain(STEP, host, FakeCluster(api=ApiState.UNREACHABLE))
     assert "is a control plane whose API at 192.168.56.10:6443 does not answer: connection refused" in str(
         raised.value
     )
@@ -103,22 +104,22 @@ WHOLE = {**HALF, **has(kubeadm_state.ADMIN_CONF)}
 @pytest.mark.parametrize(
     ("files", "cluster", "expected"),
     [
-        pytest.param(MARKED, RecordingCluster(answers=ApiState.ABSENT), [CLEAN, INIT], id="killed at once"),
-        pytest.param(HALF, RecordingCluster(answers=ApiState.ABSENT), [CLEAN, INIT], id="killed before admin.conf"),
-        pytest.param(WHOLE, RecordingCluster(answers=ApiState.UNREACHABLE), [CLEAN, INIT], id="API never came up"),
-        pytest.param(WHOLE, RecordingCluster(), [CLEAN, INIT], id="API up, no node yet"),
-        pytest.param(WHOLE, RecordingCluster().hold(node("master")), [CLEAN, INIT], id="API up, no addons yet"),
+        pytest.param(MARKED, FakeCluster(api=ApiState.ABSENT), [CLEAN, INIT], id="killed at once"),
+        pytest.param(HALF, FakeCluster(api=ApiState.ABSENT), [CLEAN, INIT], id="killed before admin.conf"),
+        pytest.param(WHOLE, FakeCluster(api=ApiState.UNREACHABLE), [CLEAN, INIT], id="API never came up"),
+        pytest.param(WHOLE, FakeCluster(), [CLEAN, INIT], id="API up, no node yet"),
+        pytest.param(WHOLE, FakeCluster(node("master")), [CLEAN, INIT], id="API up, no addons yet"),
         pytest.param(WHOLE, finished(), [NOTE], id="finished, only the marker is late"),
     ],
 )
-def test_half_way(host: RecordingHost, files: dict[str, Any], cluster: RecordingCluster, expected: list[str]) -> None:
+def test_half_way(host: RecordingHost, files: dict[str, Any], cluster: FakeCluster, expected: list[str]) -> None:
     assert summaries(STEP, host.know(files=files), cluster) == expected
 
 
 @pytest.mark.parametrize("missing", ["kubeadm-config", "cluster-info", "coredns", "kube-proxy"])
 def test_finished_means_all_of_it(host: RecordingHost, missing: str) -> None:
     cluster = finished()
-    cluster.holds = {key: item for key, item in cluster.holds.items() if key[2] != missing}
+    cluster.objects = [item for item in cluster.objects if item["metadata"]["name"] != missing]
     assert summaries(STEP, host.know(files=WHOLE), cluster) == [CLEAN, INIT]
 
 
@@ -130,7 +131,7 @@ def test_the_late_marker_is_removed_and_nothing_else(host: RecordingHost) -> Non
 
 def test_the_clean_up_removes_the_marker_last(host: RecordingHost) -> None:
     """Killed during the clean-up, the next run cleans up again."""
-    carry_out(STEP, host.know(files=HALF), RecordingCluster())
+    carry_out(STEP, host.know(files=HALF), FakeCluster())
     lines = host.works["kubeadm-reset"].splitlines()
     assert lines[-1] == f"rm -f {kubeadm_state.INIT_STARTED}"
     assert any(line.startswith("kubeadm reset -f") for line in lines)
@@ -139,7 +140,7 @@ def test_the_clean_up_removes_the_marker_last(host: RecordingHost) -> None:
 def test_nothing_is_reset_under_nodes_that_joined(host: RecordingHost) -> None:
     host.fleet["worker2"].know(files=has(kubeadm_state.KUBELET_CONF))
     with pytest.raises(HostError, match="interrupted here, yet worker2 is a node already") as raised:
-        drain(STEP, host.know(files=WHOLE), RecordingCluster(answers=ApiState.UNREACHABLE))
+        drain(STEP, host.know(files=WHOLE), FakeCluster(api=ApiState.UNREACHABLE))
     assert "nothing is reset" in str(raised.value)
 
 
@@ -154,7 +155,7 @@ def test_nothing_is_reset_under_nodes_that_joined(host: RecordingHost) -> None:
 )
 def test_leftovers_of_somebody_are_not_touched(host: RecordingHost, path: str, named: str) -> None:
     with pytest.raises(HostError) as raised:
-        drain(STEP, host.know(files=has(path)), RecordingCluster(answers=ApiState.ABSENT))
+        drain(STEP, host.know(files=has(path)), FakeCluster(api=ApiState.ABSENT))
     assert f"has parts of a cluster that is not this run's ({named})" in str(raised.value)
     assert "provisioner reset --limit master" in raised.value.remedy
     assert host.works == {}

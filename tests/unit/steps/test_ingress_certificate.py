@@ -13,8 +13,8 @@ from provisioner.engine import Change
 from provisioner.kube import Cluster, Object, certificates
 from provisioner.site import Site
 from provisioner.steps import ingress_certificate
+from tests.unit.fake_cluster import FakeCluster
 from tests.unit.steps.doubles import site_at
-from tests.unit.steps.recording_cluster import RecordingCluster
 
 CLUSTER = 'kubernetes = "1.20.2"'
 INGRESS = """
@@ -29,16 +29,16 @@ spec:
 """
 
 
-def changes(api: RecordingCluster, site: Site) -> list[Change]:
+def changes(api: FakeCluster, site: Site) -> list[Change]:
     return [*ingress_certificate.changes(cast(Cluster, api), site)]
 
 
-def made(folder: Path) -> tuple[RecordingCluster, Site, Object]:
+def made(folder: Path) -> tuple[FakeCluster, Site, Object]:
     """Return a cluster in which the shipped workload has its certificate."""
-    api, site = RecordingCluster(), site_at(folder, CLUSTER)
+    api, site = FakeCluster(), site_at(folder, CLUSTER)
     (change,) = changes(api, site)
     change.do()
-    return api, site, api.holds["Secret", "course", "course-tls"]
+    return api, site, api.live("Secret", "course-tls", "course")
 
 
 def pair(secret: Object) -> tuple[bytes, bytes]:
@@ -55,18 +55,18 @@ def test_it_is_made_once_and_with_its_namespace(tmp_path: Path) -> None:
 
 
 def test_a_namespace_that_is_there_is_left_alone(tmp_path: Path) -> None:
-    api = RecordingCluster().hold({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "course"}})
+    api = FakeCluster({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "course"}})
     (change,) = changes(api, site_at(tmp_path, CLUSTER))
     change.do()
     assert [item["kind"] for item in api.applied] == ["Secret"]
 
 
 def test_neither_plan_nor_diff_shows_a_key(tmp_path: Path) -> None:
-    api, site = RecordingCluster(), site_at(tmp_path, CLUSTER)
+    api, site = FakeCluster(), site_at(tmp_path, CLUSTER)
     (before,) = changes(api, site)
     before.do()
-    _, key = pair(api.holds["Secret", "course", "course-tls"])
-    api.holds["Secret", "course", "course-tls"]["data"]["tls.crt"] = ""
+    _, key = pair(api.live("Secret", "course-tls", "course"))
+    api.live("Secret", "course-tls", "course")["data"]["tls.crt"] = ""
     (again,) = changes(api, site)
     assert again.summary == (
         "make a certificate for course.test (Secret course/course-tls: certificate or key cannot be read)"
@@ -88,7 +88,7 @@ def test_it_is_made_again_before_it_ends(tmp_path: Path, monkeypatch: pytest.Mon
     (change,) = changes(api, site)
     assert "it ends on " in change.summary
     change.do()
-    renewed = pair(api.holds["Secret", "course", "course-tls"])
+    renewed = pair(api.live("Secret", "course-tls", "course"))
     assert renewed not in (old, soon)
     assert changes(api, site) == []
 

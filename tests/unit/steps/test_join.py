@@ -27,8 +27,9 @@ from provisioner.ssh.command import CommandResult
 from provisioner.ssh.facts import File
 from provisioner.steps import join, kubeadm_state
 from provisioner.steps.join import JOIN_CONFIG, STEP
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import node
 from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, site_at, summaries
-from tests.unit.steps.recording_cluster import RecordingCluster, node
 
 JOIN, CLEAN = "kubeadm join as worker", "clean up a kubeadm join that was interrupted"
 GONE = "clean up after a node that was taken out of the API"
@@ -48,10 +49,10 @@ def authority() -> str:
 OURS, THEIRS = authority(), authority()
 
 
-def cluster(*nodes: str) -> RecordingCluster:
+def cluster(*nodes: str) -> FakeCluster:
     data = base64.b64encode(OURS.encode()).decode()
     config = {"clusters": [{"cluster": {"certificate-authority-data": data}}]}
-    return RecordingCluster(config=config).hold(*map(node, nodes))
+    return FakeCluster(*map(node, nodes), kubeconfig=config)
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_states(host: RecordingHost, files: dict[str, File], nodes: list[str], e
 @pytest.mark.parametrize("files", [{}, STARTED, JOINED, {**STARTED, **JOINED}])
 def test_a_silent_api_is_never_read_as_no_node(host: RecordingHost, files: dict[str, File]) -> None:
     with pytest.raises(ClusterError, match="the API does not answer"):
-        drain(STEP, host.know(files=files), RecordingCluster(answers=ApiState.UNREACHABLE))
+        drain(STEP, host.know(files=files), FakeCluster(api=ApiState.UNREACHABLE))
     assert host.works == {}
 
 
@@ -114,7 +115,7 @@ def test_a_control_plane_has_joined_when_it_is_marked_as_one(tmp_path: Path) -> 
     host = fleet_for(STEP, site)["second"].know(files={**STARTED, **JOINED})
     half = cluster().hold(node("second"))
     assert summaries(STEP, host, half) == [CLEAN, "kubeadm join as control plane"]
-    whole = cluster().hold(node("second", **{"node-role.kubernetes.io/master": ""}))
+    whole = cluster().hold(node("second", labels={"node-role.kubernetes.io/master": ""}))
     assert summaries(STEP, host, whole) == [NOTE]
 
 
@@ -124,10 +125,10 @@ def test_another_role_is_refused_as_kubeadm_cannot_change_it(tmp_path: Path) -> 
     with pytest.raises(HostError, match=r"is a worker of the cluster, and hosts\.toml calls it a control plane"):
         drain(STEP, host, cluster().hold(node("second")))
     control_plane = {"node-role.kubernetes.io/control-plane": ""}
-    assert drain(STEP, host, cluster().hold(node("second", **control_plane))) == []
+    assert drain(STEP, host, cluster().hold(node("second", labels=control_plane))) == []
     worker = fleet_for(STEP, site_at(tmp_path))["worker1"].know(files=JOINED)
     with pytest.raises(HostError, match=r"is a control plane of the cluster, and hosts\.toml calls it a worker"):
-        drain(STEP, worker, cluster("master").hold(node("worker1", **control_plane)))
+        drain(STEP, worker, cluster("master").hold(node("worker1", labels=control_plane)))
 
 
 def test_a_join(host: RecordingHost) -> None:

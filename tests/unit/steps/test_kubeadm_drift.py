@@ -11,8 +11,8 @@ from provisioner.kube import Object, kubeadm
 from provisioner.site import Site, SiteErrors
 from provisioner.steps import kubeadm_drift, kubeadm_state
 from provisioner.steps.control_plane import STEP
+from tests.unit.fake_cluster import FakeCluster
 from tests.unit.steps.doubles import drain, fleet_for, present, site_at
-from tests.unit.steps.recording_cluster import RecordingCluster
 
 
 def document(name: str, key: str, value: Object) -> Object:
@@ -23,15 +23,15 @@ def document(name: str, key: str, value: Object) -> Object:
     }
 
 
-def made_from(site: Site) -> RecordingCluster:
+def made_from(site: Site) -> FakeCluster:
     """Return a cluster that was made from the site as it is."""
-    return RecordingCluster().hold(
+    return FakeCluster(
         document("kubeadm-config", "ClusterConfiguration", kubeadm.cluster_configuration(site)),
         document("kubelet-config", "kubelet", dict(site.kubeadm.kubelet_configuration)),
     )
 
 
-def refused(cluster: RecordingCluster, site: Site) -> list[str]:
+def refused(cluster: FakeCluster, site: Site) -> list[str]:
     with pytest.raises(SiteErrors) as raised:
         kubeadm_drift.refuse_differences(cluster, site)  # type: ignore[arg-type]
     return [str(error) for error in raised.value.errors]
@@ -71,7 +71,7 @@ def test_an_endpoint_that_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_every_difference_is_told_at_once(tmp_path: Path) -> None:
     cluster = made_from(site_at(tmp_path))
-    cluster.holds["ConfigMap", "kube-system", "kubeadm-config"]["data"]["ClusterConfiguration"] = "{}"
+    cluster.live("ConfigMap", "kubeadm-config", "kube-system")["data"]["ClusterConfiguration"] = "{}"
     assert len(refused(cluster, site_at(tmp_path))) == 3  # the name and both networks
 
 
@@ -80,7 +80,7 @@ def test_what_kubeadm_adds_is_no_difference_unless_it_is_asked_for(tmp_path: Pat
     site = site_at(tmp_path)
     live = kubeadm.cluster_configuration(site)
     live["apiServer"]["extraArgs"] = {"authorization-mode": "Node,RBAC"}
-    cluster = RecordingCluster().hold(document("kubeadm-config", "ClusterConfiguration", live))
+    cluster = FakeCluster(document("kubeadm-config", "ClusterConfiguration", live))
     kubeadm_drift.refuse_differences(cluster, site)  # type: ignore[arg-type]
     other = site_at(tmp_path, rest='[kubeadm]\napi_server = { "authorization-mode" = "Webhook" }')
     assert "has authorization-mode otherwise" in refused(cluster, other)[0]
@@ -112,7 +112,7 @@ def test_another(live: object, wanted: object) -> None:
 @pytest.mark.parametrize("name", ["kubelet-config", "kubelet-config-1.20"])
 def test_the_kubelets_configuration_under_its_old_name_too(tmp_path: Path, name: str) -> None:
     site = site_at(tmp_path, 'kubernetes = "1.20.2"', "[kubeadm]\nkubelet_configuration = { maxPods = 51 }")
-    cluster = RecordingCluster().hold(document(name, "kubelet", {"maxPods": 50}))
+    cluster = FakeCluster(document(name, "kubelet", {"maxPods": 50}))
     (error,) = refused(cluster, site)
     assert "kubeadm.kubelet_configuration.maxPods: the running cluster's kubelets have this otherwise" in error
 

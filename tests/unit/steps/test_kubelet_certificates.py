@@ -17,8 +17,8 @@ from cryptography.x509.oid import NameOID
 from provisioner.kube import Cluster, Object
 from provisioner.ssh import Host
 from provisioner.steps.kubelet_certificates import SERVING, SIGNER, STEP, belongs, pending
+from tests.unit.fake_cluster import FakeCluster
 from tests.unit.steps.doubles import RecordingHost, fleet_for, present, site_at, summaries
-from tests.unit.steps.recording_cluster import RecordingCluster
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 OWN = {"192.168.56.11", "10.0.2.15", "fe80::1"}
@@ -83,7 +83,7 @@ def asked(name: str, user: str = "system:node:worker1", signer: str = SIGNER, **
 
 
 def test_only_its_own_unanswered_serving_requests_are_pending(host: RecordingHost) -> None:
-    cluster = RecordingCluster().hold(
+    cluster = FakeCluster(
         asked("own"),
         asked("own-again", status={}),
         asked("answered", status={"conditions": [{"type": "Approved"}]}),
@@ -110,4 +110,4 @@ def test_only_its_own_unanswered_serving_requests_are_pending(host: RecordingHos
 def test_states(host: RecordingHost, certificate: bool, requests: list[Object], expected: list[str]) -> None:
     if certificate:
         host.know(files={SERVING: present()})
-    assert summaries(STEP, host, RecordingCluster().hold(*requests)) == expected
+    assert summaries(STEP, host, FakeCluster(*requests)) == expected

@@ -14,8 +14,8 @@ from provisioner.l2.collect import collector
 from provisioner.l2.probe import interfaces
 from provisioner.l2.result import Result
 from provisioner.steps.l2_proof import STEP
+from tests.unit.fake_cluster import FakeCluster
 from tests.unit.steps.doubles import drain, fleet_for, site_at
-from tests.unit.steps.recording_cluster import RecordingCluster
 
 
 def result(ip: str, verdict: str = "OK", **values: Any) -> Result:
@@ -39,13 +39,12 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Result, ...]]:
 def prove(tmp_path: Path, patience: str = "0.01") -> Iterator[str]:
     """Run the step's proof as an apply does."""
     host = fleet_for(STEP, site_at(tmp_path, f"timeout_scale = {patience}"))["master"]
-    cluster = RecordingCluster()
-    cluster.progress = lambda text: None  # type: ignore[attr-defined]
+    cluster = FakeCluster()
     return iter(STEP.proof(host, cluster, host.site))  # type: ignore[arg-type]
 
 
 def test_there_is_nothing_to_do_and_a_plan_does_not_look(tmp_path: Path, looks: list[tuple[Result, ...]]) -> None:
-    assert drain(STEP, fleet_for(STEP, site_at(tmp_path))["master"], RecordingCluster()) == []
+    assert drain(STEP, fleet_for(STEP, site_at(tmp_path))["master"], FakeCluster()) == []
 
 
 def test_each_verdict_is_said(tmp_path: Path, looks: list[tuple[Result, ...]]) -> None:
@@ -84,7 +83,7 @@ def test_off_the_segment_every_address_is_inconclusive(tmp_path: Path, monkeypat
     facts = Facts(services=(Service(namespace="course", name="lb-one", ingress_ips=("203.0.113.9",)),))
     monkeypatch.setattr(collector, "from_cluster", lambda *_, **__: facts)
     site = site_at(tmp_path)
-    (one,) = verdicts.verdicts(site, RecordingCluster(), {})  # type: ignore[arg-type]
+    (one,) = verdicts.verdicts(site, FakeCluster(), {})  # type: ignore[arg-type]
     assert one.verdict == "INCONCLUSIVE_PROBE_LOCATION"
     assert check.node_addresses(facts) == {}
     assert interfaces.read()

@@ -16,8 +16,8 @@ from provisioner.errors import ProvisionerError
 from provisioner.kube import Object, manifests
 from provisioner.kube.objects import containers, object_name, order
 from provisioner.steps import flannel, ingress, metallb, metrics_server, workloads
+from tests.unit.fake_cluster import FakeCluster
 from tests.unit.steps.doubles import RecordingHost, drain, fleet_for, site_at, summaries
-from tests.unit.steps.recording_cluster import RecordingCluster
 
 OLD, NEW = 'kubernetes = "1.20.2"', 'kubernetes = "1.37"'
 
@@ -211,7 +211,7 @@ def test_metallb_is_applied_and_then_waited_for(tmp_path: Path, monkeypatch: pyt
 
 def test_the_speakers_key_is_made_once_and_told_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metallb, "wanted", lambda site: [])
-    host, api = machine(tmp_path, metallb), RecordingCluster()
+    host, api = machine(tmp_path, metallb), FakeCluster()
     (change,) = drain(metallb.STEP, host, api)
     assert change.diff == ""
     change.do()
@@ -346,7 +346,7 @@ def test_the_real_manifests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mod
         pytest.skip("there is no shared/upstream beside the checkout")
     published = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in UPSTREAM.rglob("*.y*ml")}
     monkeypatch.setattr(manifests, "fetch", lambda site, download: published[download.sha256].read_bytes())
-    host, api = machine(tmp_path, module, cluster), RecordingCluster()
+    host, api = machine(tmp_path, module, cluster), FakeCluster()
     changes = [change for change in drain(module.STEP, host, api) if not change.summary.startswith("wait")]
     for change in changes:
         change.do()

@@ -11,8 +11,8 @@ from provisioner.errors import ClusterError
 from provisioner.ssh.facts import File, Package
 from provisioner.steps import nfs_server, storage
 from provisioner.steps.nfs_server import CONFIG, ETAB, EXPORTS, STEP, UNIT
+from tests.unit.fake_cluster import FakeCluster
 from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, running, site_at, summaries
-from tests.unit.steps.recording_cluster import RecordingCluster
 
 THREE = "192.168.56.10, 192.168.56.11, 192.168.56.12"
 TWO_VOLUMES = "[nfs]\nvolumes = 2\n[workloads]\nenabled = []\n"
@@ -151,7 +151,7 @@ def test_another_host_may_serve(tmp_path: Path) -> None:
 
 
 def test_the_storage_step(host: RecordingHost) -> None:
-    cluster = RecordingCluster()
+    cluster = FakeCluster()
     assert carry_out(storage.STEP, host, cluster) == [
         "apply StorageClass nfs",
         "apply PersistentVolume nfs-01",
@@ -201,9 +201,9 @@ def test_with_csi_the_export_belongs_to_whom_root_becomes(tmp_path: Path) -> Non
 def test_with_csi_the_driver_comes_and_the_class_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "csi_driver", lambda site: DRIVER if site.nfs.provisioner == "csi" else [])
     static = fleet_for(storage.STEP, site_at(tmp_path))["master"]
-    cluster = RecordingCluster()
+    cluster = FakeCluster()
     carry_out(storage.STEP, static, cluster)
-    bound = [key for key in cluster.holds if key[0] == "PersistentVolume"]
+    bound = cluster.names("PersistentVolume")
     csi = fleet_for(storage.STEP, site_at(tmp_path, rest=CSI))["master"]
     assert carry_out(storage.STEP, csi, cluster) == [
         "apply Deployment kube-system/csi-nfs-controller",
@@ -211,26 +211,26 @@ def test_with_csi_the_driver_comes_and_the_class_is_its_own(tmp_path: Path, monk
         "replace StorageClass nfs: what makes its volumes differs",
     ]
     assert cluster.deleted == [("StorageClass", "", "nfs")]
-    assert cluster.holds["StorageClass", "", "nfs"]["parameters"] == {
+    assert cluster.live("StorageClass", "nfs")["parameters"] == {
         "server": "192.168.56.10",
         "share": "/srv/nfs",
         "subDir": "${pvc.metadata.namespace}-${pvc.metadata.name}-${pv.metadata.name}",
         "mountPermissions": "0777",
     }
-    assert [key for key in cluster.holds if key[0] == "PersistentVolume"] == bound, "no volume goes"
+    assert cluster.names("PersistentVolume") == bound, "no volume goes"
     assert drain(storage.STEP, csi, cluster) == []
 
 
 MOVED = '[nfs]\nvolumes = 2\nexport = "/data"\n[workloads]\nenabled = []'
 
 
-def moved_volumes(tmp_path: Path, *claimed: str) -> tuple[RecordingHost, RecordingCluster]:
+def moved_volumes(tmp_path: Path, *claimed: str) -> tuple[RecordingHost, FakeCluster]:
     """Return a host of a site whose export has changed, and its cluster as the old one left it."""
     before = fleet_for(storage.STEP, site_at(tmp_path, rest="[nfs]\nvolumes = 2\n[workloads]\nenabled = []"))["master"]
-    cluster = RecordingCluster()
+    cluster = FakeCluster()
     carry_out(storage.STEP, before, cluster)
     for name in claimed:
-        volume = cluster.holds["PersistentVolume", "", name]
+        volume = cluster.live("PersistentVolume", name)
         volume["spec"]["claimRef"] = {"namespace": "course", "name": f"claim-of-{name}"}
     return fleet_for(storage.STEP, site_at(tmp_path, rest=MOVED))["master"], cluster
 
@@ -258,8 +258,8 @@ def test_a_claimed_volume_does_not_move_and_none_with_it(tmp_path: Path) -> None
 
 def test_a_csi_class_of_another_share_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "csi_driver", lambda site: [])
-    cluster = RecordingCluster()
+    cluster = FakeCluster()
     carry_out(storage.STEP, fleet_for(storage.STEP, site_at(tmp_path, rest=CSI))["master"], cluster)
     host = fleet_for(storage.STEP, site_at(tmp_path, rest=CSI + 'export = "/data"\n'))["master"]
     assert carry_out(storage.STEP, host, cluster) == ["replace StorageClass nfs: what makes its volumes differs"]
-    assert cluster.holds["StorageClass", "", "nfs"]["parameters"]["share"] == "/data"
+    assert cluster.live("StorageClass", "nfs")["parameters"]["share"] == "/data"

@@ -17,8 +17,9 @@ from provisioner.kube import Object, manifests
 from provisioner.ssh import Host, HostNic
 from provisioner.steps import flannel, pod_routes
 from provisioner.steps.pod_routes import CNI, SCRIPT, UNIT, UNIT_FILE
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import node
 from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, running, site_at, summaries
-from tests.unit.steps.recording_cluster import RecordingCluster, node
 
 BRIDGE = 'network = "bridge"'
 
@@ -107,7 +108,7 @@ def test_the_step_chooses_by_what_the_hosts_say(
     host = fleet_for(flannel.STEP, site_at(tmp_path))["master"]
     if far:
         host.know(nics=(HostNic("eth1", "m", True, ("192.168.56.10/31",)),))
-    cluster = RecordingCluster()
+    cluster = FakeCluster()
     assert carry_out(flannel.STEP, host, cluster) == [
         "apply ConfigMap kube-flannel/kube-flannel-cfg",
         "apply DaemonSet kube-flannel/kube-flannel-ds",
@@ -120,8 +121,8 @@ def test_the_step_chooses_by_what_the_hosts_say(
 # --- bridge -----------------------------------------------------------------------------------------------------
 
 
-def ranges(**pods: str) -> RecordingCluster:
-    cluster = RecordingCluster()
+def ranges(**pods: str) -> FakeCluster:
+    cluster = FakeCluster()
     for name, pod_range in pods.items():
         cluster.hold({**node(name), "spec": {"podCIDR": pod_range} if pod_range else {}})
     return cluster
@@ -154,7 +155,7 @@ def test_a_new_node(host: RecordingHost) -> None:
     ]
 
 
-def settled(host: RecordingHost, cluster: RecordingCluster) -> RecordingHost:
+def settled(host: RecordingHost, cluster: FakeCluster) -> RecordingHost:
     carry_out(pod_routes.STEP, host, cluster)
     return host.keep(mtime=100.5).know(units={UNIT: running(since=100.0)})
 

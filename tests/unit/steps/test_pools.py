@@ -13,8 +13,8 @@ from provisioner.addresses import parse_range
 from provisioner.errors import ClusterError, HostError
 from provisioner.kube import ApiState, Cluster, Object
 from provisioner.steps import pool_supply, pools
+from tests.unit.fake_cluster import FakeCluster
 from tests.unit.steps.doubles import HOSTS, RecordingHost, carry_out, drain, fleet_for, site_at
-from tests.unit.steps.recording_cluster import RecordingCluster
 
 OLD = 'kubernetes = "1.20.2"'
 CONTROLLER: Object = {
@@ -24,7 +24,14 @@ CONTROLLER: Object = {
     "spec": {"replicas": 1},
     "status": {"observedGeneration": 1, "updatedReplicas": 1, "readyReplicas": 1},
 }
-POD: Object = {"kind": "Pod", "metadata": {"name": "controller-1", "namespace": "metallb-system"}, "spec": {}}
+POD: Object = {
+    "kind": "Pod",
+    "metadata": {
+        "name": "controller-1",
+        "namespace": "metallb-system",
+        "labels": {"app": "metallb", "component": "controller"},
+    },
+}
 
 
 def machine(tmp_path: Path, cluster: str = OLD, rest: str = "") -> RecordingHost:
@@ -84,7 +91,7 @@ def test_pools(tmp_path: Path) -> None:
 
 
 def test_pools_are_applied_once(tmp_path: Path) -> None:
-    host, cluster = machine(tmp_path), RecordingCluster()
+    host, cluster = machine(tmp_path), FakeCluster()
     assert carry_out(pools.STEP, host, cluster) == [
         "apply IPAddressPool metallb-system/lab",
         "apply L2Advertisement metallb-system/lab",
@@ -103,7 +110,7 @@ def test_pools_are_applied_once(tmp_path: Path) -> None:
     ],
 )
 def test_a_webhook_to_come_is_waited_for_and_a_refusal_is_told(tmp_path: Path, said: str, waited: bool) -> None:
-    host, cluster = machine(tmp_path), RecordingCluster()
+    host, cluster = machine(tmp_path), FakeCluster()
 
     def refuse(*_: object, **__: object) -> Object:
         raise ClusterError(f"the API refused to apply: {said}")
@@ -126,13 +133,13 @@ def test_a_webhook_to_come_is_waited_for_and_a_refusal_is_told(tmp_path: Path, s
 
 def test_a_silent_api_is_no_plan(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="does not answer"):
-        drain(pools.STEP, machine(tmp_path), RecordingCluster(answers=ApiState.UNREACHABLE))
+        drain(pools.STEP, machine(tmp_path), FakeCluster(api=ApiState.UNREACHABLE))
 
 
 def test_a_pool_that_hosts_toml_names_no_more_goes_and_only_ours(tmp_path: Path) -> None:
     theirs = ours("IPAddressPool", "by-hand", addresses=["192.168.56.90-192.168.56.91"])
     theirs["metadata"]["managedFields"] = [{"manager": "kubectl"}]
-    cluster = RecordingCluster().hold(
+    cluster = FakeCluster(
         ours("IPAddressPool", "old", addresses=["192.168.56.100-192.168.56.103"]),
         ours("L2Advertisement", "old"),
         theirs,
@@ -149,9 +156,7 @@ def test_a_pool_that_hosts_toml_names_no_more_goes_and_only_ours(tmp_path: Path)
 
 def test_a_pool_that_gives_addresses_away_comes_first(tmp_path: Path) -> None:
     giving = '[[metallb.pools]]\nname = "z"\naddresses = ["192.168.56.240/30"]'
-    cluster = RecordingCluster().hold(
-        ours("IPAddressPool", "z", addresses=["192.168.56.240/30", "192.168.56.200-192.168.56.203"])
-    )
+    cluster = FakeCluster(ours("IPAddressPool", "z", addresses=["192.168.56.240/30", "192.168.56.200-192.168.56.203"]))
     done = carry_out(pools.STEP, machine(tmp_path, rest=giving), cluster)
     assert done[0] == "apply IPAddressPool metallb-system/z"
     assert "apply IPAddressPool metallb-system/lab" in done[1:]
@@ -161,7 +166,7 @@ def test_a_range_that_shrinks_is_no_new_range(tmp_path: Path) -> None:
     """z keeps the upper half of what it had, written in other words; lab takes the lower half."""
     shrunk = '[[metallb.pools]]\nname = "z"\naddresses = ["192.168.56.204-192.168.56.207"]'
     had = ["192.168.56.200-192.168.56.205", "192.168.56.206/31"]
-    cluster = RecordingCluster().hold(ours("IPAddressPool", "z", addresses=had))
+    cluster = FakeCluster(ours("IPAddressPool", "z", addresses=had))
     done = carry_out(pools.STEP, machine(tmp_path, rest=shrunk), cluster)
     assert done[0] == "apply IPAddressPool metallb-system/z"
     assert "apply IPAddressPool metallb-system/lab" in done[1:]
@@ -183,7 +188,7 @@ def test_joined_ranges() -> None:
 def test_a_service_on_a_pool_made_by_hand_stays_there(tmp_path: Path) -> None:
     theirs = ours("IPAddressPool", "by-hand", addresses=["192.168.56.90/28", "nonsense"])
     theirs["metadata"]["managedFields"] = [{"manager": "kubectl"}]
-    cluster = RecordingCluster().hold(
+    cluster = FakeCluster(
         theirs,
         service("there", "192.168.56.91"),
         service("asking", "192.168.56.92", loadBalancerIPs="192.168.56.92"),
@@ -195,11 +200,11 @@ def test_a_service_on_a_pool_made_by_hand_stays_there(tmp_path: Path) -> None:
 
 
 def test_a_plan_is_told_although_the_webhook_still_sees_the_old_pool(tmp_path: Path) -> None:
-    cluster = RecordingCluster().hold(ours("IPAddressPool", "old", addresses=["192.168.56.200-192.168.56.203"]))
+    cluster = FakeCluster(ours("IPAddressPool", "old", addresses=["192.168.56.200-192.168.56.203"]))
     judge = cluster.diff
 
     def overlapping(manifest: Object) -> str:
-        if manifest["kind"] == "IPAddressPool" and ("IPAddressPool", "metallb-system", "old") in cluster.holds:
+        if manifest["kind"] == "IPAddressPool" and "old" in cluster.names("IPAddressPool"):
             raise ClusterError(
                 'denied the request: CIDR "x" in pool "lab" overlaps with already defined CIDR "x" (403)'
             )
@@ -217,14 +222,8 @@ def test_a_plan_is_told_although_the_webhook_still_sees_the_old_pool(tmp_path: P
 
 def test_a_service_outside_of_the_pools_is_moved(tmp_path: Path) -> None:
     stays, moves = service("stays", "192.168.56.201"), service("moves", "192.168.56.100")
-    cluster = RecordingCluster().hold(stays, moves, CONTROLLER, POD)
-    delete = cluster.delete
-
-    def restart(kind: str, name: str, namespace: str | None = None, api_version: str = "v1") -> None:
-        delete(kind, name, namespace, api_version)
-        cluster.hold(service("moves", "192.168.56.202"))
-
-    cluster.delete = restart  # type: ignore[method-assign, assignment]
+    cluster = FakeCluster(stays, moves, CONTROLLER, POD)
+    cluster.on_delete = lambda kind, name: cluster.hold(service("moves", "192.168.56.202"))
     assert carry_out(pools.STEP, machine(tmp_path), cluster)[-1] == (
         "move to the pools: course/moves (192.168.56.100); MetalLB's controller restarts for it"
     )
@@ -233,7 +232,7 @@ def test_a_service_outside_of_the_pools_is_moved(tmp_path: Path) -> None:
 
 
 def test_a_service_that_gets_no_new_address_is_an_error_with_its_events(tmp_path: Path) -> None:
-    cluster = RecordingCluster().hold(service("moves", "192.168.56.100"), CONTROLLER)
+    cluster = FakeCluster(service("moves", "192.168.56.100"), CONTROLLER)
     with pytest.raises(ClusterError, match="an address of the pools for Service course/moves") as raised:
         carry_out(pools.STEP, machine(tmp_path), cluster)
     assert "course/moves" in raised.value.tail
@@ -251,7 +250,7 @@ def test_a_service_that_gets_no_new_address_is_an_error_with_its_events(tmp_path
     ],
 )
 def test_no_service_loses_its_address(tmp_path: Path, stranded: list[Object], said: str) -> None:
-    cluster = RecordingCluster().hold(*stranded)
+    cluster = FakeCluster(*stranded)
     with pytest.raises(ClusterError, match=said):
         carry_out(pools.STEP, machine(tmp_path), cluster)
     assert cluster.applied == []
@@ -311,7 +310,7 @@ def test_what_there_is_to_give_out(tmp_path: Path, rest: str, services: list[Obj
 def test_other_controllers_services_are_not_looked_at(tmp_path: Path) -> None:
     other = service("other", "203.0.113.9")
     other["spec"]["loadBalancerClass"] = "example.com/lb"
-    cluster = RecordingCluster().hold(other)
+    cluster = FakeCluster(other)
     assert not [text for text in carry_out(pools.STEP, machine(tmp_path), cluster) if "move" in text]
 
 
@@ -339,7 +338,7 @@ def test_only_addresses_new_to_the_cluster_are_looked_for_on_the_segment(tmp_pat
         ours("IPAddressPool", "lab", addresses=["192.168.56.200-192.168.56.203"]),
         ours("IPAddressPool", "slow", addresses=["192.168.56.240/30", "192.168.56.250-192.168.56.251"]),
     ]
-    cluster = RecordingCluster().hold(*live)
+    cluster = FakeCluster(*live)
     drain(pools.STEP, host, cluster)
     (command,) = host.commands
     assert command.rsplit(" scan ", 1)[1].split() == ["eth1", *(f"192.168.56.{last}" for last in range(244, 248))]
@@ -348,7 +347,7 @@ def test_only_addresses_new_to_the_cluster_are_looked_for_on_the_segment(tmp_pat
 def test_a_new_address_that_somebody_has_stops_the_pools(tmp_path: Path) -> None:
     host = machine(tmp_path, rest=WIDER)
     host.says["neigh show"] = "192.168.56.245 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n"
-    cluster = RecordingCluster().hold(ours("IPAddressPool", "lab", addresses=["192.168.56.200-192.168.56.203"]))
+    cluster = FakeCluster(ours("IPAddressPool", "lab", addresses=["192.168.56.200-192.168.56.203"]))
     with pytest.raises(HostError, match=r"192\.168\.56\.245 of the MetalLB pool is in use by aa:bb:cc:dd:ee:ff"):
         drain(pools.STEP, host, cluster)
     assert cluster.applied == []
@@ -362,9 +361,9 @@ def test_the_pools_of_an_old_metallb_are_known_as_well(tmp_path: Path) -> None:
         "metadata": {"name": "config", "namespace": "metallb-system"},
         "data": {"config": pools.old_configuration(site)},
     }
-    cluster = RecordingCluster().hold(config)
+    cluster = FakeCluster(config)
     assert pool_supply.added(cast(Cluster, cluster), site) == []
-    assert pool_supply.added(cast(Cluster, RecordingCluster()), site) == list(site.metallb.pools[0].ranges)
+    assert pool_supply.added(cast(Cluster, FakeCluster()), site) == list(site.metallb.pools[0].ranges)
 
 
 @pytest.mark.parametrize(

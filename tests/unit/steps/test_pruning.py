@@ -10,13 +10,13 @@ import pytest
 from provisioner.errors import ClusterError
 from provisioner.kube import Object
 from provisioner.steps import pruning, workloads
+from tests.unit.fake_cluster import FakeCluster
 from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, site_at, summaries
-from tests.unit.steps.recording_cluster import RecordingCluster
 
 LIST = ("ConfigMap", "kube-system", "provisioner-workloads")
 
 
-class Api(RecordingCluster):
+class Api(FakeCluster):
     """Write into what is applied the one thing of a real server that matters here: who applied it."""
 
     def apply(self, manifest: Object, *, dry_run: bool = False) -> Object:
@@ -59,7 +59,7 @@ def test_a_workload_taken_out_goes_and_only_it(tmp_path: Path) -> None:
         "delete HorizontalPodAutoscaler course/hpa-pods (workload hpa is not enabled any more)",
         "apply ConfigMap kube-system/provisioner-workloads",
     ]
-    assert {key[2] for key in cluster.holds} == {
+    assert {item["metadata"]["name"] for item in cluster.objects} == {
         "course",
         "np-pods",
         "np-pods-assigned",
@@ -74,7 +74,7 @@ def test_with_no_workload_left_nothing_is_left_but_the_namespace_and_claims(tmp_
     ran(tmp_path, "nodeport", "shared-volume", cluster=cluster)
     said = ran(tmp_path, cluster=cluster)
     assert said[-1] == "delete ConfigMap kube-system/provisioner-workloads"
-    assert {key[:2] for key in cluster.holds} == {("Namespace", ""), ("PersistentVolumeClaim", "course")}
+    assert {item["kind"] for item in cluster.objects} == {"Namespace", "PersistentVolumeClaim"}
     assert drain(workloads.STEP, machine(tmp_path), cluster) == []
 
 
@@ -111,7 +111,7 @@ def test_another_object_of_the_same_name_is_left_alone(tmp_path: Path) -> None:
         "delete Deployment course/cm-pods (workload configmap is not enabled any more)",
         "apply ConfigMap kube-system/provisioner-workloads",
     ]
-    assert ("ConfigMap", "course", "cm-pods") in cluster.holds
+    assert "cm-pods" in cluster.names("ConfigMap")
 
 
 def test_a_removal_that_was_killed_goes_on(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_nodeport_that_is_taken_is_told_with_who_holds_it(tmp_path: Path) -> N
 
     def refuse(manifest: Object, *, dry_run: bool = False) -> Object:
         if manifest["kind"] != "Service":
-            return RecordingCluster.apply(cluster, manifest, dry_run=dry_run)
+            return FakeCluster.apply(cluster, manifest, dry_run=dry_run)
         raise ClusterError(f"the API refused to apply Service np-pods: {said}allocated (422)")
 
     cluster.apply = refuse  # type: ignore[method-assign]

@@ -13,8 +13,9 @@ from provisioner.errors import ClusterError, HostError, ProvisionerError
 from provisioner.kube import Object
 from provisioner.site import Site
 from provisioner.steps import STEPS, delete_node, drain, kubeadm_state, removal, reset_node, uncordon
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.objects import node
 from tests.unit.steps.doubles import RecordingHost, carry_out, fleet_for, present, site_at, summaries
-from tests.unit.steps.recording_cluster import RecordingCluster, node
 
 RESET = "kubeadm reset: end its pods, take away its certificates and its pod network"
 
@@ -81,11 +82,11 @@ def first(site: Site, *, installed: bool = True, leaves: bool = False) -> Record
 @pytest.mark.parametrize("leaves", [False, True])
 def test_what_a_drain_finds_to_do(site: Site, objects: list[Object], expected: list[str], leaves: bool) -> None:
     step = drain.step("worker1", leaves=leaves)
-    assert summaries(step, first(site), RecordingCluster().hold(*objects)) == expected
+    assert summaries(step, first(site), FakeCluster(*objects)) == expected
 
 
 def test_a_drain_cordons_first_and_evicts_through_the_api_that_knows_budgets(site: Site) -> None:
-    cluster = RecordingCluster().hold(worker(), WEB, pod("other"), DAEMON)
+    cluster = FakeCluster(worker(), WEB, pod("other"), DAEMON)
     carry_out(drain.step("worker1"), first(site), cluster)
     assert cluster.merged == [("Node", "worker1", {"spec": {"unschedulable": True}})]
     assert sorted(cluster.evicted) == ["course/other", "course/web"]
@@ -93,14 +94,15 @@ def test_a_drain_cordons_first_and_evicts_through_the_api_that_knows_budgets(sit
 
 
 def test_a_budget_that_holds_a_pod_back_is_shown(site: Site) -> None:
-    cluster = RecordingCluster(budgets={"course/web": "would violate the budget web-pdb"}).hold(worker(), WEB)
-    with pytest.raises(ClusterError, match="waited for the pods of worker1 to go") as raised:
+    cluster = FakeCluster(worker(), WEB)
+    cluster.budgets = {"course/web": "would violate the budget web-pdb"}
+    with pytest.raises(ClusterError, match="waited 600 s for the pods of worker1 to go") as raised:
         carry_out(drain.step("worker1"), first(site), cluster)
     assert raised.value.tail == "course/web: would violate the budget web-pdb"
 
 
 def test_a_pod_that_nobody_would_make_anew_is_refused_before_anything_is_done(site: Site) -> None:
-    cluster = RecordingCluster().hold(worker(), WEB, pod("mine", ""))
+    cluster = FakeCluster(worker(), WEB, pod("mine", ""))
     with pytest.raises(ClusterError, match="course/mine would be gone for good") as raised:
         carry_out(drain.step("worker1", leaves=True), first(site), cluster)
     assert "kubectl -n course delete pod mine" in raised.value.remedy
@@ -110,7 +112,7 @@ def test_a_pod_that_nobody_would_make_anew_is_refused_before_anything_is_done(si
 @pytest.mark.parametrize(("objects", "said"), [([], "is no node"), ([worker(ready=False), WEB], "is not Ready")])
 def test_a_drain_alone_needs_a_node_that_ends_pods(site: Site, objects: list[Object], said: str) -> None:
     with pytest.raises(ClusterError, match=said):
-        summaries(drain.step("worker1"), first(site), RecordingCluster().hold(*objects))
+        summaries(drain.step("worker1"), first(site), FakeCluster(*objects))
 
 
 @pytest.mark.parametrize(
@@ -125,16 +127,16 @@ def test_a_node_that_leaves_is_drained_as_far_as_that_means_anything(
     site: Site, objects: list[Object], installed: bool, expected: list[str]
 ) -> None:
     host = first(site, installed=installed, leaves=True)
-    assert summaries(drain.step("worker1", leaves=True), host, RecordingCluster().hold(*objects)) == expected
+    assert summaries(drain.step("worker1", leaves=True), host, FakeCluster(*objects)) == expected
 
 
 def test_uncordon(site: Site) -> None:
-    cluster = RecordingCluster().hold(worker(cordoned=True))
+    cluster = FakeCluster(worker(cordoned=True))
     assert carry_out(uncordon.step("worker1"), first(site), cluster) == ["uncordon worker1"]
     assert cluster.merged == [("Node", "worker1", {"spec": {"unschedulable": None}})]
-    assert summaries(uncordon.step("worker1"), first(site), RecordingCluster().hold(worker())) == []
+    assert summaries(uncordon.step("worker1"), first(site), FakeCluster(worker())) == []
     with pytest.raises(ClusterError, match="is no node"):
-        summaries(uncordon.step("worker1"), first(site), RecordingCluster())
+        summaries(uncordon.step("worker1"), first(site), FakeCluster())
 
 
 # --- the machine -----------------------------------------------------------------------------------------------------
@@ -211,7 +213,7 @@ def test_only_the_clusters_rules_are_told_from_others() -> None:
 
 
 def test_a_node_is_taken_out_of_the_api_once(site: Site) -> None:
-    cluster = RecordingCluster().hold(worker(), node("worker2"))
+    cluster = FakeCluster(worker(), node("worker2"))
     step = delete_node.step(("worker1",))
     assert carry_out(step, first(site), cluster) == ["take node worker1 out of the API"]
     assert cluster.deleted == [("Node", "", "worker1")]
@@ -231,7 +233,7 @@ def test_a_machine_is_not_gone_because_somebody_says_so(
     live = worker(ready=ready)
     live["metadata"]["labels"].update(labels)
     with pytest.raises(ClusterError, match=said):
-        summaries(delete_node.step(("worker1",), gone=True), first(site), RecordingCluster().hold(live))
+        summaries(delete_node.step(("worker1",), gone=True), first(site), FakeCluster(live))
 
 
 # --- which steps -----------------------------------------------------------------------------------------------------
@@ -269,6 +271,6 @@ def test_a_rebuild_is_a_removal_and_then_the_whole_road_and_its_plan_does_not_gu
 def test_hosts_of_a_limited_reset_are_forgotten_by_the_api_that_stays(site: Site) -> None:
     steps = removal.reset(site, ["worker2"])
     assert [step.name for step in steps] == ["reset-workers", "forget"]
-    cluster = RecordingCluster().hold(worker(), node("worker2"))
+    cluster = FakeCluster(worker(), node("worker2"))
     carry_out(steps[1], first(site), cluster)
     assert cluster.deleted == [("Node", "", "worker2")]

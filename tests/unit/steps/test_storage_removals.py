@@ -10,8 +10,8 @@ import pytest
 from provisioner.errors import ClusterError
 from provisioner.kube import Object
 from provisioner.steps import storage
+from tests.unit.fake_cluster import FakeCluster
 from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, site_at, summaries
-from tests.unit.steps.recording_cluster import RecordingCluster
 
 PART = {"app.kubernetes.io/part-of": "provisioner-storage"}
 OURS = [{"manager": "provisioner", "operation": "Apply"}]
@@ -20,12 +20,12 @@ FREE = "hosts.toml does not want it, and nobody has claimed it; 192.168.56.10:/s
 UNUSED = "hosts.toml does not name it, and no volume and no claim is of it"
 
 
-class Api(RecordingCluster):
+class Api(FakeCluster):
     """Write into what is applied what a real server would: who applied it, a version, and a new volume's phase."""
 
     def apply(self, manifest: Object, *, dry_run: bool = False) -> Object:
         kind, name = manifest["kind"], manifest["metadata"]["name"]
-        before = self.holds.get((kind, "", name), {})
+        before = self.get(kind, name, None, manifest["apiVersion"]) or {}
         version = str(len(self.applied) + 1)
         metadata = manifest["metadata"] | {"managedFields": OURS, "resourceVersion": version}
         made = manifest | {"metadata": metadata}
@@ -37,7 +37,7 @@ class Api(RecordingCluster):
 
     def diff(self, manifest: Any) -> str:
         """Compare what is sent only: the server keeps the rest."""
-        live = self.holds.get((manifest["kind"], "", manifest["metadata"]["name"]))
+        live = self.get(manifest["kind"], manifest["metadata"]["name"], None, manifest["apiVersion"])
         if live is None:
             return "+"
         return "" if all(live["spec"][key] == value for key, value in manifest.get("spec", {}).items()) else "-+"
@@ -57,7 +57,7 @@ def left_behind(tmp_path: Path, **phases: str) -> Api:
     cluster = Api()
     carry_out(storage.STEP, machine(tmp_path, "volumes = 4"), cluster)
     for name, phase in phases.items():
-        volume = cluster.holds["PersistentVolume", "", name.replace("_", "-")]
+        volume = cluster.live("PersistentVolume", name.replace("_", "-"))
         volume["spec"]["claimRef"] = CLAIM
         volume["status"] = {"phase": phase}
     cluster.applied.clear()
@@ -104,11 +104,11 @@ def test_what_goes_when_hosts_toml_wants_less(
     tmp_path: Path, nfs: str, phases: dict[str, str], expected: list[str]
 ) -> None:
     cluster, host = left_behind(tmp_path, **phases), machine(tmp_path, nfs)
-    held = {key: item for key, item in cluster.holds.items() if item.get("spec", {}).get("claimRef")}
+    claimed = [item["metadata"]["name"] for item in cluster.objects if item.get("spec", {}).get("claimRef")]
     planned = summaries(storage.STEP, host, cluster)
     assert removals(planned) == expected
     assert carry_out(storage.STEP, host, cluster) == planned, "nothing happens that the plan did not show"
-    assert held.keys() <= cluster.holds.keys(), "what holds data stays"
+    assert {*claimed} <= {*cluster.names("PersistentVolume")}, "what holds data stays"
     assert drain(storage.STEP, host, cluster) == [], "and no plan goes on about it"
 
 
@@ -209,10 +209,10 @@ def test_a_class_that_the_operators_own_volumes_name_stays(tmp_path: Path) -> No
 def test_a_volume_that_is_claimed_after_the_plan_stays(tmp_path: Path) -> None:
     cluster, host = left_behind(tmp_path), machine(tmp_path, "volumes = 3")
     (change,) = drain(storage.STEP, host, cluster)
-    live = cluster.holds["PersistentVolume", "", "nfs-04"]
+    live = cluster.live("PersistentVolume", "nfs-04")
     bound = {"spec": live["spec"] | {"claimRef": CLAIM}, "status": {"phase": "Bound"}}
     cluster.hold(changed(live, resourceVersion="99") | bound)
     with pytest.raises(ClusterError, match="refused to delete PersistentVolume nfs-04"):
         change.do()
-    assert ("PersistentVolume", "", "nfs-04") in cluster.holds
+    assert "nfs-04" in cluster.names("PersistentVolume")
     assert drain(storage.STEP, host, cluster) == []

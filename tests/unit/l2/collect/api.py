@@ -1,54 +1,25 @@
-"""What the tests of collecting share: an API that holds what it is given, and MetalLB's pods."""
+"""What the tests of collecting share: clusters with some objects, a token, and MetalLB's pods."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
-from provisioner.errors import ClusterError, ProvisionerError, Unreachable
+from provisioner.errors import ProvisionerError, Unreachable
 from provisioner.kube import Cluster, Object
 from provisioner.l2.collect.api_reader import ApiReader
 from provisioner.l2.collect.metrics_token import MetricsClient
+from tests.unit.fake_cluster import FakeCluster
 
 SPEAKER = {"app": "metallb", "component": "speaker"}
 HELM = {"app.kubernetes.io/name": "metallb", "app.kubernetes.io/component": "speaker"}
 API = "metallb.io/v1beta1"
 
 
-class Api:
-    """A Cluster that holds these objects by (kind, apiVersion); an exception in their place is raised."""
-
-    def __init__(self, objects: dict[str, Any] | None = None, raw: dict[str, Any] | None = None) -> None:
-        self.objects = objects or {}
-        self.answers = raw or {}
-        self.there = True
-        self.asked: list[str] = []
-
-    def list(self, kind: str, namespace: str | None = None, api_version: str = "v1", **_: str) -> list[Object]:
-        self.asked.append(kind)
-        found = self.objects.get(kind, [])
-        if isinstance(found, Exception):
-            raise found
-        return [item for item in found if item.get("apiVersion", api_version) == api_version]
-
-    def get(self, kind: str, name: str, namespace: str | None = None, api_version: str = "v1") -> Object | None:
-        self.asked.append(f"{kind} {name}")
-        found = self.objects.get(f"{kind} {name}")
-        if isinstance(found, Exception):
-            raise found
-        return cast("Object | None", found)
-
-    def raw(self, path: str, patience: float = 30) -> Any:
-        self.asked.append(path)
-        found = self.answers.get(path, ClusterError(f"the API refused to GET {path}: not found (404)"))
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    def nodes(self) -> dict[str, Object]:
-        return {node["metadata"]["name"]: node for node in self.list("Node")}
-
-    def reachable(self) -> bool:
-        return self.there
+def cluster_with(answers: dict[str, Any] | None = None, /, **kinds: list[Object]) -> FakeCluster:
+    """Return a cluster with these objects by kind; answers: what a GET returns, by path."""
+    cluster = FakeCluster(*({"kind": kind, **item} for kind, items in kinds.items() for item in items))
+    cluster.answers = answers or {}
+    return cluster
 
 
 class Token(MetricsClient):
@@ -69,9 +40,9 @@ class Token(MetricsClient):
         return self.shown[port]
 
 
-def asker(api: Api | None = None) -> tuple[ApiReader, list[str]]:
+def asker(cluster: FakeCluster | None = None) -> tuple[ApiReader, list[str]]:
     notes: list[str] = []
-    return ApiReader(cast(Cluster, api or Api()), notes.append), notes
+    return ApiReader(cast(Cluster, cluster or FakeCluster()), notes.append), notes
 
 
 def pod(name: str = "speaker-1", *, on: str = "w1", ready: bool = True, **known: Any) -> Object:

@@ -7,12 +7,13 @@ from typing import Any, cast
 import pytest
 
 from provisioner.errors import ClusterError, HostError
-from provisioner.kube import Cluster, Object
+from provisioner.kube import ApiState, Cluster, Object
 from provisioner.l2.collect import collector, nodes, other_announcers, services
 from provisioner.l2.collect.speakers import Components
 from provisioner.l2.facts import Counters, Endpoint, Facts, KubeProxy, L2Status, OtherAnnouncers
 from provisioner.ssh import Host, HostNic
-from tests.unit.l2.collect.api import Api, asker, pod
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.l2.collect.api import asker, cluster_with, pod
 
 # --- services --------------------------------------------------------------------------------------------------------
 
@@ -120,17 +121,23 @@ def test_kube_vip_counts_where_it_serves_services(containers: list[Object], serv
 
 def test_servicelb_and_cilium() -> None:
     policy = {"apiVersion": "cilium.io/v2alpha1", "metadata": {"name": "p"}}
-    api = Api({"CiliumL2AnnouncementPolicy": [policy]})
+    api = cluster_with(CiliumL2AnnouncementPolicy=[policy])
     pods = [pod("svclb-web-x7k2p", labels={})]
     served = frozenset({"cilium.io/v2alpha1", "coordination.k8s.io/v1"})
     assert other_announcers.others(asker(api)[0], pods, served) == OtherAnnouncers(
         kube_vip=False, servicelb=True, cilium_l2=True
     )
-    lease = {"apiVersion": "coordination.k8s.io/v1", "metadata": {"name": "cilium-l2announce-default-web"}}
-    assert other_announcers.others(asker(Api({"Lease": [lease]}))[0], pods, served).cilium_l2 is True
-    other = {"apiVersion": "coordination.k8s.io/v1", "metadata": {"name": "cilium-operator"}}
-    assert other_announcers.others(asker(Api({"Lease": [other]}))[0], pods, served).cilium_l2 is False
-    assert other_announcers.others(asker(Api())[0], pods, served).cilium_l2 is False
+    lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "metadata": {"name": "cilium-l2announce-default-web", "namespace": "kube-system"},
+    }
+    assert other_announcers.others(asker(cluster_with(Lease=[lease]))[0], pods, served).cilium_l2 is True
+    other = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "metadata": {"name": "cilium-operator", "namespace": "kube-system"},
+    }
+    assert other_announcers.others(asker(cluster_with(Lease=[other]))[0], pods, served).cilium_l2 is False
+    assert other_announcers.others(asker()[0], pods, served).cilium_l2 is False
     assert other_announcers.others(asker()[0], None, None) == OtherAnnouncers()
 
 
@@ -148,7 +155,8 @@ def test_servicelb_and_cilium() -> None:
     ],
 )
 def test_the_mode_of_kube_proxy(config: str, found: KubeProxy) -> None:
-    api = Api({"ConfigMap kube-proxy": {"data": {"config.conf": config, "kubeconfig.conf": "token: x"}}})
+    data = {"config.conf": config, "kubeconfig.conf": "token: x"}
+    api = cluster_with(ConfigMap=[{"metadata": {"name": "kube-proxy", "namespace": "kube-system"}, "data": data}])
     assert other_announcers.kube_proxy(asker(api)[0], []) == found
 
 
@@ -156,7 +164,8 @@ def test_no_config_map_of_kube_proxy_is_unknown_unless_cilium_has_taken_its_plac
     ask, notes = asker()
     assert other_announcers.kube_proxy(ask, []) == KubeProxy()
     assert notes == ["kube-proxy has no ConfigMap in kube-system, so its mode is unknown"]
-    cilium = Api({"ConfigMap cilium-config": {"data": {"kube-proxy-replacement": "true"}}})
+    metadata = {"name": "cilium-config", "namespace": "kube-system"}
+    cilium = cluster_with(ConfigMap=[{"metadata": metadata, "data": {"kube-proxy-replacement": "true"}}])
     assert other_announcers.kube_proxy(asker(cilium)[0], []) == KubeProxy(mode="none", strict_arp=False)
     still = [pod("kube-proxy-1", labels={"k8s-app": "kube-proxy"})]
     assert other_announcers.kube_proxy(asker(cilium)[0], still) == KubeProxy()
@@ -231,14 +240,16 @@ def test_an_endpoint_that_goes_but_serves_counts_since_0_14_2(version: str, read
     web = {"metadata": {"name": "web", "namespace": "default"}, "spec": {"type": "LoadBalancer"}}
     going = endpoint_slice({"nodeName": "w1", "conditions": {"ready": False, "serving": True}})
     groups = [{"name": "discovery.k8s.io", "versions": [{"groupVersion": "discovery.k8s.io/v1"}]}]
-    api = Api(
-        {"Service": [web], "EndpointSlice": [going], "Pod": [pod(image=f"metallb/speaker:v{version}")]},
+    api = cluster_with(
         {"/version": {}, "/apis": {"groups": groups}},
+        Service=[web],
+        EndpointSlice=[going],
+        Pod=[pod(image=f"metallb/speaker:v{version}")],
     )
     facts = collector.from_cluster(cast(Cluster, api), {}, None)
     assert facts.services is not None
     assert facts.services[0].endpoints == (Endpoint(node="w1", ready=ready),)
-    assert "Endpoints" not in api.asked
+    assert "Endpoints" not in api.reads
 
 
 def test_a_node_is_its_host_by_name_or_by_address() -> None:
@@ -270,16 +281,17 @@ def test_a_node_is_its_host_by_name_or_by_address() -> None:
 
 def test_an_api_that_is_gone_is_not_asked_again_and_one_that_only_stumbled_is() -> None:
     gone = ClusterError("the API at https://192.0.2.10:6443 does not answer: timed out")
-    api = Api({"Pod": gone})
+    api = FakeCluster()
+    api.errors["Pod"] = gone
     ask, notes = asker(api)
     assert ask.ask("pods", lambda: ask.cluster.list("Pod")) is None
     assert ask.ask("services", lambda: ask.cluster.list("Service")) == []
     assert notes == ["pods: unknown: the API at https://192.0.2.10:6443 does not answer: timed out"]
-    api.there = False
+    api.api = ApiState.UNREACHABLE
     assert ask.ask("pods", lambda: ask.cluster.list("Pod")) is None
     assert ask.ask("services", lambda: ask.cluster.list("Service")) is None
     assert ask.understand("what was read", lambda: 1) == 1
-    assert api.asked == ["Pod", "Service", "Pod"]
+    assert api.reads == ["Pod", "Service", "Pod"]
     assert "the API was lost in the middle" in notes[-1]
     assert len(notes) == 2
 
@@ -297,7 +309,7 @@ def test_an_api_that_answers_nothing_but_its_version_is_all_unknown() -> None:
     """Everything forbidden: no None may have become an empty list on the way."""
     forbidden = ClusterError("the API refused to GET it: forbidden (403)")
 
-    class Closed(Api):
+    class Closed(FakeCluster):
         def list(self, *_: Any, **__: Any) -> list[Object]:
             raise forbidden
 
@@ -305,7 +317,8 @@ def test_an_api_that_answers_nothing_but_its_version_is_all_unknown() -> None:
             raise forbidden
 
     notes: list[str] = []
-    api = Closed(raw={"/version": {"gitVersion": "v1.31.0"}})
+    api = Closed()
+    api.answers["/version"] = {"gitVersion": "v1.31.0"}
     facts = collector.from_cluster(cast(Cluster, api), {}, None, note=notes.append)
     assert facts == Facts(nodes=()), "all defaults: all unknown"
     assert (facts.services, facts.pools, facts.advertisements, facts.l2_status) == (None, None, None, None)
@@ -314,7 +327,7 @@ def test_an_api_that_answers_nothing_but_its_version_is_all_unknown() -> None:
 
 def test_without_the_api_no_facts() -> None:
     with pytest.raises(ClusterError, match="404"):
-        collector.from_cluster(cast(Cluster, Api()), {}, None)
+        collector.from_cluster(cast(Cluster, FakeCluster()), {}, None)
 
 
 def test_counters_after_the_probes_lie_beside_those_before() -> None:

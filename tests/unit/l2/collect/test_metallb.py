@@ -11,7 +11,8 @@ from provisioner.kube import Object
 from provisioner.l2.collect import configuration, metrics
 from provisioner.l2.collect.speakers import components, metallb, speaker_state, version_of
 from provisioner.l2.facts import Counters, MetalLB
-from tests.unit.l2.collect.api import API, HELM, ML, SPEAKER, Api, Token, asker, pod
+from tests.unit.fake_cluster import FakeCluster
+from tests.unit.l2.collect.api import API, HELM, ML, SPEAKER, Token, asker, cluster_with, pod
 
 # --- MetalLB's programs ----------------------------------------------------------------------------------------------
 
@@ -145,8 +146,8 @@ def test_gauges_tell_of_the_configuration(
     assert configuration.by_gauges(gauges) == says
 
 
-def crs(**kinds: list[Object]) -> Api:
-    return Api({kind: [{"apiVersion": API, **item} for item in items] for kind, items in kinds.items()})
+def crs(**kinds: list[Object]) -> FakeCluster:
+    return cluster_with(**{kind: [{"apiVersion": API, **item} for item in items] for kind, items in kinds.items()})
 
 
 def named(name: str, **spec: Any) -> Object:
@@ -207,7 +208,10 @@ def test_unknown_kinds_are_unknown_pools() -> None:
 )
 def test_configuration_states(results: list[str], says: dict[str, str]) -> None:
     items = [
-        {"metadata": {"name": str(number)}, "status": {"result": result, "errorSummary": "why"}}
+        {
+            "metadata": {"name": str(number), "namespace": "metallb-system"},
+            "status": {"result": result, "errorSummary": "why"},
+        }
         for number, result in enumerate(results)
     ]
     assert configuration.state(asker(crs(ConfigurationState=items))[0], "metallb-system", ALL_KINDS) == says
@@ -251,11 +255,11 @@ def test_counters_and_gauges_are_read_as_prometheus_writes_them() -> None:
 )
 def test_where_a_release_serves_its_metrics(known: dict[str, Any], version: str | None, place: str) -> None:
     path = f"/api/v1/namespaces/metallb-system/pods/{place}/proxy/metrics"
-    api = Api(raw={path: SHOWN})
+    api = cluster_with({path: SHOWN})
     ask, notes = asker(api)
     (sample,) = metrics.samples(ask, [pod(**known)], version, frozenset(), Token(), speakers=True)
     assert (sample.node, sample.speaker) == ("w1", True)
-    assert (api.asked[0], notes) == (path, [])
+    assert (api.reads[0], notes) == (path, [])
 
 
 @pytest.mark.parametrize(
@@ -267,12 +271,12 @@ def test_where_a_release_serves_its_metrics(known: dict[str, Any], version: str 
     ],
 )
 def test_from_0_16_a_token_is_borne_to_the_node(known: dict[str, Any], version: str, port: int) -> None:
-    api = Api()
+    api = FakeCluster()
     ask, notes = asker(api)
     shown = Token({port: SHOWN})
     (sample,) = metrics.samples(ask, [pod(**known)], version, frozenset(), shown, speakers=True)
     assert (sample.node, sample.speaker, sample.text) == ("w1", True, SHOWN)
-    assert (api.asked, notes) == ([], [])
+    assert (api.reads, notes) == ([], [])
     assert metrics.samples(ask, [pod(**known)], version, frozenset(), Token(), speakers=True) == []
     assert notes == ["the metrics of speaker-1: unknown: w1: no route to host"]
 
@@ -286,11 +290,11 @@ def test_a_token_that_cannot_be_had_is_told_once_for_all_speakers() -> None:
 
 
 def test_what_is_down_is_not_asked_and_what_is_no_metrics_is_not_taken_for_them() -> None:
-    api = Api(raw={"/api/v1/namespaces/metallb-system/pods/speaker-1:7472/proxy/metrics": "<html>hello</html>"})
+    api = cluster_with({"/api/v1/namespaces/metallb-system/pods/speaker-1:7472/proxy/metrics": "<html>hello</html>"})
     ask, notes = asker(api)
     pods = [pod(), pod("speaker-2", on="w2"), pod("speaker-3", on="w3", ready=False), pod("speaker-4", going=True)]
     assert metrics.samples(ask, pods, "0.13.12", frozenset({"w2"}), Token(), speakers=True) == []
-    assert api.asked == ["/api/v1/namespaces/metallb-system/pods/speaker-1:7472/proxy/metrics"]
+    assert api.reads == ["/api/v1/namespaces/metallb-system/pods/speaker-1:7472/proxy/metrics"]
     assert sorted(notes) == [
         "speaker-2 is not asked for its metrics: it, or its node w2, is not ready",
         "speaker-3 is not asked for its metrics: it, or its node w3, is not ready",
