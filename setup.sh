@@ -1,7 +1,7 @@
 #!/bin/sh
-# Make this checkout usable: Debian packages that are missing (asked first), the virtual environment, its locked
-# dependencies. Re-runnable and quick when there is nothing to do. usage: setup.sh [-y] [--few]
-#   -y: do not ask.  --few: only the packages for "every verb"; lab, tests and bench need the others too.
+# Set up this checkout: install missing Debian packages (asks first), create the virtual environment, install the locked
+# dependencies. Idempotent, and quick when there is nothing to do. usage: setup.sh [-y] [--few]
+#   -y: do not ask.  --few: only the packages for "every command"; lab, tests and bench need the others too.
 set -eu
 cd "$(dirname "$0")"
 yes=${CI:+-y}
@@ -10,13 +10,13 @@ for word; do
     case $word in
     -y) yes=-y ;;
     --few) few=yes ;;
-    *) echo "setup: what is $word? usage: setup.sh [-y] [--few]" >&2; exit 1 ;;
+    *) echo "setup: unknown argument $word; usage: setup.sh [-y] [--few]" >&2; exit 1 ;;
     esac
 done
 
 python=${PYTHON:-python3}
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
-    echo "setup: $("$python" --version) is too old; provisioner needs Python 3.11: set PYTHON=…" >&2
+    echo "setup: $("$python" --version) is too old; provisioner needs Python 3.11 or later: set PYTHON=…" >&2
     exit 1
 }
 
@@ -25,7 +25,7 @@ if command -v dpkg-query >/dev/null; then
     while read -r package use; do
         case $package in '' | '#'*) continue ;; esac
         if [ -n "$few" ]; then
-            case $use in "every verb:"*) ;; *) continue ;; esac
+            case $use in "every command:"*) ;; *) continue ;; esac
         fi
         status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
         [ "$status" = installed ] || missing="$missing $package"
@@ -33,17 +33,17 @@ if command -v dpkg-query >/dev/null; then
     if [ -n "$missing" ]; then
         sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
         [ -z "$sudo" ] || command -v sudo >/dev/null || {
-            echo "setup: these need root to install, and there is no sudo here; as root: apt-get install$missing" >&2
+            echo "setup: installing packages requires root, and sudo is not installed; as root: apt-get install$missing" >&2
             exit 1
         }
-        echo "setup: these Debian packages are missing (why: see debian-packages.txt):$missing"
+        echo "setup: missing Debian packages (debian-packages.txt says what each is for):$missing"
         if [ -z "$yes" ]; then
-            [ -t 0 ] || { echo "setup: nobody to ask; run ./setup.sh -y, or apt-get install$missing" >&2; exit 1; }
+            [ -t 0 ] || { echo "setup: stdin is not a terminal; use ./setup.sh -y, or apt-get install$missing" >&2; exit 1; }
             printf 'setup: install them now? [Y/n] '
             read -r answer
-            case $answer in '' | [yY]*) ;; *) echo "setup: not installed; nothing was changed" >&2; exit 1 ;; esac
+            case $answer in '' | [yY]*) ;; *) echo "setup: canceled; nothing was changed" >&2; exit 1 ;; esac
         fi
-        # A package that comes with a service (sshd) must not start it here: this machine is not a node.
+        # Do not start the services of these packages (sshd): this machine is not a node.
         policy=/usr/sbin/policy-rc.d
         if [ ! -e $policy ]; then
             printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null
@@ -51,10 +51,10 @@ if command -v dpkg-query >/dev/null; then
             trap '$sudo rm -f /usr/sbin/policy-rc.d' EXIT INT TERM
         fi
         $sudo apt-get -q update
-        # shellcheck disable=SC2086 # a list of words on purpose
+        # shellcheck disable=SC2086 # word splitting intended
         $sudo env DEBIAN_FRONTEND=noninteractive \
             apt-get -q -y -o DPkg::Lock::Timeout=600 install --no-install-recommends $missing
-        # Nor at the next boot: tests start what they need by themselves. What was here before stays as it was.
+        # Nor at the next boot: tests start what they need. Services of packages that were installed before are kept.
         for package in $missing; do
             case $package in
             openssh-server) units="ssh.service ssh.socket" ;;
@@ -67,13 +67,13 @@ if command -v dpkg-query >/dev/null; then
         done
     fi
 else
-    echo "setup: this is no Debian; it needs what debian-packages.txt lists" >&2
+    echo "setup: this is not Debian; install the equivalents of debian-packages.txt" >&2
 fi
 
-# The environment is made anew when the lock or the interpreter has changed since it was made.
+# Recreate the environment when the lock file or the interpreter has changed.
 want=$(cat requirements.lock pyproject.toml setup.sh | sha256sum | cut -d' ' -f1)-$("$python" --version | tr -d ' ')
 if [ "$(cat .venv/complete 2>/dev/null)" != "$want" ]; then
-    echo "setup: making .venv"
+    echo "setup: creating .venv"
     rm -rf .venv
     "$python" -m venv .venv
     .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock

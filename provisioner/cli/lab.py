@@ -46,7 +46,7 @@ def lab() -> None:
 @click.option(
     "--kubernetes",
     default=None,
-    metavar="MINOR",
+    metavar="VERSION",
     callback=lambda context, option, value: _check_version(value),
     help="Kubernetes version, such as 1.37.  [default: the current one; of a mirror, the quickest to build]",
 )

@@ -1,1 +1,1 @@
-"""Figures as ratios in one run, since a slow or busy machine slows both sides alike: `make bench`."""
+"""Benchmarks (`make bench`). Results are ratios within one run: a slow or busy machine slows both sides equally."""

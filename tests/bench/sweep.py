@@ -1,7 +1,7 @@
-"""A sweep against arp-scan's: the same /24, the same packets a second, the same number of passes, by turns in one run.
+"""A sweep compared with arp-scan's: the same /24, packets per second and number of passes, alternating in one run.
 
-The time is that of the whole command, interpreter start included. arp-scan leaves out of its second pass whoever has
-answered the first; a scan asks most of them again, which is what tells a proxy from an owner.
+Times are those of the whole command, including interpreter startup. In its second pass arp-scan omits addresses that
+answered in the first; a scan probes most of them again, to distinguish a proxy from an owner.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ TURNS = 7
 
 
 def run() -> None:
-    """Print the time of a sweep with owners and without, and in how many of 100 runs everybody was found."""
+    """Print the time of a sweep with and without owners, and in how many of RUNS runs it found every owner."""
     if os.geteuid() != 0 or shutil.which("arp-scan") is None:
-        print("l2 scan: left out, needs root (network namespaces) and arp-scan", flush=True)
+        print("l2 scan: skipped, requires root (network namespaces) and arp-scan", flush=True)
         return
-    with segment() as street:
-        against(street, "l2 scan of a /24 with 200 owners and 10 duplicates")
-        whole = sum(street.scan("--pps", str(PPS)) == street.owners for _ in range(RUNS))
-        print(f"  every owner and every duplicate found in {whole} of {RUNS} runs", flush=True)
-    with segment(empty=True) as street:
-        against(street, "l2 scan of an empty /24")
+    with segment() as prober:
+        compare(prober, "l2 scan of a /24 with 200 owners and 10 duplicates")
+        complete = sum(prober.scan("--pps", str(PPS)) == prober.owners for _ in range(RUNS))
+        print(f"  every owner and every duplicate found in {complete} of {RUNS} runs", flush=True)
+    with segment(empty=True) as prober:
+        compare(prober, "l2 scan of an empty /24")
 
 
-def against(street: Segment, what: str) -> None:
-    """Print how many times as long a sweep takes as arp-scan's, and how many frames each of them sent."""
+def compare(prober: Segment, name: str) -> None:
+    """Print the time of a sweep as a multiple of arp-scan's, and how many frames each sent."""
     ours = (sys.executable, "-m", "provisioner", "l2", "scan", NETWORK, "--pps", str(PPS))
     theirs = ("arp-scan", "--interface=eth1", f"--interval={1_000_000 // PPS}u", "--retry=2", NETWORK)
     times: dict[tuple[str, ...], list[float]] = {ours: [], theirs: []}
     sent = dict.fromkeys(times, 0)
-    street.run(*ours, ok=(0, 1))  # warms caches
+    prober.run(*ours, ok=(0, 1))  # warm caches
     for _ in range(TURNS):
         for words, measured in times.items():
-            before = street.frames()
-            measured.append(street.run(*words, ok=(0, 1))[0])
-            sent[words] = street.frames() - before
+            before = prober.frames()
+            measured.append(prober.run(*words, ok=(0, 1))[0])
+            sent[words] = prober.frames() - before
     mine, other = (statistics.median(measured) for measured in times.values())
     print(
-        f"{what}, {PPS} packets/s, 2 passes: {mine / other:.2f} x arp-scan ({mine:.2f} s and {sent[ours]} frames"
+        f"{name}, {PPS} packets/s, 2 passes: {mine / other:.2f} x arp-scan ({mine:.2f} s and {sent[ours]} frames"
         f" against {other:.2f} s and {sent[theirs]} frames)",
         flush=True,
     )

@@ -1,4 +1,4 @@
-"""setup.sh: which Debian packages it wants for which verbs, on a machine that has none of them."""
+"""setup.sh: which Debian packages it needs for which targets, on a machine with none of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEW = ["python3-venv", "openssh-client"]
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Return a folder with setup.sh and its list, on a machine on which nothing is installed and nobody is asked."""
+    """Return a folder with setup.sh and its list, on a machine without packages and without a terminal."""
     for name in ("setup.sh", "debian-packages.txt"):
         shutil.copy(TOP / name, tmp_path)
     program = tmp_path / "bin/dpkg-query"
@@ -42,7 +42,7 @@ def setup(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(("words", "wanted"), [((), LISTED), (("--few",), FEW)])
-def test_what_it_would_install(checkout: Path, words: tuple[str, ...], wanted: list[str]) -> None:
+def test_what_setup_would_install(checkout: Path, words: tuple[str, ...], wanted: list[str]) -> None:
     done = setup(checkout, *words)
     assert done.returncode == 1
     (names,) = re.findall(r"apt-get install (.+)$", done.stderr, re.MULTILINE)
@@ -50,10 +50,10 @@ def test_what_it_would_install(checkout: Path, words: tuple[str, ...], wanted: l
     assert not (checkout / ".venv").exists()
 
 
-def test_a_word_that_it_does_not_know_does_nothing(checkout: Path) -> None:
+def test_an_unknown_argument_is_rejected(checkout: Path) -> None:
     done = setup(checkout, "--all")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "setup: what is --all? usage: setup.sh [-y] [--few]\n"
+    assert done.stderr == "setup: unknown argument --all; usage: setup.sh [-y] [--few]\n"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_word_that_it_does_not_know_does_nothing(checkout: Path) -> None:
     ],
 )
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-def test_each_verb_asks_for_what_it_needs(verb: str, call: str) -> None:
+def test_each_target_sets_up_what_it_needs(verb: str, call: str) -> None:
     """Printed by make, not run."""
     said = subprocess.run(["make", "-n", "-C", str(TOP), verb, "CI="], capture_output=True, text=True, check=True)
     assert [line for line in said.stdout.splitlines() if "setup.sh" in line] == [call]

@@ -1,6 +1,7 @@
-"""A small real lab: up, addresses, snapshot, restore, power, SIGKILL in the middle, and nothing left behind."""
+"""A small real lab: up, addresses, snapshot, restore, power, SIGKILL during up, and nothing left behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import ProvisionerError
-from provisioner.lab import accel, background, guest, image, lifecycle, network, qemu, requirements, snapshots
+from provisioner.lab import accel, background, guest, image, lifecycle, monitor, network, qemu, requirements, snapshots
 from provisioner.lab.spec import LabSpec, save
 from tests import labs
 
@@ -23,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(bool(requirements.missing_programs()), reason=f"needs {requirements.missing_programs()}"),
 ]
 CHECKOUT = Path(__file__).resolve().parents[3]
-# `up` as another process: a folder, a name and the number of workers.
+# `up` in another process: a folder, a name and the number of workers.
 UP = """
 import sys
 from pathlib import Path
@@ -42,13 +43,13 @@ def progress(text: str) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def cleared() -> None:
-    """Begin without the machines of a killed run, which would slow this one down."""
+    """Destroy the labs of killed runs, which would slow this one down."""
     labs.clear()
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabSpec]:
-    """Two running VMs in a lab of their own name, beside whatever other lab is up."""
+    """Two running VMs in a lab with its own name, next to any other lab that is up."""
     wanted = LabSpec(
         tmp_path_factory.mktemp("lab"), labs.named("t"), workers=1, master_cpus=1, master_memory=512, worker_memory=512
     )
@@ -65,7 +66,7 @@ def on(lab: LabSpec, name: str, command: str) -> str:
     return done.stdout.strip()
 
 
-def test_two_nics_as_vagrant_gives_them(lab: LabSpec) -> None:
+def test_two_nics_as_with_vagrant(lab: LabSpec) -> None:
     for vm in lab.vms:
         addresses = on(lab, vm.name, "ip -brief -4 address; ip -brief link; ip route")
         assert "10.0.2.15/24" in addresses
@@ -74,7 +75,7 @@ def test_two_nics_as_vagrant_gives_them(lab: LabSpec) -> None:
         assert "default via 10.0.2.2 dev eth0" in addresses
 
 
-def test_machines_are_blank_and_unlike_each_other(lab: LabSpec) -> None:
+def test_machines_are_blank_and_distinct(lab: LabSpec) -> None:
     ask = (
         "hostname; cat /etc/machine-id; sudo cat /sys/class/dmi/id/product_uuid; "
         "cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub"
@@ -87,8 +88,8 @@ def test_machines_are_blank_and_unlike_each_other(lab: LabSpec) -> None:
     assert on(lab, "master", f"for p in {absent}; do command -v $p || true; done") == ""
 
 
-def test_nothing_leads_out(lab: LabSpec) -> None:
-    # 192.0.2.0/24 (RFC 5737) is nobody's; what counts is that even a route to it is missing.
+def test_nothing_leads_out_of_the_lab(lab: LabSpec) -> None:
+    # 192.0.2.0/24 (RFC 5737) is used by nobody; there must not even be a route to it.
     for namespace in (lab.namespace, lab.operator):
         route = subprocess.run(
             ["ip", "-n", namespace, "route", "get", "192.0.2.1"], capture_output=True, text=True, check=False
@@ -111,7 +112,7 @@ def test_snapshot_and_restore(lab: LabSpec) -> None:
     saved = time.time()
     on(lab, "master", "echo after > marker; sync")
     on(lab, "worker1", "touch new; sync")
-    # Long enough for a clock that was not set to show.
+    # Long enough to reveal a clock that was not set.
     assert background.wait_until(lambda: time.time() - saved > 10, 20)
     snapshots.restore(lab, "mark", progress)
     assert on(lab, "master", "cat marker") == "before"
@@ -132,15 +133,13 @@ def test_restore_starts_machines_that_are_off(lab: LabSpec) -> None:
     assert on(lab, "worker1", "cat /proc/sys/kernel/random/boot_id") == boot
 
 
-def test_unknown_snapshot_names_the_known(lab: LabSpec) -> None:
+def test_the_error_for_an_unknown_snapshot_lists_the_snapshots(lab: LabSpec) -> None:
     snapshots.snapshot(lab, "mark", progress)
     with pytest.raises(ProvisionerError, match="mark"):
         snapshots.restore(lab, "other", progress)
 
 
-def test_a_snapshot_interrupted_leaves_machines_that_up_wakes(lab: LabSpec) -> None:
-    from provisioner.lab import monitor
-
+def test_up_resumes_machines_that_an_interrupted_snapshot_paused(lab: LabSpec) -> None:
     vm = lab.vm("worker1")
     with monitor.connect(qemu.monitor_socket(lab, vm), vm.name) as qmp:
         qmp.command("stop")
@@ -149,7 +148,7 @@ def test_a_snapshot_interrupted_leaves_machines_that_up_wakes(lab: LabSpec) -> N
     assert [row.state for row in lifecycle.status(lab).vms] == ["running", "running"]
 
 
-def test_a_machine_whose_socket_is_gone_is_started_anew(lab: LabSpec) -> None:
+def test_a_machine_without_its_monitor_socket_is_restarted(lab: LabSpec) -> None:
     snapshots.snapshot(lab, "mark", progress)
     qemu.monitor_socket(lab, lab.vm("master")).unlink()
     assert [row.state for row in lifecycle.status(lab).vms] == ["lost", "running"]
@@ -157,7 +156,7 @@ def test_a_machine_whose_socket_is_gone_is_started_anew(lab: LabSpec) -> None:
     assert [row.state for row in lifecycle.status(lab).vms] == ["running", "running"]
 
 
-def test_down_keeps_disks_and_up_starts_them(lab: LabSpec) -> None:
+def test_down_keeps_disks_and_up_starts_the_machines(lab: LabSpec) -> None:
     on(lab, "master", "echo kept > kept; sync")
     lifecycle.down(lab, progress)
     assert all(row.state == "off" for row in lifecycle.status(lab).vms)
@@ -172,7 +171,7 @@ def test_tcg_passes_the_trial_that_kvm_has_to_pass(lab: LabSpec) -> None:
     assert accel.trial(built, "tcg", seconds=120) == ""
 
 
-def test_killed_at_any_moment_and_run_again_then_destroyed_without_trace(tmp_path: Path) -> None:
+def test_up_can_be_killed_and_run_again_and_destroy_leaves_nothing(tmp_path: Path) -> None:
     wanted = LabSpec(tmp_path / "lab", labs.named("k"), workers=1, master_cpus=1, master_memory=512, worker_memory=512)
     try:
         for seconds in (0.3, 0.5, 0.7, 0.9, 1.2, 2.0):
@@ -181,7 +180,7 @@ def test_killed_at_any_moment_and_run_again_then_destroyed_without_trace(tmp_pat
             run.send_signal(signal.SIGKILL)
             run.wait()
         spec = lifecycle.up(wanted, None, progress=progress)
-        assert len(qemu.orphans(spec)) == len(spec.vms), "one process a machine"
+        assert len(qemu.orphans(spec)) == len(spec.vms), "one process per machine"
         assert on(spec, "worker1", "hostname") == "worker1"
 
         background.start(spec.directory, "client", network.inside(spec.namespace, ["sleep", "600"]), tmp_path)
@@ -198,9 +197,7 @@ def test_killed_at_any_moment_and_run_again_then_destroyed_without_trace(tmp_pat
     assert not wanted.directory.exists()
 
 
-def test_a_lab_whose_folder_was_deleted_is_found_and_destroyed(tmp_path: Path) -> None:
-    import shutil
-
+def test_a_lab_whose_directory_was_deleted_is_found_and_destroyed(tmp_path: Path) -> None:
     spec = LabSpec(tmp_path / "lab", labs.named("g"), workers=0, master_cpus=1, master_memory=512)
     lifecycle.up(spec, None, progress=progress)
     shutil.rmtree(spec.directory)
@@ -212,25 +209,25 @@ def test_a_lab_whose_folder_was_deleted_is_found_and_destroyed(tmp_path: Path) -
     assert not network.exists(spec.namespace)
 
 
-def test_a_killed_runs_lab_is_found_and_destroyed(tmp_path: Path) -> None:
+def test_the_lab_of_a_killed_run_is_found_and_destroyed(tmp_path: Path) -> None:
     dead = subprocess.Popen(["true"])
     dead.wait()
     name = labs.named("d", dead.pid)
     subprocess.run([sys.executable, "-c", UP, tmp_path / "lab", name, "0"], cwd=CHECKOUT, check=True)
-    remains = next(found for found in labs.left_by_killed_runs() if found.name == name)
+    remains = next(found for found in labs.of_killed_runs() if found.name == name)
     assert len(qemu.orphans(remains)) == 1
     labs.clear()
     assert qemu.orphans(remains) == ()
-    assert name not in [found.name for found in labs.left_by_killed_runs()]
+    assert name not in [found.name for found in labs.of_killed_runs()]
 
 
-def test_a_name_in_use_elsewhere_is_refused(lab: LabSpec, tmp_path: Path) -> None:
+def test_a_name_in_use_is_refused(lab: LabSpec, tmp_path: Path) -> None:
     with pytest.raises(ProvisionerError, match="already belongs"):
         lifecycle.up(replace(lab, directory=tmp_path / "second"), None, progress=progress)
     assert lifecycle.find_remains(tmp_path / "second") is None
 
 
-def test_destroying_a_namesake_leaves_the_lab_alone(lab: LabSpec, tmp_path: Path) -> None:
+def test_destroying_a_namesake_does_not_affect_the_lab(lab: LabSpec, tmp_path: Path) -> None:
     before = lifecycle.status(lab)
     namesake = replace(lab, directory=tmp_path / "second")
     save(namesake)
