@@ -1,0 +1,177 @@
+"""Debian packages for the nodes: a closure that apt itself computes, in a signed repository of our own."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from provisioner.errors import ProvisionerError
+from provisioner.lab.apt import debian_sources
+from tests.mirror import cache, signing
+from tests.mirror.progress import output, run
+
+SUITE = "bookworm"
+# What nodes install beyond a bare image: for the product's steps, and for kubelet's and kubeadm's dependencies.
+NODE_PACKAGES = (
+    "apparmor", "ca-certificates", "conntrack", "containerd", "containernetworking-plugins", "curl", "ebtables",
+    "ethtool", "gnupg", "gpg", "iproute2", "ipset", "iptables", "ipvsadm", "kmod", "mount", "nfs-common",
+    "nfs-kernel-server", "runc", "socat", "util-linux",
+)  # fmt: skip
+# What images and packages of ours are made of, each by itself: the base of images whose programs call iptables and
+# its kin (or only need a C library), etcd, a shell, CNI plugins.
+BASE_PACKAGES = (
+    "conntrack", "ipset", "iptables", "libc6", "libip4tc2", "libip6tc2", "libipset13", "libmnl0",
+    "libnetfilter-conntrack3", "libnfnetlink0", "libnftnl11", "libxtables12",
+)  # fmt: skip
+# A web server, with the libraries that it links.
+WEB_PACKAGES = ("libc6", "libcrypt1", "libpcre2-8-0", "libssl3", "nginx", "zlib1g")
+INGREDIENTS = (
+    *dict.fromkeys((*BASE_PACKAGES, *WEB_PACKAGES)),
+    "busybox-static", "containernetworking-plugins", "etcd-client", "etcd-server", "runc",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PoolFile:
+    """A file of the Debian archive by its path below pool/, and its SHA-256 (hex)."""
+
+    path: str
+    sha256: str
+
+
+def pool_file(wanted: PoolFile, target: Path) -> Path:
+    """Download one file of the archive that this machine's apt uses; apt verifies it."""
+    archive = debian_sources(SUITE)[0].split()[2].rstrip("/")
+    address = f"{archive}/pool/{wanted.path}"
+    checksum = f"SHA256:{wanted.sha256}"
+    run(["/usr/lib/apt/apt-helper", "download-file", address, target, checksum], _log())
+    return target
+
+
+def build(status: Path | None) -> Path:
+    """Return a directory that is a Debian repository: `pool/*.deb` and signed `dists/bookworm`.
+
+    status: a dpkg status file of the machines that will use it; what is installed there is left out. By default
+    nothing counts as installed, which gives more than any machine needs.
+    """
+    key = signing.key()
+    recipe: dict[str, object] = {
+        "packages": NODE_PACKAGES,
+        "suite": SUITE,
+        "key": str(key),
+        "status": _text(status),
+        "steps": cache.own_source("apt.py", "signing.py"),
+    }
+    return cache.artefact("debian", recipe, lambda directory: _repository(directory, key, status))
+
+
+def ingredients() -> Path:
+    """Return a directory with the .deb files that images and packages of ours are made of."""
+    recipe: dict[str, object] = {"packages": INGREDIENTS, "suite": SUITE, "steps": cache.own_source("apt.py")}
+
+    def fetch(directory: Path) -> None:
+        private = directory / "private"
+        options = _private(private, None)
+        run(["apt-get", *options, "-q", "update"], _log())
+        run(["apt-get", *options, "-q", "download", *INGREDIENTS], _log(), cwd=directory)
+        shutil.rmtree(private)
+
+    return cache.artefact("ingredients", recipe, fetch)
+
+
+def _repository(directory: Path, key: Path, status: Path | None) -> None:
+    private = directory / "private"
+    options = _private(private, status)
+    run(["apt-get", *options, "-q", "update"], _log())
+    ask = ["apt-get", *options, "-q", "-y", "--no-install-recommends", "--download-only", "install"]
+    run([*ask, *NODE_PACKAGES], _log())
+    pool = directory / "pool"
+    pool.mkdir()
+    for package in sorted((private / "cache/archives").glob("*.deb")):
+        # An epoch's %3a would have to be escaped in URLs; the name of the file carries no meaning.
+        _uncompressed(package, pool / package.name.replace("%3a", "_"), private / "tree")
+    shutil.rmtree(private)
+    index = directory / f"dists/{SUITE}/main/binary-amd64"
+    index.mkdir(parents=True)
+    packages_index(directory, "pool", index)
+    release(index.parents[1], {"Suite": SUITE, "Codename": SUITE, "Components": "main"}, key)
+
+
+def _log() -> Path:
+    return cache.root() / "logs/apt.log"
+
+
+def _text(status: Path | None) -> str:
+    """Return a dpkg status file's text, "" for none."""
+    if status is None:
+        return ""
+    try:
+        return status.read_text(errors="replace")
+    except OSError as error:
+        raise ProvisionerError(f"{status} cannot be read: {error.strerror}", "name a dpkg status file") from error
+
+
+def _private(directory: Path, status: Path | None) -> list[str]:
+    """Return the options of an apt that knows the Debian archive only, and keeps its state in `directory`."""
+    for name in ("state/lists/partial", "cache/archives/partial", "parts"):
+        (directory / name).mkdir(parents=True)
+    sources = directory / "sources.list"
+    sources.write_text("".join(f"{line}\n" for line in debian_sources(SUITE)))
+    known = directory / "status"
+    known.write_text(_text(status))
+    settings = {
+        "Dir::Etc::sourcelist": sources,
+        "Dir::Etc::sourceparts": directory / "parts",
+        "Dir::Etc::preferences": "/dev/null",
+        "Dir::Etc::preferencesparts": directory / "parts",
+        "Dir::State": directory / "state",
+        "Dir::State::status": known,
+        "Dir::Cache": directory / "cache",
+        # apt's own user cannot enter a cache in somebody's home directory.
+        "APT::Sandbox::User": "root",
+        "APT::Architecture": "amd64",
+        "Acquire::Languages": "none",
+    }
+    return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+
+
+def _uncompressed(package: Path, target: Path, tree: Path) -> None:
+    """Pack a package anew without compression: emulated machines take a minute to unpack containerd from xz."""
+    run(["dpkg-deb", "--raw-extract", package, tree], _log())
+    run(["dpkg-deb", "-Znone", "--build", tree, target], _log())
+    shutil.rmtree(tree)
+
+
+def packages_index(directory: Path, below: str, place: Path) -> None:
+    """Write the index of the packages in `directory`/`below` into `place`, plain and compressed.
+
+    With SHA-256 alone: apt computes every checksum that an index has for each file, which an emulated machine feels.
+    """
+    without = [word for name in ("MD5", "SHA1", "SHA512") for word in ("-o", f"APT::FTPArchive::{name}=false")]
+    text = output(["apt-ftparchive", *without, "packages", below], _log(), cwd=directory)
+    (place / "Packages").write_text(text)
+    run(["gzip", "-kn9", place / "Packages"], _log())
+
+
+def release(directory: Path, fields: dict[str, str], key: Path) -> None:
+    """Write Release, Release.gpg and InRelease for the indices below `directory`."""
+    options = [
+        word
+        for name, value in ({"Origin": "mirror", "Label": "mirror", "Architectures": "amd64"} | fields).items()
+        for word in ("-o", f"APT::FTPArchive::Release::{name}={value}")
+    ]
+    text = output(["apt-ftparchive", *options, "release", "."], _log(), cwd=directory)
+    (directory / "Release").write_text(text)
+    signing.sign(key, directory / "Release")
+
+
+def package(directory: Path, name: str) -> Path:
+    """Return the file of a package in the directory of `ingredients`."""
+    found = sorted(directory.glob(f"{name}_*.deb"))
+    if len(found) != 1:
+        raise ProvisionerError(f"{len(found)} files of the package {name} in {directory}", "remove that directory")
+    return found[0]
+
+
+def unpack(directory: Path, name: str, tree: Path) -> None:
+    """Unpack the files of a package of `ingredients` into `tree`, without its maintainer scripts."""
+    run(["dpkg-deb", "-x", package(directory, name), tree], _log())

@@ -1,0 +1,122 @@
+"""Kubernetes' own apt repository, laid out and packaged as pkgs.k8s.io does: one flat repository a minor."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.mirror import apt, cache, debs, signing
+from tests.mirror.debs import Package
+from tests.mirror.editions import Edition
+
+REVISION = "1.1"
+
+_KUBELET_UNIT = """\
+[Unit]
+Description=kubelet: the node agent of Kubernetes
+Documentation=https://kubernetes.io/docs/
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+ExecStart=/usr/bin/kubelet
+Restart=always
+StartLimitInterval=0
+RestartSec=10
+
+[Install]
+WantedBy=multi-user.target
+"""
+# kubernetes.io, "The kubelet drop-in file for systemd".
+_KUBEADM_DROP_IN = """\
+[Service]
+Environment="KUBELET_KUBECONFIG_ARGS=--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf \
+--kubeconfig=/etc/kubernetes/kubelet.conf"
+Environment="KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml"
+EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env
+EnvironmentFile=-/etc/default/kubelet
+ExecStart=
+ExecStart=/usr/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS
+"""
+# Enabled, not started: without a configuration it would only end and be started again.
+_KUBELET_POSTINST = """\
+#!/bin/sh
+set -e
+if [ "$1" = configure ] && [ -d /run/systemd/system ]; then
+  systemctl daemon-reload
+  systemctl enable --quiet kubelet.service
+fi
+"""
+
+
+def path(edition: Edition) -> str:
+    """Return where the repository lies below the host's name."""
+    return f"core:/stable:/v{edition.minor}/deb"
+
+
+def listed(edition: Edition) -> tuple[Package, ...]:
+    """List the packages of the repository."""
+    release = f"{edition.kubernetes}-{REVISION}"
+    crictl = next((program for program in edition.programs if program.name == "crictl"), None)
+    tools = f"{crictl.version.removeprefix('v')}-{REVISION}" if crictl else f"{edition.kubernetes}-0.standin"
+    return (
+        Package(
+            "kubelet",
+            release,
+            "iptables (>= 1.4.21), kubernetes-cni (>= 0.8.7), iproute2, mount, util-linux, socat, ebtables, ethtool, "
+            "conntrack",
+            "Kubernetes node agent",
+            (("kubelet", "usr/bin/kubelet"),),
+            (("usr/lib/systemd/system/kubelet.service", _KUBELET_UNIT),),
+            _KUBELET_POSTINST,
+            # As upstream's package has it; without it a worker's kubelet looks for it once a second, and says so.
+            ("etc/kubernetes/manifests",),
+        ),
+        Package(
+            "kubeadm",
+            release,
+            "kubelet (>= 1.19.0), kubectl (>= 1.19.0), kubernetes-cni (>= 0.8.7), cri-tools (>= 1.13.0)",
+            "Kubernetes cluster bootstrapping tool",
+            (("kubeadm", "usr/bin/kubeadm"),),
+            (("usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf", _KUBEADM_DROP_IN),),
+        ),
+        Package("kubectl", release, "", "Kubernetes command line client", (("kubectl", "usr/bin/kubectl"),)),
+        Package(
+            "cri-tools",
+            tools,
+            "",
+            "command line client of the container runtime interface"
+            if crictl
+            else "stand-in for crictl: the calls that kubeadm makes, by a small CRI client of the lab",
+            (("crictl", "usr/bin/crictl"),),
+        ),
+        Package(
+            "kubernetes-cni",
+            f"1.1.1-{REVISION}",
+            "",
+            "CNI plugins, from Debian's containernetworking-plugins",
+            taken=(("containernetworking-plugins", "usr/lib/cni", "opt/cni/bin"),),
+        ),
+    )
+
+
+def build(edition: Edition, binaries: Mapping[str, Path], ingredients: Path) -> Path:
+    """Return the repository's directory.
+
+    binaries: Kubernetes' programs and crictl by name; ingredients: Debian's packages.
+    """
+    recipe: dict[str, object] = {
+        "edition": edition.kubernetes,
+        "binaries": {name: str(path) for name, path in binaries.items()},
+        "ingredients": str(ingredients),
+        "steps": cache.own_source("packages.py", "debs.py", "apt.py"),
+    }
+    return cache.artefact("packages", recipe, lambda directory: _make(directory, edition, binaries, ingredients))
+
+
+def _make(directory: Path, edition: Edition, binaries: Mapping[str, Path], ingredients: Path) -> None:
+    for package in listed(edition):
+        debs.make(package, binaries, ingredients, directory / "amd64", directory / "scratch")
+    apt.packages_index(directory, ".", directory)
+    key = signing.key()
+    apt.release(directory, {}, key)
+    shutil.copy(key / "public.asc", directory / "Release.key")
