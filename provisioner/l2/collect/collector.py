@@ -1,7 +1,7 @@
 """The cluster's side of a diagnosis, read from the API and over SSH, as l2facts/v1.
 
-Everything is only read. What cannot be had stays unknown and is told to `note`; no annotation, environment variable
-or token of the cluster gets into the facts, only what is named in facts.py.
+Read-only. What cannot be read stays unknown and is passed to `note`. No annotation, environment variable or token
+enters the facts, only what facts.py names.
 """
 
 from __future__ import annotations
@@ -17,57 +17,56 @@ from provisioner.l2.collect import metrics as collect_metrics
 from provisioner.l2.collect import nodes as collect_nodes
 from provisioner.l2.collect.api_reader import ApiReader
 from provisioner.l2.collect.metrics_token import MetricsClient
-from provisioner.l2.collect.speakers import NOTHING, Components, components, metallb
+from provisioner.l2.collect.speakers import UNKNOWN, Components, components, metallb
 from provisioner.l2.election.rules import since
-from provisioner.l2.facts import Facts, L2Status, MetalLB, Metrics, Nic, Service
+from provisioner.l2.facts import Facts, L2Status, MetalLB, Metrics, Service
 from provisioner.site import Site
 from provisioner.ssh import Host
 
 _CONFIG = "metallb_k8s_client_config"
 Note = Callable[[str], None]
-Cards = Mapping[str, tuple[Nic, ...] | None]
 
 
-def _silent(text: str) -> None:
+def _discard(text: str) -> None:
     del text
 
 
 def from_cluster(
-    cluster: Cluster, hosts: Mapping[str, Host], site: Site | None, *, metrics: bool = True, note: Note = _silent
+    cluster: Cluster, hosts: Mapping[str, Host], site: Site | None, *, metrics: bool = True, note: Note = _discard
 ) -> Facts:
-    """Read everything that a diagnosis wants to know of the cluster.
+    """Read everything a diagnosis needs to know of the cluster.
 
-    hosts: those whose network cards are read over SSH. metrics: also the speakers' counters. note: is told what
-    could not be read and stays unknown. Raises ClusterError when the API does not answer at all.
+    hosts: those whose NICs are read over SSH. metrics: also read the speakers' counters. note: receives what could not
+    be read and stays unknown. Raises ClusterError if the API does not answer at all.
     """
     cluster.raw("/version")
     reader = ApiReader(cluster, note)
-    with ThreadPoolExecutor(1) as beside:  # the nodes are asked over SSH while the API is
-        asked = beside.submit(collect_nodes.inventory, hosts, reader.note)
-        found = reader.ask_all(_questions(cluster))
+    with ThreadPoolExecutor(1) as executor:  # nodes are read over SSH while the API is
+        inventory = executor.submit(collect_nodes.inventory, hosts, reader.note)
+        found = reader.read_all(_sources(cluster))
         parts = (
-            reader.understand("MetalLB's pods", lambda: components(found["pods"], found["MetalLB's DaemonSets"]))
-            or NOTHING
+            reader.interpret("MetalLB's pods", lambda: components(found["pods"], found["MetalLB's DaemonSets"]))
+            or UNKNOWN
         )
-        facts = _of_metallb(reader, found, parts, hosts, metrics)
-        cards = asked.result()
+        facts = _metallb_facts(reader, found, parts, hosts, metrics)
+        nics = inventory.result()
     nodes: Mapping[str, Object] | None = found["nodes"]
     made = None
     if nodes is not None:
-        made = reader.understand("nodes", lambda: collect_nodes.nodes(nodes, cards, hosts, parts, reader.note))
+        made = reader.interpret("nodes", lambda: collect_nodes.nodes(nodes, nics, hosts, parts, reader.note))
     return facts.model_copy(
         update={
-            "nodes": made if made is not None else collect_nodes.without_api(cards, site, parts),
+            "nodes": made if made is not None else collect_nodes.without_api(nics, site, parts),
             "services": _services(reader, found, facts),
         }
     )
 
 
-def metrics(cluster: Cluster, hosts: Mapping[str, Host], note: Note = _silent) -> Metrics | None:
-    """Read the speakers' counters now; None where no speaker shows them.
+def metrics(cluster: Cluster, hosts: Mapping[str, Host], note: Note = _discard) -> Metrics | None:
+    """Read the speakers' counters now; None if no speaker exposes any.
 
-    hosts: through whose SSH those are asked that show them to bearers of a token alone (MetalLB from 0.16). A node
-    that is there without an address has counted nothing for it. Raises ClusterError when the API is gone.
+    hosts: reached over SSH for speakers that require a token (MetalLB from 0.16). A node listed without an address has
+    counted nothing for it. Raises ClusterError if the API is gone.
     """
     reader = ApiReader(cluster, note)
     found = components(cluster.list("Pod"), ())
@@ -77,16 +76,16 @@ def metrics(cluster: Cluster, hosts: Mapping[str, Host], note: Note = _silent) -
     down = frozenset(name for name, is_ready in ready.items() if not is_ready)
     samples = collect_metrics.samples(reader, found.speakers or (), version, down, client, speakers=True)
     if reader.lost:
-        raise ClusterError("the API does not answer any more", "provisioner status")
+        raise ClusterError("the API no longer answers", "provisioner status")
     return collect_metrics.metrics(samples)
 
 
 def with_metrics_after(facts: Facts, after: Metrics | None) -> Facts:
-    """Return the facts with the counters that were read after the probes."""
+    """Return the facts with the counters read after the probes."""
     return facts.model_copy(update={"metrics_after": after})
 
 
-def _questions(cluster: Cluster) -> dict[str, Callable[[], Any]]:
+def _sources(cluster: Cluster) -> dict[str, Callable[[], Any]]:
     return {
         "nodes": cluster.nodes,
         "pods": lambda: cluster.list("Pod"),
@@ -102,24 +101,24 @@ def _served(cluster: Cluster) -> frozenset[str]:
     return frozenset(version["groupVersion"] for group in groups for version in group["versions"])
 
 
-def _of_metallb(
+def _metallb_facts(
     reader: ApiReader, found: Mapping[str, Any], parts: Components, hosts: Mapping[str, Host], counters: bool
 ) -> Facts:
-    """Return what concerns MetalLB and its like; nodes and Services are still to come."""
+    """Return the facts about MetalLB and other announcers; nodes and Services are added later."""
     pods, served = found["pods"], found["the API's versions"]
-    known = reader.understand("MetalLB's programs", lambda: metallb(parts, reader.note)) or MetalLB(
+    known = reader.interpret("MetalLB's pod specs", lambda: metallb(parts, reader.note)) or MetalLB(
         namespace=parts.namespace
     )
     kinds = configuration.kinds(reader, served)
     settings = configuration.configuration(reader, parts.namespace, kinds)
     down = frozenset(name for name, item in (found["nodes"] or {}).items() if not _ready(item))
     samples = _samples(reader, parts, known, down, hosts)
-    taken = configuration.state(reader, parts.namespace, kinds) or configuration.by_gauges(
+    state = configuration.state(reader, parts.namespace, kinds) or configuration.state_from_gauges(
         [(one.gauge(f"{_CONFIG}_loaded_bool"), one.gauge(f"{_CONFIG}_stale_bool")) for one in samples]
     )
     excluded = configuration.excluded_interfaces(reader, known)
     return Facts(
-        metallb=known.model_copy(update={**taken, "excluded_interfaces": excluded}),
+        metallb=known.model_copy(update={**state, "excluded_interfaces": excluded}),
         kube_proxy=other_announcers.kube_proxy(reader, pods),
         others=other_announcers.others(reader, pods, served),
         pools=settings.pools,
@@ -133,7 +132,7 @@ def _of_metallb(
 def _samples(
     reader: ApiReader, parts: Components, known: MetalLB, down: frozenset[str], hosts: Mapping[str, Host]
 ) -> list[collect_metrics.Sample]:
-    """Fetch the metrics of speakers and controllers: counters, and whether they have taken their configuration."""
+    """Fetch the metrics of speakers and controllers: counters, and whether they accepted their configuration."""
     client = MetricsClient(reader.cluster, hosts, parts.namespace)
     speakers = collect_metrics.samples(reader, parts.speakers or (), known.version, down, client, speakers=True)
     controllers = collect_metrics.samples(reader, parts.controllers or (), known.version, down, client, speakers=False)
@@ -143,35 +142,35 @@ def _samples(
 def _services(reader: ApiReader, found: Mapping[str, Any], facts: Facts) -> tuple[Service, ...] | None:
     if found["services"] is None:
         return None
-    ends = _ends(reader, found["the API's versions"], facts)
+    endpoints = _endpoints(reader, found["the API's versions"], facts)
     events = None
     if found["events"] is not None:
-        events = reader.understand("events", lambda: services.events(found["events"]))
+        events = reader.interpret("events", lambda: services.events(found["events"]))
     listed: Sequence[Object] = found["services"]
-    return reader.understand("services", lambda: services.services(listed, ends, events, reader.note))
+    return reader.interpret("services", lambda: services.services(listed, endpoints, events, reader.note))
 
 
-def _ends(reader: ApiReader, served: frozenset[str] | None, facts: Facts) -> services.Endpoints | None:
-    """Read endpoints by what the API serves: EndpointSlices, or Endpoints before 1.21."""
+def _endpoints(reader: ApiReader, served: frozenset[str] | None, facts: Facts) -> services.Endpoints | None:
+    """Read endpoints from what the API serves: EndpointSlices, or Endpoints before 1.21."""
     if served is not None and services.SLICES not in served:
-        return reader.ask("endpoints", lambda: services.from_endpoints(reader.cluster.list("Endpoints")))
+        return reader.read("endpoints", lambda: services.from_endpoints(reader.cluster.list("Endpoints")))
     serving = since(facts, "0.14.2")
 
     def slices() -> services.Endpoints:
         listed = reader.cluster.list("EndpointSlice", api_version=services.SLICES)
         return services.from_slices(listed, serving=serving)
 
-    return reader.ask("endpoint slices", slices)
+    return reader.read("endpoint slices", slices)
 
 
 def _l2_status(reader: ApiReader, kinds: frozenset[str] | None) -> tuple[L2Status, ...] | None:
     if not kinds or "ServiceL2Status" not in kinds:
         return None
 
-    def look() -> tuple[L2Status, ...]:
+    def fetch() -> tuple[L2Status, ...]:
         return services.l2_status(reader.cluster.list("ServiceL2Status", api_version=configuration.API))
 
-    return reader.ask("ServiceL2Statuses", look)
+    return reader.read("ServiceL2Statuses", fetch)
 
 
 def _ready(node: Object) -> bool:

@@ -1,7 +1,7 @@
-"""MetalLB's configuration as the API holds it: pools and advertisements, and whether MetalLB has taken it.
+"""MetalLB's configuration in the API: pools and advertisements, and whether MetalLB accepted it.
 
-Custom resources since 0.13 (with 0.13's own AddressPool of the transition), one ConfigMap before. Neither there
-means that there is no pool; what may not be read is unknown.
+Custom resources since 0.13 (with that release's transitional AddressPool), a ConfigMap before. Without either there is
+no pool; what may not be read is unknown.
 """
 
 from __future__ import annotations
@@ -30,39 +30,39 @@ class Configuration:
 
 
 def kinds(reader: ApiReader, served: frozenset[str] | None) -> frozenset[str] | None:
-    """Return which of MetalLB's kinds the API has. served: the API versions that it has, None: unknown."""
+    """Return the MetalLB kinds that the API serves. served: the API versions it serves, None: unknown."""
     if served is None:
         return None
     if API not in served:
         return frozenset()
-    answer = reader.ask("MetalLB's custom resources", lambda: reader.cluster.raw(f"/apis/{API}")["resources"])
+    answer = reader.read("MetalLB's custom resources", lambda: reader.cluster.raw(f"/apis/{API}")["resources"])
     return None if answer is None else frozenset(item["kind"] for item in answer)
 
 
 def configuration(reader: ApiReader, namespace: str, known: frozenset[str] | None) -> Configuration:
-    """Read pools and advertisements. known: MetalLB's kinds that the API has."""
+    """Read pools and advertisements. known: the MetalLB kinds that the API serves."""
     if known is None:
         return Configuration(None, None)
     if "IPAddressPool" not in known:
-        pools = reader.ask("the ConfigMap of MetalLB's pools", lambda: _from_config_map(reader, namespace))
+        pools = reader.read("the ConfigMap of MetalLB's pools", lambda: _from_config_map(reader, namespace))
         return Configuration(pools, ())
-    pools = reader.ask("pools", lambda: tuple(map(_pool, _list(reader, "IPAddressPool", namespace))))
-    advertisements = reader.ask(
+    pools = reader.read("pools", lambda: tuple(map(_pool, _list(reader, "IPAddressPool", namespace))))
+    advertisements = reader.read(
         "advertisements", lambda: tuple(map(_advertisement, _list(reader, "L2Advertisement", namespace)))
     )
     if "AddressPool" not in known:
         return Configuration(pools, advertisements)
-    older = reader.ask("pools of the kind AddressPool", lambda: _list(reader, "AddressPool", namespace))
+    older = reader.read("pools of the kind AddressPool", lambda: _list(reader, "AddressPool", namespace))
     if older is None:
         return Configuration(None, None)
     return _with_older(reader, Configuration(pools, advertisements), older)
 
 
 def state(reader: ApiReader, namespace: str, known: frozenset[str] | None) -> dict[str, str]:
-    """Return MetalLB's `config` and `config_error` by its ConfigurationStates (since 0.15.3); {} where none tells."""
+    """Return MetalLB's `config` and `config_error` from its ConfigurationStates (since 0.15.3), {} if unknown."""
     if not known or "ConfigurationState" not in known:
         return {}
-    answers = reader.ask(
+    answers = reader.read(
         "the state of MetalLB's configuration", lambda: _list(reader, "ConfigurationState", namespace)
     )
     states = [item.get("status") or {} for item in answers or ()]
@@ -75,26 +75,26 @@ def state(reader: ApiReader, namespace: str, known: frozenset[str] | None) -> di
     return {}
 
 
-def by_gauges(loaded_and_stale: Sequence[tuple[float | None, float | None]]) -> dict[str, str]:
-    """Return `config` by the gauges config_loaded_bool and config_stale_bool of MetalLB's programs; {} without any."""
+def state_from_gauges(loaded_and_stale: Sequence[tuple[float | None, float | None]]) -> dict[str, str]:
+    """Return `config` from MetalLB's gauges config_loaded_bool and config_stale_bool, {} if unknown."""
     known = [(loaded, stale) for loaded, stale in loaded_and_stale if loaded is not None and stale is not None]
     if not known:
         return {}
     if any(stale for _, stale in known):
         return {"config": "stale" if all(loaded for loaded, _ in known) else "invalid"}
-    # A program that was never given a configuration is neither: it shows 0 and 0.
+    # A process that never received a configuration exposes 0 and 0.
     return {"config": "valid"} if all(loaded for loaded, _ in known) else {}
 
 
 def excluded_interfaces(reader: ApiReader, found: MetalLB) -> tuple[str, ...] | None:
-    """Return the regular expressions of metallb-excludel2; none where there is no such ConfigMap."""
+    """Return the regular expressions of metallb-excludel2; empty without that ConfigMap."""
 
-    def look() -> tuple[str, ...]:
+    def fetch() -> tuple[str, ...]:
         config_map = reader.cluster.get("ConfigMap", "metallb-excludel2", found.namespace)
         document = _yaml((config_map or {}).get("data", {}).get("excludel2.yaml", "")) or {}
         return tuple(map(str, document.get("announcedInterfacesToExclude") or ()))
 
-    return reader.ask("the interfaces that MetalLB leaves out", look)
+    return reader.read("the interfaces that MetalLB excludes", fetch)
 
 
 def _list(reader: ApiReader, kind: str, namespace: str) -> list[Object]:
@@ -130,14 +130,14 @@ def _selectors(written: Sequence[dict[str, Any]] | None) -> tuple[dict[str, Any]
 
 
 def _with_older(reader: ApiReader, found: Configuration, older: Sequence[Object]) -> Configuration:
-    """Add AddressPools: one of the protocol layer2 is a pool and, at once, its own advertisement."""
+    """Add AddressPools: one of protocol layer2 is both a pool and its own advertisement."""
     pools, advertisements = found.pools, found.advertisements
     for item in older:
         if pools is None or advertisements is None:
             break
         name, spec = item["metadata"]["name"], item["spec"]
         if any(pool.name == name for pool in pools):
-            reader.note(f"pools: {name!r} is both an IPAddressPool and an AddressPool; MetalLB refuses that")
+            reader.note(f"pools: {name!r} is both an IPAddressPool and an AddressPool, which MetalLB refuses")
             return Configuration(None, None)
         protocol = spec.get("protocol", "layer2")
         pools += (_pool(item).model_copy(update={"protocol": protocol}),)
@@ -147,7 +147,7 @@ def _with_older(reader: ApiReader, found: Configuration, older: Sequence[Object]
 
 
 def _from_config_map(reader: ApiReader, namespace: str) -> tuple[Pool, ...]:
-    """Read the pools of MetalLB before 0.13, from the ConfigMap's key `config`; of its peers nothing is kept."""
+    """Read the pools of MetalLB before 0.13 from the ConfigMap's key `config`; peers are ignored."""
     config_map = reader.cluster.get("ConfigMap", "config", namespace)
     document = _yaml((config_map or {}).get("data", {}).get("config", "")) or {}
     pools = tuple(
@@ -161,7 +161,7 @@ def _from_config_map(reader: ApiReader, namespace: str) -> tuple[Pool, ...]:
         for item in document.get("address-pools") or ()
     )
     if len({pool.name for pool in pools}) != len(pools):
-        raise ValueError("two pools have one name, which MetalLB refuses")
+        raise ValueError("two pools have the same name, which MetalLB refuses")
     return pools
 
 
@@ -170,5 +170,5 @@ def _yaml(text: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        # The text itself may hold a peer's password, so only the line's number is told.
-        raise ValueError("no YAML" + (f" (line {mark.line + 1})" if mark else "")) from None
+        # The text may contain a peer's password, so only the line number is shown.
+        raise ValueError("not YAML" + (f" (line {mark.line + 1})" if mark else "")) from None

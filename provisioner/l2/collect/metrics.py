@@ -1,7 +1,7 @@
-"""What MetalLB's programs count and log.
+"""MetalLB's counters and logs.
 
-Before 0.16 they serve their metrics by HTTP (port 7472, named monitoring), fetched through the API's pod proxy; since
-then by HTTPS (9120, metricshttps) and to bearers of a token alone, fetched from the pod's own node (bearer.py).
+Before 0.16 its pods serve metrics over HTTP (port 7472, named monitoring), fetched through the API's pod proxy; since
+then over HTTPS (9120, metricshttps) with a token, fetched from the pod's node (metrics_token.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LOG_LINES = 500
 
 @dataclass(frozen=True)
 class Sample:
-    """What one program of MetalLB shows. node: where it runs; text: its metrics as they came."""
+    """The metrics of one MetalLB pod. node: where it runs; text: the metrics as received."""
 
     node: str
     speaker: bool
@@ -38,7 +38,7 @@ class Sample:
 
     @property
     def counters(self) -> dict[str, Counters]:
-        """Return the layer-2 counters by address. An address that is not there has never been counted."""
+        """Return the layer-2 counters by address. A missing address has never been counted."""
         found: dict[str, dict[str, int]] = {}
         for name, labels, value in _LINE.findall(self.text):
             ip = re.search(r'\bip="([^"]+)"', labels)
@@ -47,7 +47,7 @@ class Sample:
         return {ip: Counters(**counted) for ip, counted in found.items()}
 
     def gauge(self, name: str) -> float | None:
-        """Return a gauge without labels, None where it is not shown."""
+        """Return a gauge without labels, None if it is not exposed."""
         return next((float(value) for found, _, value in _LINE.findall(self.text) if found == name), None)
 
 
@@ -60,43 +60,43 @@ def samples(
     *,
     speakers: bool,
 ) -> list[Sample]:
-    """Fetch the metrics of all pods at once. down: nodes that are not ready, whose pods are not asked."""
-    questions: dict[str, Callable[[], Sample]] = {}
+    """Fetch the metrics of all pods concurrently. down: nodes that are not ready, whose pods are skipped."""
+    sources: dict[str, Callable[[], Sample]] = {}
     for pod in pods:
         node, name = pod["spec"].get("nodeName") or "", pod["metadata"]["name"]
         if is_terminating(pod):
             continue
         if not is_ready(pod) or node in down:
-            reader.note(f"{name} is not asked for its metrics: it, or its node {node or '(none)'}, is not ready")
+            reader.note(f"the metrics of {name}: unknown: it, or its node {node or '(none)'}, is not ready")
             continue
-        places = _places(pod, version)
-        if any(place.secure for place in places) and reader.ask("MetalLB's counters", client.token) is None:
+        ports = _ports(pod, version)
+        if any(port.secure for port in ports) and reader.read("MetalLB's counters", client.token) is None:
             continue
-        questions[f"the metrics of {name}"] = _fetching(reader, pod, Sample(node, speakers, ""), places, client)
-    return [sample for sample in reader.ask_all(questions).values() if sample is not None]
+        sources[f"the metrics of {name}"] = _fetching(reader, pod, Sample(node, speakers, ""), ports, client)
+    return [sample for sample in reader.read_all(sources).values() if sample is not None]
 
 
 def metrics(found: Sequence[Sample]) -> Metrics | None:
-    """Return counters by node and address; None where no speaker could be asked."""
+    """Return counters by node and address; None if no speaker could be read."""
     return {sample.node: sample.counters for sample in found if sample.speaker and sample.node} or None
 
 
 def logs(reader: ApiReader, pods: Sequence[Object], down: frozenset[str]) -> Mapping[str, SpeakerLog] | None:
-    """Read every speaker's last log lines for how its joining of the others ended; None where none could be read."""
-    questions = {
+    """Read whether every speaker joined all others, from its last log lines; None if no log could be read."""
+    sources = {
         f"the log of {pod['metadata']['name']}": _reading(reader, pod)
         for pod in pods
         if pod["spec"].get("nodeName") and pod["spec"]["nodeName"] not in down and not is_terminating(pod)
     }
-    answers = [answer for answer in reader.ask_all(questions).values() if answer is not None]
+    answers = [answer for answer in reader.read_all(sources).values() if answer is not None]
     return {node: SpeakerLog(partial_join=partial_join(text)) for node, text in answers} or None
 
 
 def partial_join(text: str) -> bool | None:
-    """Tell whether a speaker's last attempt to join the others was a partial one.
+    """Return whether a speaker's last attempt to join the others was partial; None for an empty log.
 
-    It tries again each minute while one is missing (internal/speakerlist), so the last word counts, and a log
-    without any means that none is missing. None: an empty log.
+    It retries each minute while one is missing (internal/speakerlist), so the last message counts, and a log without
+    any means that none is missing.
     """
     words = re.findall(r"partial join|memberlist join succe", text)
     if words:
@@ -105,46 +105,46 @@ def partial_join(text: str) -> bool | None:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a pod may serve its metrics. secure: by HTTPS, to bearers of a token."""
+class _MetricsPort:
+    """A port where a pod may serve its metrics. secure: over HTTPS, with a token."""
 
     port: int
     secure: bool
 
 
 def _fetching(
-    reader: ApiReader, pod: Object, who: Sample, places: Sequence[_Place], client: MetricsClient
+    reader: ApiReader, pod: Object, sample: Sample, ports: Sequence[_MetricsPort], client: MetricsClient
 ) -> Callable[[], Sample]:
     metadata = pod["metadata"]
 
     def fetch() -> Sample:
-        refused: ProvisionerError | None = None
-        for place in places:
-            path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}:{place.port}/proxy/metrics"
+        failure: ProvisionerError | None = None
+        for port in ports:
+            path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}:{port.port}/proxy/metrics"
             try:
                 answer: Any
-                answer = client.metrics(pod, place.port) if place.secure else reader.cluster.raw(path, patience=0)
+                answer = client.metrics(pod, port.port) if port.secure else reader.cluster.raw(path, patience=0)
             except (ClusterError, HostError) as error:
-                refused = refused or error
+                failure = failure or error
                 continue
             if isinstance(answer, str) and "metallb_" in answer:
-                return replace(who, text=answer)
-        raise refused or ClusterError("what answers there is not MetalLB's metrics")
+                return replace(sample, text=answer)
+        raise failure or ClusterError("the answer is not MetalLB's metrics")
 
     return fetch
 
 
-def _places(pod: Object, version: str | None) -> list[_Place]:
-    """Return where a pod may serve its metrics, the likeliest first."""
+def _ports(pod: Object, version: str | None) -> list[_MetricsPort]:
+    """Return the ports where a pod may serve its metrics, the likeliest first."""
     secure = version is not None and tuple(map(int, version.split("."))) >= (0, 16)
-    found: dict[_Place, None] = {}
+    found: dict[_MetricsPort, None] = {}
     for container in pod["spec"]["containers"]:
         for port in container.get("ports") or ():
             if "metrics" in port.get("name", "") or port.get("name") == "monitoring":
-                found[_Place(int(port["containerPort"]), "https" in port["name"])] = None
+                found[_MetricsPort(int(port["containerPort"]), "https" in port["name"])] = None
         if port := argument(container, "port"):
-            found.setdefault(_Place(int(port), secure))
-    return list(found) or [_Place(9120 if secure else 7472, secure)]
+            found.setdefault(_MetricsPort(int(port), secure))
+    return list(found) or [_MetricsPort(9120 if secure else 7472, secure)]
 
 
 def _reading(reader: ApiReader, pod: Object) -> Callable[[], tuple[str, str]]:

@@ -1,9 +1,8 @@
-"""Metrics that are shown to bearers of a token alone: MetalLB's from 0.16, by HTTPS at each pod's own address.
+"""Metrics that require a token: MetalLB's from 0.16, over HTTPS at each pod's own address.
 
-The API's pod proxy takes the Authorization header away (apiserver/pkg/endpoints/filters), so such a pod is asked from
-its own node, through SSH. The certificate is one that the pod made for itself (controller-runtime, SecureServing); the
-node's SSH host key vouches for who is asked. The token is good for ten minutes, for nothing but /metrics, and is held
-in memory only.
+The API's pod proxy strips the Authorization header (apiserver/pkg/endpoints/filters), so such a pod is read from its
+own node, through SSH. Its certificate is self-signed (controller-runtime, SecureServing); the node's SSH host key
+vouches for the peer. The token lasts ten minutes, allows /metrics only, and stays in memory.
 """
 
 from __future__ import annotations
@@ -20,42 +19,42 @@ from provisioner.ssh import Host
 
 ACCOUNT = "provisioner-metrics"  # metallb/metrics.yaml
 REMEDY = "kubectl apply -f metallb/metrics.yaml"
-SECONDS = 600  # the shortest that the API gives (TokenRequestSpec.expirationSeconds)
-# No such user; one who may not; one whom MetalLB itself may not ask the API about (controller-runtime, filters).
+SECONDS = 600  # the shortest lifetime that the API grants (TokenRequestSpec.expirationSeconds)
+# Unknown user; not allowed; MetalLB itself may not ask the API about the user (controller-runtime, filters).
 _REFUSALS = (401, 403, 500)
 
 
 class MetricsClient:
-    """Asks pods for their metrics with a token that it gets when the first one is asked."""
+    """Reads pods' metrics with a token, requested on first use."""
 
     def __init__(self, cluster: Cluster, hosts: Mapping[str, Host], namespace: str) -> None:
         self._cluster = cluster
         self._hosts = hosts
         self._namespace = namespace
         self._token = ""
-        self._asking = threading.Lock()
+        self._lock = threading.Lock()
 
     def token(self) -> str:
-        """Return the token. Raises ClusterError, with what to do, where MetalLB's account for it is missing."""
-        with self._asking:
+        """Return the token. Raises ClusterError, with the remedy, if MetalLB's service account for it is missing."""
+        with self._lock:
             if not self._token:
                 token = self._cluster.token(self._namespace, ACCOUNT, SECONDS)
                 if token is None:
                     raise ClusterError(
-                        f"they are shown to bearers of a token only, and there is no ServiceAccount {ACCOUNT} in "
+                        f"they require a token, and there is no ServiceAccount {ACCOUNT} in "
                         f"{self._namespace}: {REMEDY}"
                     )
                 self._token = token
             return self._token
 
     def metrics(self, pod: Object, port: int) -> str:
-        """Return what a pod shows at a port of its own address. Raises ClusterError or HostError."""
+        """Return the metrics at a port of a pod's own address. Raises ClusterError or HostError."""
         token, status = self.token(), pod.get("status") or {}
         node, address = pod["spec"].get("nodeName") or "", status.get("podIP") or status.get("hostIP") or ""
         name = host_of(node, [status.get("hostIP") or ""], self._hosts)
         if name is None or not address:
-            raise ClusterError(f"the API passes no token on, and its node {node or '(none)'} is not in hosts.toml")
-        place = f"https://{address}:{port}/metrics, asked from {name},"
+            raise ClusterError(f"the API's proxy drops tokens, and its node {node or '(none)'} is not in hosts.toml")
+        place = f"https://{address}:{port}/metrics, requested from {name},"
         with self._hosts[name].tunnel(address, port) as tunnel:
             connection = http.client.HTTPSConnection(
                 tunnel.address, tunnel.port, timeout=self._cluster.site.timeout(10), context=_unverified()
@@ -69,14 +68,14 @@ class MetricsClient:
             finally:
                 connection.close()
         if answer.status in _REFUSALS:
-            raise ClusterError(f"it does not take the token of {ACCOUNT} ({answer.status}): {REMEDY}")
+            raise ClusterError(f"it does not accept the token of {ACCOUNT} ({answer.status}): {REMEDY}")
         if answer.status != 200:
-            raise ClusterError(f"{place} answers {answer.status}")
+            raise ClusterError(f"{place} answers with status {answer.status}")
         return text
 
 
 def _unverified() -> ssl.SSLContext:
-    """Return a context that takes the certificate as it is: the pod signed it itself, and tells nobody with what."""
+    """Return a context that accepts any certificate: the pod signs its own, and publishes no fingerprint."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

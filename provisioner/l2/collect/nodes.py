@@ -1,4 +1,4 @@
-"""Nodes: what the API says of them, and their network cards, read over SSH."""
+"""Nodes: their state from the API, and their NICs, read over SSH."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from provisioner.l2.facts_values import address, address_with_prefix, mac
 from provisioner.site import Site
 from provisioner.ssh import Host, HostNic
 
-# The near ends of pods' cables: there is one a pod, and none carries an address that is anybody else's concern.
-_POD_CABLE = re.compile(r"veth|cali|lxc|tap[0-9a-f]{8}")
+# The host ends of pods' veth pairs: one for each pod, without an address that matters here.
+_POD_NIC = re.compile(r"veth|cali|lxc|tap[0-9a-f]{8}")
 _NO_MAC = "00:00:00:00:00:00"
 
 
 def inventory(hosts: Mapping[str, Host], note: Callable[[str], None]) -> dict[str, tuple[Nic, ...] | None]:
-    """Read every host's network cards at once; None for a host that cannot be asked."""
+    """Read all hosts' NICs concurrently; None for a host that cannot be read."""
 
-    def look(host: Host) -> tuple[Nic, ...] | None:
+    def read(host: Host) -> tuple[Nic, ...] | None:
         try:
-            return tuple(map(_nic, filter(_matters, host.facts.nics)))
+            return tuple(map(_nic, filter(_is_relevant, host.facts.nics)))
         except HostError as error:
-            note(f"the network cards of {host.name} are unknown: {error}")
+            note(f"the NICs of {host.name} are unknown: {error}")
             return None
 
     with ThreadPoolExecutor(max(1, min(16, len(hosts)))) as pool:
-        return dict(zip(hosts, pool.map(look, hosts.values()), strict=True))
+        return dict(zip(hosts, pool.map(read, hosts.values()), strict=True))
 
 
 def nodes(
     found: Mapping[str, Object],
-    cards: Mapping[str, tuple[Nic, ...] | None],
+    nics: Mapping[str, tuple[Nic, ...] | None],
     hosts: Mapping[str, Host],
-    programs: Components,
+    components: Components,
     note: Callable[[str], None],
 ) -> tuple[Node, ...]:
-    """Return the API's nodes, each with the network cards of its host."""
+    """Return the API's nodes, each with the NICs of its host."""
     made = []
     for name, item in sorted(found.items()):
         status, ips = item.get("status") or {}, _internal_ips(item)
         host = host_of(name, ips, hosts)
         if host is None:
-            note(f"node {name} is not in hosts.toml, so its network cards are unknown")
+            note(f"node {name} is not in hosts.toml, so its NICs are unknown")
         made.append(
             Node(
                 name=name,
                 internal_ips=ips,
                 ready=_condition(status, "Ready"),
-                # MetalLB reads a condition that is not there as available (internal/k8s/nodes).
+                # MetalLB treats a missing condition as available (internal/k8s/nodes).
                 network_unavailable=_condition(status, "NetworkUnavailable") or False,
                 labels=item["metadata"].get("labels") or {},
-                speaker=speaker_state(programs, name),
-                nics=None if host is None else cards.get(host),
+                speaker=speaker_state(components, name),
+                nics=None if host is None else nics.get(host),
                 unschedulable=bool(item["spec"].get("unschedulable")),
             )
         )
@@ -64,18 +64,18 @@ def nodes(
 
 
 def without_api(
-    cards: Mapping[str, tuple[Nic, ...] | None], site: Site | None, programs: Components
+    nics: Mapping[str, tuple[Nic, ...] | None], site: Site | None, components: Components
 ) -> tuple[Node, ...]:
-    """Return the nodes as hosts.toml names them, where the API does not tell; of their state nothing is known."""
+    """Return the nodes as hosts.toml names them, for when the API does not answer; their state is unknown."""
     addresses = {host.name: host.address for host in site.hosts} if site else {}
     return tuple(
         Node(
             name=name,
             internal_ips=(addresses[name],) if name in addresses else (),
-            speaker=speaker_state(programs, name),
-            nics=nics,
+            speaker=speaker_state(components, name),
+            nics=own,
         )
-        for name, nics in sorted(cards.items())
+        for name, own in sorted(nics.items())
     )
 
 
@@ -85,7 +85,7 @@ def _internal_ips(item: Object) -> tuple[str, ...]:
 
 
 def host_of(name: str, ips: Iterable[str], hosts: Mapping[str, Host]) -> str | None:
-    """Return the host that a node is: of its name, else of one of its addresses."""
+    """Return the name of a node's host: the one of that name, else the one with one of its addresses."""
     if name in hosts:
         return name
     return next((own for own, host in hosts.items() if host.spec.address in ips), None)
@@ -96,16 +96,16 @@ def _condition(status: Mapping[str, object], name: str) -> bool | None:
     return next((each["status"] == "True" for each in conditions if each["type"] == name), None)
 
 
-def _matters(nic: HostNic) -> bool:
-    """Tell whether a card belongs into the inventory: a wire, a bridge, or one that carries an address for others."""
+def _is_relevant(nic: HostNic) -> bool:
+    """Return whether a NIC belongs in the inventory: a link, a bridge, or one with an address to announce."""
     others = [own for own in nic.addresses if not own.startswith(("127.", "::1/", "fe80:"))]
-    return bool(others) or (nic.mac not in ("", _NO_MAC) and not _POD_CABLE.match(nic.name))
+    return bool(others) or (nic.mac not in ("", _NO_MAC) and not _POD_NIC.match(nic.name))
 
 
 def _nic(nic: HostNic) -> Nic:
     try:
         ethernet = "" if nic.mac == _NO_MAC else mac(nic.mac)
-    except ValueError:  # a tunnel's end or InfiniBand: the kernel shows another kind of address there
+    except ValueError:  # a tunnel or InfiniBand, whose link-layer address is of another kind
         ethernet = ""
     return Nic(
         name=nic.name,

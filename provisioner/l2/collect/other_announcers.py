@@ -1,4 +1,4 @@
-"""What else in the cluster may answer for an external IP: kube-proxy's kernel side, kube-vip, ServiceLB, Cilium.
+"""Other programs in the cluster that may answer for an external IP: kube-proxy (ipvs), kube-vip, ServiceLB, Cilium.
 
 Sources: kube-proxy's KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1; an empty mode is iptables on Linux);
 kube-vip's environment (`svc_enable`); k3s' pods svclb-*; Cilium's CiliumL2AnnouncementPolicy and leases.
@@ -20,16 +20,16 @@ _LEASES = "coordination.k8s.io/v1"
 
 
 def kube_proxy(reader: ApiReader, pods: Sequence[Object] | None) -> KubeProxy:
-    """Read kube-proxy's mode from its ConfigMap; "none" only where Cilium says that it has taken its place."""
-    return reader.ask("kube-proxy's mode", lambda: _kube_proxy(reader, pods)) or KubeProxy()
+    """Read kube-proxy's mode from its ConfigMap; "none" only if Cilium replaces kube-proxy."""
+    return reader.read("kube-proxy's mode", lambda: _kube_proxy(reader, pods)) or KubeProxy()
 
 
 def others(reader: ApiReader, pods: Sequence[Object] | None, served: frozenset[str] | None) -> OtherAnnouncers:
-    """Look for other announcers. pods: all of the cluster; served: the API versions; None: unknown."""
+    """Find other announcers. pods: the whole cluster's; served: the API versions; None: unknown."""
     return OtherAnnouncers(
         kube_vip=None if pods is None else _kube_vip(pods),
         servicelb=None if pods is None else any(pod["metadata"]["name"].startswith("svclb-") for pod in pods),
-        cilium_l2=reader.ask("Cilium's layer-2 announcements", lambda: _cilium(reader, served)),
+        cilium_l2=reader.read("Cilium's layer-2 announcements", lambda: _cilium(reader, served)),
     )
 
 
@@ -43,10 +43,10 @@ def _kube_proxy(reader: ApiReader, pods: Sequence[Object] | None) -> KubeProxy:
     try:
         document = yaml.safe_load((config_map.get("data") or {}).get("config.conf", "")) or {}
     except yaml.YAMLError:
-        raise ValueError("the ConfigMap kube-proxy is no YAML") from None
+        raise ValueError("the ConfigMap kube-proxy is not YAML") from None
     mode = _MODES.get(document.get("mode") or "")
     if mode is None:
-        reader.note(f"kube-proxy has the mode {document.get('mode')!r}, which is not known here")
+        reader.note(f"kube-proxy has the unknown mode {document.get('mode')!r}")
     strict = (document.get("ipvs") or {}).get("strictARP", False)
     return KubeProxy.model_validate({"mode": mode, "strict_arp": strict is True})
 
@@ -61,7 +61,7 @@ def _of_kube_proxy(pods: Iterable[Object]) -> bool:
 
 
 def _kube_vip(pods: Iterable[Object]) -> bool | None:
-    """Tell whether a kube-vip serves Services; one for the control plane alone does not. None: it does not show."""
+    """Return whether a kube-vip serves Services (one for the control plane alone does not), None if unclear."""
     verdicts = []
     for pod in pods:
         for container in pod["spec"]["containers"]:

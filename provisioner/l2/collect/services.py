@@ -1,6 +1,6 @@
-"""Services of type LoadBalancer as the API shows them: what they ask for, what they have, who serves them.
+"""Services of type LoadBalancer from the API: what they request, what they have, which endpoints serve them.
 
-Of a Service's annotations only MetalLB's own are read, and each becomes a fact of its own.
+Of a Service's annotations only MetalLB's are read, each into a fact of its own.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from provisioner.l2.facts_values import network
 from provisioner.redact import redact
 
 SLICES = "discovery.k8s.io/v1"
-# MetalLB's annotations and, before 0.13, their older prefix (controller/service.go).
+# MetalLB's annotation prefixes; the second since before 0.13 (controller/service.go).
 _PREFIXES = ("metallb.io", "metallb.universe.tf")
-_EVENTS = 12  # the newest of a Service; an announcement that flaps would fill a file
+_EVENTS = 12  # the newest of a Service; a flapping announcement would fill a file
 _REPORTERS = ("metallb-controller", "metallb-speaker")
 
 Endpoints = Mapping[str, tuple[Endpoint, ...]]  # namespace/name -> endpoints
@@ -26,42 +26,42 @@ Events = Mapping[str, tuple[ServiceEvent, ...]]
 
 
 def services(
-    found: Sequence[Object], ends: Endpoints | None, events: Events | None, note: Callable[[str], None]
+    found: Sequence[Object], endpoints: Endpoints | None, events: Events | None, note: Callable[[str], None]
 ) -> tuple[Service, ...]:
-    """Return the Services of type LoadBalancer. ends, events: None where they could not be read."""
+    """Return the Services of type LoadBalancer. endpoints, events: None if they could not be read."""
     return tuple(
-        _service(item, ends, events or {}, note) for item in found if item["spec"].get("type") == "LoadBalancer"
+        _service(item, endpoints, events or {}, note) for item in found if item["spec"].get("type") == "LoadBalancer"
     )
 
 
 def from_slices(found: Sequence[Object], *, serving: bool | None) -> Endpoints:
-    """Return endpoints by Service out of EndpointSlices (discovery.k8s.io/v1).
+    """Return endpoints by Service from EndpointSlices (discovery.k8s.io/v1).
 
-    serving: whether MetalLB also takes one that is going but still serves (since 0.14.2); None: unknown, then not.
+    serving: whether MetalLB also counts terminating endpoints that still serve (since 0.14.2); None: unknown, so not.
     """
-    ends: dict[str, dict[Endpoint, None]] = {}
+    endpoints: dict[str, dict[Endpoint, None]] = {}
     for item in found:
         service = (item["metadata"].get("labels") or {}).get("kubernetes.io/service-name")
         if not service:
             continue
-        into = ends.setdefault(f"{item['metadata']['namespace']}/{service}", {})
+        own = endpoints.setdefault(f"{item['metadata']['namespace']}/{service}", {})
         for endpoint in item.get("endpoints") or ():
             conditions = endpoint.get("conditions") or {}
             ready = conditions.get("ready") in (True, None) or bool(serving and conditions.get("serving"))
-            into[Endpoint(node=endpoint.get("nodeName") or "", ready=ready)] = None
-    return {service: tuple(kept) for service, kept in ends.items()}
+            own[Endpoint(node=endpoint.get("nodeName") or "", ready=ready)] = None
+    return {service: tuple(own) for service, own in endpoints.items()}
 
 
 def from_endpoints(found: Sequence[Object]) -> Endpoints:
-    """Return endpoints by Service out of Endpoints (v1), which MetalLB up to 0.13 reads where slices are too old."""
-    ends: dict[str, dict[Endpoint, None]] = {}
+    """Return endpoints by Service from Endpoints (v1), which MetalLB up to 0.13 reads if slices are too old."""
+    endpoints: dict[str, dict[Endpoint, None]] = {}
     for item in found:
-        into = ends.setdefault(namespaced_name(item), {})
+        own = endpoints.setdefault(namespaced_name(item), {})
         for subset in item.get("subsets") or ():
             for key, ready in (("addresses", True), ("notReadyAddresses", False)):
                 for address in subset.get(key) or ():
-                    into[Endpoint(node=address.get("nodeName") or "", ready=ready)] = None
-    return {service: tuple(kept) for service, kept in ends.items()}
+                    own[Endpoint(node=address.get("nodeName") or "", ready=ready)] = None
+    return {service: tuple(own) for service, own in endpoints.items()}
 
 
 def events(found: Sequence[Object]) -> Events:
@@ -101,7 +101,7 @@ def l2_status(found: Sequence[Object]) -> tuple[L2Status, ...]:
     return tuple(statuses)
 
 
-def _service(item: Object, ends: Endpoints | None, events: Events, note: Callable[[str], None]) -> Service:
+def _service(item: Object, endpoints: Endpoints | None, events: Events, note: Callable[[str], None]) -> Service:
     metadata, spec = item["metadata"], item["spec"]
     key = namespaced_name(item)
     ingress = (item.get("status") or {}).get("loadBalancer", {}).get("ingress") or ()
@@ -113,13 +113,13 @@ def _service(item: Object, ends: Endpoints | None, events: Events, note: Callabl
         load_balancer_class=spec.get("loadBalancerClass"),
         external_traffic_policy=spec.get("externalTrafficPolicy", "Cluster"),
         allow_shared_ip=_annotation(item, "allow-shared-ip"),
-        source_ranges=_valid(spec.get("loadBalancerSourceRanges") or (), network, f"{key}: its source ranges", note),
+        source_ranges=_valid(spec.get("loadBalancerSourceRanges") or (), network, f"{key}: source range", note),
         ports=tuple(Port(port=each["port"], protocol=each.get("protocol", "TCP")) for each in spec.get("ports") or ()),
-        endpoints=None if ends is None else ends.get(key, ()),
+        endpoints=None if endpoints is None else endpoints.get(key, ()),
         events=events.get(key, ()),
         labels=metadata.get("labels") or {},
         wanted_ips=_valid(
-            filter(None, map(str.strip, wanted)), lambda text: str(ip_address(text)), f"{key}: what it asks for", note
+            filter(None, map(str.strip, wanted)), lambda text: str(ip_address(text)), f"{key}: requested IP", note
         ),
         wanted_pool=_annotation(item, "address-pool") or "",
         families=tuple(spec.get("ipFamilies") or ()),
@@ -134,13 +134,13 @@ def _annotation(item: Object, name: str) -> str | None:
 
 
 def _valid(
-    values: Iterable[str], read: Callable[[str], str], what: str, note: Callable[[str], None]
+    values: Iterable[str], parse: Callable[[str], str], what: str, note: Callable[[str], None]
 ) -> tuple[str, ...]:
-    """Return the values that `read` takes; the API lets people write others there, and MetalLB drops them too."""
+    """Return the values that `parse` accepts; the API admits others too, which MetalLB also ignores."""
     kept = []
     for value in values:
         try:
-            kept.append(read(value.strip()))
+            kept.append(parse(value.strip()))
         except ValueError:
-            note(f"{what}: {value!r} is left out, it is not what belongs there")
+            note(f"{what} {value!r} ignored: invalid")
     return tuple(dict.fromkeys(kept))

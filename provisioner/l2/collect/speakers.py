@@ -1,8 +1,8 @@
-"""MetalLB's own programs as the API shows them: version, flags, and how its speakers are on each node.
+"""MetalLB's pods in the API: version, flags, and the state of the speaker on each node.
 
-Manifests label them app=metallb, charts app.kubernetes.io/name=metallb; arguments win over environment, as in
-MetalLB's main.go. Whether memberlist is on depends on its bind address and labels (internal/speakerlist), not on
-its key. No value of an environment variable leaves this module.
+Manifests label them app=metallb, charts app.kubernetes.io/name=metallb; arguments override the environment, as in
+MetalLB's main.go. Memberlist depends on its bind address and labels (internal/speakerlist), not on its key. No value
+of an environment variable leaves this module.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ SpeakerState = Literal["ready", "missing", "failing"]
 
 @dataclass(frozen=True)
 class Components:
-    """MetalLB in the cluster. templates: pod templates of its DaemonSets; None: could not be read.
+    """MetalLB in the cluster. templates: its DaemonSets' pod templates; None: could not be read.
 
-    wanted: on how many nodes its DaemonSets should run a speaker; None: they do not say.
+    wanted: how many nodes its DaemonSets should run a speaker on; None: unknown.
     """
 
     namespace: str
@@ -34,11 +34,11 @@ class Components:
     wanted: int | None = None
 
 
-NOTHING = Components(NAMESPACE, None, None, None)
+UNKNOWN = Components(NAMESPACE, None, None, None)
 
 
 def components(pods: Sequence[Object] | None, daemon_sets: Sequence[Object] | None) -> Components:
-    """Find MetalLB's pods among all pods, and its speakers' DaemonSets."""
+    """Find MetalLB's pods among all pods, and the speakers' DaemonSets."""
     speakers = None if pods is None else tuple(pod for pod in pods if is_part(pod, "speaker"))
     controllers = None if pods is None else tuple(pod for pod in pods if is_part(pod, "controller"))
     owners = None if daemon_sets is None else tuple(item for item in daemon_sets if is_part(item, "speaker"))
@@ -53,29 +53,29 @@ def components(pods: Sequence[Object] | None, daemon_sets: Sequence[Object] | No
 
 
 def _wanted(daemon_sets: Sequence[Object]) -> int | None:
-    """Return for how many nodes the DaemonSets' controller wants a pod; a node that they do not select counts not."""
+    """Return how many pods the DaemonSets should have; nodes that they do not select do not count."""
     numbers = [(item.get("status") or {}).get("desiredNumberScheduled") for item in daemon_sets]
     known = [number for number in numbers if number is not None]
     return sum(known) if known and len(known) == len(numbers) else None
 
 
 def is_part(item: Object, component: str) -> bool:
-    """Tell whether an object is labelled as MetalLB's speaker or controller."""
+    """Return whether an object is labeled as MetalLB's speaker or controller."""
     labels = item["metadata"].get("labels") or {}
     name = labels.get("app.kubernetes.io/name") or labels.get("app") or ""
     return name == "metallb" and component in (labels.get("app.kubernetes.io/component"), labels.get("component"))
 
 
 def metallb(found: Components, note: Callable[[str], None]) -> MetalLB:
-    """Return what the programs' own specifications say; what they differ in, or do not say, stays unknown."""
+    """Return what the pods' specs reveal; anything they differ in, or omit, stays unknown."""
     staying = [pod for pod in found.speakers or () if not is_terminating(pod)]
     specs = [item["spec"] for item in staying or found.templates or ()]
     containers = [container for spec in specs if (container := speaker_container(spec)) is not None]
     versions = {tag for container in containers if (tag := version_of(container.get("image", "")))}
     if len(versions) > 1:
-        note(f"speakers of several versions run ({', '.join(sorted(versions))}), so MetalLB's version is unknown")
+        note(f"the speakers run several versions ({', '.join(sorted(versions))}), so MetalLB's version is unknown")
     elif containers and not versions:
-        note("the speakers' image has no version in its tag, so MetalLB's version is unknown")
+        note("the speakers' image tag has no version, so MetalLB's version is unknown")
     return MetalLB(
         version=versions.pop() if len(versions) == 1 else None,
         namespace=found.namespace,
@@ -87,7 +87,7 @@ def metallb(found: Components, note: Callable[[str], None]) -> MetalLB:
 
 
 def speaker_state(found: Components, node: str) -> SpeakerState | None:
-    """Return how the speaker is on a node: the best of its pods there, since an update has two for a while."""
+    """Return the state of a node's speaker: the best of its pods, since a rollout has two for a moment."""
     if found.speakers is None:
         return None
     here = [pod for pod in found.speakers if node_of(pod) == node]
@@ -97,7 +97,7 @@ def speaker_state(found: Components, node: str) -> SpeakerState | None:
 
 
 def node_of(pod: Object) -> str:
-    """Return the node that a pod is on or is meant for: a DaemonSet's pod that waits has only its affinity to tell."""
+    """Return a pod's node, or the one it is meant for: a pending DaemonSet pod names it only in its affinity."""
     spec = pod["spec"]
     affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
     terms = (affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}).get("nodeSelectorTerms") or ()
@@ -107,7 +107,7 @@ def node_of(pod: Object) -> str:
 
 
 def is_ready(pod: Object) -> bool:
-    """Tell whether a pod's condition Ready is true, and it is not on its way out."""
+    """Return whether a pod has the condition Ready and is not terminating."""
     if is_terminating(pod):
         return False
     conditions = pod.get("status", {}).get("conditions") or ()
@@ -115,12 +115,12 @@ def is_ready(pod: Object) -> bool:
 
 
 def is_terminating(pod: Object) -> bool:
-    """Tell whether a pod is being deleted."""
+    """Return whether a pod is being deleted."""
     return bool(pod["metadata"].get("deletionTimestamp"))
 
 
 def speaker_container(spec: Mapping[str, Any]) -> Object | None:
-    """Return the speaker's own container of a pod's specification, past FRR and proxies."""
+    """Return the speaker container of a pod spec, not FRR's or a proxy's."""
     containers: list[Object] = spec.get("containers") or []
     for container in containers:
         if container["name"] in ("speaker", "metallb-speaker"):
@@ -129,7 +129,7 @@ def speaker_container(spec: Mapping[str, Any]) -> Object | None:
 
 
 def version_of(image: str) -> str:
-    """Return the version in an image's tag, "" where there is none.
+    """Return the version in an image's tag, "" if there is none.
 
     >>> version_of("quay.io/metallb/speaker:v0.16.1@sha256:00")
     '0.16.1'
@@ -139,9 +139,9 @@ def version_of(image: str) -> str:
 
 
 def argument(container: Mapping[str, Any], name: str, variable: str = "") -> str | None:
-    """Return a flag of a Go program, "--name=value" or "--name value", else its variable; None where neither is set.
+    """Return a Go program's flag, "--name=value" or "--name value", else its variable; None if neither is set.
 
-    A variable whose value comes from elsewhere (a field, a Secret) is "…": set, and not read.
+    A variable with a value from elsewhere (a field, a Secret) is "…": set, but not read.
     """
     words = [*(container.get("command") or ()), *(container.get("args") or ())]
     for place, word in enumerate(words):
@@ -156,7 +156,7 @@ def argument(container: Mapping[str, Any], name: str, variable: str = "") -> str
 
 
 def _memberlist(container: Mapping[str, Any]) -> bool | None:
-    """Tell whether a speaker joins memberlist: it needs both, a bind address and the labels of the others."""
+    """Return whether a speaker joins memberlist: it needs both a bind address and the other speakers' labels."""
     if container.get("envFrom"):
         return None
     bind = argument(container, "ml-bindaddr", "METALLB_ML_BIND_ADDR")
@@ -169,6 +169,6 @@ def _flag(container: Mapping[str, Any], name: str) -> bool:
 
 
 def _agreed(values: Iterable[T | None]) -> T | None:
-    """Return the value that all give, None where they differ, do not know, or are none."""
+    """Return the value that all agree on; None if they differ, if it is unknown, or if there are none."""
     given = set(values)
     return given.pop() if len(given) == 1 else None

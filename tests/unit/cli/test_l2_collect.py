@@ -71,7 +71,7 @@ def test_to_the_standard_output_goes_nothing_but_the_facts(monkeypatch: pytest.M
 
 
 def test_a_cluster_lost_meanwhile_is_not_a_success(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = run(monkeypatch, "-o", "facts.json", note="the API was lost in the middle", reachable=False)
+    ended = run(monkeypatch, "-o", "facts.json", note="the API was lost midway", reachable=False)
     assert ended.exit_code == 2
     assert "inconclusive: the cluster was lost in the middle" in ended.stderr
     assert facts_file.load(here / "facts.json") == FACTS  # what was read is kept

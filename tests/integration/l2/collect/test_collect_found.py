@@ -40,7 +40,7 @@ def test_it_finds_what_the_diagnosis_asks_for(admin: Cluster, site: Site, speake
     assert worker.nics is not None
     assert [(nic.name, nic.mac, nic.proxy_arp) for nic in worker.nics] == [("eth1", "52:54:00:00:00:11", True)]
     assert (master.speaker, master.nics) == ("failing", None)
-    assert "the network cards of master are unknown: master: no route to host" in notes
+    assert "the NICs of master are unknown: master: no route to host" in notes
 
     assert facts.pools is not None
     assert [(pool.name, pool.addresses, pool.avoid_buggy_ips) for pool in facts.pools] == [
@@ -59,7 +59,7 @@ def test_it_finds_what_the_diagnosis_asks_for(admin: Cluster, site: Site, speake
     assert [(each.reason, each.node) for each in web.events] == [("nodeAssigned", "worker1")]
     assert (late.ingress_ips, late.wanted_ips, late.wanted_pool) == ((), ("192.0.2.201",), "lab")
     assert late.endpoints == (), "none is known to be none"
-    assert any("default/late: what it asks for: 'nowhere' is left out" in note for note in notes)
+    assert any("default/late: requested IP 'nowhere' ignored" in note for note in notes)
 
     assert facts.l2_status is not None
     assert [(each.service, each.node, each.interfaces) for each in facts.l2_status] == [

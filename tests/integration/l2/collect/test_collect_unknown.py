@@ -77,7 +77,7 @@ def test_an_api_that_is_lost_in_the_middle_leaves_the_rest_unknown(
     assert (facts.pools, facts.advertisements, facts.metrics, facts.kube_proxy.mode) == (None, None, None, None)
     assert facts.services is not None
     assert [one.endpoints for one in facts.services] == [None, None]
-    lost = [note for note in notes if "the API was lost in the middle" in note]
+    lost = [note for note in notes if "the API was lost midway" in note]
     assert len(lost) == 1, notes
 
 

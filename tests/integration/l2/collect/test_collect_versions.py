@@ -40,7 +40,7 @@ def test_a_speaker_of_0_16_serves_its_metrics_by_https_to_whom_it_lets(
         assert facts.metrics["master"]["192.0.2.200"].responses_sent == 8
         assert facts.metrics["worker1"]["192.0.2.200"].responses_sent == 7
         assert facts.metallb.version is None
-        assert any("speakers of several versions run (0.13.12, 0.16.1)" in note for note in notes)
+        assert any("the speakers run several versions (0.13.12, 0.16.1)" in note for note in notes)
         master = facts.node("master")
         assert master
         assert master.speaker == "ready", "the best of two pods, as while an update rolls"
@@ -50,7 +50,7 @@ def test_a_speaker_of_0_16_serves_its_metrics_by_https_to_whom_it_lets(
         assert "master" not in facts.metrics
         (note,) = (note for note in notes if note.startswith("the metrics of speaker-new: unknown:"))
         remedy = "kubectl apply -f metallb/metrics.yaml"
-        assert note.endswith(f"does not take the token of provisioner-metrics (401): {remedy}")
+        assert note.endswith(f"does not accept the token of provisioner-metrics (401): {remedy}")
     finally:
         admin.delete("Pod", "speaker-new", "metallb-system")
         admin.delete("ServiceAccount", "provisioner-metrics", "metallb-system")
@@ -90,7 +90,7 @@ def test_before_0_13_the_pools_are_in_a_config_map(connect: Connect, site: Site,
         admin.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": where, "data": broken})
         facts, notes = gathered(old, site)
         assert facts.pools is None
-        assert any("the ConfigMap of MetalLB's pools: not understood: no YAML (line 2)" in note for note in notes)
+        assert any("the ConfigMap of MetalLB's pools: invalid: not YAML (line 2)" in note for note in notes)
         assert not any(SECRET in note for note in notes)
     finally:
         admin.delete("ConfigMap", "config", "metallb-system")

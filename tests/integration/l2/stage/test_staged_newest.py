@@ -101,7 +101,7 @@ def test_nobody_reads_the_counters_before_our_manifest_is_there(suburb: Suburb) 
     notes: list[str] = []
     assert suburb.metallb.counted(suburb.cluster, notes) is None
     assert notes == [
-        "MetalLB's counters: unknown: they are shown to bearers of a token only, and there is no ServiceAccount "
+        "MetalLB's counters: unknown: they require a token, and there is no ServiceAccount "
         "provisioner-metrics in metallb-system: kubectl apply -f metallb/metrics.yaml"
     ]
     suburb.cluster.apply(account)
@@ -109,7 +109,7 @@ def test_nobody_reads_the_counters_before_our_manifest_is_there(suburb: Suburb) 
     assert suburb.metallb.counted(suburb.cluster, notes) is None
     assert len(notes) == 2
     for note in notes:
-        assert "does not take the token of provisioner-metrics (" in note
+        assert "does not accept the token of provisioner-metrics (" in note
         assert note.endswith("kubectl apply -f metallb/metrics.yaml")
     found = let_in(suburb)
     assert found.keys() == {"w1", "w2"}

@@ -22,7 +22,7 @@ def cluster_with(answers: dict[str, Any] | None = None, /, **kinds: list[Object]
     return cluster
 
 
-class Token(MetricsClient):
+class FakeMetricsClient(MetricsClient):
     """Stands in for a Bearer, which asks over SSH. shown: texts by port; error: raised when asked for a token."""
 
     def __init__(self, shown: dict[int, str] | None = None, error: ProvisionerError | None = None) -> None:
@@ -40,7 +40,7 @@ class Token(MetricsClient):
         return self.shown[port]
 
 
-def asker(cluster: FakeCluster | None = None) -> tuple[ApiReader, list[str]]:
+def api_reader(cluster: FakeCluster | None = None) -> tuple[ApiReader, list[str]]:
     notes: list[str] = []
     return ApiReader(cast(Cluster, cluster or FakeCluster()), notes.append), notes
 

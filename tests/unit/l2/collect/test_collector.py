@@ -13,7 +13,7 @@ from provisioner.l2.collect.speakers import Components
 from provisioner.l2.facts import Counters, Endpoint, Facts, KubeProxy, L2Status, OtherAnnouncers
 from provisioner.ssh import Host, HostNic
 from tests.unit.fake_cluster import FakeCluster
-from tests.unit.l2.collect.api import asker, cluster_with, pod
+from tests.unit.l2.collect.api import api_reader, cluster_with, pod
 
 # --- services --------------------------------------------------------------------------------------------------------
 
@@ -90,7 +90,7 @@ def test_a_host_name_among_the_addresses_is_no_address() -> None:
     (web,) = services.services([item, other], None, None, notes.append)
     assert (web.ingress_ips, web.source_ranges, web.endpoints) == (("192.0.2.200",), ("192.0.2.0/24",), None)
     assert web.families == ("IPv4", "IPv6")
-    assert notes == ["default/web: its source ranges: 'all' is left out, it is not what belongs there"]
+    assert notes == ["default/web: source range 'all' ignored: invalid"]
 
 
 # --- others that announce --------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ KUBE_VIP = "ghcr.io/kube-vip/kube-vip:v0.8.0"
     ],
 )
 def test_kube_vip_counts_where_it_serves_services(containers: list[Object], serves: bool | None) -> None:
-    found = other_announcers.others(asker()[0], [pod("vip", labels={}, containers=containers)], frozenset())
+    found = other_announcers.others(api_reader()[0], [pod("vip", labels={}, containers=containers)], frozenset())
     assert found == OtherAnnouncers(kube_vip=serves, servicelb=False, cilium_l2=False)
 
 
@@ -124,21 +124,21 @@ def test_servicelb_and_cilium() -> None:
     api = cluster_with(CiliumL2AnnouncementPolicy=[policy])
     pods = [pod("svclb-web-x7k2p", labels={})]
     served = frozenset({"cilium.io/v2alpha1", "coordination.k8s.io/v1"})
-    assert other_announcers.others(asker(api)[0], pods, served) == OtherAnnouncers(
+    assert other_announcers.others(api_reader(api)[0], pods, served) == OtherAnnouncers(
         kube_vip=False, servicelb=True, cilium_l2=True
     )
     lease = {
         "apiVersion": "coordination.k8s.io/v1",
         "metadata": {"name": "cilium-l2announce-default-web", "namespace": "kube-system"},
     }
-    assert other_announcers.others(asker(cluster_with(Lease=[lease]))[0], pods, served).cilium_l2 is True
+    assert other_announcers.others(api_reader(cluster_with(Lease=[lease]))[0], pods, served).cilium_l2 is True
     other = {
         "apiVersion": "coordination.k8s.io/v1",
         "metadata": {"name": "cilium-operator", "namespace": "kube-system"},
     }
-    assert other_announcers.others(asker(cluster_with(Lease=[other]))[0], pods, served).cilium_l2 is False
-    assert other_announcers.others(asker()[0], pods, served).cilium_l2 is False
-    assert other_announcers.others(asker()[0], None, None) == OtherAnnouncers()
+    assert other_announcers.others(api_reader(cluster_with(Lease=[other]))[0], pods, served).cilium_l2 is False
+    assert other_announcers.others(api_reader()[0], pods, served).cilium_l2 is False
+    assert other_announcers.others(api_reader()[0], None, None) == OtherAnnouncers()
 
 
 @pytest.mark.parametrize(
@@ -157,18 +157,18 @@ def test_servicelb_and_cilium() -> None:
 def test_the_mode_of_kube_proxy(config: str, found: KubeProxy) -> None:
     data = {"config.conf": config, "kubeconfig.conf": "token: x"}
     api = cluster_with(ConfigMap=[{"metadata": {"name": "kube-proxy", "namespace": "kube-system"}, "data": data}])
-    assert other_announcers.kube_proxy(asker(api)[0], []) == found
+    assert other_announcers.kube_proxy(api_reader(api)[0], []) == found
 
 
 def test_no_config_map_of_kube_proxy_is_unknown_unless_cilium_has_taken_its_place() -> None:
-    ask, notes = asker()
-    assert other_announcers.kube_proxy(ask, []) == KubeProxy()
+    reader, notes = api_reader()
+    assert other_announcers.kube_proxy(reader, []) == KubeProxy()
     assert notes == ["kube-proxy has no ConfigMap in kube-system, so its mode is unknown"]
     metadata = {"name": "cilium-config", "namespace": "kube-system"}
     cilium = cluster_with(ConfigMap=[{"metadata": metadata, "data": {"kube-proxy-replacement": "true"}}])
-    assert other_announcers.kube_proxy(asker(cilium)[0], []) == KubeProxy(mode="none", strict_arp=False)
+    assert other_announcers.kube_proxy(api_reader(cilium)[0], []) == KubeProxy(mode="none", strict_arp=False)
     still = [pod("kube-proxy-1", labels={"k8s-app": "kube-proxy"})]
-    assert other_announcers.kube_proxy(asker(cilium)[0], still) == KubeProxy()
+    assert other_announcers.kube_proxy(api_reader(cilium)[0], still) == KubeProxy()
 
 
 # --- nodes -----------------------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ def test_the_inventory_leaves_pods_cables_out_and_strange_macs_empty() -> None:
     away = Reached("w2", "192.0.2.12", error=HostError("w2", "no route to host"))
     found = nodes.inventory(cast("dict[str, Host]", {"w1": host, "w2": away}), notes.append)
     assert found["w2"] is None
-    assert notes == ["the network cards of w2 are unknown: w2: no route to host"]
+    assert notes == ["the NICs of w2 are unknown: w2: no route to host"]
     assert found["w1"] is not None
     assert [nic.dad_failed for nic in found["w1"]][:2] == [("fe80::11/64",), ()]
     assert [(nic.name, nic.mac, nic.proxy_arp) for nic in found["w1"]] == [
@@ -273,7 +273,7 @@ def test_a_node_is_its_host_by_name_or_by_address() -> None:
         ("w1", True, False, ()),
         ("w3", True, False, None),
     ]
-    assert notes == ["node w3 is not in hosts.toml, so its network cards are unknown"]
+    assert notes == ["node w3 is not in hosts.toml, so its NICs are unknown"]
 
 
 # --- asking ----------------------------------------------------------------------------------------------------------
@@ -283,23 +283,23 @@ def test_an_api_that_is_gone_is_not_asked_again_and_one_that_only_stumbled_is() 
     gone = ClusterError("the API at https://192.0.2.10:6443 does not answer: timed out")
     api = FakeCluster()
     api.errors["Pod"] = gone
-    ask, notes = asker(api)
-    assert ask.ask("pods", lambda: ask.cluster.list("Pod")) is None
-    assert ask.ask("services", lambda: ask.cluster.list("Service")) == []
+    reader, notes = api_reader(api)
+    assert reader.read("pods", lambda: reader.cluster.list("Pod")) is None
+    assert reader.read("services", lambda: reader.cluster.list("Service")) == []
     assert notes == ["pods: unknown: the API at https://192.0.2.10:6443 does not answer: timed out"]
     api.api = ApiState.UNREACHABLE
-    assert ask.ask("pods", lambda: ask.cluster.list("Pod")) is None
-    assert ask.ask("services", lambda: ask.cluster.list("Service")) is None
-    assert ask.understand("what was read", lambda: 1) == 1
+    assert reader.read("pods", lambda: reader.cluster.list("Pod")) is None
+    assert reader.read("services", lambda: reader.cluster.list("Service")) is None
+    assert reader.interpret("what was read", lambda: 1) == 1
     assert api.reads == ["Pod", "Service", "Pod"]
-    assert "the API was lost in the middle" in notes[-1]
+    assert "the API was lost midway" in notes[-1]
     assert len(notes) == 2
 
 
 def test_a_note_is_one_line_said_once_without_a_token() -> None:
-    ask, notes = asker()
+    reader, notes = api_reader()
     for _ in range(2):
-        ask.note("two\nlines, abcdef.0123456789abcdef")
+        reader.note("two\nlines, abcdef.0123456789abcdef")
     assert len(notes) == 1
     assert notes[0].startswith("two lines, ")
     assert "0123456789abcdef" not in notes[0]

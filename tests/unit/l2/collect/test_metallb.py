@@ -12,7 +12,7 @@ from provisioner.l2.collect import configuration, metrics
 from provisioner.l2.collect.speakers import components, metallb, speaker_state, version_of
 from provisioner.l2.facts import Counters, MetalLB
 from tests.unit.fake_cluster import FakeCluster
-from tests.unit.l2.collect.api import API, HELM, ML, SPEAKER, Token, asker, cluster_with, pod
+from tests.unit.l2.collect.api import API, HELM, ML, SPEAKER, FakeMetricsClient, api_reader, cluster_with, pod
 
 # --- MetalLB's programs ----------------------------------------------------------------------------------------------
 
@@ -117,9 +117,9 @@ def test_speakers_that_differ_leave_it_unknown() -> None:
     two = [pod(env=ML), pod("speaker-2", on="w2", image="quay.io/metallb/speaker:v0.14.5", args=["--lb-class=x"])]
     found = metallb(components(two, []), notes.append)
     assert (found.version, found.memberlist, found.load_balancer_class) == (None, None, None)
-    assert notes == ["speakers of several versions run (0.13.12, 0.14.5), so MetalLB's version is unknown"]
+    assert notes == ["the speakers run several versions (0.13.12, 0.14.5), so MetalLB's version is unknown"]
     assert metallb(components([pod(image="metallb/speaker:main")], []), notes.append).version is None
-    assert "no version in its tag" in notes[-1]
+    assert "image tag has no version" in notes[-1]
 
 
 def test_no_metallb_is_nothing_known_of_it() -> None:
@@ -143,7 +143,7 @@ def test_no_metallb_is_nothing_known_of_it() -> None:
 def test_gauges_tell_of_the_configuration(
     gauges: list[tuple[float | None, float | None]], says: dict[str, str]
 ) -> None:
-    assert configuration.by_gauges(gauges) == says
+    assert configuration.state_from_gauges(gauges) == says
 
 
 def crs(**kinds: list[Object]) -> FakeCluster:
@@ -165,7 +165,7 @@ def test_an_address_pool_of_0_13_is_its_own_advertisement() -> None:
             named("far", addresses=["198.51.100.0/24"], protocol="bgp"),
         ],
     )
-    found = configuration.configuration(asker(api)[0], "metallb-system", ALL_KINDS)
+    found = configuration.configuration(api_reader(api)[0], "metallb-system", ALL_KINDS)
     assert found.pools is not None
     assert [pool.name for pool in found.pools] == ["new", "old", "far"]
     assert found.advertisements is not None
@@ -175,26 +175,26 @@ def test_an_address_pool_of_0_13_is_its_own_advertisement() -> None:
 def test_pools_and_advertisements_say_what_their_resources_say() -> None:
     pool = named("p", addresses=["192.0.2.200/29"], autoAssign=False, serviceAllocation={"priority": 1})
     pool["metadata"]["labels"] = {"tier": "web"}
-    found = configuration.configuration(asker(crs(IPAddressPool=[pool]))[0], "metallb-system", ALL_KINDS)
+    found = configuration.configuration(api_reader(crs(IPAddressPool=[pool]))[0], "metallb-system", ALL_KINDS)
     assert found.pools is not None
     (made,) = found.pools
     assert (made.auto_assign, made.labels, made.service_allocation) == (False, {"tier": "web"}, {"priority": 1})
     assert found.advertisements == ()
-    before = configuration.configuration(asker()[0], "metallb-system", frozenset())
+    before = configuration.configuration(api_reader()[0], "metallb-system", frozenset())
     assert (before.pools, before.advertisements) == ((), ())
 
 
 def test_a_pool_that_makes_no_sense_is_not_understood_and_said() -> None:
-    ask, notes = asker(crs(IPAddressPool=[named("p", addresses=["192.0.2.200"])]))
-    assert configuration.configuration(ask, "metallb-system", ALL_KINDS).pools is None
+    reader, notes = api_reader(crs(IPAddressPool=[named("p", addresses=["192.0.2.200"])]))
+    assert configuration.configuration(reader, "metallb-system", ALL_KINDS).pools is None
     assert len(notes) == 1
-    assert notes[0].startswith("pools: not understood: addresses.0: Value error, '192.0.2.200' is neither a network")
+    assert notes[0].startswith("pools: invalid: addresses.0: Value error, '192.0.2.200' is neither a network")
 
 
 def test_unknown_kinds_are_unknown_pools() -> None:
-    found = configuration.configuration(asker()[0], "metallb-system", None)
+    found = configuration.configuration(api_reader()[0], "metallb-system", None)
     assert (found.pools, found.advertisements) == (None, None)
-    assert configuration.state(asker()[0], "metallb-system", None) == {}
+    assert configuration.state(api_reader()[0], "metallb-system", None) == {}
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_configuration_states(results: list[str], says: dict[str, str]) -> None:
         }
         for number, result in enumerate(results)
     ]
-    assert configuration.state(asker(crs(ConfigurationState=items))[0], "metallb-system", ALL_KINDS) == says
+    assert configuration.state(api_reader(crs(ConfigurationState=items))[0], "metallb-system", ALL_KINDS) == says
 
 
 # --- metrics and logs ------------------------------------------------------------------------------------------------
@@ -256,8 +256,8 @@ def test_counters_and_gauges_are_read_as_prometheus_writes_them() -> None:
 def test_where_a_release_serves_its_metrics(known: dict[str, Any], version: str | None, place: str) -> None:
     path = f"/api/v1/namespaces/metallb-system/pods/{place}/proxy/metrics"
     api = cluster_with({path: SHOWN})
-    ask, notes = asker(api)
-    (sample,) = metrics.samples(ask, [pod(**known)], version, frozenset(), Token(), speakers=True)
+    reader, notes = api_reader(api)
+    (sample,) = metrics.samples(reader, [pod(**known)], version, frozenset(), FakeMetricsClient(), speakers=True)
     assert (sample.node, sample.speaker) == ("w1", True)
     assert (api.reads[0], notes) == (path, [])
 
@@ -272,35 +272,35 @@ def test_where_a_release_serves_its_metrics(known: dict[str, Any], version: str 
 )
 def test_from_0_16_a_token_is_borne_to_the_node(known: dict[str, Any], version: str, port: int) -> None:
     api = FakeCluster()
-    ask, notes = asker(api)
-    shown = Token({port: SHOWN})
-    (sample,) = metrics.samples(ask, [pod(**known)], version, frozenset(), shown, speakers=True)
+    reader, notes = api_reader(api)
+    shown = FakeMetricsClient({port: SHOWN})
+    (sample,) = metrics.samples(reader, [pod(**known)], version, frozenset(), shown, speakers=True)
     assert (sample.node, sample.speaker, sample.text) == ("w1", True, SHOWN)
     assert (api.reads, notes) == ([], [])
-    assert metrics.samples(ask, [pod(**known)], version, frozenset(), Token(), speakers=True) == []
+    assert metrics.samples(reader, [pod(**known)], version, frozenset(), FakeMetricsClient(), speakers=True) == []
     assert notes == ["the metrics of speaker-1: unknown: w1: no route to host"]
 
 
 def test_a_token_that_cannot_be_had_is_told_once_for_all_speakers() -> None:
-    ask, notes = asker()
+    reader, notes = api_reader()
     pods = [pod(), pod("speaker-2", on="w2")]
-    refusing = Token(error=ClusterError("no ServiceAccount"))
-    assert metrics.samples(ask, pods, "0.16.1", frozenset(), refusing, speakers=True) == []
+    refusing = FakeMetricsClient(error=ClusterError("no ServiceAccount"))
+    assert metrics.samples(reader, pods, "0.16.1", frozenset(), refusing, speakers=True) == []
     assert notes == ["MetalLB's counters: unknown: no ServiceAccount"]
 
 
 def test_what_is_down_is_not_asked_and_what_is_no_metrics_is_not_taken_for_them() -> None:
     api = cluster_with({"/api/v1/namespaces/metallb-system/pods/speaker-1:7472/proxy/metrics": "<html>hello</html>"})
-    ask, notes = asker(api)
+    reader, notes = api_reader(api)
     pods = [pod(), pod("speaker-2", on="w2"), pod("speaker-3", on="w3", ready=False), pod("speaker-4", going=True)]
-    assert metrics.samples(ask, pods, "0.13.12", frozenset({"w2"}), Token(), speakers=True) == []
+    assert metrics.samples(reader, pods, "0.13.12", frozenset({"w2"}), FakeMetricsClient(), speakers=True) == []
     assert api.reads == ["/api/v1/namespaces/metallb-system/pods/speaker-1:7472/proxy/metrics"]
     assert sorted(notes) == [
-        "speaker-2 is not asked for its metrics: it, or its node w2, is not ready",
-        "speaker-3 is not asked for its metrics: it, or its node w3, is not ready",
-        "the metrics of speaker-1: unknown: what answers there is not MetalLB's metrics",
+        "the metrics of speaker-1: unknown: the answer is not MetalLB's metrics",
+        "the metrics of speaker-2: unknown: it, or its node w2, is not ready",
+        "the metrics of speaker-3: unknown: it, or its node w3, is not ready",
     ]
-    assert metrics.logs(ask, pods[1:2], frozenset({"w2"})) is None
+    assert metrics.logs(reader, pods[1:2], frozenset({"w2"})) is None
 
 
 PARTIAL = '{"level":"error","msg":"partial join","joined":1,"expected":2}'
