@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-# Folders whose tests share something costly (a control plane, machines with sshd): one process runs them all. They come
+# Folders whose tests share something costly (a control plane, machines with sshd): one process runs them. They come
 # first, since the longest of them decides when a run ends. All other tests are grouped by file.
 SHARING = ("integration/kube", "integration/ssh", "integration/lab", "integration/l2/collect")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Group the tests for `pytest -n N --dist loadgroup` and begin with the costly groups; without -n, change nothing."""
+    """Group the tests for `pytest -n N --dist loadgroup` costly groups first; change nothing without -n."""
     if not hasattr(config, "workerinput"):
         return
     for item in items:
