@@ -1,6 +1,6 @@
-"""Which nodes stand for election: every rule asked about every node, and what it comes to.
+"""Which nodes are eligible: apply every rule to every node, and combine the answers.
 
-The sources are those of election.py.
+The sources are those of predictor.py.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from provisioner.l2.election.rules import RULES, Election, Ruling, active, adver
 from provisioner.l2.facts import Address, Facts, Service
 from provisioner.l2.pools import pool_of
 
+Rulings = Mapping[str, Mapping[str, Ruling]]  # node -> rule -> answer
+
 
 @dataclass(frozen=True)
 class Eligibility:
-    """The nodes sorted by what the rules say of them.
+    """The nodes sorted by the rules' answers.
 
-    empty: it is certain that nobody announces, whatever else is unknown; why: the code of the cause, "" for none of
-    the known ones.
-    sure, doubtful: candidates, and nodes that may be, with what is not known of each.
-    up, up_doubtful: the same if the speakers of all nodes were up.
-    unknown: what is not known and concerns every node.
+    empty: certainly nobody announces, whatever else is unknown; why: the cause's code, "" if none of the known ones.
+    sure, doubtful: candidates, and possible candidates with the missing fact.
+    up, up_doubtful: the same if all nodes' speakers were up.
+    unknown: missing facts that concern every node.
     """
 
     empty: bool = False
@@ -35,41 +36,41 @@ class Eligibility:
 
 
 def classify(facts: Facts, ip: Address, service: Service) -> Eligibility:
-    """Ask every rule about every node."""
+    """Apply every rule to every node."""
     election = Election(facts, ip, service, pool_of(facts, ip))
     if advertised(election).allows is False:
         return Eligibility(True, "NO_L2ADVERTISEMENT")
     serving = active(service)
-    said = {node.name: {name: rule(election, node) for name, rule in RULES.items()} for node in facts.nodes}
-    found = _sort(said)
-    empty = bool(said) and not found.sure and not found.doubtful
-    why = _why_empty(said) if empty else ""
+    rulings = {node.name: {name: rule(election, node) for name, rule in RULES.items()} for node in facts.nodes}
+    found = _sort(rulings)
+    empty = bool(rulings) and not found.sure and not found.doubtful
+    why = _why_empty(rulings) if empty else ""
     if why == "NODE_SELECTOR_EMPTY" and found.up:
-        why = ""  # the selectors admit a node, and only its speaker is not up
+        why = ""  # the selectors admit a node whose speaker is down
     if not why and serving is False:
         empty, why = True, "NO_ENDPOINTS"
     if not why and empty:
-        why = "SPEAKER_DOWN" if found.up else _why_none_left(said)
+        why = "SPEAKER_DOWN" if found.up else _why_none_left(rulings)
     without = nobody_without_memberlist(election)
     if not empty and without:
         empty, why = True, "NO_FAILOVER_MEMBERLIST_OFF"
     unknown = []
     if serving is None:
-        unknown.append(f"the endpoints of {service.key} are not known")
+        unknown.append(f"the endpoints of {service.key} are unknown")
     if without is None:
-        unknown.append("whether this MetalLB announces anything without memberlist (since 0.15) is not known")
-    if not said:
-        unknown.append("no node is known")
+        unknown.append("whether this MetalLB announces anything without memberlist (since 0.15) is unknown")
+    if not rulings:
+        unknown.append("no nodes are known")
     return replace(found, empty=empty, why=why, unknown=() if empty else tuple(unknown))
 
 
-def _sort(said: Mapping[str, Mapping[str, Ruling]]) -> Eligibility:
+def _sort(rulings: Rulings) -> Eligibility:
     sure: list[str] = []
     up: list[str] = []
     up_doubtful: list[str] = []
     doubtful: dict[str, str] = {}
     out: dict[str, str] = {}
-    for node, answers in said.items():
+    for node, answers in rulings.items():
         others = [answer.allows for name, answer in answers.items() if name != "speaker"]
         if False not in others:
             (up_doubtful if None in others else up).append(node)
@@ -89,21 +90,21 @@ def _sort(said: Mapping[str, Mapping[str, Ruling]]) -> Eligibility:
 _ALIVE = ("speaker", "network", "cordon")
 
 
-def _left(said: Mapping[str, Mapping[str, Ruling]], *rules: str) -> bool:
-    return any(all(answers[rule].allows is not False for rule in rules) for answers in said.values())
+def _any_passes(rulings: Rulings, *rules: str) -> bool:
+    return any(all(answers[rule].allows is not False for rule in rules) for answers in rulings.values())
 
 
-def _why_empty(said: Mapping[str, Mapping[str, Ruling]]) -> str:
-    """Return the configuration's fault for which no live node is left, "" for none."""
-    if not _left(said, *_ALIVE):
+def _why_empty(rulings: Rulings) -> str:
+    """Return the configuration fault that leaves no live node, "" if there is none."""
+    if not _any_passes(rulings, *_ALIVE):
         return ""
-    if not _left(said, *_ALIVE, "exclude label"):
+    if not _any_passes(rulings, *_ALIVE, "exclude label"):
         return "EXCLUDE_LABEL"
-    return "" if _left(said, *_ALIVE, "exclude label", "selectors") else "NODE_SELECTOR_EMPTY"
+    return "" if _any_passes(rulings, *_ALIVE, "exclude label", "selectors") else "NODE_SELECTOR_EMPTY"
 
 
-def _why_none_left(said: Mapping[str, Mapping[str, Ruling]]) -> str:
+def _why_none_left(rulings: Rulings) -> str:
     """Return why no node is left although the configuration admits some."""
-    if _left(said, *_ALIVE):
+    if _any_passes(rulings, *_ALIVE):
         return "LOCAL_NO_CANDIDATE"
-    return "" if _left(said, "speaker") else "SPEAKER_DOWN"
+    return "" if _any_passes(rulings, "speaker") else "SPEAKER_DOWN"

@@ -1,6 +1,6 @@
-"""The rules by which MetalLB's speakers admit a node to an election, each with its answer: yes, no or "not known".
+"""The rules by which MetalLB's speakers admit a node to an election; each answers yes, no or unknown.
 
-The sources are those of election.py. What a rule asks of the facts and does not find there is named in a sentence.
+The sources are those of predictor.py. A missing fact is named in a sentence.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 
 class Ruling(NamedTuple):
-    """What a rule says of a node. allows: None when it cannot be told; why: a sentence for False and for None."""
+    """A rule's answer for a node. allows: None if unknown; why: a sentence for False and for None."""
 
     allows: bool | None
     why: str = ""
@@ -27,7 +27,7 @@ YES = Ruling(True)
 
 @dataclass(frozen=True)
 class Election:
-    """An address, its Service and what has been found out about both."""
+    """An address, its Service and pool, and the facts about them."""
 
     facts: Facts
     ip: Address
@@ -36,7 +36,7 @@ class Election:
 
 
 def since(facts: Facts, version: str) -> bool | None:
-    """Tell whether MetalLB is at least of a version. Objects that only newer ones have tell it too; None: unknown."""
+    """Return whether MetalLB has at least this version, judged also by objects only newer ones have; None: unknown."""
     wanted = _number(version)
     if facts.metallb.version is not None:
         return _number(facts.metallb.version) >= wanted
@@ -49,7 +49,7 @@ def since(facts: Facts, version: str) -> bool | None:
 
 
 def covers(advertisement: Advertisement, pool: Pool, service: Service | None) -> bool | None:
-    """Tell whether an advertisement is for a pool and a Service; None: labels would decide, and are unknown."""
+    """Return whether an advertisement covers a pool and a Service; None: unknown labels would decide."""
     in_pool = _covers_pool(advertisement, pool)
     if in_pool is False or not advertisement.service_selectors:
         return in_pool
@@ -58,60 +58,60 @@ def covers(advertisement: Advertisement, pool: Pool, service: Service | None) ->
 
 
 def _speaker(election: Election, node: Node) -> Ruling:
-    """A live speaker, by memberlist; without memberlist every node counts (since 0.15)."""
+    """Require a live speaker, by memberlist; without memberlist every node counts (since 0.15)."""
     memberlist = election.facts.metallb.memberlist
     if memberlist is False:
         return YES
     if node.speaker is None:
-        return Ruling(None, f"whether a speaker runs on {node.name} is not known")
+        return Ruling(None, f"whether a speaker runs on {node.name} is unknown")
     if memberlist is None and not (node.speaker == "ready" and since(election.facts, "0.15")):
-        return Ruling(None, "whether memberlist is on is not known")
+        return Ruling(None, "whether memberlist is on is unknown")
     if node.ready is False and node.speaker != "missing":
-        # The API shows a pod's last state there; the process may live on when only the kubelet has died.
-        return Ruling(None, f"{node.name} is not ready, so whether its speaker lives is not known")
+        # The API shows the pod's last state; the process may live on if only the kubelet died.
+        return Ruling(None, f"{node.name} is not ready, so whether its speaker is alive is unknown")
     return YES if node.speaker == "ready" else Ruling(False, f"{node.name} has no live speaker (it is {node.speaker})")
 
 
 def _network(election: Election, node: Node) -> Ruling:
-    """NetworkUnavailable rules a node out since 0.13.10."""
+    """Exclude nodes with NetworkUnavailable, since 0.13.10."""
     if node.network_unavailable is False:
         return YES
     return _ruled(
         (since(election.facts, "0.13.10"), node.network_unavailable),
         f"{node.name} has the condition NetworkUnavailable",
-        f"whether the network of {node.name} is unavailable is not known",
+        f"whether the network of {node.name} is unavailable is unknown",
     )
 
 
 def _cordon(election: Election, node: Node) -> Ruling:
-    """0.14.9, and no other release, rules out a cordoned node."""
+    """Exclude cordoned nodes, in 0.14.9 only."""
     if election.facts.metallb.version != "0.14.9":
         return YES
     return _ruled(
         (True, node.unschedulable),
-        f"{node.name} is cordoned, which MetalLB 0.14.9 honours",
-        f"whether {node.name} is cordoned is not known",
+        f"{node.name} is cordoned, which MetalLB 0.14.9 respects",
+        f"whether {node.name} is cordoned is unknown",
     )
 
 
 def _exclude_label(election: Election, node: Node) -> Ruling:
-    """The label is honoured since 0.14.2, unless (since 0.14.4) `--ignore-exclude-lb` is set."""
+    """Exclude labeled nodes, since 0.14.2, unless (since 0.14.4) `--ignore-exclude-lb` is set."""
     if node.labels is not None and EXCLUDE_LABEL not in node.labels:
         return YES
-    labelled = None if node.labels is None else True
-    honoured = since(election.facts, "0.14.2")
+    labeled = None if node.labels is None else True
+    respected = since(election.facts, "0.14.2")
     if since(election.facts, "0.14.4") is not False and election.facts.metallb.ignore_exclude_lb is not False:
         ignored = election.facts.metallb.ignore_exclude_lb
-        honoured = False if ignored else None if honoured is not False else False
+        respected = False if ignored else None if respected is not False else False
     return _ruled(
-        (honoured, labelled),
+        (respected, labeled),
         f"{node.name} has the label {EXCLUDE_LABEL}",
-        f"whether MetalLB leaves {node.name} out for the label {EXCLUDE_LABEL} is not known",
+        f"whether MetalLB excludes {node.name} for the label {EXCLUDE_LABEL} is unknown",
     )
 
 
 def _selected(election: Election, node: Node) -> Ruling:
-    """An advertisement for the pool and the Service selects the node."""
+    """Require that an advertisement for the pool and the Service selects the node."""
     announced = advertised(election)
     if announced.allows is None or since(election.facts, "0.13") is False:
         return announced
@@ -123,22 +123,22 @@ def _selected(election: Election, node: Node) -> Ruling:
     if True in verdicts:
         return YES
     if None in verdicts:
-        return Ruling(None, f"the labels by which an advertisement would select {node.name} are not known")
+        return Ruling(None, f"the labels by which an advertisement would select {node.name} are unknown")
     return Ruling(False, f"no advertisement for {election.ip} selects {node.name}")
 
 
 def _local(election: Election, node: Node) -> Ruling:
-    """With the policy Local, a node needs an endpoint of its own."""
+    """With policy Local, require an endpoint on the node."""
     service = election.service
     if service.external_traffic_policy == "Cluster":
         return YES
     if service.endpoints is None:
-        return Ruling(None, f"the endpoints of {service.key} are not known")
+        return Ruling(None, f"the endpoints of {service.key} are unknown")
     if any(endpoint.ready and endpoint.node == node.name for endpoint in service.endpoints):
         return YES
     if service.external_traffic_policy is None:
-        return Ruling(None, f"the externalTrafficPolicy of {service.key} is not known")
-    return Ruling(False, f"{node.name} has no ready endpoint of {service.key}, whose policy is Local")
+        return Ruling(None, f"the externalTrafficPolicy of {service.key} is unknown")
+    return Ruling(False, f"{node.name} has no ready endpoint of {service.key}, which has policy Local")
 
 
 RULES: Mapping[str, Callable[[Election, Node], Ruling]] = {
@@ -152,7 +152,7 @@ RULES: Mapping[str, Callable[[Election, Node], Ruling]] = {
 
 
 def advertised(election: Election) -> Ruling:
-    """Tell whether anything announces the address at all."""
+    """Return whether anything announces the address at all."""
     facts = election.facts
     if reason := _unclear(election):
         return Ruling(None, reason)
@@ -163,29 +163,29 @@ def advertised(election: Election) -> Ruling:
     if True in verdicts:
         return YES
     if None in verdicts:
-        return Ruling(None, f"the labels by which an advertisement would select {election.service.key} are not known")
-    return Ruling(False, f"no advertisement is for pool {election.pool.name}")
+        return Ruling(None, f"the labels by which an advertisement would select {election.service.key} are unknown")
+    return Ruling(False, f"no advertisement covers pool {election.pool.name}")
 
 
 def _unclear(election: Election) -> str:
-    """Return why it cannot be told by which configuration MetalLB works, "" where it can."""
+    """Return why it is unclear which configuration MetalLB uses, "" if it is clear."""
     facts = election.facts
     if facts.metallb.config in ("invalid", "stale"):
-        return "MetalLB has refused the configuration that is there, and works by an older one or by none"
+        return "MetalLB refused the current configuration and uses an older one or none"
     if facts.pools is None:
-        return "the pools are not known"
+        return "the pools are unknown"
     if election.pool is None:
-        return f"{election.ip} lies in no pool that is there, so MetalLB works by an older configuration"
+        return f"{election.ip} is in none of the current pools, so MetalLB uses an older configuration"
     if since(facts, "0.13") is not False and facts.advertisements is None:
-        return "the advertisements are not known"
-    # No advertisement at all is how things are before 0.13, and a cause of silence after.
-    return "MetalLB's version is not known" if since(facts, "0.13") is None else ""
+        return "the advertisements are unknown"
+    # No advertisements are normal before 0.13, and a cause of silence after.
+    return "MetalLB's version is unknown" if since(facts, "0.13") is None else ""
 
 
 def nobody_without_memberlist(election: Election) -> bool | None:
-    """Without memberlist the list of speakers is empty, and before 0.15 an empty list elects nobody.
+    """Return whether a lack of memberlist keeps all nodes out: the speaker list is then empty, which elects nobody.
 
-    Up to 0.12 the policy Local does without that list.
+    From 0.15 an empty list elects as usual; up to 0.12, policy Local does not use the list.
     """
     if election.facts.metallb.memberlist is not False:
         return False
@@ -199,6 +199,7 @@ def nobody_without_memberlist(election: Election) -> bool | None:
 
 
 def active(service: Service) -> bool | None:
+    """Return whether a Service has a ready endpoint; None: unknown."""
     return None if service.endpoints is None else any(endpoint.ready for endpoint in service.endpoints)
 
 
@@ -217,7 +218,7 @@ def _both(one: bool | None, other: bool | None) -> bool | None:
 
 
 def _ruled(conditions: tuple[bool | None, bool | None], no: str, maybe: str) -> Ruling:
-    """Rule a node out where both conditions hold; where one may hold and none is False, it cannot be told."""
+    """Exclude a node if both conditions hold; unknown if one may hold and neither is False."""
     both = _both(*conditions)
     if both is None:
         return Ruling(None, maybe)

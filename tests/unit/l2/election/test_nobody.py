@@ -79,7 +79,7 @@ def test_an_address_that_no_service_has_is_announced_by_nobody() -> None:
     assert predictor.predict(facts(), IP, None) == predictor.Prediction(())
     unknown = predictor.predict(facts(services=None), IP, None)
     assert unknown.candidates is None
-    assert unknown.unknown == ("which Service has the address is not known",)
+    assert unknown.unknown == ("which Service has the address is unknown",)
 
 
 def test_who_would_lead_is_said_where_its_speaker_is_down() -> None:

@@ -156,7 +156,7 @@ def test_the_policy_local_asks_for_an_endpoint_on_the_node() -> None:
     ends = (Endpoint(node="iris1"), Endpoint(node="iris2", ready=False))
     prediction = predict(facts(), service(external_traffic_policy="Local", endpoints=ends))
     assert prediction.candidates == ("iris1",)
-    assert "whose policy is Local" in prediction.ruled_out["iris2"]
+    assert "which has policy Local" in prediction.ruled_out["iris2"]
     assert predict(facts(), service(endpoints=ends)).leader == "iris2"
 
 

@@ -16,12 +16,12 @@ from tests.unit.l2.election.candidates import EXCLUDED, IP, ZONES, advertised, f
         (
             facts(node("iris1"), node("iris2", labels=None)),
             service(),
-            "whether MetalLB leaves iris2 out for the label",
+            "whether MetalLB excludes iris2 for the label",
         ),
         (
             facts(node("iris1"), node("iris2", labels=EXCLUDED), metallb={"ignore_exclude_lb": None}),
             service(),
-            "whether MetalLB leaves iris2 out",
+            "whether MetalLB excludes iris2",
         ),
         (facts(node("iris1"), node("iris2", network_unavailable=None)), service(), "whether the network of iris2"),
         (facts(node("iris1"), node("iris2", ready=False)), service(), "iris2 is not ready, so whether its speaker"),
@@ -39,20 +39,20 @@ from tests.unit.l2.election.candidates import EXCLUDED, IP, ZONES, advertised, f
         (
             facts(node("iris1"), node("iris2"), metallb={"version": "0.14.9"}),
             service(),
-            "is cordoned is not known",
+            "is cordoned is unknown",
         ),
-        (facts(pools=None), service(), "the pools are not known"),
-        (facts(advertisements=None), service(), "the advertisements are not known"),
-        (facts(pools=()), service(), "10.20.30.1 lies in no pool that is there"),
-        (facts(metallb={"config": "invalid"}), service(), "MetalLB has refused the configuration that is there"),
-        (facts(metallb={"config": "stale"}), service(), "MetalLB has refused the configuration that is there"),
-        (facts(), service(endpoints=None), "the endpoints of default/web are not known"),
-        (facts(metallb={"version": None}, advertisements=()), service(), "MetalLB's version is not known"),
+        (facts(pools=None), service(), "the pools are unknown"),
+        (facts(advertisements=None), service(), "the advertisements are unknown"),
+        (facts(pools=()), service(), "10.20.30.1 is in none of the current pools"),
+        (facts(metallb={"config": "invalid"}), service(), "MetalLB refused the current configuration"),
+        (facts(metallb={"config": "stale"}), service(), "MetalLB refused the current configuration"),
+        (facts(), service(endpoints=None), "the endpoints of default/web are unknown"),
+        (facts(metallb={"version": None}, advertisements=()), service(), "MetalLB's version is unknown"),
         (facts(metallb={"version": "0.10.3"}), service(), "before MetalLB 0.11 the leader depends on"),
         (
             facts(),
             service(external_traffic_policy=None, endpoints=(Endpoint(node="iris1"),)),
-            "the externalTrafficPolicy of default/web is not known",
+            "the externalTrafficPolicy of default/web is unknown",
         ),
         (
             facts(*ZONES, **advertised(service_selectors=({"matchLabels": {"app": "web"}},))),
@@ -75,13 +75,13 @@ def test_what_is_not_known_is_named_and_nobody_is_guessed(known: Facts, one: Ser
 
 
 def test_no_known_node_is_no_prediction() -> None:
-    assert predictor.predict(facts().model_copy(update={"nodes": ()}), IP, service()).unknown == ("no node is known",)
+    assert predictor.predict(facts().model_copy(update={"nodes": ()}), IP, service()).unknown == ("no nodes are known",)
 
 
 def test_a_doubtful_follower_does_not_make_the_leader_doubtful() -> None:
     prediction = predict(facts(node("iris1", speaker=None), node("iris2")))
     assert (prediction.candidates, prediction.leader) == (None, "iris2")
-    assert prediction.unknown == ("whether a speaker runs on iris1 is not known",)
+    assert prediction.unknown == ("whether a speaker runs on iris1 is unknown",)
 
 
 def test_a_version_is_read_off_what_only_newer_ones_have() -> None:
