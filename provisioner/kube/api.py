@@ -1,14 +1,12 @@
-"""The road to the API: credentials, connection, tunnel and paths. The only module that imports the kubernetes client.
+"""How the API is reached: credentials, connection, tunnel and paths.
 
-The API is reached directly or, where its address is out of reach from here, through an SSH tunnel to a control plane.
-Credentials are read over SSH and held in memory only.
+The API server is reached directly or, where its address is out of reach from here, through an SSH tunnel to a control
+plane. Credentials are read over SSH and held in memory only.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import socket
 import threading
 import time
@@ -22,8 +20,7 @@ from provisioner.site import Site
 from provisioner.ssh import Host, Tunnel
 
 if TYPE_CHECKING:
-    from kubernetes.client import ApiClient
-
+    from provisioner.kube.client import Client
 
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
 _BUSY = (429, 502, 503, 504)  # the API server asks to come again
@@ -67,11 +64,10 @@ class Api:
     def __init__(self, site: Site, hosts: Mapping[str, Host]) -> None:
         self.site = site
         self._control_planes = [hosts[spec.name] for spec in site.control_planes]
-        self._client: ApiClient | None = None
+        self._client: Client | None = None
         self._config: dict[str, Any] | None = None
         self._tunnel: Tunnel | None = None
         self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
-        self._descriptors: list[int] = []
         self._server = ""
         self._connecting = threading.RLock()  # the hosts of a step share one connection, and one tunnel
 
@@ -80,10 +76,10 @@ class Api:
         with self._connecting:
             if self._tunnel is not None:
                 self._tunnel.close()
+            if self._client is not None:
+                self._client.close()
             self._client = self._config = self._tunnel = None
             self._kinds = {}
-            while self._descriptors:
-                os.close(self._descriptors.pop())
 
     def kubeconfig(self) -> dict[str, Any] | None:
         """Return the administrator's kubeconfig as read from a control plane, None when none has one."""
@@ -100,29 +96,17 @@ class Api:
         self, method: str, path: str, body: Any = None, content: str = "application/json", patience: float = 30
     ) -> tuple[int, bytes]:
         """Return status and body. An API that asks to come again is asked again for `patience` seconds (scaled)."""
-        from kubernetes.client.exceptions import ApiException
-        from urllib3.exceptions import HTTPError
-
         deadline = time.monotonic() + self.site.timeout(patience)
         client = self._connect()
-        headers = {"Content-Type": content, "Accept": "application/json"}
         while True:
             try:
-                answer = client.call_api(
-                    method,
-                    f"{client.configuration.host}{path}",
-                    dict(headers),
-                    body,
-                    _request_timeout=self.site.timeout(15),
-                )
-                answer.read()
-                status, data = answer.status, answer.data or b""
+                status, data = client.request(method, path, body, content, self.site.timeout(15))
                 if not busy(status, data) or time.monotonic() > deadline:
                     return status, data
-            except (HTTPError, ApiException, OSError) as error:
+            except OSError as error:
                 if time.monotonic() > deadline:
                     raise ClusterError(
-                        f"the API at {self._server} does not answer: {_reason(error)}",
+                        f"the API at {self._server} does not answer: {error}",
                         "look at the control plane: provisioner ssh "
                         f"{self._control_planes[0].name} -- sudo crictl ps -a",
                     ) from error
@@ -130,30 +114,23 @@ class Api:
 
     def exec(self, namespace: str, pod: str, command: Sequence[str], container: str = "", timeout: float = 30) -> str:
         """Run a command in a pod and return its stdout. Raises ClusterError with stderr when it fails."""
-        from kubernetes.client.exceptions import ApiException
-        from kubernetes.stream.ws_client import WSClient, get_websocket_url
-        from websocket import WebSocketException
-
         query = [("command", [*command]), ("stdout", "true"), ("stderr", "true")]
         query += [("container", container)] if container else []
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/exec"
         client = self._connect()
-        url = get_websocket_url(f"{client.configuration.host}/api/v1/namespaces/{namespace}/pods/{pod}/exec", query)
         try:
-            stream = WSClient(client.configuration, url, {}, True)
-            stream.run_forever(timeout=self.site.timeout(timeout))
-        except (OSError, ApiException, WebSocketException) as error:
-            body = getattr(error, "resp_body", None)  # the API's own answer to the handshake
-            reason = message(body.decode(errors="replace")) if body else error
+            out, err, status = client.exec(path, query, self.site.timeout(timeout))
+        except TimeoutError as error:
+            what = f"{' '.join(command)} in pod {namespace}/{pod} took over {timeout:.0f} s (scaled)"
+            raise ClusterError(what) from error
+        except OSError as error:
+            reason = message(str(error))
             raise ClusterError(f"cannot run a command in pod {namespace}/{pod}: {reason}") from error
-        if stream.is_open():
-            stream.close()
-            raise ClusterError(f"{' '.join(command)} in pod {namespace}/{pod} took over {timeout:.0f} s (scaled)")
-        out, err = stream.read_channel(1), stream.read_channel(2)
-        ended, why = exec_status(stream.read_channel(3))
+        ended, why = exec_status(status)
         if not ended:
             what = f"{' '.join(command)} failed in pod {namespace}/{pod}{f': {why}' if why else ''}"
             raise ClusterError(what, tail=f"{out}{err}".strip())
-        return str(out)
+        return out
 
     def path(self, api_version: str, kind: str, namespace: str | None, name: str | None) -> str | None:
         """Return the URL path of an object or a collection, None when the API has no such kind."""
@@ -188,29 +165,17 @@ class Api:
         self._kinds[api_version] = found  # as a whole: other threads read it
         return found
 
-    def _connect(self) -> ApiClient:
+    def _connect(self) -> Client:
         with self._connecting:
             if self._client is None:
-                self._client = self._new_client()
+                config = self.kubeconfig()
+                if config is None:
+                    raise ClusterError("there is no cluster yet", "provisioner apply")
+                # The only import of the kubernetes client, which takes longer than `--help` may.
+                from provisioner.kube.client import Client
+
+                self._client = Client(self._address(str(config["clusters"][0]["cluster"]["server"])), config)
             return self._client
-
-    def _new_client(self) -> ApiClient:
-        config = self.kubeconfig()
-        if config is None:
-            raise ClusterError("there is no cluster yet", "provisioner apply")
-        from kubernetes.client import ApiClient, Configuration
-
-        user, cluster = config["users"][0]["user"], config["clusters"][0]["cluster"]
-        configuration = Configuration()
-        configuration.host = self._address(str(cluster["server"]))
-        configuration.tls_server_name = "kubernetes"  # in every API certificate, also through the tunnel
-        configuration.ssl_ca_cert = self._in_memory(cluster["certificate-authority-data"])
-        configuration.cert_file = self._in_memory(user["client-certificate-data"])
-        configuration.key_file = self._in_memory(user["client-key-data"])
-        configuration.connection_pool_maxsize = 8
-        configuration.retries = False
-        configuration.no_proxy = "*"
-        return ApiClient(configuration)
 
     def _address(self, server: str) -> str:
         """Return the API's URL: the server's own, or the near end of a tunnel when that is out of reach."""
@@ -227,13 +192,6 @@ class Api:
                 raise ClusterError(f"the API at {server} is out of reach, and so is {host.name}: {error}") from error
             self._server = f"{server} (through {host.name})"
             return f"https://{self._tunnel.address}:{self._tunnel.port}"
-
-    def _in_memory(self, data: str) -> str:
-        """Return a path under /proc to base64 data kept in anonymous memory, for libraries that insist on a file."""
-        descriptor = os.memfd_create("provisioner")
-        os.write(descriptor, base64.b64decode(data))
-        self._descriptors.append(descriptor)
-        return f"/proc/self/fd/{descriptor}"
 
 
 def refused(action: str, what: str, status: int, body: bytes) -> ClusterError:
@@ -255,11 +213,3 @@ def message(text: str) -> str:
         return str(json.loads(text)["message"])
     except (ValueError, KeyError, TypeError):
         return " ".join(text.split())[:200]
-
-
-def _reason(error: BaseException) -> str:
-    """Return the innermost words of a urllib3 error, which wraps the one that matters."""
-    inner = getattr(error, "reason", None) or (error.args[-1] if error.args else None)
-    if isinstance(inner, BaseException):
-        return _reason(inner)
-    return str(error).rsplit("): ", 1)[-1]

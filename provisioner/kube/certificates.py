@@ -5,12 +5,21 @@ Private keys stay in memory: nobody prints, diffs or logs what these functions r
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from cryptography.x509 import Certificate
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DAYS = 365
 RENEW_BEFORE = timedelta(days=30)
@@ -20,11 +29,6 @@ _SKEW = timedelta(hours=1)
 
 def self_signed(names: Sequence[str], now: datetime | None = None) -> tuple[bytes, bytes]:
     """Return (certificate, private key) for host names, both PEM: ECDSA P-256, valid for DAYS from `now`."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
     key = ec.generate_private_key(ec.SECP256R1())
     public = key.public_key()
     # RFC 5280 limits a common name to 64 characters; clients read the alternative names.
@@ -45,20 +49,14 @@ def self_signed(names: Sequence[str], now: datetime | None = None) -> tuple[byte
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .sign(key, hashes.SHA256())
     )
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return certificate.public_bytes(serialization.Encoding.PEM), secret
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return certificate.public_bytes(Encoding.PEM), secret
 
 
 def trouble(certificate: bytes, key: bytes, names: Sequence[str], now: datetime | None = None) -> str:
     """Return why a certificate and its key (PEM) do not do for these host names much longer, "" when they do."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-    from cryptography.x509 import load_pem_x509_certificate
-
     try:
-        found = load_pem_x509_certificate(certificate)
+        found = x509.load_pem_x509_certificate(certificate)
         secret = load_pem_private_key(key, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return "certificate or key cannot be read"
@@ -72,36 +70,27 @@ def trouble(certificate: bytes, key: bytes, names: Sequence[str], now: datetime 
     return ""
 
 
-def names_of(certificate: Certificate) -> list[str]:
+def names_of(certificate: x509.Certificate) -> list[str]:
     """Return the DNS names that a certificate is for."""
-    from cryptography.x509 import DNSName, ExtensionNotFound, SubjectAlternativeName
-
     try:
-        names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
-    except ExtensionNotFound:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
         return []
-    return names.get_values_for_type(DNSName)
+    return names.get_values_for_type(x509.DNSName)
 
 
 def der(pem: bytes) -> bytes:
     """Return the first certificate of a PEM text as DER, b"" where there is none."""
-    from cryptography.hazmat.primitives.serialization import Encoding
-    from cryptography.x509 import load_pem_x509_certificate
-
     try:
-        return load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+        return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
     except ValueError:
         return b""
 
 
 def described(certificate: bytes) -> str:
     """Return in a few words whose a certificate (DER) is, until when, and the start of its SHA-256."""
-    import hashlib
-
-    from cryptography.x509 import load_der_x509_certificate
-
     try:
-        found = load_der_x509_certificate(certificate)
+        found = x509.load_der_x509_certificate(certificate)
     except ValueError:
         return "no readable certificate"
     whose = ", ".join(names_of(found)) or found.subject.rfc4514_string() or "nobody"
