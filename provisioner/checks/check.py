@@ -1,4 +1,4 @@
-"""What a check is: a generator of findings, each a sentence for people and a code for machines."""
+"""The types and functions that every check uses: Check, Context, Finding, and waiting for a state."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from provisioner.site import Site
 from provisioner.ssh import Host
 
 T = TypeVar("T")
-NAMESPACE = "course"  # where the shipped workloads live
-MAX_PAUSE = 5.0  # seconds between two looks, however slow the site
+NAMESPACE = "course"  # of the shipped workloads
+MAX_PAUSE = 5.0  # seconds between two reads, however slow the site
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of checking one thing.
 
-    subject: what it is about. detail: what was seen; with the subject before it, a sentence. remedy: what to do,
-    as a sentence or a command. code: CAPITALS_WITH_UNDERSCORES, the same for the same cause in every release.
-    evidence: events, log lines and answers that explain a finding that is not ok.
+    subject and detail read as one sentence: what was checked, and what was seen. remedy: what to do, as a sentence or
+    a command. code: in CAPITALS_WITH_UNDERSCORES, stable across releases. evidence: events, log lines and responses
+    that explain a failure.
     """
 
     ok: bool
@@ -37,10 +37,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Context:
-    """What a check may look at: the site, the API, and the hosts' facts. It runs on the operator's machine.
+    """What a check works with: the site, the API and the hosts.
 
-    full: try also what takes longer than a person waits for after each apply. stop: set when nobody waits for
-    findings any more; a check then ends at its next `wait_for`, and puts back what it changed.
+    full: include what takes too long to run after every apply. stop: set when the run is aborted; a check then stops
+    at its next `wait_for` and restores what it changed.
     """
 
     site: Site
@@ -51,12 +51,12 @@ class Context:
 
     @property
     def thorough(self) -> bool:
-        """Tell whether to try what takes a moment elsewhere and many minutes on a slow site."""
+        """Tell whether to include what takes many minutes on a slow site only."""
         return self.full or not self.site.slow
 
 
 class Stopped(ProvisionerError):
-    """End a check that nobody waits for any more."""
+    """Stop a check because the run was aborted."""
 
 
 @dataclass(frozen=True)
@@ -78,43 +78,42 @@ class Check:
 
 
 def passed(code: str, subject: str, detail: str, remedy: str = "") -> Finding:
-    """Return a finding that is as it should be; a remedy then is advice."""
+    """Return a finding that passed; a remedy is advice then."""
     return Finding(True, subject, detail, remedy, code)
 
 
 def failed(code: str, subject: str, detail: str, remedy: str, *evidence: str) -> Finding:
-    """Return a finding that is not; evidence may hold several lines each."""
+    """Return a finding that failed; each piece of evidence may have several lines."""
     lines = tuple(line.rstrip() for text in evidence for line in text.splitlines() if line.strip())
     return Finding(False, subject, detail, remedy, code, lines)
 
 
 def skipped(subject: str, detail: str) -> Finding:
-    """Return a finding that says what was left out this time, and why."""
+    """Return a finding on something that was not checked, and why."""
     return Finding(True, subject, detail, code="NOT_TRIED")
 
 
 def wait_for(
     context: Context,
     what: str,
-    look: Callable[[], T],
-    settled: Callable[[T], bool],
+    read: Callable[[], T],
+    done: Callable[[T], bool],
     *,
     timeout: float,
     pause: float = 2,
 ) -> T:
-    """Look until `settled` says so or time is up, and return what was seen last, either way.
+    """Read a state until `done` accepts it or time is up; return the last one in either case.
 
-    what: for "waiting for WHAT". timeout: seconds, scaled by the site; pause: seconds between two looks, less
-    where the site is in a hurry, and up to MAX_PAUSE where it is slow: looks are what keeps a slow API server busy.
-    Raises Stopped when the whole run is to end.
+    what: completes "waiting for WHAT". timeout: seconds, scaled by the site. pause: seconds between two reads, scaled
+    up to MAX_PAUSE, because reads are what keeps a slow API server busy. Raises Stopped when the run is aborted.
     """
-    began = time.monotonic()
-    deadline = began + context.site.timeout(timeout)
+    start = time.monotonic()
+    deadline = start + context.site.timeout(timeout)
     while True:
-        seen = look()
-        if settled(seen) or time.monotonic() >= deadline:
-            return seen
-        context.cluster.progress(f"waiting for {what} ({time.monotonic() - began:.0f} s)")
-        until = min(max(pause, MAX_PAUSE), context.site.timeout(pause), deadline - time.monotonic())
-        if context.stop.wait(max(0.0, until)):
-            raise Stopped(f"was not waited for to its end: {what}")
+        state = read()
+        if done(state) or time.monotonic() >= deadline:
+            return state
+        context.cluster.progress(f"waiting for {what} ({time.monotonic() - start:.0f} s)")
+        wait = min(max(pause, MAX_PAUSE), context.site.timeout(pause), deadline - time.monotonic())
+        if context.stop.wait(max(0.0, wait)):
+            raise Stopped(f"stopped waiting for {what}: the run was aborted")

@@ -97,7 +97,7 @@ def look(context: Context) -> Seen:
     workload = cluster.get("DaemonSet", WORKLOAD, NAMESPACE, "apps/v1") or {"spec": {"template": {"spec": {}}}}
     labels = (workload["spec"].get("selector") or {}).get("matchLabels") or {}
     places: dict[str, list[Object]] = {}
-    for pod in pods.selected(cluster.list("Pod", NAMESPACE), labels):
+    for pod in pods.matching(cluster.list("Pod", NAMESPACE), labels):
         if not pods.terminating(pod):
             # A pod of a DaemonSet is bound to its node by an affinity before the scheduler has put it there.
             places.setdefault(pod["spec"].get("nodeName") or "no node", []).append(pod)

@@ -1,4 +1,4 @@
-"""Names resolve inside pods, on every node that has one: the pod network, kube-proxy and CoreDNS in one question."""
+"""Cluster names resolve in a pod on every node, which needs the pod network, kube-proxy and CoreDNS."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ DOMAIN = "svc.cluster.local"
 
 
 def run(context: Context) -> Iterator[Finding]:
-    """Yield a finding for each node that a pod of ours runs on."""
+    """Yield a finding for each node with a pod of the shipped workloads."""
     cluster = context.cluster
-    places = wait_for(
+    by_node = wait_for(
         context,
         f"a ready pod in {NAMESPACE}",
-        lambda: pods.by_node(_able(cluster.list("Pod", NAMESPACE))),
+        lambda: pods.ready_by_node(_with_nslookup(cluster.list("Pod", NAMESPACE))),
         bool,
         timeout=120,
     )
-    if not places:
-        waiting = cluster.list("Pod", NAMESPACE)[:1]
+    if not by_node:
+        existing = cluster.list("Pod", NAMESPACE)[:1]
         yield failed(
             "DNS_NO_POD",
             "DNS",
-            f"cannot be asked: no pod in {NAMESPACE} is ready",
+            f"was not checked: no pod in {NAMESPACE} is ready",
             f"kubectl -n {NAMESPACE} get pods",
-            *(line for pod in waiting for line in pods.explain(cluster, pod)),
+            *(line for pod in existing for line in pods.explain(cluster, pod)),
         )
         return
     names = wanted_names(context)
-    for node, pod in places.items():
-        outputs = wait_for(
+    for node, pod in by_node.items():
+        output = wait_for(
             context,
             f"DNS answers in a pod on {node}",
-            lambda pod=pod: ask(context, pod, names),  # type: ignore[misc]
-            lambda output: not unresolved(names, answers(output)),
+            lambda pod=pod: resolve(context, pod, names),  # type: ignore[misc]
+            lambda output: not unresolved(names, parse(output)),
             timeout=30,
         )
-        yield _judge(context, node, pod, names, outputs)
+        yield _judge(context, node, pod, names, output)
 
 
-def _able(own: list[Object]) -> list[Object]:
-    """Return the pods that have nslookup, as agnhost does; all where none is known to: one of them may."""
+def _with_nslookup(own: list[Object]) -> list[Object]:
+    """Return the pods that run agnhost, which has nslookup; all pods if none does, since one of them may."""
     known = [
         pod for pod in own if any("agnhost" in one.get("image", "") for one in pod["spec"].get("containers") or ())
     ]
@@ -56,15 +56,15 @@ def _able(own: list[Object]) -> list[Object]:
 
 
 def _judge(context: Context, node: str, pod: Object, names: Mapping[str, str], output: str) -> Finding:
-    found = answers(output)
+    found = parse(output)
     subject = f"DNS on {node}"
     wrong = unresolved(names, found)
     if not wrong:
         shown = ", ".join(f"{name} is {address}" for name, address in names.items())
-        return passed("DNS_RESOLVES", subject, f"answers in pod {pod['metadata']['name']}: {shown}")
+        return passed("DNS_RESOLVES", subject, f"works in pod {pod['metadata']['name']}: {shown}")
     cluster = context.cluster
     name = wrong[0]
-    seen = f"gave {join_words(sorted(found[name]))}" if found.get(name) else "was not resolved"
+    seen = f"resolved to {join_words(sorted(found[name]))}" if found.get(name) else "did not resolve"
     servers = cluster.list("Pod", "kube-system", labels="k8s-app=kube-dns")
     logs = [
         f"{one['metadata']['name']} on {one['spec'].get('nodeName')}: {line}"
@@ -74,16 +74,16 @@ def _judge(context: Context, node: str, pod: Object, names: Mapping[str, str], o
     return failed(
         "DNS_FAILS",
         subject,
-        f"fails in pod {pod['metadata']['name']}: {name} {seen}, and is {names[name]}",
-        "kubectl -n kube-system get pods -l k8s-app=kube-dns -o wide; when these are ready, the pod network between "
-        f"{node} and theirs is broken",
+        f"fails in pod {pod['metadata']['name']}: {name} {seen}, and should to {names[name]}",
+        "kubectl -n kube-system get pods -l k8s-app=kube-dns -o wide; if these are ready, check the pod network "
+        f"between {node} and their nodes",
         output,
         *logs,
     )
 
 
 def wanted_names(context: Context) -> dict[str, str]:
-    """Return full names and the addresses that they must resolve to: the API's Service and one of ours."""
+    """Return FQDNs and the addresses that they must resolve to: the API's Service and one of ours."""
     cluster = context.cluster
     names = {}
     api = cluster.get("Service", "kubernetes", "default")
@@ -97,8 +97,8 @@ def wanted_names(context: Context) -> dict[str, str]:
     return names
 
 
-def ask(context: Context, pod: Object, names: Mapping[str, str]) -> str:
-    """Return what nslookup says in a pod for all names, in one exec; a dot at the end keeps it from searching."""
+def resolve(context: Context, pod: Object, names: Mapping[str, str]) -> str:
+    """Return the output of nslookup in a pod for all names, in one exec; the trailing dot avoids search domains."""
     script = "; ".join(f"nslookup {name}. 2>&1" for name in names) + "; true"
     try:
         return context.cluster.exec(NAMESPACE, pod["metadata"]["name"], ["sh", "-c", script], timeout=30)
@@ -106,8 +106,8 @@ def ask(context: Context, pod: Object, names: Mapping[str, str]) -> str:
         return f"{error}\n{error.tail}"
 
 
-def answers(output: str) -> dict[str, set[str]]:
-    """Return name -> addresses in nslookup's output; ISC's, and busybox's of either kind."""
+def parse(output: str) -> dict[str, set[str]]:
+    """Return the addresses by name in the output of nslookup: ISC's, or either of busybox's."""
     found: dict[str, set[str]] = {}
     name = ""
     for line in output.splitlines():
@@ -120,17 +120,17 @@ def answers(output: str) -> dict[str, set[str]]:
             try:
                 found.setdefault(name, set()).add(str(ipaddress.ip_address(value.split()[0])))
             except ValueError:
-                continue  # a name where an address should be is no answer
+                continue  # a name in place of an address
     return found
 
 
 def unresolved(names: Mapping[str, str], found: Mapping[str, set[str]]) -> list[str]:
-    """Return the names without their right address among the answers."""
+    """Return the names that did not resolve to their address."""
     return [name for name, address in names.items() if address not in found.get(name, set())]
 
 
 def _skip_reason(site: Site) -> str:
-    return "" if site.workloads.enabled else "no workload is enabled whose pod could ask"
+    return "" if site.workloads.enabled else "[workloads] enabled is empty, so no pod can resolve names"
 
 
 CHECK = Check("dns", "Cluster names resolve in a pod on every node.", run, _skip_reason, reads_only=True)

@@ -1,6 +1,6 @@
-"""A deleted LoadBalancer Service frees its address: the segment falls silent, and another Service may have it.
+"""A deleted LoadBalancer Service releases its address: it falls silent on the wire and can be assigned again.
 
-Tried with a Service of its own beside those of the workload, so that nobody's address is taken away.
+The check creates its own Service next to those of the workload, so that no other Service loses its address.
 """
 
 from __future__ import annotations
@@ -17,72 +17,69 @@ from provisioner.text import join_words
 
 WORKLOAD = "loadbalancer"
 NAMES = ("lb-verify", "lb-verify-again")
-SUBJECT = f"Service {NAMESPACE}/{NAMES[0]}"
 
 
 def run(context: Context) -> Iterator[Finding]:
-    """Yield whether an address is answered for, falls silent with its Service, and is given again."""
+    """Yield whether an address is announced, falls silent with its Service, and is assigned again."""
     if not context.thorough:
-        yield skipped(
-            "a deleted Service's address", "that it falls silent and is given again: not tried without --full"
-        )
+        yield skipped("the address of a deleted Service", "checking that it is released needs --full")
         return
     cluster = context.cluster
-    behind = next(iter(workload_manifests.services(context.site, "LoadBalancer", WORKLOAD)), "")
-    model = cluster.get("Service", behind, NAMESPACE) if behind else None
+    name = next(iter(workload_manifests.services(context.site, "LoadBalancer", WORKLOAD)), "")
+    model = cluster.get("Service", name, NAMESPACE) if name else None
     if model is None:
-        yield failed("LB_NONE", f"Service {NAMESPACE}/{behind or WORKLOAD}", "does not exist", "provisioner apply")
+        yield failed("LB_NONE", f"Service {NAMESPACE}/{name or WORKLOAD}", "does not exist", "provisioner apply")
         return
-    _take_back(context)  # what a run that was killed has left
+    _delete(context)  # left by a run that was killed
     with restore.restoring(
         cluster,
-        "the Services to be deleted",
-        lambda: _take_back(context),
-        lambda: f"{join_words(NAMES)} may be left among the Services of {NAMESPACE}",
-        "provisioner verify freed takes them back",
+        "the test Services to be deleted",
+        lambda: _delete(context),
+        lambda: f"Services {join_words(NAMES)} may remain in {NAMESPACE}",
+        "provisioner verify freed deletes them",
     ):
-        yield from _tried(context, model)
+        yield from _address(context, model)
 
 
-def _tried(context: Context, model: Object) -> Iterator[Finding]:
-    ip = _given(context, service(model, NAMES[0]))
+def _address(context: Context, model: Object) -> Iterator[Finding]:
+    ip = _assigned(context, service(model, NAMES[0]))
     if not ip:
-        yield _no_address(context, NAMES[0], "has been given no address")
+        yield _no_address(context, NAMES[0], "was assigned no address")
         return
-    ask = verdicts.answering_macs(context.site, context.cluster, context.hosts, ip)
-    owners = wait_for(context, f"{ip} to be answered for", ask, lambda seen: len(seen) == 1, timeout=30)
+    subject = f"{ip} ({NAMESPACE}/{NAMES[0]})"
+    answering = verdicts.answering_macs(context.site, context.cluster, context.hosts, ip)
+    owners = wait_for(context, f"{ip} to be announced", answering, lambda macs: len(macs) == 1, timeout=30)
     if len(owners) != 1:
         yield failed(
             "LB_NOT_ANNOUNCED",
-            f"{ip} ({NAMESPACE}/{NAMES[0]})",
-            f"is answered for by {join_words(owners) or 'nobody'}, and should be by one",
+            subject,
+            f"is answered by {join_words(owners) or 'nobody'}, and should be by one node",
             f"provisioner l2 check {ip}",
             *context.cluster.events(NAMESPACE, NAMES[0])[-pods.EVENTS :],
         )
         return
     context.cluster.delete("Service", NAMES[0], NAMESPACE)
-    left = wait_for(context, f"{ip} to fall silent", ask, lambda seen: not seen, timeout=60)
-    if left:
+    remaining = wait_for(context, f"{ip} to fall silent", answering, lambda macs: not macs, timeout=60)
+    if remaining:
         yield failed(
             "LB_NOT_SILENT",
-            f"{ip} ({NAMESPACE}/{NAMES[0]})",
-            f"is still answered for by {join_words(left)}, though its Service is deleted",
+            subject,
+            f"is still answered by {join_words(remaining)}, although its Service was deleted",
             f"provisioner l2 check {ip}; kubectl -n metallb-system logs -l component=speaker --tail=20",
             *context.cluster.events(NAMESPACE, NAMES[0])[-pods.EVENTS :],
         )
         return
-    yield passed("LB_SILENT", f"{ip} ({NAMESPACE}/{NAMES[0]})", "fell silent on the wire with its Service")
-    again = _given(context, service(model, NAMES[1], ip))
-    if again == ip:
-        yield passed("LB_FREED", ip, "is free again: another Service that asked for it was given it")
+    yield passed("LB_SILENT", subject, "fell silent on the wire when its Service was deleted")
+    second = _assigned(context, service(model, NAMES[1], ip))
+    if second == ip:
+        yield passed("LB_FREED", ip, "was released and assigned to another Service that requested it")
     else:
-        yield _no_address(
-            context, NAMES[1], f"asked for {ip}, whose Service is deleted, and was given {again or 'none'}"
-        )
+        detail = f"requested {ip}, whose Service was deleted, and was assigned {second or 'none'}"
+        yield _no_address(context, NAMES[1], detail)
 
 
 def service(model: Object, name: str, ip: str = "") -> Object:
-    """Return a LoadBalancer Service to the pods of another, asking for an address where one is named."""
+    """Return a LoadBalancer Service with the pods of another, requesting `ip` if given."""
     spec = {
         "type": "LoadBalancer",
         "selector": model["spec"]["selector"],
@@ -91,18 +88,18 @@ def service(model: Object, name: str, ip: str = "") -> Object:
             for port in model["spec"]["ports"]
         ],
     }
-    asked = {"loadBalancerIP": ip} if ip else {}
+    requested = {"loadBalancerIP": ip} if ip else {}
     metadata = {"name": name, "namespace": NAMESPACE}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec | asked}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec | requested}
 
 
-def _given(context: Context, wanted: Object) -> str:
-    """Make the Service; return the address that it is given, "" for none."""
+def _assigned(context: Context, wanted: Object) -> str:
+    """Create the Service; return the address that it is assigned, "" for none."""
     name = wanted["metadata"]["name"]
     context.cluster.apply(wanted)
     found = wait_for(
         context,
-        f"an address of {name}",
+        f"an address for {name}",
         lambda: addresses(context.cluster.get("Service", name, NAMESPACE) or {}),
         bool,
         timeout=30,
@@ -110,17 +107,17 @@ def _given(context: Context, wanted: Object) -> str:
     return found[0] if found else ""
 
 
-def _no_address(context: Context, name: str, what: str) -> Finding:
+def _no_address(context: Context, name: str, detail: str) -> Finding:
     return failed(
         "LB_NO_FREE_ADDRESS",
         f"Service {NAMESPACE}/{name}",
-        what,
-        f"are the pools used up? kubectl get services -A; kubectl -n {NAMESPACE} describe service {name}",
+        detail,
+        f"kubectl get services -A shows if the pools are exhausted; kubectl -n {NAMESPACE} describe service {name}",
         *context.cluster.events(NAMESPACE, name)[-pods.EVENTS :],
     )
 
 
-def _take_back(context: Context) -> None:
+def _delete(context: Context) -> None:
     for name in NAMES:
         context.cluster.delete("Service", name, NAMESPACE)
 
@@ -131,4 +128,4 @@ def _skip_reason(site: Site) -> str:
     return "" if WORKLOAD in site.workloads.enabled else f'[workloads] enabled has no "{WORKLOAD}"'
 
 
-CHECK = Check("freed", "A deleted Service's address falls silent and is given again.", run, _skip_reason)
+CHECK = Check("freed", "A deleted Service's address falls silent and can be assigned again.", run, _skip_reason)

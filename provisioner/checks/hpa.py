@@ -1,6 +1,6 @@
-"""The autoscaler has figures to decide by, adds pods under load, and takes them away when it ends.
+"""An autoscaler has metrics, adds pods under load, and removes them afterwards.
 
-More and fewer pods are pods that are ready: what the autoscaler asks for alone proves nothing.
+More and fewer pods means ready pods: what the autoscaler requests proves nothing by itself.
 """
 
 from __future__ import annotations
@@ -11,232 +11,229 @@ from collections.abc import Iterator
 from provisioner.addresses import host_port
 from provisioner.checks import http_client, load_generator, metrics, pods, scale_target
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, skipped, wait_for
-from provisioner.checks.scale_target import WORKLOAD, ScaleTarget, current
+from provisioner.checks.scale_target import WORKLOAD, ScaleTarget, current_percent
 from provisioner.kube import Object
 from provisioner.kube.objects import object_name
 from provisioner.site import Site
 from provisioner.text import pluralize
 
-RISE = 240.0  # two scrapes, two rounds of the autoscaler, the start of a pod; then once more as long
+SCALE_OUT = 240.0  # seconds for two scrapes, two syncs of the autoscaler and the start of a pod, doubled
 # kube-controller-manager's --horizontal-pod-autoscaler-downscale-stabilization is five minutes unless it is set.
-FALL = 480.0
+SCALE_IN = 480.0
 
 
 def run(context: Context) -> Iterator[Finding]:
-    """Yield a finding for the metrics API and one for each autoscaler; then put load on ours and watch it."""
-    figures = metrics.wait_complete(context)
-    yield _figures(context, figures)
-    if not figures.use:
+    """Yield a finding on the metrics API and one on each autoscaler, then on the shipped one under load."""
+    pod_metrics = metrics.wait_complete(context)
+    yield _metrics(context, pod_metrics)
+    if not pod_metrics.usage:
         return
-    # metrics-server has figures, which takes it two scrapes; the autoscaler needs one of its own rounds of 15 s.
+    # metrics-server has had its two scrapes; the autoscaler needs one sync, every 15 s.
     found = wait_for(
         context,
-        "a current metric of each HorizontalPodAutoscaler",
+        "a current metric of every HorizontalPodAutoscaler",
         lambda: scale_target.scalers(context),
-        lambda seen: bool(seen) and all(current(one) is not None for one in seen),
+        lambda scalers: bool(scalers) and all(current_percent(one) is not None for one in scalers),
         timeout=120,
     )
     if not found:
         yield failed("HPA_NONE", NAMESPACE, "has no HorizontalPodAutoscaler", "provisioner apply")
     for scaler in found:
-        yield _judge(context, scaler)
+        yield _metric(context, scaler)
     for scaler in found:
-        if scaler["metadata"]["name"] == WORKLOAD and current(scaler) is not None:
-            yield from _moves(context, scaler)
+        if scaler["metadata"]["name"] == WORKLOAD and current_percent(scaler) is not None:
+            yield from _scaling(context, scaler)
 
 
-def _figures(context: Context, figures: metrics.Figures) -> Finding:
+def _metrics(context: Context, found: metrics.PodMetrics) -> Finding:
     subject, logs = "metrics API", "kubectl -n kube-system logs -l k8s-app=metrics-server"
-    if not figures.use:
+    if not found.usage:
         return failed(
             "METRICS_MISSING",
             subject,
-            f"has no figures for the pods of {NAMESPACE}" + (f": {figures.refusal}" if figures.refusal else ""),
+            f"has no metrics for the pods of {NAMESPACE}" + (f": {found.error}" if found.error else ""),
             f"kubectl get apiservice v1beta1.metrics.k8s.io; {logs}",
             *metrics.explain(context),
         )
-    if figures.missing:
-        named = [f"{pod['metadata']['name']} on {pod['spec'].get('nodeName')}" for pod in figures.missing]
+    have = f"has metrics for {pluralize(len(found.usage), 'pod')} of {NAMESPACE}"
+    if found.missing:
+        names = [f"{pod['metadata']['name']} on {pod['spec'].get('nodeName')}" for pod in found.missing]
         return failed(
             "METRICS_PODS_MISSING",
             subject,
-            f"has figures for {len(figures.use)} pods of {NAMESPACE} and none for {', '.join(sorted(named))}",
-            f"kubectl -n {NAMESPACE} top pods; {logs}: which kubelet did not answer?",
+            f"{have} and none for {', '.join(sorted(names))}",
+            f"kubectl -n {NAMESPACE} top pods; {logs} names the kubelet that did not answer",
             *metrics.explain(context),
         )
-    shown = ", ".join(f"{name} {use}" for name, use in sorted(figures.use.items())[:3])
-    more = ", …" if len(figures.use) > 3 else ""
-    return passed("METRICS_PODS", subject, f"has figures for {len(figures.use)} pods of {NAMESPACE} ({shown}{more})")
+    shown = ", ".join(f"{name} {usage}" for name, usage in sorted(found.usage.items())[:3])
+    more = ", …" if len(found.usage) > 3 else ""
+    return passed("METRICS_PODS", subject, f"{have} ({shown}{more})")
 
 
-def _judge(context: Context, scaler: Object) -> Finding:
+def _metric(context: Context, scaler: Object) -> Finding:
     name, spec = scaler["metadata"]["name"], scaler["spec"]
-    percent = current(scaler)
+    percent = current_percent(scaler)
     if percent is None:
         return failed(
             "HPA_NO_METRIC",
-            subject(scaler),
+            object_name(scaler),
             "does not know the CPU use of its pods",
             f"kubectl -n {NAMESPACE} describe hpa {name}; its pods need CPU requests",
             *context.cluster.events(NAMESPACE, name)[-pods.EVENTS :],
         )
     return passed(
         "HPA_METRIC",
-        subject(scaler),
-        f"sees {percent} % CPU of a target of {spec.get('targetCPUUtilizationPercentage')} %, and wants "
+        object_name(scaler),
+        f"sees {percent}% CPU, has a target of {spec.get('targetCPUUtilizationPercentage')}%, and wants "
         f"{scaler.get('status', {}).get('desiredReplicas', 0)} of {spec.get('minReplicas', 1)} to "
         f"{spec['maxReplicas']} pods",
     )
 
 
-def _moves(context: Context, scaler: Object) -> Iterator[Finding]:
-    """Yield whether more pods are ready under load and, with --full, fewer when it ends."""
+def _scaling(context: Context, scaler: Object) -> Iterator[Finding]:
+    """Yield whether more pods are ready under load and, with --full, fewer afterwards."""
     most = int(scaler["spec"]["maxReplicas"])
-    now = scale_target.wait_ready(context, scaler)
-    if not now.complete:
-        yield _not_ready(context, now, "before any load")
+    target = scale_target.wait_ready(context, scaler)
+    if not target.complete:
+        yield _not_ready(context, target, "before any load")
         return
-    if now.ready >= most and context.full:
-        fallen, now = _falls(context, scaler, most, time.monotonic())
-        if not fallen.ok:
-            yield fallen
+    if target.ready >= most and context.full:
+        finding, target = _scale_in(context, scaler, most, time.monotonic())
+        if not finding.ok:
+            yield finding
             return
-    if now.ready >= most:
+    if target.ready >= most:
         yield skipped(
-            subject(scaler),
-            f"has all its {most} pods already, as in the minutes after a load: that it adds pods was not tried "
-            "(with --full, it is waited for first)",
+            object_name(scaler),
+            f"still has its maximum of {most} pods, as for minutes after a load; scaling out was not tried "
+            "(--full waits first)",
         )
         return
     if not context.thorough:
-        yield skipped(subject(scaler), "under load, when it adds pods: not tried without --full")
+        yield skipped(object_name(scaler), "scaling out under load needs --full")
         return
-    yield from _loaded(context, scaler, now.ready)
+    yield from _under_load(context, scaler, target.ready)
 
 
-def _loaded(context: Context, scaler: Object, before: int) -> Iterator[Finding]:
-    """Put load on the `before` pods that are ready; yield what came of it, then what its end did."""
-    door = entrance(context)
-    if door is None:
+def _under_load(context: Context, scaler: Object, before: int) -> Iterator[Finding]:
+    """Put load on the workload, `before` pods of which are ready; yield what it did, then what its end did."""
+    endpoint = _endpoint(context)
+    if endpoint is None:
         yield failed(
             "HPA_NO_ENTRANCE",
-            subject(scaler),
-            "cannot be put under load: no address of its Service answers from here",
+            object_name(scaler),
+            "cannot be put under load: no address of its Service answers here",
             f"kubectl -n {NAMESPACE} get service,endpoints {WORKLOAD}",
             *context.cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :],
         )
         return
-    risen, loaded = _rises(context, scaler, before, door)
+    scaled_out, loaded = _scale_out(context, scaler, before, endpoint)
     ended = time.monotonic()
-    now = scale_target.wait_stable(context, scaler)  # in any case: else the plan has to wait for what still starts
-    yield risen
-    if not risen.ok:
+    stable = scale_target.wait_stable(context, scaler)  # also after a failure, or the next plan waits for these pods
+    yield scaled_out
+    if not scaled_out.ok:
         return
-    if not now.complete:
-        yield _not_ready(context, now, "after the load")
+    if not stable.complete:
+        yield _not_ready(context, stable, "after the load")
     if context.full:
-        yield _falls(context, scaler, max(loaded.ready, now.ready), ended)[0]
+        yield _scale_in(context, scaler, max(loaded.ready, stable.ready), ended)[0]
         return
-    yield skipped(
-        subject(scaler),
-        f"goes back to {before} about five minutes after the load: not waited for without --full",
-    )
+    yield skipped(object_name(scaler), f"scaling back in to {before}, about five minutes after the load, needs --full")
 
 
-def _rises(context: Context, scaler: Object, before: int, door: tuple[str, int]) -> tuple[Finding, ScaleTarget]:
+def _scale_out(
+    context: Context, scaler: Object, before: int, endpoint: tuple[str, int]
+) -> tuple[Finding, ScaleTarget]:
     """Return what load did to the number of ready pods, and the workload at its end.
 
-    The load goes on until there are more, which includes their start: RISE is for all of that.
+    The load lasts until more pods are ready, their start included, for SCALE_OUT at most.
     """
-    began = time.monotonic()
-    with load_generator.running(*door, limit=context.site.timeout(RISE), timeout=context.site.timeout(10)) as sent:
-        now = wait_for(
+    start = time.monotonic()
+    limit, timeout = context.site.timeout(SCALE_OUT), context.site.timeout(10)
+    with load_generator.running(*endpoint, limit=limit, timeout=timeout) as load:
+        target = wait_for(
             context,
             f"more ready pods of {WORKLOAD} than {before} under load",
-            lambda: scale_target.look(context, scaler),
-            lambda seen: seen.ready > before,
-            timeout=RISE,
+            lambda: scale_target.read(context, scaler),
+            lambda target: target.ready > before,
+            timeout=SCALE_OUT,
         )
-    spent = f"{time.monotonic() - began:.0f} s of load"
-    if now.ready > before:
-        said = f"went from {before} to {now.ready} ready pods after {spent} ({sent})"
-        return passed("HPA_RISES", subject(scaler), said), now
-    sending = f"load on {host_port(*door)}: {sent}"
-    if now.asked > before:
-        return _not_ready(context, now, f"after {spent}", sending), now
+    duration = f"{time.monotonic() - start:.0f} s of load"
+    if target.ready > before:
+        detail = f"went from {before} to {target.ready} ready pods after {duration} ({load})"
+        return passed("HPA_RISES", object_name(scaler), detail), target
+    evidence = f"load on {host_port(*endpoint)}: {load}"
+    if target.desired > before:
+        return _not_ready(context, target, f"after {duration}", evidence), target
     finding = failed(
         "HPA_NOT_RISEN",
-        subject(scaler),
-        f"has {pluralize(now.ready, 'ready pod')}, not more than before, after {spent}, and sees "
-        f"{current(now.scaler)} % CPU",
+        object_name(scaler),
+        f"has {pluralize(target.ready, 'ready pod')}, no more than before, after {duration}, and sees "
+        f"{current_percent(target.scaler)}% CPU",
         f"kubectl -n {NAMESPACE} describe hpa {WORKLOAD}; kubectl -n {NAMESPACE} top pods",
-        sending,
+        evidence,
         *context.cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :],
     )
-    return finding, now
+    return finding, target
 
 
-def _not_ready(context: Context, seen: ScaleTarget, when: str, *evidence: str) -> Finding:
-    why = "; ".join(f"{pod['metadata']['name']}: {pods.why_not_ready(pod)}" for pod in seen.waiting)
-    if not seen.workload:
-        why = "what it should size does not exist"
+def _not_ready(context: Context, target: ScaleTarget, when: str, *evidence: str) -> Finding:
+    why = "; ".join(f"{pod['metadata']['name']}: {pods.why_not_ready(pod)}" for pod in target.not_ready)
+    if not target.workload:
+        why = "its scale target does not exist"
     return failed(
         "HPA_PODS_NOT_READY",
-        subject(seen.scaler),
-        f"has asked for {seen.asked} pods, of which {seen.ready} are ready {when}" + (f" ({why})" if why else ""),
+        object_name(target.scaler),
+        f"wants {pluralize(target.desired, 'pod')}, {target.ready} of which are ready {when}"
+        + (f" ({why})" if why else ""),
         f"kubectl -n {NAMESPACE} get deployments,pods -o wide",
         *evidence,
-        *scale_target.explain(context, seen),
+        *scale_target.explain(context, target),
     )
 
 
-def _falls(context: Context, scaler: Object, risen: int, ended: float) -> tuple[Finding, ScaleTarget]:
-    """Return whether pods went after a load, and the workload then.
+def _scale_in(context: Context, scaler: Object, before: int, ended: float) -> tuple[Finding, ScaleTarget]:
+    """Return whether pods were removed after a load, and the workload then.
 
-    risen: how many were ready. ended: when the load did (time.monotonic).
+    before: how many were ready. ended: when the load did (time.monotonic).
     """
-    now = wait_for(
+    target = wait_for(
         context,
-        f"{WORKLOAD} to get fewer pods than {risen}, which takes five minutes",
-        lambda: scale_target.look(context, scaler),
-        lambda seen: seen.ready < risen and seen.complete,
-        timeout=FALL,
+        f"fewer pods of {WORKLOAD} than {before}, which takes five minutes",
+        lambda: scale_target.read(context, scaler),
+        lambda target: target.ready < before and target.complete,
+        timeout=SCALE_IN,
         pause=5,
     )
     when = f"{time.monotonic() - ended:.0f} s after the load"
-    if now.ready < risen and now.complete:
-        return passed(
-            "HPA_FALLS", subject(now.scaler), f"went down to {pluralize(now.ready, 'ready pod')} {when}"
-        ), now
-    if now.ready < risen:
-        return _not_ready(context, now, when), now
+    subject = object_name(target.scaler)
+    if target.ready < before and target.complete:
+        return passed("HPA_FALLS", subject, f"went down to {pluralize(target.ready, 'ready pod')} {when}"), target
+    if target.ready < before:
+        return _not_ready(context, target, when), target
     finding = failed(
         "HPA_NOT_FALLEN",
-        subject(now.scaler),
-        f"wants {now.asked} pods still, of which {now.ready} are ready, {when}, and sees {current(now.scaler)} % CPU",
+        subject,
+        f"still wants {pluralize(target.desired, 'pod')}, {target.ready} of which are ready, {when}, and sees "
+        f"{current_percent(target.scaler)}% CPU",
         f"kubectl -n {NAMESPACE} describe hpa {WORKLOAD}",
         *context.cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :],
     )
-    return finding, now
+    return finding, target
 
 
-def subject(scaler: Object) -> str:
-    """Return how a finding names an autoscaler."""
-    return object_name(scaler)
-
-
-def entrance(context: Context) -> tuple[str, int] | None:
+def _endpoint(context: Context) -> tuple[str, int] | None:
     """Return the first address and port of the workload's Service that answers here: an external IP, else a node."""
     service = context.cluster.get("Service", WORKLOAD, NAMESPACE)
     if service is None:
         return None
     port = service["spec"]["ports"][0]
-    balancers = service.get("status", {}).get("loadBalancer", {}).get("ingress") or ()
-    doors = [(str(entry["ip"]), int(port["port"])) for entry in balancers if entry.get("ip")]
+    entries = service.get("status", {}).get("loadBalancer", {}).get("ingress") or ()
+    endpoints = [(str(entry["ip"]), int(port["port"])) for entry in entries if entry.get("ip")]
     if port.get("nodePort"):
-        doors += [(host.address, int(port["nodePort"])) for host in context.site.hosts]
+        endpoints += [(host.address, int(port["nodePort"])) for host in context.site.hosts]
     timeout = context.site.timeout(5)
-    return next((door for door in doors if http_client.get(*door, "/hostname", timeout=timeout).status == 200), None)
+    return next((one for one in endpoints if http_client.get(*one, "/hostname", timeout=timeout).status == 200), None)
 
 
 def _skip_reason(site: Site) -> str:
@@ -247,7 +244,7 @@ def _skip_reason(site: Site) -> str:
 
 CHECK = Check(
     "hpa",
-    "The metrics API has figures, and an autoscaler adds pods under load.",
+    "The metrics API has pod metrics, and an autoscaler adds pods under load.",
     run,
     _skip_reason,
     parallel_safe=True,

@@ -1,4 +1,4 @@
-"""Ask over HTTP, HTTPS and TCP as a client outside of the cluster does."""
+"""Send HTTP, HTTPS and TCP requests as a client outside the cluster, for every check that tests a Service."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from provisioner.addresses import host_port
 
 @dataclass(frozen=True)
 class Response:
-    """What came back. status: 0 when nothing did, and error then says what happened instead.
+    """An HTTP response. status: 0 without one; error then says why.
 
-    source: this machine's own address on that connection. certificate: what the server presented (DER), with TLS.
+    source: this machine's address on the connection. certificate: what the server presented (DER), with TLS.
     """
 
     url: str
@@ -34,10 +34,10 @@ class Response:
 def get(
     address: str, port: int, path: str = "/", *, host: str = "", timeout: float = 5, tls: bool = False
 ) -> Response:
-    """GET a page over a connection of its own, so that each request may reach another pod.
+    """GET a path over a new connection, so that each request may reach another pod.
 
     host: the Host header and TLS server name, when it is not the address. timeout: seconds for each of connecting and
-    reading. tls: by HTTPS, whatever certificate the server presents: who asks compares it.
+    reading. tls: use HTTPS and accept any certificate; the caller compares it.
     """
     url = f"{'https' if tls else 'http'}://{host_port(address, port)}{path}" + (f" (Host: {host})" if host else "")
     connection = http.client.HTTPConnection(address, port, timeout=timeout)
@@ -50,16 +50,24 @@ def get(
             connection.sock = secured
             certificate = secured.getpeercert(binary_form=True) or b""
         connection.request("GET", path, headers={"Connection": "close", **({"Host": host} if host else {})})
-        answer = connection.getresponse()
-        return Response(
-            url, answer.status, answer.read(65536).decode(errors="replace"), source=source, certificate=certificate
-        )
+        reply = connection.getresponse()
+        body = reply.read(65536).decode(errors="replace")
+        return Response(url, reply.status, body, source=source, certificate=certificate)
     except http.client.HTTPException as error:
-        return Response(url, error=f"no HTTP: {error!r}", source=source, certificate=certificate)
+        return Response(url, error=f"not HTTP: {error!r}", source=source, certificate=certificate)
     except OSError as error:
-        return Response(url, error=_words(error), source=source, certificate=certificate)
+        return Response(url, error=_reason(error), source=source, certificate=certificate)
     finally:
         connection.close()
+
+
+def connect(address: str, port: int, timeout: float = 5) -> str:
+    """Open and close a TCP connection; return "" on success, else the error."""
+    try:
+        with socket.create_connection((address, port), timeout=timeout):
+            return ""
+    except OSError as error:
+        return _reason(error)
 
 
 def _any_certificate() -> ssl.SSLContext:
@@ -69,16 +77,5 @@ def _any_certificate() -> ssl.SSLContext:
     return context
 
 
-def connect(address: str, port: int, timeout: float = 5) -> str:
-    """Open and close a TCP connection; return "" when that worked, else what happened."""
-    try:
-        with socket.create_connection((address, port), timeout=timeout):
-            return ""
-    except OSError as error:
-        return _words(error)
-
-
-def _words(error: OSError) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer"
-    return str(error.strerror or error).lower()
+def _reason(error: OSError) -> str:
+    return "timed out" if isinstance(error, TimeoutError) else str(error.strerror or error).lower()

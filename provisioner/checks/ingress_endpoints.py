@@ -77,7 +77,7 @@ def named(some: Sequence[Endpoint]) -> str:
 def controller_pods(context: Context, found: Object) -> list[Object]:
     """Return the ready pods behind the controller's Service."""
     everyone = context.cluster.list("Pod", found["metadata"]["namespace"])
-    return [pod for pod in pods.selected(everyone, found["spec"].get("selector") or {}) if pods.ready(pod)]
+    return [pod for pod in pods.matching(everyone, found["spec"].get("selector") or {}) if pods.ready(pod)]
 
 
 def _node_ports(found: Object, nodes: Mapping[str, str]) -> list[Endpoint]:

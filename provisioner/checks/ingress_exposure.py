@@ -53,7 +53,7 @@ def explain(context: Context, namespace: str, found: Object | None) -> list[str]
     Without a Service to say which pods these are: all of its namespace.
     """
     everyone = context.cluster.list("Pod", namespace)
-    own = pods.selected(everyone, found["spec"].get("selector") or {}) if found else everyone
+    own = pods.matching(everyone, found["spec"].get("selector") or {}) if found else everyone
     ill = [pod for pod in own if not pods.healthy(pod) and not pods.terminating(pod)]
     logs = [
         f"{name}: {line}"

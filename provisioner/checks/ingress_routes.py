@@ -63,7 +63,7 @@ def routes(context: Context, ingresses: Sequence[Object]) -> list[Route]:
         name = ingress["metadata"]["name"]
         for host, path, backend in paths(ingress):
             selector = services.get(backend, {}).get("spec", {}).get("selector") or {}
-            names = frozenset(pod["metadata"]["name"] for pod in pods.selected(own, selector))
+            names = frozenset(pod["metadata"]["name"] for pod in pods.matching(own, selector))
             found.append(Route(name, host, path, backend, names))
         host = next((rule.get("host", "") for rule in ingress["spec"].get("rules") or ()), "")
         found.append(Route(name, host, f"/nobody-{secrets.token_hex(4)}", "", frozenset()))

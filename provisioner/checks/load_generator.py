@@ -1,7 +1,7 @@
-"""Load from outside on a workload, bounded in every way: by threads, by time, by what one request costs.
+"""Generate HTTP load from outside the cluster, for the hpa check; threads, time and cost per request are bounded.
 
-A request to /dial has the pod that gets it ask itself TRIES times (agnhost's netexec), so that a few requests a second
-over the network are enough to keep a CPU busy, and what is under way when this machine dies ends by itself.
+A request to /dial makes its pod send itself TRIES requests (agnhost's netexec), so a few requests a second over the
+network keep a CPU busy, and what is in progress when this machine dies ends by itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PATH = f"/dial?host=127.0.0.1&port=8080&request=hostname&protocol=http&tries={TR
 
 @dataclass
 class Load:
-    """What was asked for so far: requests that were answered, those that were not, and what went wrong last."""
+    """The requests sent so far: how many were answered, how many failed, and the last error."""
 
     address: str
     port: int
@@ -31,16 +31,16 @@ class Load:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def __str__(self) -> str:
-        failed = f", {self.failed} without an answer ({self.error})" if self.failed else ""
+        failed = f", {self.failed} failed ({self.error})" if self.failed else ""
         return f"{self.answered} requests answered{failed}"
 
 
 @contextmanager
 def running(address: str, port: int, *, limit: float, timeout: float) -> Iterator[Load]:
-    """Keep an address busy within the block, for `limit` seconds at most. timeout: seconds, of one request."""
+    """Put load on an address within the block, for `limit` seconds at most. timeout: seconds, of one request."""
     load = Load(address, port)
     deadline = time.monotonic() + limit
-    threads = [threading.Thread(target=_ask, args=(load, deadline, timeout), daemon=True) for _ in range(THREADS)]
+    threads = [threading.Thread(target=_send, args=(load, deadline, timeout), daemon=True) for _ in range(THREADS)]
     for thread in threads:
         thread.start()
     try:
@@ -51,12 +51,12 @@ def running(address: str, port: int, *, limit: float, timeout: float) -> Iterato
             thread.join()
 
 
-def _ask(load: Load, deadline: float, timeout: float) -> None:
+def _send(load: Load, deadline: float, timeout: float) -> None:
     while not load.stop.is_set() and time.monotonic() < deadline:
-        page = http_client.get(load.address, load.port, PATH, timeout=timeout)
-        if page.status == 200:
+        response = http_client.get(load.address, load.port, PATH, timeout=timeout)
+        if response.status == 200:
             load.answered += 1
         else:
             load.failed += 1
-            load.error = page.error or f"{page.status}"
-            load.stop.wait(1)  # nobody is there: that is no reason to hurry
+            load.error = response.error or f"{response.status}"
+            load.stop.wait(1)  # a server that is away gains nothing from more requests

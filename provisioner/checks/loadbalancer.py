@@ -1,7 +1,7 @@
-"""Each external IP comes from a pool, is announced by the node that should, and spreads what it gets over its pods.
+"""Each external IP is from a pool, is announced by the right node alone, and leads to all pods behind it.
 
-The verdict of the wire is layer-2 diagnosis (provisioner/l2): the cluster's facts beside frames from the operator's
-machine. Where nothing can be concluded from here, that is what is said.
+Layer-2 diagnosis (provisioner/l2) judges the announcement by the cluster's state and frames sent from this machine;
+when that allows no conclusion, the finding says so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REQUESTS_PER_POD = 10  # as in nodeport: the chance to miss one of n pods is abo
 
 
 @dataclass(frozen=True)
-class External:
+class ExternalIP:
     """One external IP of one Service."""
 
     service: Object
@@ -38,16 +38,16 @@ class External:
 
 
 @dataclass
-class Heard:
-    """What came back so far: the last page, and the pods that answered."""
+class Responses:
+    """The responses so far: the last one, and the names of the pods that answered."""
 
-    page: http_client.Response = field(default_factory=lambda: http_client.Response(""))
+    last: http_client.Response = field(default_factory=lambda: http_client.Response(""))
     names: set[str] = field(default_factory=set)
     requests: int = 0
 
 
 def run(context: Context) -> Iterator[Finding]:
-    """Yield findings for each LoadBalancer Service of the cluster: its addresses, the wire, and what it serves."""
+    """Yield findings on each LoadBalancer Service: its addresses, their announcement, and what they serve."""
     cluster = context.cluster
     services = wait_for(
         context,
@@ -58,8 +58,8 @@ def run(context: Context) -> Iterator[Finding]:
     )
     for name in workload_manifests.services(context.site, "LoadBalancer", *WORKLOADS):
         if not _named(services, name):
-            said = "does not exist, or is no Service of type LoadBalancer for MetalLB"
-            yield failed("LB_NONE", f"Service {NAMESPACE}/{name}", said, "provisioner apply")
+            detail = "does not exist, or is not a LoadBalancer Service for MetalLB"
+            yield failed("LB_NONE", f"Service {NAMESPACE}/{name}", detail, "provisioner apply")
     if not services:
         return
     others = pool_supply.others(cluster, context.site)
@@ -68,7 +68,7 @@ def run(context: Context) -> Iterator[Finding]:
     yield from _distinct(context, services)
     results = verdicts.verdicts(context.site, cluster, context.hosts, progress=cluster.progress)
     yield from map(verdict, results)
-    for external in [External(service, ip) for service in services for ip in addresses(service)]:
+    for external in [ExternalIP(service, ip) for service in services for ip in addresses(service)]:
         yield from serves(context, external)
 
 
@@ -77,14 +77,14 @@ def _named(services: Sequence[Object], name: str) -> Object | None:
 
 
 def _distinct(context: Context, services: Sequence[Object]) -> Iterator[Finding]:
-    """Yield whether the Services of the LoadBalancer workload have an address each, and not one together."""
+    """Yield whether the Services of the LoadBalancer workload have an address each instead of sharing one."""
     names = workload_manifests.services(context.site, "LoadBalancer", "loadbalancer")
-    given = {name: addresses(one) for name in names if (one := _named(services, name)) and addresses(one)}
-    if len(given) < 2:
+    assigned = {name: addresses(one) for name in names if (one := _named(services, name)) and addresses(one)}
+    if len(assigned) < 2:
         return
-    subject = f"Services {join_words(f'{NAMESPACE}/{name}' for name in given)}"
-    shown = ", ".join(f"{name} has {join_words(ips)}" for name, ips in given.items())
-    every = [ip for ips in given.values() for ip in ips]
+    subject = f"Services {join_words(f'{NAMESPACE}/{name}' for name in assigned)}"
+    shown = ", ".join(f"{name} has {join_words(ips)}" for name, ips in assigned.items())
+    every = [ip for ips in assigned.values() for ip in ips]
     if len(set(every)) == len(every):
         yield passed("LB_DISTINCT", subject, f"have different addresses: {shown}")
     else:
@@ -92,8 +92,8 @@ def _distinct(context: Context, services: Sequence[Object]) -> Iterator[Finding]
             "LB_NOT_DISTINCT",
             subject,
             f"share an address: {shown}",
-            f"kubectl -n {NAMESPACE} get services -o yaml: take out the annotation allow-shared-ip",
-            *(line for name in given for line in context.cluster.events(NAMESPACE, name)[-pods.EVENTS :]),
+            f"kubectl -n {NAMESPACE} get services -o yaml; remove the annotation allow-shared-ip",
+            *(line for name in assigned for line in context.cluster.events(NAMESPACE, name)[-pods.EVENTS :]),
         )
 
 
@@ -103,33 +103,33 @@ def _pools(context: Context, service: Object, others: Sequence[Supply]) -> Itera
         pool = next((pool for pool in context.site.metallb.pools if ip in pool), None)
         other = next((other for other in others if other.holds(ip)), None)
         if pool is not None:
-            yield passed("LB_ADDRESS", subject, f"has {ip} of pool {pool.name}")
+            yield passed("LB_ADDRESS", subject, f"has {ip} from pool {pool.name}")
         elif other is not None:
-            yield passed("LB_ADDRESS", subject, f"has {ip} of pool {other.name}, which was made by hand")
+            yield passed("LB_ADDRESS", subject, f"has {ip} from pool {other.name}, which is not in hosts.toml")
         else:
             yield failed(
                 "LB_OFF_POOL",
                 subject,
                 f"has {ip}, which is in no pool of hosts.toml",
-                "provisioner plan: are the cluster's pools those of hosts.toml?",
+                "provisioner plan shows whether the cluster's pools match hosts.toml",
                 *context.cluster.events(service["metadata"]["namespace"], service["metadata"]["name"])[-pods.EVENTS :],
             )
 
 
 def verdict(result: Result) -> Finding:
-    """Return a verdict of the layer-2 diagnosis as a finding; its code is L2_ and the verdict."""
+    """Return a verdict of the layer-2 diagnosis as a finding, with the code L2_VERDICT."""
     subject, code = verdicts.subject(result), f"L2_{result.verdict}"
     if result.ok:
-        who = join_words(map(_owner, result.owners))
-        foreseen = ", as predicted" if result.predicted_leader and not result.warnings else ""
-        warned = f" ({', '.join(result.warnings)})" if result.warnings else ""
-        return passed(code, subject, f"is answered on the wire by {who} alone{foreseen}{warned}")
+        owners = join_words(map(_owner, result.owners))
+        predicted = ", as predicted" if result.predicted_leader and not result.warnings else ""
+        warnings = f" ({', '.join(result.warnings)})" if result.warnings else ""
+        return passed(code, subject, f"is answered only by {owners}{predicted}{warnings}")
     first, *more = result.evidence or ("",)
     remedy = " ".join(part for part in (result.remedy, result.command) if part)
     if result.inconclusive:
         return failed(code, subject, f"cannot be judged from here: {first}", remedy, *more)
-    maybe = "" if result.confidence == "certain" else f" ({result.confidence})"
-    return failed(code, subject, f"has a fault on layer 2{maybe}: {first}", remedy, *more)
+    confidence = "" if result.confidence == "certain" else f" ({result.confidence})"
+    return failed(code, subject, f"has a layer-2 fault{confidence}: {first}", remedy, *more)
 
 
 def _owner(owner: AddressOwner) -> str:
@@ -137,102 +137,99 @@ def _owner(owner: AddressOwner) -> str:
     return f"{place} ({owner.mac})" if place else owner.mac
 
 
-def serves(context: Context, external: External) -> Iterator[Finding]:
+def serves(context: Context, external: ExternalIP) -> Iterator[Finding]:
     """Yield whether a Service answers at its external IP.
 
-    A shipped one: every pod, by HTTP. One of another namespace: TCP, on one port at least. What a user runs in our own
-    namespace is left at the verdict of the wire.
+    A shipped one must lead to every pod, over HTTP; one of another namespace must accept TCP on at least one port.
+    A user's own Service in the shipped namespace is judged by its announcement only.
     """
     service = external.service
     ports = [int(one["port"]) for one in service["spec"]["ports"] if one.get("protocol", "TCP") == "TCP"]
-    own = service["metadata"]["namespace"] == NAMESPACE
-    if own and service["metadata"]["name"] not in workload_manifests.services(
-        context.site, "LoadBalancer", *WORKLOADS
-    ):
+    shipped = workload_manifests.services(context.site, "LoadBalancer", *WORKLOADS)
+    ours = service["metadata"]["namespace"] == NAMESPACE
+    if ours and service["metadata"]["name"] not in shipped:
         return
     if not ports:
-        yield passed("LB_NO_TCP", str(external), "has no TCP port that could be tried")
-    elif own:
-        yield from _pages(context, external, ports[0])
+        yield passed("LB_NO_TCP", str(external), "has no TCP port to connect to")
+    elif ours:
+        yield from _http(context, external, ports[0])
     else:
-        yield _connections(context, external, ports)
+        yield _tcp(context, external, ports)
 
 
-def _pages(context: Context, external: External, port: int) -> Iterator[Finding]:
-    now = backends.wait_ready(context, external.service)
-    if short := backends.judge(context, "LB", external.service, now):
-        yield short
-    if not now.ready:
+def _http(context: Context, external: ExternalIP, port: int) -> Iterator[Finding]:
+    behind = backends.wait_ready(context, external.service)
+    if finding := backends.judge(context, "LB", external.service, behind):
+        yield finding
+    if not behind.ready:
         return
-    heard = _heard(context, external.ip, port, now.ready)
-    if heard.page.status != 200:
-        yield _not_serving(
-            context, external, str(heard.page), pods.explain_named(context.cluster, now.pods, now.ready)
-        )
+    responses = _request_until_all(context, external.ip, port, behind.ready)
+    if responses.last.status != 200:
+        explained = pods.explain_named(context.cluster, behind.pods, behind.ready)
+        yield _not_serving(context, external, str(responses.last), explained)
         return
-    yield passed("LB_SERVES", str(external), f"serves HTTP as {heard.page.body.strip()}")
-    if unseen := now.ready - heard.names:
+    yield passed("LB_SERVES", str(external), f"serves HTTP as {responses.last.body.strip()}")
+    requests = pluralize(responses.requests, "request")
+    if unseen := behind.ready - responses.names:
         yield failed(
             "LB_POD_UNSEEN",
             str(external),
-            f"never led to {join_words(sorted(unseen))} in {pluralize(heard.requests, 'request')}",
+            f"never led to {join_words(sorted(unseen))} in {requests}",
             f"kubectl -n {NAMESPACE} get endpoints {external.service['metadata']['name']} -o yaml",
-            f"answered: {', '.join(sorted(heard.names))}",
-            *pods.explain_named(context.cluster, now.pods, unseen),
+            f"answered: {', '.join(sorted(responses.names))}",
+            *pods.explain_named(context.cluster, behind.pods, unseen),
         )
     else:
-        names = join_words(sorted(now.ready))
-        yield passed("LB_PODS", str(external), f"leads to {names} ({pluralize(heard.requests, 'request')})")
+        yield passed("LB_PODS", str(external), f"leads to {join_words(sorted(behind.ready))} ({requests})")
 
 
-def _heard(context: Context, ip: str, port: int, expected: set[str]) -> Heard:
-    """Ask until every expected pod has answered, or as often as chance can be blamed for."""
-    heard = Heard()
+def _request_until_all(context: Context, ip: str, port: int, expected: set[str]) -> Responses:
+    """Send requests until every expected pod has answered or chance no longer explains a missing one."""
+    responses = Responses()
 
-    def ask() -> Heard:
+    def request() -> Responses:
         for _ in range(REQUESTS_PER_POD * len(expected)):
-            heard.page = http_client.get(ip, port, PATH, timeout=context.site.timeout(5))
-            heard.requests += 1
-            if heard.page.status != 200:
+            responses.last = http_client.get(ip, port, PATH, timeout=context.site.timeout(5))
+            responses.requests += 1
+            if responses.last.status != 200:
                 break
-            heard.names.add(heard.page.body.strip())
-            if expected <= heard.names:
+            responses.names.add(responses.last.body.strip())
+            if expected <= responses.names:
                 break
-        return heard
+        return responses
 
     return wait_for(
         context,
         f"http://{ip}",
-        ask,
-        lambda seen: seen.page.status == 200 and expected <= seen.names,
+        request,
+        lambda seen: seen.last.status == 200 and expected <= seen.names,
         timeout=30,
     )
 
 
-def _connections(context: Context, external: External, ports: Sequence[int]) -> Finding:
-    failures = wait_for(
+def _tcp(context: Context, external: ExternalIP, ports: Sequence[int]) -> Finding:
+    errors = wait_for(
         context,
         f"a TCP port of {external.ip}",
         lambda: {port: http_client.connect(external.ip, port, context.site.timeout(5)) for port in ports},
-        lambda seen: not all(seen.values()),
+        lambda errors: not all(errors.values()),
         timeout=30,
     )
-    opened = [str(port) for port, failure in failures.items() if not failure]
+    opened = [str(port) for port, error in errors.items() if not error]
+    closed = [f"{port}: {error}" for port, error in errors.items() if error]
     if opened:
-        closed = [f"{port}: {failure}" for port, failure in failures.items() if failure]
         return passed(
             "LB_SERVES",
             str(external),
             f"accepts connections on {join_words(opened)}" + (f", not on {', '.join(closed)}" if closed else ""),
         )
-    said = "; ".join(f"{port}: {failure}" for port, failure in failures.items())
     spec, namespace = external.service["spec"], external.service["metadata"]["namespace"]
-    own = pods.selected(context.cluster.list("Pod", namespace), spec.get("selector") or {})
+    own = pods.matching(context.cluster.list("Pod", namespace), spec.get("selector") or {})
     names = [pod["metadata"]["name"] for pod in sorted(own, key=pods.ready)]
-    return _not_serving(context, external, said, pods.explain_named(context.cluster, own, names[:2]))
+    return _not_serving(context, external, "; ".join(closed), pods.explain_named(context.cluster, own, names[:2]))
 
 
-def _not_serving(context: Context, external: External, seen: str, explained: Iterable[str] = ()) -> Finding:
+def _not_serving(context: Context, external: ExternalIP, seen: str, explained: Iterable[str] = ()) -> Finding:
     namespace, name = external.service["metadata"]["namespace"], external.service["metadata"]["name"]
     return failed(
         "LB_NOT_SERVING",
@@ -250,7 +247,7 @@ def _skip_reason(site: Site) -> str:
 
 CHECK = Check(
     "loadbalancer",
-    "Each external IP is announced by the right node alone, and leads to all its pods.",
+    "Each external IP is announced by the right node alone and leads to all its pods.",
     run,
     _skip_reason,
     reads_only=True,

@@ -1,4 +1,4 @@
-"""What the metrics API says of the pods, as `kubectl top pods` shows it, and of which it says nothing."""
+"""Pod metrics from the metrics API, for the hpa check: as `kubectl top pods` shows them, and which are missing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from provisioner.errors import ClusterError
 from provisioner.kube import Object
 
 PATH = f"/apis/metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/pods"
-# metrics-server has figures of a pod after two of its scrapes: a pod that is ready now has had them by then.
+# metrics-server reports a pod after two scrapes, which every pod that is ready now has had by then.
 TIMEOUT = 120.0
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 SUFFIXES = {"n": "1e-9", "u": "1e-6", "m": "1e-3", "": "1", "k": "1e3", "M": "1e6", "G": "1e9"} | {
@@ -23,48 +23,47 @@ SUFFIXES = {"n": "1e-9", "u": "1e-6", "m": "1e-3", "": "1", "k": "1e3", "M": "1e
 
 
 @dataclass(frozen=True)
-class Figures:
-    """One look. use: of each pod, by name. refusal: why there are none. missing: the pods that should have some."""
+class PodMetrics:
+    """CPU and memory use by pod name; error: why there is none; missing: the pods that should have metrics."""
 
-    use: Mapping[str, str]
-    refusal: str
+    usage: Mapping[str, str]
+    error: str
     missing: Sequence[Object]
 
 
-def wait_complete(context: Context) -> Figures:
-    """Return the figures once each pod that is ready now has some, or what there is by then.
+def wait_complete(context: Context) -> PodMetrics:
+    """Return the metrics once every pod that is ready now has some, or what there is when time is up.
 
-    A pod that goes meanwhile is not missed, and neither is one that comes: other checks delete and scale beside this.
+    Pods that come or go meanwhile do not count: other checks delete and scale at the same time.
     """
     wanted = {_uid(pod) for pod in _ready(context)}
     return wait_for(
         context,
-        "the metrics API to have figures for each pod",
-        lambda: look(context, wanted),
-        lambda seen: bool(seen.use) and not seen.missing,
+        "the metrics API to have metrics for every pod",
+        lambda: read(context, wanted),
+        lambda metrics: bool(metrics.usage) and not metrics.missing,
         timeout=TIMEOUT,
     )
 
 
-def look(context: Context, wanted: set[str]) -> Figures:
-    """Return the figures as they are. wanted: the uids of the pods that should have some, for as long as they stay."""
-    use, refusal = pod_metrics(context)
-    missing = [pod for pod in _ready(context) if _uid(pod) in wanted and pod["metadata"]["name"] not in use]
-    return Figures(use, refusal, missing)
+def read(context: Context, wanted: set[str]) -> PodMetrics:
+    """Return the metrics as they are now. wanted: the uids of the pods that should have some while they exist."""
+    usage, error = _usage(context)
+    missing = [pod for pod in _ready(context) if _uid(pod) in wanted and pod["metadata"]["name"] not in usage]
+    return PodMetrics(usage, error, missing)
 
 
-def pod_metrics(context: Context) -> tuple[dict[str, str], str]:
-    """Return what `kubectl top pods` shows by pod, and why there is nothing when the metrics API refuses."""
+def _usage(context: Context) -> tuple[dict[str, str], str]:
     try:
         answer = context.cluster.raw(PATH, patience=0)
     except ClusterError as error:
         return {}, error.message
     items = answer.get("items") or [] if isinstance(answer, dict) else []
-    return {item["metadata"]["name"]: use(item["containers"]) for item in items if item.get("containers")}, ""
+    return {item["metadata"]["name"]: total(item["containers"]) for item in items if item.get("containers")}, ""
 
 
-def use(containers: Sequence[Mapping[str, Any]]) -> str:
-    """Return the CPU and memory use of a pod's containers together, as `kubectl top` writes it."""
+def total(containers: Sequence[Mapping[str, Any]]) -> str:
+    """Return the CPU and memory use of all containers of a pod, formatted as `kubectl top` does."""
     usages = [container.get("usage") or {} for container in containers]
     cpu = sum((quantity(usage.get("cpu", "0")) for usage in usages), Decimal(0))
     memory = sum((quantity(usage.get("memory", "0")) for usage in usages), Decimal(0))
@@ -82,7 +81,7 @@ def quantity(text: str) -> Decimal:
 
 
 def explain(context: Context) -> list[str]:
-    """Return what the API says of metrics-server, and what that says itself."""
+    """Return the state of metrics-server's APIService and the last log lines of its pods."""
     cluster = context.cluster
     service = cluster.get("APIService", "v1beta1.metrics.k8s.io", api_version="apiregistration.k8s.io/v1")
     lines = ["there is no APIService v1beta1.metrics.k8s.io"]

@@ -1,4 +1,4 @@
-"""Put back what a check changed: for long enough to outlast an API that is away, and if it fails, not in silence."""
+"""Restore what a check changed, for every check that changes something: outlast an API outage, report a failure."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from provisioner.errors import ClusterError, ProvisionerError
 from provisioner.kube import Cluster
 
 PATIENCE = 180.0  # seconds, scaled: a control plane that restarts is back within one or two minutes
-APPLY = "provisioner apply puts it back"
+APPLY = "provisioner apply restores it"
 
 
 class NotRestored(ClusterError):
-    """Report what could not be put back, and how it was left."""
+    """Report what could not be restored, and the state it is in."""
 
 
 @contextmanager
 def restoring(
-    cluster: Cluster, what: str, do: Callable[[], object], left: Callable[[], str], remedy: str = APPLY
+    cluster: Cluster, what: str, do: Callable[[], object], remains: Callable[[], str], remedy: str = APPLY
 ) -> Iterator[None]:
-    """Run `do` however the block ends, as `now` does; an error of the block is not lost when that fails, too."""
+    """Call `restore` however the block exits; an exception of the block is kept when restoring fails too."""
     try:
         yield
     except BaseException as first:
-        restore(cluster, what, do, left, remedy, first=first)
+        restore(cluster, what, do, remains, remedy, first=first)
         raise
-    restore(cluster, what, do, left, remedy)
+    restore(cluster, what, do, remains, remedy)
 
 
 def restore(
     cluster: Cluster,
     what: str,
     do: Callable[[], object],
-    left: Callable[[], str],
+    remains: Callable[[], str],
     remedy: str = APPLY,
     *,
     first: BaseException | None = None,
 ) -> None:
-    """Do what puts something back, again and again until the API takes it.
+    """Call `do` until the API accepts it.
 
-    what: for "waiting for WHAT". left: called when time is up; says what is left and how. first: the error that is
-    under way. Raises NotRestored with all of that, from `first`. What is no error of ours (Ctrl-C, a defect) goes on
-    as it is: only a note says what is left.
+    what: completes "waiting for WHAT". remains: called when time is up; returns what may remain. first: the exception
+    being handled. Raises NotRestored with all of that, from `first`; but a `first` that is no ProvisionerError
+    (Ctrl-C, a defect) propagates unchanged, with a note on what remains.
     """
 
     def done() -> bool:
@@ -53,12 +53,12 @@ def restore(
     try:
         cluster.wait(what, done, patience)
     except ClusterError as error:
-        said = f"{left()}: {error.message}"
-        cluster.progress(said)  # into the log: after Ctrl-C nobody reads findings
+        message = f"{remains()}: {error.message}"
+        cluster.progress(message)  # for the log: after Ctrl-C nobody reads findings
         if first is None:
-            raise NotRestored(said, remedy, tail=error.tail) from error
+            raise NotRestored(message, remedy, tail=error.tail) from error
         if isinstance(first, ProvisionerError):
-            both = "; ".join(part for part in (remedy, first.remedy) if part)
+            remedies = "; ".join(part for part in (remedy, first.remedy) if part)
             tail = str(getattr(first, "tail", ""))
-            raise NotRestored(f"{said}; and before that: {first.message}", both, tail=tail) from first
-        first.add_note(f"{said}; {remedy}")
+            raise NotRestored(f"{message}; and before that: {first.message}", remedies, tail=tail) from first
+        first.add_note(f"{message}; {remedy}")

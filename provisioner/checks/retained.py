@@ -1,6 +1,6 @@
-"""Data outlives its claim and its Deployment: both are deleted, and the file is on the server as it was written.
+"""Data outlives its claim and its Deployment: after both are deleted, the file is still on the server.
 
-Tried on a volume that nobody claims, which is free again afterwards; what else lies in its directory is left alone.
+The check uses an available volume, which is available again afterwards, and leaves other files in it alone.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ CLAIM = ("PersistentVolumeClaim", NAME, NAMESPACE, "v1")
 
 
 def run(context: Context) -> Iterator[Finding]:
-    """Yield whether a file is still there when claim and Deployment are not; then give the volume back."""
+    """Yield whether a file outlives its claim and Deployment; then release the volume."""
     if not context.thorough:
-        yield skipped("data on a volume", "that it outlives its claim and its Deployment: not tried without --full")
+        yield skipped("data on a volume", "checking that it outlives claim and Deployment needs --full")
         return
     if context.site.nfs.provisioner != "static":
-        yield skipped("data on a volume", "that it outlives its claim: tried with volumes made ahead only")
+        yield skipped("data on a volume", "outliving its claim was not tried: that needs static volumes")
         return
     model = context.cluster.get("Deployment", storage.WORKLOAD, NAMESPACE, "apps/v1")
     if model is None:
         subject = f"Deployment {NAMESPACE}/{storage.WORKLOAD}"
         yield failed("STORAGE_NO_PODS", subject, "does not exist", "provisioner apply")
         return
-    _take_back(context)  # what a run that was killed has left
-    if not _free(context):
-        yield skipped("data on a volume", "that it outlives its claim: no volume is free to try it on")
+    _clean_up(context)  # what a killed run has left
+    if not _available(context):
+        yield skipped("data on a volume", "outliving its claim was not tried: no volume is available")
         return
     with restore.restoring(
         context.cluster,
-        "the volume to be given back",
-        lambda: _take_back(context),
-        lambda: f"Deployment and claim {NAMESPACE}/{NAME} may be left, and their volume with {FILE}",
-        "provisioner verify retained takes them back",
+        "the volume to be released",
+        lambda: _clean_up(context),
+        lambda: f"Deployment and claim {NAMESPACE}/{NAME} may remain, and {FILE} on their volume",
+        "provisioner verify retained deletes them",
     ):
-        yield _tried(context, model)
+        yield _outlives(context, model)
 
 
-def _tried(context: Context, model: Object) -> Finding:
+def _outlives(context: Context, model: Object) -> Finding:
     cluster, token = context.cluster, secrets.token_hex(16)
     for wanted in objects(context.site, model):
         cluster.apply(wanted)
@@ -59,7 +59,7 @@ def _tried(context: Context, model: Object) -> Finding:
         return failed(
             "STORAGE_NO_PODS",
             f"Deployment {NAMESPACE}/{NAME}",
-            f"has no ready pod: {pods.why_not_ready(pod) if pod else 'there is none'}",
+            f"has no ready pod: {pods.why_not_ready(pod) if pod else 'none exists'}",
             f"kubectl -n {NAMESPACE} describe deployment {NAME}",
             *pods.explain_or_events(cluster, pod, NAMESPACE, NAME),
         )
@@ -70,7 +70,7 @@ def _tried(context: Context, model: Object) -> Finding:
             "STORAGE_WRITE_FAILED",
             SUBJECT,
             f"cannot be written to from pod {NAME}: {error}",
-            "look at the owner and mode of the volume's directory on the server",
+            "check owner and mode of the volume's directory on the server",
             error.tail,
             *pods.explain(cluster, pod),
         )
@@ -79,34 +79,34 @@ def _tried(context: Context, model: Object) -> Finding:
     cluster.delete(*CLAIM)
     phase = wait_for(
         context,
-        f"volume {volume} to be released",
+        f"volume {volume} to be Released",
         lambda: _phase(context, volume),
-        lambda seen: seen == "Released",
+        lambda phase: phase == "Released",
         timeout=180,
     )
     if phase != "Released":
         return failed(
             "STORAGE_NOT_RELEASED",
             f"volume {volume}",
-            f"is {phase or 'gone'} after its claim and its Deployment were deleted, and should be Released",
+            f"is {phase or 'deleted'}, and should be Released after its claim and Deployment were deleted",
             f"kubectl describe pv {volume}; kubectl -n {NAMESPACE} get pods,pvc",
             *cluster.events(NAMESPACE, NAME)[-pods.EVENTS :],
         )
-    seen = _on_server(context, volume, f"cat {{}}/{FILE}")
-    where = claims.nfs_source(cluster.get("PersistentVolume", volume) or {})
-    if seen == token:
-        return passed("STORAGE_RETAINED", f"{where}/{FILE}", "outlived its claim and its Deployment")
+    text = _on_server(context, volume, f"cat {{}}/{FILE}")
+    source = claims.nfs_source(cluster.get("PersistentVolume", volume) or {})
+    if text == token:
+        return passed("STORAGE_RETAINED", f"{source}/{FILE}", "outlived its claim and its Deployment")
     return failed(
         "STORAGE_NOT_RETAINED",
-        f"{where}/{FILE}",
-        f"did not outlive its claim and its Deployment: expected {token}, read {seen!r}",
-        f"kubectl get pv {volume} -o yaml: its reclaim policy should be Retain",
+        f"{source}/{FILE}",
+        f"did not outlive its claim and its Deployment: expected {token}, read {text!r}",
+        f"kubectl get pv {volume} -o yaml; its persistentVolumeReclaimPolicy should be Retain",
         *cluster.events("default", volume)[-pods.EVENTS :],
     )
 
 
 def objects(site: Site, model: Object) -> list[Object]:
-    """Return a claim, and a Deployment of one pod that does nothing, otherwise like those of the shared volume."""
+    """Return a claim and a Deployment with one idle pod, otherwise like those of the shared volume."""
     spec = model["spec"]["template"]["spec"]
     container = {
         key: value for key, value in spec["containers"][0].items() if key not in ("command", "readinessProbe")
@@ -134,7 +134,7 @@ def objects(site: Site, model: Object) -> list[Object]:
     ]
 
 
-def _free(context: Context) -> bool:
+def _available(context: Context) -> bool:
     return any(
         one["spec"].get("storageClassName") == context.site.nfs.class_
         and one.get("status", {}).get("phase") == "Available"
@@ -153,23 +153,25 @@ def _phase(context: Context, volume: str) -> str:
 
 
 def _on_server(context: Context, volume: str, command: str) -> str:
-    """Run a command on the NFS server, {} being the volume's directory; return what it says."""
-    place = claims.nfs_source(context.cluster.get("PersistentVolume", volume) or {})
-    folder = shlex.quote(place.partition(":")[2])
-    done = context.hosts[context.site.nfs_server.name].run(command.format(folder), check=False)
-    return (done.stdout or done.stderr).strip()
+    """Run a command on the NFS server, with the volume's directory in place of {}; return its output."""
+    source = claims.nfs_source(context.cluster.get("PersistentVolume", volume) or {})
+    folder = shlex.quote(source.partition(":")[2])
+    output = context.hosts[context.site.nfs_server.name].run(command.format(folder), check=False)
+    return (output.stdout or output.stderr).strip()
 
 
-def _take_back(context: Context) -> None:
-    """Delete Deployment and claim, and free the volume that they had, without the file."""
+def _clean_up(context: Context) -> None:
+    """Delete Deployment, claim and file, and make their volume available again."""
     cluster = context.cluster
     for one in (DEPLOYMENT, CLAIM):
         if cluster.get(*one) is not None:
             cluster.delete(*one)
-    wait_for(context, f"{NAME} to go", lambda: cluster.get(*CLAIM) is None and not _pod(context), bool, timeout=180)
+    wait_for(
+        context, f"{NAME} to be deleted", lambda: cluster.get(*CLAIM) is None and not _pod(context), bool, timeout=180
+    )
     for volume in cluster.list("PersistentVolume"):
-        held = volume["spec"].get("claimRef") or {}
-        if (held.get("namespace"), held.get("name")) == (NAMESPACE, NAME):
+        claim = volume["spec"].get("claimRef") or {}
+        if (claim.get("namespace"), claim.get("name")) == (NAMESPACE, NAME):
             name = volume["metadata"]["name"]
             _on_server(context, name, f"rm -f {{}}/{FILE}")
             cluster.merge("PersistentVolume", name, {"spec": {"claimRef": None}})

@@ -1,6 +1,6 @@
-"""A workload that an autoscaler sizes: how many pods it asked for, and how many of them are ready.
+"""The workload that a HorizontalPodAutoscaler scales, for the hpa check: how many pods are desired, how many ready.
 
-The autoscaler's own status says what it wants, not what there is: its currentReplicas is the Deployment's spec.
+The autoscaler's own status says what it wants, not what exists: its currentReplicas is the Deployment's spec.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from provisioner.engine import rollout
 from provisioner.kube import Object
 
 WORKLOAD = "hpa-pods"
-START = 120.0  # seconds for the pods that were asked for to be ready
-# After a load: two scrapes that see none of it, a round of the autoscaler, and the start of what it asked for last.
+START = 120.0  # seconds for the desired pods to become ready
+# After a load: two scrapes without it, one sync of the autoscaler, and the start of the last pod it added.
 REST = 180.0
-TARGET = 80  # percent, what the API server takes for a target that an autoscaling/v1 object does not name
+TARGET = 80  # percent: the API server's default for an autoscaling/v1 object without a target
 
 
 @dataclass(frozen=True)
 class ScaleTarget:
-    """One look: the autoscaler, the workload that it sizes ({} for none), and the pods of that which stay."""
+    """An autoscaler, its scaleTargetRef's workload ({} without one), and that workload's pods, none terminating."""
 
     scaler: Object
     workload: Object
@@ -33,83 +33,83 @@ class ScaleTarget:
         return sum(map(pods.ready, self.pods))
 
     @property
-    def waiting(self) -> list[Object]:
+    def not_ready(self) -> list[Object]:
         """Return the pods that are not ready."""
         return [pod for pod in self.pods if not pods.healthy(pod)]
 
     @property
-    def asked(self) -> int:
-        """Return how many pods the autoscaler asked for, whether or not the workload has been told yet."""
+    def desired(self) -> int:
+        """Return how many pods the autoscaler wants, even if it has not updated the workload yet."""
         status = self.scaler.get("status", {})
-        told = int(self.workload.get("spec", {}).get("replicas", 1)) if self.workload else 0
-        return max(told, int(status.get("desiredReplicas") or 0))
+        replicas = int(self.workload.get("spec", {}).get("replicas", 1)) if self.workload else 0
+        return max(replicas, int(status.get("desiredReplicas") or 0))
 
     @property
     def complete(self) -> bool:
-        """Tell whether every pod that was asked for is ready, for us as for the plan, which waits for it else."""
-        return self.ready >= self.asked and rollout.complete(self.workload or None)
+        """Tell whether all desired pods are ready and the rollout is complete, which a plan would wait for."""
+        return self.ready >= self.desired and rollout.complete(self.workload or None)
 
     @property
-    def quiet(self) -> bool:
-        """Tell whether the autoscaler has no reason to ask for more."""
-        spec, percent = self.scaler["spec"], current(self.scaler)
-        calm = percent is not None and percent <= int(spec.get("targetCPUUtilizationPercentage") or TARGET)
-        return calm or self.asked >= int(spec["maxReplicas"])
+    def stable(self) -> bool:
+        """Tell whether the autoscaler has no reason to add pods."""
+        spec, percent = self.scaler["spec"], current_percent(self.scaler)
+        below = percent is not None and percent <= int(spec.get("targetCPUUtilizationPercentage") or TARGET)
+        return below or self.desired >= int(spec["maxReplicas"])
 
 
-def look(context: Context, scaler: Object) -> ScaleTarget:
-    """Return the autoscaler as it is now (as given, when it is gone), its workload and the pods of that."""
+def read(context: Context, scaler: Object) -> ScaleTarget:
+    """Return the autoscaler as it is now (as given, if it was deleted), its workload and that workload's pods."""
     scaler = next((one for one in scalers(context) if _name(one) == _name(scaler)), scaler)
     target = scaler["spec"]["scaleTargetRef"]
     version = target.get("apiVersion", "apps/v1")
     workload = context.cluster.get(target["kind"], target["name"], NAMESPACE, version) or {}
     labels = workload.get("spec", {}).get("selector", {}).get("matchLabels") or {}
-    own = pods.selected(context.cluster.list("Pod", NAMESPACE), labels)
+    own = pods.matching(context.cluster.list("Pod", NAMESPACE), labels)
     return ScaleTarget(scaler, workload, tuple(pod for pod in own if not pods.terminating(pod)))
 
 
 def wait_ready(context: Context, scaler: Object) -> ScaleTarget:
-    """Return the workload once all pods that were asked for are ready, or as it is by then."""
+    """Return the workload once all desired pods are ready, or as it is when time is up."""
     return wait_for(
         context,
         f"the pods of {WORKLOAD} to be ready",
-        lambda: look(context, scaler),
-        lambda seen: seen.complete,
+        lambda: read(context, scaler),
+        lambda target: target.complete,
         timeout=START,
     )
 
 
 def wait_stable(context: Context, scaler: Object) -> ScaleTarget:
-    """Return the workload once the autoscaler asks for no more after a load and what it asked for runs.
+    """Return the workload once the autoscaler adds no more pods after a load and those it added are ready.
 
-    It learns of the load's end from figures that are some seconds old, and may ask for another pod until then.
+    Its metrics are some seconds old, so it may add another pod after the load has ended.
     """
     return wait_for(
         context,
-        f"{WORKLOAD} to come to rest after the load",
-        lambda: look(context, scaler),
-        lambda seen: seen.quiet and seen.complete,
+        f"{WORKLOAD} to be stable after the load",
+        lambda: read(context, scaler),
+        lambda target: target.stable and target.complete,
         timeout=REST,
     )
 
 
-def explain(context: Context, seen: ScaleTarget) -> tuple[str, ...]:
-    """Return what explains the first pods that wait; where there is none, the last events about the workload."""
-    if seen.waiting:
-        names = [_name(pod) for pod in seen.waiting]
-        return pods.explain_named(context.cluster, seen.waiting, names)
+def explain(context: Context, target: ScaleTarget) -> tuple[str, ...]:
+    """Return what explains the first pods that are not ready; without any, the workload's last events."""
+    if target.not_ready:
+        names = [_name(pod) for pod in target.not_ready]
+        return pods.explain_named(context.cluster, target.not_ready, names)
     return tuple(context.cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :])
 
 
 def scalers(context: Context) -> list[Object]:
-    """Return the autoscalers of the shipped workload, as autoscaling/v1 shows them."""
+    """Return the autoscalers of the shipped workload, as autoscaling/v1 objects."""
     names = {_name(one) for one in workload_manifests.objects(context.site, "HorizontalPodAutoscaler", "hpa")}
     found = context.cluster.list("HorizontalPodAutoscaler", NAMESPACE, api_version="autoscaling/v1")
     return [one for one in found if _name(one) in names]
 
 
-def current(scaler: Object) -> int | None:
-    """Return the CPU use in percent of the requests; None while it is unknown. 0 is a figure."""
+def current_percent(scaler: Object) -> int | None:
+    """Return the CPU use in percent of the requests, None while it is unknown; 0 is a value."""
     percent = scaler.get("status", {}).get("currentCPUUtilizationPercentage")
     return None if percent is None else int(percent)
 

@@ -1,4 +1,4 @@
-"""Pods that share a volume add lines to one file there: looked at in a pod, then on the server."""
+"""The file to which all pods of the shared volume append lines, for the storage check: read in a pod and on NFS."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ PATH = f"{volume_files.FOLDER}/{NAME}"
 
 
 def judge(context: Context, claim: str, own: Sequence[Object], reader: Object) -> Iterator[Finding]:
-    """Yield whether the lines of all pods are in the one file: seen from one of them, then on the server.
+    """Yield whether the file has lines of all pods: as one of them reads it, then on the server.
 
-    claim: theirs, of the name that the workload has, too.
+    claim: of the shared volume; it has the workload's name.
     """
     names, where = {pod["metadata"]["name"] for pod in own}, reader["metadata"]["name"]
     text = wait_for(
         context,
         f"a line of every {claim} pod in {PATH}",
         lambda: context.cluster.exec(NAMESPACE, where, ["sh", "-c", f"tail -n 500 {PATH}"]),
-        lambda now: not names - writers(now),
+        lambda text: not names - writers(text),
         timeout=60,
     )
     yield _finding(claim, PATH, f"in pod {where}", names, text)
-    place = claims.nfs_source(context.cluster.get("PersistentVolume", claims.bound_to(context, claim)) or {})
+    place = claims.nfs_source(context.cluster.get("PersistentVolume", claims.bound_volume(context, claim)) or {})
     server = context.hosts.get(context.site.nfs_server.name)
     if server is not None and place:
         path = f"{place.partition(':')[2]}/{NAME}"
-        said = server.run(f"tail -n 500 {shlex.quote(path)}", check=False)
-        yield _finding(claim, path, f"on the server {server.name}", names, said.stdout or said.stderr)
+        output = server.run(f"tail -n 500 {shlex.quote(path)}", check=False)
+        yield _finding(claim, path, f"on the server {server.name}", names, output.stdout or output.stderr)
 
 
 def writers(text: str) -> set[str]:
-    """Return who wrote the lines of the file: each is a time and a pod's name."""
+    """Return the pods that wrote the lines, each of which is a time and a pod's name."""
     return {words[1] for line in text.splitlines() if len(words := line.split()) == 2}
 
 

@@ -1,4 +1,4 @@
-"""The pods of a StatefulSet keep name, volume and data: when one is deleted, and when all are scaled away and back."""
+"""The pods of a StatefulSet keep name, volume and data when one is deleted, and when all are scaled to 0 and back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIRST = f"{WORKLOAD}-0"
 
 
 def run(context: Context) -> Iterator[Finding]:
-    """Yield findings on the pods' volumes and names, then on a deleted pod, then on all of them scaled to none."""
+    """Yield findings on the pods' volumes and DNS names, then on a deleted pod, then on scaling to 0 and back."""
     cluster = context.cluster
     workload = cluster.get("StatefulSet", WORKLOAD, NAMESPACE, "apps/v1")
     if workload is None:
@@ -30,42 +30,42 @@ def run(context: Context) -> Iterator[Finding]:
         events = cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :]
         yield failed("STATEFULSET_NO_PODS", SUBJECT, "is scaled to 0 pods", "provisioner apply", *events)
         return
-    own = statefulset_pods.all_ready(context, names)
+    own = statefulset_pods.wait_ready(context, names)
     late = next((name for name in names if not pods.ready(own.get(name, {}))), "")
     if late:
         yield statefulset_pods.not_ready(context, "STATEFULSET_NOT_READY", "is not ready", late, own.get(late, {}))
         return
-    volumes = {name: claims.volume_of(context, own[name]) for name in names}
+    volumes = {name: claims.claim_and_volume(context, own[name]) for name in names}
     yield _own_volumes(context, volumes)
-    yield _names(context, own)
+    yield _dns_names(context, own)
     token = secrets.token_hex(16)
     path = volume_files.path(token)
     with restore.restoring(
         cluster,
         f"{path} to be removed from the volumes of {WORKLOAD}",
         lambda: _remove(context, names),
-        lambda: f"{path} may be left on the volumes of {join_words(names)}",
+        lambda: f"{path} may remain on the volumes of {join_words(names)}",
         "the next provisioner verify statefulset removes it",
     ):
-        unwritten = _write(context, own, volumes, path, token)
-        if unwritten:
-            yield unwritten
+        write_error = _write(context, own, volumes, path, token)
+        if write_error:
+            yield write_error
             return
-        returned = _returns(context, own[FIRST], volumes[FIRST], path, token)
+        returned = _deleted_pod(context, own[FIRST], volumes[FIRST], path, token)
         yield returned
-        if not returned.ok:  # what is broken is left to be looked at
+        if not returned.ok:  # leave the state as it is, for debugging
             return
         if not context.thorough:
-            yield skipped(SUBJECT, "scaled to 0 and back: not tried without --full")
+            yield skipped(SUBJECT, "scaling to 0 and back needs --full")
             return
-        with pods.scaled_back(cluster, workload) as scale:
+        with pods.restoring_replicas(cluster, workload) as scale:
             yield from statefulset_scale.judge(context, scale, volumes, path, token)
 
 
 def _write(
     context: Context, own: Mapping[str, Object], volumes: Mapping[str, tuple[str, str]], path: str, token: str
 ) -> Finding | None:
-    """Write something of its own into each pod's volume; return what kept it from that."""
+    """Write a token and the pod's name to each pod's volume; return a finding on the first failure."""
     for name, (_, volume) in volumes.items():
         try:
             volume_files.write(context.cluster, own[name], path, f"{token} {name}")
@@ -74,7 +74,7 @@ def _write(
                 "STATEFULSET_WRITE_FAILED",
                 f"pod {NAMESPACE}/{name}",
                 f"cannot write to its volume {volume}: {error}",
-                "look at the directory's owner and mode on the NFS server; pods run as 65534 (nobody)",
+                "check owner and mode of the directory on the NFS server; pods run as 65534 (nobody)",
                 error.tail,
                 *pods.explain(context.cluster, own[name]),
             )
@@ -85,101 +85,99 @@ def _own_volumes(context: Context, volumes: Mapping[str, tuple[str, str]]) -> Fi
     shown = ", ".join(f"{name} has {volume} ({claim})" for name, (claim, volume) in volumes.items())
     bound = [volume for _, volume in volumes.values() if volume]
     if len(set(bound)) == len(volumes):
-        return passed("STATEFULSET_VOLUMES", SUBJECT, f"gives each pod a volume of its own: {shown}")
+        return passed("STATEFULSET_VOLUMES", SUBJECT, f"has a volume for each pod: {shown}")
     return failed(
         "STATEFULSET_VOLUMES_SHARED",
         SUBJECT,
-        f"does not give each pod a volume of its own: {shown}",
+        f"does not have a volume for each pod: {shown}",
         f"kubectl -n {NAMESPACE} get pvc -o wide",
         *(line for claim, _ in volumes.values() if claim for line in context.cluster.events(NAMESPACE, claim)[-2:]),
     )
 
 
-def _names(context: Context, own: Mapping[str, Object]) -> Finding:
-    """Ask in the first pod for the DNS names of all; the server remembers for some seconds what was not there."""
+def _dns_names(context: Context, own: Mapping[str, Object]) -> Finding:
+    """Resolve the names of all pods in the first one; CoreDNS caches a missing name for some seconds."""
     wanted = {f"{name}.{WORKLOAD}.{NAMESPACE}.{dns.DOMAIN}": pod["status"]["podIP"] for name, pod in own.items()}
     output = wait_for(
         context,
         f"the DNS names of {WORKLOAD}",
-        lambda: dns.ask(context, own[FIRST], wanted),
-        lambda seen: not dns.unresolved(wanted, dns.answers(seen)),
+        lambda: dns.resolve(context, own[FIRST], wanted),
+        lambda output: not dns.unresolved(wanted, dns.parse(output)),
         timeout=60,
     )
-    wrong = dns.unresolved(wanted, dns.answers(output))
+    wrong = dns.unresolved(wanted, dns.parse(output))
     if not wrong:
         shown = ", ".join(f"{name} is {address}" for name, address in wanted.items())
-        return passed("STATEFULSET_NAMES", SUBJECT, f"gives each pod a name in DNS: {shown}")
+        return passed("STATEFULSET_NAMES", SUBJECT, f"has a DNS name for each pod: {shown}")
     servers = context.cluster.list("Pod", "kube-system", labels="k8s-app=kube-dns")
     return failed(
         "STATEFULSET_NAME_UNKNOWN",
         SUBJECT,
-        f"gives {join_words(wrong)} no name in DNS that leads to the pod",
-        f"kubectl -n {NAMESPACE} get endpoints {WORKLOAD}: are all pods in it?",
+        f"has pods whose DNS name does not resolve to them: {join_words(wrong)}",
+        f"kubectl -n {NAMESPACE} get endpoints {WORKLOAD} should list all pods",
         output,
         *pods.explain_named(context.cluster, own.values(), {name.partition(".")[0] for name in wrong}),
         *pods.explain_named(context.cluster, servers, {server["metadata"]["name"] for server in servers}),
     )
 
 
-def _returns(context: Context, before: Object, bound: tuple[str, str], path: str, token: str) -> Finding:
-    """Delete a pod and look for its name, its volume and its data."""
+def _deleted_pod(context: Context, before: Object, bound: tuple[str, str], path: str, token: str) -> Finding:
+    """Delete a pod; return whether it is recreated with its name, volume and data."""
     cluster, name = context.cluster, before["metadata"]["name"]
-    subject = f"pod {NAMESPACE}/{name}"
     uid = before["metadata"]["uid"]
     cluster.delete("Pod", name, NAMESPACE)
     after = wait_for(
         context,
-        f"pod {name} to return",
+        f"pod {name} to be recreated",
         lambda: cluster.get("Pod", name, NAMESPACE) or {},
         lambda pod: bool(pod) and pod["metadata"]["uid"] != uid and pods.ready(pod),
         timeout=120,
     )
     if not after or after["metadata"]["uid"] == uid or not pods.ready(after):
-        return statefulset_pods.not_ready(
-            context, "STATEFULSET_NOT_BACK", "did not come back after it was deleted", name, after
-        )
-    lost = claims.lost(context, after, path, f"{token} {name}")
-    now = claims.volume_of(context, after)
-    if now != bound:
-        return claims.other_volume(context, after, "came back", now, bound)
-    if lost:
-        return claims.lost_data(context, after, "came back with its volume", bound[1], lost)
-    there, here = before["spec"]["nodeName"], after["spec"]["nodeName"]
-    where = f"from {there} to {here}" if there != here else f"on {here}"
+        what = "was deleted and is not ready again"
+        return statefulset_pods.not_ready(context, "STATEFULSET_NOT_BACK", what, name, after)
+    mismatch = claims.data_mismatch(context, after, path, f"{token} {name}")
+    now_bound = claims.claim_and_volume(context, after)
+    if now_bound != bound:
+        return claims.other_volume(context, after, "was recreated", now_bound, bound)
+    if mismatch:
+        return claims.lost_data(context, after, "was recreated with", bound[1], mismatch)
+    old, new = before["spec"]["nodeName"], after["spec"]["nodeName"]
+    where = f"on {new} instead of {old}" if old != new else f"on {new}"
     return passed(
         "STATEFULSET_RETURNS",
-        subject,
-        f"came back after it was deleted, {where}, with {bound[0]} on {bound[1]} and what it had written",
+        f"pod {NAMESPACE}/{name}",
+        f"was deleted and recreated {where}, with {bound[0]} on {bound[1]} and its data",
     )
 
 
 def _remove(context: Context, names: Sequence[str]) -> None:
-    """Remove the written files: at once where a pod is ready, then where one comes back.
+    """Remove the test files: at once in ready pods, then in those that become ready.
 
-    That is waited for even when nobody waits for findings any more. A pod that does not come has been told of already.
+    It waits for these even after the run was aborted. A pod that does not become ready has been reported already.
     """
-    left = _remove_ready(context, names)
-    if left:
-        statefulset_pods.all_ready(replace(context, stop=threading.Event()), left)
-        _remove_ready(context, left)
+    remaining = _remove_ready(context, names)
+    if remaining:
+        statefulset_pods.wait_ready(replace(context, stop=threading.Event()), remaining)
+        _remove_ready(context, remaining)
 
 
 def _remove_ready(context: Context, names: Sequence[str]) -> list[str]:
-    """Remove the files in the pods that are ready; return the names of the others.
+    """Remove the test files in the pods that are ready; return the names of the others.
 
-    Raises ClusterError for a pod in which that fails, when all have been tried.
+    Tries all pods before it raises ClusterError for the first one that failed.
     """
     own = statefulset_pods.own(context)
-    there = [name for name in names if pods.ready(own.get(name, {}))]
+    ready = [name for name in names if pods.ready(own.get(name, {}))]
     failure: ClusterError | None = None
-    for name in there:
+    for name in ready:
         try:
             volume_files.remove(context.cluster, name)
         except ClusterError as error:
             failure = failure or error
     if failure:
         raise failure
-    return [name for name in names if name not in there]
+    return [name for name in names if name not in ready]
 
 
 def _skip_reason(site: Site) -> str:
@@ -188,7 +186,7 @@ def _skip_reason(site: Site) -> str:
 
 CHECK = Check(
     "statefulset",
-    "Pods are made in order and keep name, volume and data, deleted or scaled away.",
+    "A StatefulSet's pods are created in order and keep name, volume and data when deleted or scaled.",
     run,
     _skip_reason,
     parallel_safe=True,

@@ -1,4 +1,4 @@
-"""The StatefulSet of the course and its pods: which are there, and what is said of one that is not ready."""
+"""The pods of the shipped StatefulSet, for the statefulset check: which exist, and a finding on one not ready."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def own(context: Context) -> dict[str, Object]:
     return {pod["metadata"]["name"]: pod for pod in found}
 
 
-def all_ready(context: Context, names: Sequence[str]) -> dict[str, Object]:
-    """Return the pods once all of these names are ready, or what there is by then."""
+def wait_ready(context: Context, names: Sequence[str]) -> dict[str, Object]:
+    """Return the pods once all with these names are ready, or those that exist when time is up."""
     return wait_for(
         context,
         f"the pods of {WORKLOAD} to be ready",
         lambda: own(context),
-        lambda seen: all(pods.ready(seen.get(name, {})) for name in names),
+        lambda found: all(pods.ready(found.get(name, {})) for name in names),
         timeout=120,
     )
 
 
 def not_ready(context: Context, code: str, what: str, name: str, pod: Object) -> Finding:
-    """Return the finding on a pod that is not ready; {} for one that is not there."""
+    """Return a finding on a pod that is not ready, or does not exist ({})."""
     why = pods.why_not_ready(pod) if pod else "it does not exist"
     return failed(
         code,

@@ -1,4 +1,4 @@
-"""A StatefulSet is scaled to none and back: claims and volumes stay, pods come in order and find their data."""
+"""Scaling the StatefulSet to 0 and back, for the statefulset check: volumes stay, pods return in order with data."""
 
 from __future__ import annotations
 
@@ -14,55 +14,55 @@ from provisioner.text import join_words
 
 
 @dataclass
-class Watched:
-    """What was seen while the pods were made again, look by look.
+class ScaleOut:
+    """What was observed, read by read, while the pods were created.
 
-    order: the names as they appeared. early: a pod that was there while the one before it was not ready.
+    order: their names in the order of creation. early: a pod that existed before its predecessor was ready.
     """
 
     own: dict[str, Object] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
     early: str = ""
 
-    def note(self, own: Mapping[str, Object], names: list[str]) -> Watched:
-        """Take in one look at the pods; `names` in their order."""
+    def observe(self, own: Mapping[str, Object], names: list[str]) -> ScaleOut:
+        """Add one read of the pods; `names` are in their order."""
         self.own = dict(own)
         self.order += [name for name in names if name in own and name not in self.order]
         for before, name in pairwise(names):
             if name in own and not pods.ready(own.get(before, {})) and not self.early:
-                self.early = f"{name} was there before {before} was ready"
+                self.early = f"{name} existed before {before} was ready"
         return self
 
 
 def judge(
     context: Context, scale: Callable[[int], None], volumes: Mapping[str, tuple[str, str]], path: str, token: str
 ) -> Iterator[Finding]:
-    """Scale to none, look at the claims; scale back, watch the order, look at volumes and data.
+    """Scale to 0 and check the claims; scale back, and check order, volumes and data.
 
-    scale: sets the number of pods. volumes: claim and volume of each pod. path: where it wrote token and name.
+    scale: sets the number of replicas. volumes: claim and volume by pod. path: where each pod wrote token and name.
     """
     names = [*volumes]
     scale(0)
-    left = wait_for(
+    remaining = wait_for(
         context,
-        f"the pods of {WORKLOAD} to go",
+        f"the pods of {WORKLOAD} to be deleted",
         lambda: statefulset_pods.own(context),
         lambda own: not own,
         timeout=60 * len(names),
     )
-    if left:
-        name, pod = next(iter(left.items()))
+    if remaining:
+        name, pod = next(iter(remaining.items()))
         yield statefulset_pods.not_ready(
-            context, "STATEFULSET_STAYS", "did not go when the StatefulSet was scaled to 0", name, pod
+            context, "STATEFULSET_STAYS", "was not deleted when the StatefulSet was scaled to 0", name, pod
         )
         return
-    kept = {name: (claim, claims.bound_to(context, claim)) for name, (claim, _) in volumes.items()}
-    if kept != volumes:
+    bound = {name: (claim, claims.bound_volume(context, claim)) for name, (claim, _) in volumes.items()}
+    if bound != volumes:
         yield failed(
             "STATEFULSET_CLAIM_GONE",
             SUBJECT,
             "was scaled to 0, and not every claim stayed bound to its volume: "
-            + ", ".join(f"{claim} to {volume or 'none'}" for claim, volume in kept.values()),
+            + ", ".join(f"{claim} to {volume or 'none'}" for claim, volume in bound.values()),
             f"kubectl -n {NAMESPACE} get pvc",
             *context.cluster.events(NAMESPACE)[-pods.EVENTS :],
         )
@@ -70,49 +70,49 @@ def judge(
     shown = join_words(claim for claim, _ in volumes.values())
     yield passed("STATEFULSET_KEEPS_VOLUMES", SUBJECT, f"was scaled to 0, and {shown} stayed bound to their volumes")
     scale(len(names))
-    watched = Watched()
+    observed = ScaleOut()
     wait_for(
         context,
         f"{len(names)} pods of {WORKLOAD}, one after the other",
-        lambda: watched.note(statefulset_pods.own(context), names),
-        lambda seen: all(pods.ready(seen.own.get(name, {})) for name in names),
+        lambda: observed.observe(statefulset_pods.own(context), names),
+        lambda observed: all(pods.ready(observed.own.get(name, {})) for name in names),
         timeout=120 * len(names),
         pause=1,
     )
-    yield from _made_again(context, watched, volumes, path, token)
+    yield from _scaled_out(context, observed, volumes, path, token)
 
 
-def _made_again(
-    context: Context, watched: Watched, volumes: Mapping[str, tuple[str, str]], path: str, token: str
+def _scaled_out(
+    context: Context, observed: ScaleOut, volumes: Mapping[str, tuple[str, str]], path: str, token: str
 ) -> Iterator[Finding]:
     names = [*volumes]
     for name in names:
-        if not pods.ready(watched.own.get(name, {})):
-            pod = watched.own.get(name, {})
+        pod = observed.own.get(name, {})
+        if not pods.ready(pod):
             yield statefulset_pods.not_ready(
-                context, "STATEFULSET_NOT_BACK", "did not come back after scaling out", name, pod
+                context, "STATEFULSET_NOT_BACK", "is not ready after scaling out", name, pod
             )
             return
-    shown = ", ".join(watched.order)
-    if watched.early or watched.order != names:
+    shown = ", ".join(observed.order)
+    if observed.early or observed.order != names:
         yield failed(
             "STATEFULSET_DISORDER",
             SUBJECT,
-            f"made its pods in the order {shown}" + (f": {watched.early}" if watched.early else ""),
-            f"kubectl -n {NAMESPACE} get statefulset {WORKLOAD} -o yaml: podManagementPolicy is OrderedReady?",
+            f"created its pods in the order {shown}" + (f": {observed.early}" if observed.early else ""),
+            f"kubectl -n {NAMESPACE} get statefulset {WORKLOAD} -o yaml; podManagementPolicy should be OrderedReady",
             *context.cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :],
         )
     else:
-        yield passed("STATEFULSET_ORDER", SUBJECT, f"made {shown} in this order, each when the one before was ready")
+        yield passed("STATEFULSET_ORDER", SUBJECT, f"created {shown} in this order, each after the last was ready")
     for name in names:
-        lost = claims.lost(context, watched.own[name], path, f"{token} {name}")
-        now = claims.volume_of(context, watched.own[name])
-        if now != volumes[name]:
-            yield claims.other_volume(context, watched.own[name], "was made again", now, volumes[name])
+        mismatch = claims.data_mismatch(context, observed.own[name], path, f"{token} {name}")
+        bound = claims.claim_and_volume(context, observed.own[name])
+        if bound != volumes[name]:
+            yield claims.other_volume(context, observed.own[name], "was created again", bound, volumes[name])
             return
-        if lost:
-            yield claims.lost_data(context, watched.own[name], "was made again with its volume", now[1], lost)
+        if mismatch:
+            yield claims.lost_data(context, observed.own[name], "was created again with", bound[1], mismatch)
             return
     yield passed(
-        "STATEFULSET_FINDS_VOLUMES", SUBJECT, "was scaled out again, and each pod found its volume and its data"
+        "STATEFULSET_FINDS_VOLUMES", SUBJECT, "was scaled out, and each pod has its volume and its data again"
     )

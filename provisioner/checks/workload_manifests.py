@@ -1,4 +1,7 @@
-"""The objects of the shipped workloads: what these answer is known; what a user runs beside them is not asked."""
+"""Read the manifests of the shipped workloads, for every check that knows what they should answer.
+
+What a user runs in the same namespace is not checked for its content.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,6 @@ def objects(site: Site, kind: str, *workloads: str) -> list[Object]:
 
 
 def services(site: Site, kind: str, *workloads: str) -> list[str]:
-    """Return the names of the Services of a type ("NodePort") that these workloads have."""
+    """Return the names of these workloads' Services of a type, such as "NodePort"."""
     found = objects(site, "Service", *workloads)
     return [one["metadata"]["name"] for one in found if one["spec"].get("type") == kind]

@@ -1,4 +1,4 @@
-"""`provisioner verify`: run the checks, show what each found, end with one status."""
+"""`provisioner verify`: run the checks, print their findings and a summary."""
 
 from __future__ import annotations
 
@@ -11,80 +11,97 @@ from dataclasses import asdict
 
 import click
 
-from provisioner import checks as module
-from provisioner.checks import Check, Finding
+from provisioner.checks import CHECKS, Check, Context, Finding, choose, run
 from provisioner.cli.hints import INSIDE
 from provisioner.cli.options import Options
 from provisioner.cli.session import Session, hold_lock, open_session
 from provisioner.redact import redact
 
-LEFT_OUT = ("NOT_ENABLED", "NOT_TRIED")  # findings of what was not looked at
+SKIPPED = ("NOT_ENABLED", "NOT_TRIED")
 
 
 @click.command()
 @click.argument("checks", nargs=-1)
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), help="For people or machines.")
-@click.option("--full", is_flag=True, help="Try also what takes many minutes.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), help="Output format.")
+@click.option("--full", is_flag=True, help="Include checks that take many minutes.")
 @click.pass_obj
 def verify(options: Options, checks: tuple[str, ...], output: str | None, full: bool) -> None:
-    """Prove from this machine, not from a node, that the cluster does what it should; all CHECKS by default.
+    """Prove from this machine, not from a node, that the cluster works. Runs all CHECKS by default.
 
-    What a check changes (a scale, a ConfigMap, a pod that it deletes) it puts back. What is left out without --full
-    is named: an autoscaler that falls again; on slow machines also load and scaling. After a kill, `provisioner plan`
-    shows what was not put back. While checks change something, they hold the lock that keeps two runs apart.
+    Checks restore what they change (replicas, a ConfigMap, a deleted pod). Without --full, some proofs are skipped
+    and listed: an autoscaler that scales back in; on slow machines also load and scaling. If verify is killed,
+    `provisioner plan` shows what was not restored. Checks that change something hold the cluster's lock.
 
-    Exit status: 0 all well, 1 something is not, 2 it cannot be told from here.
+    Exit status: 0 all passed, 1 something failed, 2 inconclusive from this machine.
 
     Example: provisioner verify nodes loadbalancer
     """
     as_json = (output or options.output) == "json"
-    chosen = module.choose(checks)  # a wrong name is told before anything is connected
-    found = []
-    with open_session(options, "verify") as session, _apart(session, chosen):
+    chosen = choose(CHECKS, checks)  # before connecting to anything: a wrong name fails at once
+    findings = []
+    with open_session(options, "verify") as session, _lock(session, chosen):
         report = session.report
         session.cluster.progress = lambda text: report.emit("output", text, host="cluster", step="verify")
-        context = module.Context(session.site, session.cluster, session.hosts, full)
-        with closing(module.run(context, checks)) as findings:  # also after Ctrl-C: what they changed is put back
-            for check, finding in findings:
-                found.append(finding)
-                report.emit("idle")  # a live line would be written over
+        context = Context(session.site, session.cluster, session.hosts, full)
+        # Closed also after Ctrl-C, so that the checks restore what they changed.
+        with closing(run(context, chosen, named=bool(checks))) as running:
+            for check, finding in running:
+                findings.append(finding)
+                report.emit("idle")  # ends a live line, which would be overwritten
                 report.detail(f"finding {check.name}: {finding}")
-                for line in _finding_lines(options, check.name, finding, as_json):
+                for line in finding_lines(options, check.name, finding, as_json):
                     click.echo(line)
-        failed = [finding for finding in found if not finding.ok]
         if not as_json:
-            tried = [finding for finding in found if not finding.ok or finding.code not in LEFT_OUT]
-            left_out = f", {len(found) - len(tried)} left out" if len(tried) < len(found) else ""
-            click.echo(f"{len(tried) - len(failed)} of {len(tried)} as they should be{left_out}", err=True)
-            if failed:
-                click.echo(f"log: {session.log}", err=True)
-            else:
+            click.echo(summary(findings), err=True)
+            if all(finding.ok for finding in findings):
                 click.echo(f"next: {_kubectl(options, session.site.first.name)} get pods -A", err=True)
-    sure = [finding for finding in failed if "INCONCLUSIVE" not in finding.code]
-    sys.exit(1 if sure else 2 if failed else 0)
+            else:
+                click.echo(f"log: {session.log}", err=True)
+    sys.exit(status(findings))
 
 
-def _apart(session: Session, chosen: Sequence[Check]) -> AbstractContextManager[object]:
-    """Return what holds the lock meanwhile: an apply, or another verify, would take our changes for its own."""
+def summary(findings: Sequence[Finding]) -> str:
+    """Return how many findings passed, failed and were skipped."""
+    failed = sum(not finding.ok for finding in findings)
+    skipped = sum(_skipped(finding) for finding in findings)
+    counts = {"passed": len(findings) - failed - skipped, "failed": failed, "skipped": skipped}
+    return ", ".join(f"{number} {what}" for what, number in counts.items() if number or what == "passed")
+
+
+def status(findings: Sequence[Finding]) -> int:
+    """Return the exit status: 1 when a finding failed for certain, 2 when all failures are inconclusive, else 0."""
+    failed = [finding for finding in findings if not finding.ok]
+    if any("INCONCLUSIVE" not in finding.code for finding in failed):
+        return 1
+    return 2 if failed else 0
+
+
+def finding_lines(options: Options, check: str, finding: Finding, as_json: bool) -> Iterator[str]:
+    """Yield a finding as text with evidence and remedy, or as one line of JSON."""
+    if as_json:
+        yield redact(json.dumps({"check": check, **asdict(finding)}))
+        return
+    mark = "skip" if _skipped(finding) else "ok" if finding.ok else "FAILED"
+    yield redact(f"{mark:6} {check:12} {finding.subject}: {finding.detail}")
+    yield from (redact(f"         | {line}") for line in finding.evidence)
+    if finding.remedy and not _skipped(finding):
+        yield f"         {'advice' if finding.ok else 'try'}: {options.runnable(finding.remedy)}"
+
+
+def _skipped(finding: Finding) -> bool:
+    return finding.ok and finding.code in SKIPPED
+
+
+def _lock(session: Session, chosen: Sequence[Check]) -> AbstractContextManager[object]:
+    """Hold the lock unless all checks only read: an apply or another verify would take a check's changes for drift."""
     if all(check.reads_only for check in chosen):
         return nullcontext()
     return hold_lock(session, "verify")
 
 
 def _kubectl(options: Options, master: str) -> str:
-    """Return how a person calls kubectl from here; in a lab, whose API nobody reaches from outside, on the master."""
+    """Return the kubectl command that works here; a lab's API is out of reach, so there it runs on the master."""
     lab = os.environ.get(INSIDE)
     if lab:
         return f"{lab} lab ssh {master} sudo kubectl --kubeconfig /etc/kubernetes/admin.conf"
     return options.runnable("provisioner kubeconfig --merge; kubectl")
-
-
-def _finding_lines(options: Options, check: str, finding: Finding, as_json: bool) -> Iterator[str]:
-    if as_json:
-        yield redact(json.dumps({"check": check, **asdict(finding)}))
-        return
-    word = "FAILED" if not finding.ok else "-" if finding.code in LEFT_OUT else "ok"
-    yield redact(f"{word:6} {check:12} {finding.subject}: {finding.detail}")
-    yield from (redact(f"         | {line}") for line in finding.evidence)
-    if finding.remedy and finding.code not in LEFT_OUT:
-        yield f"         {'advice' if finding.ok else 'try'}: {options.runnable(finding.remedy)}"

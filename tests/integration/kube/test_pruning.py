@@ -163,7 +163,7 @@ def test_a_size_that_a_killed_verify_left_is_in_the_plan(cluster: Cluster, tmp_p
     apply(cluster, site)
     deployment = cluster.get("Deployment", "np-pods", "course", "apps/v1")
     assert deployment
-    with pods.scaled_back(cluster, deployment):
+    with pods.restoring_replicas(cluster, deployment):
         pods.scale(cluster, deployment, 6)
         (change,) = changes(cluster, site)
         assert change.summary == "apply Deployment course/np-pods"
@@ -184,10 +184,10 @@ def test_a_nodeport_that_is_taken_is_told_with_its_holder(cluster: Cluster, impa
     where = Context(impatient, cluster, {})
     service = cluster.get("Service", "np-pods", "course")
     assert service
-    finding = nodeport._refused(where, service)
+    finding = nodeport._duplicate(where, service)
     assert (finding.ok, finding.code) == (True, "NODEPORT_HELD")
     assert finding.detail == "is refused: Service course/np-pods holds it"
-    assert cluster.get("Service", nodeport.TWICE, "course") is None
+    assert cluster.get("Service", nodeport.DUPLICATE, "course") is None
 
     cluster.delete("Service", "np-pods", "course")
     spec = {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}]}

@@ -143,12 +143,12 @@ def waiting(reason: str, message: str = "", **more: Any) -> list[dict[str, Any]]
     [
         (
             pod("x", "w1", ready=False, containerStatuses=waiting("ImagePullBackOff", "Back-off pulling a:1")),
-            "container one waits, ImagePullBackOff: Back-off pulling a:1",
+            "container one is waiting, ImagePullBackOff: Back-off pulling a:1",
             "",
         ),
         (
             pod("x", "w1", ready=False, containerStatuses=waiting("CrashLoopBackOff", restartCount=4)),
-            "container one waits, CrashLoopBackOff",
+            "container one is waiting, CrashLoopBackOff",
             "one: log of course/x one 8 True",
         ),
         (
@@ -187,7 +187,7 @@ def waiting(reason: str, message: str = "", **more: Any) -> list[dict[str, Any]]
                 ready=False,
                 containerStatuses=[{"name": "one", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}],
             ),
-            "container one ended with status 1 (Error)",
+            "container one exited with status 1 (Error)",
             "one: log of course/x one 8 False",
         ),
     ],
@@ -229,6 +229,6 @@ def test_shortage(changes: dict[str, Any], words: str) -> None:
 
 def test_pods_by_node_and_by_selector() -> None:
     own = [pod("b", "w2", app="x"), pod("a", "w1", app="x"), pod("c", "w1", app="x"), pod("d", "w3", ready=False)]
-    assert {where: one["metadata"]["name"] for where, one in pods.by_node(own).items()} == {"w1": "a", "w2": "b"}
-    assert [one["metadata"]["name"] for one in pods.selected(own, {"app.kubernetes.io/name": "x"})] == ["b", "a", "c"]
-    assert pods.selected(own, {}) == []
+    assert {where: one["metadata"]["name"] for where, one in pods.ready_by_node(own).items()} == {"w1": "a", "w2": "b"}
+    assert [one["metadata"]["name"] for one in pods.matching(own, {"app.kubernetes.io/name": "x"})] == ["b", "a", "c"]
+    assert pods.matching(own, {}) == []

@@ -240,7 +240,7 @@ def test_a_value_that_cannot_be_put_back_is_told(tmp_path: Path) -> None:
         NotRestored, match=r"^ConfigMap course/cm-pods may say 'hello-[0-9a-f]{8}' instead of 'hello': "
     ) as told:
         findings(configmap.CHECK, context(tmp_path, cluster))
-    assert told.value.remedy == "provisioner apply puts it back"
+    assert told.value.remedy == "provisioner apply restores it"
     assert (cluster.restarts, cluster.started) == (0, "hello")
 
 

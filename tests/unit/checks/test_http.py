@@ -1,8 +1,9 @@
-"""The checks that ask over HTTP: real requests to servers on loopback addresses that stand for nodes."""
+"""HTTP requests to local servers on loopback addresses in place of nodes, and the nodeport check with them."""
 
 from __future__ import annotations
 
 import itertools
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ Respond = Callable[[str, str], tuple[int, str]]
 
 @contextmanager
 def serving(address: str, respond: Respond, port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    """Serve `respond(path, host)` on an address, over TLS if a context is given; give the port."""
+    """Serve `respond(path, host)` on an address, over TLS if a context is given; yield the port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -50,7 +51,7 @@ def serving(address: str, respond: Respond, port: int = 0, tls: ssl.SSLContext |
 
 
 def on_loopback(folder: Path, cluster: FakeCluster, scale: float = 0.02) -> Context:
-    """Return a context whose hosts have loopback addresses. scale: of timeouts; small where one must run out."""
+    """Return a context whose hosts have loopback addresses. scale: of timeouts; small for one that must expire."""
     where = context(folder, cluster)
     hosts = tuple(host.model_copy(update={"address": NODES[host.name]}) for host in where.site.hosts)
     settings = where.site.cluster.model_copy(update={"timeout_scale": scale})
@@ -59,7 +60,7 @@ def on_loopback(folder: Path, cluster: FakeCluster, scale: float = 0.02) -> Cont
 
 @contextmanager
 def node_port(respond: dict[str, Respond]) -> Iterator[int]:
-    """Serve on the same port of some nodes' addresses."""
+    """Serve on the same port of some nodes' addresses; yield the port."""
     (first, own), *others = respond.items()
     with serving(NODES[first], own) as port:
         if not others:
@@ -92,7 +93,7 @@ spec: {type: NodePort, selector: {app.kubernetes.io/name: np-pods}, ports: [{por
 
 
 def with_one_service(folder: Path) -> Path:
-    """Give a folder a workload of its own with np-pods alone, in place of the shipped one."""
+    """Write a nodeport workload with np-pods only, in place of the shipped one."""
     (folder / "workloads").mkdir()
     (folder / "workloads" / "nodeport.yaml").write_text(ONE_SERVICE)
     return folder
@@ -101,7 +102,7 @@ def with_one_service(folder: Path) -> Path:
 PODS = [pod("np-a", "w1", app="np-pods"), pod("np-b", "w2", app="np-pods"), pod("other", "w2", app="other")]
 
 
-def test_a_nodeport_on_every_node(tmp_path: Path) -> None:
+def test_a_nodeport_answers_on_every_node(tmp_path: Path) -> None:
     respond = taking_turns("np-a", "np-b")
     with node_port(dict.fromkeys(NODES, respond)) as port:
         found = findings(
@@ -116,7 +117,7 @@ def test_a_nodeport_on_every_node(tmp_path: Path) -> None:
     assert not found
 
 
-def test_a_node_that_does_not_answer_and_a_pod_that_is_never_reached(tmp_path: Path) -> None:
+def test_a_silent_node_and_a_pod_that_never_answers_fail(tmp_path: Path) -> None:
     proxy = pod("kube-proxy-2", "w2", namespace="kube-system")
     proxy["metadata"]["labels"] = {"k8s-app": "kube-proxy"}
     only = taking_turns("np-a")
@@ -133,7 +134,7 @@ def test_a_node_that_does_not_answer_and_a_pod_that_is_never_reached(tmp_path: P
     assert "np-b: agnhost: log of course/np-b agnhost 8 False" in one.evidence
 
 
-def test_a_nodeport_without_service_or_pods(tmp_path: Path) -> None:
+def test_a_missing_service_or_pod_fails(tmp_path: Path) -> None:
     found = findings(nodeport.CHECK, on_loopback(tmp_path, FakeCluster(service("np-pods"))))["NODEPORT_NONE"]
     assert [(one.ok, one.subject, one.detail) for one in found] == [
         (False, "Service course/np-pods", "is not of type NodePort"),
@@ -141,13 +142,11 @@ def test_a_nodeport_without_service_or_pods(tmp_path: Path) -> None:
     ]
     sick = pod("np-a", "w1", app="np-pods", ready=False)
     (one,) = findings(nodeport.CHECK, on_loopback(tmp_path, FakeCluster(np_service(1), sick)))["NODEPORT_NO_PODS"]
-    assert one.detail == "has 0 of 1 pods ready behind it (np-a: running but not ready)"
+    assert one.detail == "has 0 of 1 pods ready (np-a: running but not ready)"
     assert one.evidence
 
 
-def test_pages_of_servers_that_speak_something_else(tmp_path: Path) -> None:
-    import socket
-
+def test_errors_of_servers_that_do_not_speak_http() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
@@ -159,10 +158,9 @@ def test_pages_of_servers_that_speak_something_else(tmp_path: Path) -> None:
 
         thread = threading.Thread(target=talk)
         thread.start()
-        page = http_client.get("127.0.0.1", port, "/x", timeout=5)
+        response = http_client.get("127.0.0.1", port, "/x", timeout=5)
         thread.join()
-        assert page.status == 0
-        assert page.error.startswith("no HTTP: BadStatusLine")
-        assert http_client.get("127.0.0.1", port, timeout=0.05).error == "no answer"  # accepted by nobody
-    assert tmp_path
+        assert response.status == 0
+        assert response.error.startswith("not HTTP: BadStatusLine")
+        assert http_client.get("127.0.0.1", port, timeout=0.05).error == "timed out"  # nobody accepts
     assert http_client.connect("127.0.0.1", port) == "connection refused"

@@ -38,8 +38,8 @@ def codes(folder: Path, *objects: Object) -> list[str]:
 
 def test_paths_through_the_one_node_that_has_the_controller(tmp_path: Path) -> None:
     with serving(NODES["w2"], routing(RIGHT)) as port:
-        memory = FakeCluster(controller(port), course_ingress(), *BEHIND)
-        found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress()))
+        cluster = FakeCluster(controller(port), course_ingress(), *BEHIND)
+        found = findings(ingress.CHECK, here(tmp_path, cluster, course_ingress()))
     root, hname, ip = found.pop("INGRESS_ROUTES")
     assert (root.subject, hname.subject, ip.subject) == ("course.test/", "course.test/hname", "course.test/ip")
     assert root.detail == f"leads to root-1 of ing-root through 127.0.0.12:{port} (NodePort of w2)"
@@ -59,8 +59,8 @@ def test_every_way_in_is_tried(tmp_path: Path) -> None:
     with serving(NODES["master"], routing(RIGHT)) as port, ExitStack() as others:
         others.enter_context(serving(NODES["w1"], routing(RIGHT), port))
         others.enter_context(serving(NODES["w2"], routing({**RIGHT, "/hname": "root-1"}), port))
-        memory = FakeCluster(controller(port, policy="Cluster"), course_ingress(), *BEHIND)
-        found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress()))
+        cluster = FakeCluster(controller(port, policy="Cluster"), course_ingress(), *BEHIND)
+        found = findings(ingress.CHECK, here(tmp_path, cluster, course_ingress()))
     (wrong,) = found["INGRESS_WRONG"]
     assert wrong.subject == "course.test/hname"
     assert f"http://127.0.0.12:{port}/hname" in wrong.detail
@@ -82,8 +82,8 @@ R, W, U = "INGRESS_ROUTES", "INGRESS_WRONG", "INGRESS_UNKNOWN_404"
 )
 def test_paths_that_lead_elsewhere(tmp_path: Path, respond: Respond, expected: list[str]) -> None:
     with serving(NODES["w2"], respond) as port:
-        memory = FakeCluster(controller(port), course_ingress(), *BEHIND)
-        found = list(ingress.run(here(tmp_path, memory, course_ingress())))
+        cluster = FakeCluster(controller(port), course_ingress(), *BEHIND)
+        found = list(ingress.run(here(tmp_path, cluster, course_ingress())))
     assert [one.code for one in found] == expected
     for one in found:
         assert one.ok is (one.code != "INGRESS_WRONG")
@@ -93,8 +93,8 @@ def test_paths_that_lead_elsewhere(tmp_path: Path, respond: Respond, expected: l
 def test_an_ingress_that_cannot_be_reached(tmp_path: Path) -> None:
     with serving(NODES["w1"], routing(RIGHT)) as port:
         pass  # nobody listens there any more
-    memory = FakeCluster(controller(port), course_ingress(), *BEHIND)
-    found = list(ingress.run(here(tmp_path, memory, course_ingress())))
+    cluster = FakeCluster(controller(port), course_ingress(), *BEHIND)
+    found = list(ingress.run(here(tmp_path, cluster, course_ingress())))
     assert [one.code for one in found] == ["INGRESS_SILENT"] * 4
     assert "connection refused" in found[0].detail
     assert codes(tmp_path, course_ingress(), *BEHIND) == ["INGRESS_NO_ENTRANCE"]
@@ -108,8 +108,8 @@ def test_a_users_own_ingress_is_not_asked(tmp_path: Path) -> None:
     theirs["metadata"] = {"name": "theirs", "namespace": "course"}
     theirs["spec"] = {"rules": [{"host": "their.test", "http": {"paths": [{"path": "/", "backend": resource}]}}]}
     with serving(NODES["w2"], routing(RIGHT)) as port:
-        memory = FakeCluster(controller(port), theirs, course_ingress(), *BEHIND)
-        found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress()))
+        cluster = FakeCluster(controller(port), theirs, course_ingress(), *BEHIND)
+        found = findings(ingress.CHECK, here(tmp_path, cluster, course_ingress()))
     assert all(one.ok for many in found.values() for one in many)
     assert "their.test" not in str(found)
     mixed = course_ingress()
@@ -140,8 +140,8 @@ def test_what_is_taken_out_of_the_live_ingress_is_missed(tmp_path: Path, strippe
     with ExitStack() as servers:
         port = servers.enter_context(serving(NODES["w2"], answers))
         tls = servers.enter_context(serving(NODES["w2"], answers, tls=tls_of(OTHER_CERTIFICATE, tmp_path)))
-        memory = FakeCluster(controller(port, tls), stripped, secret(), *BEHIND)
-        found = findings(ingress.CHECK, here(tmp_path, memory))
+        cluster = FakeCluster(controller(port, tls), stripped, secret(), *BEHIND)
+        found = findings(ingress.CHECK, here(tmp_path, cluster))
     assert [one.subject for one in found[R]] == ["course.test/"]
     assert [one.subject for one in found[W]] == ["course.test/hname", "course.test/ip"]
     for one in found[W]:
@@ -158,8 +158,8 @@ def test_a_service_that_leads_to_other_pods_is_no_excuse(tmp_path: Path) -> None
     """Somebody has ing-root select the pods of ing-info: these may not answer for it."""
     bent = service("ing-root", selector={"app.kubernetes.io/name": "ing-info"})
     with serving(NODES["w2"], routing({**RIGHT, "/": "info-1"})) as port:
-        memory = FakeCluster(controller(port), course_ingress(), bent, *BEHIND[1:])
-        found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress()))
+        cluster = FakeCluster(controller(port), course_ingress(), bent, *BEHIND[1:])
+        found = findings(ingress.CHECK, here(tmp_path, cluster, course_ingress()))
     (one,) = found[W]
     assert one.subject == "course.test/"
     assert "pods of ing-root: root-1" in one.evidence
@@ -169,8 +169,8 @@ def test_paths_that_only_the_cluster_has_are_not_demanded(tmp_path: Path) -> Non
     more = course_ingress(True)
     more["spec"]["rules"].append({**course_ingress()["spec"]["rules"][0], "host": "their.test"})
     with serving(NODES["w2"], routing(RIGHT)) as port:
-        memory = FakeCluster(controller(port), more, *BEHIND)
-        found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress()))
+        cluster = FakeCluster(controller(port), more, *BEHIND)
+        found = findings(ingress.CHECK, here(tmp_path, cluster, course_ingress()))
     assert found.keys() == {R, U, "INGRESS_CLIENT"}
     assert "their.test" not in str(found)
 
@@ -184,7 +184,7 @@ def test_one_of_two_ingresses_of_the_file_is_missing(tmp_path: Path) -> None:
     second = course_ingress()
     second["metadata"] = {"name": "second", "namespace": "course"}
     with serving(NODES["w2"], routing(RIGHT)) as port:
-        memory = FakeCluster(controller(port), course_ingress(), *BEHIND)
-        found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress(), second))
+        cluster = FakeCluster(controller(port), course_ingress(), *BEHIND)
+        found = findings(ingress.CHECK, here(tmp_path, cluster, course_ingress(), second))
     assert [one.subject for one in found["INGRESS_NONE"]] == ["Ingress course/second"]
     assert len(found[R]) == 3, "and the other is looked at"

@@ -43,8 +43,8 @@ def test_what_is_said_of_the_client(tmp_path: Path, policy: str, told: str, code
         port = stack.enter_context(serving(NODES["w2"], routing(table)))
         for node in ("master", "w1"):
             stack.enter_context(serving(NODES[node], routing(table), port))
-        memory = FakeCluster(controller(port, policy=policy), course_ingress(), *BEHIND)
-        found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress()))
+        cluster = FakeCluster(controller(port, policy=policy), course_ingress(), *BEHIND)
+        found = findings(ingress.CHECK, here(tmp_path, cluster, course_ingress()))
     (one,) = found[code]
     assert one.ok is (code not in ("INGRESS_CLIENT_WRONG", "INGRESS_CLIENT_UNKNOWN"))
     assert words.replace("PORT", str(port)) in one.detail
@@ -61,8 +61,8 @@ def test_each_door_is_believed_for_itself(tmp_path: Path) -> None:
         port = stack.enter_context(serving(NODES["master"], tables["master"]))
         for node in ("w1", "w2"):
             stack.enter_context(serving(NODES[node], tables[node], port))
-        memory = FakeCluster(controller(port, policy="Cluster"), course_ingress(), *BEHIND)
-        found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress()))
+        cluster = FakeCluster(controller(port, policy="Cluster"), course_ingress(), *BEHIND)
+        found = findings(ingress.CHECK, here(tmp_path, cluster, course_ingress()))
     (hidden,) = found["INGRESS_CLIENT_HIDDEN"]
     assert hidden.detail.startswith(
         "is told 127.0.0.10 and 10.244.1.1 in place of this machine's 127.0.0.1 through "
@@ -77,6 +77,6 @@ def test_each_door_is_believed_for_itself(tmp_path: Path) -> None:
 
 def test_a_workload_that_says_nothing_of_its_client(tmp_path: Path) -> None:
     with serving(NODES["w2"], routing({**RIGHT, "/ip": "info-1"})) as port:
-        memory = FakeCluster(controller(port), course_ingress(), *BEHIND)
-        found = findings(ingress.CHECK, here(tmp_path, memory, course_ingress()))
+        cluster = FakeCluster(controller(port), course_ingress(), *BEHIND)
+        found = findings(ingress.CHECK, here(tmp_path, cluster, course_ingress()))
     assert not [code for code in found if code.startswith("INGRESS_CLIENT")]

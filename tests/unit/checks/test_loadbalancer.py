@@ -1,6 +1,6 @@
-"""The loadbalancer check: what a verdict becomes as a finding, and what is asked of an external IP over HTTP and TCP.
+"""The loadbalancer check: verdicts as findings, and HTTP and TCP requests to external IPs.
 
-The verdicts themselves are tested with the diagnosis; here they are given, and so is the API. Sockets are real.
+The verdicts themselves are tested with the diagnosis; here they are fixed and the API is in memory. Sockets are real.
 """
 
 from __future__ import annotations
@@ -32,54 +32,54 @@ def result(verdict: str = "OK", **values: Any) -> Result:
 
 @pytest.fixture
 def judged(monkeypatch: pytest.MonkeyPatch) -> list[Result]:
-    """Give a list; what is put in is what the wire is said to be like."""
-    given: list[Result] = []
-    monkeypatch.setattr(verdicts, "verdicts", lambda *_, **__: tuple(given))
-    return given
+    """Return a list of the verdicts that the diagnosis returns."""
+    results: list[Result] = []
+    monkeypatch.setattr(verdicts, "verdicts", lambda *_, **__: tuple(results))
+    return results
 
 
-def test_an_address_that_is_right() -> None:
+def test_an_ok_verdict_passes() -> None:
     one = loadbalancer.verdict(result())
     assert (one.ok, one.code, one.subject) == (True, "L2_OK", "192.0.2.200 (course/lb-one)")
-    assert one.detail == "is answered on the wire by w1 eth1 (02:00:00:00:00:11) alone, as predicted"
+    assert one.detail == "is answered only by w1 eth1 (02:00:00:00:00:11), as predicted"
 
 
-def test_a_warning_is_told_and_nothing_is_called_predicted() -> None:
+def test_a_warning_is_shown_instead_of_the_prediction() -> None:
     one = loadbalancer.verdict(result(warnings=("UNEXPECTED_LEADER",), predicted_leader="w2"))
     assert one.ok
-    assert one.detail.endswith("alone (UNEXPECTED_LEADER)")
+    assert one.detail.endswith("(02:00:00:00:00:11) (UNEXPECTED_LEADER)")
 
 
-def test_a_fault_keeps_its_evidence_and_says_what_to_do() -> None:
+def test_a_fault_fails_with_evidence_and_remedy() -> None:
     one = loadbalancer.verdict(
         result("SPLIT_BRAIN", evidence=("w1 and w2 answer.", "Logs say so."), remedy="Open 7946.", command="nft list")
     )
     assert (one.ok, one.code) == (False, "L2_SPLIT_BRAIN")
-    assert one.detail == "has a fault on layer 2: w1 and w2 answer."
+    assert one.detail == "has a layer-2 fault: w1 and w2 answer."
     assert one.evidence == ("Logs say so.",)
     assert one.remedy == "Open 7946. nft list"
     assert "(likely)" in loadbalancer.verdict(result("INGRESS_LOST", confidence="likely")).detail
 
 
-def test_what_cannot_be_judged_is_not_well() -> None:
+def test_an_inconclusive_verdict_fails() -> None:
     one = loadbalancer.verdict(result("INCONCLUSIVE_PROBE_LOCATION", evidence=("This machine is the node w1.",)))
     assert not one.ok
     assert one.detail == "cannot be judged from here: This machine is the node w1."
 
 
-def test_a_service_that_waits_for_an_address(tmp_path: Path, judged: list[Result]) -> None:
-    judged.append(result("POOL_EXHAUSTED", ip="", family="", evidence=("All 4 addresses are given.",), owners=()))
+def test_a_service_without_an_address_fails(tmp_path: Path, judged: list[Result]) -> None:
+    judged.append(result("POOL_EXHAUSTED", ip="", family="", evidence=("All 4 addresses are in use.",), owners=()))
     found = findings(loadbalancer.CHECK, context(tmp_path, FakeCluster(service("lb-one", kind="LoadBalancer"))))
     assert set(found) == {"L2_POOL_EXHAUSTED", "LB_NONE"}
     assert found["L2_POOL_EXHAUSTED"][0].subject == "course/lb-one"
 
 
-def test_balancers_of_others_are_left_alone(tmp_path: Path, judged: list[Result]) -> None:
+def test_services_of_other_load_balancers_are_ignored(tmp_path: Path, judged: list[Result]) -> None:
     foreign = service("cloud", kind="LoadBalancer", given=["198.51.100.1"], loadBalancerClass="example.com/cloud")
     assert set(findings(loadbalancer.CHECK, context(tmp_path, FakeCluster(foreign)))) == {"LB_NONE"}
 
 
-def test_a_shipped_service_that_was_deleted_is_missed(tmp_path: Path, judged: list[Result]) -> None:
+def test_a_deleted_shipped_service_fails(tmp_path: Path, judged: list[Result]) -> None:
     there = [balanced("lb-one", "192.0.2.200"), balanced("hpa-pods", "192.0.2.202")]
     (one,) = findings(loadbalancer.CHECK, context(tmp_path, FakeCluster(*there)))["LB_NONE"]
     assert (one.ok, one.subject) == (False, "Service course/lb-two")
@@ -87,24 +87,28 @@ def test_a_shipped_service_that_was_deleted_is_missed(tmp_path: Path, judged: li
 
 
 @pytest.mark.parametrize(("second", "code"), [("192.0.2.201", "LB_DISTINCT"), ("192.0.2.200", "LB_NOT_DISTINCT")])
-def test_the_two_addresses_are_compared(tmp_path: Path, judged: list[Result], second: str, code: str) -> None:
+def test_the_two_shipped_services_need_different_addresses(
+    tmp_path: Path, judged: list[Result], second: str, code: str
+) -> None:
     both = [balanced("lb-one", "192.0.2.200"), balanced("lb-two", second)]
     (one,) = findings(loadbalancer.CHECK, context(tmp_path, FakeCluster(*both)))[code]
     assert one.ok is (code == "LB_DISTINCT")
     assert one.subject == "Services course/lb-one and course/lb-two"
     assert one.detail.endswith(f"lb-one has 192.0.2.200, lb-two has {second}")
-    both_told = ("Warning Something about course/lb-one", "Warning Something about course/lb-two")
-    assert one.evidence == (() if one.ok else both_told)
+    events = ("Warning Something about course/lb-one", "Warning Something about course/lb-two")
+    assert one.evidence == (() if one.ok else events)
 
 
-def test_a_users_own_service_is_left_at_the_verdict_of_the_wire(tmp_path: Path, judged: list[Result]) -> None:
+def test_a_users_own_service_gets_no_http_request(tmp_path: Path, judged: list[Result]) -> None:
     theirs = balanced("ssh", "192.0.2.205")
     found = findings(loadbalancer.CHECK, context(tmp_path, FakeCluster(theirs)))
-    assert set(found) == {"LB_NONE", "LB_ADDRESS"}, "nobody asks it for a page"
+    assert set(found) == {"LB_NONE", "LB_ADDRESS"}
 
 
 @pytest.mark.parametrize("manager", ["kubectl", "provisioner"])
-def test_an_address_of_a_pool_made_by_hand(tmp_path: Path, judged: list[Result], manager: str) -> None:
+def test_an_address_from_a_pool_that_hosts_toml_does_not_have(
+    tmp_path: Path, judged: list[Result], manager: str
+) -> None:
     pool = {
         "apiVersion": "metallb.io/v1beta1",
         "kind": "IPAddressPool",
@@ -113,12 +117,12 @@ def test_an_address_of_a_pool_made_by_hand(tmp_path: Path, judged: list[Result],
     }
     found = findings(loadbalancer.CHECK, context(tmp_path, FakeCluster(balanced("theirs", "203.0.113.9"), pool)))
     if manager == "kubectl":
-        assert found["LB_ADDRESS"][0].detail == "has 203.0.113.9 of pool hand, which was made by hand"
+        assert found["LB_ADDRESS"][0].detail == "has 203.0.113.9 from pool hand, which is not in hosts.toml"
     else:
-        assert not found["LB_OFF_POOL"][0].ok, "hosts.toml names it no more, and apply removes it"
+        assert not found["LB_OFF_POOL"][0].ok, "apply removes it, since hosts.toml no longer has it"
 
 
-def test_an_address_of_no_pool(tmp_path: Path, judged: list[Result]) -> None:
+def test_an_address_from_no_pool_fails(tmp_path: Path, judged: list[Result]) -> None:
     ports = [{"port": 53, "protocol": "UDP"}]
     off = service("lb-one", kind="LoadBalancer", given=["203.0.113.9"], ports=ports)
     found = findings(loadbalancer.CHECK, context(tmp_path, FakeCluster(off)))
@@ -127,42 +131,42 @@ def test_an_address_of_no_pool(tmp_path: Path, judged: list[Result]) -> None:
     assert set(found) == {"LB_OFF_POOL", "LB_NO_TCP", "LB_NONE"}
 
 
-def test_requests_are_spread_over_the_pods(tmp_path: Path, judged: list[Result]) -> None:
+def test_requests_reach_all_pods(tmp_path: Path, judged: list[Result]) -> None:
     behind = [pod("lb-a", "w1", app="lb-one"), pod("lb-b", "w2", app="lb-one")]
     with serving("127.0.0.21", taking_turns("lb-a", "lb-b")) as port:
         ours = _balancer(port)
         where = on_loopback(tmp_path, FakeCluster(ours, *behind))
-        found = {one.code: one for one in loadbalancer.serves(where, loadbalancer.External(ours, "127.0.0.21"))}
+        found = {one.code: one for one in loadbalancer.serves(where, loadbalancer.ExternalIP(ours, "127.0.0.21"))}
     assert set(found) == {"LB_SERVES", "LB_PODS"}
     assert found["LB_PODS"].detail.startswith("leads to lb-a and lb-b (")
 
 
-def test_a_pod_that_is_not_ready_is_told_though_the_others_answer(tmp_path: Path, judged: list[Result]) -> None:
+def test_a_pod_that_is_not_ready_fails_although_the_others_answer(tmp_path: Path, judged: list[Result]) -> None:
     behind = [pod("lb-a", "w1", app="lb-one"), pod("lb-b", "w2", app="lb-one", ready=False)]
     with serving("127.0.0.21", taking_turns("lb-a")) as port:
         ours = _balancer(port)
         where = on_loopback(tmp_path, FakeCluster(ours, workload("Deployment", "lb-one", "course", 3), *behind))
-        found = {one.code: one for one in loadbalancer.serves(where, loadbalancer.External(ours, "127.0.0.21"))}
+        found = {one.code: one for one in loadbalancer.serves(where, loadbalancer.ExternalIP(ours, "127.0.0.21"))}
     one = found["LB_PODS_NOT_READY"]
-    assert (one.ok, one.detail) == (False, "has 1 of 3 pods ready behind it (lb-b: running but not ready)")
+    assert (one.ok, one.detail) == (False, "has 1 of 3 pods ready (lb-b: running but not ready)")
     assert "agnhost: log of course/lb-b agnhost 8 False" in one.evidence
     assert found["LB_PODS"].ok
 
 
-def test_a_pod_that_is_never_reached(tmp_path: Path, judged: list[Result]) -> None:
+def test_a_pod_that_never_answers_fails(tmp_path: Path, judged: list[Result]) -> None:
     behind = [pod("lb-a", "w1", app="lb-one"), pod("lb-b", "w2", app="lb-one")]
     with serving("127.0.0.21", taking_turns("lb-a")) as port:
         ours = _balancer(port)
         where = on_loopback(tmp_path, FakeCluster(ours, *behind))
-        found = {one.code: one for one in loadbalancer.serves(where, loadbalancer.External(ours, "127.0.0.21"))}
+        found = {one.code: one for one in loadbalancer.serves(where, loadbalancer.ExternalIP(ours, "127.0.0.21"))}
     assert not found["LB_POD_UNSEEN"].ok
     assert found["LB_POD_UNSEEN"].detail.startswith("never led to lb-b in ")
     assert "lb-b: agnhost: log of course/lb-b agnhost 8 False" in found["LB_POD_UNSEEN"].evidence
 
 
-def test_serving(tmp_path: Path) -> None:
+def test_serving_over_http_and_tcp(tmp_path: Path) -> None:
     def all_of(one: Any) -> list[tuple[str, str]]:
-        found = loadbalancer.serves(where, loadbalancer.External(one, "127.0.0.21"))
+        found = loadbalancer.serves(where, loadbalancer.ExternalIP(one, "127.0.0.21"))
         return [(finding.code, finding.detail) for finding in found]
 
     with serving("127.0.0.21", taking_turns("lb-1")) as port:
@@ -173,20 +177,20 @@ def test_serving(tmp_path: Path) -> None:
         theirs = service("ssh", namespace="default", ports=ports)
         said = f"accepts connections on {port}, not on 1: connection refused"
         assert all_of(theirs) == [("LB_SERVES", said)]
-    (gone,) = loadbalancer.serves(where, loadbalancer.External(ours, "127.0.0.21"))
+    (gone,) = loadbalancer.serves(where, loadbalancer.ExternalIP(ours, "127.0.0.21"))
     assert (gone.ok, gone.code) == (False, "LB_NOT_SERVING")
     assert gone.detail.endswith("connection refused")
     assert "lb-1: agnhost: log of course/lb-1 agnhost 8 False" in gone.evidence
     where.cluster.objects.append(pod("ssh-1", "w1", namespace="default", app="ssh", ready=False))  # type: ignore[attr-defined]
-    (gone,) = loadbalancer.serves(where, loadbalancer.External(theirs, "127.0.0.21"))
+    (gone,) = loadbalancer.serves(where, loadbalancer.ExternalIP(theirs, "127.0.0.21"))
     assert gone.code == "LB_NOT_SERVING"
     assert "ssh-1: agnhost: log of default/ssh-1 agnhost 8 False" in gone.evidence
     where = on_loopback(tmp_path, FakeCluster())
-    assert all_of(ours) == [("LB_NO_PODS", "has 0 of 0 pods ready behind it")]
+    assert all_of(ours) == [("LB_NO_PODS", "has 0 of 0 pods ready")]
 
 
 def balanced(name: str, ip: str) -> Any:
-    """Return a LoadBalancer Service without a port that could be asked."""
+    """Return a LoadBalancer Service without a TCP port."""
     return service(name, kind="LoadBalancer", given=[ip], ports=[{"port": 53, "protocol": "UDP"}])
 
 

@@ -1,4 +1,4 @@
-"""A NodePort Service whose Deployment grows, and whose port somebody else wants."""
+"""The nodeport check: scaling the Deployment, and a second Service with the same port."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ def deployment(replicas: int = 3) -> Object:
     return workload("Deployment", "np-pods", "course", replicas)
 
 
-class Growing(FakeCluster):
-    """A Deployment whose pods follow its size, `most` at a time; `dark` pods are never led to."""
+class Scaling(FakeCluster):
+    """A Deployment whose pods follow its replicas; only `most` become ready, and only the first `reached` answer."""
 
-    def __init__(self, port: int, *, most: int = 99, dark: int = 99) -> None:
+    def __init__(self, port: int, *, most: int = 99, reached: int = 99) -> None:
         super().__init__(np_service(port), deployment())
-        self.most, self.dark = most, dark
+        self.most, self.reached = most, reached
         self.sizes: list[int] = []
         self.turn = 0
-        self.on_merge = lambda kind, name, patch: self.grow(patch["spec"]["replicas"])
-        self.grow(3)
+        self.on_merge = lambda kind, name, patch: self.scale(patch["spec"]["replicas"])
+        self.scale(3)
 
-    def grow(self, size: int) -> None:
-        self.sizes.append(size)
+    def scale(self, replicas: int) -> None:
+        self.sizes.append(replicas)
         others = [one for one in self.objects if one["kind"] != "Pod"]
-        own = [pod(f"np-{number}", "w1", app="np-pods", ready=number < self.most) for number in range(size)]
+        own = [pod(f"np-{number}", "w1", app="np-pods", ready=number < self.most) for number in range(replicas)]
         self.objects = others + own
 
     def respond(self, path: str, host: str) -> tuple[int, str]:
         ready = [one for one in self.list("Pod", "course") if one["status"]["containerStatuses"][0]["ready"]]
         self.turn += 1
-        return 200, ready[: self.dark][self.turn % min(len(ready), self.dark)]["metadata"]["name"]
+        return 200, ready[: self.reached][self.turn % min(len(ready), self.reached)]["metadata"]["name"]
 
 
-def watched(folder: Path, **how: int) -> tuple[list[object], Growing]:
-    cluster: Growing | None = None
+def checked(folder: Path, **how: int) -> tuple[list[object], Scaling]:
+    cluster: Scaling | None = None
 
     def respond(path: str, host: str) -> tuple[int, str]:
         assert cluster is not None
@@ -61,16 +61,16 @@ def watched(folder: Path, **how: int) -> tuple[list[object], Growing]:
 
     both: dict[str, Respond] = dict.fromkeys(NODES, respond)
     with node_port(both) as port:
-        cluster = Growing(port, **how)
+        cluster = Scaling(port, **how)
         found = findings(nodeport.CHECK, on_loopback(with_one_service(folder), cluster, 0.02))
     return [one for many in found.values() for one in many], cluster
 
 
-def test_it_is_scaled_and_scaled_back(tmp_path: Path) -> None:
-    found, cluster = watched(tmp_path)
+def test_the_deployment_is_scaled_out_and_back(tmp_path: Path) -> None:
+    found, cluster = checked(tmp_path)
     assert all(one.ok for one in found)  # type: ignore[attr-defined]
-    (grown,) = (one for one in found if "scaled to 6" in str(one))
-    assert "leads to np-0, np-1, np-2, np-3, np-4 and np-5, scaled to 6," in str(grown)
+    (scaled,) = (one for one in found if "scaled to 6" in str(one))
+    assert "leads to np-0, np-1, np-2, np-3, np-4 and np-5, scaled to 6," in str(scaled)
     assert cluster.sizes == [3, 6, 3]
 
 
@@ -80,13 +80,15 @@ def test_it_is_scaled_and_scaled_back(tmp_path: Path) -> None:
         (
             {"most": 5},
             "NODEPORT_NOT_SCALED",
-            "has 5 of 6 pods ready after it was scaled (np-5: running but not ready)",
+            "has 5 of 6 pods ready after scaling (np-5: running but not ready)",
         ),
-        ({"dark": 5}, "NODEPORT_POD_UNSEEN", "never led to np-5, scaled to 6, in "),
+        ({"reached": 5}, "NODEPORT_POD_UNSEEN", "never led to np-5, scaled to 6, in "),
     ],
 )
-def test_it_is_scaled_back_when_something_is_wrong(tmp_path: Path, how: dict[str, int], code: str, words: str) -> None:
-    found, cluster = watched(tmp_path, **how)
+def test_the_deployment_is_scaled_back_after_a_failure(
+    tmp_path: Path, how: dict[str, int], code: str, words: str
+) -> None:
+    found, cluster = checked(tmp_path, **how)
     (one,) = (one for one in found if not one.ok)  # type: ignore[attr-defined]
     assert one.code == code  # type: ignore[attr-defined]
     assert words in one.detail  # type: ignore[attr-defined]
@@ -102,8 +104,8 @@ class Careless(FakeCluster):
         return manifest
 
 
-class Vanishing(Growing):
-    """An API that goes away while the Deployment is large; `refused` times it does not make it small again, either."""
+class Vanishing(Scaling):
+    """An API that goes away while the Deployment is scaled out, and refuses to scale it back `refused` times."""
 
     refused = 0
 
@@ -120,42 +122,42 @@ class Vanishing(Growing):
         return patch
 
 
-def test_it_is_scaled_back_when_the_api_goes_away(tmp_path: Path) -> None:
+def test_the_deployment_is_scaled_back_after_an_api_outage(tmp_path: Path) -> None:
     cluster = Vanishing(1)
     cluster.refused = 5
     with pytest.raises(ClusterError, match=r"^the API went away$"):
         findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))
     assert cluster.sizes == [3, 6, 3]
     cluster.refused = 999
-    told = "^Deployment course/np-pods could not be scaled back, and may stand at 6 pods instead of 3: .* went away; "
-    with pytest.raises(NotRestored, match=told):
+    expected = "^Deployment course/np-pods was not scaled back, and may have 6 replicas instead of 3: .* went away; "
+    with pytest.raises(NotRestored, match=expected):
         findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))
 
 
-def test_a_pod_that_is_not_ready_is_told_though_the_others_answer(tmp_path: Path) -> None:
-    """One of three is ready: what answers is what should, and it is two pods too few all the same."""
+def test_a_pod_that_is_not_ready_fails_although_the_others_answer(tmp_path: Path) -> None:
+    """One of three is ready: the responses are right, but two pods are missing."""
     own = [pod("np-a", "w1", app="np-pods"), pod("np-b", "w2", app="np-pods", ready=False)]
     with node_port(dict.fromkeys(NODES, taking_turns("np-a"))) as port:
         cluster = FakeCluster(np_service(port), deployment(), *own)
         found = findings(nodeport.CHECK, on_loopback(with_one_service(tmp_path), cluster))
     (one,) = found["NODEPORT_PODS_NOT_READY"]
     assert (one.ok, one.subject) == (False, "Service course/np-pods")
-    assert one.detail == "has 1 of 3 pods ready behind it (np-b: running but not ready)"
+    assert one.detail == "has 1 of 3 pods ready (np-b: running but not ready)"
     assert "agnhost: log of course/np-b agnhost 8 False" in one.evidence
     assert found["NODEPORT_PODS"][0].ok
 
 
-def test_pods_that_were_never_made_are_told(tmp_path: Path) -> None:
+def test_pods_that_were_never_created_fail(tmp_path: Path) -> None:
     own = [pod("np-a", "w1", app="np-pods"), pod("np-old", "w2", app="np-pods", phase="Failed")]
     with node_port(dict.fromkeys(NODES, taking_turns("np-a"))) as port:
         cluster = FakeCluster(np_service(port), deployment(), *own)
         found = findings(nodeport.CHECK, on_loopback(with_one_service(tmp_path), cluster))
     (one,) = found["NODEPORT_PODS_NOT_READY"]
-    assert one.detail == "has 1 of 3 pods ready behind it"
+    assert one.detail == "has 1 of 3 pods ready"
     assert one.evidence == ("Warning Something about course/np-pods",)
 
 
-def test_a_users_own_nodeport_is_not_asked(tmp_path: Path) -> None:
+def test_a_users_own_nodeport_is_not_checked(tmp_path: Path) -> None:
     theirs = service("theirs", kind="NodePort", ports=[{"port": 22, "nodePort": 30022}])
     with node_port(dict.fromkeys(NODES, taking_turns("np-a"))) as port:
         cluster = FakeCluster(theirs, np_service(port), deployment(1), pod("np-a", "w1", app="np-pods"))
@@ -163,11 +165,11 @@ def test_a_users_own_nodeport_is_not_asked(tmp_path: Path) -> None:
     assert "course/theirs" not in str([one for code, many in found.items() if code != "NODEPORT_HELD" for one in many])
 
 
-def test_a_port_that_is_given_twice_is_taken_back_and_told(tmp_path: Path) -> None:
+def test_a_port_that_is_allocated_twice_fails_and_is_released(tmp_path: Path) -> None:
     cluster = Careless(np_service(30080))
     (one,) = findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))["NODEPORT_GIVEN_TWICE"]
     assert not one.ok
-    assert cluster.get("Service", nodeport.TWICE, "course") is None
+    assert cluster.get("Service", nodeport.DUPLICATE, "course") is None
 
     def refuse(manifest: Object) -> Object:
         raise ClusterError("the API refused to apply Service np-pods-twice: quota exceeded (403)", tail="a quota")
@@ -179,8 +181,8 @@ def test_a_port_that_is_given_twice_is_taken_back_and_told(tmp_path: Path) -> No
     assert one.evidence == ("a quota", "Warning Something about course/np-pods")
 
 
-def test_a_port_that_nobody_holds_and_is_refused_is_told(tmp_path: Path) -> None:
-    """As the API server does for minutes after a Service has gone."""
+def test_a_refused_port_without_a_holder_fails(tmp_path: Path) -> None:
+    """The API server does that for minutes after a Service was deleted."""
     cluster = FakeCluster(np_service(30080))
 
     def refuse(manifest: Object) -> Object:
@@ -191,17 +193,17 @@ def test_a_port_that_nobody_holds_and_is_refused_is_told(tmp_path: Path) -> None
     found = findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))
     assert "NODEPORT_HELD" not in found
     (one,) = found["NODEPORT_HOLDER_UNKNOWN"]
-    assert (one.ok, one.detail) == (False, "is refused, and no Service holds it")
+    assert (one.ok, one.detail) == (False, "is refused, but no Service holds it")
     assert one.evidence[0].endswith("provided port is already allocated")
     assert one.evidence[1] == "Warning Something about course/np-pods"
 
 
-def test_a_second_service_that_cannot_be_deleted_again_is_told(tmp_path: Path) -> None:
+def test_a_second_service_that_cannot_be_deleted_is_reported(tmp_path: Path) -> None:
     cluster = Careless(np_service(30080))
 
     def away(*arguments: Any, **more: Any) -> None:
         raise ClusterError("the API does not answer")
 
     cluster.delete = away  # type: ignore[method-assign]
-    with pytest.raises(NotRestored, match="Service course/np-pods-twice may be left, with 30080 as its nodePort"):
+    with pytest.raises(NotRestored, match="Service course/np-pods-twice may remain, with nodePort 30080"):
         findings(nodeport.CHECK, on_loopback(tmp_path, cluster, 0.001))

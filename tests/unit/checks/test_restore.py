@@ -1,4 +1,4 @@
-"""What a check does to put back what it changed, and what is said when the API does not let it."""
+"""Restoring what a check changed, and the report when the API does not allow it."""
 
 from __future__ import annotations
 
@@ -15,85 +15,81 @@ from tests.unit.objects import workload
 
 
 def failing(times: int) -> tuple[Callable[[], None], list[int]]:
-    """Return something that the API refuses so many times, and the list of its attempts."""
-    tried: list[int] = []
+    """Return a function that the API refuses that many times, and the list of its calls."""
+    calls: list[int] = []
 
     def do() -> None:
-        tried.append(len(tried))
-        if len(tried) <= times:
+        calls.append(len(calls))
+        if len(calls) <= times:
             raise ClusterError("the API does not answer", tail="a line of its log")
 
-    return do, tried
+    return do, calls
 
 
-def put_back(memory: FakeCluster, times: int, error: BaseException | None = None) -> list[int]:
-    do, tried = failing(times)
-    with restore.restoring(cast(Cluster, memory), "it to be back", do, lambda: "it stands at 0", "put it back"):
+def restored(cluster: FakeCluster, times: int, error: BaseException | None = None) -> list[int]:
+    do, calls = failing(times)
+    with restore.restoring(cast(Cluster, cluster), "it to be back", do, lambda: "it stands at 0", "restore it"):
         if error:
             raise error
-    return tried
+    return calls
 
 
 @pytest.mark.parametrize(("times", "attempts"), [(0, 1), (5, 6)])
-def test_it_is_tried_until_the_api_is_back(times: int, attempts: int) -> None:
-    assert len(put_back(FakeCluster(), times)) == attempts
+def test_restoring_is_retried_until_the_api_is_back(times: int, attempts: int) -> None:
+    assert len(restored(FakeCluster(), times)) == attempts
 
 
 @pytest.mark.parametrize("error", [ClusterError("no answer"), ValueError("a defect"), KeyboardInterrupt()])
-def test_an_error_goes_on_once_all_is_put_back(error: BaseException) -> None:
-    with pytest.raises(type(error)) as told:
-        put_back(FakeCluster(), 5, error)
-    assert told.value is error
+def test_an_exception_propagates_after_restoring(error: BaseException) -> None:
+    with pytest.raises(type(error)) as raised:
+        restored(FakeCluster(), 5, error)
+    assert raised.value is error
 
 
-def test_what_is_left_is_told() -> None:
-    memory = FakeCluster()
-    with pytest.raises(
-        restore.NotRestored, match=r"^it stands at 0: waited .* \(the API does not answer\); put it back$"
-    ) as told:
-        put_back(memory, 999)
-    assert told.value.remedy == "put it back"
-    assert memory.progress_lines[-1].startswith("it stands at 0: "), "and is in the log"
+def test_what_remains_is_reported() -> None:
+    cluster = FakeCluster()
+    expected = r"^it stands at 0: waited .* \(the API does not answer\); restore it$"
+    with pytest.raises(restore.NotRestored, match=expected) as raised:
+        restored(cluster, 999)
+    assert raised.value.remedy == "restore it"
+    assert cluster.progress_lines[-1].startswith("it stands at 0: "), "and is logged"
 
 
-def test_the_first_error_is_not_lost() -> None:
+def test_the_first_error_is_kept() -> None:
     first = ProvisionerError("the volume is full", "look at it")
-    with pytest.raises(
-        restore.NotRestored,
-        match=r"^it stands at 0: .*; and before that: the volume is full; put it back; look at it$",
-    ) as told:
-        put_back(FakeCluster(), 999, first)
-    assert told.value.__cause__ is first
-    assert told.value.remedy == "put it back; look at it"
+    expected = r"^it stands at 0: .*; and before that: the volume is full; restore it; look at it$"
+    with pytest.raises(restore.NotRestored, match=expected) as raised:
+        restored(FakeCluster(), 999, first)
+    assert raised.value.__cause__ is first
+    assert raised.value.remedy == "restore it; look at it"
 
 
 @pytest.mark.parametrize("first", [KeyboardInterrupt(), GeneratorExit(), ValueError("a defect")])
-def test_ctrl_c_and_defects_stay_what_they_are(first: BaseException) -> None:
-    """They end the run, which an error of ours would not; what is left is a note, and in the log."""
-    memory = FakeCluster()
-    with pytest.raises(type(first)) as told:
-        put_back(memory, 999, first)
-    assert told.value is first
-    assert told.value.__notes__[0].startswith("it stands at 0: ")
-    assert memory.progress_lines[-1].startswith("it stands at 0: ")
+def test_ctrl_c_and_defects_propagate_with_a_note(first: BaseException) -> None:
+    """They end the run, which a ProvisionerError would not."""
+    cluster = FakeCluster()
+    with pytest.raises(type(first)) as raised:
+        restored(cluster, 999, first)
+    assert raised.value is first
+    assert raised.value.__notes__[0].startswith("it stands at 0: ")
+    assert cluster.progress_lines[-1].startswith("it stands at 0: ")
 
 
-def test_an_api_that_was_waited_for_in_vain_is_tried_once_more_for_the_rest() -> None:
-    memory = FakeCluster()
-    do, tried = failing(999)
+def test_after_waiting_in_vain_the_rest_is_tried_once() -> None:
+    cluster = FakeCluster()
+    do, calls = failing(999)
+    expected = r"^two remains: .*; and before that: one remains: .* before that: first; "
     with (
-        pytest.raises(
-            restore.NotRestored, match=r"^two is left: .*; and before that: one is left: .* before that: first; "
-        ),
-        restore.restoring(cast(Cluster, memory), "two", do, lambda: "two is left"),
-        restore.restoring(cast(Cluster, memory), "one", failing(999)[0], lambda: "one is left"),
+        pytest.raises(restore.NotRestored, match=expected),
+        restore.restoring(cast(Cluster, cluster), "two", do, lambda: "two remains"),
+        restore.restoring(cast(Cluster, cluster), "one", failing(999)[0], lambda: "one remains"),
     ):
         raise ClusterError("first")
-    assert len(tried) == 1
+    assert len(calls) == 1
 
 
 class Away(FakeCluster):
-    """An API that takes no scaling back to 3, for some times."""
+    """An API that refuses to scale back to 3 a number of times."""
 
     def __init__(self, times: int) -> None:
         self.shape = workload("StatefulSet", "ss-pods", "course", 3)
@@ -108,22 +104,21 @@ class Away(FakeCluster):
         return super().merge(kind, name, patch, **where)
 
 
-def test_a_size_is_given_back_after_a_while_without_the_api() -> None:
-    cluster = Away(5)
-    with pods.scaled_back(cast(Cluster, cluster), cluster.shape) as scale:
+def scaled_to_none(cluster: Away, error: Exception | None = None) -> None:
+    with pods.restoring_replicas(cast(Cluster, cluster), cluster.shape) as scale:
         scale(0)
+        if error:
+            raise error
+
+
+def test_replicas_are_restored_after_an_api_outage() -> None:
+    cluster = Away(5)
+    scaled_to_none(cluster)
     assert cluster.shape["spec"]["replicas"] == 3
 
 
-def scaled_in_vain(cluster: Away) -> None:
-    with pods.scaled_back(cast(Cluster, cluster), cluster.shape) as scale:
-        scale(0)
-        raise ClusterError("x")
-
-
-def test_a_size_that_cannot_be_given_back_is_told_with_the_one_that_is_left() -> None:
-    cluster = Away(999)
-    told = r"^StatefulSet course/ss-pods could not be scaled back, and may stand at 0 pods instead of 3: .* that: x; "
-    with pytest.raises(restore.NotRestored, match=told) as error:
-        scaled_in_vain(cluster)
-    assert error.value.remedy == "provisioner apply puts it back"
+def test_replicas_that_cannot_be_restored_are_reported_with_the_present_number() -> None:
+    expected = r"^StatefulSet course/ss-pods was not scaled back, and may have 0 replicas instead of 3: .* that: x; "
+    with pytest.raises(restore.NotRestored, match=expected) as raised:
+        scaled_to_none(Away(999), ClusterError("x"))
+    assert raised.value.remedy == "provisioner apply restores it"

@@ -1,6 +1,6 @@
-"""The retained check: a claim and a Deployment of its own come and go, and the server is asked for the file.
+"""The retained check: its claim and Deployment are created and deleted, and the file is read on the server.
 
-The API, its controllers and the server's shell are in memory; the drill of storage does the same on a real server.
+The API, its controllers and the server's shell are in memory; the storage drill uses a real server.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Server:
 
 
 class Api(FakeCluster):
-    """The API with the controllers that a claim and a Deployment have."""
+    """An API with the controllers of claims and Deployments."""
 
     def __init__(self, *volumes: Object, starts: bool = True, policy: str = "Retain") -> None:
         super().__init__(copy.deepcopy(MODEL), *volumes)
@@ -110,7 +110,7 @@ class Api(FakeCluster):
         return ""
 
 
-def tried(tmp_path: Path, api: Api, **more: Any) -> dict[str, Any]:
+def checked(tmp_path: Path, api: Api, **more: Any) -> dict[str, Any]:
     where = context(tmp_path, api, hosts={"master": api.server})
     return findings(retained.CHECK, replace(where, **more))
 
@@ -125,27 +125,27 @@ def tried(tmp_path: Path, api: Api, **more: Any) -> dict[str, Any]:
         (Api(volume("other", storageClassName="another")), "NOT_TRIED", True),
     ],
 )
-def test_what_becomes_of_a_file(tmp_path: Path, api: Api, code: str, ok: bool) -> None:
-    api.server.files["/srv/nfs/nfs-01/of-somebody"] = "kept"
+def test_findings_on_the_file(tmp_path: Path, api: Api, code: str, ok: bool) -> None:
+    api.server.files["/srv/nfs/nfs-01/of-others"] = "kept"
     before = copy.deepcopy(api.list("PersistentVolume"))
-    found = tried(tmp_path, api)
+    found = checked(tmp_path, api)
     assert {name: one.ok for name, (one,) in found.items()} == {code: ok}
     assert all(one.evidence for (one,) in found.values() if not one.ok)
-    assert api.list("PersistentVolume") == before, "the volume is as free as it was"
+    assert api.list("PersistentVolume") == before, "the volume is as before"
     assert [one["metadata"]["name"] for one in api.objects if one["kind"] != "PersistentVolume"] == ["shared-volume"]
     assert f"/srv/nfs/nfs-01/{retained.FILE}" not in api.server.files
 
 
-def test_nobody_elses_file_goes(tmp_path: Path) -> None:
+def test_other_files_stay(tmp_path: Path) -> None:
     api = Api(volume("nfs-01"))
-    api.server.files["/srv/nfs/nfs-01/of-somebody"] = "kept"
-    tried(tmp_path, api)
-    assert api.server.files == {"/srv/nfs/nfs-01/of-somebody": "kept"}
+    api.server.files["/srv/nfs/nfs-01/of-others"] = "kept"
+    checked(tmp_path, api)
+    assert api.server.files == {"/srv/nfs/nfs-01/of-others": "kept"}
 
 
-def test_the_pod_is_like_those_of_the_shared_volume_but_does_nothing(tmp_path: Path) -> None:
+def test_the_pod_is_like_those_of_the_shared_volume_but_idle(tmp_path: Path) -> None:
     api = Api(volume("nfs-01"))
-    tried(tmp_path, api)
+    checked(tmp_path, api)
     claim, deployment = api.applied
     assert claim["spec"]["storageClassName"] == "nfs"
     spec = deployment["spec"]["template"]["spec"]
@@ -156,18 +156,18 @@ def test_the_pod_is_like_those_of_the_shared_volume_but_does_nothing(tmp_path: P
     }
 
 
-def test_a_volume_that_a_killed_run_has_left_is_freed(tmp_path: Path) -> None:
-    left = volume("nfs-01", "Released", claimRef={"namespace": "course", "name": retained.NAME})
-    others = volume("nfs-02", "Released", claimRef={"namespace": "course", "name": "of-somebody"})
-    api = Api(left, others)
-    assert set(tried(tmp_path, api)) == {"STORAGE_RETAINED"}
-    assert left["status"]["phase"] == "Available"
+def test_the_volume_of_a_killed_run_is_released(tmp_path: Path) -> None:
+    ours = volume("nfs-01", "Released", claimRef={"namespace": "course", "name": retained.NAME})
+    others = volume("nfs-02", "Released", claimRef={"namespace": "course", "name": "of-others"})
+    api = Api(ours, others)
+    assert set(checked(tmp_path, api)) == {"STORAGE_RETAINED"}
+    assert ours["status"]["phase"] == "Available"
     assert others["status"]["phase"] == "Released"
 
 
-def test_a_slow_site_is_told_what_is_left_out(tmp_path: Path) -> None:
+def test_a_slow_site_skips_it(tmp_path: Path) -> None:
     api = Api(volume("nfs-01"))
     site = context(tmp_path, api).site
     slow = site.model_copy(update={"cluster": site.cluster.model_copy(update={"timeout_scale": 8.0})})
-    assert set(tried(tmp_path, api, site=slow)) == {"NOT_TRIED"}
+    assert set(checked(tmp_path, api, site=slow)) == {"NOT_TRIED"}
     assert api.applied == []

@@ -1,4 +1,4 @@
-"""A StatefulSet's pods: their volumes, names and data, deleted, scaled away and made again in order."""
+"""The statefulset check: volumes, DNS names and data of its pods, when one is deleted and when all are scaled."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def resolved(*names: str) -> str:
 
 
 class Controller(FakeCluster):
-    """The StatefulSet controller and its nodes, moved on by each look at the pods: one step a look.
+    """The StatefulSet controller and its nodes, which make one step at each read of the pods.
 
-    On a scale to 0 all pods go; on a scale out they come, one by one, each ready a look after it came. order: in which
-    they come; eager: the next comes before the one before is ready. moved: where a deleted pod comes back.
+    Scaling to 0 deletes all pods; scaling out creates them one by one, each ready one read later. order: of creation.
+    eager: the next pod is created before the last is ready. moved: the node on which a deleted pod is recreated.
     """
 
     def __init__(self, shell: Volumes, *, order: Sequence[str] = NAMES, eager: bool = False, moved: str = "") -> None:
@@ -44,10 +44,10 @@ class Controller(FakeCluster):
         self.order, self.eager, self.moved = order, eager, moved
         self.objects += [self.member(name) for name in NAMES]
         self.sizes: list[int] = []
-        self.coming: list[str] = []
+        self.pending: list[str] = []
         self.stays = self.gone = False
-        self.away = 0  # for how many looks nothing comes
-        self.servers: list[Object] = []  # pods of the cluster's DNS
+        self.away = 0  # for how many reads nothing is created
+        self.servers: list[Object] = []  # CoreDNS pods
         self.claims = {name: f"data-{name}" for name in NAMES}
         self.on_merge = lambda kind, name, patch: self.scaled(patch["spec"]["replicas"])
         self.on_delete = self.replace
@@ -72,11 +72,11 @@ class Controller(FakeCluster):
         if not self.gone:
             self.objects.append(self.member(name, self.moved or "w1", claim_name=self.claims[name]))
 
-    def scaled(self, size: int) -> None:
-        self.sizes.append(size)
-        if size == 0 and not self.stays:
+    def scaled(self, replicas: int) -> None:
+        self.sizes.append(replicas)
+        if replicas == 0 and not self.stays:
             self.objects = [one for one in self.objects if one["kind"] != "Pod"]
-        self.coming = [*self.order] if size and not self.pods_now() else []
+        self.pending = [*self.order] if replicas and not self.pods_now() else []
 
     def pods_now(self) -> list[Object]:
         return [one for one in self.objects if one["kind"] == "Pod"]
@@ -86,13 +86,13 @@ class Controller(FakeCluster):
             return self.servers
         if kind == "Pod" and self.away:
             self.away -= 1
-        elif kind == "Pod" and self.coming:
+        elif kind == "Pod" and self.pending:
             unready = [one for one in self.pods_now() if one["status"]["phase"] != "Running"]
             if unready and not self.eager:
                 unready[0]["status"] = self.member(unready[0]["metadata"]["name"])["status"]
-                self.coming.remove(unready[0]["metadata"]["name"])
+                self.pending.remove(unready[0]["metadata"]["name"])
             else:
-                for name in self.coming:
+                for name in self.pending:
                     if not any(one["metadata"]["name"] == name for one in self.pods_now()):
                         made = self.member(name)
                         made["status"]["phase"] = "Pending"
@@ -101,7 +101,7 @@ class Controller(FakeCluster):
                 else:
                     for one in unready:
                         one["status"] = self.member(one["metadata"]["name"])["status"]
-                    self.coming = []
+                    self.pending = []
         return super().list(kind, *arguments, **more)
 
 
@@ -111,17 +111,17 @@ def shell(**more: str) -> Volumes:
     return made
 
 
-def watched(folder: Path, cluster: Controller, scale: float = 0.002) -> dict[str, Finding]:
+def checked(folder: Path, cluster: Controller, scale: float = 0.002) -> dict[str, Finding]:
     where = context(folder, cluster)
     settings = where.site.cluster.model_copy(update={"timeout_scale": scale})
     object.__setattr__(where, "site", where.site.model_copy(update={"cluster": settings}))
     found = findings(statefulset.CHECK, where)
-    assert cluster.shape["spec"]["replicas"] == 3, "it has its size back"
+    assert cluster.shape["spec"]["replicas"] == 3, "it is scaled back"
     assert all(len(many) == 1 for many in found.values())
     return {code: many[0] for code, many in found.items()}
 
 
-GOOD = [
+PASSED = [
     "STATEFULSET_VOLUMES",
     "STATEFULSET_NAMES",
     "STATEFULSET_RETURNS",
@@ -131,30 +131,30 @@ GOOD = [
 ]
 
 
-@pytest.mark.parametrize(("moved", "words"), [("", "on w1, with data-ss-pods-0"), ("w2", "from w1 to w2, with")])
-def test_all_that_a_statefulset_promises(tmp_path: Path, moved: str, words: str) -> None:
+@pytest.mark.parametrize(("moved", "words"), [("", "on w1, with data-ss-pods-0"), ("w2", "on w2 instead of w1, with")])
+def test_a_statefulset_that_works_passes(tmp_path: Path, moved: str, words: str) -> None:
     cluster = Controller(shell(), moved=moved)
-    found = watched(tmp_path, cluster, scale=0.1)
-    assert [*found] == GOOD
+    found = checked(tmp_path, cluster, scale=0.1)
+    assert [*found] == PASSED
     assert all(one.ok for one in found.values())
     assert "ss-pods-2 has nfs-2 (data-ss-pods-2)" in found["STATEFULSET_VOLUMES"].detail
     assert f"ss-pods-1.{SUFFIX} is 10.244.1.1" in found["STATEFULSET_NAMES"].detail
     assert words in found["STATEFULSET_RETURNS"].detail
-    assert found["STATEFULSET_ORDER"].detail.startswith("made ss-pods-0, ss-pods-1, ss-pods-2 in this order")
+    assert found["STATEFULSET_ORDER"].detail.startswith("created ss-pods-0, ss-pods-1, ss-pods-2 in this order")
     assert cluster.sizes == [0, 3, 3]
-    assert (cluster.shell_of.written, cluster.shell_of.files) == (3, {}), "nothing is left in the volumes"
+    assert (cluster.shell_of.written, cluster.shell_of.files) == (3, {}), "the volumes are clean"
 
 
-def test_a_slow_site_scales_only_in_full(tmp_path: Path) -> None:
+def test_a_slow_site_scales_only_with_full(tmp_path: Path) -> None:
     cluster = Controller(shell())
-    found = watched(tmp_path, cluster, scale=8.0)
+    found = checked(tmp_path, cluster, scale=8.0)
     assert [*found] == ["STATEFULSET_VOLUMES", "STATEFULSET_NAMES", "STATEFULSET_RETURNS", "NOT_TRIED"]
     assert cluster.sizes == []
-    assert cluster.shell_of.files == {}, "nothing is left in the volumes"
+    assert cluster.shell_of.files == {}, "the volumes are clean"
 
 
-def test_who_stops_it_leaves_no_file_behind(tmp_path: Path) -> None:
-    """Ctrl-C while a pod is away: the others' files go, and its own when it is back, though nobody listens."""
+def test_an_aborted_run_leaves_no_file_behind(tmp_path: Path) -> None:
+    """Ctrl-C while a pod is being recreated: its file is removed when it is ready, the others' at once."""
     cluster = Controller(shell())
     where = context(tmp_path, cluster)
     settings = where.site.cluster.model_copy(update={"timeout_scale": 0.05})
@@ -163,7 +163,7 @@ def test_who_stops_it_leaves_no_file_behind(tmp_path: Path) -> None:
     def deleted(kind: str, name: str) -> None:
         where.stop.set()
         cluster.objects = [one for one in cluster.objects if one["metadata"]["name"] != name]
-        cluster.coming, cluster.away = ["ss-pods-0"], 4
+        cluster.pending, cluster.away = ["ss-pods-0"], 4
 
     cluster.on_delete = deleted
     with pytest.raises(Stopped):
@@ -171,7 +171,7 @@ def test_who_stops_it_leaves_no_file_behind(tmp_path: Path) -> None:
     assert (cluster.shell_of.written, cluster.shell_of.files) == (3, {})
 
 
-def lost(cluster: Controller) -> Controller:
+def losing_data(cluster: Controller) -> Controller:
     def deleted(kind: str, name: str) -> None:
         Controller.replace(cluster, kind, name)
         cluster.shell_of.files.clear()
@@ -186,7 +186,7 @@ def with_state(cluster: Controller, **state: Any) -> Controller:
     return cluster
 
 
-def claimless(cluster: Controller) -> Controller:
+def losing_a_claim(cluster: Controller) -> Controller:
     def scaled(kind: str, name: str, patch: Object) -> None:
         cluster.scaled(patch["spec"]["replicas"])
         cluster.objects = [one for one in cluster.objects if one["metadata"]["name"] != "data-ss-pods-1"]
@@ -198,25 +198,29 @@ def claimless(cluster: Controller) -> Controller:
 @pytest.mark.parametrize(
     ("cluster", "code", "words"),
     [
-        (with_state(Controller(shell()), gone=True), "STATEFULSET_NOT_BACK", "deleted: it does not exist"),
-        (with_state(Controller(shell()), stays=True), "STATEFULSET_NOT_BACK", "did not come back after"),
+        (
+            with_state(Controller(shell()), gone=True),
+            "STATEFULSET_NOT_BACK",
+            "was deleted and is not ready again: it does not exist",
+        ),
+        (with_state(Controller(shell()), stays=True), "STATEFULSET_NOT_BACK", "was deleted and is not ready again"),
         (
             with_state(Controller(shell()), claims={"ss-pods-0": "data-ss-pods-1"}),
             "STATEFULSET_OTHER_VOLUME",
-            "came back with data-ss-pods-1 on nfs-1, and had data-ss-pods-0 on nfs-0",
+            "was recreated with data-ss-pods-1 on nfs-1 instead of data-ss-pods-0 on nfs-0",
         ),
-        (lost(Controller(shell())), "STATEFULSET_LOST_DATA", "came back with its volume nfs-0, but not with what"),
-        (claimless(Controller(shell())), "STATEFULSET_CLAIM_GONE", "data-ss-pods-1 to none"),
+        (losing_data(Controller(shell())), "STATEFULSET_LOST_DATA", "was recreated with nfs-0, but without what"),
+        (losing_a_claim(Controller(shell())), "STATEFULSET_CLAIM_GONE", "data-ss-pods-1 to none"),
         (
             Controller(shell(), order=["ss-pods-1", "ss-pods-0", "ss-pods-2"]),
             "STATEFULSET_DISORDER",
-            "in the order ss-pods-1, ss-pods-0, ss-pods-2: ss-pods-1 was there before ss-pods-0 was ready",
+            "in the order ss-pods-1, ss-pods-0, ss-pods-2: ss-pods-1 existed before ss-pods-0 was ready",
         ),
-        (Controller(shell(), eager=True), "STATEFULSET_DISORDER", "ss-pods-1 was there before ss-pods-0 was ready"),
+        (Controller(shell(), eager=True), "STATEFULSET_DISORDER", "ss-pods-1 existed before ss-pods-0 was ready"),
     ],
 )
-def test_what_it_does_not_keep_is_told(tmp_path: Path, cluster: Controller, code: str, words: str) -> None:
-    found = watched(tmp_path, cluster, scale=0.05 if code == "STATEFULSET_DISORDER" else 0.005)
+def test_a_broken_promise_fails(tmp_path: Path, cluster: Controller, code: str, words: str) -> None:
+    found = checked(tmp_path, cluster, scale=0.05 if code == "STATEFULSET_DISORDER" else 0.005)
     one = found[code]
     assert not one.ok
     assert words in one.detail
@@ -228,16 +232,16 @@ def test_what_it_does_not_keep_is_told(tmp_path: Path, cluster: Controller, code
     assert [*cluster.shell_of.files] == [key for key in cluster.shell_of.files if cluster.gone and key[0] == "nfs-0"]
 
 
-def test_pods_that_never_go_or_never_come_again(tmp_path: Path) -> None:
+def test_pods_that_are_not_deleted_or_not_created_fail(tmp_path: Path) -> None:
     cluster = Controller(shell())
     cluster.on_merge = lambda kind, name, patch: None
-    assert "did not go when" in watched(tmp_path, cluster)["STATEFULSET_STAYS"].detail
+    assert "was not deleted when" in checked(tmp_path, cluster)["STATEFULSET_STAYS"].detail
     cluster = Controller(shell(), order=["ss-pods-0"])
-    found = watched(tmp_path, cluster, scale=0.002)
+    found = checked(tmp_path, cluster, scale=0.002)
     assert found["STATEFULSET_NOT_BACK"].subject == "pod course/ss-pods-1"
 
 
-def test_a_name_that_leads_nowhere_and_volumes_that_are_shared(tmp_path: Path) -> None:
+def test_a_name_that_does_not_resolve_and_a_shared_volume_fail(tmp_path: Path) -> None:
     volumes = shell()
     volumes.names = resolved("ss-pods-0", "ss-pods-2")
     cluster = Controller(volumes)
@@ -246,27 +250,27 @@ def test_a_name_that_leads_nowhere_and_volumes_that_are_shared(tmp_path: Path) -
     server = pod("coredns-1", "w1", namespace="kube-system")
     server["metadata"]["labels"] = {"k8s-app": "kube-dns"}
     cluster.servers = [server]
-    found = watched(tmp_path, cluster)
+    found = checked(tmp_path, cluster)
     unknown, shared = found["STATEFULSET_NAME_UNKNOWN"].evidence, found["STATEFULSET_VOLUMES_SHARED"].evidence
     assert "ss-pods-1: agnhost: log of course/ss-pods-1 agnhost 8 False" in unknown
     assert "coredns-1: agnhost: log of kube-system/coredns-1 agnhost 8 False" in unknown
     assert "Warning Something about course/data-ss-pods-1" in shared
-    assert found["STATEFULSET_NAME_UNKNOWN"].detail.startswith(f"gives ss-pods-1.{SUFFIX} no name in DNS")
+    assert found["STATEFULSET_NAME_UNKNOWN"].detail.endswith(f": ss-pods-1.{SUFFIX}")
     assert "ss-pods-1 has nfs-0" in found["STATEFULSET_VOLUMES_SHARED"].detail
 
 
-def test_pods_that_are_not_there_or_cannot_write(tmp_path: Path) -> None:
+def test_pods_that_are_missing_or_cannot_write_fail(tmp_path: Path) -> None:
     assert "STATEFULSET_NONE" in findings(statefulset.CHECK, context(tmp_path, FakeCluster()))
     cluster = Controller(shell())
     cluster.objects = [one for one in cluster.objects if one["metadata"]["name"] != "ss-pods-1"]
-    (one,) = watched(tmp_path, cluster).values()
+    (one,) = checked(tmp_path, cluster).values()
     assert (one.code, one.subject, one.detail) == (
         "STATEFULSET_NOT_READY",
         "pod course/ss-pods-1",
         "is not ready: it does not exist",
     )
     cluster = Controller(shell(ss_pods_1="read-only"))
-    found = watched(tmp_path, cluster)
+    found = checked(tmp_path, cluster)
     assert found["STATEFULSET_WRITE_FAILED"].evidence == (
         "Permission denied",
         "Warning Something about course/ss-pods-1",

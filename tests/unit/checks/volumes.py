@@ -1,4 +1,4 @@
-"""Volumes in memory: the shell of pods that have one, claims, and the volumes that these are bound to."""
+"""Volumes in memory: the shell of the pods that mount them, claims, and PersistentVolumes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.unit.objects import event
 
 
 class Volumes:
-    """A shell in pods that share one volume, or not: files by volume and path."""
+    """A shell in pods, each of which mounts a volume; files by volume and path."""
 
     def __init__(self, **volume_of_pod: str) -> None:
         self.volume_of_pod = volume_of_pod
         self.files: dict[tuple[str, str], str] = {}
         self.written = 0
-        self.names = ""  # what nslookup says
+        self.names = ""  # the output of nslookup
 
     def __call__(self, name: str, command: Sequence[str]) -> str:
         volume = self.volume_of_pod[name.replace("-", "_")]

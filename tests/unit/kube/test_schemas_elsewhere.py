@@ -28,7 +28,7 @@ def shipped(site: Site, workload: str, kind: str) -> Object:
 def nodeports(folder: Path, site: Site) -> list[Object]:
     service = shipped(site, "nodeport", "Service")
     cluster = FakeCluster()
-    nodeport._refused(context(folder, cluster), service)
+    nodeport._duplicate(context(folder, cluster), service)
     return cluster.applied
 
 

@@ -1,4 +1,4 @@
-"""DNS, asked in pods."""
+"""The dns check, and parsing the output of nslookup."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,14 +59,14 @@ Address 1: 10.96.0.10 kube-dns.kube-system.svc.cluster.local
 Name:      np-pods.course.svc.cluster.local.
 Address 1: 10.96.7.7 np-pods.course.svc.cluster.local
 """
-# What fails: no server, no such name, and a server whose own address must not be taken for an answer.
+# No server, no such name, and a server whose own address must not count as the result.
 TIMED_OUT = ";; connection timed out; no servers could be reached\n"
 UNKNOWN_NAME = "Server:\t\t10.96.0.1\nAddress:\t10.96.0.1#53\n\n** server can't find it: NXDOMAIN\n"
 
 
 @pytest.mark.parametrize("output", [BIND, BUSYBOX, BUSYBOX_SMALL])
-def test_nslookup_of_every_kind_is_understood(output: str) -> None:
-    found = dns.answers(output)
+def test_the_output_of_every_nslookup_is_parsed(output: str) -> None:
+    found = dns.parse(output)
     assert not dns.unresolved(NAMES, found)
     assert found["kubernetes.default.svc.cluster.local"] == {"10.96.0.1"}
 
@@ -74,18 +74,18 @@ def test_nslookup_of_every_kind_is_understood(output: str) -> None:
 @pytest.mark.parametrize(
     "output", ["", TIMED_OUT, UNKNOWN_NAME, "sh: nslookup: not found\n", BIND.replace("Name", "N")]
 )
-def test_what_is_no_answer_resolves_nothing(output: str) -> None:
-    assert dns.unresolved(NAMES, dns.answers(output)) == list(NAMES)
+def test_errors_resolve_nothing(output: str) -> None:
+    assert dns.unresolved(NAMES, dns.parse(output)) == list(NAMES)
 
 
-def test_dns_is_asked_on_every_node_in_one_exec_each(tmp_path: Path) -> None:
+def test_names_are_resolved_on_every_node_in_one_exec_each(tmp_path: Path) -> None:
     cluster = FakeCluster(
         API, HEADLESS, OURS, pod("b", "w2"), pod("a", "w1"), pod("c", "w1"), pod("d", "w3", ready=False)
     )
-    asked: list[tuple[str, Sequence[str]]] = []
+    commands: list[tuple[str, Sequence[str]]] = []
 
     def shell(name: str, command: Sequence[str]) -> str:
-        asked.append((name, command))
+        commands.append((name, command))
         return BIND
 
     cluster.shell = shell
@@ -95,10 +95,10 @@ def test_dns_is_asked_on_every_node_in_one_exec_each(tmp_path: Path) -> None:
     script = (
         "nslookup kubernetes.default.svc.cluster.local. 2>&1; nslookup np-pods.course.svc.cluster.local. 2>&1; true"
     )
-    assert asked == [("a", ["sh", "-c", script]), ("b", ["sh", "-c", script])]
+    assert commands == [("a", ["sh", "-c", script]), ("b", ["sh", "-c", script])]
 
 
-def test_a_users_own_pod_without_nslookup_is_not_asked(tmp_path: Path) -> None:
+def test_a_users_own_pod_without_nslookup_is_not_used(tmp_path: Path) -> None:
     theirs = pod("a-theirs", "w1", spec={"containers": [{"name": "web", "image": "example.org/distroless:1"}]})
     ours = pod(
         "np", "w1", spec={"containers": [{"name": "agnhost", "image": "mirror:5000/e2e-test-images/agnhost:2"}]}
@@ -108,7 +108,7 @@ def test_a_users_own_pod_without_nslookup_is_not_asked(tmp_path: Path) -> None:
     assert set(findings(dns.CHECK, context(tmp_path, cluster))) == {"DNS_RESOLVES"}
 
 
-def test_dns_that_fails_on_one_node(tmp_path: Path) -> None:
+def test_dns_failing_on_one_node_fails(tmp_path: Path) -> None:
     server = pod("coredns-1", "w1", namespace="kube-system")
     server["metadata"]["labels"] = {"k8s-app": "kube-dns"}
     cluster = FakeCluster(API, OURS, pod("a", "w1"), pod("b", "w2"), server)
@@ -117,18 +117,18 @@ def test_dns_that_fails_on_one_node(tmp_path: Path) -> None:
     assert [one.subject for one in found["DNS_RESOLVES"]] == ["DNS on w1"]
     (one,) = found["DNS_FAILS"]
     assert one.subject == "DNS on w2"
-    assert "kubernetes.default.svc.cluster.local was not resolved, and is 10.96.0.1" in one.detail
+    assert "kubernetes.default.svc.cluster.local did not resolve, and should to 10.96.0.1" in one.detail
     assert one.evidence == (
         TIMED_OUT.strip(),
         "coredns-1 on w1: log of kube-system/coredns-1  3 False",
     )
 
 
-def test_dns_with_a_wrong_answer_and_with_a_broken_exec(tmp_path: Path) -> None:
+def test_a_wrong_address_and_a_failed_exec_fail(tmp_path: Path) -> None:
     cluster = FakeCluster(API, OURS, pod("a", "w1"))
     cluster.shell = lambda name, command: BIND.replace("10.96.7.7", "10.96.7.8")
     (one,) = findings(dns.CHECK, context(tmp_path, cluster))["DNS_FAILS"]
-    assert "np-pods.course.svc.cluster.local gave 10.96.7.8 and fd00::7, and is 10.96.7.7" in one.detail
+    assert "np-pods.course.svc.cluster.local resolved to 10.96.7.8 and fd00::7, and should to 10.96.7.7" in one.detail
 
     def broken(name: str, command: Sequence[str]) -> str:
         raise ClusterError(f"cannot run {len(command)} words in {name}", tail="container not found")
@@ -138,7 +138,7 @@ def test_dns_with_a_wrong_answer_and_with_a_broken_exec(tmp_path: Path) -> None:
     assert one.evidence == ("cannot run 3 words in a", "container not found")
 
 
-def test_dns_without_a_pod_to_ask_from(tmp_path: Path) -> None:
+def test_without_a_ready_pod_the_check_fails(tmp_path: Path) -> None:
     found = findings(dns.CHECK, context(tmp_path, FakeCluster(API, pod("a", "w1", ready=False))))
     assert found["DNS_NO_POD"][0].evidence == (
         "Warning Something about course/a",
