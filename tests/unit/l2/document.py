@@ -1,4 +1,4 @@
-"""What the tests of facts files share: the documented file, and what a test changes about it."""
+"""Shared by the tests of facts files: the documented file, and a way to change it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from provisioner.l2 import facts_file
 from provisioner.l2.facts import Facts
 
-# The document of the specification, as l2 collect may write it.
+# The specification's document, as `l2 collect` may write it.
 DOCUMENT: dict[str, Any] = {
     "schema": "l2facts/v1",
     "metallb": {

@@ -1,4 +1,4 @@
-"""The end of an apply: an external IP that nobody answers for stops it, with the next measurement as its remedy."""
+"""The end of an apply: an external IP without any answer stops it; the remedy is the next measurement."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.unit.l2.diagnosis.segment import IP, SILENT, capture, facts, judge
 
 def prove(monkeypatch: pytest.MonkeyPatch, result: Result) -> list[str]:
     monkeypatch.setattr(verdicts, "verdicts", lambda *_, **__: (result,))
-    anybody: Any = SimpleNamespace(fleet={}, progress=lambda text: None)
+    stub: Any = SimpleNamespace(fleet={}, progress=lambda text: None)
     assert STEP.proof is not None
-    return list(STEP.proof(anybody, anybody, anybody))
+    return list(STEP.proof(stub, stub, stub))
 
 
-def test_silence_whose_cause_is_not_found_stops_an_apply(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexplained_silence_stops_an_apply(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ClusterError) as end:
         prove(monkeypatch, judge(SILENT, facts()))
     assert end.value.message == f"{IP} (default/web): nobody answers, and nothing tells why (UNKNOWN)"
@@ -29,6 +29,6 @@ def test_silence_whose_cause_is_not_found_stops_an_apply(monkeypatch: pytest.Mon
     assert "nobody answered." in end.value.tail
 
 
-def test_what_could_not_be_measured_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_inconclusive_measurement_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     (line,) = prove(monkeypatch, judge(capture(dropped=3), facts()))
     assert line.startswith(f"{IP} (default/web) is not proven from here: ")

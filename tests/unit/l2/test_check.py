@@ -1,4 +1,4 @@
-"""What a check needs beside frames and verdicts: where to ask from, whom to ask, and two runs as one."""
+"""A check apart from frames and verdicts: where to probe from, whom to ask, how two runs are merged."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ FACTS = Facts(
     [
         (["192.0.2.200"], None, "", "eth1"),
         (["10.0.0.200"], None, "", "eth0"),
-        (["10.0.0.200"], None, "eth1", "eth1"),  # what is named is not argued with
+        (["10.0.0.200"], None, "eth1", "eth1"),  # a named interface is used as it is
         (["2001:db8::200"], None, "", "eth1"),
-        (["192.0.2.200", "203.0.113.9"], None, "", "eth1"),  # one of them is in no subnet: a verdict will say so
-        (["203.0.113.9"], FACTS, "", "eth1"),  # none is: the nodes' segment
+        (["192.0.2.200", "203.0.113.9"], None, "", "eth1"),  # one of them is in no subnet: that becomes a verdict
+        (["203.0.113.9"], FACTS, "", "eth1"),  # none is: the nodes' segment is used
     ],
 )
-def test_where_to_ask_from(ips: list[str], facts: Facts | None, name: str, expected: str) -> None:
+def test_the_chosen_interface(ips: list[str], facts: Facts | None, name: str, expected: str) -> None:
     assert check.choose_interface([LAN, SEGMENT, DOWN], [ip_address(ip) for ip in ips], facts, name).name == expected
 
 
@@ -75,26 +75,26 @@ def test_where_to_ask_from(ips: list[str], facts: Facts | None, name: str, expec
         (["192.0.2.200"], FACTS, "eth9", "no interface eth9 on this machine"),
     ],
 )
-def test_where_nothing_can_be_asked(ips: list[str], facts: Facts | None, name: str, message: str) -> None:
+def test_no_interface_to_probe_from(ips: list[str], facts: Facts | None, name: str, message: str) -> None:
     with pytest.raises(Inconclusive) as caught:
         check.choose_interface([LAN, SEGMENT, DOWN], [ip_address(ip) for ip in ips], facts, name)
     assert message in str(caught.value)
 
 
-def test_whom_to_ask_directly_is_every_card_of_a_node_on_the_segment() -> None:
+def test_unicasts_go_to_every_nic_of_a_node_on_the_segment() -> None:
     assert check.known_macs(FACTS, SEGMENT) == ("52:54:00:00:00:0b", "52:54:00:00:00:1b")
     assert check.known_macs(FACTS, LAN) == ()
     assert check.known_macs(None, LAN) == ()
 
 
-def test_the_ports_of_all_services_of_an_address_without_udp() -> None:
+def test_the_tcp_ports_of_an_address_are_those_of_all_its_services() -> None:
     assert check.tcp_ports(FACTS) == {ip_address("192.0.2.200"): (80, 443, 53)}
     assert check.tcp_ports(None) == {}
 
 
-def test_from_the_wrong_place_every_address_gets_the_same_verdict_and_its_service() -> None:
-    waits = Service(namespace="a", name="waits")
-    wanted = Targets((ip_address("192.0.2.200"), ip_address("2001:db8::9")), (waits,))
+def test_off_the_segment_every_address_gets_the_same_verdict_and_its_service() -> None:
+    pending = Service(namespace="a", name="pending")
+    wanted = Targets((ip_address("192.0.2.200"), ip_address("2001:db8::9")), (pending,))
     results = check.off_segment(Inconclusive("this machine is elsewhere", "go there"), FACTS, wanted)
     assert [(one.ip, one.family, one.service, one.verdict) for one in results[:2]] == [
         ("192.0.2.200", "ipv4", "a/web, a/dns", "INCONCLUSIVE_PROBE_LOCATION"),
@@ -102,10 +102,10 @@ def test_from_the_wrong_place_every_address_gets_the_same_verdict_and_its_servic
     ]
     assert results[0].evidence == ("this machine is elsewhere.",)
     assert results[0].remedy == "go there."
-    assert results[2].service == "a/waits"  # which needs no wire
+    assert results[2].service == "a/pending"  # which needs no capture
 
 
-def test_two_runs_as_one_lose_nothing() -> None:
+def test_merging_two_runs_loses_nothing() -> None:
     one, two = ip_address("192.0.2.200"), ip_address("192.0.2.201")
     vantage = Vantage("eth1", "02:00:00:00:00:02", neighbours={one: "52:54:00:00:00:0b"})
     first = Capture(
@@ -136,7 +136,7 @@ def test_two_runs_as_one_lose_nothing() -> None:
         pps=200,
     )
     both = check.merge(first, second)
-    assert both.vantage is vantage  # the neighbour cache as it was before anything was asked
+    assert both.vantage is vantage  # with the neighbor cache from before any question
     assert both.targets == (one, two)
     assert both.macs(one) == ("a", "b")
     assert both.asked == {one: frozenset({Kind.PROBE, Kind.REQUEST}), two: frozenset({Kind.REQUEST})}
@@ -146,7 +146,7 @@ def test_two_runs_as_one_lose_nothing() -> None:
     assert (both.started, both.sent, both.received, both.dropped) == (1.0, 7, 3, 1)
 
 
-def test_of_hosts_toml_alone_only_addresses_and_pools_are_known(tmp_path: Path) -> None:
+def test_hosts_toml_alone_gives_addresses_and_pools_only(tmp_path: Path) -> None:
     path = tmp_path / "hosts.toml"
     path.write_text(
         '[[hosts]]\nname = "m"\naddress = "192.0.2.10"\nroles = ["control-plane"]\n'
@@ -156,11 +156,11 @@ def test_of_hosts_toml_alone_only_addresses_and_pools_are_known(tmp_path: Path) 
     assert [(node.name, node.internal_ips, node.nics) for node in facts.nodes] == [("m", ("192.0.2.10",), None)]
     assert facts.pools is not None
     assert (facts.pools[0].addresses, facts.pools[0].auto_assign) == (("192.0.2.200-192.0.2.203",), False)
-    assert (facts.services, facts.advertisements) == (None, None)  # unknown, which is not none
+    assert (facts.services, facts.advertisements) == (None, None)  # unknown, not empty
 
 
 @pytest.mark.parametrize(("metrics", "counted"), [(lambda: None, True), (None, False)])
-def test_only_counters_that_were_read_around_a_run_are_of_that_run(
+def test_only_counters_read_before_and_after_a_run_count_for_it(
     monkeypatch: pytest.MonkeyPatch, metrics: Callable[[], None] | None, counted: bool
 ) -> None:
     heard = Capture(Vantage("eth1", SEGMENT.mac, SEGMENT.addresses), (ip_address("192.0.2.200"),))

@@ -1,4 +1,4 @@
-"""Facts files: what the specification shows is read, and comes back from a dump."""
+"""Facts files: the documented file loads, and a dump loads as the same facts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from provisioner.l2.facts_values import pool_range
 from tests.unit.l2.document import DOCUMENT, changed, load
 
 
-def test_the_documented_file_is_read(tmp_path: Path) -> None:
+def test_the_documented_file_loads(tmp_path: Path) -> None:
     facts = load(tmp_path, DOCUMENT)
     assert facts.metallb.version == "0.16.1"
     assert facts.nodes[0].nics is not None
@@ -23,7 +23,7 @@ def test_the_documented_file_is_read(tmp_path: Path) -> None:
     assert facts.metrics_after is None
 
 
-def test_what_is_missing_is_unknown_and_never_no(tmp_path: Path) -> None:
+def test_missing_keys_mean_unknown(tmp_path: Path) -> None:
     facts = load(tmp_path, {"schema": "l2facts/v1", "nodes": [{"name": "w1"}]})
     node = facts.nodes[0]
     assert (node.ready, node.speaker, node.nics, node.labels) == (None, None, None, None)
@@ -31,7 +31,7 @@ def test_what_is_missing_is_unknown_and_never_no(tmp_path: Path) -> None:
     assert (facts.metallb.memberlist, facts.kube_proxy.mode, facts.others.kube_vip) == (None, None, None)
 
 
-def test_values_take_their_canonical_form(tmp_path: Path) -> None:
+def test_values_are_normalized(tmp_path: Path) -> None:
     document = changed("nodes", 0, "nics", 0, "mac", to="52-54-00-00-AB-CD")
     document["services"][0]["ingress_ips"] = ["2001:DB8:0::1"]
     document["metallb"]["version"] = "v0.13.12"
@@ -43,7 +43,7 @@ def test_values_take_their_canonical_form(tmp_path: Path) -> None:
     assert facts.metallb.version == "0.13.12"
 
 
-def test_a_dump_is_stable_and_comes_back(tmp_path: Path) -> None:
+def test_a_dump_is_stable_and_loads_as_the_same_facts(tmp_path: Path) -> None:
     facts = load(tmp_path, DOCUMENT)
     text = facts_file.dump(facts)
     assert text == facts_file.dump(load(tmp_path, text))
@@ -51,7 +51,7 @@ def test_a_dump_is_stable_and_comes_back(tmp_path: Path) -> None:
     lines = text.splitlines()
     assert lines[1] == '  "advertisements": ['
     assert '  "schema": "l2facts/v1",' in lines
-    assert "null" not in text, "what is unknown is left out"
+    assert "null" not in text, "unknown values are omitted"
 
 
 @pytest.mark.parametrize(
@@ -64,5 +64,5 @@ def test_a_dump_is_stable_and_comes_back(tmp_path: Path) -> None:
         ("2001:db8::1-2001:db8::ffff", 0xFFFF),
     ],
 )
-def test_a_pools_entry_is_read_as_metallb_reads_it(text: str, size: int) -> None:
+def test_a_pools_entry_is_parsed_as_metallb_does(text: str, size: int) -> None:
     assert pool_range(text).size == size

@@ -1,4 +1,4 @@
-"""Whatever a facts file holds: it is facts that dump and load again, or one printable line."""
+"""Any facts file either loads as facts that survive a dump, or fails with one printable line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from provisioner.l2 import facts_file
 from provisioner.l2.facts import Advertisement, Endpoint, Facts, MetalLB, Nic, Node, Pool, Port, Service
 from tests.unit.l2.document import DOCUMENT, changed
 
-# No deadline: the machine that runs this may be busy with VMs.
+# No deadline: the machine may be busy with VMs.
 quiet = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 JSON = st.recursive(
@@ -33,8 +33,8 @@ def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int
     return found
 
 
-def told(path: Path) -> None:
-    """Load a file: facts that dump and load again, or one printable line."""
+def load_or_explain(path: Path) -> None:
+    """Load a file as facts that survive a dump, or expect one printable line."""
     try:
         facts = facts_file.load(path)
     except Inconclusive as error:
@@ -51,21 +51,21 @@ def told(path: Path) -> None:
 
 @quiet
 @given(st.data())
-def test_any_value_in_any_place_is_facts_or_one_line(tmp_path: Path, data: st.DataObject) -> None:
+def test_any_value_anywhere_loads_or_is_one_line(tmp_path: Path, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(places(DOCUMENT)))
     document = changed(*path, to=data.draw(JSON))
     (tmp_path / "facts.json").write_text(json.dumps(document))
-    told(tmp_path / "facts.json")
+    load_or_explain(tmp_path / "facts.json")
 
 
 @quiet
 @given(st.data())
-def test_any_damage_is_facts_or_one_line(tmp_path: Path, data: st.DataObject) -> None:
+def test_any_damage_loads_or_is_one_line(tmp_path: Path, data: st.DataObject) -> None:
     body = json.dumps(DOCUMENT, indent=1).encode()
     start = data.draw(st.integers(0, len(body)))
     end = data.draw(st.integers(start, min(len(body), start + 40)))
     (tmp_path / "facts.json").write_bytes(body[:start] + data.draw(st.binary(max_size=8)) + body[end:])
-    told(tmp_path / "facts.json")
+    load_or_explain(tmp_path / "facts.json")
 
 
 NAMES = st.from_regex(r"[a-z0-9]{1,8}", fullmatch=True)
@@ -105,7 +105,7 @@ IPS = st.ip_addresses().map(str)
         ).map(tuple),
     )
 )
-def test_all_facts_come_back_from_their_dump(tmp_path: Path, facts: Facts) -> None:
+def test_any_facts_survive_a_dump(tmp_path: Path, facts: Facts) -> None:
     path = tmp_path / "facts.json"
     path.write_text(facts_file.dump(facts))
     assert facts_file.load(path) == facts

@@ -86,25 +86,25 @@ def test_a_mistake_is_one_line_with_its_place_and_remedy(tmp_path: Path, documen
     assert says in error(tmp_path, document)
 
 
-def test_a_byte_order_mark_and_a_family_apart_are_seen(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted_and_mixed_families_are_not(tmp_path: Path) -> None:
     assert load(tmp_path, "\ufeff" + json.dumps(DOCUMENT)) == load(tmp_path, DOCUMENT)
     mixed = changed("pools", 0, "addresses", to=["192.0.2.1-2001:db8::1"])
     assert "'192.0.2.1-2001:db8::1' is neither a network nor a range" in error(tmp_path, mixed)
 
 
-def test_other_mistakes_are_counted(tmp_path: Path) -> None:
+def test_further_mistakes_are_counted(tmp_path: Path) -> None:
     document = changed("nodes", 0, "ready", to="yes")
     document["nodes"][0]["speaker"] = "down"
     assert "(and 1 more)" in error(tmp_path, document)
 
 
-def test_a_key_cannot_write_on_the_terminal(tmp_path: Path) -> None:
+def test_a_key_cannot_send_escapes_to_the_terminal(tmp_path: Path) -> None:
     text = error(tmp_path, changed("nodes", 0, "\x1b[2J", to=1))
     assert "\x1b" not in text
     assert "nodes[0].'\\x1b[2J'" in text
 
 
-def test_what_is_no_file_is_said(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(Inconclusive, match=r"no such file; write one with: provisioner l2 collect -o FILE"):
         facts_file.load(tmp_path / "none.json")
     with pytest.raises(Inconclusive, match=r"is a directory; name a facts file"):

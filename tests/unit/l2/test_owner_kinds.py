@@ -1,4 +1,4 @@
-"""Whose a MAC is by facts and answers, and whether a kernel or a speaker answers: tables."""
+"""Whose a MAC is by facts and answers, and whether a kernel or a speaker answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FACTS = Facts(
 )
 
 
-def test_inventory_comes_first_then_arp_then_the_address_made_of_the_mac() -> None:
+def test_inventory_comes_first_then_arp_then_eui64() -> None:
     known = owners.from_facts(FACTS, [answer("192.0.2.11", B), answer("192.0.2.12", D), answer("192.0.2.99", C)])
     assert known.owner(A) == Owner(A, ("w1",), "eth1", "inventory")
     assert known.owner(B) == Owner(B, ("w1",), "", "arp")
@@ -46,17 +46,17 @@ def test_a_routers_answer_does_not_make_it_a_node() -> None:
 @pytest.mark.parametrize(
     ("heard", "foreign"),
     [
-        ([], None),  # w2's MACs are not known, so this one may be its
+        ([], None),  # w2's MACs are unknown, so this may be one
         ([answer("192.0.2.12", D)], True),
         ([answer("192.0.2.12", B)], False),
         ([answer("192.0.2.12", D), answer("192.0.2.12", C)], None),  # two answers for one address prove neither
     ],
 )
-def test_a_mac_is_foreign_only_where_every_nodes_are_known(heard: list[Answer], foreign: bool | None) -> None:
+def test_a_mac_is_foreign_only_if_every_nodes_macs_are_known(heard: list[Answer], foreign: bool | None) -> None:
     assert owners.from_facts(FACTS, heard).is_foreign(B) is foreign
 
 
-def test_without_any_node_nobody_is_foreign() -> None:
+def test_without_nodes_no_mac_is_foreign() -> None:
     assert owners.from_facts(Facts(), []).is_foreign(B) is None
 
 
@@ -79,7 +79,7 @@ def test_eui64(ip: str, mac: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mac", "maker"),
+    ("mac", "vendor"),
     [
         ("b8:27:eb:00:00:01", "Raspberry Pi Foundation"),
         ("52:54:00:00:00:01", "QEMU or KVM virtual machine"),
@@ -87,25 +87,25 @@ def test_eui64(ip: str, mac: str) -> None:
         ("fc:ff:ff:00:00:01", ""),
     ],
 )
-def test_vendor(mac: str, maker: str) -> None:
-    assert owners.vendor(mac) == maker
+def test_vendor(mac: str, vendor: str) -> None:
+    assert owners.vendor(mac) == vendor
 
 
 @pytest.mark.parametrize(
     ("lengths", "own", "holds", "speaks", "wanted"),
     [
-        pytest.param([60], [42], None, False, "speaker", id="padded where its kernel does not pad"),
+        pytest.param([60], [42], None, False, "speaker", id="padded although its kernel does not pad"),
         pytest.param([42], [42], None, False, "kernel", id="as long as its kernel's"),
         pytest.param([42], [], None, False, "kernel", id="too short for a speaker"),
         pytest.param([42, 60], [42], None, False, "speaker", id="both"),
-        pytest.param([60], [60], None, False, "unknown", id="a physical card pads both"),
-        pytest.param([60], [], None, False, "unknown", id="its kernel was not heard"),
-        pytest.param([60], [60], True, False, "kernel", id="a physical card, and the address is configured"),
-        pytest.param([60], [60], False, False, "unknown", id="a physical card, and it is not configured"),
-        pytest.param([60], [60], True, True, "speaker", id="a physical card, configured, and the speaker counts"),
-        pytest.param([60], [42], True, False, "speaker", id="the wire is surer than the configuration"),
+        pytest.param([60], [60], None, False, "unknown", id="a physical NIC pads both"),
+        pytest.param([60], [], None, False, "unknown", id="no answer from its kernel"),
+        pytest.param([60], [60], True, False, "kernel", id="a physical NIC, address configured"),
+        pytest.param([60], [60], False, False, "unknown", id="a physical NIC, address not configured"),
+        pytest.param([60], [60], True, True, "speaker", id="a physical NIC, address configured, the speaker counts"),
+        pytest.param([60], [42], True, False, "speaker", id="frames outweigh the configuration"),
         pytest.param([], [], None, False, "unknown", id="IPv6"),
-        pytest.param([], [], None, True, "speaker", id="IPv6, and the speaker counts"),
+        pytest.param([], [], None, True, "speaker", id="IPv6, the speaker counts"),
     ],
 )
 def test_kind(lengths: list[int], own: list[int], holds: bool | None, speaks: bool, wanted: OwnerClass) -> None:

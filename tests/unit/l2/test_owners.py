@@ -1,7 +1,7 @@
-"""Whose a MAC is, and how a sweep is shown: tables, no frames."""
+"""Whose a MAC is, by the nodes' interfaces and by their answers."""
 
-import subprocess
-import sys
+from __future__ import annotations
+
 from ipaddress import IPv4Address
 
 import pytest
@@ -22,7 +22,7 @@ def nic(name: str, mac: str, *addresses: str, master: str = "") -> HostNic:
     return HostNic(name, mac, True, addresses, master)
 
 
-def test_the_inventory_knows_node_and_interface() -> None:
+def test_the_inventory_names_node_and_interface() -> None:
     known = NodeMacs(
         from_nics({"w1": [nic("eth1", A.upper(), "192.0.2.11/24")], "w2": [nic("eth1", B, "192.0.2.12/24")]}),
         {C: ("w3",)},
@@ -33,7 +33,7 @@ def test_the_inventory_knows_node_and_interface() -> None:
     assert B in known
 
 
-def test_strangers_and_shared_macs_are_not_guessed() -> None:
+def test_foreign_and_shared_macs_are_not_guessed() -> None:
     known = NodeMacs(from_nics({"w1": [nic("eth0", A)], "w2": [nic("eth0", A)]}))
     assert known.owner(A).node == ""
     assert str(known.owner(A)) == f"{A} (shared by w1 and w2)"
@@ -41,7 +41,7 @@ def test_strangers_and_shared_macs_are_not_guessed() -> None:
     assert B not in known
 
 
-def test_of_a_bridge_and_its_port_the_one_with_addresses_answers() -> None:
+def test_of_a_bridge_and_its_port_the_one_with_addresses_comes_first() -> None:
     own = [nic("eth0", A, master="br0"), nic("br0", A, "192.0.2.11/24"), nic("lo", "00:00:00:00:00:00")]
     inventory = from_nics({"w1": own})
     assert inventory == {A: (("w1", "br0"), ("w1", "eth0"))}
@@ -58,14 +58,3 @@ def test_of_a_bridge_and_its_port_the_one_with_addresses_answers() -> None:
 )
 def test_owners_by_the_nodes_own_answers(answers: list[Answer], wanted: dict[str, tuple[str, ...]]) -> None:
     assert from_answers(answers, {"w1": "192.0.2.11", "w2": "192.0.2.12", "w6": "2001:db8::6"}) == wanted
-
-
-def test_help_does_not_wait_for_scapy() -> None:
-    code = (
-        "import sys; from provisioner.cli.l2 import l2\n"
-        "l2.main(['scan', '--help'], standalone_mode=False)\n"
-        "assert not {'scapy', 'fabric', 'kubernetes'} & set(sys.modules)"
-    )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert "Sweep addresses" in ended.stdout

@@ -1,4 +1,4 @@
-"""How many addresses a pool has, and how many of them are free."""
+"""How many addresses a pool has, and how many are free."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def test_a_pools_size(addresses: tuple[str, ...], buggy: bool, size: int) -> Non
 
 @given(st.integers(0, 2**16), st.integers(0, 2000))
 @settings(deadline=None)
-def test_avoided_addresses_are_counted_as_by_listing_them(first: int, more: int) -> None:
+def test_avoided_addresses_are_counted_as_enumeration_would(first: int, more: int) -> None:
     start, end = IPv4Address((10 << 24) + first), IPv4Address((10 << 24) + first + more)
     listed = sum(1 for number in range(int(start), int(end) + 1) if number % 256 not in (0, 255))
     assert pools.size(Pool(name="p", addresses=(f"{start}-{end}",), avoid_buggy_ips=True)) == listed
 
 
-def test_what_is_free_counts_a_shared_address_once() -> None:
+def test_a_shared_address_counts_once() -> None:
     pool = Pool(name="p", addresses=("192.0.2.200-192.0.2.202", "2001:db8::/126"))
     services = (
         service(name="a", ingress_ips=("192.0.2.200", "2001:db8::1")),

@@ -1,4 +1,4 @@
-"""Label selectors admit what Kubernetes' own would."""
+"""Label selectors select what Kubernetes would."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_label_selectors(selector: dict[str, Any], labels: dict[str, str], verdi
     assert matches(selector, labels) is verdict
 
 
-def test_no_selector_means_all_even_of_unknown_labels() -> None:
+def test_no_selector_selects_all_even_with_unknown_labels() -> None:
     assert any_matches((), None) is True
     assert any_matches(({},), None) is True
     assert any_matches(({"matchLabels": {"a": "1"}},), None) is None

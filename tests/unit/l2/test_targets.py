@@ -1,4 +1,4 @@
-"""Words on the command line, as tables: what they mean, and what is said where they mean nothing."""
+"""Arguments on the command line: the addresses they name, and the errors for those that name none."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def texts(found: targets.ScanTargets) -> list[str]:
     [
         (["192.0.2.7"], ["192.0.2.7"]),
         (["192.0.2.7-192.0.2.9"], ["192.0.2.7", "192.0.2.8", "192.0.2.9"]),
-        (["192.0.2.8/30"], ["192.0.2.9", "192.0.2.10"]),  # a subnet's own and broadcast address are nobody's
+        (["192.0.2.8/30"], ["192.0.2.9", "192.0.2.10"]),  # without network and broadcast address
         (["192.0.2.8/31"], ["192.0.2.8", "192.0.2.9"]),
         (["192.0.2.8/32"], ["192.0.2.8"]),
         (["2001:db8::10/127"], ["2001:db8::10", "2001:db8::11"]),
@@ -43,7 +43,7 @@ def test_what_a_scan_sweeps(words: list[str], expected: list[str]) -> None:
     assert texts(targets.for_scan(words, FACTS)) == expected
 
 
-def test_without_words_every_pool_and_every_external_ip_once() -> None:
+def test_without_arguments_every_pool_and_external_ip_is_swept_once() -> None:
     found = texts(targets.for_scan([], FACTS))
     assert found == [
         *("192.0.2.200", "192.0.2.201", "192.0.2.202", "192.0.2.208", "192.0.2.209"),
@@ -52,14 +52,14 @@ def test_without_words_every_pool_and_every_external_ip_once() -> None:
     ]
 
 
-def test_a_huge_pool_is_swept_where_it_is_used_and_that_is_said() -> None:
+def test_of_a_huge_pool_only_addresses_in_use_are_swept_with_a_note() -> None:
     facts = Facts(pools=(Pool(name="six", addresses=("2001:db8::/64",)),), services=(WEB,))
     found = targets.for_scan([], facts)
     assert texts(found) == ["192.0.2.200", "2001:db8::200"]
     assert "2001:db8::/64 of pool six is too large" in found.notes[0]
 
 
-def test_a_pool_may_be_written_with_any_address_of_its_network() -> None:
+def test_host_bits_of_a_pools_network_are_ignored() -> None:
     facts = Facts(pools=(Pool(name="lab", addresses=("192.0.2.9/31",)),))
     assert texts(targets.for_scan(["pool:lab"], facts)) == ["192.0.2.8", "192.0.2.9"]
 
@@ -84,7 +84,7 @@ def test_what_a_scan_refuses(words: list[str], facts: Facts | None, message: str
     assert message in str(caught.value)
 
 
-def test_a_sixteen_is_the_most() -> None:
+def test_a_slash_16_is_the_largest_scan() -> None:
     assert len(targets.for_scan(["10.20.0.0/16"], None).ips) == 65534
 
 
@@ -93,13 +93,13 @@ def test_a_sixteen_is_the_most() -> None:
     [
         ([], ["192.0.2.200", "2001:db8::200", "198.51.100.9"], ["shop/new"]),
         (["default/web"], ["192.0.2.200", "2001:db8::200"], []),
-        (["api"], ["192.0.2.200"], []),  # without its namespace, while there is only one
+        (["api"], ["192.0.2.200"], []),  # an unambiguous name needs no namespace
         (["shop/new"], [], ["shop/new"]),
         (["203.0.113.5", "2001:db8::5"], ["203.0.113.5", "2001:db8::5"], []),
         (["default/web", "shop/api", "192.0.2.200"], ["192.0.2.200", "2001:db8::200"], []),
     ],
 )
-def test_what_a_check_is_about(words: list[str], ips: list[str], pending: list[str]) -> None:
+def test_what_a_check_covers(words: list[str], ips: list[str], pending: list[str]) -> None:
     found = targets.for_check(words, FACTS)
     assert sorted(str(ip) for ip in found.ips) == sorted(ips)
     assert [service.key for service in found.pending] == pending
@@ -109,7 +109,7 @@ def test_what_a_check_is_about(words: list[str], ips: list[str], pending: list[s
     ("words", "facts", "message"),
     [
         ([], None, "the cluster's services are not known here"),
-        ([], Facts(), "the cluster's services are not known here"),  # unknown is not none
+        ([], Facts(), "the cluster's services are not known here"),  # unknown, not empty
         ([], Facts(services=()), "no services of type LoadBalancer"),
         (
             ["default/wbe"],

@@ -1,4 +1,4 @@
-"""What the tests of collecting share: clusters with some objects, a token, and MetalLB's pods."""
+"""Shared by the tests of collecting: clusters with some objects, a metrics client, and MetalLB's pods."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cluster_with(answers: dict[str, Any] | None = None, /, **kinds: list[Object]
 
 
 class FakeMetricsClient(MetricsClient):
-    """Stands in for a Bearer, which asks over SSH. shown: texts by port; error: raised when asked for a token."""
+    """A MetricsClient without SSH. shown: metrics by port; error: raised when a token is requested."""
 
     def __init__(self, shown: dict[int, str] | None = None, error: ProvisionerError | None = None) -> None:
         self.shown = shown or {}
@@ -58,7 +58,7 @@ def pod(name: str = "speaker-1", *, on: str = "w1", ready: bool = True, **known:
         "namespace": known.get("namespace", "metallb-system"),
         "labels": known.get("labels", SPEAKER),
     }
-    if known.get("going"):
+    if known.get("terminating"):
         metadata["deletionTimestamp"] = "2026-11-22T12:00:00Z"
     return {
         "metadata": metadata,

@@ -1,4 +1,4 @@
-"""Collecting, where a real API server cannot be had for it: services, nodes, other announcers, odd shapes."""
+"""Collecting without a real API server: services, nodes, other announcers, odd objects."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def test_an_endpoint_is_ready_by_metallbs_rule(conditions: dict[str, bool], serv
     assert found == {"default/web": (Endpoint(node="w1", ready=ready),)}
 
 
-def test_slices_of_one_service_come_together_and_a_hundred_pods_are_one_endpoint() -> None:
+def test_slices_of_a_service_are_merged_and_a_nodes_pods_are_one_endpoint() -> None:
     many = [{"nodeName": "w1", "conditions": {"ready": True}}] * 100
     slices = [endpoint_slice(*many), endpoint_slice({"conditions": {"ready": True}}), endpoint_slice(service="")]
     assert services.from_slices(slices, serving=True) == {"default/web": (Endpoint(node="w1"), Endpoint(node=""))}
 
 
-def test_events_are_metallbs_newest_and_hold_no_token() -> None:
+def test_events_are_metallbs_newest_without_tokens() -> None:
     def event(number: int, message: str, component: str = "metallb-speaker") -> Object:
         return {
             "involvedObject": {"kind": "Service", "namespace": "default", "name": "web"},
@@ -75,7 +75,7 @@ def test_a_service_l2_status_of_0_14_names_its_service_in_labels() -> None:
     )
 
 
-def test_a_host_name_among_the_addresses_is_no_address() -> None:
+def test_a_host_name_among_the_ingress_ips_is_ignored() -> None:
     item = {
         "metadata": {"name": "web", "namespace": "default"},
         "spec": {
@@ -93,7 +93,7 @@ def test_a_host_name_among_the_addresses_is_no_address() -> None:
     assert notes == ["default/web: source range 'all' ignored: invalid"]
 
 
-# --- others that announce --------------------------------------------------------------------------------------------
+# --- other announcers ------------------------------------------------------------------------------------------------
 
 
 def container(image: str, *env: tuple[str, str], **known: Any) -> list[Object]:
@@ -114,7 +114,7 @@ KUBE_VIP = "ghcr.io/kube-vip/kube-vip:v0.8.0"
         (container("nginx"), False),
     ],
 )
-def test_kube_vip_counts_where_it_serves_services(containers: list[Object], serves: bool | None) -> None:
+def test_kube_vip_counts_if_it_serves_services(containers: list[Object], serves: bool | None) -> None:
     found = other_announcers.others(api_reader()[0], [pod("vip", labels={}, containers=containers)], frozenset())
     assert found == OtherAnnouncers(kube_vip=serves, servicelb=False, cilium_l2=False)
 
@@ -154,28 +154,28 @@ def test_servicelb_and_cilium() -> None:
         ("- a", KubeProxy()),
     ],
 )
-def test_the_mode_of_kube_proxy(config: str, found: KubeProxy) -> None:
+def test_kube_proxys_mode(config: str, found: KubeProxy) -> None:
     data = {"config.conf": config, "kubeconfig.conf": "token: x"}
     api = cluster_with(ConfigMap=[{"metadata": {"name": "kube-proxy", "namespace": "kube-system"}, "data": data}])
     assert other_announcers.kube_proxy(api_reader(api)[0], []) == found
 
 
-def test_no_config_map_of_kube_proxy_is_unknown_unless_cilium_has_taken_its_place() -> None:
+def test_without_kube_proxys_config_map_its_mode_is_unknown_unless_cilium_replaces_it() -> None:
     reader, notes = api_reader()
     assert other_announcers.kube_proxy(reader, []) == KubeProxy()
     assert notes == ["kube-proxy has no ConfigMap in kube-system, so its mode is unknown"]
     metadata = {"name": "cilium-config", "namespace": "kube-system"}
     cilium = cluster_with(ConfigMap=[{"metadata": metadata, "data": {"kube-proxy-replacement": "true"}}])
     assert other_announcers.kube_proxy(api_reader(cilium)[0], []) == KubeProxy(mode="none", strict_arp=False)
-    still = [pod("kube-proxy-1", labels={"k8s-app": "kube-proxy"})]
-    assert other_announcers.kube_proxy(api_reader(cilium)[0], still) == KubeProxy()
+    running = [pod("kube-proxy-1", labels={"k8s-app": "kube-proxy"})]
+    assert other_announcers.kube_proxy(api_reader(cilium)[0], running) == KubeProxy()
 
 
 # --- nodes -----------------------------------------------------------------------------------------------------------
 
 
-class Reached:
-    """A host as far as its facts are read."""
+class FakeHost:
+    """A host with the facts that are read."""
 
     def __init__(self, name: str, address: str, *nics: HostNic, error: HostError | None = None) -> None:
         self.name = name
@@ -184,7 +184,7 @@ class Reached:
         self.error = error
 
     @property
-    def facts(self) -> Reached:
+    def facts(self) -> FakeHost:
         if self.error:
             raise self.error
         return self
@@ -196,9 +196,9 @@ def api_node(name: str, ip: str, ready: str = "True", **spec: Any) -> Object:
     return {"metadata": {"name": name}, "spec": spec, "status": {"conditions": conditions, "addresses": addresses}}
 
 
-def test_the_inventory_leaves_pods_cables_out_and_strange_macs_empty() -> None:
+def test_the_inventory_omits_pods_nics_and_empties_other_kinds_of_mac() -> None:
     notes: list[str] = []
-    host = Reached(
+    host = FakeHost(
         "w1",
         "192.0.2.11",
         HostNic("lo", "00:00:00:00:00:00", True, ("127.0.0.1/8",)),
@@ -211,8 +211,8 @@ def test_the_inventory_leaves_pods_cables_out_and_strange_macs_empty() -> None:
         HostNic("lo", "00:00:00:00:00:00", True, ("127.0.0.1/8", "192.0.2.201/32")),
         HostNic("kube-ipvs0", "aa:00:00:00:00:03", False, ("192.0.2.200/32",)),
     )
-    away = Reached("w2", "192.0.2.12", error=HostError("w2", "no route to host"))
-    found = nodes.inventory(cast("dict[str, Host]", {"w1": host, "w2": away}), notes.append)
+    unreachable = FakeHost("w2", "192.0.2.12", error=HostError("w2", "no route to host"))
+    found = nodes.inventory(cast("dict[str, Host]", {"w1": host, "w2": unreachable}), notes.append)
     assert found["w2"] is None
     assert notes == ["the NICs of w2 are unknown: w2: no route to host"]
     assert found["w1"] is not None
@@ -227,7 +227,7 @@ def test_the_inventory_leaves_pods_cables_out_and_strange_macs_empty() -> None:
     ]
 
 
-def test_a_network_that_is_unavailable_is_a_condition_of_its_node() -> None:
+def test_network_unavailable_is_a_condition_of_the_node() -> None:
     cut = api_node("w1", "192.0.2.11")
     cut["status"]["conditions"].append({"type": "NetworkUnavailable", "status": "True"})
     well = api_node("w2", "192.0.2.12")
@@ -236,14 +236,14 @@ def test_a_network_that_is_unavailable_is_a_condition_of_its_node() -> None:
 
 
 @pytest.mark.parametrize(("version", "ready"), [("0.14.1", False), ("0.14.2", True)])
-def test_an_endpoint_that_goes_but_serves_counts_since_0_14_2(version: str, ready: bool) -> None:
+def test_a_terminating_endpoint_that_serves_counts_since_0_14_2(version: str, ready: bool) -> None:
     web = {"metadata": {"name": "web", "namespace": "default"}, "spec": {"type": "LoadBalancer"}}
-    going = endpoint_slice({"nodeName": "w1", "conditions": {"ready": False, "serving": True}})
+    terminating = endpoint_slice({"nodeName": "w1", "conditions": {"ready": False, "serving": True}})
     groups = [{"name": "discovery.k8s.io", "versions": [{"groupVersion": "discovery.k8s.io/v1"}]}]
     api = cluster_with(
         {"/version": {}, "/apis": {"groups": groups}},
         Service=[web],
-        EndpointSlice=[going],
+        EndpointSlice=[terminating],
         Pod=[pod(image=f"metallb/speaker:v{version}")],
     )
     facts = collector.from_cluster(cast(Cluster, api), {}, None)
@@ -252,9 +252,9 @@ def test_an_endpoint_that_goes_but_serves_counts_since_0_14_2(version: str, read
     assert "Endpoints" not in api.reads
 
 
-def test_a_node_is_its_host_by_name_or_by_address() -> None:
-    hosts = cast("dict[str, Host]", {"w1": Reached("w1", "192.0.2.11"), "w2": Reached("w2", "192.0.2.12")})
-    cards = nodes.inventory(hosts, lambda text: None)
+def test_a_node_is_matched_to_its_host_by_name_or_address() -> None:
+    hosts = cast("dict[str, Host]", {"w1": FakeHost("w1", "192.0.2.11"), "w2": FakeHost("w2", "192.0.2.12")})
+    nics = nodes.inventory(hosts, lambda text: None)
     notes: list[str] = []
     answers = [
         api_node("w1", "192.0.2.99"),
@@ -263,7 +263,7 @@ def test_a_node_is_its_host_by_name_or_by_address() -> None:
     ]
     found = nodes.nodes(
         {item["metadata"]["name"]: item for item in answers},
-        cards,
+        nics,
         hosts,
         Components("x", None, None, None),
         notes.append,
@@ -276,10 +276,10 @@ def test_a_node_is_its_host_by_name_or_by_address() -> None:
     assert notes == ["node w3 is not in hosts.toml, so its NICs are unknown"]
 
 
-# --- asking ----------------------------------------------------------------------------------------------------------
+# --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_api_that_is_gone_is_not_asked_again_and_one_that_only_stumbled_is() -> None:
+def test_a_lost_api_is_not_read_again_but_a_reachable_one_is() -> None:
     gone = ClusterError("the API at https://192.0.2.10:6443 does not answer: timed out")
     api = FakeCluster()
     api.errors["Pod"] = gone
@@ -296,7 +296,7 @@ def test_an_api_that_is_gone_is_not_asked_again_and_one_that_only_stumbled_is() 
     assert len(notes) == 2
 
 
-def test_a_note_is_one_line_said_once_without_a_token() -> None:
+def test_a_note_is_one_line_without_tokens_and_appears_once() -> None:
     reader, notes = api_reader()
     for _ in range(2):
         reader.note("two\nlines, abcdef.0123456789abcdef")
@@ -305,8 +305,8 @@ def test_a_note_is_one_line_said_once_without_a_token() -> None:
     assert "0123456789abcdef" not in notes[0]
 
 
-def test_an_api_that_answers_nothing_but_its_version_is_all_unknown() -> None:
-    """Everything forbidden: no None may have become an empty list on the way."""
+def test_an_api_that_forbids_everything_leaves_all_unknown() -> None:
+    """No None may become an empty list on the way."""
     forbidden = ClusterError("the API refused to GET it: forbidden (403)")
 
     class Closed(FakeCluster):
@@ -325,12 +325,12 @@ def test_an_api_that_answers_nothing_but_its_version_is_all_unknown() -> None:
     assert any(note.startswith("services: unknown: ") for note in notes)
 
 
-def test_without_the_api_no_facts() -> None:
+def test_without_the_api_there_are_no_facts() -> None:
     with pytest.raises(ClusterError, match="404"):
         collector.from_cluster(cast(Cluster, FakeCluster()), {}, None)
 
 
-def test_counters_after_the_probes_lie_beside_those_before() -> None:
+def test_counters_from_after_the_probes_are_kept_apart() -> None:
     after = {"w1": {"192.0.2.200": Counters(requests_received=5)}}
     assert collector.with_metrics_after(Facts(), after).metrics_after == after
     assert collector.with_metrics_after(Facts(), None).metrics_after is None

@@ -1,4 +1,4 @@
-"""What is collected of MetalLB itself, release by release: programs, configuration, metrics and logs."""
+"""Facts about MetalLB itself, release by release: pods, configuration, metrics and logs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from provisioner.l2.facts import Counters, MetalLB
 from tests.unit.fake_cluster import FakeCluster
 from tests.unit.l2.collect.api import API, HELM, ML, SPEAKER, FakeMetricsClient, api_reader, cluster_with, pod
 
-# --- MetalLB's programs ----------------------------------------------------------------------------------------------
+# --- MetalLB's pods --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from tests.unit.l2.collect.api import API, HELM, ML, SPEAKER, FakeMetricsClient,
         ("registry.example:5000/metallb/speaker", ""),
     ],
 )
-def test_the_version_is_in_the_images_tag(image: str, version: str) -> None:
+def test_the_version_is_in_the_image_tag(image: str, version: str) -> None:
     assert version_of(image) == version
 
 
@@ -36,7 +36,7 @@ def test_the_version_is_in_the_images_tag(image: str, version: str) -> None:
     ("known", "memberlist"),
     [
         ({"env": ML}, True),
-        # The key only encrypts; without it memberlist runs all the same, and with it alone it does not.
+        # The key only encrypts: memberlist runs without it, and does not run with it alone.
         (
             {"env": [*ML, {"name": "METALLB_ML_SECRET_KEY", "valueFrom": {"secretKeyRef": {"name": "memberlist"}}}]},
             True,
@@ -48,7 +48,7 @@ def test_the_version_is_in_the_images_tag(image: str, version: str) -> None:
         ({"env": ML, "args": ["--ml-bindaddr="]}, False),
     ],
 )
-def test_memberlist_is_on_where_it_has_an_address_and_labels(known: dict[str, Any], memberlist: bool) -> None:
+def test_memberlist_needs_an_address_and_labels(known: dict[str, Any], memberlist: bool) -> None:
     assert metallb(components([pod(**known)], []), lambda text: None).memberlist is memberlist
 
 
@@ -61,12 +61,12 @@ def test_memberlist_is_on_where_it_has_an_address_and_labels(known: dict[str, An
         (["--ignore-exclude-lb=false", "--lb-class", "mine"], False, "mine"),
     ],
 )
-def test_flags_of_the_speaker(args: list[str], ignored: bool, served: str) -> None:
+def test_speaker_flags(args: list[str], ignored: bool, served: str) -> None:
     found = metallb(components([pod(args=args)], []), lambda text: None)
     assert (found.ignore_exclude_lb, found.load_balancer_class) == (ignored, served)
 
 
-def test_a_charts_speaker_is_found_in_its_own_namespace_past_its_frr() -> None:
+def test_a_charts_speaker_is_found_in_its_namespace_beside_frr() -> None:
     frr = {"name": "frr", "image": "quay.io/frrouting/frr:10.5.1"}
     speaker = {"name": "metallb-speaker", "image": "registry.example/metallb-speaker:0.15.2"}
     other = pod("frr-k8s-1", labels={"app": "frr-k8s", "component": "frr-k8s"})
@@ -75,8 +75,8 @@ def test_a_charts_speaker_is_found_in_its_own_namespace_past_its_frr() -> None:
     assert metallb(found, lambda text: None).version == "0.15.2"
 
 
-def test_pods_that_cannot_be_made_leave_their_daemon_set_to_tell() -> None:
-    """A policy that refuses the speakers' rights leaves a DaemonSet without any pod."""
+def test_without_pods_the_daemon_set_gives_the_version() -> None:
+    """A policy that forbids the speakers' privileges leaves the DaemonSet without pods."""
     daemon_set = {"metadata": {"name": "speaker", "namespace": "metallb-system", "labels": SPEAKER}}
     daemon_set["spec"] = {"template": {"spec": pod(env=ML)["spec"]}}
     found = components([], [daemon_set])
@@ -91,28 +91,28 @@ def test_pods_that_cannot_be_made_leave_their_daemon_set_to_tell() -> None:
         ([pod()], "ready"),
         ([pod(ready=False)], "failing"),
         ([pod(ready=False), pod("speaker-2")], "ready"),
-        ([pod(going=True)], "failing"),
+        ([pod(terminating=True)], "failing"),
         (None, None),
     ],
 )
-def test_how_the_speaker_of_a_node_is(pods: list[Object] | None, state: str | None) -> None:
+def test_the_state_of_a_nodes_speaker(pods: list[Object] | None, state: str | None) -> None:
     assert speaker_state(components(pods, []), "w1") == state
 
 
-def test_a_variable_from_elsewhere_may_turn_memberlist_on_or_off() -> None:
+def test_variables_from_elsewhere_make_memberlist_unknown() -> None:
     containers = [
         {"name": "speaker", "image": "metallb/speaker:v0.16.1", "envFrom": [{"configMapRef": {"name": "x"}}]}
     ]
     assert metallb(components([pod(containers=containers)], []), lambda text: None).memberlist is None
 
 
-def test_a_container_called_speaker_goes_before_one_of_such_an_image() -> None:
+def test_a_container_named_speaker_wins_over_one_with_the_image() -> None:
     copier = {"name": "cp-metrics", "image": "quay.io/metallb/speaker:v0.1.2"}
     speaker = {"name": "speaker", "image": "registry.example/mirror:v0.15.2"}
     assert metallb(components([pod(containers=[copier, speaker])], []), lambda text: None).version == "0.15.2"
 
 
-def test_speakers_that_differ_leave_it_unknown() -> None:
+def test_speakers_that_differ_leave_the_version_unknown() -> None:
     notes: list[str] = []
     two = [pod(env=ML), pod("speaker-2", on="w2", image="quay.io/metallb/speaker:v0.14.5", args=["--lb-class=x"])]
     found = metallb(components(two, []), notes.append)
@@ -122,7 +122,7 @@ def test_speakers_that_differ_leave_it_unknown() -> None:
     assert "image tag has no version" in notes[-1]
 
 
-def test_no_metallb_is_nothing_known_of_it() -> None:
+def test_without_metallb_everything_about_it_is_unknown() -> None:
     assert metallb(components([], []), lambda text: None) == MetalLB()
 
 
@@ -130,7 +130,7 @@ def test_no_metallb_is_nothing_known_of_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gauges", "says"),
+    ("gauges", "expected"),
     [
         ([], {}),
         ([(None, None)], {}),
@@ -140,10 +140,10 @@ def test_no_metallb_is_nothing_known_of_it() -> None:
         ([(0.0, 0.0)], {}),
     ],
 )
-def test_gauges_tell_of_the_configuration(
-    gauges: list[tuple[float | None, float | None]], says: dict[str, str]
+def test_gauges_give_the_state_of_the_configuration(
+    gauges: list[tuple[float | None, float | None]], expected: dict[str, str]
 ) -> None:
-    assert configuration.state_from_gauges(gauges) == says
+    assert configuration.state_from_gauges(gauges) == expected
 
 
 def crs(**kinds: list[Object]) -> FakeCluster:
@@ -172,7 +172,7 @@ def test_an_address_pool_of_0_13_is_its_own_advertisement() -> None:
     assert [(each.name, each.pools) for each in found.advertisements] == [("old", ("old",))]
 
 
-def test_pools_and_advertisements_say_what_their_resources_say() -> None:
+def test_pools_and_advertisements_match_their_resources() -> None:
     pool = named("p", addresses=["192.0.2.200/29"], autoAssign=False, serviceAllocation={"priority": 1})
     pool["metadata"]["labels"] = {"tier": "web"}
     found = configuration.configuration(api_reader(crs(IPAddressPool=[pool]))[0], "metallb-system", ALL_KINDS)
@@ -184,21 +184,21 @@ def test_pools_and_advertisements_say_what_their_resources_say() -> None:
     assert (before.pools, before.advertisements) == ((), ())
 
 
-def test_a_pool_that_makes_no_sense_is_not_understood_and_said() -> None:
+def test_an_invalid_pool_is_noted_and_makes_pools_unknown() -> None:
     reader, notes = api_reader(crs(IPAddressPool=[named("p", addresses=["192.0.2.200"])]))
     assert configuration.configuration(reader, "metallb-system", ALL_KINDS).pools is None
     assert len(notes) == 1
     assert notes[0].startswith("pools: invalid: addresses.0: Value error, '192.0.2.200' is neither a network")
 
 
-def test_unknown_kinds_are_unknown_pools() -> None:
+def test_unknown_kinds_make_pools_unknown() -> None:
     found = configuration.configuration(api_reader()[0], "metallb-system", None)
     assert (found.pools, found.advertisements) == (None, None)
     assert configuration.state(api_reader()[0], "metallb-system", None) == {}
 
 
 @pytest.mark.parametrize(
-    ("results", "says"),
+    ("results", "expected"),
     [
         ([], {}),
         (["Valid", "Valid"], {"config": "valid"}),
@@ -206,7 +206,7 @@ def test_unknown_kinds_are_unknown_pools() -> None:
         (["Valid", "Invalid"], {"config": "invalid", "config_error": "why"}),
     ],
 )
-def test_configuration_states(results: list[str], says: dict[str, str]) -> None:
+def test_configuration_states(results: list[str], expected: dict[str, str]) -> None:
     items = [
         {
             "metadata": {"name": str(number), "namespace": "metallb-system"},
@@ -214,7 +214,7 @@ def test_configuration_states(results: list[str], says: dict[str, str]) -> None:
         }
         for number, result in enumerate(results)
     ]
-    assert configuration.state(api_reader(crs(ConfigurationState=items))[0], "metallb-system", ALL_KINDS) == says
+    assert configuration.state(api_reader(crs(ConfigurationState=items))[0], "metallb-system", ALL_KINDS) == expected
 
 
 # --- metrics and logs ------------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ metallb_speaker_announced{ip="192.0.2.200",node="w1",protocol="layer2",service="
 """
 
 
-def test_counters_and_gauges_are_read_as_prometheus_writes_them() -> None:
+def test_counters_and_gauges_are_parsed_from_prometheus_text() -> None:
     sample = metrics.Sample("w1", True, SHOWN)
     assert sample.counters == {
         "192.0.2.200": Counters(requests_received=12, responses_sent=11),
@@ -270,7 +270,7 @@ def test_where_a_release_serves_its_metrics(known: dict[str, Any], version: str 
         ({}, "0.16.1", 9120),
     ],
 )
-def test_from_0_16_a_token_is_borne_to_the_node(known: dict[str, Any], version: str, port: int) -> None:
+def test_from_0_16_metrics_are_read_on_the_node_with_a_token(known: dict[str, Any], version: str, port: int) -> None:
     api = FakeCluster()
     reader, notes = api_reader(api)
     shown = FakeMetricsClient({port: SHOWN})
@@ -281,7 +281,7 @@ def test_from_0_16_a_token_is_borne_to_the_node(known: dict[str, Any], version: 
     assert notes == ["the metrics of speaker-1: unknown: w1: no route to host"]
 
 
-def test_a_token_that_cannot_be_had_is_told_once_for_all_speakers() -> None:
+def test_a_missing_token_is_noted_once_for_all_speakers() -> None:
     reader, notes = api_reader()
     pods = [pod(), pod("speaker-2", on="w2")]
     refusing = FakeMetricsClient(error=ClusterError("no ServiceAccount"))
@@ -289,10 +289,15 @@ def test_a_token_that_cannot_be_had_is_told_once_for_all_speakers() -> None:
     assert notes == ["MetalLB's counters: unknown: no ServiceAccount"]
 
 
-def test_what_is_down_is_not_asked_and_what_is_no_metrics_is_not_taken_for_them() -> None:
+def test_pods_that_are_down_are_skipped_and_other_answers_are_not_metrics() -> None:
     api = cluster_with({"/api/v1/namespaces/metallb-system/pods/speaker-1:7472/proxy/metrics": "<html>hello</html>"})
     reader, notes = api_reader(api)
-    pods = [pod(), pod("speaker-2", on="w2"), pod("speaker-3", on="w3", ready=False), pod("speaker-4", going=True)]
+    pods = [
+        pod(),
+        pod("speaker-2", on="w2"),
+        pod("speaker-3", on="w3", ready=False),
+        pod("speaker-4", terminating=True),
+    ]
     assert metrics.samples(reader, pods, "0.13.12", frozenset({"w2"}), FakeMetricsClient(), speakers=True) == []
     assert api.reads == ["/api/v1/namespaces/metallb-system/pods/speaker-1:7472/proxy/metrics"]
     assert sorted(notes) == [

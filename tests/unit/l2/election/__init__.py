@@ -1,1 +1,1 @@
-"""Unit tests of election."""
+"""Unit tests of provisioner.l2.election."""

@@ -1,4 +1,4 @@
-"""What the tests of the election share: iris1 and iris2, both candidates, and what a test changes about them."""
+"""Shared by the tests of the election: iris1 and iris2, both candidates, and ways to change them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXCLUDED = {"node.kubernetes.io/exclude-from-external-load-balancers": ""}
 
 
 def node(name: str, **known: Any) -> Node:
-    """Return a node that may announce."""
+    """Return an eligible node."""
     usual: dict[str, Any] = {"ready": True, "network_unavailable": False, "labels": {}, "speaker": "ready"}
     return Node(name=name, **usual | known)
 
@@ -32,7 +32,7 @@ def service(**known: Any) -> Service:
 
 
 def facts(*nodes: Node, **known: Any) -> Facts:
-    """Return a cluster in which everything is known and iris1 and iris2 are candidates."""
+    """Return facts in which everything is known and iris1 and iris2 are candidates."""
     metallb = {"version": "0.16.1", "memberlist": True, "ignore_exclude_lb": False, "config": "valid"}
     usual: dict[str, Any] = {
         "metallb": MetalLB(**metallb | known.pop("metallb", {})),
@@ -45,12 +45,12 @@ def facts(*nodes: Node, **known: Any) -> Facts:
 
 
 def predict(known: Facts, one: Service | None = None) -> predictor.Prediction:
-    """Return who announces the address."""
+    """Predict who announces the address."""
     return predictor.predict(known, IP, one or service())
 
 
 def advertised(**spec: Any) -> dict[str, Any]:
-    """Return the part of the facts that is one advertisement."""
+    """Return one advertisement, as keyword arguments for `facts`."""
     return {"advertisements": (Advertisement(name="one", **spec),)}
 
 

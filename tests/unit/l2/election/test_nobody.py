@@ -1,4 +1,4 @@
-"""Who announces an address when nobody does, and why that is."""
+"""Addresses that nobody announces, and why."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DOWN = (node("iris1", speaker="missing"), node("iris2", speaker="failing"))
         (facts(node("iris1", labels=EXCLUDED), node("iris2", labels=EXCLUDED)), service(), "EXCLUDE_LABEL"),
         (facts(node("iris1", labels=EXCLUDED), node("iris2", speaker="missing")), service(), "EXCLUDE_LABEL"),
         (facts(**advertised(node_selectors=({"matchLabels": {"a": "b"}},))), service(), "NODE_SELECTOR_EMPTY"),
-        # Selectors that admit one node only are well; its speaker is not.
+        # The selectors admit one node, whose speaker is down.
         (
             facts(
                 node("iris1", labels={"a": "b"}, speaker="failing"),
@@ -45,7 +45,7 @@ DOWN = (node("iris1", speaker="missing"), node("iris2", speaker="failing"))
         (facts(), LOCAL_ELSEWHERE, "LOCAL_NO_CANDIDATE"),
         (facts(*DOWN), service(), "SPEAKER_DOWN"),
         (facts(*DOWN), NOT_READY, "NO_ENDPOINTS"),
-        # Two causes at once: the first of the specification's table.
+        # Two causes at once: the first in the specification's table wins.
         (facts(advertisements=()), NOT_READY, "NO_L2ADVERTISEMENT"),
         (facts(**advertised(node_selectors=({"matchLabels": {"a": "b"}},))), NOT_READY, "NODE_SELECTOR_EMPTY"),
         # Certain whatever else is unknown.
@@ -53,7 +53,7 @@ DOWN = (node("iris1", speaker="missing"), node("iris2", speaker="failing"))
         (facts(node("iris1", labels=None), advertisements=()), service(), "NO_L2ADVERTISEMENT"),
         (facts(metallb={"config": "stale"}), NOT_READY, "NO_ENDPOINTS"),
         (facts(metallb={"version": "0.10.3"}), NOT_READY, "NO_ENDPOINTS"),
-        # Without memberlist, up to 0.14 nobody is elected; 0.12 and its policy Local do without.
+        # Without memberlist, nobody is elected up to 0.14, except by 0.12 with policy Local.
         (facts(metallb={"version": "0.14.9", "memberlist": False}), service(), "NO_FAILOVER_MEMBERLIST_OFF"),
         (facts(metallb={"version": "0.12.1", "memberlist": False}), service(), "NO_FAILOVER_MEMBERLIST_OFF"),
         (facts(node("iris1", network_unavailable=True)), service(), ""),
@@ -70,19 +70,19 @@ def test_nobody_announces_and_why(known: Facts, one: Service, code: str) -> None
     assert prediction.unknown == ()
 
 
-def test_0_12_needs_no_memberlist_for_the_policy_local() -> None:
+def test_0_12_needs_no_memberlist_for_policy_local() -> None:
     known = facts(metallb={"version": "0.12.1", "memberlist": False}, advertisements=None)
     assert predict(known, service(external_traffic_policy="Local")).candidates == ("iris1",)
 
 
-def test_an_address_that_no_service_has_is_announced_by_nobody() -> None:
+def test_an_address_without_a_service_is_announced_by_nobody() -> None:
     assert predictor.predict(facts(), IP, None) == predictor.Prediction(())
     unknown = predictor.predict(facts(services=None), IP, None)
     assert unknown.candidates is None
     assert unknown.unknown == ("which Service has the address is unknown",)
 
 
-def test_who_would_lead_is_said_where_its_speaker_is_down() -> None:
+def test_the_leader_that_would_be_is_named_if_its_speaker_is_down() -> None:
     prediction = predict(facts(node("iris1"), node("iris2", speaker="missing")))
     assert (prediction.leader, prediction.would_lead) == ("iris1", "iris2")
     prediction = predict(facts(*DOWN))

@@ -1,4 +1,4 @@
-"""Who announces an address: the order of the candidates, and who is one, by version and advertisement."""
+"""Who announces an address: the order of the candidates, and the rules by version and advertisement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.l2.election.candidates import EXCLUDED, IP, ZONES, advertised, f
 
 
 @pytest.mark.parametrize(("ip", "leader"), [("10.20.30.1", "iris2"), ("10.20.30.2", "iris1")])
-def test_the_known_leaders(ip: str, leader: str) -> None:
+def test_known_leaders(ip: str, leader: str) -> None:
     prediction = predictor.predict(facts(), ip_address(ip), service(ingress_ips=(ip,)))
     assert prediction.leader == leader
     assert prediction.candidates is not None
@@ -40,7 +40,7 @@ def test_an_ipv6_address_is_hashed_in_its_shortest_form() -> None:
 
 
 @given(st.lists(st.from_regex(r"[a-z]{1,6}", fullmatch=True), min_size=1, max_size=8, unique=True), st.data())
-def test_taking_a_follower_away_never_changes_the_leader(names: list[str], data: st.DataObject) -> None:
+def test_removing_a_follower_never_changes_the_leader(names: list[str], data: st.DataObject) -> None:
     ordered = predictor.order(names, IP)
     assert sorted(ordered) == sorted(names)
     if len(ordered) > 1:
@@ -56,7 +56,7 @@ LEADS, FOLLOWS, NOBODY = "iris2", "iris1", ""
 @pytest.mark.parametrize(
     ("known", "leader", "why_out"),
     [
-        # The exclude label: honoured since 0.14.2, ignored by the flag since 0.14.4.
+        # The exclude label: respected since 0.14.2, ignored with the flag since 0.14.4.
         (facts(node("iris1"), node("iris2", labels=EXCLUDED)), FOLLOWS, "has the label node.kubernetes.io/exclude"),
         (facts(node("iris1"), node("iris2", labels=EXCLUDED), metallb={"version": "0.14.2"}), FOLLOWS, "label"),
         (facts(node("iris1"), node("iris2", labels=EXCLUDED), metallb={"version": "0.13.12"}), LEADS, ""),
@@ -86,7 +86,7 @@ LEADS, FOLLOWS, NOBODY = "iris2", "iris1", ""
             FOLLOWS,
             "Net",
         ),
-        # A cordoned node: in 0.14.9 alone.
+        # A cordoned node: excluded in 0.14.9 only.
         (
             facts(
                 node("iris1", unschedulable=False), node("iris2", unschedulable=True), metallb={"version": "0.14.9"}
@@ -95,7 +95,7 @@ LEADS, FOLLOWS, NOBODY = "iris2", "iris1", ""
             "cordoned",
         ),
         (facts(node("iris1"), node("iris2", unschedulable=True), metallb={"version": "0.15.2"}), LEADS, ""),
-        # The speaker, by memberlist; whether the node is ready is not asked.
+        # The speaker, by memberlist; the node's readiness does not matter.
         (facts(node("iris1"), node("iris2", speaker="missing")), FOLLOWS, "no live speaker (it is missing)"),
         (facts(node("iris1"), node("iris2", speaker="failing")), FOLLOWS, "no live speaker (it is failing)"),
         (facts(node("iris1"), node("iris2", speaker="missing"), metallb={"memberlist": False}), LEADS, ""),
@@ -125,7 +125,7 @@ def test_candidates_by_version(known: Facts, leader: str, why_out: str) -> None:
         ({"pools": ("lab",)}, ("iris2", "iris1")),
         ({"pool_selectors": ({"matchLabels": {"tier": "web"}},)}, ("iris2", "iris1")),
         ({"pools": ("other",), "pool_selectors": ({"matchLabels": {"tier": "web"}},)}, ("iris2", "iris1")),
-        ({"interfaces": ("eth9",)}, ("iris2", "iris1")),  # they do not matter to the election
+        ({"interfaces": ("eth9",)}, ("iris2", "iris1")),  # irrelevant to the election
         ({"service_selectors": ({"matchLabels": {"app": "web"}},)}, ("iris2", "iris1")),
     ],
 )
@@ -152,7 +152,7 @@ def test_a_second_advertisement_for_other_services_does_not_count() -> None:
     assert [item.name for item in found] == ["a"]
 
 
-def test_the_policy_local_asks_for_an_endpoint_on_the_node() -> None:
+def test_policy_local_requires_an_endpoint_on_the_node() -> None:
     ends = (Endpoint(node="iris1"), Endpoint(node="iris2", ready=False))
     prediction = predict(facts(), service(external_traffic_policy="Local", endpoints=ends))
     assert prediction.candidates == ("iris1",)

@@ -1,4 +1,4 @@
-"""Who announces an address when not all is known: unknown is not false, and nobody is guessed."""
+"""Who announces an address when facts are missing: unknown is not false, and nobody is guessed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ from tests.unit.l2.election.candidates import EXCLUDED, IP, ZONES, advertised, f
         ),
     ],
 )
-def test_what_is_not_known_is_named_and_nobody_is_guessed(known: Facts, one: Service, says: str) -> None:
+def test_a_missing_fact_is_named_and_nobody_is_guessed(known: Facts, one: Service, says: str) -> None:
     prediction = predict(known, one)
     assert prediction.candidates is None
     assert prediction.leader == ""
@@ -74,8 +74,10 @@ def test_what_is_not_known_is_named_and_nobody_is_guessed(known: Facts, one: Ser
     assert any(says in sentence for sentence in prediction.unknown), prediction.unknown
 
 
-def test_no_known_node_is_no_prediction() -> None:
-    assert predictor.predict(facts().model_copy(update={"nodes": ()}), IP, service()).unknown == ("no nodes are known",)
+def test_without_known_nodes_there_is_no_prediction() -> None:
+    assert predictor.predict(facts().model_copy(update={"nodes": ()}), IP, service()).unknown == (
+        "no nodes are known",
+    )
 
 
 def test_a_doubtful_follower_does_not_make_the_leader_doubtful() -> None:
@@ -84,15 +86,15 @@ def test_a_doubtful_follower_does_not_make_the_leader_doubtful() -> None:
     assert prediction.unknown == ("whether a speaker runs on iris1 is unknown",)
 
 
-def test_a_version_is_read_off_what_only_newer_ones_have() -> None:
+def test_a_version_is_inferred_from_objects_only_newer_ones_have() -> None:
     known = facts(metallb={"version": None})
     assert predict(known).leader == "iris2", "an L2Advertisement proves 0.13"
-    labelled = facts(node("iris1"), node("iris2", labels=EXCLUDED), metallb={"version": None})
-    assert predict(labelled).candidates is None
+    labeled = facts(node("iris1"), node("iris2", labels=EXCLUDED), metallb={"version": None})
+    assert predict(labeled).candidates is None
 
 
-def test_what_is_unknown_but_cannot_matter_does_not() -> None:
-    assert predict(facts(metallb={"memberlist": None})).leader == "iris2", "every speaker lives, on 0.15 or later"
+def test_a_missing_fact_that_cannot_matter_is_ignored() -> None:
+    assert predict(facts(metallb={"memberlist": None})).leader == "iris2", "every speaker is alive, on 0.15 or later"
     ends = (Endpoint(node="iris1"), Endpoint(node="iris2"))
     assert predict(facts(), service(external_traffic_policy=None, endpoints=ends)).leader == "iris2"
     assert predict(facts(node("iris1"), node("iris2", network_unavailable=None), metallb={"version": "0.13.9"})).leader

@@ -1,4 +1,4 @@
-"""ARP frames: their bytes as RFC 826 and RFC 5227 say, and answers that cannot be made to lie or to crash."""
+"""ARP frames: bytes as in RFC 826 and RFC 5227, and a parser that neither lies nor crashes."""
 
 from ipaddress import IPv4Address
 
@@ -59,7 +59,7 @@ def test_questions(question: arp.Question, kind: Kind, wanted: str) -> None:
     assert (question.target, question.kind) == (TARGET, kind)
 
 
-def test_what_would_poison_caches_cannot_be_built() -> None:
+def test_frames_that_would_poison_caches_cannot_be_built() -> None:
     with pytest.raises(ValueError, match="would overwrite neighbor caches"):
         arp.request(TARGET, ME, TARGET)
     with pytest.raises(ValueError, match="would overwrite neighbor caches"):
@@ -71,7 +71,7 @@ def test_a_reply(padding: int) -> None:
     assert arp.parse(reply() + bytes(padding)) == Reply(TARGET, THEM, THEM, ME, SOURCE, 42 + padding)
 
 
-def test_a_reply_to_nobody_and_one_through_another_mac() -> None:
+def test_a_reply_to_a_probe_and_from_another_source_mac() -> None:
     found = arp.parse(reply(to_ip="00000000", source="02:00:00:00:00:99"))
     assert isinstance(found, Reply)
     assert found.asked_from == arp.NOBODY
@@ -96,10 +96,10 @@ def test_a_reply_to_nobody_and_one_through_another_mac() -> None:
         reply(mac="ffffffffffff"),
         reply(ip="00000000", to_ip="00000000"),
         reply(ip="00000000"),
-        reply(type="8100 0001 0806"),  # tagged: another VLAN's
+        reply(type="8100 0001 0806"),  # tagged: another VLAN
     ],
 )
-def test_what_is_no_answer(frame: bytes) -> None:
+def test_invalid_or_irrelevant_frames_are_ignored(frame: bytes) -> None:
     assert arp.parse(frame) is None
 
 
@@ -113,7 +113,7 @@ def test_what_is_no_answer(frame: bytes) -> None:
         ({"to_ip": "c00002c8", "to_mac": "ffffffffffff", "op": "0001"}, True, True),
     ],
 )
-def test_what_nobody_asked_for_is_an_announcement(changes: dict[str, str], request_: bool, broadcast: bool) -> None:
+def test_gratuitous_frames(changes: dict[str, str], request_: bool, broadcast: bool) -> None:
     assert arp.parse(reply(**changes)) == GratuitousFrame(TARGET, THEM, THEM, request_, broadcast, 42)
 
 
@@ -123,7 +123,7 @@ def test_what_nobody_asked_for_is_an_announcement(changes: dict[str, str], reque
     st.binary(min_size=6, max_size=6).map(arp.text),
     st.binary(min_size=6, max_size=6).map(arp.text),
 )
-def test_a_template_gives_what_scapy_builds_for_each_target(
+def test_the_template_matches_what_scapy_builds_for_each_target(
     target: IPv4Address, source: IPv4Address, mac: str, to: str
 ) -> None:
     if target == source:
@@ -137,7 +137,7 @@ def test_a_template_gives_what_scapy_builds_for_each_target(
 
 @given(st.binary(max_size=120).map(lambda tail: raw(f"{ME} {THEM} 0806") + tail) | st.binary(max_size=120))
 @example(reply(head="0001 0800 06 00"))
-def test_no_bytes_crash_the_parser_and_an_answer_is_always_complete(frame: bytes) -> None:
+def test_no_bytes_crash_the_parser_and_results_are_complete(frame: bytes) -> None:
     found = arp.parse(frame)
     if found is not None:
         assert isinstance(found, GratuitousFrame) or frame[20:22] == b"\0\2"

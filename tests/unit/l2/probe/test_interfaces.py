@@ -1,4 +1,4 @@
-"""Which interface to ask from: tables of `ip -json address` and of choices."""
+"""Which interface to send from, by the output of `ip -json address`."""
 
 import json
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_address
@@ -58,13 +58,13 @@ def test_parse() -> None:
     ("entries", "targets", "name", "wanted"),
     [
         ([LAN], ["192.0.2.200"], "", "eth1"),
-        ([WIDE, LAN], ["192.0.2.200"], "", "eth1"),  # the narrower subnet, as routing has it
+        ([WIDE, LAN], ["192.0.2.200"], "", "eth1"),  # the longest prefix wins, as in routing
         ([WIDE, LAN], ["192.0.2.200", "192.0.3.1"], "", "eth2"),
         ([LAN, TWIN], ["192.0.2.200"], "eth3", "eth3"),
-        ([LAN], ["198.51.100.1"], "eth1", "eth1"),  # a pool off the subnet may be answered all the same
+        ([LAN], ["198.51.100.1"], "eth1", "eth1"),  # a pool outside the subnet may still be answered
     ],
 )
-def test_choice(entries: list[dict[str, Any]], targets: list[str], name: str, wanted: str) -> None:
+def test_choose(entries: list[dict[str, Any]], targets: list[str], name: str, wanted: str) -> None:
     assert choose(here(*entries), ips(*targets), name).name == wanted
 
 
@@ -81,7 +81,7 @@ def test_choice(entries: list[dict[str, Any]], targets: list[str], name: str, wa
         ([LAN, WIDE], ["192.0.2.9"], "wlan0", "no interface wlan0 on this machine; choose one of: eth1, eth2"),
     ],
 )
-def test_no_choice(entries: list[dict[str, Any]], targets: list[str], name: str, message: str) -> None:
+def test_choose_refuses(entries: list[dict[str, Any]], targets: list[str], name: str, message: str) -> None:
     with pytest.raises(Inconclusive) as caught:
         choose(here(*entries), ips(*targets), name)
     assert message in str(caught.value)
@@ -103,11 +103,11 @@ def test_source_address(addresses: tuple[str, ...], target: str, wanted: str | N
 
 
 @pytest.mark.parametrize(
-    ("addresses", "target", "asking", "talking"),
+    ("addresses", "target", "source", "client"),
     [
         (("fd00::1/64", "fe80::1/64"), "fd00::9", "fe80::1", "fd00::1"),
         (("fd00::1/64", "fd01::1/64", "fe80::1/64"), "fd01::9", "fe80::1", "fd01::1"),
-        (("fe80::1/64",), "fd00::9", "fe80::1", None),  # no service is reached from a link-local address
+        (("fe80::1/64",), "fd00::9", "fe80::1", None),  # link-local addresses reach no service
         (("fe80::1/64", "fd00::1/64"), "fe80::9", "fe80::1", "fe80::1"),
         (("192.0.2.1/24",), "fd00::9", None, None),
         (("fe80::1/64",), "192.0.2.9", None, None),
@@ -115,14 +115,14 @@ def test_source_address(addresses: tuple[str, ...], target: str, wanted: str | N
     ],
 )
 def test_addresses_of_both_families(
-    addresses: tuple[str, ...], target: str, asking: str | None, talking: str | None
+    addresses: tuple[str, ...], target: str, source: str | None, client: str | None
 ) -> None:
     (interface,) = here(entry("eth1", *addresses))
     to = ip_address(target)
-    assert (str(interface.source_for(to)), str(interface.client_address(to))) == (str(asking), str(talking))
+    assert (str(interface.source_for(to)), str(interface.client_address(to))) == (str(source), str(client))
 
 
-def test_an_address_that_is_not_ours_yet_is_not_asked_from() -> None:
+def test_tentative_and_duplicate_addresses_are_no_source() -> None:
     given = entry("eth1", "192.0.2.1/24", "fe80::1/64", "fd00::1/64")
     given["addr_info"][1]["tentative"] = True
     given["addr_info"][2]["dadfailed"] = True

@@ -1,4 +1,4 @@
-"""Which question an answer is to, how fast it is asked, and the command for those who may not: no frames."""
+"""Matching answers to questions, the rate limit, and the command for unprivileged users; no frames."""
 
 import random
 from ipaddress import IPv4Address
@@ -30,18 +30,18 @@ ASKED = [
     ("asked_from", "mac", "timestamp", "wanted"),
     [
         (NOBODY, A, 10.5, ASKED[0]),
-        (NOBODY, A, 13.5, ASKED[2]),  # the second try
+        (NOBODY, A, 13.5, ASKED[2]),  # the second probe
         (NOBODY, A, 11.5, ASKED[0]),  # however late
         (OWN, A, 12.5, ASKED[1]),
-        (OWN, A, 14.5, ASKED[3]),  # the one that went to this MAC, and not the newest
+        (OWN, A, 14.5, ASKED[3]),  # the one that went to this MAC, not the newest
         (OWN, B, 14.5, ASKED[4]),
         (OWN, C, 12.9, ASKED[1]),
-        (OWN, C, 14.5, ASKED[4]),  # nothing else was asked for a second: one that answers for another's MAC
-        (NOBODY, A, 9.9, ASKED[0]),  # a clock that was set back
-        (None, A, 14.5, ASKED[3]),  # an advertisement does not say whom it answers
+        (OWN, C, 14.5, ASKED[4]),  # nothing else was asked for a second: it answers a unicast to another MAC
+        (NOBODY, A, 9.9, ASKED[0]),  # the clock was set back
+        (None, A, 14.5, ASKED[3]),  # an advertisement does not say which question it answers
     ],
 )
-def test_an_answer_is_matched_with_its_question(
+def test_an_answer_is_matched_to_its_question(
     asked_from: IPv4Address | None, mac: str, timestamp: float, wanted: tuple[float, Kind, str]
 ) -> None:
     assert match(Reply(IP, mac, mac, "", asked_from, 60), timestamp, ASKED) == wanted
@@ -54,21 +54,21 @@ def test_every_answer_finds_a_question(timestamp: float, asked_from: IPv4Address
     assert match(Reply(IP, A, A, "", asked_from, 60), timestamp, ASKED[:many]) in ASKED
 
 
-def paced(pps: float, count: int, late: dict[int, float]) -> list[float]:
-    """Return when frames go; late: seconds that the machine is too busy, by the number of the frame."""
-    pace, now, times = RateLimit(pps), 100.0, []
-    pace.begin(now)
+def send_times(pps: float, count: int, late: dict[int, float]) -> list[float]:
+    """Return when frames are sent; late: seconds of delay, by the number of the frame."""
+    limit, now, times = RateLimit(pps), 100.0, []
+    limit.begin(now)
     for number in range(count):
-        now = max(now, pace.due(now)) + late.get(number, 0.0)
-        pace.sent(now)
+        now = max(now, limit.due(now)) + late.get(number, 0.0)
+        limit.sent(now)
         times.append(now)
     return times
 
 
 @pytest.mark.parametrize("pps", [1, 10, 200, 499, 500])
-def test_the_average_is_what_was_asked_for(pps: int) -> None:
+def test_the_average_rate_is_the_requested_one(pps: int) -> None:
     random.seed(pps)
-    times = paced(pps, 400, {})
+    times = send_times(pps, 400, {})
     gaps = [later - earlier for earlier, later in pairwise(times)]
     assert times[-1] - times[0] == pytest.approx(399 / pps, abs=1 / pps)
     assert min(gaps) > 1 / HIGHEST_PPS - 1e-6
@@ -76,20 +76,20 @@ def test_the_average_is_what_was_asked_for(pps: int) -> None:
         assert max(gaps) - min(gaps) > 0.1 / pps or pps == 499  # never in step with anything periodic
 
 
-def test_a_delay_is_made_up_for_no_faster_than_the_highest_rate_and_a_long_one_is_not() -> None:
-    times = paced(200, 400, {50: 0.2})
+def test_a_short_delay_is_made_up_for_within_the_highest_rate() -> None:
+    times = send_times(200, 400, {50: 0.2})
     assert times[-1] - times[0] == pytest.approx(399 / 200, abs=0.01)
     assert min(later - earlier for earlier, later in pairwise(times)) > 1 / HIGHEST_PPS - 1e-6
-    assert paced(200, 400, {50: 5.0})[-1] - 100 > 5.9
+    assert send_times(200, 400, {50: 5.0})[-1] - 100 > 5.9
 
 
-def test_time_without_a_frame_is_no_credit() -> None:
-    pace = RateLimit(200)
-    pace.begin(100.0)
-    assert pace.due(100.0) < 100.01
-    pace.sent(100.0)
-    pace.begin(200.0)
-    first, second = pace.due(200.0), pace.due(200.0)
+def test_idle_time_earns_no_credit() -> None:
+    limit = RateLimit(200)
+    limit.begin(100.0)
+    assert limit.due(100.0) < 100.01
+    limit.sent(100.0)
+    limit.begin(200.0)
+    first, second = limit.due(200.0), limit.due(200.0)
     assert 200.0 <= first < 200.01
     assert 200.005 <= second < 200.01
 
@@ -98,12 +98,12 @@ def shake(outcome: Outcome, mac: str = A) -> Handshake:
     return Handshake(IP, mac, 80, outcome)
 
 
-def test_of_two_syns_the_one_that_was_answered_counts() -> None:
+def test_of_two_syns_the_answered_one_counts() -> None:
     assert best([shake("silent"), shake("open"), shake("silent", B)]) == (shake("open"), shake("silent", B))
     assert best([shake("refused"), shake("silent")]) == (shake("refused"),)
 
 
-def test_the_command_for_an_ordinary_user_quotes_what_he_typed() -> None:
+def test_the_command_for_unprivileged_users_quotes_arguments() -> None:
     command = privileged_command(["/opt/my tools/provisioner", "verify"])
     assert command.startswith("sudo -E setpriv --reuid=")
     assert command.endswith(" '/opt/my tools/provisioner' verify")

@@ -1,4 +1,4 @@
-"""A SYN through an owner, and what counts as its answer: forged, foreign and broken frames do not."""
+"""A SYN through an owner, and its answers: forged, foreign and broken frames do not count."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
@@ -23,12 +23,12 @@ def built(ip: Address, sequence: int = 7) -> syn.Syn:
 
 
 def read(frame: bytes) -> Any:
-    """Return a frame as Scapy reads it."""
+    """Parse a frame with Scapy."""
     return Ether(frame)
 
 
 def network(ip: Address, source: str = THEM) -> Any:
-    """Return the head of a frame from an owner to us."""
+    """Return the headers of a frame from an owner to this machine."""
     kind = IP if ip.version == 4 else IPv6
     return Ether(src=source, dst=ME) / kind(src=str(ip), dst=str(OWN[ip.version]))
 
@@ -54,7 +54,7 @@ def test_the_sequence_wraps() -> None:
 @pytest.mark.parametrize(
     ("flags", "outcome"), [("SA", "open"), ("RA", "refused"), ("R", None), ("A", None), ("S", None), ("FA", None)]
 )
-def test_what_a_segment_says(ip: Address, flags: str, outcome: str | None) -> None:
+def test_the_outcome_of_a_segment(ip: Address, flags: str, outcome: str | None) -> None:
     frame = bytes(network(ip) / TCP(sport=80, dport=61234, seq=99, ack=8, flags=flags))
     found = syn.parse(frame)
     if outcome is None:
@@ -63,7 +63,7 @@ def test_what_a_segment_says(ip: Address, flags: str, outcome: str | None) -> No
         assert found == SynResponse(ip, 80, 61234, outcome, 8, THEM)  # type: ignore[arg-type]
 
 
-def test_options_of_the_ip_header_are_skipped_and_a_later_fragment_is_nothing() -> None:
+def test_ip_options_are_skipped_and_later_fragments_ignored() -> None:
     head = Ether(src=THEM, dst=ME) / IP(src=str(FOUR), dst=str(OWN[4]), options=[b"\x01"] * 4)
     frame = bytes(head / TCP(sport=80, dport=61234, ack=8, flags="SA"))
     assert frame[14] == 0x46
@@ -72,7 +72,7 @@ def test_options_of_the_ip_header_are_skipped_and_a_later_fragment_is_nothing() 
 
 
 @pytest.mark.parametrize("ip", [FOUR, SIX])
-def test_an_error_by_a_router_names_the_syn_that_it_is_about(ip: Address) -> None:
+def test_a_routers_error_is_matched_to_its_syn(ip: Address) -> None:
     made = read(built(ip).frame)
     if ip.version == 4:
         error: Any = ICMP(type=3, code=13) / IPerror(bytes(made[IP])[:28])
@@ -95,7 +95,7 @@ def test_echo(ip: Address) -> None:
     assert asked.id == 4711
     answer = ICMP(type=0, id=4711, seq=1) if ip.version == 4 else ICMPv6EchoReply(id=4711, seq=1)
     assert syn.parse(bytes(network(ip) / answer)) == EchoReply(ip, 4711)
-    assert syn.parse(bytes(made)) is None  # a question is no answer
+    assert syn.parse(bytes(made)) is None  # a request is not an answer
 
 
 HEADS = [bytes(network(FOUR) / TCP()), bytes(network(FOUR) / ICMP(type=3)), bytes(network(SIX) / TCP())]
