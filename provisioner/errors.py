@@ -1,14 +1,14 @@
-"""The few exceptions. Each is something a person can act on, so each carries its remedy.
+"""The exceptions for errors that a person can act on; each carries a remedy.
 
-The command line prints them as one line (and, for a host, the last lines of what failed there) and exits 1;
-anything else that escapes is a defect of this program and keeps its traceback in the log.
+The command line prints them as one line (for a failed command, with the tail of its output) and exits 1. Any other
+exception that escapes is an internal error, whose traceback goes to the log.
 """
 
 from __future__ import annotations
 
 
 class ProvisionerError(Exception):
-    """Say what went wrong and what to do about it: `message` and `remedy`, each one sentence."""
+    """An error with a `message` (what went wrong) and a `remedy` (what to do about it), each one sentence."""
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
@@ -20,7 +20,7 @@ class ProvisionerError(Exception):
 
 
 class SiteError(ProvisionerError):
-    """Report a mistake in hosts.toml by file and line (1-based; 0 where the whole file is meant)."""
+    """A mistake in hosts.toml, with file and line (1-based; 0 for the whole file)."""
 
     def __init__(self, file: str, line: int, message: str, remedy: str = "") -> None:
         super().__init__(message, remedy)
@@ -33,7 +33,7 @@ class SiteError(ProvisionerError):
 
 
 class HostError(ProvisionerError):
-    """Report what failed on one host: the command, and the last lines that matter in `tail`."""
+    """A failure on one host. command: the failed command; tail: the last lines of its output."""
 
     def __init__(self, host: str, message: str, remedy: str = "", *, command: str = "", tail: str = "") -> None:
         super().__init__(message, remedy)
@@ -46,19 +46,19 @@ class HostError(ProvisionerError):
 
 
 class Unreachable(HostError):
-    """Report a host that cannot be logged in to; nothing is known of its state then."""
+    """Logging in to a host failed, or the connection was lost; the state of the host is unknown."""
 
 
 class NotConverged(HostError):
-    """Report a change that was carried out and is still pending afterwards."""
+    """A change was made and is still pending afterwards."""
 
 
 class Locked(ProvisionerError):
-    """Report that another run holds the cluster's lock."""
+    """Another run holds the cluster's lock."""
 
 
 class ClusterError(ProvisionerError):
-    """Report what the Kubernetes API refused, or what it did not become in time; `tail` holds events."""
+    """The Kubernetes API rejected a request or a wait for it timed out. tail: events."""
 
     def __init__(self, message: str, remedy: str = "", *, tail: str = "") -> None:
         super().__init__(message, remedy)
@@ -66,4 +66,4 @@ class ClusterError(ProvisionerError):
 
 
 class Inconclusive(ProvisionerError):
-    """Report that nothing can be concluded from here (exit status 2), and what would make it conclusive."""
+    """Nothing can be concluded from this vantage point (exit status 2); the remedy would make it conclusive."""

@@ -1,7 +1,8 @@
-"""Keep secrets out of everything that is printed or logged, as the last line of defence.
+"""Mask secrets in everything that is printed or logged, as the last line of defense.
 
-The first line is that commands with secrets are run with `secret=True`. This one knows what kubeadm and Kubernetes
-print unasked: bootstrap tokens, certificate keys, PEM private keys, key data in kubeconfigs; and values told to it.
+The first one is to run commands with secrets with `secret=True`. This module recognizes the secrets that kubeadm and
+Kubernetes print by themselves (bootstrap tokens, certificate keys, PEM private keys, key data in kubeconfigs) and the
+values registered with `hide`.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import threading
 MASK = "‹secret›"
 
 _PATTERNS = (
-    # Private keys as PEM, whole or cut off.
+    # PEM private keys, complete or truncated.
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
     # Bootstrap tokens: [a-z0-9]{6}.[a-z0-9]{16} (Kubernetes, "Authenticating with Bootstrap Tokens").
     re.compile(r"(?<![\w.-])[a-z0-9]{6}\.[a-z0-9]{16}(?![\w.-])"),
-    # kubeadm's certificate key: 64 hex digits; a CA's public hash has "sha256:" before it and stays.
+    # kubeadm's certificate key: 64 hex digits; not the hash of a CA's public key, which follows "sha256:".
     re.compile(r"(?<=certificate-key )[0-9a-f]{64}|(?<=certificateKey: )[0-9a-f]{64}"),
-    # Service account and other JSON web tokens.
+    # Service account tokens and other JSON Web Tokens.
     re.compile(r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]+"),
     re.compile(r"(?<=client-key-data: )\S+"),
 )
@@ -27,14 +28,14 @@ _lock = threading.Lock()
 
 
 def hide(secret: str) -> None:
-    """Remember a value (a password) that must never be shown; those under 4 characters would mangle words."""
+    """Register a value (a password) to mask; values under 4 characters are ignored, since they would mangle words."""
     if len(secret) >= 4:
         with _lock:
             _known.add(secret)
 
 
 def redact(text: str) -> str:
-    """Return `text` with every secret masked.
+    """Return `text` with all secrets masked.
 
     >>> redact("kubeadm join 10.0.0.1:6443 --token abcdef.0123456789abcdef")
     'kubeadm join 10.0.0.1:6443 --token ‹secret›'

@@ -1,6 +1,6 @@
-"""What happened, told once: events go to the log file and to whatever the person looks at.
+"""Events of a run, passed on to the log file and to viewers.
 
-Steps and hosts speak to a Report only; screen.py decides how a terminal, a pipe or a JSON reader sees it.
+Steps and hosts use a Report only; cli/screen.py decides how events appear on a terminal, in a pipe or as JSON.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from provisioner.redact import redact
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened.
+    """An event of a run.
 
     kind: step, host, change, output, proof, done, failed, step-done, waiting, pending, note, idle, summary.
-    host, step: where, or empty. text: a sentence or an output line. data: what else a machine may want. time: Unix
-    time.
+    host, step: where it happened, or empty. text: a sentence or an output line. data: more fields for JSON output.
+    time: Unix time.
     """
 
     kind: str
@@ -35,14 +35,14 @@ class Event:
     time: float = field(default_factory=time.time)
 
     def json(self) -> str:
-        """Return the event as one line of JSON, empty fields left out."""
+        """Return the event as one line of JSON without empty fields."""
         entry = {"time": round(self.time, 3), "kind": self.kind, "step": self.step, "host": self.host}
         entry |= {"text": self.text, **self.data}
         return json.dumps({key: value for key, value in entry.items() if value not in ("", None)}, default=str)
 
 
 class Report:
-    """Pass events on, redacted, one at a time, to the log and to every viewer."""
+    """Redact events and pass them on, one at a time, to the log and all viewers."""
 
     def __init__(self, *viewers: Callable[[Event], None], log: Log | None = None) -> None:
         self._viewers = viewers
@@ -51,7 +51,7 @@ class Report:
         self.log = log
 
     def emit(self, kind: str, text: str = "", *, host: str = "", step: str = "", **data: Any) -> None:
-        """Tell of an event."""
+        """Pass on an event."""
         event = Event(kind, redact(text), host, step, {key: _clean(value) for key, value in data.items()})
         with self._lock:
             if self.log is not None and kind != "idle":
@@ -60,19 +60,19 @@ class Report:
                 viewer(event)
 
     def close(self) -> None:
-        """Show nothing any more: threads that end late would write over the last words."""
+        """Stop showing events, so that threads that end late do not write over the last lines."""
         with self._lock:
             self._closed = True
 
     def command(
         self, host: str, command: str, *, status: int | None, seconds: float, stdout: str = "", stderr: str = ""
     ) -> None:
-        """Write a command and all that it said to the log. status None: it did not finish."""
+        """Write a command and its output to the log. status: None if it did not finish."""
         if self.log is not None:
             self.log.command(host, command, status=status, seconds=seconds, stdout=stdout, stderr=stderr)
 
     def detail(self, line: str, *blocks: str) -> None:
-        """Write something to the log only."""
+        """Write a line and blocks of text to the log only."""
         if self.log is not None:
             self.log.write(line, *blocks)
 
@@ -88,7 +88,7 @@ def _clean(value: Any) -> Any:
 
 
 class Log:
-    """The complete account of a run, readable by its owner only; made at the first line written."""
+    """The complete log of a run, readable by its owner only; the file is created when the first line is written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -97,11 +97,11 @@ class Log:
 
     @classmethod
     def for_command(cls, state: Path, command: str) -> Log:
-        """Return the log of a command run now: state/logs/<time>-<command>.log."""
+        """Return a new log for a command: state/logs/<time>-<pid>-<command>.log."""
         return cls(state / "logs" / f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{command}.log")
 
     def event(self, event: Event) -> None:
-        """Write an event; a change's diff goes below it."""
+        """Write an event, followed by its diff."""
         place = " ".join(part for part in (event.step, event.host) if part)
         rest = {key: value for key, value in event.data.items() if key != "diff"}
         extra = f" {json.dumps(rest, default=str)}" if rest else ""
@@ -111,11 +111,11 @@ class Log:
         self, host: str, command: str, *, status: int | None, seconds: float, stdout: str, stderr: str
     ) -> None:
         """Write a command, its status and its output."""
-        ended = "did not finish" if status is None else f"exit {status}"
-        self.write(f"ran     {host}: {ended} after {seconds:.1f} s", command, stdout, stderr)
+        outcome = "did not finish" if status is None else f"exit {status}"
+        self.write(f"ran     {host}: {outcome} after {seconds:.1f} s", command, stdout, stderr)
 
     def write(self, line: str, *blocks: str) -> None:
-        """Write a dated line and indented blocks below it."""
+        """Write a line with a timestamp, followed by indented blocks."""
         stamp = datetime.now(UTC).strftime("%H:%M:%S.%f")[:-3]
         text = f"{stamp} {line}\n"
         for block in blocks:
@@ -129,7 +129,7 @@ class Log:
             self._stream.flush()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the log file."""
         with self._lock:
             if self._stream is not None:
                 self._stream.close()

@@ -1,4 +1,4 @@
-"""Lists and numbers as people say them."""
+"""Format lists, counts, durations and diffs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def join_words(items: Iterable[object], word: str = "and") -> str:
-    """Return items as prose.
+    """Join items as in prose.
 
     >>> join_words(["w1", "w2", "w3"])
     'w1, w2 and w3'
@@ -17,7 +17,7 @@ def join_words(items: Iterable[object], word: str = "and") -> str:
 
 
 def times(count: int) -> str:
-    """Return how often.
+    """Return a count of occurrences in words.
 
     >>> times(1), times(3)
     ('once', '3 times')
@@ -25,17 +25,31 @@ def times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def pluralize(number: int, what: str) -> str:
-    """Return a number of things, the thing's plural by s.
+def pluralize(number: int, noun: str) -> str:
+    """Return a number with a noun, which takes a plural s.
 
     >>> pluralize(1, "node"), pluralize(3, "node")
     ('1 node', '3 nodes')
     """
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration with at most two units.
+
+    >>> [duration(0.42), duration(75), duration(3700)]
+    ['0.4 s', '1 min 15 s', '1 h 1 min']
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def unified_diff(path: str, old: str, new: str) -> str:
-    """Return the unified diff from `old` to `new`, named by `path`; empty when they are equal."""
+    """Return the unified diff from `old` to `new`, labeled with `path`; empty if they are equal."""
     return "".join(
         difflib.unified_diff(
             old.splitlines(keepends=True), new.splitlines(keepends=True), f"{path} (now)", f"{path} (wanted)"

@@ -1,4 +1,4 @@
-"""The command line, thin: options in, one function called, its outcome told and turned into an exit status."""
+"""The entry point of the command line: global options, lazily imported commands, errors, exit statuses."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.redact import redact
 from provisioner.report import Log
 
-# Commands in modules of their own, imported when they are used: name -> (module:attribute, one line of help).
+# Commands, imported when they are used: name -> (module:attribute, one line of help).
 LAZY = {
     "init": ("provisioner.cli.init:command", "Write a commented hosts.toml."),
-    "plan": ("provisioner.cli.commands:plan", "Show what an apply would do; change nothing."),
-    "apply": ("provisioner.cli.commands:apply", "Do what is missing on hosts and cluster, and make sure of it."),
-    "verify": ("provisioner.cli.verify:verify", "Prove that the cluster does what it should."),
-    "status": ("provisioner.cli.commands:status", "Show the nodes as the API sees them."),
-    "unlock": ("provisioner.cli.commands:unlock", "Show the lock that keeps two runs apart, and remove it."),
-    "node": ("provisioner.cli.node:node", "Drain a node, take it out of the cluster, or join it anew."),
-    "reset": ("provisioner.cli.node:reset", "Take hosts out of the cluster; all of them end it."),
+    "plan": ("provisioner.cli.commands:plan_command", "Show what apply would change."),
+    "apply": ("provisioner.cli.commands:apply_command", "Apply the missing changes to hosts and cluster."),
+    "verify": ("provisioner.cli.verify:verify", "Verify that the cluster works."),
+    "status": ("provisioner.cli.commands:status_command", "Show the nodes as the API sees them."),
+    "unlock": ("provisioner.cli.commands:unlock_command", "Show and remove the lock that keeps two runs apart."),
+    "node": ("provisioner.cli.node:node", "Drain, uncordon, remove or rebuild a node."),
+    "reset": ("provisioner.cli.node:reset", "Remove hosts from the cluster; without --limit, destroy it."),
     "kubeconfig": (
-        "provisioner.cli.commands:kubeconfig",
-        "Print the administrator's kubeconfig, or merge it into yours.",
+        "provisioner.cli.commands:kubeconfig_command",
+        "Print the admin kubeconfig or merge it into yours.",
     ),
-    "ssh": ("provisioner.cli.commands:ssh", "Log in to a host with the site's settings."),
-    "exec": ("provisioner.cli.commands:execute", "Run a command on every host, as root."),
-    "l2": ("provisioner.cli.l2:l2", "Who answers for an external IP, seen from the wire."),
-    "lab": ("provisioner.cli.lab:lab", "Blank VMs on this machine to try it all on."),
+    "ssh": ("provisioner.cli.commands:ssh_command", "Log in to a host with the site's settings."),
+    "exec": ("provisioner.cli.commands:exec_command", "Run a command on every host as root."),
+    "l2": ("provisioner.cli.l2:l2", "Find out who answers for an external IP on the wire."),
+    "lab": ("provisioner.cli.lab:lab", "Run blank VMs on this machine as a lab."),
 }
 
 
 class Commands(click.Group):
-    """A group that imports a command's module only when the command is run or asked for its own help."""
+    """A group that imports a command's module only to run that command or show its help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return all commands, in the order in which people meet them."""
+        """Return all command names, in the order in which they are typically used."""
         del ctx
         return [*LAZY, *self.commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command, importing it where it lives elsewhere."""
+        """Return a command, importing its module if necessary."""
         if cmd_name not in LAZY:
             return super().get_command(ctx, cmd_name)
         module, _, attribute = LAZY[cmd_name][0].partition(":")
@@ -58,7 +58,7 @@ class Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands by their first line, importing none."""
+        """List the commands with one line of help each, without importing them."""
         rows = []
         for name in self.list_commands(ctx):
             rows.append((name, LAZY[name][1] if name in LAZY else self.commands[name].get_short_help_str(100)))
@@ -70,30 +70,34 @@ class Commands(click.Group):
 @click.option(
     "-f", "--file", default="hosts.toml", type=click.Path(path_type=Path), show_default=True, help="The site."
 )
-@click.option("-v", "--verbose", count=True, help="Show every output line; -vv also the traceback of a defect.")
-@click.option("--parallel", default=8, type=click.IntRange(1), show_default=True, help="Hosts at a time.")
+@click.option("-v", "--verbose", count=True, help="Show all output; -vv adds the traceback of an internal error.")
+@click.option(
+    "--parallel", default=8, type=click.IntRange(1), show_default=True, help="Maximum number of hosts at a time."
+)
 @click.option("--log", type=click.Path(path_type=Path), help="Log file. [default: .provisioner/logs/…]")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="For people or machines.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Output format.")
 @click.version_option(__version__)
 @click.pass_context
 def cli(ctx: click.Context, /, **options: Any) -> None:
-    """Turn machines that answer SSH into a kubeadm cluster with NFS and MetalLB, and prove it from the wire.
+    """Turn machines that answer SSH into a kubeadm cluster with NFS and MetalLB, and verify it from the wire.
 
-    Begin with `provisioner init`, edit hosts.toml, then `provisioner plan` and `provisioner apply`.
+    Start with `provisioner init`, edit hosts.toml, then `provisioner plan` and `provisioner apply`.
     """
     ctx.obj = Options(**options)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; a person's mistake is a line on stderr and exit status 1, never a traceback."""
-    # A service manager or a closed terminal ends us as Ctrl-C does: the lock is given back.
+    """Run the command line; a user error is a line on stderr and exit status 1, never a traceback."""
+    # Stopped by a service manager or a closed terminal, release the lock as after Ctrl-C.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
         status = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(1)  # click's own 2 means "changes pending" after a plan, and "cannot be told" after verify and l2
+        sys.exit(
+            1
+        )  # click would exit with 2, which means "changes pending" for plan and "inconclusive" for verify and l2
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except ProvisionerError as error:
@@ -102,23 +106,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
             click.echo(f"  | {line}", err=True)
         sys.exit(2 if isinstance(error, Inconclusive) else 1)
     except BrokenPipeError:
-        # Whoever read our output has gone (`| head`); the interpreter would complain once more when it flushes.
+        # The reader of our output is gone (`| head`); without this the interpreter complains again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except InternalError as error:
-        _tell_defect(str(error), error.log, error.text, arguments or sys.argv)
-    except Exception as error:  # a command without a session of its own
+        _exit_internal_error(str(error), error.log, error.text, arguments or sys.argv)
+    except Exception as error:  # outside of any session
         text = traceback.format_exc()
-        log = Log.for_command(Path(".provisioner"), "defect")
-        log.write("defect", text)
-        _tell_defect(f"{type(error).__name__}: {error}", log.path, text, arguments or sys.argv)
+        log = Log.for_command(Path(".provisioner"), "internal-error")
+        log.write("internal error", text)
+        _exit_internal_error(f"{type(error).__name__}: {error}", log.path, text, arguments or sys.argv)
     if isinstance(status, int):
         sys.exit(status)
 
 
-def _tell_defect(what: str, log: Path | None, text: str, arguments: Sequence[str]) -> NoReturn:
-    where = f"; its traceback is in {log}" if log else ""
-    click.echo(redact(f"a defect of this program: {what}{where}"), err=True)
+def _exit_internal_error(summary: str, log: Path | None, text: str, arguments: Sequence[str]) -> NoReturn:
+    where = f" with its traceback, which is in {log}" if log else ""
+    click.echo(redact(f"internal error: {summary}; please report it{where}"), err=True)
     if "-vv" in arguments:
         click.echo(redact(text), err=True)
     sys.exit(1)

@@ -1,4 +1,4 @@
-"""The commands about one node: drain it, let pods come again, take it out, join it anew; and reset, about all."""
+"""The commands that take hosts in and out: node drain, uncordon, remove and rebuild, and reset."""
 
 from __future__ import annotations
 
@@ -8,151 +8,159 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.cli import execute
-from provisioner.cli.execute import Errand
-from provisioner.cli.options import Options
+from provisioner.cli.execute import FollowUp
+from provisioner.cli.options import Options, split_names
 from provisioner.cli.session import open_session
 from provisioner.engine import Step
 from provisioner.engine.runner import Outcome, Selection
 from provisioner.site import load_site
-from provisioner.steps import drain as step
-from provisioner.steps import l2_proof, removal
+from provisioner.steps import drain, l2_proof, removal, uncordon
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group()
 def node() -> None:
-    """Drain a node, take it out of the cluster, or join it anew.
+    """Drain, uncordon, remove or rebuild a node.
 
-    Each shows what it would do and asks, can be interrupted, and run again goes on from there.
+    Each command shows its plan and asks for confirmation. If it is interrupted, run it again: it resumes where it
+    stopped.
     """
 
 
 def _common(function: F) -> F:
-    """Give a command the name of a node, -y and --dry-run."""
+    """Add the argument NAME and the options -y and --dry-run to a command."""
     function = click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")(function)
-    function = click.option("-y", "--yes", is_flag=True, help="Do not ask.")(function)
+    function = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")(function)
     return click.argument("name")(function)
 
 
-@node.command()
+@node.command("drain")
 @_common
 @click.pass_obj
-def drain(options: Options, name: str, yes: bool, dry_run: bool) -> None:
-    """Keep new pods off a node and end those that are there, as `kubectl drain` does.
+def drain_command(options: Options, name: str, yes: bool, dry_run: bool) -> None:
+    """Cordon a node and evict its pods, like `kubectl drain`.
 
-    Pods of DaemonSets stay. Disruption budgets are kept; what holds a pod back is shown. A pod that no controller
-    would make anew is refused, by name.
+    Pods of DaemonSets stay. Disruption budgets are respected; a pod that one of them protects is shown. The command
+    refuses a node with a pod that no controller would replace, and names the pod.
 
     Example: provisioner node drain worker1
     """
-    errand = _errand(f"drain {name}", name, f"provisioner node uncordon {name} lets pods come again")
-    _do(options, (step.step(name), l2_proof.STEP), errand, (), yes=yes, dry_run=dry_run)
+    follow_up = _follow_up(f"drain {name}", name, f"to schedule pods on it again: provisioner node uncordon {name}")
+    _run_steps(options, (drain.step(name), l2_proof.STEP), follow_up, (), yes=yes, dry_run=dry_run)
 
 
-@node.command()
+@node.command("uncordon")
 @_common
 @click.pass_obj
-def uncordon(options: Options, name: str, yes: bool, dry_run: bool) -> None:
-    """Let a node take pods again.
+def uncordon_command(options: Options, name: str, yes: bool, dry_run: bool) -> None:
+    """Mark a node as schedulable again.
 
     Example: provisioner node uncordon worker1
     """
-    from provisioner.steps import uncordon as step
-
-    errand = _errand(f"uncordon {name}", name, "provisioner status")
-    _do(options, (step.step(name),), errand, (), yes=yes, dry_run=dry_run)
+    follow_up = _follow_up(f"uncordon {name}", name, "next: provisioner status")
+    _run_steps(options, (uncordon.step(name),), follow_up, (), yes=yes, dry_run=dry_run)
 
 
-@node.command()
+@node.command("remove")
 @_common
-@click.option("--gone", is_flag=True, help="Its machine is off for good: do not log in to it.")
+@click.option("--gone", is_flag=True, help="The machine is switched off for good: do not log in to it.")
 @click.pass_obj
-def remove(options: Options, name: str, yes: bool, dry_run: bool, gone: bool) -> None:
-    """Take a node out of the cluster: drain it, `kubeadm reset` on it, delete it from the API.
+def remove_command(options: Options, name: str, yes: bool, dry_run: bool, gone: bool) -> None:
+    """Remove a node from the cluster: drain it, run `kubeadm reset` on it, delete it from the API.
 
-    Its packages and images stay on it. With --gone only the API is asked, and starts its pods elsewhere at once: a
-    machine that still ran them, out of reach, would write to the same volumes.
+    Its packages and images stay. With --gone the node is only deleted from the API, and its pods start elsewhere at
+    once: if the machine is merely unreachable and still runs them, it keeps writing to the same volumes.
 
     Example: provisioner node remove worker2
     """
     removal.refuse(load_site(options.file), name, gone=gone, stays=False)
-    then = f"take {name} out of hosts.toml, or provisioner apply joins it again"
-    errand = _errand(f"remove {name}{' --gone' if gone else ''}", name, then)
-    _do(options, removal.remove(name, gone=gone), errand, () if gone else (name,), yes=yes, dry_run=dry_run)
+    then = f"next: delete {name} from hosts.toml, or provisioner apply joins it again"
+    follow_up = _follow_up(f"remove {name}{' --gone' if gone else ''}", name, then)
+    steps = removal.remove(name, gone=gone)
+    _run_steps(options, steps, follow_up, () if gone else (name,), yes=yes, dry_run=dry_run)
 
 
-@node.command()
+@node.command("rebuild")
 @_common
 @click.pass_obj
-def rebuild(options: Options, name: str, yes: bool, dry_run: bool) -> None:
-    """Take a node out of the cluster and join it anew, or a machine that was installed anew in its place.
+def rebuild_command(options: Options, name: str, yes: bool, dry_run: bool) -> None:
+    """Remove a node from the cluster and join it again; its machine may have been reinstalled in the meantime.
 
-    Drains it, `kubeadm reset` on it, deletes it from the API, then does what `provisioner apply` does.
+    Drains it, runs `kubeadm reset` on it, deletes it from the API, then does what `provisioner apply` does.
 
     Example: provisioner node rebuild worker2
     """
     removal.refuse(load_site(options.file), name, gone=False, stays=True)
-    errand = _errand(f"rebuild {name}", name, "provisioner verify")
-    _do(options, removal.rebuild(name), errand, None, yes=yes, dry_run=dry_run)
+    follow_up = _follow_up(f"rebuild {name}", name, "next: provisioner verify")
+    _run_steps(options, removal.rebuild(name), follow_up, None, yes=yes, dry_run=dry_run)
 
 
-def _do(
-    options: Options, steps: Sequence[Step], errand: Errand, among: tuple[str, ...] | None, *, yes: bool, dry_run: bool
+def _run_steps(
+    options: Options,
+    steps: Sequence[Step],
+    follow_up: FollowUp,
+    hosts: tuple[str, ...] | None,
+    *,
+    yes: bool,
+    dry_run: bool,
 ) -> None:
-    """Walk the steps. among: the hosts to log in to beside the first control plane, None for all."""
-    execute.refuse_unasked(options, yes or dry_run, errand.command, "does it unasked")
+    """Plan or apply the steps. hosts: the hosts to log in to besides the first control plane; None for all."""
+    if not (yes or dry_run):
+        execute.require_terminal()
     with open_session(options, "node", steps) as session:
-        limit = () if among is None else tuple(dict.fromkeys((session.site.first.name, *among)))
-        run = execute.run(session, steps, Selection(limit=limit))
+        limit = () if hosts is None else tuple(dict.fromkeys((session.site.first.name, *hosts)))
+        run = execute.new_run(session, steps, Selection(limit=limit))
         if dry_run:
             execute.plan(session, run, diff=False)
-        execute.apply(session, run, errand, ask=not yes)
+        execute.apply(session, run, follow_up, ask=not yes)
 
 
-def _errand(command: str, name: str, then: str) -> Errand:
-    """Return what is said in the end; a node that was left cordoned is not left so silently."""
+def _follow_up(command: str, name: str, on_success: str) -> FollowUp:
+    """Return the follow-up of a node command; after a failure it mentions a node that was left cordoned."""
 
-    def again(outcome: Outcome, steps: Sequence[str]) -> Iterator[str]:
+    def on_failure(outcome: Outcome, steps: Sequence[str]) -> Iterator[str]:
         del steps
-        yield f"again: provisioner node {command}"
-        if any(change.summary == f"cordon {name}" for _, _, change in outcome.changes) or _waited(outcome):
-            yield f"instead: provisioner node uncordon {name} lets pods come to it again"
+        yield f"retry: provisioner node {command}"
+        if any(change.summary == f"cordon {name}" for _, _, change in outcome.changes) or _drain_failed(outcome):
+            yield f"or schedule pods on it again: provisioner node uncordon {name}"
 
-    return execute.Errand(f"provisioner node {command}", (f"next: {then}",), again)
+    return FollowUp(f"provisioner node {command}", (on_success,), on_failure)
 
 
-def _waited(outcome: Outcome) -> bool:
-    """Tell whether a drain began and did not end: what it did before is no longer among the outcome's changes."""
+def _drain_failed(outcome: Outcome) -> bool:
+    """Return whether the drain failed; the outcome does not include the changes it made before that."""
     return any(failure.step == "drain" for failure in outcome.failures)
 
 
 @click.command()
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@click.option("--limit", default="", metavar="HOSTS", help="Only these hosts, with commas between.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--limit", default="", metavar="HOSTS", help="Reset these hosts only, comma-separated.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
 @click.pass_obj
 def reset(options: Options, yes: bool, limit: str, dry_run: bool) -> None:
-    """Take hosts out of the cluster without draining them; all of them end it, with everything in etcd.
+    """Remove hosts from the cluster without draining them; without --limit, destroy the cluster and its etcd data.
 
-    `kubeadm reset`, and what it leaves: etcd's data, the pod network, the cluster's packet filter rules. Packages,
-    images and what lies under the NFS export stay. `provisioner node remove` is the gentle way for one.
+    Runs `kubeadm reset` and deletes what that leaves behind: etcd's data, the pod network, the cluster's packet filter
+    rules. Packages, images and files under the NFS export stay. To remove a single node gracefully, use
+    `provisioner node remove`.
 
     Example: provisioner reset --limit worker1
     """
     command = "provisioner reset" + (f" --limit {limit}" if limit else "")
-    execute.refuse_unasked(options, yes or dry_run, command, "does it unasked")
+    if not (yes or dry_run):
+        execute.require_terminal()
     site = load_site(options.file)
-    names = [site.host(part.strip()).name for part in limit.split(",") if part.strip()]
-    names = names or [spec.name for spec in site.hosts]
+    names = [site.host(name).name for name in split_names(limit)] or [spec.name for spec in site.hosts]
     steps = removal.reset(site, names)
-    export = f"; what lies in {site.nfs.export} on {site.nfs_server.name} is still there" if site.nfs.enabled else ""
-    ended = {spec.name for spec in site.control_planes} <= set(names)
-    made = "makes a new cluster" if ended else "joins again what hosts.toml names"
-    then = (f"next: provisioner apply {made}{export if ended else ''}",)
-    errand = execute.Errand(command, then, lambda outcome, names: (f"again: {command}",))
+    destroyed = {spec.name for spec in site.control_planes} <= set(names)
+    then = "creates a new cluster" if destroyed else "joins the hosts of hosts.toml again"
+    kept = f"; {site.nfs.export} on {site.nfs_server.name} is kept" if destroyed and site.nfs.enabled else ""
+    follow_up = FollowUp(
+        command, (f"next: provisioner apply {then}{kept}",), lambda outcome, names: (f"retry: {command}",)
+    )
     with open_session(options, "reset", steps) as session:
-        run = execute.run(session, steps, Selection(limit=tuple(dict.fromkeys((session.site.first.name, *names)))))
+        run = execute.new_run(session, steps, Selection(limit=tuple(dict.fromkeys((session.site.first.name, *names)))))
         if dry_run:
             execute.plan(session, run, diff=False)
-        execute.apply(session, run, errand, ask=not yes)
+        execute.apply(session, run, follow_up, ask=not yes)

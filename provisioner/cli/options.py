@@ -1,4 +1,4 @@
-"""The global options of the command line, and the one exception that is a defect of ours."""
+"""The global options of the command line, and the exception for an internal error."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ class Options:
     log: Path | None = None
     output: str = "text"
 
-    def again(self) -> str:
-        """Return the options that a command to retype needs."""
-        return "" if self.file == Path("hosts.toml") else f" -f {self.file}"
-
     def runnable(self, text: str) -> str:
-        """Return a text with its commands as they can be typed here, for the same site."""
-        return runnable(text, self.again())
+        """Return a text whose commands can be run here as they stand, for the same site."""
+        return runnable(text, "" if self.file == Path("hosts.toml") else f" -f {self.file}")
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Split a comma-separated list, as `--limit` and `--only` take it."""
+    return tuple(filter(None, (part.strip() for part in text.split(","))))
 
 
 class InternalError(Exception):
-    """Carry an unexpected exception to the command line, which names the log that holds its traceback."""
+    """Carry an unexpected exception to the command line, with the log and the text of its traceback."""
 
     def __init__(self, error: Exception, log: Path | None, text: str) -> None:
         super().__init__(f"{type(error).__name__}: {error}")

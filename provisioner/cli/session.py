@@ -1,15 +1,18 @@
-"""A command's surroundings: the site, a report with its log, the hosts and the cluster, closed at the end."""
+"""What a command works with: the site, a report with its log, the hosts and the cluster, closed at the end."""
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from provisioner.cli import screen
+import click
+
 from provisioner.cli.options import InternalError, Options
+from provisioner.cli.screen import JsonLines, Plain, Viewer
 from provisioner.engine import Step, lock, runner
 from provisioner.errors import ProvisionerError
 from provisioner.kube import Cluster
@@ -21,7 +24,7 @@ from provisioner.ssh import Host, Sudo, host
 
 @dataclass(frozen=True)
 class Session:
-    """What a command works with."""
+    """The site, report, hosts and cluster of one command."""
 
     options: Options
     site: Site
@@ -31,27 +34,29 @@ class Session:
 
     @property
     def log(self) -> Path | None:
-        """Return the log file, None while nothing was written to it."""
+        """Return the path of the log file, or None if nothing has been logged."""
         log = self.report.log
         return log.path if log is not None and log.path.exists() else None
 
-    def under_way(self) -> list[str]:
-        """Return, as sentences, what goes on on hosts although this process ends."""
-        return [f"{host.name}: {host.running_job} goes on there" for host in self.hosts.values() if host.running_job]
+    def running_jobs(self) -> list[str]:
+        """Return a sentence for each job that keeps running on a host after this process ends."""
+        hosts = [each for each in self.hosts.values() if each.running_job]
+        return [f"{each.name}: {each.running_job} is still running there" for each in hosts]
 
 
 @contextmanager
 def open_session(options: Options, command: str, steps: Sequence[Step] = ()) -> Iterator[Session]:
-    """Give a session for a command; nothing is connected before it is used.
+    """Provide the session of a command; hosts and cluster connect at first use.
 
-    steps: those whose facts are wanted. An unexpected exception becomes a Defect, its traceback in the log.
+    steps: the steps whose facts are needed. An unexpected exception becomes an InternalError with its traceback in
+    the log.
     """
     site = load_site(options.file)
     log = Log(options.log) if options.log else Log.for_command(site.state, command)
-    view = screen.viewer(options.output, options.verbose)
-    report = Report(view, log=log)
-    sudo = Sudo(site)
-    sudo.prompt()  # before any live line is drawn over the question
+    viewer = _viewer(options)
+    report = Report(viewer, log=log)
+    sudo = Sudo(site, _prompt_sudo_password if sys.stdin.isatty() else None)
+    sudo.prompt_early()
     hosts = host.fleet(site, report, runner.combined_query(steps, site), sudo)
     cluster = kube.connect(site, hosts)
     cluster.progress = runner.progress(report)
@@ -62,25 +67,35 @@ def open_session(options: Options, command: str, steps: Sequence[Step] = ()) -> 
         report.detail(f"error   {error}")
         error.remedy = options.runnable(error.remedy)
         raise
-    except BrokenPipeError:
+    except (BrokenPipeError, click.Abort, click.ClickException, click.exceptions.Exit):
         raise
     except Exception as error:
-        if type(error).__module__.startswith("click"):
-            raise
         text = traceback.format_exc()
-        report.detail("defect", text)
+        report.detail("internal error", text)
         raise InternalError(error, session.log, text) from error
     finally:
-        if isinstance(view, screen.Terminal):
-            view.stop()
+        viewer.close()
         report.close()
         cluster.close()
         host.close(hosts)
         log.close()
 
 
-@contextmanager
-def hold_lock(session: Session, command: str) -> Iterator[Callable[[], None]]:
-    """Hold the cluster's lock meanwhile; give the guard that raises once it is lost."""
-    with lock.acquired(session.hosts[session.site.first.name], command) as guard:
-        yield guard
+def hold_lock(session: Session, command: str) -> AbstractContextManager[Callable[[], None]]:
+    """Hold the cluster's lock; the context's value raises Locked once the lock is lost."""
+    return lock.acquire(session.hosts[session.site.first.name], command)
+
+
+def _viewer(options: Options) -> Viewer:
+    """Return the viewer for -o and -v; progress goes to stderr, JSON to stdout."""
+    if options.output == "json":
+        return JsonLines(sys.stdout)
+    if sys.stderr.isatty() and not options.verbose:
+        from provisioner.cli.terminal import Terminal  # imports Rich, which would double the time of a `--help`
+
+        return Terminal()
+    return Plain(sys.stderr, options.verbose)
+
+
+def _prompt_sudo_password() -> str:
+    return str(click.prompt("sudo password for the hosts", hide_input=True, err=True))

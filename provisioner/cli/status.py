@@ -1,4 +1,4 @@
-"""The table of `provisioner status`: the API's nodes and the site's hosts, side by side."""
+"""The table of `provisioner status`: the site's hosts with their nodes in the API."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _ROLE = "node-role.kubernetes.io/"
 
 
 def rows(site: Site, nodes: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Return one row a host of the site in its order, then one a node that the site does not know."""
+    """Return one row per host of the site, in its order, then one per node that is not in the site."""
     known = [spec.name for spec in site.hosts]
     order = [*known, *(name for name in nodes if name not in known)]
-    found = [_row(name, nodes.get(name)) for name in order]
-    for row in found[len(known) :]:
+    table = [_row(name, nodes.get(name)) for name in order]
+    for row in table[len(known) :]:
         row["status"] += ", not in hosts.toml"
-    return found
+    return table
 
 
 def _row(name: str, node: Mapping[str, Any] | None) -> dict[str, str]:
@@ -32,12 +32,12 @@ def _row(name: str, node: Mapping[str, Any] | None) -> dict[str, str]:
     status = {"True": "Ready", "False": "NotReady"}.get(conditions.get("Ready", ""), "Unknown")
     if spec.get("unschedulable"):
         status += ", cordoned"
-    pressed = [kind for kind, value in conditions.items() if kind != "Ready" and value == "True"]
+    pressures = [kind for kind, value in conditions.items() if kind != "Ready" and value == "True"]
     roles = sorted(label.removeprefix(_ROLE) for label in meta.get("labels", {}) if label.startswith(_ROLE))
     addresses = [entry["address"] for entry in state.get("addresses", ()) if entry["type"] == "InternalIP"]
     return {
         "name": name,
-        "status": ", ".join([status, *pressed]),
+        "status": ", ".join([status, *pressures]),
         "roles": ",".join(roles) or "worker",
         "version": info.get("kubeletVersion", ""),
         "address": ",".join(addresses),
@@ -59,10 +59,10 @@ def _age(created: str) -> str:
     return f"{seconds}s"
 
 
-def table(found: Sequence[Mapping[str, str]], wide: bool = False) -> Iterator[str]:
-    """Yield the rows as aligned lines under a heading."""
+def table(rows: Sequence[Mapping[str, str]], wide: bool = False) -> Iterator[str]:
+    """Yield the rows as aligned columns with a heading."""
     columns = COLUMNS + (WIDE if wide else ())
-    lines = [{column: column.upper() for column in columns}, *found]
+    lines = [{column: column.upper() for column in columns}, *rows]
     widths = {column: max(len(line[column]) for line in lines) for column in columns}
     for line in lines:
         yield "  ".join(line[column].ljust(widths[column]) for column in columns).rstrip()

@@ -1,6 +1,6 @@
-"""Bring up the Vagrant machines of hosts.toml, where Vagrant is installed: the first line of `make cluster`.
+"""Bring up the Vagrant machines of hosts.toml: the first step of `make cluster`.
 
-Without Vagrant the machines are somebody else's to start; then it is only made sure that one of them answers.
+Without Vagrant, only check that at least one machine answers on SSH.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from provisioner.site import HostSpec, Site, load_site
 
 
 def bring_up(site: Site) -> None:
-    """Make sure that the site's machines are up, by `vagrant up` where some do not answer; raise ProvisionerError.
+    """Run `vagrant up` if some of the site's machines do not answer on SSH; raise ProvisionerError if that fails.
 
-    Where all answer, or one answers that Vagrant did not make, all are left alone: servers of a site, one of them
-    switched off, must not get virtual namesakes at their addresses.
+    Do nothing if all answer, or if one answers that Vagrant did not create: physical servers, one of them switched
+    off, must not get virtual twins at their addresses.
     """
     if site.ssh.jump:
-        return  # they are out of sight from here
+        return  # not reachable directly
     with ThreadPoolExecutor(len(site.hosts)) as pool:
-        answers = list(pool.map(lambda spec: _answers(site, spec), site.hosts))
-    up = [spec.name for spec, answer in zip(site.hosts, answers, strict=True) if answer]
+        responses = list(pool.map(lambda spec: _responds(site, spec), site.hosts))
+    up = [spec.name for spec, responds in zip(site.hosts, responses, strict=True) if responds]
     down = [spec.name for spec in site.hosts if spec.name not in up]
     if not down:
         return
     vagrant = shutil.which("vagrant")
     if vagrant and (site.directory / "Vagrantfile").is_file():
-        foreign = sorted(set(up) - _made(vagrant, site)) if up else []
+        foreign = sorted(set(up) - _created_machines(vagrant, site)) if up else []
         if foreign:
             print(
-                f"provisioner: no answer from {', '.join(down)}, and vagrant up is left out: Vagrant did not make "
-                f"{', '.join(foreign)}, and could make namesakes of servers",
+                f"provisioner: {', '.join(down)} not reachable on SSH; skipping vagrant up, since Vagrant did not "
+                f"create {', '.join(foreign)} and could create duplicates of physical servers",
                 file=sys.stderr,
             )
             return
         done = _vagrant(vagrant, site, "up")
         if done.returncode != 0:
-            raise ProvisionerError("vagrant up failed", "see its lines above; then make cluster again")
+            raise ProvisionerError("vagrant up failed", "see its output above, then retry: make cluster")
         return
     if not up:
         names = ", ".join(f"{spec.name} ({spec.ssh_address or spec.address})" for spec in site.hosts)
@@ -54,8 +54,8 @@ def bring_up(site: Site) -> None:
         )
 
 
-def _made(vagrant: str, site: Site) -> set[str]:
-    """Return the names of the machines that Vagrant has made here; none where it does not say.
+def _created_machines(vagrant: str, site: Site) -> set[str]:
+    """Return the names of the machines that Vagrant has created here; none if it reports none.
 
     Source: developer.hashicorp.com, Vagrant, "Machine Readable Output": timestamp,target,type,data.
     """
@@ -71,7 +71,7 @@ def _vagrant(program: str, site: Site, *words: str, stdout: int | None = None) -
     return subprocess.run(command, cwd=site.directory, env=environment, check=False, stdout=stdout, text=True)
 
 
-def _answers(site: Site, spec: HostSpec) -> bool:
+def _responds(site: Site, spec: HostSpec) -> bool:
     port = spec.ssh.port or site.ssh.port
     try:
         with socket.create_connection((spec.ssh_address or spec.address, port), site.timeout(3)):
@@ -81,7 +81,7 @@ def _answers(site: Site, spec: HostSpec) -> bool:
 
 
 def main() -> None:
-    """Read the site named by -f and bring its machines up."""
+    """Bring up the machines of the site given with -f."""
     parser = argparse.ArgumentParser(prog="python -m provisioner.cli.vagrant", description=bring_up.__doc__)
     parser.add_argument("-f", "--file", type=Path, default=Path("hosts.toml"))
     try:

@@ -1,7 +1,7 @@
-"""Builders of the changes that many steps make: files, packages, units, objects.
+"""Builders for the changes that many steps make: files, packages, units, objects.
 
-Each compares facts with what is wanted and yields a Change only where they differ, so that a step reads as a
-list of what a host should look like.
+Each compares the facts with the desired state and yields a Change only for a difference, so that a step reads as a
+description of that state.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from provisioner.kube.objects import object_name
 from provisioner.ssh import Host, jobs
 from provisioner.text import unified_diff
 
-# One apt call for all: no questions, wait for another apt (unattended-upgrades), keep an operator's config files.
+# Ask nothing, wait for another apt (unattended-upgrades), keep an operator's configuration files.
 APT = (
     "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 "
     "-o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-confdef"
@@ -24,7 +24,7 @@ APT = (
 
 
 def file(host: Host, path: str, content: str, *, mode: int = 0o644, then: str = "", why: str = "") -> Iterator[Change]:
-    """Yield the change that makes `path` hold `content` with `mode`, then runs the shell command `then`.
+    """Yield the change that writes `content` to `path` with `mode` and then runs the shell command `then`.
 
     The step's query must name `path` in `files`.
     """
@@ -43,14 +43,14 @@ def file(host: Host, path: str, content: str, *, mode: int = 0o644, then: str = 
 
 
 def packages(host: Host, names: Sequence[str], *, why: str = "") -> Iterator[Change]:
-    """Yield one change that installs the Debian packages of `names` that are missing.
+    """Yield one change that installs the missing Debian packages among `names`.
 
-    A dpkg that was interrupted by an earlier run is mended first, since apt refuses to work until then.
+    If an earlier run interrupted dpkg, another change precedes it that repairs this, since apt refuses to run before.
     """
     if host.facts.dpkg_interrupted:
         yield Change(
             "finish an interrupted dpkg run",
-            lambda: _work(host, "dpkg-configure", "DEBIAN_FRONTEND=noninteractive dpkg --configure -a"),
+            lambda: _run_job(host, "dpkg-configure", "DEBIAN_FRONTEND=noninteractive dpkg --configure -a"),
         )
     missing = [name for name in names if name not in host.facts.packages]
     if missing:
@@ -62,16 +62,16 @@ def packages(host: Host, names: Sequence[str], *, why: str = "") -> Iterator[Cha
 
 
 def apt_install(host: Host, names: Sequence[str], options: str = "--no-install-recommends") -> None:
-    """Install packages (each a name or `name=version`) after refreshing the lists, as one surviving command.
+    """Update the package lists and install packages (`name` or `name=version`) in one job.
 
-    Never at the cost of another package (Docker's containerd.io for Debian's containerd): no plan showed that.
+    Refuse to remove another package (Docker's containerd.io for Debian's containerd), since no plan showed that.
     """
     command = f"{APT} update\n{APT} install --no-remove {options} {' '.join(map(shlex.quote, names))}"
-    _work(host, "apt-install", command)
+    _run_job(host, "apt-install", command)
 
 
 def unit(host: Host, name: str, *, restart: bool = False) -> Iterator[Change]:
-    """Yield the change that enables and starts a systemd unit; the step's query must name it in `units`."""
+    """Yield the change that enables and (re)starts a systemd unit; the step's query must name it in `units`."""
     now = host.facts.units.get(name)
     if now is not None and now.active and now.enabled and not restart:
         return
@@ -82,28 +82,28 @@ def unit(host: Host, name: str, *, restart: bool = False) -> Iterator[Change]:
 
 
 def needs_restart(host: Host, path: str, content: str, unit_name: str) -> bool:
-    """Return whether a unit that reads a file at its start only has yet to read it with this content.
+    """Return whether a unit that reads a file only when it starts has not read this content yet.
 
-    Also after a run that was killed between the write and the restart. The step's query must name both.
+    This includes a run that was killed between the write and the restart. The step's query must name both.
     """
     now = host.facts.files[path]
     return now.content != content or int(now.mtime) > host.facts.units[unit_name].since
 
 
 def objects(cluster: Cluster, manifests: Iterable[Mapping[str, Any]]) -> Iterator[Change]:
-    """Yield one change for each object that a server-side apply would create or alter, in the given order.
+    """Yield one change per object that a server-side apply would create or modify, in the given order.
 
-    Raises ClusterError where the API refuses one of them, here already where it has an object of that name.
+    Raises ClusterError if the API rejects one of them: already here if the object exists, else when applied.
     """
     wanted = list(manifests)
     with node_ports.holder_told(cluster):
         diffs = cluster.diffs(wanted)
     for manifest, diff in zip(wanted, diffs, strict=True):
         if diff:
-            yield Change(f"apply {object_name(manifest)}", _applying(cluster, manifest), diff)
+            yield Change(f"apply {object_name(manifest)}", _apply_later(cluster, manifest), diff)
 
 
-def _applying(cluster: Cluster, manifest: Mapping[str, Any]) -> Callable[[], None]:
+def _apply_later(cluster: Cluster, manifest: Mapping[str, Any]) -> Callable[[], None]:
     def do() -> None:
         with node_ports.holder_told(cluster):
             cluster.apply(manifest)
@@ -115,5 +115,5 @@ def _run(host: Host, command: str, timeout: float = 60) -> None:
     host.run(command, timeout=timeout)
 
 
-def _work(host: Host, name: str, command: str, timeout: float = 900) -> None:
+def _run_job(host: Host, name: str, command: str, timeout: float = 900) -> None:
     jobs.run(host, name, command, timeout=timeout)

@@ -1,7 +1,7 @@
-"""One run at a time: a lock on the first control plane, with owner and expiry.
+"""The lock that keeps two runs apart: a file on the first control plane, with its holder and a time to live.
 
-It lies on disk, so that it outlives the SSH connection and this process; it expires, so that a dead owner's lock
-does not. A dead owner on this very machine is recognised at once. Times are the host's own: clocks differ.
+The lock survives the SSH connection and this process, and expires unless refreshed. A holder on this machine that has
+died is recognized at once. Times are by the host's clock, since clocks differ.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from pathlib import Path
 from provisioner.errors import HostError, Locked, ProvisionerError
 from provisioner.ssh import Host
 
-TTL = 60.0  # seconds without a refresh after which a lock counts for nothing; scaled by the site
+TTL = 60.0  # seconds after the last refresh until a lock expires; scaled by the site
 DIRECTORY = "/var/lib/provisioner"
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Whose run it is. machine: machine-id; boot: boot id; pids: PID namespace; started: of the process."""
+    """The run that holds a lock. machine: machine ID; boot: boot ID; pids: PID namespace; started: process start."""
 
     user: str
     hostname: str
@@ -49,21 +49,21 @@ class Holder:
 
 
 @dataclass(frozen=True)
-class Held:
-    """A lock as found on the host. text: its file; age: seconds since its last refresh."""
+class HeldLock:
+    """A lock as read from the host. text: the file's content; age: seconds since its last refresh."""
 
-    owner: Holder | None
+    holder: Holder | None
     text: str
     age: float
 
     @property
-    def left(self) -> float:
-        """Seconds until it expires."""
-        return (self.owner.ttl if self.owner else TTL) - self.age
+    def expires_in(self) -> float:
+        """Seconds until the lock expires, negative after that."""
+        return (self.holder.ttl if self.holder else TTL) - self.age
 
 
-def me(command: str, ttl: float) -> Holder:
-    """Return this process as an owner."""
+def this_process(command: str, ttl: float) -> Holder:
+    """Return this process as the holder of a new lock."""
     return Holder(
         user=os.environ.get("USER") or f"uid {os.getuid()}",
         hostname=socket.gethostname(),
@@ -79,25 +79,25 @@ def me(command: str, ttl: float) -> Holder:
     )
 
 
-def may_take(held: Held, owner: Holder, start_of: Callable[[int], str | None]) -> bool:
-    """Tell whether a lock that was found may be taken over.
+def can_take_over(held: HeldLock, holder: Holder, start_of: Callable[[int], str | None]) -> bool:
+    """Return whether `holder` may take over a lock: it has expired, or the process that held it has died.
 
-    start_of: gives the start time of a process of this machine, None when there is none of that PID.
+    start_of: returns the start time of a process on this machine by PID, None if it does not exist.
     """
-    if held.left <= 0:
+    if held.expires_in <= 0:
         return True
-    other = held.owner
-    if other is None or (other.hostname, other.machine) != (owner.hostname, owner.machine):
+    other = held.holder
+    if other is None or (other.hostname, other.machine) != (holder.hostname, holder.machine):
         return False
-    if other.boot != owner.boot:
-        return True  # this machine was rebooted since
-    if other.pids != owner.pids:
-        return False  # another container here: its processes cannot be seen
+    if other.boot != holder.boot:
+        return True  # this machine has rebooted
+    if other.pids != holder.pids:
+        return False  # another container on this machine, whose processes are not visible
     return start_of(other.pid) != other.started
 
 
 def process_start(pid: int) -> str | None:
-    """Return when a process of this machine started, in the kernel's own words; None when there is none."""
+    """Return the start time of a process on this machine, as the kernel prints it; None if it does not exist."""
     stat = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").exists():
         try:
@@ -109,42 +109,45 @@ def process_start(pid: int) -> str | None:
 
 
 @contextmanager
-def acquired(host: Host, command: str) -> Iterator[Callable[[], None]]:
-    """Hold the lock meanwhile; give a guard that raises Locked once it was lost. Raise Locked if another has it."""
-    owner = me(command, host.site.timeout(TTL))
-    _take(host, owner)
-    keeper = _Keeper(host, owner)
-    keeper.start()
+def acquire(host: Host, command: str) -> Iterator[Callable[[], None]]:
+    """Hold the lock for the duration of the context; raise Locked if another run holds it.
+
+    The context's value is a function that raises Locked once the lock is lost.
+    """
+    holder = this_process(command, host.site.timeout(TTL))
+    _acquire(host, holder)
+    refresher = _Refresher(host, holder)
+    refresher.start()
     try:
-        yield keeper.guard
+        yield refresher.ensure_held
     finally:
-        keeper.stop()
+        refresher.stop()
 
 
-def held(host: Host) -> Held | None:
-    """Return the lock as it is now, None when there is none."""
+def read(host: Host) -> HeldLock | None:
+    """Return the current lock, or None."""
     return _parse(_script(host, "show"))
 
 
-def remove(host: Host, lock: Held) -> bool:
-    """Remove the very lock that was shown; return whether it was still that one."""
+def remove(host: Host, lock: HeldLock) -> bool:
+    """Remove the lock if it is still the given one; return whether it was."""
     return _script(host, "swap", expected=lock.text).startswith("taken")
 
 
-def _take(host: Host, owner: Holder) -> None:
-    text = json.dumps(asdict(owner))
+def _acquire(host: Host, holder: Holder) -> None:
+    text = json.dumps(asdict(holder))
     expected = ""
-    while found := _parse(_swap(host, expected, text)):
-        if not may_take(found, owner, process_start):
+    while held := _parse(_swap(host, expected, text)):
+        if not can_take_over(held, holder, process_start):
             break
-        expected = found.text
+        expected = held.text
     else:
         return
-    whose = str(found.owner) if found.owner else "one that cannot be made out"
-    left = max(0, round(found.left))
+    whose = str(held.holder) if held.holder else "an unknown run"
+    seconds = max(0, round(held.expires_in))
     raise Locked(
-        f"{host.name}: another run holds the lock: {whose}; it expires in {left} s unless refreshed",
-        "wait for it, or look at it and remove it with: provisioner unlock",
+        f"{host.name}: another run holds the lock: {whose}; it expires in {seconds} s unless refreshed",
+        "wait for that run, or inspect and remove the lock: provisioner unlock",
     )
 
 
@@ -152,78 +155,78 @@ def _swap(host: Host, expected: str, new: str) -> str:
     try:
         return _script(host, "swap", expected=expected, new=new)
     except HostError as error:
-        # It comes before everything else, and so before preflight, which looks at the disks.
+        # The lock precedes preflight, which checks the disks.
         if "No space left" not in error.tail:
             raise
         raise HostError(
-            host.name, f"{DIRECTORY} has no space left for the run's lock", "free some; nothing was changed"
+            host.name, f"no space left in {DIRECTORY} for the run's lock", "free disk space; nothing was changed"
         ) from error
 
 
-class _Keeper(threading.Thread):
-    """Refresh a lock three times in its life, and know whether it is still ours."""
+class _Refresher(threading.Thread):
+    """Refresh a lock three times per time to live, and notice its loss."""
 
-    def __init__(self, host: Host, owner: Holder) -> None:
+    def __init__(self, host: Host, holder: Holder) -> None:
         super().__init__(name="lock", daemon=True)
         self._host = host
-        self._owner = owner
+        self._holder = holder
         self._stopped = threading.Event()
         self._refreshed = time.monotonic()
-        self._thief = ""
+        self._lost_to = ""
 
     def run(self) -> None:
-        while not self._stopped.wait(self._owner.ttl / 3):
+        while not self._stopped.wait(self._holder.ttl / 3):
             try:
                 self._refresh()
             except HostError as error:
-                # Out of reach for a moment: guard() decides once the lock may have expired.
+                # Perhaps unreachable for a moment: ensure_held() decides once the lock may have expired.
                 self._host.report.detail(f"lock    not refreshed: {error}")
 
     def _refresh(self) -> None:
-        if self._thief:
+        if self._lost_to:
             return
-        began = time.monotonic()
-        answer = _script(self._host, "refresh", ours=self._owner.id)
+        started = time.monotonic()
+        answer = _script(self._host, "refresh", ours=self._holder.id)
         if answer.startswith("ok"):
-            self._refreshed = began
+            self._refreshed = started
         else:
-            found = _parse(answer)
-            self._thief = str(found.owner) if found and found.owner else "somebody who removed it"
+            held = _parse(answer)
+            self._lost_to = str(held.holder) if held and held.holder else "whoever removed it"
 
-    def guard(self) -> None:
-        """Raise Locked unless the lock is ours."""
-        if time.monotonic() - self._refreshed > self._owner.ttl:
+    def ensure_held(self) -> None:
+        """Raise Locked unless we still hold the lock."""
+        if time.monotonic() - self._refreshed > self._holder.ttl:
             self._refresh()
-        if self._thief:
+        if self._lost_to:
             raise Locked(
-                f"{self._host.name}: the lock was lost to {self._thief}", "see who is at work, then run again"
+                f"{self._host.name}: the lock was lost to {self._lost_to}", "wait for that run, then run again"
             )
 
     def stop(self) -> None:
-        """Stop refreshing and give the lock back."""
+        """Stop refreshing and release the lock."""
         self._stopped.set()
         try:
-            _script(self._host, "release", ours=self._owner.id)
+            _script(self._host, "release", ours=self._holder.id)
         except ProvisionerError as error:
-            self._host.report.detail(f"lock    not released, it expires by itself: {error}")
+            self._host.report.detail(f"lock    not released, will expire: {error}")
 
 
-# Every look and change happens under a kernel file lock, so that two runs never both see the lock free.
+# Every access holds a kernel file lock, so that two runs never both find the lock free.
 _SCRIPT = r"""
 mode={mode} expected={expected} new={new} ours={ours}
 umask 077; mkdir -p {directory}; cd {directory}
 exec 9>>lock.guard; flock -w 30 9
 current=; if [ -s lock ]; then current=$(cat lock); fi
-tell() {{
+show() {{
   [ -z "$current" ] || printf 'held %s\n%s\n' "$(($(date +%s) - $(stat -c %Y lock)))" "$current"
 }}
 mine() {{ case $current in *"\"id\": \"$ours\""*) ;; *) return 1;; esac; }}
 case $mode in
-show) tell;;
-swap) if [ "$current" != "$expected" ]; then tell
+show) show;;
+swap) if [ "$current" != "$expected" ]; then show
       elif [ -n "$new" ]; then printf '%s\n' "$new" >lock.new; mv lock.new lock; echo taken
       else rm -f lock; echo taken; fi;;
-refresh) if mine; then touch lock; echo ok; else tell; fi;;
+refresh) if mine; then touch lock; echo ok; else show; fi;;
 release) if mine; then rm -f lock; fi;;
 esac
 """
@@ -236,24 +239,24 @@ def _script(host: Host, mode: str, *, expected: str = "", new: str = "", ours: s
     ).stdout
 
 
-def _parse(answer: str) -> Held | None:
+def _parse(answer: str) -> HeldLock | None:
     head, _, text = answer.partition("\n")
     word, _, age = head.partition(" ")
     if word != "held":
         return None
     text = text.rstrip("\n")
     try:
-        owner = Holder(**json.loads(text))
+        holder = Holder(**json.loads(text))
     except (ValueError, TypeError):
-        owner = None  # written by another version, or damaged: it still expires
-    return Held(owner, text, float(age))
+        holder = None  # written by another version or damaged; it still expires
+    return HeldLock(holder, text, float(age))
 
 
 def _read(path: str) -> str:
     try:
         return Path(path).read_text().strip()
     except OSError:
-        return ""  # not Linux: the host name has to do
+        return ""  # not Linux: the host name has to suffice
 
 
 def _pid_namespace() -> str:

@@ -1,8 +1,8 @@
-"""Wait until what was applied really runs; a rollout that does not end says why, with events and log lines."""
+"""Wait for rollouts; a rollout that does not complete in time is explained with events and log lines."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from provisioner.engine.step import Change
@@ -13,19 +13,19 @@ KINDS = ("Deployment", "DaemonSet", "StatefulSet")
 
 
 def wait_for_rollout(cluster: Cluster, manifests: Sequence[Object], timeout: float = 300) -> Iterator[Change]:
-    """Yield one wait for each workload among `manifests` that does not run as wanted yet."""
+    """Yield one wait for each workload among `manifests` whose rollout is not complete."""
     for manifest in manifests:
         if manifest["kind"] not in KINDS:
             continue
         if not complete(_live(cluster, manifest)):
-            yield Change(f"wait for {object_name(manifest)}", _waiting(cluster, manifest, timeout), waits=True)
+            yield Change(f"wait for {object_name(manifest)}", _wait_later(cluster, manifest, timeout), waits=True)
 
 
 def complete(live: Object | None) -> bool:
-    """Return whether a workload's controller has seen its last change and every wanted pod is updated and ready.
+    """Return whether a workload's controller has observed its last change and all its pods are updated and ready.
 
-    A Deployment's ready pods are also those of before the change, for as long as there are some (kubectl's
-    polymorphichelpers/rollout_status.go waits for them to go, too).
+    A Deployment's `readyReplicas` includes old pods until they are gone, so this waits for that as well (like kubectl,
+    polymorphichelpers/rollout_status.go).
     """
     if live is None:
         return False
@@ -43,7 +43,7 @@ def complete(live: Object | None) -> bool:
 
 
 def explain(cluster: Cluster, live: Object | None) -> str:
-    """Return the lines that say why a workload is not up: its pods' states, their events, their last words."""
+    """Explain why a rollout is not complete: events, states of the pods that are not ready, their last log lines."""
     if live is None:
         return "it does not exist"
     namespace = live["metadata"]["namespace"]
@@ -55,7 +55,8 @@ def explain(cluster: Cluster, live: Object | None) -> str:
         states = pod.get("status", {}).get("containerStatuses", [])
         if states and all(state.get("ready") for state in states):
             continue
-        lines.append(f"pod {name} on {pod['spec'].get('nodeName', 'no node')}: {_states(states)}")
+        node = pod["spec"].get("nodeName")
+        lines.append(f"pod {name} {f'on {node}' if node else '(not scheduled)'}: {_states(states)}")
         lines += cluster.events(namespace, name)[-4:]
         for state in states:
             if state.get("restartCount"):
@@ -68,7 +69,7 @@ def _live(cluster: Cluster, manifest: Object) -> Object | None:
     return cluster.get(manifest["kind"], metadata["name"], metadata.get("namespace"), manifest["apiVersion"])
 
 
-def _waiting(cluster: Cluster, manifest: Object, timeout: float) -> Any:
+def _wait_later(cluster: Cluster, manifest: Object, timeout: float) -> Callable[[], None]:
     def wait() -> None:
         cluster.wait(
             f"{object_name(manifest)} to run",
@@ -81,12 +82,12 @@ def _waiting(cluster: Cluster, manifest: Object, timeout: float) -> Any:
 
 
 def _states(states: Sequence[Object]) -> str:
-    said = []
+    sentences = []
     for state in states:
         now: dict[str, Any] = state.get("state", {})
         kind = next(iter(now), "unknown")
         reason = now.get(kind, {}).get("reason", "")
-        said.append(
+        sentences.append(
             f"{state['name']} {kind}{f' ({reason})' if reason else ''}, {state.get('restartCount', 0)} restarts"
         )
-    return "; ".join(said) or "no container has started"
+    return "; ".join(sentences) or "no container has started"

@@ -1,7 +1,7 @@
-"""Run steps over hosts: plan, apply and the check after an apply, all by draining the same generators.
+"""Run steps over hosts: plan, apply, and the verification after an apply all drain the same generators.
 
-Hosts of a step run in parallel and meet at a barrier; every host's error is collected; a step that failed anywhere
-is the last one.
+The hosts of a step run in parallel and meet at a barrier; the errors of all hosts are collected; a step that fails on
+any host is the last one.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from provisioner.ssh import FactQuery, Host, jobs
 
 T = TypeVar("T")
 R = TypeVar("R")
-WAITS_AGAIN = 3  # times that what a step waited for may fall back before the step counts as not converged
+MAX_RELAPSES = 3  # times that something a step waited for may relapse before the step counts as not converged
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which part of the road: step names (empty: all), the first step, host names (empty: all)."""
+    """The steps and hosts to run: step names (empty: all), the first step, host names (empty: all)."""
 
     only: tuple[str, ...] = ()
     start: str = ""
@@ -37,7 +37,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Failure:
-    """What stopped a host (or, with an empty host, the cluster) in a step."""
+    """The error that stopped a host in a step."""
 
     step: str
     host: str
@@ -46,10 +46,10 @@ class Failure:
 
 @dataclass
 class Outcome:
-    """What a plan or an apply came to.
+    """The outcome of a plan or an apply.
 
-    changes: (step, host, change) in order. waiting: step name -> the steps whose pending changes keep a plan from
-    knowing. visited: the hosts that any step looked at. seconds: (step, host) -> time taken.
+    changes: (step, host, change) in order. waiting: step name -> the earlier steps whose pending changes make its plan
+    a guess. visited: the hosts that any step ran on, in order. seconds: (step, host) -> duration.
     """
 
     changes: list[tuple[str, str, Change]] = field(default_factory=list)
@@ -60,13 +60,13 @@ class Outcome:
 
     @property
     def pending(self) -> bool:
-        """Whether there is anything to do."""
+        """Whether any change is pending."""
         return bool(self.changes or self.waiting)
 
 
 @dataclass
 class Run:
-    """Everything a plan or an apply needs; `guard` is called before every change and raises to stop it."""
+    """The input of a plan or an apply; `before_change` is called before every change and raises to stop the run."""
 
     site: Site
     hosts: Mapping[str, Host]
@@ -75,26 +75,26 @@ class Run:
     steps: Sequence[Step]
     selection: Selection = field(default_factory=Selection)
     parallel: int = 8
-    guard: Callable[[], None] = lambda: None
+    before_change: Callable[[], None] = lambda: None
 
 
 CONNECT = Step("connect", "log in to every host", Scope.ALL, lambda host, cluster, site: iter(()), reads_only=True)
-WAIT = Step("wait", "let what an earlier run started come to its end", Scope.ALL, CONNECT.changes, reads_only=True)
-_here = threading.local()  # the host whose step a thread runs: the Cluster, shared by all, does not know it
-Work = Callable[[Run, Step, "Host"], list[Change]]
+WAIT = Step("wait", "wait for jobs started by an earlier run", Scope.ALL, CONNECT.changes, reads_only=True)
+_current = threading.local()  # the host whose step this thread runs, which the shared Cluster does not know
+Action = Callable[[Run, Step, Host], list[Change]]
 
 
 def select(steps: Iterable[Step], site: Site, selection: Selection) -> tuple[Step, ...]:
-    """Return the steps to run, in order; raise ProvisionerError for a name that no step or host has."""
+    """Return the steps to run, in order; raise ProvisionerError for an unknown step or host name."""
     every = tuple(steps)
     names = [step.name for step in every]
     for name in (*selection.only, *filter(None, (selection.start,))):
         if name not in names:
-            raise ProvisionerError(f"there is no step {name}", f"the steps are: {', '.join(names)}")
+            raise ProvisionerError(f"unknown step {name}", f"the steps are: {', '.join(names)}")
     known = [spec.name for spec in site.hosts]
     for name in selection.limit:
         if name not in known:
-            raise ProvisionerError(f"there is no host {name} in {site.path}", f"the hosts are: {', '.join(known)}")
+            raise ProvisionerError(f"{site.path} has no host {name}", f"the hosts are: {', '.join(known)}")
     first = names.index(selection.start) if selection.start else 0
     return tuple(
         step for step in every[first:] if step.enabled(site) and (not selection.only or step.name in selection.only)
@@ -102,7 +102,7 @@ def select(steps: Iterable[Step], site: Site, selection: Selection) -> tuple[Ste
 
 
 def combined_query(steps: Iterable[Step], site: Site) -> FactQuery:
-    """Return what all enabled steps want to know of a host, so that one round trip tells it."""
+    """Return the facts that all enabled steps need, so that one round trip reads them."""
     query = FactQuery()
     for step in steps:
         if step.enabled(site):
@@ -111,7 +111,7 @@ def combined_query(steps: Iterable[Step], site: Site) -> FactQuery:
 
 
 def targets(step: Step, run: Run) -> list[Host]:
-    """Return the hosts that a step visits in this run."""
+    """Return the hosts that a step runs on in this run."""
     limit = run.selection.limit
     return [
         run.hosts[spec.name]
@@ -120,119 +120,115 @@ def targets(step: Step, run: Run) -> list[Host]:
     ]
 
 
-def connect(run: Run, look: Callable[[Host], object]) -> Outcome:
-    """Log in to every host that the run may touch, all at once, so that all that are out of reach are named.
+def connect(run: Run, probe: Callable[[Host], object]) -> Outcome:
+    """Log in to every host of the run in parallel, so that all unreachable hosts are reported together.
 
-    look: what to ask each host; `jobs.busy` is the cheapest, its facts what a plan needs anyway.
+    probe: called with each host; `jobs.busy` is the cheapest, reading its facts what a plan needs anyway.
     """
     limit = run.selection.limit
     first = run.site.first.name
     hosts = [host for name, host in run.hosts.items() if not limit or name in limit or name == first]
     outcome = Outcome()
 
-    def work(run: Run, step: Step, host: Host) -> list[Change]:
+    def action(run: Run, step: Step, host: Host) -> list[Change]:
         del run, step
-        look(host)
+        probe(host)
         return []
 
-    _run_step(run, CONNECT, hosts, outcome, work)
+    _run_step(run, CONNECT, hosts, outcome, action)
     outcome.visited.clear()
     return outcome
 
 
 def wait_idle(run: Run, names: Sequence[str]) -> Outcome:
-    """Let the work that an earlier run left under way on these hosts end, however long its own limit lets it."""
+    """Wait for jobs that an earlier run left on these hosts, as long as their own timeouts allow."""
     outcome = Outcome()
 
-    def work(run: Run, step: Step, host: Host) -> list[Change]:
+    def action(run: Run, step: Step, host: Host) -> list[Change]:
         del run, step
         jobs.wait_idle(host, 3600)
         return []
 
     if names:
-        _run_step(run, WAIT, [run.hosts[name] for name in names], outcome, work)
+        _run_step(run, WAIT, [run.hosts[name] for name in names], outcome, action)
     return outcome
 
 
 def plan(run: Run) -> Outcome:
-    """Find out what an apply would do, changing nothing."""
+    """Determine what an apply would change, without changing anything."""
     outcome = Outcome()
     for step in select(run.steps, run.site, run.selection):
         hosts = targets(step, run)
         if not hosts:
             continue
-        unsettled = {name for name, _, _ in outcome.changes} | set(outcome.waiting)
-        waits_for = tuple(name for name in step.after if name in unsettled)
+        pending = {name for name, _, _ in outcome.changes} | set(outcome.waiting)
+        waits_for = tuple(name for name in step.after if name in pending)
         if waits_for:
             outcome.waiting[step.name] = waits_for
             run.report.emit("waiting", f"after: {', '.join(waits_for)}", step=step.name)
             continue
-        _run_step(run, step, hosts, outcome, _plan_on)
+        _run_step(run, step, hosts, outcome, _plan_host)
         if outcome.failures:
             break
     return outcome
 
 
 def apply(run: Run) -> Outcome:
-    """Do what is missing, step by step, and make sure of each that nothing is missing any more."""
+    """Apply the missing changes step by step, and verify after each step that nothing is missing."""
     outcome = Outcome()
     for step in select(run.steps, run.site, run.selection):
         hosts = targets(step, run)
         if hosts:
-            _run_step(run, step, hosts, outcome, _apply_on)
+            _run_step(run, step, hosts, outcome, _apply_host)
         if outcome.failures:
             break
     return outcome
 
 
-def _drain(run: Run, step: Step, host: Host) -> Iterable[Change]:
-    return step.changes(host, run.cluster, run.site)
+def _plan_host(run: Run, step: Step, host: Host) -> list[Change]:
+    return list(step.changes(host, run.cluster, run.site))
 
 
-def _plan_on(run: Run, step: Step, host: Host) -> list[Change]:
-    return list(_drain(run, step, host))
-
-
-def _apply_on(run: Run, step: Step, host: Host) -> list[Change]:
-    done = _make(run, step, host, _drain(run, step, host))
-    for again in range(WAITS_AGAIN, -1, -1) if done else ():
+def _apply_host(run: Run, step: Step, host: Host) -> list[Change]:
+    done = _make_changes(run, step, host, step.changes(host, run.cluster, run.site))
+    for relapses_left in range(MAX_RELAPSES, -1, -1) if done else ():
         host.forget_facts()
-        left = _plan_on(run, step, host)
-        if not left:
+        pending = _plan_host(run, step, host)
+        if not pending:
             break
-        # What ran a moment ago and does not now (a busy node missed its probes) is waited for; all else was undone.
-        if not again or not all(change.waits for change in left):
+        # Something that ran a moment ago may not now (a busy node missed its probes); anything else was undone.
+        if not relapses_left or not all(change.waits for change in pending):
             raise NotConverged(
                 host.name,
-                f"step {step.name} made its changes, and still finds to do: "
-                + "; ".join(change.summary for change in left),
-                "something on the host undoes or ignores it; the log has every command",
+                f"step {step.name} made its changes, but these are still pending: "
+                + "; ".join(change.summary for change in pending),
+                "something on the host reverts or ignores them; the log has every command",
             )
-        _make(run, step, host, left)
+        _make_changes(run, step, host, pending)
     for sentence in step.proof(host, run.cluster, run.site):
         run.report.emit("proof", sentence, host=host.name, step=step.name)
     return done
 
 
-def _make(run: Run, step: Step, host: Host, changes: Iterable[Change]) -> list[Change]:
-    """Make changes one after the other, each told before it is made; return them."""
+def _make_changes(run: Run, step: Step, host: Host, changes: Iterable[Change]) -> list[Change]:
+    """Report and make each change in turn; return them."""
     done = []
     for change in changes:
         if step.reads_only:
-            raise TypeError(f"step {step.name} is declared to read only and wants to {change.summary}")
-        run.guard()
+            raise TypeError(f"step {step.name} is read-only but yields a change: {change.summary}")
+        run.before_change()
         run.report.emit("change", change.summary, host=host.name, step=step.name, diff=change.diff)
         change.do()
         done.append(change)
     return done
 
 
-def _run_step(run: Run, step: Step, hosts: Sequence[Host], outcome: Outcome, work: Work) -> None:
-    """Run `work` on every host of a step, several at a time, and gather changes and failures in host order."""
+def _run_step(run: Run, step: Step, hosts: Sequence[Host], outcome: Outcome, action: Action) -> None:
+    """Run `action` on every host of a step in parallel; collect changes and failures in host order."""
     started = time.monotonic()
     names = [host.name for host in hosts]
     run.report.emit("step", step.summary, step=step.name, hosts=names)
-    results = parallel(hosts, lambda host: _on_host(run, step, host, work), run.parallel)
+    results = parallel(hosts, lambda host: _run_on_host(run, step, host, action), run.parallel)
     for host, (result, seconds) in zip(hosts, results, strict=True):
         outcome.visited[host.name] = None
         outcome.seconds[step.name, host.name] = seconds
@@ -243,64 +239,66 @@ def _run_step(run: Run, step: Step, hosts: Sequence[Host], outcome: Outcome, wor
     run.report.emit("step-done", step=step.name, seconds=round(time.monotonic() - started, 1))
 
 
-def _on_host(run: Run, step: Step, host: Host, work: Work) -> tuple[list[Change] | Exception, float]:
+def _run_on_host(run: Run, step: Step, host: Host, action: Action) -> tuple[list[Change] | Exception, float]:
     started = time.monotonic()
     host.step = step.name
-    _here.host = host
+    _current.host = host
     run.report.emit("host", host=host.name, step=step.name)
     result: list[Change] | Exception
     try:
-        result = work(run, step, host)
-    except Exception as error:  # a defect on one host must not hide what the others say
+        result = action(run, step, host)
+    except Exception as error:  # a bug that shows on one host must not hide the results of the others
         if not isinstance(error, ProvisionerError):
-            run.report.detail(f"defect  {step.name} {host.name}", "".join(traceback.format_exception(error)))
+            run.report.detail(
+                f"internal error in {step.name} on {host.name}", "".join(traceback.format_exception(error))
+            )
         result = error
     seconds = time.monotonic() - started
     if isinstance(result, Exception):
         run.report.emit("failed", str(result), host=host.name, step=step.name, seconds=round(seconds, 1))
     else:
-        count: dict[str, Any] = {"pending" if work is _plan_on else "changes": len(result)}
+        count: dict[str, Any] = {"pending" if action is _plan_host else "changes": len(result)}
         run.report.emit("done", host=host.name, step=step.name, seconds=round(seconds, 1), **count)
     return result, seconds
 
 
 def progress(report: Report) -> Callable[[str], None]:
-    """Return what the Cluster tells its waiting to: it goes to the host whose step this thread is running."""
+    """Return the Cluster's progress callback, which attributes its output to the host whose step this thread runs."""
 
-    def tell(text: str) -> None:
-        host: Host | None = getattr(_here, "host", None)
+    def show(text: str) -> None:
+        host: Host | None = getattr(_current, "host", None)
         if host is not None:
             report.emit("output", text, host=host.name, step=host.step)
 
-    return tell
+    return show
 
 
-def parallel(items: Sequence[T], work: Callable[[T], R], limit: int) -> list[R]:
-    """Return `work(item)` of every item in order, at most `limit` at a time; raise what the first of them raised.
+def parallel(items: Sequence[T], function: Callable[[T], R], limit: int) -> list[R]:
+    """Return `function(item)` for every item in order, at most `limit` in parallel; re-raise the first exception.
 
-    The threads are daemons: after Ctrl-C nobody waits for a login that is still timing out.
+    The threads are daemons, so that Ctrl-C does not wait for a login that is timing out.
     """
-    waiting: SimpleQueue[int] = SimpleQueue()
-    ended: SimpleQueue[tuple[int, R | None, BaseException | None]] = SimpleQueue()
+    queued: SimpleQueue[int] = SimpleQueue()
+    finished: SimpleQueue[tuple[int, R | None, BaseException | None]] = SimpleQueue()
     for index in range(len(items)):
-        waiting.put(index)
+        queued.put(index)
 
-    def labour() -> None:
+    def worker() -> None:
         while True:
             try:
-                index = waiting.get_nowait()
+                index = queued.get_nowait()
             except Empty:
                 return
             try:
-                ended.put((index, work(items[index]), None))
+                finished.put((index, function(items[index]), None))
             except BaseException as error:
-                ended.put((index, None, error))
+                finished.put((index, None, error))
 
     for _ in range(min(limit, len(items))):
-        threading.Thread(target=labour, daemon=True).start()
+        threading.Thread(target=worker, daemon=True).start()
     results: dict[int, R] = {}
     while len(results) < len(items):
-        index, result, error = ended.get()
+        index, result, error = finished.get()
         if error is not None:
             raise error
         results[index] = cast("R", result)

@@ -1,8 +1,8 @@
-"""What a step is: a generator that reads facts and yields only the changes that are missing.
+"""A step: a generator that reads facts and yields only the changes that are missing.
 
-Plan, apply and the check after an apply drain the same generators. A plan never calls `Change.do`; an apply
-calls it as soon as the change is yielded; afterwards a step that still yields something has not converged. What
-can only be seen from outside the hosts is a step's proof: an apply looks at it, a plan does not.
+Plan, apply, and the verification after an apply drain the same generators. A plan never calls `Change.do`; an apply
+calls it as soon as the change is yielded; a step that still yields changes afterwards has not converged. What is
+visible only from outside the hosts belongs in a step's proof, which an apply runs and a plan does not.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from provisioner.ssh import FactQuery, Host
 
 @dataclass(frozen=True)
 class Change:
-    """One thing to do: a sentence for people, a thunk, and a unified diff without any secret in it.
+    """One thing to do: a one-line summary, a callable, and a unified diff without secrets.
 
-    waits: it only waits for what others do, so that it may be needed again a moment later.
+    waits: the change only waits for something that others do, so it may become pending again at any time.
     """
 
     summary: str
@@ -30,7 +30,7 @@ class Change:
 
 
 class Scope(Enum):
-    """Where a step runs: on which hosts, or once for the cluster (its host is then the first control plane)."""
+    """Where a step runs: on which hosts, or once for the cluster (then on the first control plane)."""
 
     ALL = "every host"
     FIRST = "the first control plane"
@@ -39,7 +39,7 @@ class Scope(Enum):
     CLUSTER = "the cluster"
 
     def hosts(self, site: Site) -> tuple[HostSpec, ...]:
-        """Return the hosts that a step of this scope visits, in the order of hosts.toml."""
+        """Return the hosts that a step of this scope runs on, in the order of hosts.toml."""
         if self is Scope.ALL:
             return site.hosts
         if self is Scope.JOINING:
@@ -51,17 +51,17 @@ class Scope(Enum):
 
 @dataclass(frozen=True)
 class Step:
-    """A named stretch of the road.
+    """A named part of an apply.
 
     changes: the generator `(host, cluster, site) -> Iterator[Change]`.
-    query: the facts it reads of a host, for a given site.
-    after: names of earlier steps without whose changes a plan of this step would be a guess; while one of them
-        has changes pending, a plan says "after: STEP".
-    reads_only: the step looks and refuses but never changes anything (preflight).
-    enabled: whether the site wants the step at all.
-    only_on: names of hosts, where only these of the scope's are visited; empty for all of them.
-    proof: looks from outside whether the step's work does what it is for, after every apply, changed or not; the
-        sentences are shown, and what it raises stops the run. A sentence may say that nothing can be told from here.
+    query: the facts that it reads, for a given site.
+    after: names of the earlier steps whose changes this step's plan depends on; while one of them has pending changes,
+        a plan shows "after: STEP" instead.
+    reads_only: the step checks and refuses but never yields a change (preflight).
+    enabled: whether the site uses the step at all.
+    only_on: names of hosts that restrict the scope; empty for no restriction.
+    proof: verifies from outside the hosts that the step serves its purpose, after every apply, changed or not. Its
+        sentences are shown (one may say that the vantage point allows no conclusion); an exception stops the run.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a plan or an apply came to, in words: the plan, the failures with what to type next, the last lines."""
+"""The outcome of a plan or an apply as text: the plan, the failures, the commands to retry, the summary."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 from provisioner.engine.runner import Failure, Outcome
 from provisioner.errors import ClusterError, HostError, ProvisionerError
 from provisioner.redact import redact
+from provisioner.text import duration, pluralize
 
 SLOWEST = 3
 
 
 def plan_lines(outcome: Outcome, diff: bool = False) -> Iterator[str]:
-    """Yield the plan: by step, each change once with the hosts that need it; with `diff`, what changes inside."""
+    """Yield the plan by step: each change once, with its hosts and, with `diff`, its diff."""
     by_step: dict[str, dict[tuple[str, str], list[str]]] = {}
     for step, host, change in outcome.changes:
         by_step.setdefault(step, {}).setdefault((change.summary, change.diff if diff else ""), []).append(host)
@@ -27,20 +28,19 @@ def plan_lines(outcome: Outcome, diff: bool = False) -> Iterator[str]:
         yield f"{step}  after: {', '.join(names)}"
 
 
-def plan_verdict(outcome: Outcome) -> str:
-    """Return a plan's last line."""
+def plan_summary(outcome: Outcome) -> str:
+    """Return the last line of a plan."""
     if not outcome.pending:
-        return f"nothing to do on {_count(len(outcome.visited), 'host')}"
-    text = (
-        f"{_count(len(outcome.changes), 'change')} on {_count(len({host for _, host, _ in outcome.changes}), 'host')}"
-    )
+        return f"nothing to do on {pluralize(len(outcome.visited), 'host')}"
+    hosts = {host for _, host, _ in outcome.changes}
+    text = f"{pluralize(len(outcome.changes), 'change')} on {pluralize(len(hosts), 'host')}"
     if outcome.waiting:
-        text += f", and {_count(len(outcome.waiting), 'step')} to be known after them"
+        text += f"; {pluralize(len(outcome.waiting), 'dependent step')} not planned yet"
     return text
 
 
 def failure_lines(failures: list[Failure], log: Path | None) -> Iterator[str]:
-    """Yield every failure (the same error of several hosts once): command, last lines, cause, remedy; the log."""
+    """Yield failures with command, output, cause and remedy (equal errors of several hosts merged), and the log."""
     merged: dict[str, tuple[Failure, list[str]]] = {}
     for failure in failures:
         merged.setdefault(_text(failure.error), (failure, []))[1].append(failure.host)
@@ -53,9 +53,9 @@ def failure_lines(failures: list[Failure], log: Path | None) -> Iterator[str]:
 
 
 def error_lines(error: Exception, indent: str = "", host: str = "") -> Iterator[str]:
-    """Yield an error as people need it: the command that failed, the last lines that matter, cause, remedy."""
+    """Yield the lines that explain an error: the failed command, the tail of its output, cause and remedy."""
     if not isinstance(error, ProvisionerError):
-        yield f"{indent}a defect of this program: {type(error).__name__}: {redact(str(error))}"
+        yield f"{indent}internal error: {type(error).__name__}: {redact(str(error))}"
         return
     first, *more = (error.command if isinstance(error, HostError) else "").strip().splitlines() or [""]
     if first:
@@ -73,20 +73,20 @@ def _text(error: Exception) -> str:
 
 
 def retry_commands(outcome: Outcome, steps: Sequence[str]) -> Iterator[str]:
-    """Yield the commands to type after a failed apply: from that step on; only the hosts that failed.
+    """Yield the commands that retry a failed apply: from the failed step on, and for the failed hosts only.
 
-    steps: the road's step names, in order; what failed before or in the first of them starts over.
+    steps: the names of all steps, in order; a failure in the first one, or before it, needs no --from.
     """
     step = outcome.failures[0].step
     start = f" --from {step}" if step in steps[1:] else ""
-    yield f"again: provisioner apply{start}"
+    yield f"retry: provisioner apply{start}"
     failed = [failure.host for failure in outcome.failures]
     if len(failed) < len(outcome.visited):
-        yield f"only what failed: provisioner apply --limit {','.join(dict.fromkeys(failed))}{start}"
+        yield f"failed hosts only: provisioner apply --limit {','.join(dict.fromkeys(failed))}{start}"
 
 
 def summary(outcome: Outcome, seconds: float) -> tuple[str, Mapping[str, Any]]:
-    """Return an apply's last line and, for machines, its figures."""
+    """Return the last line of an apply, and its figures for JSON output."""
     failed = list(dict.fromkeys(failure.host for failure in outcome.failures))
     changed = [name for name in outcome.visited if any(host == name for _, host, _ in outcome.changes)]
     unchanged = [name for name in outcome.visited if name not in changed and name not in failed]
@@ -111,21 +111,3 @@ def summary(outcome: Outcome, seconds: float) -> tuple[str, Mapping[str, Any]]:
         "hosts": per_host,
     }
     return text, data
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it.
-
-    >>> [duration(0.42), duration(75), duration(3700)]
-    ['0.4 s', '1 min 15 s', '1 h 1 min']
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,6 +1,6 @@
-"""One command over one SSH channel: stdin in, stdout and stderr out, and no waiting for a connection that is dead.
+"""Run one command over one SSH channel: feed stdin, collect stdout and stderr, detect a dead connection.
 
-Invoke's own runner feeds stdin a byte at a time with a pause after each, which is no way to write a file.
+Invoke's own runner feeds stdin one byte at a time with a pause after each, which is too slow for writing files.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from provisioner.ssh import lazy
+
 if TYPE_CHECKING:
     from paramiko import Channel, Transport
 
-SILENCE = 20  # seconds without output after which the connection is probed
+PROBE_AFTER = 20  # seconds without output before the connection is probed
 
 
 class ConnectionLost(Exception):
-    """Say that the connection broke while a command was running; what became of the command is unknown."""
+    """The connection broke while a command was running; whether the command finished is unknown."""
 
 
 class CommandTimeout(Exception):
-    """Say that a command outlived its time; `stdout` and `stderr` hold what it had said."""
+    """A command exceeded its timeout; `stdout` and `stderr` hold its output so far."""
 
     def __init__(self, stdout: bytes, stderr: bytes) -> None:
         super().__init__("timed out")
@@ -32,12 +34,12 @@ class CommandTimeout(Exception):
 
 @dataclass
 class Output:
-    """What a command said: bytes, its exit status, and when (time.time) it said the first of it."""
+    """A command's output and exit status. first_output_at: when its first output arrived, as time.time()."""
 
     stdout: bytes
     stderr: bytes
     status: int
-    first: float
+    first_output_at: float
 
 
 def execute(
@@ -46,96 +48,96 @@ def execute(
     *,
     stdin: bytes,
     timeout: float,
-    patience: float,
+    reply_timeout: float,
     on_output: Callable[[bytes], None] | None = None,
 ) -> Output:
-    """Run `command` on a channel of its own and return what it said.
+    """Run `command` on a new channel and return its output.
 
-    timeout: seconds, then CommandTimeout. patience: seconds that the server may take to answer a request.
-    on_output: gets each piece of stdout as it arrives. Raises ConnectionLost when the connection breaks.
+    timeout: seconds until CommandTimeout is raised. reply_timeout: seconds to wait for the server to answer a
+    request. on_output: called with each piece of stdout as it arrives. Raises ConnectionLost when the connection
+    breaks.
     """
-    import paramiko
-
     try:
-        channel = transport.open_session(timeout=patience)
-        channel.settimeout(patience)
+        channel = transport.open_session(timeout=reply_timeout)
+        channel.settimeout(reply_timeout)
         channel.exec_command(command)
-    except (paramiko.SSHException, OSError, EOFError) as error:
+    except (lazy.paramiko.SSHException, OSError, EOFError) as error:
         raise ConnectionLost(reason(error)) from error
     try:
-        return _Exchange(transport, channel, stdin, time.monotonic() + timeout, patience, on_output).run()
+        return _Exchange(transport, channel, stdin, time.monotonic() + timeout, reply_timeout, on_output).run()
     except (OSError, EOFError) as error:
         raise ConnectionLost(reason(error)) from error
     finally:
         channel.close()
 
 
-class Bell(threading.Event):
-    """Rings when a channel has got something to read, or its end; waiting for it silences it.
+class ReadyEvent(threading.Event):
+    """An event that is set when a channel has data to read or has reached end-of-file; waiting for it clears it.
 
-    `Channel.fileno` would tell the same by a pipe that both of the channel's buffers share (OrPipe in
-    paramiko/pipe.py), and can lose it: what arrives in one buffer while the other is just being emptied empties the
-    pipe with it. With the window full nothing further arrives that would ring again, and both sides wait until their
-    time is over.
+    `Channel.fileno` offers the same through a pipe that both of the channel's buffers share (OrPipe in
+    paramiko/pipe.py), but can lose a wake-up: when data arrives in one buffer while the other one is being emptied,
+    the pipe is emptied as well. Once the window is full nothing more arrives to set it again, and both sides wait
+    until they time out.
     """
 
     def clear(self) -> None:
-        """Do nothing: a buffer says that it is empty, and knows nothing of the other one."""
+        """Do nothing: a buffer calls this when it is empty, without regard to the other buffer."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait up to `timeout` seconds until it rings; return whether it has. What comes from now on rings anew."""
-        rung = super().wait(timeout)
+        """Wait up to `timeout` seconds for the event, clear it, and return whether it was set."""
+        was_set = super().wait(timeout)
         super().clear()
-        return rung
+        return was_set
 
 
 @dataclass
 class _Exchange:
-    """Stdin out, stdout and stderr in, over one channel, until the exit status is there."""
+    """Feed stdin and collect stdout and stderr over one channel until the exit status arrives."""
 
     transport: Transport
     channel: Channel
     pending: bytes
     deadline: float
-    patience: float
+    reply_timeout: float
     on_output: Callable[[bytes], None] | None
     stdout: bytearray = field(default_factory=bytearray)
     stderr: bytearray = field(default_factory=bytearray)
-    first: float = 0.0
+    first_output_at: float = 0.0
 
     def run(self) -> Output:
         channel = self.channel
-        bell = Bell()
-        channel.in_buffer.set_event(bell)
-        channel.in_stderr_buffer.set_event(bell)
-        heard = time.monotonic()
-        while not self._at_end():
+        ready = ReadyEvent()
+        channel.in_buffer.set_event(ready)
+        channel.in_stderr_buffer.set_event(ready)
+        last_heard = time.monotonic()
+        while not self._at_eof():
             self._send()
-            if bell.wait(min(self._remaining(), 0.05 if self.pending else SILENCE)):
+            if ready.wait(min(self._remaining(), 0.05 if self.pending else PROBE_AFTER)):
                 self._receive()
-                heard = time.monotonic()
+                last_heard = time.monotonic()
             elif not self.transport.is_active():
                 break
-            elif time.monotonic() - heard >= SILENCE:
-                probe(self.transport, self.patience)
-                heard = time.monotonic()
-        # The exit status comes after end-of-file, much later if the command closed its output and went on.
-        while not channel.status_event.wait(min(SILENCE, self._remaining())) and not channel.closed:
-            probe(self.transport, self.patience)
+            elif time.monotonic() - last_heard >= PROBE_AFTER:
+                probe(self.transport, self.reply_timeout)
+                last_heard = time.monotonic()
+        # The exit status follows end-of-file, much later if the command closed its output and went on.
+        while not channel.status_event.wait(min(PROBE_AFTER, self._remaining())) and not channel.closed:
+            probe(self.transport, self.reply_timeout)
         if not channel.exit_status_ready() or (channel.exit_status == -1 and not self.transport.is_active()):
             raise ConnectionLost("the connection was closed")
-        return Output(bytes(self.stdout), bytes(self.stderr), channel.exit_status, self.first or time.time())
+        first = self.first_output_at or time.time()
+        return Output(bytes(self.stdout), bytes(self.stderr), channel.exit_status, first)
 
-    def _at_end(self) -> bool:
+    def _at_eof(self) -> bool:
         channel = self.channel
-        over = channel.eof_received or channel.closed
-        return bool(over and not channel.recv_ready() and not channel.recv_stderr_ready())
+        ended = channel.eof_received or channel.closed
+        return bool(ended and not channel.recv_ready() and not channel.recv_stderr_ready())
 
     def _remaining(self) -> float:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
+        remaining = self.deadline - time.monotonic()
+        if remaining <= 0:
             raise CommandTimeout(bytes(self.stdout), bytes(self.stderr))
-        return left
+        return remaining
 
     def _send(self) -> None:
         while self.pending and self.channel.send_ready() and not self.channel.closed:
@@ -146,7 +148,7 @@ class _Exchange:
     def _receive(self) -> None:
         while self.channel.recv_ready():
             piece = self.channel.recv(65536)
-            self.first = self.first or time.time()
+            self.first_output_at = self.first_output_at or time.time()
             self.stdout += piece
             if self.on_output is not None:
                 self.on_output(piece)
@@ -154,22 +156,20 @@ class _Exchange:
             self.stderr += self.channel.recv_stderr(65536)
 
 
-def probe(transport: Transport, patience: float) -> None:
-    """Ask the server to open a channel, so that a silently dead connection is noticed; else ConnectionLost.
+def probe(transport: Transport, reply_timeout: float) -> None:
+    """Ask the server to open a channel to detect a silently dead connection; raise ConnectionLost if it is dead.
 
-    TCP alone would go on retransmitting for a quarter of an hour.
+    TCP alone would keep retransmitting for a quarter of an hour.
     """
-    import paramiko
-
     try:
-        transport.open_session(timeout=patience).close()
-    except (paramiko.SSHException, OSError, EOFError) as error:
+        transport.open_session(timeout=reply_timeout).close()
+    except (lazy.paramiko.SSHException, OSError, EOFError) as error:
         transport.close()
         raise ConnectionLost("the host no longer answers") from error
 
 
 def reason(error: BaseException) -> str:
-    """Return what an exception says, or what the first of several connection attempts said."""
+    """Return an exception's message, or that of the first of several connection attempts."""
     attempts = getattr(error, "errors", None)
     if isinstance(attempts, dict) and attempts:
         error = next(iter(attempts.values()))

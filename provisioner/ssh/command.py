@@ -1,4 +1,4 @@
-"""What a command on a host came to: its result, or the error that says how it failed."""
+"""The outcome of a command on a host: its result, or the error that reports how it failed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TAIL_LINES = 15
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a command said. seconds: how long it took, seen from here."""
+    """The output and exit status of a command. seconds: how long it took, measured here."""
 
     stdout: str
     stderr: str
@@ -22,14 +22,14 @@ class CommandResult:
 
 
 def failure(host: str, command: str, status: int, text: str) -> HostError:
-    """Return the error for a command that failed: its first line, its exit status, its last output lines."""
+    """Return the error for a failed command: its first line, its exit status, the tail of its output."""
     first = command.strip().splitlines()[0] if command.strip() else command
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    how = "took too long and was stopped" if status == 124 else f"failed with exit status {status}"
-    said = f": {lines[-1]}" if lines else ""
+    how = "timed out and was killed" if status == 124 else f"failed with exit status {status}"
+    last = f": {lines[-1]}" if lines else ""
     return HostError(
         host,
-        redact(f"`{first[:120]}` {how}{said}"),
+        redact(f"`{first[:120]}` {how}{last}"),
         command=redact(command),
         tail=redact("\n".join(lines[-TAIL_LINES:])),
     )

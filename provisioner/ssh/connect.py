@@ -1,11 +1,13 @@
-"""How a host is logged in to: login settings, host keys, the jump host.
+"""Log in to a host: login settings, host keys, the jump host.
 
-Fabric's Connection makes the connection and its gateway. Left alone it accepts any host key and loads no
-known_hosts, so the policy is set on its client here.
+Fabric's Connection opens the connection and its gateway. By default it accepts any host key and loads no
+known_hosts, so this module sets the policy on its client.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
 import os
 import socket
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from provisioner.addresses import split_host_port
 from provisioner.errors import Unreachable
 from provisioner.site import HostSpec, Site
+from provisioner.ssh import lazy
 from provisioner.ssh.channel import reason
 
 if TYPE_CHECKING:
@@ -25,17 +28,17 @@ if TYPE_CHECKING:
     from paramiko import PKey, SSHClient, Transport
 
 
-KEEPALIVE = 15  # seconds between keepalives, so that a NAT or firewall on the way keeps the connection
+KEEPALIVE = 15  # seconds between keepalives, so that NAT and firewalls on the path keep the connection
 _known_hosts_lock = threading.Lock()
 
 
 class LoginRefused(Unreachable):
-    """Report a login that fails for a reason that trying again does not mend: key, host key, user."""
+    """A login failed for a reason that a retry does not fix: key, host key, user."""
 
 
 @dataclass(frozen=True)
 class Login:
-    """Whom to log in as, where, with which key file (empty: the agent and the defaults in ~/.ssh)."""
+    """User, address, port and private key file of a login; an empty key means the agent and the keys in ~/.ssh."""
 
     user: str
     address: str
@@ -48,7 +51,7 @@ class Login:
 
 
 def login(site: Site, spec: HostSpec) -> Login:
-    """Return a host's login: its own settings over those of [ssh]."""
+    """Return a host's login; the host's own settings take precedence over [ssh]."""
     own = spec.ssh
     key = own.key or site.ssh.key
     return Login(
@@ -60,21 +63,21 @@ def login(site: Site, spec: HostSpec) -> Login:
 
 
 def known_hosts(site: Site) -> Path:
-    """Return the site's known_hosts file (relative paths are relative to hosts.toml's folder)."""
+    """Return the path of the site's known_hosts file; a relative one is resolved against the folder of hosts.toml."""
     return site.directory / Path(site.ssh.known_hosts).expanduser()
 
 
-def connect(site: Site, spec: HostSpec, tell: Callable[[str], None]) -> Connection:
-    """Log in to a host, through the jump host where there is one; raise Unreachable, which says why not.
+def connect(site: Site, spec: HostSpec, notify: Callable[[str], None]) -> Connection:
+    """Log in to a host, through the jump host if the site has one; raise Unreachable with the cause.
 
-    tell: takes a sentence for each host key that was accepted because nothing was known of the machine.
+    notify: called with a sentence for each previously unknown host key that was accepted.
     """
     target = login(site, spec)
     gateway = None
     if (jump := jump_login(site)) is not None:
-        gateway = _connection(site, jump, None, tell)
+        gateway = _connection(site, jump, None, notify)
         _open(site, spec, gateway, "jump host ")
-    connection = _connection(site, target, gateway, tell)
+    connection = _connection(site, target, gateway, notify)
     try:
         _open(site, spec, connection, "")
     except Unreachable:
@@ -85,7 +88,7 @@ def connect(site: Site, spec: HostSpec, tell: Callable[[str], None]) -> Connecti
 
 
 def jump_login(site: Site) -> Login | None:
-    """Return the jump host's login ("user@host:port", user and port optional), None where there is none."""
+    """Return the jump host's login ("user@host:port", user and port optional), None if the site has none."""
     if not site.ssh.jump:
         return None
     user, _, place = site.ssh.jump.rpartition("@")
@@ -94,38 +97,33 @@ def jump_login(site: Site) -> Login | None:
     return Login(user or site.ssh.user, address, port, key)
 
 
-def _connection(site: Site, target: Login, gateway: Connection | None, tell: Callable[[str], None]) -> Connection:
-    from fabric import Config, Connection
-    from paramiko import SSHConfig
-
-    # What goes wrong is told by our own errors; Python would print Paramiko's log over the screen besides.
+def _connection(site: Site, target: Login, gateway: Connection | None, notify: Callable[[str], None]) -> Connection:
+    # Failures are reported by our own errors; without a handler Python prints Paramiko's log over the screen.
     logging.getLogger("paramiko").addHandler(logging.NullHandler())
-    patience = site.timeout(site.ssh.connect_timeout)
-    kwargs: dict[str, Any] = {"banner_timeout": patience, "auth_timeout": patience, "channel_timeout": patience}
+    timeout = site.timeout(site.ssh.connect_timeout)
+    kwargs: dict[str, Any] = {"banner_timeout": timeout, "auth_timeout": timeout, "channel_timeout": timeout}
     if target.key:
         kwargs |= {"key_filename": target.key, "look_for_keys": False, "allow_agent": False}
-    # A lazy Config with an empty SSHConfig reads no file of this machine: hosts.toml alone says how to log in.
-    connection = Connection(
+    # A lazy Config with an empty SSHConfig reads no file on this machine: only hosts.toml decides how to log in.
+    connection = lazy.fabric.Connection(
         target.address,
         user=target.user,
         port=target.port,
-        config=Config(lazy=True, ssh_config=SSHConfig()),
+        config=lazy.fabric.Config(lazy=True, ssh_config=lazy.paramiko.SSHConfig()),
         gateway=gateway,
-        connect_timeout=max(1, int(patience)),
+        connect_timeout=max(1, int(timeout)),
         connect_kwargs=kwargs,
     )
-    _set_host_key_policy(connection.client, site, tell)
+    _set_host_key_policy(connection.client, site, notify)
     return connection
 
 
 def _open(site: Site, spec: HostSpec, connection: Connection, role: str) -> None:
-    """Open `connection`; translate every way in which that fails into one sentence and a remedy."""
-    import paramiko
-
+    """Open `connection`; translate every failure into one sentence and a remedy."""
     place = f"{role}{connection.user}@{connection.host}:{connection.port}"
     place += " through the jump host" if connection.gateway else ""
     key = connection.connect_kwargs.get("key_filename", "")
-    key = key if isinstance(key, str) else ", ".join(key)  # Fabric makes a list of it when it opens
+    key = key if isinstance(key, str) else ", ".join(key)  # Fabric turns it into a list on opening
     kind: type[Unreachable] = LoginRefused
     try:
         connection.open()
@@ -134,35 +132,35 @@ def _open(site: Site, spec: HostSpec, connection: Connection, role: str) -> None
         return
     except _UnknownHostKey as error:
         problem, remedy = str(error), error.remedy
-    except paramiko.BadHostKeyException as error:
+    except lazy.paramiko.BadHostKeyException as error:
         problem = f"the host key of {place} has changed ({error.key.get_name()} {_fingerprint(error.key)})"
         name = _host_key_name(connection)
         remedy = (
-            "somebody may be in between; if the machine was rebuilt, forget the old key: "
+            "this may be a man-in-the-middle attack; if the machine was rebuilt, remove the old key: "
             f"ssh-keygen -f {known_hosts(site)} -R '{name}'"
         )
-    except paramiko.PasswordRequiredException:
+    except lazy.paramiko.PasswordRequiredException:
         problem = f"the key {key or 'in ~/.ssh'} has a passphrase"
         remedy = f"load it into an agent (ssh-add {key}) and leave [ssh] key empty"
-    except paramiko.AuthenticationException as error:
-        # Paramiko gives a connection that broke, or a server that is slow, while logging in the same name.
+    except lazy.paramiko.AuthenticationException as error:
+        # Paramiko raises the same for a connection that breaks, or a server that is slow, during the login.
         if "EOF" in str(error) or "timeout" in str(error):
             kind = Unreachable
-            problem, remedy = f"{place} ended the login: {error}", "check the load and sshd's log on the host"
+            problem, remedy = f"the login to {place} failed: {error}", "check the load and sshd's log on the host"
         else:
-            problem = f"{place} refuses to log us in with {key or 'the agent and the keys in ~/.ssh'}"
+            problem = f"{place} rejected {key or 'the keys of the agent and in ~/.ssh'}"
             remedy = "check user and key under [ssh], and authorized_keys on the host"
     except (FileNotFoundError, PermissionError) as error:
-        problem, remedy = f"cannot read the key {error.filename}: {error.strerror}", "check key under [ssh]"
+        problem, remedy = f"cannot read the private key {error.filename}: {error.strerror}", "check key under [ssh]"
     except socket.gaierror:
-        problem, remedy = f"the name {connection.host} does not resolve", "check ssh_address in hosts.toml"
+        problem, remedy = f"cannot resolve {connection.host}", "check ssh_address in hosts.toml"
     except TimeoutError:
         kind = Unreachable
-        problem, remedy = f"{place} does not answer", "check that the machine is up and its address is right"
-    except (paramiko.SSHException, OSError, EOFError) as error:
+        problem, remedy = f"connection to {place} timed out", "check that the machine is up and its address is right"
+    except (lazy.paramiko.SSHException, OSError, EOFError) as error:
         kind = Unreachable
         problem = f"cannot log in to {place}: {reason(error)}"
-        remedy = "check that the machine is up and that sshd listens there"
+        remedy = "check that the machine is up and sshd is listening on that port"
     connection.close()
     raise kind(spec.name, problem, remedy)
 
@@ -176,38 +174,36 @@ class _UnknownHostKey(Exception):
         self.remedy = remedy
 
 
-def _set_host_key_policy(client: SSHClient, site: Site, tell: Callable[[str], None]) -> None:
-    from paramiko import MissingHostKeyPolicy
-
+def _set_host_key_policy(client: SSHClient, site: Site, notify: Callable[[str], None]) -> None:
     file = known_hosts(site)
     mode = site.ssh.host_keys
 
-    class Policy(MissingHostKeyPolicy):
+    class Policy(lazy.paramiko.MissingHostKeyPolicy):
         def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
             del client
             if mode == "accept-new":
-                if _remember(file, hostname, key):
-                    tell(
-                        f"accepted the host key of {hostname}, not known before: {key.get_name()} "
-                        f"{_fingerprint(key)}; written to {file}"
+                if _add_known_host(file, hostname, key):
+                    notify(
+                        f"accepted the new host key of {hostname} ({key.get_name()} {_fingerprint(key)}) "
+                        f"and added it to {file}"
                     )
             elif mode == "strict":
                 raise _UnknownHostKey(
                     f"the host key of {hostname} ({key.get_name()} {_fingerprint(key)}) is not in {file}",
-                    'compare it on the host and add it there, or set host_keys = "accept-new" under [ssh]',
+                    'verify it on the host and add it, or set host_keys = "accept-new" under [ssh]',
                 )
 
     client.set_missing_host_key_policy(Policy())
     if mode != "off" and file.exists():
-        # Another thread may be appending; a half-written line would read as a missing or broken key.
+        # Another thread may be writing the file.
         with _known_hosts_lock:
             client.load_host_keys(str(file))
 
 
-def _remember(file: Path, hostname: str, key: PKey) -> bool:
-    """Add one line to known_hosts: beside and renamed, so that a reader never sees half a line.
+def _add_known_host(file: Path, hostname: str, key: PKey) -> bool:
+    """Add one line to known_hosts through a temporary file, so that a reader never sees half a line.
 
-    Return whether it was not there: hosts that are reached at once through one jump host all meet its key.
+    Return whether the line is new: hosts reached in parallel through one jump host all see its key.
     """
     line = f"{hostname} {key.get_name()} {key.get_base64()}\n"
     with _known_hosts_lock:
@@ -215,19 +211,16 @@ def _remember(file: Path, hostname: str, key: PKey) -> bool:
         old = file.read_text() if file.exists() else ""
         if line in old:
             return False
-        beside = file.with_name(f".{file.name}.{os.getpid()}")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as stream:
             stream.write(old if old.endswith("\n") or not old else old + "\n")
             stream.write(line)
-        beside.replace(file)
+        temporary.replace(file)
     return True
 
 
 def _fingerprint(key: PKey) -> str:
-    import base64
-    import hashlib
-
     return "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
 
 

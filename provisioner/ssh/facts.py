@@ -1,6 +1,6 @@
-"""Facts: what one round trip says about a host, as typed, frozen values. Steps decide by these alone.
+"""Facts: the state of a host, read in one round trip, as typed, frozen values. Steps decide by facts alone.
 
-gather.py writes the script that reads them, facts_parser.py understands what it says.
+facts_script.py writes the script that reads them; facts_parser.py parses its output.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FactQuery:
-    """What a step wants to know of a host, so that all steps' facts come in one round trip.
+    """The facts that a step needs from a host; queries are combined so that one round trip answers all steps.
 
-    files: absolute paths or shell globs whose content is read, up to 256 KiB. exists: those of which only
-    existence, mode and owner are. disks: paths whose file system's free space is asked for.
+    files: absolute paths or shell globs to read with content, up to 256 KiB each. exists: the same, but existence,
+    mode and owner only. disks: paths whose file system's free space is read.
     """
 
     files: tuple[str, ...] = ()
@@ -26,7 +26,7 @@ class FactQuery:
     disks: tuple[str, ...] = ()
 
     def __or__(self, other: FactQuery) -> FactQuery:
-        """Return the union of two queries, each name once."""
+        """Return the union of two queries without duplicates."""
         return FactQuery(
             *(
                 tuple(dict.fromkeys(getattr(self, name) + getattr(other, name)))
@@ -37,9 +37,9 @@ class FactQuery:
 
 @dataclass(frozen=True)
 class File:
-    """A path on a host. content: text, None for a directory, a file over 256 KiB or one that is not UTF-8.
+    """A path on a host. content: text; None for a directory, a file over 256 KiB or one that is not UTF-8.
 
-    mtime: when its content last changed, Unix time by the host's own clock.
+    mtime: modification time, Unix time by the host's clock.
     """
 
     exists: bool
@@ -50,7 +50,7 @@ class File:
     sha256: str = ""
     mtime: float = 0.0
 
-    def __repr__(self) -> str:  # a file may hold a secret, and a repr ends up in logs and assertion messages
+    def __repr__(self) -> str:  # content may be secret, and a repr ends up in logs and assertion messages
         return f"File(exists={self.exists}, mode={self.mode:04o}, owner={self.owner!r}, is_dir={self.is_dir})"
 
 
@@ -58,8 +58,8 @@ class File:
 class HostNic:
     """A network interface. addresses: "ip/prefix" of both families; master: its bridge or bond, or empty.
 
-    proxy_arp: whether the kernel answers ARP there for addresses that it would route elsewhere; None: not known.
-    dad_failed: those of the addresses that another machine had already (RFC 4862); the kernel does not use them.
+    proxy_arp: whether the kernel answers ARP on it for addresses that it routes elsewhere; None if unknown.
+    dad_failed: the addresses that failed duplicate address detection (RFC 4862), which the kernel does not use.
     """
 
     name: str
@@ -71,7 +71,7 @@ class HostNic:
     dad_failed: tuple[str, ...] = ()
 
     def has(self, address: str) -> bool:
-        """Return whether the interface carries the address."""
+        """Return whether the address is assigned to the interface."""
         wanted = ipaddress.ip_address(address)
         return any(ipaddress.ip_interface(own).ip == wanted for own in self.addresses)
 
@@ -88,7 +88,7 @@ class Package:
 class Unit:
     """A systemd unit. state: ActiveState/SubState; file: UnitFileState ("enabled", "masked", …, "" for none).
 
-    since: when it last became active, Unix time in whole seconds by the host's own clock; 0 for never.
+    since: when it last became active, Unix time in whole seconds by the host's clock; 0 for never.
     """
 
     active: bool
@@ -110,7 +110,7 @@ class Mount:
 
 @dataclass(frozen=True)
 class HostFacts:
-    """What is known of a host. clock: its Unix time; clock_skew: seconds that it is ahead of this machine."""
+    """The facts of a host. clock: its Unix time; clock_skew: seconds it is ahead of this machine."""
 
     os_id: str
     os_version: str
@@ -142,9 +142,9 @@ class HostFacts:
     processes: frozenset[str]
 
     def address_nic(self, address: str) -> HostNic | None:
-        """Return the interface that carries an address, None when there is none."""
+        """Return the interface with the given address, or None."""
         return next((nic for nic in self.nics if nic.has(address)), None)
 
     def nic(self, name: str) -> HostNic | None:
-        """Return an interface by name."""
+        """Return the interface with the given name, or None."""
         return next((nic for nic in self.nics if nic.name == name), None)

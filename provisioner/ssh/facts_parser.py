@@ -1,4 +1,4 @@
-"""From the output of the facts script to Facts."""
+"""Parse the output of the facts script into HostFacts."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from provisioner.ssh.facts import FactQuery, File, HostFacts, HostNic, Mount, Pa
 
 
 def new_token() -> str:
-    """Return a section marker that no file on a host can hold by accident."""
+    """Return a random section marker, which no file on a host contains by accident."""
     return secrets.token_hex(16)
 
 
 def parse(query: FactQuery, token: str, output: bytes, sent: float, received: float) -> HostFacts:
-    """Return the facts in the output of `gather.script(query, token)`.
+    """Parse the output of `facts_script.script(query, token)`.
 
-    sent, received: this machine's Unix time before the script was sent and when its first output came.
-    Raises ValueError when the output is not that script's.
+    sent, received: this machine's Unix time before the script was sent and when its first output arrived.
+    Raises ValueError if the output is truncated or malformed.
     """
     sections = facts_script.split(output, token)
     if "disks" not in sections:
-        raise ValueError("the facts script was cut short")
+        raise ValueError("the output of the facts script is truncated")
     proc = _proc(sections["proc"])
     release = _release(proc.get("/etc/os-release", []))
     packages, arch = _packages(_text(sections, "packages"))
@@ -65,7 +65,7 @@ def parse(query: FactQuery, token: str, output: bytes, sent: float, received: fl
             int(line.split()[1].rpartition(":")[2], 16) for line in _text(sections, "listening").splitlines() if line
         ),
         disk_free_mib=_disks(_text(sections, "disks"), (*facts_script.DISKS, *query.disks)),
-        # While a dpkg runs (unattended-upgrades, say), its half-done state is no interruption.
+        # While dpkg is running (unattended-upgrades, say), half-installed packages are not an interruption.
         dpkg_interrupted=bool(_text(sections, "dpkg").strip()) and "dpkg" not in processes,
         files=_files(query, sections, proc),
         packages=packages,
@@ -100,7 +100,7 @@ def _release(lines: list[str]) -> dict[str, str]:
 
 
 def _cpus(online: str) -> int:
-    """Count a kernel's CPU list, as "0-3,6"."""
+    """Count the CPUs in a kernel CPU list such as "0-3,6"."""
     count = 0
     for part in filter(None, online.split(",")):
         first, _, last = part.partition("-")
@@ -119,12 +119,12 @@ def _mounts(lines: list[str]) -> dict[str, Mount]:
 
 
 def _default_route(proc: Mapping[str, list[str]]) -> tuple[str, str]:
-    """Return gateway and interface of the default route: IPv4's, else IPv6's (proc(5), net/ipv6/route.c)."""
+    """Return gateway and interface of the IPv4 default route, else of the IPv6 one (proc(5), net/ipv6/route.c)."""
     routes = []
     for line in proc.get("/proc/net/route", [])[1:]:
         nic, destination, gateway, _, _, _, metric, mask, *_ = line.split()
         if destination == mask == "00000000":
-            # The kernel prints the address as the host-order hex of network-order bytes: little endian here.
+            # The kernel prints network-order bytes as a host-order number: little endian on supported machines.
             address = ipaddress.IPv4Address(bytes.fromhex(gateway)[::-1])
             routes.append((int(metric), str(address) if int(gateway, 16) else "", nic))
     if not routes:
@@ -155,19 +155,19 @@ def _nics(text: str, proc: Mapping[str, list[str]]) -> tuple[HostNic, ...]:
 
 
 def _addresses(entry: Mapping[str, Any], flag: str = "") -> tuple[str, ...]:
-    """Return an interface's addresses with their prefix lengths; with `flag`, those that ip(8) shows it for."""
+    """Return an interface's addresses with prefix lengths; with `flag`, only those that ip(8) shows with it."""
     own = (each for each in entry.get("addr_info", ()) if "local" in each and (not flag or each.get(flag)))
     return tuple(f"{each['local']}/{each['prefixlen']}" for each in own)
 
 
 def _proxy_arp(nic: str, proc: Mapping[str, list[str]]) -> bool | None:
-    """Return whether an interface answers for others: its own switch or that of all (Linux, IN_DEV_PROXY_ARP)."""
-    switches = [_first(proc, f"/proc/sys/net/ipv4/conf/{name}/proxy_arp") for name in (nic, "all")]
-    return "1" in switches if any(switches) else None
+    """Return whether proxy ARP is on for an interface: its own sysctl or that of `all` (Linux, IN_DEV_PROXY_ARP)."""
+    sysctls = [_first(proc, f"/proc/sys/net/ipv4/conf/{name}/proxy_arp") for name in (nic, "all")]
+    return "1" in sysctls if any(sysctls) else None
 
 
 def _packages(text: str) -> tuple[dict[str, Package], str]:
-    """Return the installed packages, and the host's architecture: that of dpkg itself."""
+    """Return the installed packages and the host's architecture, which is that of dpkg itself."""
     packages = {}
     arch = ""
     for line in text.splitlines():
@@ -182,24 +182,24 @@ def _packages(text: str) -> tuple[dict[str, Package], str]:
     return packages, arch
 
 
-def _disks(text: str, asked: tuple[str, ...]) -> dict[str, int]:
-    """Return free MiB by path; a path that does not exist yet takes its nearest parent's."""
-    seen = {}
+def _disks(text: str, paths: tuple[str, ...]) -> dict[str, int]:
+    """Return free MiB by path; for a path that does not exist, that of its nearest parent."""
+    free_at = {}
     for line in text.splitlines()[1:]:
         free, _, path = line.strip().partition(" ")
         if free.isdigit():
-            seen[path.strip()] = int(free)
-    places = {path: [path, *map(str, PurePosixPath(path).parents)] for path in asked}
+            free_at[path.strip()] = int(free)
+    candidates = {path: (path, *map(str, PurePosixPath(path).parents)) for path in paths}
     return {
-        path: next((seen[place] for place in candidates if place in seen), 0) for path, candidates in places.items()
+        path: next((free_at[each] for each in parents if each in free_at), 0) for path, parents in candidates.items()
     }
 
 
 def _units(names: tuple[str, ...], text: str) -> dict[str, Unit]:
-    """Return units by the name asked for: systemctl answers in order, one block each, blank lines between."""
+    """Return units by their name in the query; systemctl prints one block each, in order, separated by blank lines."""
     blocks = [block for block in text.strip().split("\n\n") if block]
     units = dict.fromkeys(names, Unit(active=False, enabled=False, loaded=False))
-    if len(blocks) != len(names):  # no systemd here
+    if len(blocks) != len(names):  # the host has no systemd
         return units
     for name, block in zip(names, blocks, strict=True):
         values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
@@ -215,7 +215,7 @@ def _units(names: tuple[str, ...], text: str) -> dict[str, Unit]:
 
 
 def _timestamp(text: str) -> float:
-    """Return the Unix time of systemd's "Sun 2026-11-22 15:52:11 UTC", 0 for an empty one."""
+    """Return the Unix time of systemd's "Sun 2026-11-22 15:52:11 UTC"; 0 for an empty string."""
     if not text:
         return 0.0
     return datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC).timestamp()

@@ -1,8 +1,8 @@
-"""The shell script that reads a host's facts: POSIX sh and Debian's essential tools, nothing else on the node.
+"""The shell script that reads a host's facts: POSIX sh and Debian's essential packages, nothing else on the node.
 
-One run of it is one SSH round trip. A fork and exec costs some 10 ms on an emulated machine, so each kind of fact
-is one process for all names asked for: `grep -HZ` prints many small files of /proc at once, `tar` carries all file
-contents, 8-bit clean, and comes last.
+It runs in one SSH round trip. A fork and exec costs some 10 ms on an emulated machine, so each kind of fact takes
+one process for all names: `grep -HZ` prints many small files of /proc at once; `tar` carries all file contents,
+8-bit clean, and comes last.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shlex
 
 from provisioner.ssh.facts import FactQuery
 
-MAX_CONTENT = 256 * 1024  # bytes; larger files are known by their SHA-256 only
+MAX_CONTENT = 256 * 1024  # bytes; only the SHA-256 of larger files is read
 
 PROC = (
     "/etc/os-release",
@@ -27,7 +27,7 @@ PROC = (
     "/proc/sys/kernel/osrelease",
     "/sys/class/dmi/id/product_uuid",
     "/sys/devices/system/cpu/online",
-    "/proc/sys/net/ipv4/conf/*/proxy_arp",  # one small file an interface: a glob for the shell
+    "/proc/sys/net/ipv4/conf/*/proxy_arp",  # one small file per interface
 )
 PROCESSES = ("kubeadm", "kubelet", "apt-get", "dpkg", "containerd", "etcd", "kube-apiserver")
 DISKS = ("/", "/var/lib")
@@ -35,7 +35,7 @@ UNIT_PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,ActiveEnterTi
 
 
 def script(query: FactQuery, token: str) -> str:
-    """Return the script for a query; each section of its output starts with a line `@token name`."""
+    """Return the script for a query; each section of its output starts with the line `@token name`."""
     pseudo = [path for path in query.files if is_pseudo(path)]
     real = [path for path in query.files if not is_pseudo(path)]
     grep = " ".join([*PROC, *map(sysctl_path, query.sysctls), *map(_glob, pseudo)])
@@ -47,7 +47,7 @@ def script(query: FactQuery, token: str) -> str:
         ("proc", f"grep -asHZ '' {grep}"),
         ("listening", "grep -sh ' 0A ' /proc/net/tcp /proc/net/tcp6"),
         ("processes", f"grep -sxhF {comms} /proc/[0-9]*/comm"),
-        # Unlike /proc/modules, /sys/module also knows what is built into the kernel.
+        # Unlike /proc/modules, /sys/module also lists what is built into the kernel.
         ("modules", "cd /sys/module && echo *"),
         ("nics", "ip -j address"),
         (
@@ -64,23 +64,23 @@ def script(query: FactQuery, token: str) -> str:
     if query.units:
         units = " ".join(map(shlex.quote, query.units))
         sections.append(("units", f"TZ=UTC systemctl show --property={UNIT_PROPERTIES} -- {units}"))
-    asked = " ".join(map(_glob, dict.fromkeys((*query.files, *query.exists))))
-    if asked:
-        sections.append(("paths", rf"find -L {asked} -maxdepth 0 -printf '%y %m %u:%g %T@ %p\0'"))
+    patterns = " ".join(map(_glob, dict.fromkeys((*query.files, *query.exists))))
+    if patterns:
+        sections.append(("paths", rf"find -L {patterns} -maxdepth 0 -printf '%y %m %u:%g %T@ %p\0'"))
     if real:
         paths = " ".join(map(_glob, real))
         find = f"find -L {paths} -maxdepth 0 -type f"
         sections.append(("large", f"{find} -size +{MAX_CONTENT}c -exec sha256sum -z {{}} +"))
-        # An empty list makes tar refuse; its section is then empty, which is the right answer.
+        # tar refuses an empty list; the section is then empty, as it should be.
         tar = "tar --null -T - --no-recursion -h -P -c -f -"
         sections.append(("contents", f"{find} -size -{MAX_CONTENT + 1}c -print0 | {tar}"))
     lines = [f"printf '\\n@{token} {name}\\n'; {command}" for name, command in sections]
-    # Every command may fail on its own (a missing file, an unknown package): absence is a fact too.
+    # Any command may fail (a missing file, an unknown package): absence is a fact too.
     return "set +e\nexec 2>/dev/null\n" + "\n".join(lines) + "\nexit 0\n"
 
 
 def split(output: bytes, token: str) -> dict[str, bytes]:
-    """Return the sections of the script's output by name."""
+    """Split the script's output into its sections, by name."""
     parts = output.split(f"\n@{token} ".encode())[1:]
     sections = {}
     for part in parts:
@@ -90,17 +90,17 @@ def split(output: bytes, token: str) -> dict[str, bytes]:
 
 
 def is_pseudo(path: str) -> bool:
-    """Return whether a path is the kernel's: such files have no honest size, so tar cannot carry them."""
+    """Return whether a path is in /proc or /sys, where files report no true size, so that tar cannot archive them."""
     return path.startswith(("/proc/", "/sys/"))
 
 
 def sysctl_path(name: str) -> str:
-    """Return the file of a sysctl, by sysctl(8)'s rule: dots and slashes trade places."""
+    """Return the path of a sysctl; dots and slashes are swapped, as in sysctl(8)."""
     return "/proc/sys/" + name.translate(str.maketrans("./", "/."))
 
 
 def _glob(path: str) -> str:
-    """Quote a path for the shell, leaving only `*`, `?` and `[...]` to it."""
+    """Quote a path for the shell, except for the wildcards `*`, `?` and `[...]`."""
     return "".join(
         part if part in ("*", "?", "[", "]") else shlex.quote(part) for part in re.split(r"([*?\[\]])", path) if part
     )

@@ -1,4 +1,4 @@
-"""Host: a machine of the site, its facts, and the few ways in which steps act on it."""
+"""A machine of the site: its connection, its facts, and the operations that steps use on it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from paramiko import Transport
 
 
-# sudo says so before every command on a host whose own name does not resolve, and carries on.
+# A warning that sudo prints before every command on a host that cannot resolve its own name.
 _SUDO_NOISE = re.compile(rb"^sudo: unable to resolve host .*\n?", re.MULTILINE)
 
 
 class Host:
-    """A site host and its connection, which opens at first use and may be used from several threads."""
+    """A host of the site; its connection opens at first use and is safe to use from several threads."""
 
     def __init__(
         self,
@@ -51,14 +51,14 @@ class Host:
         self.report = report
         self.query = query or FactQuery()
         self.step = ""
-        self.running_job = ""  # the name of the job under way, which goes on if we end
+        self.running_job = ""  # the name of the job that is running, which outlives this process
         self._sudo = sudo
         self._connection: Connection | None = None
         self._connecting = threading.Lock()
         self._facts: HostFacts | None = None
-        self._gathering = threading.Lock()
+        self._facts_lock = threading.Lock()
         self.closed = threading.Event()
-        self.lock = threading.Lock()  # for what other hosts do through this one, one of them at a time
+        self.lock = threading.Lock()  # serializes what other hosts do through this one
 
     def __repr__(self) -> str:
         return f"Host({self.name!r})"
@@ -66,22 +66,22 @@ class Host:
     # --- connection ----------------------------------------------------------------------------------------
 
     def transport(self) -> Transport:
-        """Return the live SSH transport, logging in (again) where there is none; raise Unreachable."""
+        """Return the live SSH transport, logging in again if necessary; raise Unreachable."""
         with self._connecting:
             if self.closed.is_set():
-                raise Unreachable(self.name, "the run was stopped")
+                raise Unreachable(self.name, "the run was interrupted")
             if self._connection is not None and not self._connection.is_connected:
                 self._connection.close()
                 self._connection = None
             if self._connection is None:
-                self._connection = connect.connect(self.site, self.spec, self._tell)
+                self._connection = connect.connect(self.site, self.spec, self._notify)
             return cast("Transport", self._connection.transport)
 
-    def _tell(self, sentence: str) -> None:
+    def _notify(self, sentence: str) -> None:
         self.report.emit("note", f"{self.name}: {sentence}", host=self.name)
 
     def close(self) -> None:
-        """Close the connection for good; commands that run through it end with an error."""
+        """Close the connection for good; commands still running on it fail."""
         self.closed.set()
         connection = self._connection
         if connection is not None:
@@ -93,40 +93,40 @@ class Host:
 
     @property
     def facts(self) -> HostFacts:
-        """What is known of the host: gathered in one round trip at first use, kept until `forget`."""
-        with self._gathering:
+        """The host's facts: read in one round trip at first use, cached until `forget_facts`."""
+        with self._facts_lock:
             if self._facts is None:
-                self._facts = self._gather()
+                self._facts = self._read_facts()
             return self._facts
 
     def reachable_facts(self) -> dict[str, HostFacts]:
-        """Return the facts of every host of the fleet that answers, by name.
+        """Return the facts of every reachable host of the fleet, by name.
 
-        One that does not answer and is part of the run stops it by itself; one that is not must not stop the others.
+        An unreachable host that is part of the run fails on its own; one that is not must not fail the others.
         """
-        found = {}
+        facts = {}
         for name, host in self.fleet.items():
             try:
-                found[name] = host.facts
+                facts[name] = host.facts
             except Unreachable as error:
                 self.report.detail(f"without {name}", str(error))
-        return found
+        return facts
 
     def forget_facts(self) -> None:
-        """Drop the facts: the host has changed."""
-        with self._gathering:
+        """Drop the cached facts after a change to the host."""
+        with self._facts_lock:
             self._facts = None
 
-    def _gather(self) -> HostFacts:
+    def _read_facts(self) -> HostFacts:
         token = facts_parser.new_token()
         sent = time.time()
         output = self._execute(facts_script.script(self.query, token), b"", 120, loggable="(facts)")
         if output.status != 0:
             self._fail("reading facts", output)
         try:
-            return facts_parser.parse(self.query, token, output.stdout, sent, output.first)
+            return facts_parser.parse(self.query, token, output.stdout, sent, output.first_output_at)
         except (ValueError, KeyError) as error:
-            raise HostError(self.name, f"its facts cannot be read: {error!r}", "see the log") from error
+            raise HostError(self.name, f"cannot parse its facts: {error!r}", "see the log") from error
 
     # --- acting --------------------------------------------------------------------------------------------
 
@@ -140,10 +140,10 @@ class Host:
         secret: bool = False,
         root: bool = True,
     ) -> CommandResult:
-        """Run a shell command by `sh -euc` as root (or, with root=False, as the login user).
+        """Run a shell command with `sh -euc` as root (or, with root=False, as the login user).
 
-        timeout: seconds, scaled by the site; the command is killed on the host then. check: raise HostError when
-        it fails. secret: neither command, stdin nor output reach argv, log or errors.
+        timeout: seconds, scaled by the site, after which the command is killed on the host. check: raise HostError
+        if it fails. secret: keep command, stdin and output out of argv, log and errors.
         """
         started = time.monotonic()
         output = self._execute(
@@ -163,14 +163,14 @@ class Host:
     def put(
         self, path: str, content: str, *, mode: int = 0o644, owner: str = "root:root", secret: bool = False
     ) -> None:
-        """Write a file so that a reader or a crash sees the old or the new one, never half; make its folders."""
+        """Replace a file atomically, creating its parent folders: a crash leaves the old file or the new one."""
         body = content.encode()
         place = PurePosixPath(path)
-        beside = shlex.quote(str(place.with_name(f".{place.name}.{secrets.token_hex(4)}")))
+        temporary = shlex.quote(str(place.with_name(f".{place.name}.{secrets.token_hex(4)}")))
         folder = shlex.quote(str(place.parent))
-        # A connection that breaks ends our stdin early: the size tells a whole file from a part of one.
+        # A broken connection ends stdin early: the size check detects a truncated file.
         command = (
-            f"[ -d {folder} ] || mkdir -p {folder}; umask 077; t={beside}; trap 'rm -f \"$t\"' EXIT\n"
+            f"[ -d {folder} ] || mkdir -p {folder}; umask 077; t={temporary}; trap 'rm -f \"$t\"' EXIT\n"
             f'cat >"$t"; [ "$(wc -c <"$t")" -eq {len(body)} ]\n'
             f'chown {shlex.quote(owner)} "$t"; chmod {mode:04o} "$t"; sync "$t"\n'
             f'mv -fT "$t" {shlex.quote(path)}; trap - EXIT\n'
@@ -180,21 +180,21 @@ class Host:
             self._fail(f"write {path}", output, hide=secret)
 
     def follow(self, name: str, script: str, seconds: float, on_output: Callable[[bytes], None]) -> channel.Output:
-        """Run a script that follows something, passing its output on; seconds are real, not scaled."""
+        """Run a script that follows another process, passing on its output. seconds: real time, not scaled."""
         scaled = max(1.0, seconds) / self.site.timeout(1)
         return self._execute(script, b"", scaled, loggable=name, on_output=on_output, kill=False)
 
     @contextmanager
     def tunnel(self, address: str, port: int) -> Iterator[Tunnel]:
-        """Forward a local port on 127.0.0.1 to address:port as seen from the host; give the Tunnel."""
+        """Forward a local port to address:port as seen from the host, for the duration of the context."""
         with Tunnel(self.transport, address, port) as tunnel:
             yield tunnel
 
     def forward(self, address: str, port: int) -> Tunnel:
-        """Return a Tunnel to address:port through the host; the caller closes it."""
+        """Forward a local port to address:port as seen from the host; the caller closes the Tunnel."""
         return Tunnel(self.transport, address, port)
 
-    # --- below ---------------------------------------------------------------------------------------------
+    # --- internals -------------------------------------------------------------------------------------------
 
     def _execute(
         self,
@@ -208,15 +208,15 @@ class Host:
         on_output: Callable[[bytes], None] | None = None,
         kill: bool = True,
     ) -> channel.Output:
-        """Run `command` over one channel; log it as `loggable` (with output only if that is the command)."""
+        """Run `command` over one channel; log it as `loggable`, with its stdout only if the two are equal."""
         seconds = self.site.timeout(timeout)
-        patience = self.site.timeout(self.site.ssh.connect_timeout)
+        reply_timeout = self.site.timeout(self.site.ssh.connect_timeout)
         transport = self.transport()
-        prefix, head = self._sudo.prefix(self.spec, transport, patience) if root else ([], b"")
+        prefix, head = self._sudo.prefix(self.spec, transport, reply_timeout) if root else ([], b"")
         words = ["timeout", "-k", "10", f"{seconds:.0f}"] if kill else []
         script = PROLOGUE + command
         if secret:
-            # Read from stdin, so that it is in no process list; in braces, so that half of it is a syntax error.
+            # From stdin, to keep it out of process lists; in braces, so that half of it is a syntax error.
             body = f"{{ {script}\n}}".encode()
             head += body
             script = f'eval "$(head -c {len(body)})"'
@@ -224,36 +224,36 @@ class Host:
         started = time.monotonic()
         output: channel.Output | None = None
         try:
-            # The host ends the command by itself; our own limit, a little later, is for a host that does not.
+            # timeout(1) on the host kills the command; our own, later timeout is for a host that fails to.
             output = channel.execute(
                 transport,
                 line,
                 stdin=head + stdin,
-                timeout=seconds + 15 + patience,
-                patience=patience,
+                timeout=seconds + 15 + reply_timeout,
+                reply_timeout=reply_timeout,
                 on_output=on_output,
             )
         except channel.ConnectionLost as error:
             raise Unreachable(
                 self.name,
                 f"the connection was lost ({error})",
-                "run it again: what was done is kept",
+                "run it again; completed changes are kept",
                 command=redact(loggable),
             ) from error
         except channel.CommandTimeout as error:
             output = channel.Output(error.stdout, error.stderr, 124, time.time())
         finally:
-            whole = loggable == command
+            logs_output = loggable == command
             self.report.command(
                 self.name,
                 loggable or "(a command with a secret)",
                 status=output.status if output else None,
                 seconds=time.monotonic() - started,
-                stdout=output.stdout.decode(errors="replace") if whole and output else "",
+                stdout=output.stdout.decode(errors="replace") if logs_output and output else "",
                 stderr=output.stderr.decode(errors="replace") if not secret and output else "",
             )
         output.stderr = _SUDO_NOISE.sub(b"", output.stderr)
-        self._sudo.refused(self.spec, output)
+        self._sudo.check(self.spec, output)
         return output
 
     def _fail(self, command: str, output: channel.Output, *, hide: bool = False) -> None:
@@ -264,7 +264,7 @@ class Host:
 def fleet(
     site: Site, report: Report | None = None, query: FactQuery | None = None, sudo: Sudo | None = None
 ) -> dict[str, Host]:
-    """Return every host of a site by name, not yet connected; a sudo password is asked for at first need."""
+    """Return every host of a site by name, not yet connected; the sudo password is read when first needed."""
     report = report or Report()
     sudo = sudo or Sudo(site)
     hosts: dict[str, Host] = {}

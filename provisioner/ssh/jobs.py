@@ -1,12 +1,12 @@
-"""Jobs: long commands on a host that outlive us.
+"""Jobs: long commands on a host that survive the loss of the connection and the death of this process.
 
-A wrapper runs the command on the host, detached (a transient systemd service, or a session of its own where
-there is no systemd), and holds a file lock while it lives: the lock is the kernel's, so no crash leaves it behind,
-and the command's own children do not inherit it. We follow the output with tail and come back when the connection
-breaks; if we are killed, the next run sees the lock held and waits.
+A wrapper runs the command detached on the host (as a transient systemd service, or in a new session without
+systemd) and holds a file lock while it runs. The kernel releases the lock when the wrapper dies, and the command's
+children do not inherit it. We follow the output with tail and reconnect when the connection breaks; if we are killed,
+the next run finds the lock held and waits.
 
-    /run/provisioner/busy             locked while something runs; holds "NAME ID"
-    /run/provisioner/NAME.ID/         script, wrapper, log, pid, and rc when it has ended
+    /run/provisioner/busy             locked while a job runs; contains "NAME ID"
+    /run/provisioner/NAME.ID/         script, wrapper, log, pid, and rc after the job has ended
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from provisioner.ssh.command import PROLOGUE, CommandResult, failure
 from provisioner.ssh.host import Host
 
 DIRECTORY = "/run/provisioner"
-RETRY = 2.0  # seconds between attempts to log in again, where the host refuses at once
+RETRY_DELAY = 2.0  # seconds between attempts to reconnect
 
 _WRAPPER = r"""umask 077
 cd {directory} || exit 1
@@ -42,7 +42,7 @@ mv rc.new rc
 : >../busy
 """
 
-# Opening a FIFO read-write never blocks, whichever side comes first or has died meanwhile.
+# Opening a FIFO read-write never blocks, whichever side opens it first or has died.
 _START = r"""umask 077
 mkdir -p {parent}
 [ -e {directory}/pid ] || {{
@@ -60,14 +60,14 @@ if [ -d /run/systemd/system ]; then
 else
   setsid sh {directory}/wrapper </dev/null >/dev/null 2>&1 8<&- &
 fi
-said=$(timeout {patience:.0f} head -n 1 <&8) || said=silent
+reply=$(timeout {start_timeout:.0f} head -n 1 <&8) || reply=none
 exec 8<&-
-if [ "$said" = busy ] && [ ! -e pid ]; then echo "busy $(cat ../busy)" >&2; rm -rf {directory}; exit 0; fi
-if [ "$said" = silent ]; then echo "it did not start" >&2; exit 1; fi
+if [ "$reply" = busy ] && [ ! -e pid ]; then echo "busy $(cat ../busy)" >&2; rm -rf {directory}; exit 0; fi
+if [ "$reply" = none ]; then echo "it did not start" >&2; exit 1; fi
 }}
 """
 
-# The outcome is the last line of stderr: "exit N", "gone" (the wrapper was killed, the host rebooted) or "busy WHAT".
+# The outcome is the last line of stderr: "exit N", "gone" (wrapper killed or host rebooted) or "busy NAME ID".
 _FOLLOW = r"""cd {directory} 2>/dev/null || {{ echo gone >&2; exit 0; }}
 tail -c +{start} -s 0.3 -f --pid="$(cat pid)" log
 if [ -e rc ]; then echo "exit $(cat rc)" >&2; else echo gone >&2; fi
@@ -80,14 +80,14 @@ cat {DIRECTORY}/busy
 
 
 def run(host: Host, name: str, command: str, *, timeout: float) -> CommandResult:
-    """Run a long command that changes the host and outlives this process and its connection.
+    """Run a long command on a host, detached, and wait for it; it survives this process and its connection.
 
-    It runs detached; its last output line goes to the report; a broken connection is made again and the command
-    followed further. timeout: seconds, scaled by the site; its process group is killed on the host then. Output
-    (stdout and stderr together) is in `stdout`. One at a time on a host.
+    Each output line goes to the report; after a lost connection we reconnect and follow on. timeout: seconds, scaled
+    by the site, after which the command's process group is killed on the host. The result's `stdout` holds stdout and
+    stderr. A host runs one job at a time; HostError if it is busy.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
-        raise ValueError(f"a job's name goes into file and unit names: {name!r}")
+        raise ValueError(f"not usable in file and unit names: {name!r}")
     identity = secrets.token_hex(4)
     directory = f"{DIRECTORY}/{name}.{identity}"
     seconds = host.site.timeout(timeout)
@@ -100,57 +100,61 @@ def run(host: Host, name: str, command: str, *, timeout: float) -> CommandResult
         wrapper=wrapper,
         name=name,
         id=identity,
-        patience=host.site.timeout(60),
+        start_timeout=host.site.timeout(60),
     )
     started = time.monotonic()
     host.report.detail(f"start   {host.name}: {name}", command)
     host.running_job = name
-    text, outcome = _follow(host, name, directory, start, seconds + 60)
+    stream, outcome = _follow(host, name, directory, start, seconds + 60)
     host.running_job = ""
     word, _, detail = outcome.partition(" ")
     if word == "busy":
         holder = detail.split(" ")[0] or "another command"
-        raise HostError(host.name, f"is still busy with {holder}", "wait for it, then run again")
+        raise HostError(host.name, f"still busy with {holder}", "wait until it ends, then run again")
     if word == "gone":
         raise HostError(
             host.name,
-            f"`{name}` was killed on the host, or the host was rebooted",
-            "run again: it starts over where it has to",
+            f"`{name}` was killed on the host, or the host rebooted",
+            "run again; only what is missing is done",
             command=redact(command),
-            tail=redact(text.stdout[-2000:]),
+            tail=redact(stream.stdout[-2000:]),
         )
     if word != "exit":
-        raise failure(host.name, f"start {name}", 1, text.stdout + outcome)
+        raise failure(host.name, f"start {name}", 1, stream.stdout + outcome)
     status = int(detail)
     if status != 0:
-        raise failure(host.name, command, status, text.stdout)
-    return CommandResult(text.stdout, "", status, time.monotonic() - started)
+        raise failure(host.name, command, status, stream.stdout)
+    return CommandResult(stream.stdout, "", status, time.monotonic() - started)
 
 
 def busy(host: Host) -> str:
-    """Return the name of what runs on the host, empty for nothing."""
-    return _busy(host)[0]
+    """Return the name of the job running on the host, or an empty string."""
+    return _running(host)[0]
 
 
 def wait_idle(host: Host, timeout: float) -> str:
-    """Follow what an earlier run left running until it ends; return its name."""
-    name, identity = _busy(host)
+    """Follow a job left by an earlier run until it ends; return its name."""
+    name, identity = _running(host)
     if not name:
         return ""
-    host.report.emit("output", f"waiting for {name}, which an earlier run started", host=host.name, step=host.step)
+    host.report.emit("output", f"waiting for {name}, started by an earlier run", host=host.name, step=host.step)
     _follow(host, name, f"{DIRECTORY}/{name}.{identity}", "", host.site.timeout(timeout))
     if still := busy(host):
-        raise HostError(host.name, f"{still}, which an earlier run started, does not end", "look at it with: ps -ef f")
+        raise HostError(
+            host.name,
+            f"{still}, started by an earlier run, is still running",
+            f"inspect it: provisioner ssh {host.name} -- ps -ef f",
+        )
     return name
 
 
-def _busy(host: Host) -> tuple[str, str]:
+def _running(host: Host) -> tuple[str, str]:
     name, _, identity = host.run(_BUSY).stdout.strip().partition(" ")
     return name, identity
 
 
-class _Text:
-    """Output as it arrives: bytes counted for coming back, lines passed on to the report."""
+class _OutputStream:
+    """Output as it arrives: counts bytes for resuming, passes complete lines to the report."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -169,24 +173,26 @@ class _Text:
                 self._host.report.emit("output", line.rstrip(), host=self._host.name, step=self._host.step)
 
 
-def _follow(host: Host, name: str, directory: str, start: str, seconds: float) -> tuple[_Text, str]:
-    """Start (unless started already) and follow until it ends, coming back when the connection breaks.
+def _follow(host: Host, name: str, directory: str, start: str, seconds: float) -> tuple[_OutputStream, str]:
+    """Run the start script, then follow the job until it ends, reconnecting when the connection breaks.
 
     Returns the output and the outcome (see _FOLLOW).
     """
-    text = _Text(host)
+    stream = _OutputStream(host)
     deadline = time.monotonic() + seconds
     while True:
-        follow = _FOLLOW.format(directory=shlex.quote(directory), start=text.received + 1)
+        follow = _FOLLOW.format(directory=shlex.quote(directory), start=stream.received + 1)
         try:
-            output = host.follow(f"job {name}", start + follow, deadline - time.monotonic(), text.add)
+            output = host.follow(f"job {name}", start + follow, deadline - time.monotonic(), stream.add)
         except connect.LoginRefused:
             raise
         except Unreachable as error:
             if time.monotonic() >= deadline or host.closed.is_set():
                 raise
-            host.report.emit("output", f"{error.message}; {name} goes on there", host=host.name, step=host.step)
-            host.closed.wait(RETRY)
+            host.report.emit(
+                "output", f"{error.message}; {name} is still running there", host=host.name, step=host.step
+            )
+            host.closed.wait(RETRY_DELAY)
             continue
-        said = output.stderr.decode(errors="replace").strip()
-        return text, said if output.status else said.rpartition("\n")[2]
+        stderr = output.stderr.decode(errors="replace").strip()
+        return stream, stderr if output.status else stderr.rpartition("\n")[2]

@@ -1,4 +1,4 @@
-"""The OpenSSH client's words for a site's login settings: for `provisioner ssh`."""
+"""The OpenSSH command line for a site's login settings, for `provisioner ssh`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from provisioner.ssh import connect
 
 
 def arguments(site: Site, spec: HostSpec) -> list[str]:
-    """Return the argv of an ssh that logs in as we do: same user, key, host keys and jump host."""
+    """Return the ssh command line that uses our settings: user, key, host keys and jump host."""
     target = connect.login(site, spec)
     words = ["ssh", *_options(site, target)]
     jump = connect.jump_login(site)
     if jump is not None:
-        # Not -J: it would judge the jump host's key by the user's own settings.
+        # Not -J: ssh would check the jump host's key by the user's own configuration.
         proxy = shlex.join(["ssh", *_options(site, jump), "-W", "[%h]:%p", f"{jump.user}@{jump.address}"])
         words += ["-o", f"ProxyCommand={proxy}"]
     return [*words, f"{target.user}@{target.address}"]

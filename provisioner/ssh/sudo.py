@@ -1,11 +1,11 @@
-"""How commands become root's: no password where sudo wants none, else one password over stdin, never in argv."""
+"""Run commands as root: without a password if sudo needs none, else with one sent over stdin, never in argv."""
 
 from __future__ import annotations
 
 import os
 import stat
-import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,106 +28,115 @@ class _WrongPassword(HostError):
 
 
 class Sudo:
-    """The site's sudo password, asked for once for all hosts, and which hosts want it."""
+    """The site's sudo password, read once for all hosts, and which hosts need it.
 
-    def __init__(self, site: Site) -> None:
+    prompt: reads the password from the terminal for sudo_password = "prompt"; None if there is no terminal.
+    """
+
+    def __init__(self, site: Site, prompt: Callable[[], str] | None = None) -> None:
         self._site = site
+        self._prompt = prompt
         self._lock = threading.Lock()
         self._password: str | None = None
-        self._wanted: dict[str, bool] = {}
-        self._wrong: dict[str, HostError] = {}
+        self._needs_password: dict[str, bool] = {}
+        self._rejected: dict[str, HostError] = {}
 
-    def prompt(self) -> None:
-        """Ask for the password now, if it is to be asked for at all."""
+    def prompt_early(self) -> None:
+        """Prompt for the password now if any host will need it, rather than in the middle of the output."""
         users = {connect.login(self._site, spec).user for spec in self._site.hosts}
         if self._site.ssh.sudo_password == "prompt" and users != {"root"}:
-            self._get()
+            self._read()
 
-    def prefix(self, spec: HostSpec, transport: Transport, patience: float) -> tuple[list[str], bytes]:
-        """Return the words before a command, and what sudo reads from stdin before the command does.
+    def prefix(self, spec: HostSpec, transport: Transport, reply_timeout: float) -> tuple[list[str], bytes]:
+        """Return the words to put before a command and the bytes to put before its stdin.
 
-        Where a password is configured, one extra round trip per host finds out whether sudo wants it (it is sent
-        only then, or the command would read it) and whether it is right, with a single attempt.
+        If a password is configured, one extra round trip per host finds out whether sudo needs it (if it does not,
+        the command would read it instead) and whether it is correct, in a single attempt.
         """
         if connect.login(self._site, spec).user == "root":
             return [], b""
         if self._site.ssh.sudo_password == "none":
             return ["LC_ALL=C", "sudo", "-n", "--"], b""
-        password = self._get()
-        if spec.name in self._wrong:
-            raise self._wrong[spec.name]  # asking again would count as one more failure against the account
-        wanted = self._wanted.get(spec.name)
-        if wanted is None:
+        password = self._read()
+        if spec.name in self._rejected:
+            raise self._rejected[spec.name]  # another attempt would count as one more failed login
+        needed = self._needs_password.get(spec.name)
+        if needed is None:
             try:
-                wanted = self._wanted[spec.name] = self._ask(spec, transport, password, patience)
+                needed = self._needs_password[spec.name] = self._try(spec, transport, password, reply_timeout)
             except _WrongPassword as error:
-                self._wrong[spec.name] = error
+                self._rejected[spec.name] = error
                 raise
-        if not wanted:
+        if not needed:
             return ["LC_ALL=C", "sudo", "-n", "--"], b""
         return ["LC_ALL=C", "sudo", "-k", "-S", "-p", "''", "--"], password.encode() + b"\n"
 
-    def _ask(self, spec: HostSpec, transport: Transport, password: str, patience: float) -> bool:
+    def _try(self, spec: HostSpec, transport: Transport, password: str, reply_timeout: float) -> bool:
+        """Return whether sudo needs the password; raise _WrongPassword if it rejects it."""
         command = "export LC_ALL=C; sudo -kn true 2>/dev/null && echo free || sudo -k -S -p '' true"
         try:
-            # Nothing follows the password: sudo's second attempt meets end-of-file, so one attempt is counted.
+            # Nothing follows the password: sudo's second attempt reads end-of-file, so that one failure is counted.
             output = channel.execute(
-                transport, command, stdin=password.encode() + b"\n", timeout=30 + patience, patience=patience
+                transport,
+                command,
+                stdin=password.encode() + b"\n",
+                timeout=30 + reply_timeout,
+                reply_timeout=reply_timeout,
             )
         except (channel.ConnectionLost, channel.CommandTimeout) as error:
-            raise HostError(spec.name, f"sudo does not answer ({error})", "check sudo on the host") from error
-        self.refused(spec, output)
+            raise HostError(spec.name, f"sudo does not respond ({error})", "check sudo on the host") from error
+        self.check(spec, output)
         if output.status != 0:
             raise _WrongPassword(
                 spec.name,
-                "sudo refuses the password given" if password else "needs a sudo password, and none was given",
+                "sudo rejected the password" if password else "sudo needs a password, and the one given is empty",
                 f'check it (sudo_password = "{self._site.ssh.sudo_password}" under [ssh])',
                 tail=output.stderr.decode(errors="replace").strip(),
             )
         return output.stdout.strip() != b"free"
 
-    def refused(self, spec: HostSpec, output: channel.Output) -> None:
-        """Raise HostError when what a command said is sudo's refusal to run it."""
+    def check(self, spec: HostSpec, output: channel.Output) -> None:
+        """Raise HostError if the output is sudo's refusal to run the command."""
         if output.status not in (1, 127):
             return
-        said = output.stderr.decode(errors="replace")
-        if "sudo: a password is required" in said or "sudo: a terminal is required" in said:
-            raise HostError(spec.name, "needs a sudo password", _REMEDY)
-        if "is not in the sudoers file" in said or "may not run sudo" in said:
+        stderr = output.stderr.decode(errors="replace")
+        if "sudo: a password is required" in stderr or "sudo: a terminal is required" in stderr:
+            raise HostError(spec.name, "sudo needs a password", _REMEDY)
+        if "is not in the sudoers file" in stderr or "may not run sudo" in stderr:
             user = connect.login(self._site, spec).user
-            raise HostError(spec.name, f"{user} may not use sudo", "add the user to the group sudo, or log in as root")
-        if output.status == 127 and "sudo: " in said and "not found" in said:
-            raise HostError(spec.name, "has no sudo", 'install it, or set user = "root" under [ssh]')
+            raise HostError(
+                spec.name, f"{user} is not allowed to use sudo", "add the user to the group sudo, or log in as root"
+            )
+        if output.status == 127 and "sudo: " in stderr and "not found" in stderr:
+            raise HostError(spec.name, "sudo is not installed", 'install it, or set user = "root" under [ssh]')
 
-    def _get(self) -> str:
+    def _read(self) -> str:
         with self._lock:
             if self._password is None:
-                self._password = read_password(self._site.ssh.sudo_password, self._site.directory)
+                self._password = read_password(self._site.ssh.sudo_password, self._site.directory, self._prompt)
                 hide(self._password)
             return self._password
 
 
-def read_password(source: str, directory: Path) -> str:
+def read_password(source: str, directory: Path, prompt: Callable[[], str] | None = None) -> str:
     """Return the password from its source: "prompt", "env:NAME" or "file:PATH" (relative to hosts.toml)."""
     if source == "prompt":
-        import click
-
-        if not sys.stdin.isatty():
+        if prompt is None:
             raise ProvisionerError(
-                "there is no terminal to ask for the sudo password on",
+                "cannot prompt for the sudo password without a terminal",
                 'set sudo_password to "env:NAME" or "file:PATH" under [ssh]',
             )
-        return str(click.prompt("sudo password for the hosts", hide_input=True, err=True))
+        return prompt()
     kind, _, value = source.partition(":")
     if kind == "env":
         if value not in os.environ:
-            raise ProvisionerError(f"the sudo password should be in ${value}, which is not set", f"export {value}")
+            raise ProvisionerError(f"the sudo password is read from ${value}, which is not set", f"export {value}")
         return os.environ[value]
     path = directory / Path(value).expanduser()
     try:
         mode = path.stat().st_mode
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise ProvisionerError(f"others may read the sudo password in {path}", f"chmod 600 {path}")
+            raise ProvisionerError(f"the sudo password file {path} is accessible by others", f"chmod 600 {path}")
         return path.read_text().rstrip("\n")
     except OSError as error:
         raise ProvisionerError(f"cannot read the sudo password from {path}: {error.strerror}") from error

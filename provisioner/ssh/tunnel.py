@@ -1,4 +1,4 @@
-"""A local port that leads to an address as seen from a host: how the API is reached when it is out of reach."""
+"""Forward a local port to an address as seen from a host, for an API that is not reachable directly."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from provisioner.errors import ProvisionerError
+from provisioner.ssh import lazy
 
 if TYPE_CHECKING:
     from paramiko import Channel, Transport
 
 
 class Tunnel:
-    """Listen on 127.0.0.1:`port`; each connection goes through its own SSH channel to the target."""
+    """Listen on 127.0.0.1:`port` and carry each connection through its own SSH channel to the target."""
 
     def __init__(self, transport: Callable[[], Transport], address: str, port: int) -> None:
         self._transport = transport
@@ -34,8 +35,8 @@ class Tunnel:
         self.close()
 
     def close(self) -> None:
-        """Stop listening; connections that are open end with their peers."""
-        with suppress(OSError):  # not every system lets a listening socket be shut down
+        """Stop listening; open connections last until their peers close them."""
+        with suppress(OSError):  # not every system can shut down a listening socket
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes accept(), which close() alone does not
         self._socket.close()
 
@@ -48,19 +49,17 @@ class Tunnel:
             threading.Thread(target=self._carry, args=(client, source), daemon=True).start()
 
     def _carry(self, client: socket.socket, source: tuple[str, int]) -> None:
-        import paramiko
-
         with client:
             try:
                 channel = self._transport().open_channel("direct-tcpip", self._target, source, timeout=30)
-            except (paramiko.SSHException, OSError, EOFError, ProvisionerError):
-                return  # the client sees its connection closed, as it would by a refusing server
+            except (lazy.paramiko.SSHException, OSError, EOFError, ProvisionerError):
+                return  # the client sees its connection closed, as if the server had refused it
             with channel:
                 _pump(client, channel)
 
 
 def _pump(client: socket.socket, channel: Channel) -> None:
-    """Copy both ways until both sides have said all."""
+    """Copy data in both directions until the server closes or either side is gone."""
     with selectors.DefaultSelector() as selector:
         selector.register(client, selectors.EVENT_READ)
         selector.register(channel, selectors.EVENT_READ)

@@ -1,4 +1,4 @@
-"""Secrets that programs print unasked, and those told to us, are masked; what looks alike is not."""
+"""Secrets are masked; text that merely looks like one is not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nIBAAK\n-----END RSA PRIVATE KEY-
         ("    client-key-data: TFMwdExTMUNSVWRKVGlC", "TFMwdExTMUNSVWRKVGlC"),
     ],
 )
-def test_masked(text: str, secret: str) -> None:
+def test_secrets_are_masked(text: str, secret: str) -> None:
     assert secret not in redact(text)
     assert MASK in redact(text)
 
@@ -39,14 +39,14 @@ def test_masked(text: str, secret: str) -> None:
         "-----BEGIN CERTIFICATE-----\nMIID\n-----END CERTIFICATE-----",
     ],
 )
-def test_left_alone(text: str) -> None:
+def test_other_text_is_unchanged(text: str) -> None:
     assert redact(text) == text
 
 
-def test_what_surrounds_a_secret_stays() -> None:
+def test_text_around_a_secret_is_kept() -> None:
     assert redact(f"before\n{PEM}\nafter") == f"before\n{MASK}\nafter"
 
 
-def test_a_password_told_is_masked_anywhere() -> None:
+def test_a_registered_password_is_masked_everywhere() -> None:
     hide("Tr0ub4dor&3")
     assert redact("echo Tr0ub4dor&3|x") == f"echo {MASK}|x"

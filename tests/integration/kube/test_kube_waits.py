@@ -106,5 +106,5 @@ def test_a_long_wait_tells_what_is_in_the_way_before_time_is_up(impatient: Any, 
     def look() -> bool:
         return bool(said) and said[-1].endswith(f" s): {in_the_way}")
 
-    assert short.wait("a pod", look, 300, lambda: f"pod x on no node: no container has started\n{in_the_way}")
+    assert short.wait("a pod", look, 300, lambda: f"pod x (not scheduled): no container has started\n{in_the_way}")
     assert said[0].endswith(" s)"), "nothing is asked in the first moments"

@@ -145,7 +145,7 @@ def test_a_rollout_that_does_not_end_says_which_pods_and_why(
     with pytest.raises(ClusterError, match="for Deployment kube-system/metrics-server to run") as raised:
         wait.do()
     assert "pod metrics-server-" in raised.value.tail
-    assert "on no node: no container has started" in raised.value.tail
+    assert "(not scheduled): no container has started" in raised.value.tail
 
 
 # --- nodes ------------------------------------------------------------------------------------------------------

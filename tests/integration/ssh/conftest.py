@@ -1,4 +1,4 @@
-"""Machines for the tests of this folder, sites that name them, and runs of the command line."""
+"""Machines for the tests of this folder, sites with them, and runs of the command line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = ("master", "one", "gate")
 TOOLS = ("sshd", "ssh-keygen", "sudo", "ip", "unshare", "nsenter", "flock")
 
 
-def _lacking() -> str:
+def _missing() -> str:
     if os.geteuid() != 0:
         return "needs root: makes network namespaces and starts sshd in them"
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
@@ -33,19 +33,19 @@ def _lacking() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of this folder, and say why where they cannot run."""
-    lacking = _lacking()
+    """Mark the tests of this folder, and skip them with the reason if they cannot run."""
+    missing = _missing()
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.integration)
-            if lacking:
-                item.add_marker(pytest.mark.skip(reason=lacking))
+            if missing:
+                item.add_marker(pytest.mark.skip(reason=missing))
 
 
 @pytest.fixture(scope="package")
 def machines() -> Iterator[dict[str, Machine]]:
-    """Three machines, for all tests of this folder; this thread sits in the operator's namespace meanwhile."""
-    # Not below pytest's folders, which are root's alone: sshd reads authorized_keys as the user who logs in.
+    """Three machines for all tests of this folder; this thread is in the operator's namespace meanwhile."""
+    # Not in pytest's folders, which only root can read: sshd reads authorized_keys as the user who logs in.
     with tempfile.TemporaryDirectory(prefix="provisioner-ssh-", ignore_cleanup_errors=True) as name:
         Path(name).chmod(0o755)
         with network(Path(name), NAMES) as made:
@@ -83,7 +83,7 @@ def make_site(machines: dict[str, Machine], folder: Path) -> MakeSite:
 
 
 def provisioner(site: Site, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command line for a site, in a process of its own."""
+    """Run the command line for a site in a subprocess."""
     return subprocess.run(
         command_line(site, *words),
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -97,16 +97,16 @@ def provisioner(site: Site, *words: str, **more: Any) -> subprocess.CompletedPro
 
 
 def command_line(site: Site, *words: str) -> list[str]:
-    """Return the argv of the command line, its steps being those of demo.py where there is anything to plan.
+    """Return the argv of the command line with the steps of demo.py.
 
-    A suite that a shell runs in the background has Ctrl-C ignored, and its children would inherit that.
+    A shell ignores SIGINT in background jobs, which children of a test run in the background would inherit.
     """
     demo = str(Path(__file__).with_name("demo.py"))
     return ["env", "--default-signal=INT", sys.executable, demo, "-f", str(site.path), *words]
 
 
 class Desk:
-    """What an operator has in hand: opened hosts, the events that they would see, and the log."""
+    """The hosts of a site, the events that an operator would see, and the log."""
 
     def __init__(self, site: Site, query: FactQuery | None = None) -> None:
         self.site = site
@@ -119,22 +119,22 @@ class Desk:
 
     @property
     def log(self) -> str:
-        """What the log says by now."""
+        """The content of the log so far."""
         return self._log.path.read_text() if self._log.path.exists() else ""
 
     def output(self) -> list[str]:
-        """Return the output lines that were shown."""
+        """Return the output lines shown so far."""
         return [event.text for event in self.events if event.kind == "output"]
 
     def close(self) -> None:
-        """Close everything."""
+        """Close the connections and the log."""
         host_module.close(self.hosts)
         self._log.close()
 
 
 @pytest.fixture
 def desk() -> Iterator[Callable[..., Desk]]:
-    """Open a site; closed after the test."""
+    """Open sites; they are closed after the test."""
     opened: list[Desk] = []
 
     def open_site(site: Site, query: FactQuery | None = None) -> Desk:
@@ -148,7 +148,7 @@ def desk() -> Iterator[Callable[..., Desk]]:
 
 @pytest.fixture
 def site(make_site: MakeSite, machines: dict[str, Machine]) -> Iterator[Site]:
-    """A site of master and one, blank but for /run/go on the master: nothing is slow."""
+    """A clean site of master and one; /run/go exists, so that no job is slow."""
     for machine in machines.values():
         machine.sh("rm -rf /etc/demo.* /var/lib/provisioner /run/provisioner; touch /run/go")
     yield make_site()
@@ -158,7 +158,7 @@ def site(make_site: MakeSite, machines: dict[str, Machine]) -> Iterator[Site]:
 
 @pytest.fixture
 def started(site: Site) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start the command line and leave it running; what is left is killed after the test."""
+    """Start the command line in the background; it is killed after the test."""
     children: list[subprocess.Popen[str]] = []
 
     def start(*words: str) -> subprocess.Popen[str]:
@@ -179,6 +179,6 @@ def started(site: Site) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         child.communicate()
 
 
-def begun(machine: Machine) -> Callable[[], bool]:
-    """Return whether the slow command has begun on a machine."""
+def slow_started(machine: Machine) -> Callable[[], bool]:
+    """Return a function that returns whether the job `slow` has started on a machine."""
     return lambda: "demo.count" in machine.sh("ls /etc")

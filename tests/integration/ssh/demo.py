@@ -1,7 +1,7 @@
-"""The command line over a road of three small steps, so that runs can be watched, killed and repeated.
+"""The command line with four small steps, so that tests can watch, kill and repeat runs.
 
-`files` writes one file a host, `slow` is a long command (it waits for /run/go, and counts its runs in
-/etc/demo.count), `last` depends on it.
+`preflight` fails if /etc/demo.bad exists, `files` writes one file per host, `slow` is a job that waits for /run/go and
+counts its starts in /etc/demo.count, `last` depends on it.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def _files(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 def _slow(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     del cluster, site
     if not host.facts.files["/etc/demo.slow"].exists:
-        yield Change("take a long time", lambda: _work(host))
+        yield Change("take a long time", lambda: _run_slow(host))
 
 
-def _work(host: Host) -> None:
+def _run_slow(host: Host) -> None:
     jobs.run(host, "slow", SLOW, timeout=60)
 
 
@@ -62,10 +62,10 @@ def _query(*files: str) -> FactQuery:
 
 
 steps.STEPS = (
-    Step("preflight", "look", Scope.ALL, _preflight, lambda site: _query("/etc/demo.bad"), reads_only=True),
+    Step("preflight", "check", Scope.ALL, _preflight, lambda site: _query("/etc/demo.bad"), reads_only=True),
     Step("files", "one file", Scope.ALL, _files, lambda site: _query("/etc/demo.conf")),
-    Step("slow", "a long command", Scope.FIRST, _slow, lambda site: _query("/etc/demo.slow")),
-    Step("last", "what needs it", Scope.ALL, _last, lambda site: _query("/etc/demo.last"), after=("slow",)),
+    Step("slow", "a long job", Scope.FIRST, _slow, lambda site: _query("/etc/demo.slow")),
+    Step("last", "what depends on it", Scope.ALL, _last, lambda site: _query("/etc/demo.last"), after=("slow",)),
 )
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Machines to log in to: a real sshd each, in namespaces of its own, with its own /etc, /run, /var/lib and users.
+"""Machines to log in to: a real sshd each, in its own namespaces, with its own /etc, /run, /var/lib and users.
 
-The caller enters the operator's network namespace, which reaches the machines over a bridge; nothing of it is
-visible outside, and nothing of the real machine's /etc, /run or /var/lib changes.
+The caller enters the operator's network namespace, which reaches the machines over a bridge. Nothing is visible
+outside, and the real /etc, /run and /var/lib do not change.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NETWORK = "192.0.2"  # TEST-NET-1 (RFC 5737), inside a namespace
 SUDO_PASSWORD = "correct horse battery"
 USERS = {"plain": "%s ALL=(ALL) NOPASSWD: ALL", "careful": "%s ALL=(ALL) ALL", "nobodys": ""}
 
-# Runs as PID 1 of a machine; $1 is its folder, $2 its name. An overlay keeps changes to /etc away from ours.
+# PID 1 of a machine; $1 is its folder, $2 its name. Overlays keep changes away from the real /etc and /var/lib.
 _BOOT = r"""
 set -eu
 mount --make-rprivate /
@@ -64,7 +64,7 @@ LogLevel VERBOSE
 
 @dataclass
 class Machine:
-    """One machine: its folder, address, and the process whose death ends everything in it."""
+    """A machine; killing its process ends everything in it."""
 
     name: str
     address: str
@@ -75,7 +75,7 @@ class Machine:
 
     @property
     def pid(self) -> int:
-        """Return the PID, outside, of the machine's sshd."""
+        """Return the PID of the machine's sshd in the outer PID namespace."""
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return int(children[0])
@@ -89,7 +89,7 @@ class Machine:
         wait_for(lambda: b"Server listening" in (self.folder / "sshd.log").read_bytes(), f"sshd of {self.name}")
 
     def shutdown(self) -> None:
-        """End the machine and all that runs in it."""
+        """Kill the machine and everything in it."""
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
@@ -97,26 +97,26 @@ class Machine:
             (self.folder / "sshd.log").write_bytes(b"")
 
     def sh(self, command: str) -> str:
-        """Run a command inside the machine, past SSH."""
+        """Run a command inside the machine, bypassing SSH."""
         words = ["nsenter", "-t", str(self.pid), "-m", "-p", "-u", "-n", "sh", "-c", command]
         return subprocess.run(words, check=True, capture_output=True, text=True, timeout=30).stdout
 
     def sessions(self) -> int:
-        """Return how many commands sshd has started here since it booted."""
+        """Return how many commands sshd has started since boot."""
         return (self.folder / "sshd.log").read_bytes().count(b"Starting session: command")
 
     def arguments(self) -> str:
-        """Return the argv of every process of the machine, NULs as blanks."""
+        """Return the argv of every process on the machine, separated by spaces."""
         return self.sh("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; true")
 
     def new_host_key(self) -> None:
-        """Make the machine another one, as a rebuild does."""
+        """Replace the machine's host key, like a reinstallation."""
         self.shutdown()
         make_key(self.folder / "host_key")
         self.boot()
 
     def link(self, state: str) -> None:
-        """Pull the machine's cable or put it back ("down", "up"); the caller is in the operator's namespace."""
+        """Set the machine's link "down" or "up"; the caller is in the operator's namespace."""
         sh(f"ip link set {self.netns[-8:]} {state}")
 
 
@@ -135,7 +135,7 @@ def sh(command: str) -> str:
 
 
 def make_key(path: Path) -> None:
-    """Make an ed25519 key pair at path and path.pub."""
+    """Create an ed25519 key pair at path and path.pub."""
     for old in (path, path.with_name(path.name + ".pub")):
         old.unlink(missing_ok=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
@@ -143,7 +143,7 @@ def make_key(path: Path) -> None:
 
 @contextmanager
 def network(folder: Path, names: tuple[str, ...], port: int = 22) -> Iterator[dict[str, Machine]]:
-    """Give booted machines by name, the caller's thread being in the operator's namespace meanwhile."""
+    """Provide booted machines by name; the calling thread is in the operator's namespace meanwhile."""
     tag = f"pv{os.getpid() % 10000}"
     operator = f"{tag}op"
     machines: dict[str, Machine] = {}
@@ -196,7 +196,7 @@ def _enter(path: str) -> None:
 
 
 def _setns(descriptor: int) -> None:
-    """Move this thread, and every thread and process it starts from now on, to another network namespace."""
+    """Move this thread, and the threads and processes that it starts, to another network namespace."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(descriptor, CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "setns")

@@ -1,4 +1,4 @@
-"""Becoming root: with and without a password; and no secret in argv, log or error."""
+"""Commands as root, with and without a sudo password; no secret in argv, log or error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECRET = "s3cr3t-0f-th3-t3st"
 
 @pytest.fixture
 def careful(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
-    """A site whose user needs a sudo password, which is in the environment."""
+    """A site whose user needs a sudo password, which is in an environment variable."""
     monkeypatch.setenv("SUDO_PW", SUDO_PASSWORD)
     return lambda **more: make_site(user="careful", sudo_password="env:SUDO_PW", **more)
 
@@ -31,11 +31,11 @@ def test_without_a_password(make_site: MakeSite, desk: Open) -> None:
     assert one.run("cat", stdin="in\n").stdout == "in\n"
 
 
-def test_as_root_no_sudo_is_needed(make_site: MakeSite, desk: Open) -> None:
+def test_root_needs_no_sudo(make_site: MakeSite, desk: Open) -> None:
     assert desk(make_site(user="root"))["one"].run("echo ${SUDO_USER-none}; id -un").stdout == "none\nroot\n"
 
 
-def test_with_a_password_stdin_is_the_commands_own(careful: Callable[..., object], desk: Open) -> None:
+def test_a_password_does_not_reach_the_commands_stdin(careful: Callable[..., object], desk: Open) -> None:
     one = desk(careful())["one"]
     assert one.run("id -un").stdout == "root\n"
     assert one.run("cat", stdin="in\n").stdout == "in\n"
@@ -44,7 +44,7 @@ def test_with_a_password_stdin_is_the_commands_own(careful: Callable[..., object
     assert one.run("cat /etc/demo").stdout == "content\n"
 
 
-def test_a_password_is_not_sent_where_sudo_wants_none(
+def test_a_password_is_not_sent_if_sudo_needs_none(
     make_site: MakeSite, desk: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SUDO_PW", SUDO_PASSWORD)
@@ -56,13 +56,13 @@ def test_a_password_is_not_sent_where_sudo_wants_none(
 @pytest.mark.parametrize(
     ("user", "source", "message"),
     [
-        ("careful", "none", r"one: needs a sudo password; set sudo_password under \[ssh\]"),
-        ("careful", "env:WRONG_PW", r"one: sudo refuses the password given; check it"),
-        ("nobodys", "env:SUDO_PW", r"one: nobodys may not use sudo"),
-        ("nobodys", "none", r"one: (needs a sudo password|nobodys may not use sudo)"),
+        ("careful", "none", r"one: sudo needs a password; set sudo_password under \[ssh\]"),
+        ("careful", "env:WRONG_PW", r"one: sudo rejected the password; check it"),
+        ("nobodys", "env:SUDO_PW", r"one: nobodys is not allowed to use sudo"),
+        ("nobodys", "none", r"one: (sudo needs a password|nobodys is not allowed to use sudo)"),
     ],
 )
-def test_a_missing_or_wrong_password_stops_before_anything_ran(
+def test_a_missing_or_wrong_password_stops_before_anything_runs(
     make_site: MakeSite,
     desk: Open,
     monkeypatch: pytest.MonkeyPatch,
@@ -113,7 +113,7 @@ def test_no_secret_in_any_argv_nor_in_the_log(
     assert SUDO_PASSWORD not in said
 
 
-def test_a_command_that_fails_says_what_and_why(make_site: MakeSite, desk: Open) -> None:
+def test_a_failed_command_is_reported_with_its_output(make_site: MakeSite, desk: Open) -> None:
     hands = desk(make_site())
     with pytest.raises(HostError) as caught:
         hands["one"].run("echo first\nls /no/such/folder\necho never")
@@ -125,16 +125,16 @@ def test_a_command_that_fails_says_what_and_why(make_site: MakeSite, desk: Open)
     assert "ls /no/such/folder" in hands.log
 
 
-def test_a_command_that_takes_too_long_is_ended_on_the_host(
+def test_a_command_that_times_out_is_killed_on_the_host(
     make_site: MakeSite, desk: Open, machines: dict[str, Machine]
 ) -> None:
-    with pytest.raises(HostError, match="took too long and was stopped"):
+    with pytest.raises(HostError, match="timed out and was killed"):
         desk(make_site())["one"].run("sleep 4321", timeout=1)
     wait_for(lambda: "sleep 4321" not in machines["one"].arguments(), "the end of sleep")
 
 
-def test_much_input_and_output(make_site: MakeSite, desk: Open) -> None:
-    """More than any window or pipe holds, both ways at once."""
+def test_large_input_and_output(make_site: MakeSite, desk: Open) -> None:
+    """More than any window or pipe holds, in both directions at once."""
     text = "".join(f"{number}\n" for number in range(700_000))
     assert desk(make_site())["one"].run("tee /dev/stderr", stdin=text).stdout == text
 
@@ -152,7 +152,7 @@ class TestPut:
         one.put("/etc/empty", "")
         assert machines["one"].sh("stat -c '%s %a' /etc/empty") == "0 644\n"
 
-    def test_a_file_cut_short_on_the_way_never_arrives(
+    def test_a_truncated_file_never_replaces_the_old_one(
         self, make_site: MakeSite, desk: Open, machines: dict[str, Machine], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         one = desk(make_site())["one"]
@@ -168,7 +168,7 @@ class TestPut:
         assert machines["one"].sh("cat /etc/cut; ls -A /etc | grep cut") == "old\ncut\n"
 
 
-def test_the_key_file_of_the_password_must_be_private(make_site: MakeSite, desk: Open, folder: Path) -> None:
+def test_a_password_from_a_private_file(make_site: MakeSite, desk: Open, folder: Path) -> None:
     (folder / "pw").write_text(SUDO_PASSWORD + "\n")
     (folder / "pw").chmod(0o600)
     assert desk(make_site(user="careful", sudo_password="file:pw"))["one"].run("id -un").stdout == "root\n"

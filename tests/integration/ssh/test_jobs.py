@@ -1,4 +1,4 @@
-"""Long commands that outlive the client and its connection; tunnels."""
+"""Jobs that survive the client and its connection; tunnels."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from tests.integration.ssh.conftest import ROOT, Desk, MakeSite
 from tests.integration.ssh.nodes import Machine, wait_for
 
 Open = Callable[..., Desk]
-# Says a number, waits to be let go, says the rest. /etc/demo.count counts how often it was started.
+# Prints three lines, waits for /run/go, prints three more. /etc/demo.count counts its starts.
 SLOW = """echo run >>/etc/demo.count
 for i in 1 2 3; do echo "line $i"; done
 while [ ! -e /run/go ]; do sleep 0.05; done
 for i in 4 5 6; do echo "line $i"; done
 """
-SAID = "".join(f"line {number}\n" for number in range(1, 7))
+OUTPUT = "".join(f"line {number}\n" for number in range(1, 7))
 
 
 @pytest.fixture
 def one(make_site: MakeSite, desk: Open, machines: dict[str, Machine]) -> Iterator[tuple[Host, Machine, Desk]]:
-    """A host, its machine, and the desk; /run/go lets a slow command go on."""
+    """A host, its machine, and the desk; /run/go releases a slow command."""
     machine = machines["one"]
     machine.sh("rm -f /run/go /etc/demo.*")
     hands = desk(make_site(connect_timeout=2.0))
     yield hands["one"], machine, hands
     machine.sh("touch /run/go")
-    wait_for(lambda: not jobs.busy(hands["one"]), "work left over by the test")
+    wait_for(lambda: not jobs.busy(hands["one"]), "the end of jobs left by the test")
 
 
 def in_thread(work: Callable[[], CommandResult]) -> tuple[threading.Thread, list[CommandResult | Exception]]:
@@ -56,12 +56,12 @@ def in_thread(work: Callable[[], CommandResult]) -> tuple[threading.Thread, list
     return thread, results
 
 
-def test_output_status_and_last_lines(one: tuple[Host, Machine, Desk]) -> None:
+def test_output_status_and_errors(one: tuple[Host, Machine, Desk]) -> None:
     host, machine, desk = one
     machine.sh("touch /run/go")
     result = jobs.run(host, "slow", SLOW, timeout=30)
-    assert (result.stdout, result.status) == (SAID, 0)
-    assert desk.output() == SAID.splitlines()
+    assert (result.stdout, result.status) == (OUTPUT, 0)
+    assert desk.output() == OUTPUT.splitlines()
     assert "line 6" in desk.log
     assert jobs.busy(host) == ""
     for status in (3, 75, 76, 124):
@@ -72,21 +72,21 @@ def test_output_status_and_last_lines(one: tuple[Host, Machine, Desk]) -> None:
         jobs.run(host, "errexit", "false\necho never", timeout=30)
 
 
-def test_progress_written_with_carriage_returns_and_half_characters(one: tuple[Host, Machine, Desk]) -> None:
+def test_output_with_carriage_returns_and_split_characters(one: tuple[Host, Machine, Desk]) -> None:
     host, _, desk = one
     jobs.run(host, "bar", r"printf '10%%\r50%%\r'; printf '\342\202'; sleep 0.4; printf '\254\nend'", timeout=30)
     assert desk.output() == ["10%", "50%", "€"]
 
 
-def test_too_long_kills_the_whole_group(one: tuple[Host, Machine, Desk]) -> None:
+def test_a_timeout_kills_the_whole_process_group(one: tuple[Host, Machine, Desk]) -> None:
     host, machine, _ = one
-    with pytest.raises(HostError, match="took too long and was stopped"):
+    with pytest.raises(HostError, match="timed out and was killed"):
         jobs.run(host, "long", "sleep 5432 & sleep 5432", timeout=1)
     assert "sleep 5432" not in machine.arguments()
     assert jobs.busy(host) == ""
 
 
-def test_files_are_roots_alone(one: tuple[Host, Machine, Desk]) -> None:
+def test_job_files_are_accessible_by_root_only(one: tuple[Host, Machine, Desk]) -> None:
     host, machine, _ = one
     machine.sh("touch /run/go")
     jobs.run(host, "slow", SLOW, timeout=30)
@@ -95,12 +95,12 @@ def test_files_are_roots_alone(one: tuple[Host, Machine, Desk]) -> None:
     assert {mode.split()[1] for mode in modes} == {"root"}
 
 
-def test_one_at_a_time(one: tuple[Host, Machine, Desk], make_site: MakeSite, desk: Open) -> None:
+def test_a_host_runs_one_job_at_a_time(one: tuple[Host, Machine, Desk], make_site: MakeSite, desk: Open) -> None:
     host, machine, _ = one
     thread, results = in_thread(lambda: jobs.run(host, "slow", SLOW, timeout=30))
     other = desk(make_site())["one"]
     wait_for(lambda: jobs.busy(other) == "slow", "work to begin")
-    with pytest.raises(HostError, match="one: is still busy with slow; wait for it"):
+    with pytest.raises(HostError, match="one: still busy with slow; wait until it ends"):
         jobs.run(other, "second", "touch /etc/demo.second", timeout=30)
     machine.sh("touch /run/go")
     thread.join(20)
@@ -108,7 +108,7 @@ def test_one_at_a_time(one: tuple[Host, Machine, Desk], make_site: MakeSite, des
     assert "demo.second" not in machine.sh("ls /etc")
 
 
-def test_a_daemon_that_it_starts_does_not_keep_the_host_busy(one: tuple[Host, Machine, Desk]) -> None:
+def test_a_daemon_started_by_a_job_does_not_keep_the_host_busy(one: tuple[Host, Machine, Desk]) -> None:
     host, machine, _ = one
     jobs.run(host, "starts", "setsid sleep 6543 >/dev/null 2>&1 &", timeout=30)
     try:
@@ -119,42 +119,42 @@ def test_a_daemon_that_it_starts_does_not_keep_the_host_busy(one: tuple[Host, Ma
         machine.sh("pkill -f 'sleep 654[3]'")
 
 
-def test_a_broken_session_is_followed_further(one: tuple[Host, Machine, Desk]) -> None:
+def test_a_job_is_followed_after_a_lost_session(one: tuple[Host, Machine, Desk]) -> None:
     host, machine, desk = one
     thread, results = in_thread(lambda: jobs.run(host, "slow", SLOW, timeout=60))
     wait_for(lambda: "line 3" in desk.output(), "the first lines")
     machine.sh("pkill -9 -f '^sshd: plain'")
-    wait_for(lambda: any("slow goes on there" in line for line in desk.output()), "the loss to be noticed")
+    wait_for(lambda: any("slow is still running there" in line for line in desk.output()), "the loss to be noticed")
     machine.sh("touch /run/go")
     thread.join(30)
     assert isinstance(results[0], CommandResult), results
-    assert results[0].stdout == SAID
+    assert results[0].stdout == OUTPUT
     assert machine.sh("cat /etc/demo.count") == "run\n"
 
 
-def test_a_dead_link_is_noticed_and_outlived(one: tuple[Host, Machine, Desk], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing tells a client that the cable was pulled: it has to ask."""
-    monkeypatch.setattr(channel, "SILENCE", 0.5)
+def test_a_job_is_followed_after_a_dead_link(one: tuple[Host, Machine, Desk], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pulled cable is only noticed by probing."""
+    monkeypatch.setattr(channel, "PROBE_AFTER", 0.5)
     host, machine, desk = one
     thread, results = in_thread(lambda: jobs.run(host, "slow", SLOW, timeout=60))
     wait_for(lambda: "line 3" in desk.output(), "the first lines")
     machine.link("down")
     try:
-        wait_for(lambda: any("goes on there" in line for line in desk.output()), "the loss to be noticed")
+        wait_for(lambda: any("is still running there" in line for line in desk.output()), "the loss to be noticed")
         machine.sh("touch /run/go")
         wait_for(lambda: "sleep" not in machine.arguments(), "its end, unseen")
     finally:
         machine.link("up")
     thread.join(30)
     assert isinstance(results[0], CommandResult), results
-    assert results[0].stdout == SAID
+    assert results[0].stdout == OUTPUT
     assert machine.sh("cat /etc/demo.count") == "run\n"
 
 
-def test_a_short_command_does_not_hang_on_a_dead_link(
+def test_a_command_does_not_hang_on_a_dead_link(
     one: tuple[Host, Machine, Desk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channel, "SILENCE", 0.5)
+    monkeypatch.setattr(channel, "PROBE_AFTER", 0.5)
     host, machine, _ = one
     host.run("true")
     thread, results = in_thread(lambda: host.run("touch /etc/demo.begun; sleep 30", timeout=60))
@@ -170,7 +170,7 @@ def test_a_short_command_does_not_hang_on_a_dead_link(
     assert host.run("echo back").stdout == "back\n"
 
 
-def test_killed_on_the_host_is_an_error(one: tuple[Host, Machine, Desk]) -> None:
+def test_a_job_killed_on_the_host_is_an_error(one: tuple[Host, Machine, Desk]) -> None:
     host, machine, desk = one
     thread, results = in_thread(lambda: jobs.run(host, "slow", SLOW, timeout=60))
     wait_for(lambda: "line 3" in desk.output(), "the first lines")
@@ -183,15 +183,14 @@ def test_killed_on_the_host_is_an_error(one: tuple[Host, Machine, Desk]) -> None
 CLIENT = """
 import sys
 from pathlib import Path
-from provisioner import host, site
-hosts = host.fleet(site.load(Path(sys.argv[1])))
+from provisioner.site import load_site
+from provisioner.ssh import host, jobs
+hosts = host.fleet(load_site(Path(sys.argv[1])))
 jobs.run(hosts["one"], "slow", sys.argv[2], timeout=60)
 """
 
 
-def test_it_outlives_a_client_that_was_killed(
-    one: tuple[Host, Machine, Desk], make_site: MakeSite, desk: Open
-) -> None:
+def test_a_job_survives_a_killed_client(one: tuple[Host, Machine, Desk], make_site: MakeSite, desk: Open) -> None:
     _, machine, hands = one
     client = subprocess.Popen(
         [sys.executable, "-c", CLIENT, str(hands.site.path), SLOW], env=os.environ | {"PYTHONPATH": str(ROOT)}
@@ -203,7 +202,7 @@ def test_it_outlives_a_client_that_was_killed(
     assert jobs.busy(later["one"]) == "slow"
     thread, results = in_thread(lambda: CommandResult(jobs.wait_idle(later["one"], 30), "", 0, 0))
     wait_for(lambda: "line 3" in later.output(), "to see what it does")
-    assert later.output()[0] == "waiting for slow, which an earlier run started"
+    assert later.output()[0] == "waiting for slow, started by an earlier run"
     assert thread.is_alive()
     machine.sh("touch /run/go")
     thread.join(20)
@@ -213,7 +212,7 @@ def test_it_outlives_a_client_that_was_killed(
     assert machine.sh("cat /etc/demo.count; cat /run/provisioner/slow.*/rc") == "run\n0\n"
 
 
-def test_facts_are_one_round_trip(one: tuple[Host, Machine, Desk], make_site: MakeSite, desk: Open) -> None:
+def test_facts_take_one_round_trip(one: tuple[Host, Machine, Desk], make_site: MakeSite, desk: Open) -> None:
     _, machine, _ = one
     query = FactQuery(
         files=("/etc/passwd", "/etc/shadow"), packages=("bash",), units=("ssh.service",), sysctls=("kernel.pid_max",)
@@ -246,7 +245,7 @@ server.serve_forever()
 """
 
 
-def test_a_tunnel_carries_many_connections_and_comes_back(one: tuple[Host, Machine, Desk], tmp_path: Path) -> None:
+def test_a_tunnel_carries_many_connections_and_reconnects(one: tuple[Host, Machine, Desk], tmp_path: Path) -> None:
     host, machine, _ = one
     (tmp_path / "server.py").write_text(SERVER)
     words = ["nsenter", "-t", str(machine.pid), "-m", "-p", "-n", sys.executable, str(tmp_path / "server.py")]
@@ -256,22 +255,22 @@ def test_a_tunnel_carries_many_connections_and_comes_back(one: tuple[Host, Machi
         body = os.urandom(3_000_000)
         with host.tunnel("127.0.0.1", 8080) as tunnel:
 
-            def ask() -> CommandResult:
+            def post() -> CommandResult:
                 connection = http.client.HTTPConnection(tunnel.address, tunnel.port, timeout=20)
                 connection.request("POST", "/", body)
                 whole = connection.getresponse().read() == body
                 connection.close()
                 return CommandResult("", "", 0 if whole else 1, 0)
 
-            asked = [in_thread(ask) for _ in range(4)]
-            for thread, results in asked:
+            posted = [in_thread(post) for _ in range(4)]
+            for thread, results in posted:
                 thread.join(30)
                 assert results == [CommandResult("", "", 0, 0)]
             machine.sh("pkill -9 -f '^sshd: plain'")
             wait_for(lambda: not host._connection.is_connected, "the loss")  # type: ignore[union-attr]
-            assert ask().status == 0
+            assert post().status == 0
         with pytest.raises(ConnectionRefusedError):
-            ask()
+            post()
         started = time.monotonic()
         with host.tunnel("127.0.0.1", 9) as refused:
             connection = http.client.HTTPConnection("127.0.0.1", refused.port, timeout=20)

@@ -1,4 +1,4 @@
-"""Whole runs of the command line: plan, apply, kills, interrupts, what is shown."""
+"""Complete runs of the command line: plan, apply, kills, interrupts, output."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from provisioner.site import Site
-from tests.integration.ssh.conftest import ROOT, MakeSite, begun, command_line, provisioner
-from tests.integration.ssh.nodes import Machine, wait_for
+from tests.integration.ssh.conftest import ROOT, MakeSite, command_line, provisioner, slow_started
+from tests.integration.ssh.nodes import SUDO_PASSWORD, Machine, wait_for
 
 
-def test_plan_apply_plan_apply(site: Site, machines: dict[str, Machine]) -> None:
+def test_a_second_plan_and_apply_change_nothing(site: Site, machines: dict[str, Machine]) -> None:
     first = provisioner(site, "plan", "--diff")
     assert first.returncode == 2, first.stderr
     assert first.stdout.splitlines() == [
@@ -28,7 +28,7 @@ def test_plan_apply_plan_apply(site: Site, machines: dict[str, Machine]) -> None
         "  take a long time  [master]",
         "last  after: slow",
     ]
-    assert "3 changes on 2 hosts, and 1 step to be known after them" in first.stderr
+    assert "3 changes on 2 hosts; 1 dependent step not planned yet" in first.stderr
     assert machines["master"].sh("ls /etc | grep demo[.]; ls -A /var/lib/provisioner 2>/dev/null; true") == ""
 
     applied = provisioner(site, "apply", "-y")
@@ -39,10 +39,10 @@ def test_plan_apply_plan_apply(site: Site, machines: dict[str, Machine]) -> None
     assert machines["master"].sh("ls -A /var/lib/provisioner") == "lock.guard\n"
 
     before = {name: machine.sessions() for name, machine in machines.items()}
-    again = provisioner(site, "plan")
-    assert (again.returncode, again.stdout) == (0, ""), again.stderr
-    assert "nothing to do on 2 hosts" in again.stderr
-    # The promise of the design: a plan of an unchanged host costs at most two round trips. One it is.
+    repeated = provisioner(site, "plan")
+    assert (repeated.returncode, repeated.stdout) == (0, ""), repeated.stderr
+    assert "nothing to do on 2 hosts" in repeated.stderr
+    # A plan of an unchanged host costs one round trip.
     assert {name: machine.sessions() - before[name] for name, machine in machines.items()} == {
         "master": 1,
         "one": 1,
@@ -57,8 +57,6 @@ def test_plan_apply_plan_apply(site: Site, machines: dict[str, Machine]) -> None
 def test_a_plan_with_a_sudo_password_is_two_round_trips(
     make_site: MakeSite, machines: dict[str, Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.integration.ssh.nodes import SUDO_PASSWORD
-
     monkeypatch.setenv("SUDO_PW", SUDO_PASSWORD)
     own = make_site(user="careful", sudo_password="env:SUDO_PW")
     before = machines["one"].sessions()
@@ -66,28 +64,28 @@ def test_a_plan_with_a_sudo_password_is_two_round_trips(
     assert machines["one"].sessions() - before == 2
 
 
-def test_the_same_as_json(site: Site) -> None:
+def test_json_events(site: Site) -> None:
     applied = provisioner(site, "-o", "json", "apply", "-y")
     events = [json.loads(line) for line in applied.stdout.splitlines()]
     assert [event["step"] for event in events if event["kind"] == "step"] == [
         "connect", "preflight", "files", "slow", "last"
     ]  # fmt: skip
-    assert {event["text"] for event in events if event["kind"] == "output"} == {"begun"}
+    assert {event["text"] for event in events if event["kind"] == "output"} == {"slow_started"}
     last = next(event for event in events if event["kind"] == "summary")
     assert (last["changed"], last["failed"], last["changes"]) == (["master", "one"], [], 5)
 
 
-def test_asking_without_a_terminal_is_refused_before_anything(site: Site, machines: dict[str, Machine]) -> None:
+def test_apply_without_y_and_terminal_is_refused_before_connecting(site: Site, machines: dict[str, Machine]) -> None:
     before = machines["master"].sessions()
     done = provisioner(site, "apply")
     assert done.returncode == 1
-    assert "no terminal to ask on" in done.stderr
+    assert "stdin is not a terminal" in done.stderr
     assert machines["master"].sessions() == before
 
 
-@pytest.mark.parametrize(("answer", "status", "made"), [("y\n", 0, True), ("n\n", 1, False)])
-def test_on_a_terminal_it_shows_the_plan_and_asks(
-    site: Site, machines: dict[str, Machine], answer: str, status: int, made: bool
+@pytest.mark.parametrize(("answer", "status", "applied"), [("y\n", 0, True), ("n\n", 1, False)])
+def test_apply_on_a_terminal_shows_the_plan_and_asks(
+    site: Site, machines: dict[str, Machine], answer: str, status: int, applied: bool
 ) -> None:
     ours, theirs = os.openpty()
     child = subprocess.Popen(
@@ -100,7 +98,7 @@ def test_on_a_terminal_it_shows_the_plan_and_asks(
     os.close(theirs)
     screen = b""
     try:
-        while b"Go on?" not in screen:
+        while b"Proceed?" not in screen:
             screen += os.read(ours, 4096)
         assert b"write /etc/demo.conf  [master, one]" in screen
         assert "demo.conf" not in machines["one"].sh("ls /etc")
@@ -115,11 +113,11 @@ def test_on_a_terminal_it_shows_the_plan_and_asks(
         child.kill()
         child.wait()
         os.close(ours)
-    assert ("demo.conf" in machines["one"].sh("ls /etc")) is made
-    assert (b"\xe2\x9c\x94 files" in screen.split(b"Go on?")[1]) is made
+    assert ("demo.conf" in machines["one"].sh("ls /etc")) is applied
+    assert (b"\xe2\x9c\x94 files" in screen.split(b"Proceed?")[1]) is applied
 
 
-def test_a_failure_names_host_cause_log_and_what_to_type(site: Site, machines: dict[str, Machine]) -> None:
+def test_a_failure_shows_host_cause_log_and_retry_commands(site: Site, machines: dict[str, Machine]) -> None:
     machines["one"].sh("touch /etc/demo.bad")
     done = provisioner(site, "apply", "-y")
     assert done.returncode == 1
@@ -127,13 +125,13 @@ def test_a_failure_names_host_cause_log_and_what_to_type(site: Site, machines: d
     log = re.search(r"^log: (.+)$", done.stderr, re.MULTILINE)
     assert log
     assert "one: is bad" in Path(log[1]).read_text()
-    assert f"again: provisioner -f {site.path} apply\n" in done.stderr
+    assert f"retry: provisioner -f {site.path} apply\n" in done.stderr
     assert f"provisioner -f {site.path} apply --limit one\n" in done.stderr
     assert "1 failed" in done.stderr
     assert "demo.conf" not in machines["master"].sh("ls /etc")
 
 
-def test_every_host_out_of_reach_is_named_and_nothing_is_done(
+def test_every_unreachable_host_is_reported_and_nothing_changes(
     make_site: MakeSite, site: Site, machines: dict[str, Machine]
 ) -> None:
     del site
@@ -151,35 +149,35 @@ def test_every_host_out_of_reach_is_named_and_nothing_is_done(
     assert "demo.conf" not in machines["master"].sh("ls /etc")
 
 
-def test_killed_in_a_long_command_then_run_again(
+def test_a_run_after_a_kill_waits_for_the_job(
     site: Site, machines: dict[str, Machine], started: Callable[..., subprocess.Popen[str]]
 ) -> None:
     master = machines["master"]
     master.sh("rm /run/go")
     first = started("apply", "-y")
-    wait_for(begun(master), "the slow command")
+    wait_for(slow_started(master), "the slow command")
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert '"id"' in master.sh("cat /var/lib/provisioner/lock")
     planned = provisioner(site, "plan")
     assert planned.returncode == 2
-    assert "master: slow, which an earlier run started, goes on there: apply waits for it" in planned.stderr
+    assert "master: slow, started by an earlier run, is still running; apply waits for it" in planned.stderr
     second = started("-v", "apply", "-y")
     assert second.stderr is not None
-    told = ""
-    while "waiting for slow" not in told:
+    seen = ""
+    while "waiting for slow" not in seen:
         line = second.stderr.readline()
-        assert line, told
-        told += line
+        assert line, seen
+        seen += line
     master.sh("touch /run/go")
     rest = second.communicate(timeout=30)[1]
-    assert second.returncode == 0, told + rest
+    assert second.returncode == 0, seen + rest
     assert master.sh("cat /etc/demo.count") == "run\n"
     assert "demo.last" in machines["one"].sh("ls /etc")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_says_what_goes_on_and_gives_the_lock_back(
+def test_an_interrupted_run_reports_its_jobs_and_releases_the_lock(
     site: Site,
     machines: dict[str, Machine],
     started: Callable[..., subprocess.Popen[str]],
@@ -188,31 +186,31 @@ def test_interrupted_it_says_what_goes_on_and_gives_the_lock_back(
     master = machines["master"]
     master.sh("rm /run/go")
     child = started("apply", "-y")
-    wait_for(begun(master), "the slow command")
+    wait_for(slow_started(master), "the slow command")
     child.send_signal(number)
-    told = child.communicate(timeout=20)[1]
-    assert child.returncode == 130, told
-    assert "master: slow goes on there" in told
-    assert f"to go on: provisioner -f {site.path} apply" in told
-    assert "Traceback" not in told
+    stderr = child.communicate(timeout=20)[1]
+    assert child.returncode == 130, stderr
+    assert "master: slow is still running there" in stderr
+    assert f"to resume: provisioner -f {site.path} apply" in stderr
+    assert "Traceback" not in stderr
     assert master.sh("ls -A /var/lib/provisioner") == "lock.guard\n"
     master.sh("touch /run/go")
     assert provisioner(site, "apply", "-y").returncode == 0
     assert master.sh("cat /etc/demo.count") == "run\n"
 
 
-def test_a_part_of_the_road_is_not_taken_for_the_whole(site: Site) -> None:
+def test_a_limited_apply_lists_the_steps_not_run(site: Site) -> None:
     part = provisioner(site, "apply", "-y", "--limit", "one")
     assert part.returncode == 0, part.stderr
-    told = part.stderr.splitlines()[-2:]
-    assert told[0] == "not looked at this time: slow"
-    assert re.fullmatch(rf"next: \S*provisioner -f {site.path} apply", told[1])
+    skipped, following = part.stderr.splitlines()[-2:]
+    assert skipped == "steps not run: slow"
+    assert re.fullmatch(rf"next: \S*provisioner -f {site.path} apply", following)
     whole = provisioner(site, "apply", "-y")
-    assert "not looked at" not in whole.stderr
+    assert "not run" not in whole.stderr
     assert whole.stderr.splitlines()[-1].endswith("verify")
 
 
-def test_exec_runs_everywhere_as_root(site: Site) -> None:
+def test_exec_runs_on_every_host_as_root(site: Site) -> None:
     done = provisioner(site, "exec", "--", "id", "-un")
     assert (done.returncode, sorted(done.stdout.splitlines())) == (0, ["master: root", "one: root"])
     failed = provisioner(site, "exec", "--limit", "one", "--", "echo here; exit 3")

@@ -1,4 +1,4 @@
-"""Commands in our own words, as they can be typed where the program runs."""
+"""Commands in messages can be run as they stand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from provisioner.cli.main import LAZY
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a checkout, the current folder, whose program was called by its path and which no shell looks into."""
+    """Return a checkout as the current folder, with the program run by its path and not on $PATH."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(INSIDE, raising=False)
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
@@ -26,14 +26,14 @@ def test_every_command_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "made"),
+    ("text", "expected"),
     [
         ("provisioner apply", ".venv/bin/provisioner -f lab.toml apply"),
         ("`provisioner init` writes one", "`.venv/bin/provisioner init` writes one"),
         ("provisioner -f other.toml plan shows it", ".venv/bin/provisioner -f other.toml plan shows it"),
         (
-            "again: provisioner apply; or provisioner l2 check 192.0.2.1",
-            "again: .venv/bin/provisioner -f lab.toml apply; or .venv/bin/provisioner -f lab.toml l2 check 192.0.2.1",
+            "retry: provisioner apply; or provisioner l2 check 192.0.2.1",
+            "retry: .venv/bin/provisioner -f lab.toml apply; or .venv/bin/provisioner -f lab.toml l2 check 192.0.2.1",
         ),
         ("provisioner lab up", ".venv/bin/provisioner lab up"),
         ("/opt/provisioner apply", "/opt/provisioner apply"),
@@ -42,13 +42,13 @@ def test_every_command_is_known() -> None:
     ],
 )
 @pytest.mark.usefixtures("checkout")
-def test_called_by_its_path(text: str, made: str) -> None:
-    assert runnable(text, " -f lab.toml") == made
-    assert runnable(runnable(text, " -f lab.toml"), " -f lab.toml") == made
+def test_a_program_run_by_its_path(text: str, expected: str) -> None:
+    assert runnable(text, " -f lab.toml") == expected
+    assert runnable(runnable(text, " -f lab.toml"), " -f lab.toml") == expected
 
 
 @pytest.mark.usefixtures("checkout")
-def test_in_a_lab_commands_go_into_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_lab_commands_run_inside_the_lab(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(INSIDE, "sudo -E .venv/bin/provisioner")
     assert runnable("provisioner verify", " -f lab.toml") == (
         "sudo -E .venv/bin/provisioner lab exec -- .venv/bin/provisioner -f lab.toml verify"
@@ -57,7 +57,7 @@ def test_in_a_lab_commands_go_into_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runnable("provisioner lab destroy") == "sudo -E .venv/bin/provisioner lab destroy"
 
 
-def test_found_by_a_shell_it_is_called_by_its_name(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_on_the_path_is_run_by_its_name(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = checkout / ".venv/bin/provisioner"
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\n")

@@ -1,4 +1,4 @@
-"""`provisioner init`, through the command line as people run it."""
+"""`provisioner init`, run as a subprocess."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ def provisioner(folder: Path, *arguments: str) -> subprocess.CompletedProcess[st
     )
 
 
-def test_writes_a_site_that_can_be_read_and_names_the_next_command(tmp_path: Path) -> None:
+def test_writes_a_valid_site_and_suggests_the_next_command(tmp_path: Path) -> None:
     done = provisioner(tmp_path, "init")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Wrote hosts.toml" in done.stdout
-    assert f"Next: {sys.executable} -m provisioner plan\n" in done.stdout, "as it was called"
+    assert f"Next: {sys.executable} -m provisioner plan\n" in done.stdout, "as the program was run"
     assert load_site(tmp_path / "hosts.toml").path == tmp_path / "hosts.toml"
     assert [path.name for path in tmp_path.iterdir()] == ["hosts.toml"]
 
 
-def test_writes_where_f_says(tmp_path: Path) -> None:
+def test_writes_to_the_file_given_with_f(tmp_path: Path) -> None:
     done = provisioner(tmp_path, "-f", "home.toml", "init")
     assert f"Next: {sys.executable} -m provisioner -f home.toml plan\n" in done.stdout
     assert (tmp_path / "home.toml").read_text() == template()
 
 
-@pytest.mark.parametrize("kind", ["file", "link to nowhere"])
-def test_leaves_what_is_there(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["file", "dangling symlink"])
+def test_does_not_overwrite_an_existing_file(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "hosts.toml"
     if kind == "file":
         path.write_text("mine")
@@ -51,13 +51,13 @@ def test_leaves_what_is_there(tmp_path: Path, kind: str) -> None:
         path.symlink_to(tmp_path / "nowhere")
     done = provisioner(tmp_path, "init")
     assert done.returncode == 1
-    assert "hosts.toml exists already; edit it, or replace it with --force" in done.stderr
+    assert "hosts.toml already exists; edit it, or replace it with --force" in done.stderr
     assert "Traceback" not in done.stderr
     assert path.is_symlink() or path.read_text() == "mine"
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_force_replaces(tmp_path: Path) -> None:
+def test_force_replaces_an_existing_file(tmp_path: Path) -> None:
     (tmp_path / "hosts.toml").write_text("mine")
     assert provisioner(tmp_path, "init", "--force").returncode == 0
     assert (tmp_path / "hosts.toml").read_text() == template()
@@ -65,16 +65,16 @@ def test_force_replaces(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["no/hosts.toml"], ["--force", "no/hosts.toml"], ["--force", "folder"]])
-def test_a_place_that_cannot_be_written(tmp_path: Path, arguments: list[str]) -> None:
+def test_an_unwritable_path_is_reported(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "folder").mkdir()
     done = provisioner(tmp_path, "init", *arguments)
     assert done.returncode == 1
-    assert "cannot be written" in done.stderr
+    assert "cannot write" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
-def test_a_mistake_in_the_file_is_one_line_on_the_command_line(tmp_path: Path) -> None:
+def test_a_mistake_in_hosts_toml_is_reported_on_one_line(tmp_path: Path) -> None:
     provisioner(tmp_path, "init")
     path = tmp_path / "hosts.toml"
     lines = path.read_text().splitlines(keepends=True)

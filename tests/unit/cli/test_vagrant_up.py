@@ -1,4 +1,4 @@
-"""When `make cluster` starts Vagrant's machines, and when it must not: servers would get virtual namesakes."""
+"""When `make cluster` runs `vagrant up`, and when it must not: it would create duplicates of physical servers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from provisioner.errors import ProvisionerError
 from provisioner.site import Site, load_site
 
 NAMES = ("master", "worker1", "worker2")
-# Writes down how it was called, and says what the test laid there for it to say.
+# Records its arguments; prints the states and exits with the status that the test has prepared.
 PROGRAM = """\
 #!/bin/sh
 echo "$PROVISIONER_SITE: $*" >>called
@@ -24,12 +24,12 @@ if [ "$1" = status ]; then cat states; else exit "$(cat failing)"; fi
 
 @contextmanager
 def site(folder: Path, *up: str) -> Iterator[Site]:
-    """Give a site of which these hosts answer, each a port of the loopback interface."""
+    """Provide a site of which these hosts answer, each on a port of the loopback interface."""
     text = ""
     with ExitStack() as sockets:
         for number, name in enumerate(NAMES, 1):
             listener = sockets.enter_context(socket.socket())
-            listener.bind(("127.0.0.1", 0))  # bound and not listening: nobody else takes it, and nobody answers
+            listener.bind(("127.0.0.1", 0))  # bound but not listening: reserved, and refuses connections
             if name in up:
                 listener.listen()
             text += (
@@ -43,7 +43,7 @@ def site(folder: Path, *up: str) -> Iterator[Site]:
 
 @pytest.fixture
 def vagrant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a Vagrantfile and a `vagrant` there; return the folder."""
+    """Create a Vagrantfile and a fake `vagrant`; return the folder."""
     (tmp_path / "Vagrantfile").touch()
     (tmp_path / "failing").write_text("0")
     program = tmp_path / "bin/vagrant"
@@ -55,7 +55,7 @@ def vagrant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def states(folder: Path, *made: str) -> None:
-    """Have `vagrant status` say that it made these, as it says it to machines."""
+    """Prepare the output of `vagrant status --machine-readable` for these created machines."""
     lines = [f"1700000000,{name},metadata,provider,virtualbox" for name in NAMES]
     for name in NAMES:
         state = "running" if name in made else "not_created"
@@ -80,9 +80,9 @@ STATUS = "status --machine-readable"
         (("master", "worker1"), ("master", "worker1"), [STATUS, "up"]),
         (("master",), NAMES, [STATUS, "up"]),
     ],
-    ids=["a new lab", "all answer", "a lab with a new worker", "a lab of which some are halted"],
+    ids=["new lab", "all up", "lab with a new worker", "lab partly halted"],
 )
-def test_machines_of_vagrants_are_started(
+def test_vagrant_up_runs_if_vagrant_machines_are_down(
     vagrant: Path, up: tuple[str, ...], made: tuple[str, ...], calls: list[str]
 ) -> None:
     states(vagrant, *made)
@@ -100,9 +100,9 @@ def test_machines_of_vagrants_are_started(
         (("master", "worker1"), ("worker1",), "master"),
         (("master", "worker1"), None, "master, worker1"),
     ],
-    ids=["servers", "a server among them", "Vagrant does not say"],
+    ids=["servers", "one server", "vagrant status fails"],
 )
-def test_servers_get_no_namesakes(
+def test_vagrant_up_is_skipped_for_physical_servers(
     vagrant: Path, capsys: pytest.CaptureFixture[str], up: tuple[str, ...], made: tuple[str, ...] | None, foreign: str
 ) -> None:
     if made is None:
@@ -113,18 +113,18 @@ def test_servers_get_no_namesakes(
         bring_up(own)
     assert called(vagrant) == [STATUS]
     assert capsys.readouterr().err == (
-        f"provisioner: no answer from worker2, and vagrant up is left out: Vagrant did not make {foreign}, "
-        "and could make namesakes of servers\n"
+        f"provisioner: worker2 not reachable on SSH; skipping vagrant up, since Vagrant did not create {foreign} "
+        "and could create duplicates of physical servers\n"
     )
 
 
-def test_a_vagrant_that_fails_is_told(vagrant: Path) -> None:
+def test_a_failing_vagrant_up_is_reported(vagrant: Path) -> None:
     (vagrant / "failing").write_text("1")
     with site(vagrant) as own, pytest.raises(ProvisionerError, match="vagrant up failed"):
         bring_up(own)
 
 
-def test_without_vagrant_one_that_answers_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_vagrant_one_reachable_host_suffices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with site(tmp_path, "worker1") as own:
         bring_up(own)

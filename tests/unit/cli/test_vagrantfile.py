@@ -1,4 +1,4 @@
-"""The Vagrantfile: the machines of hosts.toml and no others, with a login key of their own."""
+"""The Vagrantfile: it defines the machines of hosts.toml, with a login key of their own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def ruby(checkout: Path, provider: str, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the Vagrantfile as `vagrant COMMAND` would."""
+    """Evaluate the Vagrantfile as `vagrant COMMAND` would."""
     return subprocess.run(
         ["ruby", "-W", str(STUB), str(checkout / "Vagrantfile"), provider, command],
         cwd="/",
@@ -41,7 +41,7 @@ def ruby(checkout: Path, provider: str, command: str, **environment: str) -> sub
 
 
 def machines(checkout: Path, provider: str, command: str = "status", **environment: str) -> dict[str, Any]:
-    """Return what the Vagrantfile describes; nothing may be warned of."""
+    """Return what the Vagrantfile defines; fail on any warning."""
     done = ruby(checkout, provider, command, **environment)
     assert (done.returncode, done.stderr) == (0, "")
     described: dict[str, Any] = json.loads(done.stdout)
@@ -50,7 +50,7 @@ def machines(checkout: Path, provider: str, command: str = "status", **environme
 
 @needs_ruby
 @pytest.mark.parametrize("provider", ["virtualbox", "libvirt"])
-def test_the_machines_are_those_of_hosts_toml(checkout: Path, provider: str) -> None:
+def test_machines_match_hosts_toml(checkout: Path, provider: str) -> None:
     described = machines(checkout, provider)
     lab = load_site(checkout / "hosts.toml")
     assert list(described["machines"]) == [host.name for host in lab.hosts]
@@ -59,7 +59,7 @@ def test_the_machines_are_those_of_hosts_toml(checkout: Path, provider: str) -> 
         assert machine["hostname"] == host.name
         assert machine["network"]["kind"] == "private_network"
         assert machine["network"]["ip"] == host.address
-        # what kubeadm's own preflight asks for
+        # the minimum of kubeadm's preflight checks
         assert machine["provider"]["cpus"] >= 2
         assert machine["provider"]["memory"] >= (4096 if host.is_control_plane else 2048)
     box = {machine.get("box", described["all"]["box"]) for machine in described["machines"].values()}
@@ -68,7 +68,7 @@ def test_the_machines_are_those_of_hosts_toml(checkout: Path, provider: str) -> 
 
 
 @needs_ruby
-def test_another_site_and_another_box(checkout: Path) -> None:
+def test_site_and_box_can_be_overridden(checkout: Path) -> None:
     (checkout / "hosts.toml").rename(checkout / "other.toml")
     described = machines(
         checkout, "libvirt", PROVISIONER_SITE="other.toml", PROVISIONER_BOX="mine", PROVISIONER_BOX_URL="file:///b"
@@ -79,7 +79,7 @@ def test_another_site_and_another_box(checkout: Path) -> None:
 
 @needs_ruby
 @needs_keygen
-def test_vagrant_up_makes_the_key_that_hosts_toml_names_and_installs_its_public_half(checkout: Path) -> None:
+def test_vagrant_up_creates_the_key_of_hosts_toml_and_installs_its_public_half(checkout: Path) -> None:
     described = machines(checkout, "virtualbox", "up")
     lab = load_site(checkout / "hosts.toml")
     key = lab.directory / lab.ssh.key
@@ -96,7 +96,7 @@ def test_vagrant_up_makes_the_key_that_hosts_toml_names_and_installs_its_public_
 
 
 @needs_ruby
-def test_other_commands_make_no_key(checkout: Path) -> None:
+def test_other_commands_create_no_key(checkout: Path) -> None:
     described = machines(checkout, "virtualbox", "destroy")
     assert not (checkout / ".provisioner").exists()
     assert not [machine for machine in described["machines"].values() if "provision" in machine]
@@ -104,7 +104,7 @@ def test_other_commands_make_no_key(checkout: Path) -> None:
 
 @needs_ruby
 @needs_keygen
-def test_the_key_is_installed_once(checkout: Path) -> None:
+def test_the_key_is_installed_only_once(checkout: Path) -> None:
     provision = machines(checkout, "libvirt", "up")["machines"]["master"]["provision"]
     home = checkout / "home"
     home.mkdir()
@@ -126,7 +126,7 @@ def test_the_key_is_installed_once(checkout: Path) -> None:
         (None, "No such file"),
     ],
 )
-def test_a_hosts_toml_that_cannot_be_read_is_one_line(
+def test_an_unreadable_hosts_toml_is_reported_on_one_line(
     checkout: Path, change: tuple[str, str] | None, expected: str
 ) -> None:
     path = checkout / "hosts.toml"
@@ -142,7 +142,7 @@ def test_a_hosts_toml_that_cannot_be_read_is_one_line(
 
 
 @pytest.mark.skipif(shutil.which("vagrant") is None, reason="needs vagrant")
-def test_vagrant_itself_accepts_it(checkout: Path) -> None:
+def test_vagrant_accepts_the_vagrantfile(checkout: Path) -> None:
     done = subprocess.run(
         ["vagrant", "validate", "--ignore-provider"],
         cwd=checkout,

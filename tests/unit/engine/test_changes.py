@@ -1,4 +1,4 @@
-"""The builders that steps are made of."""
+"""The change builders."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ def one(found: list[Change]) -> Change:
     ],
     ids=["missing", "different", "not text", "mode"],
 )
-def test_file(recorded: RecordingHost, now: object, summary: str) -> None:
+def test_a_missing_or_different_file_is_written(recorded: RecordingHost, now: object, summary: str) -> None:
     if now is not None:
         recorded.know(files={PATH: now})
     change = one([*changes.file(host_of(recorded), PATH, "new\n", then="reload", why="so")])
     assert change.summary == summary
-    assert recorded.files == {}, "a plan does nothing"
+    assert recorded.files == {}, "a plan changes nothing"
     change.do()
     assert recorded.files == {PATH: ("new\n", 0o644)}
     assert recorded.commands == ["reload"]
 
 
-def test_a_file_as_it_should_be(recorded: RecordingHost) -> None:
+def test_an_unchanged_file_yields_no_change(recorded: RecordingHost) -> None:
     recorded.know(files={PATH: present("new\n", 0o600)})
     assert [*changes.file(host_of(recorded), PATH, "new\n", mode=0o600)] == []
 
 
-def test_packages(recorded: RecordingHost) -> None:
+def test_missing_packages_are_installed(recorded: RecordingHost) -> None:
     recorded.know(packages={"one": Package("1")})
     assert [*changes.packages(host_of(recorded), ("one",))] == []
     change = one([*changes.packages(host_of(recorded), ("one", "two"), why="so")])
@@ -72,11 +72,11 @@ def test_packages(recorded: RecordingHost) -> None:
     assert install.endswith("install --no-remove --no-install-recommends two")
     for line in (update, install):
         assert line.startswith("DEBIAN_FRONTEND=noninteractive apt-get ")
-        assert "DPkg::Lock::Timeout=" in line, "another apt is waited for"
-        assert "--force-confold" in line, "an operator's configuration files stay"
+        assert "DPkg::Lock::Timeout=" in line, "wait for another apt"
+        assert "--force-confold" in line, "keep an operator's configuration files"
 
 
-def test_an_interrupted_dpkg_is_mended_before_anything_is_installed(recorded: RecordingHost) -> None:
+def test_an_interrupted_dpkg_run_is_finished_first(recorded: RecordingHost) -> None:
     recorded.know(dpkg_interrupted=True)
     first, second = changes.packages(host_of(recorded), ("one",))
     first.do()
@@ -84,7 +84,7 @@ def test_an_interrupted_dpkg_is_mended_before_anything_is_installed(recorded: Re
     assert second.summary == "install one"
 
 
-def test_names_are_quoted(recorded: RecordingHost) -> None:
+def test_package_names_are_quoted(recorded: RecordingHost) -> None:
     changes.apt_install(host_of(recorded), ["a=1.*", "b; rm -rf /"])
     assert recorded.works["apt-install"].endswith(" 'a=1.*' 'b; rm -rf /'")
 
@@ -98,12 +98,14 @@ def test_names_are_quoted(recorded: RecordingHost) -> None:
         (Unit(active=True, enabled=False), False, True),
     ],
 )
-def test_unit(recorded: RecordingHost, now: Unit, restart: bool, expected: bool) -> None:
+def test_a_unit_is_started_if_inactive_disabled_or_to_be_restarted(
+    recorded: RecordingHost, now: Unit, restart: bool, expected: bool
+) -> None:
     recorded.know(units={"thing.service": now})
     assert bool([*changes.unit(host_of(recorded), "thing.service", restart=restart)]) is expected
 
 
-def test_objects_keep_their_order_and_leave_out_what_is_there() -> None:
+def test_objects_keep_their_order_and_unchanged_ones_are_skipped() -> None:
     cluster = FakeCluster()
     manifests = [{"apiVersion": "v1", "kind": "A", "metadata": {"name": name}} for name in "xyz"]
     cluster.hold(manifests[1])
@@ -119,9 +121,9 @@ WEB = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "course"
 
 
 class Refusing(FakeCluster):
-    """Refuse what is applied as the API does: a new object in the apply, one that is there in the dry run already."""
+    """Reject objects like the API: a new one when applied, an existing one already in the dry run."""
 
-    said = ""
+    reason = ""
 
     def diffs(self, manifests: Iterable[Mapping[str, Any]]) -> list[str]:
         wanted = [*manifests]
@@ -134,28 +136,28 @@ class Refusing(FakeCluster):
         return manifest
 
     def _refuse(self) -> None:
-        raise ClusterError(f"the API refused to apply Service web: {self.said} (422)", "as it was")
+        raise ClusterError(f"the API refused to apply Service web: {self.reason} (422)", "unchanged")
 
 
 @pytest.mark.parametrize("live", [False, True], ids=["new", "edited"])
 @pytest.mark.parametrize(
-    ("said", "spec", "told"),
+    ("reason", "spec", "message"),
     [
         (TAKEN, {"ports": [{"nodePort": 30080}]}, "(422): Service default/other holds 30080; give one of the two"),
         (TAKEN, {"healthCheckNodePort": 30080}, "(422): Service default/other holds 30080; give one of the two"),
-        (TAKEN, {"ports": [{"nodePort": 30081}]}, "already allocated (422); as it was"),
-        ("it has no name", {"ports": [{"nodePort": 30080}]}, "it has no name (422); as it was"),
+        (TAKEN, {"ports": [{"nodePort": 30081}]}, "already allocated (422); unchanged"),
+        ("it has no name", {"ports": [{"nodePort": 30080}]}, "it has no name (422); unchanged"),
     ],
 )
-def test_a_refused_node_port_is_told_with_its_holder(live: bool, said: str, spec: Object, told: str) -> None:
-    """In the plan as in the apply: of a Service that is there, the dry run is refused."""
+def test_a_node_port_conflict_names_the_other_service(live: bool, reason: str, spec: Object, message: str) -> None:
+    """In the apply of a new Service and in the plan of an existing one, whose dry run is rejected."""
     cluster = Refusing()
-    cluster.said = said
+    cluster.reason = reason
     cluster.hold({"kind": "Service", "metadata": {"namespace": "default", "name": "other"}, "spec": spec})
     if live:
         cluster.hold(WEB)
     found = changes.objects(cast(Cluster, cluster), [WEB])
-    refused = (lambda: next(found)) if live else one([*found]).do
+    rejected = (lambda: next(found)) if live else one([*found]).do
     with pytest.raises(ClusterError) as raised:
-        refused()
-    assert told in str(raised.value)
+        rejected()
+    assert message in str(raised.value)

@@ -1,4 +1,4 @@
-"""Whose lock may be taken over: a table, and real processes for "is it alive"."""
+"""Which locks can be taken over, with real processes for "is the holder alive"."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from provisioner.engine import lock
-from provisioner.engine.lock import Held, Holder
+from provisioner.engine.lock import HeldLock, Holder
 
 ME = Holder(
     user="ann",
@@ -33,22 +33,22 @@ ME = Holder(
     [
         pytest.param(replace(ME, hostname="shed", machine="m2"), 10, None, False, id="another machine, fresh"),
         pytest.param(replace(ME, hostname="shed", machine="m2"), 60, None, True, id="another machine, expired"),
-        pytest.param(replace(ME, pid=5), 10, "7", False, id="same machine, process lives"),
+        pytest.param(replace(ME, pid=5), 10, "7", False, id="same machine, process running"),
         pytest.param(replace(ME, pid=5), 10, None, True, id="same machine, process gone"),
-        pytest.param(replace(ME, pid=5), 10, "9", True, id="same machine, PID used again"),
-        pytest.param(replace(ME, boot="b0", pid=5), 10, "7", True, id="same machine, rebooted since"),
-        pytest.param(replace(ME, pids="p2", pid=5), 10, None, False, id="another container here"),
-        pytest.param(replace(ME, hostname="clone", pid=5), 10, None, False, id="a clone with our machine-id"),
-        pytest.param(replace(ME, pid=5, ttl=480), 70, "7", False, id="a longer life"),
+        pytest.param(replace(ME, pid=5), 10, "9", True, id="same machine, PID reused"),
+        pytest.param(replace(ME, boot="b0", pid=5), 10, "7", True, id="same machine, rebooted"),
+        pytest.param(replace(ME, pids="p2", pid=5), 10, None, False, id="another container on this machine"),
+        pytest.param(replace(ME, hostname="clone", pid=5), 10, None, False, id="a clone with our machine ID"),
+        pytest.param(replace(ME, pid=5, ttl=480), 70, "7", False, id="a longer time to live"),
         pytest.param(None, 10, None, False, id="unreadable, fresh"),
         pytest.param(None, 61, None, True, id="unreadable, expired"),
     ],
 )
-def test_may_take(other: Holder | None, age: float, start: str | None, taken: bool) -> None:
-    assert lock.may_take(Held(other, "", age), ME, lambda pid: start) is taken
+def test_can_take_over(other: Holder | None, age: float, start: str | None, taken: bool) -> None:
+    assert lock.can_take_over(HeldLock(other, "", age), ME, lambda pid: start) is taken
 
 
-def test_a_living_process_has_a_start_and_a_dead_one_has_none() -> None:
+def test_only_a_running_process_has_a_start_time() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     started = lock.process_start(child.pid)
     assert started
@@ -57,7 +57,7 @@ def test_a_living_process_has_a_start_and_a_dead_one_has_none() -> None:
     assert lock.process_start(child.pid) is None
 
 
-def test_a_process_whose_name_has_a_parenthesis() -> None:
+def test_a_process_name_may_contain_parentheses() -> None:
     with_name = "import ctypes,sys; ctypes.CDLL(None).prctl(15, b'a) b (c'); print(flush=True); input()"
     child = subprocess.Popen([sys.executable, "-c", with_name], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdout is not None
@@ -68,23 +68,23 @@ def test_a_process_whose_name_has_a_parenthesis() -> None:
     assert started.isdigit()
 
 
-def test_me_is_this_process() -> None:
-    me = lock.me("apply", 60)
+def test_this_process_is_identified() -> None:
+    me = lock.this_process("apply", 60)
     assert me.pid == os.getpid()
     assert me.started == lock.process_start(os.getpid())
-    assert me.id != lock.me("apply", 60).id
+    assert me.id != lock.this_process("apply", 60).id
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"user": "x"}'])
-def test_a_damaged_lock_still_has_an_age(text: str) -> None:
+def test_a_damaged_lock_has_an_age_but_no_holder(text: str) -> None:
     held = lock._parse(f"held 12\n{text}\n")
     assert held is not None
-    assert (held.owner, held.age) == (None, 12)
+    assert (held.holder, held.age) == (None, 12)
 
 
-def test_a_lock_is_read_as_it_was_written() -> None:
+def test_a_lock_is_parsed() -> None:
     held = lock._parse(f"held 3\n{json.dumps(asdict(ME))}\n")
     assert held is not None
-    assert held.owner == ME
-    assert held.left == 57
+    assert held.holder == ME
+    assert held.expires_in == 57
     assert lock._parse("taken\n") is None

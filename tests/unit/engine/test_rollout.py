@@ -1,4 +1,4 @@
-"""When a workload runs as wanted, and what is said when it does not."""
+"""When a rollout is complete, and how one that is not is explained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.fake_cluster import FakeCluster
 
 
 def live(kind: str, *, replicas: int | None = None, generation: int = 1, **status: int) -> Object:
-    """Return a workload; its controller has seen the first generation."""
+    """Return a workload whose controller has observed generation 1."""
     return {
         "apiVersion": "apps/v1",
         "kind": kind,
@@ -24,7 +24,7 @@ def live(kind: str, *, replicas: int | None = None, generation: int = 1, **statu
 
 
 def with_old_pods(item: Object, replicas: int) -> Object:
-    """Return a workload that has that many pods, those of before its last change included."""
+    """Return the workload with that many pods in total, old ones included."""
     return {**item, "status": {**item["status"], "replicas": replicas}}
 
 
@@ -40,23 +40,23 @@ def daemons(wanted: int = 3, updated: int = 3, ready: int = 3, **more: int) -> O
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        pytest.param(None, False, id="not there"),
+        pytest.param(None, False, id="missing"),
         pytest.param({**live("Deployment"), "status": {}}, False, id="no status yet"),
-        pytest.param(deployment(), True, id="one by default"),
+        pytest.param(deployment(), True, id="one replica by default"),
         pytest.param(deployment(2, 1, replicas=2), False, id="one of two ready"),
-        pytest.param(deployment(1, 2, replicas=2), False, id="an old one is ready"),
-        pytest.param(deployment(2, 2, replicas=2), True, id="both"),
-        pytest.param(with_old_pods(deployment(2, 2, replicas=2), 3), False, id="one old and one new are ready"),
-        pytest.param(with_old_pods(deployment(2, 2, replicas=2), 2), True, id="both new"),
-        pytest.param(live("Deployment", replicas=0), True, id="none wanted"),
-        pytest.param(deployment(generation=2), False, id="change not seen"),
+        pytest.param(deployment(1, 2, replicas=2), False, id="one of two updated, an old pod still ready"),
+        pytest.param(deployment(2, 2, replicas=2), True, id="both ready"),
+        pytest.param(with_old_pods(deployment(2, 2, replicas=2), 3), False, id="an old pod remains"),
+        pytest.param(with_old_pods(deployment(2, 2, replicas=2), 2), True, id="no old pod remains"),
+        pytest.param(live("Deployment", replicas=0), True, id="zero replicas"),
+        pytest.param(deployment(generation=2), False, id="change not observed"),
         pytest.param(live("StatefulSet", updatedReplicas=1, readyReplicas=1), True, id="stateful"),
         pytest.param(live("StatefulSet", updatedReplicas=0, readyReplicas=1), False, id="stateful, old pod"),
         pytest.param(daemons(), True, id="daemons"),
         pytest.param(daemons(ready=2), False, id="daemon not ready"),
         pytest.param(daemons(updated=2), False, id="old daemon"),
         pytest.param(daemons(wanted=0), False, id="daemons not scheduled yet"),
-        pytest.param(daemons(generation=2), False, id="daemons, change not seen"),
+        pytest.param(daemons(generation=2), False, id="daemons, change not observed"),
     ],
 )
 def test_complete(found: Object | None, expected: bool) -> None:
@@ -74,7 +74,7 @@ def pod(name: str, states: list[Object] | None, on: str = "") -> Object:
     }
 
 
-def test_why_it_does_not_run() -> None:
+def test_an_incomplete_rollout_is_explained() -> None:
     waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
     cluster = FakeCluster(
         pod("web-1", [{"name": "c", "ready": True, "state": {"running": {}}}], "worker1"),
@@ -87,7 +87,7 @@ def test_why_it_does_not_run() -> None:
         "pod web-2 on worker2: c waiting (CrashLoopBackOff), 3 restarts",
         "Warning Something about course/web-2",
         "log of course/web-2 c 5 True",
-        "pod web-3 on no node: no container has started",
+        "pod web-3 (not scheduled): no container has started",
         "Warning Something about course/web-3",
     ]
     assert explain(cast(Cluster, cluster), None) == "it does not exist"

@@ -1,4 +1,4 @@
-"""Order, parallelism, plan, convergence: the runner over steps that change a small world."""
+"""The runner: order, parallelism, plan, convergence, selection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from provisioner.errors import HostError, Locked, NotConverged, ProvisionerError
 from provisioner.kube import Cluster
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
-from tests.unit.sites import World, makes, raising, site
+from tests.unit.engine.world import World, adding_step, failing_step
+from tests.unit.sites import site
 
 
 @pytest.fixture
@@ -22,39 +23,38 @@ def world() -> World:
     return World(site())
 
 
-def test_apply_changes_then_second_apply_does_not(world: World) -> None:
-    steps = (makes(world, "a"), makes(world, "b", scope=Scope.FIRST))
+def test_a_second_apply_changes_nothing(world: World) -> None:
+    steps = (adding_step(world, "a"), adding_step(world, "b", scope=Scope.FIRST))
     first = runner.apply(world.run(*steps))
     assert [(step, host) for step, host, _ in first.changes] == [
         ("a", "master"), ("a", "one"), ("a", "two"), ("b", "master")
     ]  # fmt: skip
     assert world.has == {"master": {"a", "b"}, "one": {"a"}, "two": {"a"}}
-    assert sorted(world.forgotten) == ["master", "master", "one", "two"]
+    assert sorted(world.facts_forgotten) == ["master", "master", "one", "two"]
     second = runner.apply(world.run(*steps))
     assert not second.pending
-    assert len(world.forgotten) == 4
+    assert len(world.facts_forgotten) == 4
 
 
-def test_plan_changes_nothing_and_does_not_guess(world: World) -> None:
+def test_a_plan_changes_nothing_and_does_not_guess(world: World) -> None:
     steps = (
-        makes(world, "a", scope=Scope.FIRST),
-        makes(world, "b", after=("a",)),
-        makes(world, "c", after=("b",)),
-        makes(world, "d"),
+        adding_step(world, "a", scope=Scope.FIRST),
+        adding_step(world, "b", after=("a",)),
+        adding_step(world, "c", after=("b",)),
+        adding_step(world, "d"),
     )
     outcome = runner.plan(world.run(*steps))
     assert {step for step, _, _ in outcome.changes} == {"a", "d"}
     assert outcome.waiting == {"b": ("a",), "c": ("b",)}
     assert not any(world.has.values())
     world.has["master"].add("a")
-    again = runner.plan(world.run(*steps))
-    assert {step for step, _, _ in again.changes} == {"b", "d"}
-    assert again.waiting == {"c": ("b",)}
+    second = runner.plan(world.run(*steps))
+    assert {step for step, _, _ in second.changes} == {"b", "d"}
+    assert second.waiting == {"c": ("b",)}
 
 
-def test_a_change_still_pending_afterwards_is_not_converged(world: World) -> None:
-    def changes(host: Host, cluster: Cluster, own: Site) -> Iterator[Change]:
-        del cluster, own
+def test_a_change_still_pending_afterwards_is_an_error(world: World) -> None:
+    def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         if host.name == "one":
             yield Change("paint it", lambda: None)
 
@@ -65,83 +65,79 @@ def test_a_change_still_pending_afterwards_is_not_converged(world: World) -> Non
 
 
 @pytest.mark.parametrize(("relapses", "converges"), [(0, True), (1, True), (3, True), (4, False)])
-def test_what_runs_and_falls_back_is_waited_for_again_and_not_for_ever(
-    world: World, relapses: int, converges: bool
-) -> None:
+def test_a_relapse_is_waited_for_a_limited_number_of_times(world: World, relapses: int, converges: bool) -> None:
     waited: list[str] = []
 
-    def changes(host: Host, cluster: Cluster, own: Site) -> Iterator[Change]:
-        del cluster, own
+    def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         if len(waited) <= relapses:
             yield Change("wait for the pods", lambda: waited.append(host.name), waits=True)
 
     outcome = runner.apply(world.run(Step("rollout", "", Scope.FIRST, changes)))
     assert bool(outcome.failures) is not converges
-    assert len(waited) == min(relapses + 1, 1 + runner.WAITS_AGAIN)
+    assert len(waited) == min(relapses + 1, 1 + runner.MAX_RELAPSES)
 
 
-def test_a_step_that_only_reads_may_not_change(world: World) -> None:
-    outcome = runner.apply(world.run(makes(world, "a", reads_only=True)))
+def test_a_read_only_step_must_not_change_anything(world: World) -> None:
+    outcome = runner.apply(world.run(adding_step(world, "a", reads_only=True)))
     assert [type(failure.error) for failure in outcome.failures] == [TypeError] * 3
     assert not any(world.has.values())
 
 
-def test_a_proof_is_looked_at_by_every_apply_and_by_no_plan(world: World) -> None:
-    looked: list[str] = []
+def test_every_apply_runs_the_proof_and_no_plan_does(world: World) -> None:
+    proven: list[str] = []
 
-    def proof(host: Host, cluster: Cluster, own: Site) -> Iterator[str]:
-        del cluster, own
-        assert "a" in world.has[host.name], "the changes come first"
-        looked.append(host.name)
+    def proof(host: Host, cluster: Cluster, site: Site) -> Iterator[str]:
+        assert "a" in world.has[host.name], "the proof precedes the changes"
+        proven.append(host.name)
         yield f"{host.name} answers"
 
-    step = replace(makes(world, "a", scope=Scope.FIRST), proof=proof)
+    step = replace(adding_step(world, "a", scope=Scope.FIRST), proof=proof)
     assert runner.plan(world.run(step)).pending
-    assert looked == []
+    assert proven == []
     for _ in range(2):
         assert not runner.apply(world.run(step)).failures
-    assert looked == ["master", "master"]
+    assert proven == ["master", "master"]
 
 
 def test_a_proof_that_fails_stops_the_run(world: World) -> None:
-    def proof(host: Host, cluster: Cluster, own: Site) -> list[str]:
+    def proof(host: Host, cluster: Cluster, site: Site) -> list[str]:
         raise HostError(host.name, "does not answer on the wire")
 
-    outcome = runner.apply(world.run(replace(makes(world, "a", scope=Scope.FIRST), proof=proof), makes(world, "b")))
+    outcome = runner.apply(
+        world.run(replace(adding_step(world, "a", scope=Scope.FIRST), proof=proof), adding_step(world, "b"))
+    )
     assert [(failure.step, failure.host) for failure in outcome.failures] == [("a", "master")]
     assert world.has == {"master": {"a"}, "one": set(), "two": set()}
 
 
-def test_every_hosts_error_is_told_and_the_step_is_the_last(world: World) -> None:
+def test_all_hosts_are_reported_before_a_failure_stops_the_run(world: World) -> None:
     steps = (
-        raising("check", lambda name: HostError(name, "is too small"), on="one"),
-        makes(world, "later"),
+        failing_step("check", lambda name: HostError(name, "has too little memory"), on="one"),
+        adding_step(world, "later"),
     )
     outcome = runner.apply(world.run(*steps))
     assert [(failure.step, failure.host) for failure in outcome.failures] == [("check", "one")]
-    assert world.told("failed") == [("check", "one", "one: is too small")]
-    assert {host for _, host, _ in world.told("done")} == {"master", "two"}
-    assert "later" not in {step for step, _, _ in world.told("step")}
+    assert world.events_of("failed") == [("check", "one", "one: has too little memory")]
+    assert {host for _, host, _ in world.events_of("done")} == {"master", "two"}
+    assert "later" not in {step for step, _, _ in world.events_of("step")}
 
 
-def test_a_defect_on_one_host_does_not_hide_the_others(world: World) -> None:
-    outcome = runner.plan(world.run(raising("check", KeyError, on="two")))
+def test_an_unexpected_exception_on_one_host_does_not_hide_the_others(world: World) -> None:
+    outcome = runner.plan(world.run(failing_step("check", KeyError, on="two")))
     assert isinstance(outcome.failures[0].error, KeyError)
-    assert len(world.told("done")) == 2
+    assert len(world.events_of("done")) == 2
 
 
-def test_hosts_of_a_step_run_at_once_and_meet_before_the_next(world: World) -> None:
+def test_hosts_run_a_step_in_parallel_and_meet_before_the_next(world: World) -> None:
     together = threading.Barrier(3, timeout=10)
     order: list[str] = []
 
-    def meet(host: Host, cluster: Cluster, own: Site) -> Iterator[Change]:
-        del cluster, own
-        together.wait()  # breaks, and fails the step, unless all three hosts are here at once
+    def meet(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+        together.wait()  # fails the step unless all three hosts are here at the same time
         order.append(f"first {host.name}")
         yield from ()
 
-    def then(host: Host, cluster: Cluster, own: Site) -> Iterator[Change]:
-        del cluster, own
+    def then(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         order.append(f"second {host.name}")
         yield from ()
 
@@ -151,13 +147,12 @@ def test_hosts_of_a_step_run_at_once_and_meet_before_the_next(world: World) -> N
     assert sorted(order[3:]) == ["second master", "second one", "second two"]
 
 
-def test_parallel_limits_how_many_run_at_once(world: World) -> None:
+def test_parallelism_is_limited(world: World) -> None:
     now: set[str] = set()
     most: list[int] = []
     lock = threading.Lock()
 
-    def count(host: Host, cluster: Cluster, own: Site) -> Iterator[Change]:
-        del cluster, own
+    def count(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         with lock:
             now.add(host.name)
             most.append(len(now))
@@ -171,7 +166,7 @@ def test_parallel_limits_how_many_run_at_once(world: World) -> None:
 
 
 def test_limit_only_and_from(world: World) -> None:
-    steps = (makes(world, "a"), makes(world, "b", scope=Scope.FIRST), makes(world, "c"))
+    steps = (adding_step(world, "a"), adding_step(world, "b", scope=Scope.FIRST), adding_step(world, "c"))
     runner.apply(world.run(*steps, selection=Selection(limit=("one",))))
     assert world.has == {"master": set(), "one": {"a", "c"}, "two": set()}
     runner.apply(world.run(*steps, selection=Selection(only=("b",))))
@@ -183,53 +178,56 @@ def test_limit_only_and_from(world: World) -> None:
 @pytest.mark.parametrize(
     ("selection", "message"),
     [
-        (Selection(only=("z",)), "there is no step z; the steps are: a"),
-        (Selection(start="z"), "there is no step z; the steps are: a"),
+        (Selection(only=("z",)), "unknown step z; the steps are: a"),
+        (Selection(start="z"), "unknown step z; the steps are: a"),
         (Selection(limit=("three",)), "no host three"),
     ],
 )
-def test_a_wrong_name_is_refused(world: World, selection: Selection, message: str) -> None:
+def test_an_unknown_name_is_refused(world: World, selection: Selection, message: str) -> None:
     with pytest.raises(ProvisionerError, match=message):
-        runner.plan(world.run(makes(world, "a"), selection=selection))
+        runner.plan(world.run(adding_step(world, "a"), selection=selection))
 
 
-def test_disabled_steps_are_left_out_of_steps_and_facts(world: World) -> None:
-    off = Step("off", "", Scope.ALL, makes(world, "x").changes, lambda own: FactQuery(files=("/x",)), enabled=_never)
-    on = Step("on", "", Scope.ALL, makes(world, "y").changes, lambda own: FactQuery(files=("/y",), units=("y",)))
+def test_disabled_steps_are_neither_run_nor_queried(world: World) -> None:
+    off = Step(
+        "off", "", Scope.ALL, adding_step(world, "x").changes, lambda site: FactQuery(files=("/x",)), enabled=_never
+    )
+    on = Step(
+        "on", "", Scope.ALL, adding_step(world, "y").changes, lambda site: FactQuery(files=("/y",), units=("y",))
+    )
     assert runner.select((off, on), world.site, Selection()) == (on,)
     assert runner.combined_query((off, on, on), world.site) == FactQuery(files=("/y",), units=("y",))
 
 
-def _never(own: Site) -> bool:
-    del own
+def _never(site: Site) -> bool:
     return False
 
 
-def test_the_guard_stops_before_the_change(world: World) -> None:
+def test_a_lost_lock_stops_the_run_before_the_next_change(world: World) -> None:
     def lost() -> None:
         raise Locked("the lock was lost")
 
-    outcome = runner.apply(world.run(makes(world, "a"), guard=lost))
+    outcome = runner.apply(world.run(adding_step(world, "a"), before_change=lost))
     assert {type(failure.error) for failure in outcome.failures} == {Locked}
     assert not any(world.has.values())
 
 
-def test_connect_names_every_host_out_of_reach(world: World) -> None:
-    def look(host: Host) -> None:
+def test_connect_reports_every_unreachable_host(world: World) -> None:
+    def probe(host: Host) -> None:
         if host.name != "one":
             raise HostError(host.name, "does not answer")
 
-    outcome = runner.connect(world.run(), look)
+    outcome = runner.connect(world.run(), probe)
     assert [failure.host for failure in outcome.failures] == ["master", "two"]
 
 
-def test_connect_under_a_limit_needs_the_first_control_plane_too(world: World) -> None:
-    seen: list[str] = []
-    runner.connect(world.run(selection=Selection(limit=("two",))), lambda host: seen.append(host.name))
-    assert sorted(seen) == ["master", "two"]
+def test_connect_with_a_limit_includes_the_first_control_plane(world: World) -> None:
+    connected: list[str] = []
+    runner.connect(world.run(selection=Selection(limit=("two",))), lambda host: connected.append(host.name))
+    assert sorted(connected) == ["master", "two"]
 
 
-def test_an_interrupt_does_not_wait_for_hosts_at_work() -> None:
+def test_an_interrupt_does_not_wait_for_busy_hosts() -> None:
     release = threading.Event()
 
     def work(item: int) -> int:

@@ -1,4 +1,4 @@
-"""The facts script, run for real by this machine's sh, and its parser on what other machines said."""
+"""The facts script, run by this machine's sh, and the parser on recorded output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from provisioner.ssh.facts import File
 
 TOKEN = "0123456789abcdef"
 
-# What a Debian 12 Vagrant box says (shortened), with the same NAT address on eth0 as every other.
+# Output of a Debian 12 Vagrant box (shortened), with the NAT address on eth0 that all boxes share.
 VAGRANT = r"""
 @T clock
 1763820000.500000000
@@ -114,7 +114,7 @@ def vagrant() -> HostFacts:
     )
 
 
-def test_system(vagrant: HostFacts) -> None:
+def test_system_facts(vagrant: HostFacts) -> None:
     assert (vagrant.os_id, vagrant.os_version, vagrant.codename, vagrant.arch) == ("debian", "12", "bookworm", "amd64")
     assert (vagrant.kernel, vagrant.hostname) == ("6.1.0-29-amd64", "bookworm")
     assert vagrant.product_uuid == "6d8e3f00-aaaa-bbbb-cccc-000000000001"
@@ -124,11 +124,11 @@ def test_system(vagrant: HostFacts) -> None:
     assert vagrant.processes == {"containerd", "kubelet"}
 
 
-def test_clock_is_compared_with_the_middle_of_the_round_trip(vagrant: HostFacts) -> None:
+def test_clock_skew_is_relative_to_the_middle_of_the_round_trip(vagrant: HostFacts) -> None:
     assert vagrant.clock_skew == pytest.approx(0.3)
 
 
-def test_network(vagrant: HostFacts) -> None:
+def test_interfaces_and_routes(vagrant: HostFacts) -> None:
     assert (vagrant.default_nic, vagrant.default_gateway) == ("eth0", "10.0.2.2")
     assert vagrant.listening == {22, 6443}
     nic = vagrant.address_nic("192.168.56.10")
@@ -141,15 +141,15 @@ def test_network(vagrant: HostFacts) -> None:
     assert [nic.name for nic in vagrant.nics] == ["lo", "eth0", "eth1"]
 
 
-def test_proxy_arp_is_a_switch_of_the_interface_or_of_all(vagrant: HostFacts) -> None:
+def test_proxy_arp_is_set_per_interface_or_for_all(vagrant: HostFacts) -> None:
     assert {nic.name: nic.proxy_arp for nic in vagrant.nics} == {"lo": False, "eth0": True, "eth1": False}
     everywhere = recorded(VAGRANT.replace("conf/all/proxy_arp~0", "conf/all/proxy_arp~1"), FactQuery())
     assert [nic.proxy_arp for nic in everywhere.nics] == [True, True, True]
-    silent = "\n".join(line for line in VAGRANT.split("\n") if "proxy_arp" not in line)
-    assert [nic.proxy_arp for nic in recorded(silent, FactQuery()).nics] == [None, None, None]
+    unknown = "\n".join(line for line in VAGRANT.split("\n") if "proxy_arp" not in line)
+    assert [nic.proxy_arp for nic in recorded(unknown, FactQuery()).nics] == [None, None, None]
 
 
-def test_ipv6_default_route_where_there_is_none_of_ipv4() -> None:
+def test_the_ipv6_default_route_is_used_without_an_ipv4_one() -> None:
     v6 = "fd00000000000000000000000000fe01"
     zero = "0" * 32
     route = f"{zero} 00 {zero} 00 {v6} 00000400 00000001 00000000 00000003     eth1\n"
@@ -163,14 +163,14 @@ def test_ipv6_default_route_where_there_is_none_of_ipv4() -> None:
     assert (facts.default_nic, facts.default_gateway) == ("eth1", "fd00::fe01")
 
 
-def test_packages(vagrant: HostFacts) -> None:
+def test_only_installed_packages_are_listed(vagrant: HostFacts) -> None:
     assert set(vagrant.packages) == {"dpkg", "curl", "kubelet"}  # not half-configured, not removed
     assert vagrant.packages["kubelet"].held
     assert not vagrant.packages["curl"].held
     assert "nano" not in vagrant.packages
 
 
-def test_units(vagrant: HostFacts) -> None:
+def test_units_are_returned_by_the_names_of_the_query(vagrant: HostFacts) -> None:
     kubelet, nope = vagrant.units["kubelet"], vagrant.units["nope.service"]
     assert (kubelet.active, kubelet.enabled, kubelet.loaded) == (True, True, True)
     assert (nope.active, nope.enabled, nope.loaded) == (False, False, False)
@@ -182,12 +182,12 @@ def test_sysctls_mounts_and_disks(vagrant: HostFacts) -> None:
     assert vagrant.disk_free_mib == {"/": 5000, "/var/lib": 4000, "/var/lib/etcd": 4000}
 
 
-def test_output_that_was_cut_is_refused() -> None:
-    with pytest.raises(ValueError, match="cut short"):
+def test_truncated_output_is_refused() -> None:
+    with pytest.raises(ValueError, match="truncated"):
         recorded(VAGRANT[: VAGRANT.index("@T disks")], FactQuery())
 
 
-def test_interrupted_dpkg() -> None:
+def test_an_interrupted_dpkg_is_detected_unless_dpkg_is_running() -> None:
     assert not recorded(VAGRANT, FactQuery()).dpkg_interrupted
     half = VAGRANT.replace("@T dpkg\n", "@T dpkg\ninterrupted\n")
     assert recorded(half, FactQuery()).dpkg_interrupted
@@ -195,11 +195,9 @@ def test_interrupted_dpkg() -> None:
     assert not recorded(running, FactQuery()).dpkg_interrupted
 
 
-# --- for real ----------------------------------------------------------------------------------------------
+# --- on this machine ----------------------------------------------------------------------------------------------
 
-needs_debian = pytest.mark.skipif(
-    not all(map(shutil.which, ("dpkg-query", "ip"))), reason="runs the script here: needs dpkg and iproute2"
-)
+needs_debian = pytest.mark.skipif(not all(map(shutil.which, ("dpkg-query", "ip"))), reason="needs dpkg and iproute2")
 
 
 def here(query: FactQuery) -> HostFacts:
@@ -270,8 +268,8 @@ def test_script_on_this_machine(tmp_path: Path) -> None:
 
 
 @needs_debian
-def test_one_process_a_kind_of_fact(tmp_path: Path) -> None:
-    """A fork costs ~10 ms on an emulated machine: more files must not mean more processes."""
+def test_more_files_take_no_more_processes(tmp_path: Path) -> None:
+    """A fork costs some 10 ms on an emulated machine."""
 
     def forks(count: int) -> int:
         for number in range(count):
@@ -289,5 +287,5 @@ def test_one_process_a_kind_of_fact(tmp_path: Path) -> None:
     assert forks(50) == forks(1)
 
 
-def test_a_repr_of_a_file_does_not_show_what_is_in_it() -> None:
+def test_the_repr_of_a_file_hides_its_content() -> None:
     assert "secret" not in repr(File(exists=True, content="secret"))
