@@ -27,7 +27,7 @@ CACHES: dict[str, dict[str, dict[str, str]]] = {"empty": {"4": {}, "6": {}}, "ri
 
 
 @pytest.fixture
-def street(segment: Segment) -> Segment:
+def crowded(segment: Segment) -> Segment:
     """Give an owner and a bystander, whose addresses lie in the same solicited-node groups as those asked for."""
     segment.host("a", 11, "192.0.2.50/24")
     segment.host("bystander", 40, "192.0.2.40/24")
@@ -69,36 +69,36 @@ def ask(family: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("cache", CACHES)
 @pytest.mark.parametrize("family", ["4", "6"])
-def test_a_bystander_keeps_its_neighbour_cache(street: Segment, family: str, cache: str) -> None:
+def test_a_bystander_keeps_its_neighbour_cache(crowded: Segment, family: str, cache: str) -> None:
     before = CACHES[cache][family]
-    fill(street, before)
-    assert street.neighbours("bystander") == before
-    found = probe(street, ask(family))
+    fill(crowded, before)
+    assert crowded.neighbours("bystander") == before
+    found = probe(crowded, ask(family))
     assert {one["kind"] for one in found["answers"]} == ({"Z", "B", "U"} if family == "4" else {"B", "U"})
     assert [one["outcome"] for one in found["handshakes"]] == ["refused"]
     assert found["echo"] == {OWNED[family]: True}
-    probe(street, {"asks": [], "others": [OWNED[family], NOBODYS[family]]})
+    probe(crowded, {"asks": [], "others": [OWNED[family], NOBODYS[family]]})
     # What it was asked directly it may have looked up who asked, as for any client; nothing else is new.
     asker = {"4": "192.0.2.1", "6": "fe80::ff:fe00:1"}[family]
-    after = street.neighbours("bystander")
+    after = crowded.neighbours("bystander")
     assert after.pop(asker, mac(1)) == mac(1)
     assert after == {ip: lladdr for ip, lladdr in before.items() if ip != asker}
 
 
 @pytest.mark.parametrize("family", ["4", "6"])
-def test_a_gratuitous_frame_would_have_been_seen(street: Segment, family: str) -> None:
-    fill(street, WRONG[family])
+def test_a_gratuitous_frame_would_have_been_seen(crowded: Segment, family: str) -> None:
+    fill(crowded, WRONG[family])
     words = [sys.executable, "-m", "tests.integration.l2.announcer", NOBODYS[family], mac(1), "1"]
-    street.run("prober", *words)
+    crowded.run("prober", *words)
     deadline = time.monotonic() + 5
-    while street.neighbours("bystander") == WRONG[family] and time.monotonic() < deadline:
+    while crowded.neighbours("bystander") == WRONG[family] and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert street.neighbours("bystander") == {**WRONG[family], NOBODYS[family]: mac(1)}
+    assert crowded.neighbours("bystander") == {**WRONG[family], NOBODYS[family]: mac(1)}
 
 
-def test_a_request_from_the_target_itself_would_have_been_seen(street: Segment) -> None:
+def test_a_request_from_the_target_itself_would_have_been_seen(crowded: Segment) -> None:
     """The mutant: the one guard that keeps a request from naming its target as sender is taken away."""
-    fill(street, WRONG["4"])
+    fill(crowded, WRONG["4"])
     mutant = (
         "from ipaddress import IPv4Address; from provisioner.l2.probe import arp, interfaces; "
         "from provisioner.l2.probe.arp import Kind, Question; from provisioner.l2.probe.prober import Prober; "
@@ -107,5 +107,5 @@ def test_a_request_from_the_target_itself_would_have_been_seen(street: Segment) 
         "frame = made[:38] + ip.packed + made[42:]; "
         "prober = Prober(here); prober.send([Question(ip, Kind.REQUEST, frame)])"
     )
-    street.run("prober", sys.executable, "-c", mutant)
-    assert street.neighbours("bystander") == {**WRONG["4"], "192.0.2.51": mac(1)}
+    crowded.run("prober", sys.executable, "-c", mutant)
+    assert crowded.neighbours("bystander") == {**WRONG["4"], "192.0.2.51": mac(1)}

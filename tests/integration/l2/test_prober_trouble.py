@@ -24,11 +24,11 @@ for _ in range(40000): s.send(reply)
 DEAF = """
 import json, subprocess, sys
 from ipaddress import IPv4Address
-from provisioner.l2 import interfaces, questions
-from provisioner.l2.prober import Prober
+from provisioner.l2.probe import interfaces, questions
+from provisioner.l2.probe.prober import Prober
 here = interfaces.choose(interfaces.read(), [], "eth1")
 with Prober(here) as prober:
-    prober.send([questions.client(here, IPv4Address("192.0.2.50"))])
+    prober.send([questions.request(here, IPv4Address("192.0.2.50"))])
     print("asked", flush=True)
     sys.stdin.readline()
     prober.listen(0.2)

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.integration
 def test_every_owner_and_every_duplicate_is_found(options: tuple[str, ...]) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root: network namespaces")
-    with segment() as street:
-        assert len(street.owners) == 200
-        assert sum(len(macs) == 2 for macs in street.owners.values()) == 10
+    with segment() as made:
+        assert len(made.owners) == 200
+        assert sum(len(macs) == 2 for macs in made.owners.values()) == 10
         for _ in range(3):
-            assert street.scan(*options) == street.owners
+            assert made.scan(*options) == made.owners

@@ -74,7 +74,7 @@ def _nodes(metallb: MetalLB) -> list[dict[str, Any]]:
                     "network_unavailable": False,
                     "labels": node["metadata"]["labels"],
                     "speaker": {None: "missing", True: "ready", False: "failing"}[speakers.get(name)],
-                    "nics": nics(metallb, name) if name in metallb.street.names else None,
+                    "nics": nics(metallb, name) if name in metallb.network.names else None,
                 }
             )
     return nodes
@@ -87,7 +87,7 @@ def _condition(thing: dict[str, Any], kind: str) -> bool:
 def nics(metallb: MetalLB, name: str) -> list[dict[str, Any]]:
     """Look at a node as over SSH."""
     script = "ip -json address; grep -H . /proc/sys/net/ipv4/conf/*/proxy_arp"
-    links, *settings = metallb.street.shell(name, script).splitlines()
+    links, *settings = metallb.network.shell(name, script).splitlines()
     proxies = {line.split("/")[6] for line in settings if line.endswith(":1")}
     return [
         {

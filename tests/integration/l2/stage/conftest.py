@@ -10,12 +10,12 @@ import pytest
 
 from tests.integration.kube.apiserver import ControlPlane
 from tests.integration.l2.stage.metallb import Api, definitions, speaker
-from tests.integration.l2.stage.street import Street
-from tests.integration.l2.stage.town import Town
+from tests.integration.l2.stage.network import StageNetwork
+from tests.integration.l2.stage.stage import Stage
 
 
 @pytest.fixture(scope="package")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Give the town; skip where it cannot be built."""
     if os.geteuid() != 0:
         pytest.skip("needs root: network namespaces")
@@ -26,7 +26,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     definitions()
     folder = tmp_path_factory.mktemp("town")
     plane = ControlPlane(folder)
-    made = Town(Street(f"pst-{os.getpid()}-", folder=folder), Api(plane))
+    made = Stage(StageNetwork(f"pst-{os.getpid()}-", folder=folder), Api(plane))
     try:
         plane.start_etcd()
         plane.start_api()
@@ -35,5 +35,5 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         made.settle()
         yield made
     finally:
-        made.street.close()
+        made.network.close()
         plane.stop()

@@ -22,7 +22,7 @@ import yaml
 
 from provisioner.errors import ProvisionerError
 from tests.integration.kube.apiserver import ControlPlane, programs
-from tests.integration.l2.stage.street import SERVED, Street, until
+from tests.integration.l2.stage.network import SERVED, StageNetwork, until
 from tests.mirror import manifests
 
 VERSION = "0.13.12"
@@ -94,7 +94,7 @@ class MetalLB:
     """One MetalLB: its configuration's namespace, its nodes, its speakers."""
 
     api: Api
-    street: Street
+    network: StageNetwork
     namespace: str
     memberlist: bool = True
     course: str = "default"  # the namespace of its Services
@@ -189,12 +189,12 @@ class MetalLB:
 
     def start(self, name: str) -> None:
         """Start a node's speaker; it announces some time later."""
-        kubeconfig = self.street.folder / "kubeconfig"
+        kubeconfig = self.network.folder / "kubeconfig"
         if not kubeconfig.exists():
             kubeconfig.write_text(self.api.plane.kubeconfig())
         env = {"GOMAXPROCS": "1", **self._memberlist(name)}
-        self.street.relay(name, self.api.plane.ports["api"])
-        self.logs[name] = self.street.spawn(
+        self.network.relay(name, self.api.plane.ports["api"])
+        self.logs[name] = self.network.spawn(
             f"speaker-{name}",
             name,
             speaker(),
@@ -232,7 +232,7 @@ class MetalLB:
 
     def hang(self, name: str) -> None:
         """Stop a speaker in its tracks: it is there, and does nothing."""
-        self.street.programs[f"speaker-{name}"].send_signal(signal.SIGSTOP)
+        self.network.programs[f"speaker-{name}"].send_signal(signal.SIGSTOP)
 
     def metrics(self, name: str) -> dict[str, dict[str, int]]:
         """Scrape a speaker: ip -> requests_received, responses_sent, gratuitous_sent."""
@@ -247,7 +247,7 @@ class MetalLB:
 
     def _scrape(self, name: str) -> str:
         connection = http.client.HTTPConnection("127.0.0.1", 7472, timeout=10)
-        connection.sock = self.street.socket_in(name, lambda: socket.create_connection(("127.0.0.1", 7472), 10))
+        connection.sock = self.network.socket_in(name, lambda: socket.create_connection(("127.0.0.1", 7472), 10))
         with contextlib.closing(connection):
             connection.request("GET", "/metrics")
             return connection.getresponse().read().decode()

@@ -23,7 +23,7 @@ from provisioner.l2.collect import collector
 from provisioner.ssh import Host
 from tests.integration.l2.collect.cluster import plain, released
 from tests.integration.l2.stage.metallb import MetalLB
-from tests.integration.l2.stage.street import SERVED, Street, pump
+from tests.integration.l2.stage.network import SERVED, StageNetwork, pump
 from tests.mirror import cache
 
 OLD_SLICES = "discovery.k8s.io/v1beta1"  # where this API server has them; its group must be free for ours
@@ -94,8 +94,8 @@ class Newest(MetalLB):
 
     def start(self, name: str) -> None:
         """Start a node's speaker."""
-        self.street.relay(name, self.api.plane.ports["api"])
-        self.logs[name] = self.street.spawn(
+        self.network.relay(name, self.api.plane.ports["api"])
+        self.logs[name] = self.network.spawn(
             f"speaker-{name}",
             name,
             speaker(),
@@ -134,7 +134,7 @@ class Newest(MetalLB):
 
     def hosts(self) -> dict[str, Host]:
         """Return hosts whose tunnels lead into the nodes' namespaces; tunnels through SSH are tested elsewhere."""
-        return {name: cast(Host, _Reached(self.street, name, address)) for name, address in self.nodes.items()}
+        return {name: cast(Host, _Reached(self.network, name, address)) for name, address in self.nodes.items()}
 
     def counted(self, cluster: Cluster, notes: list[str]) -> dict[str, Any] | None:
         """Return the speakers' counters as the product reads them, as a facts file holds them."""
@@ -145,8 +145,8 @@ class Newest(MetalLB):
 
 
 class _Reached:
-    def __init__(self, street: Street, name: str, address: str) -> None:
-        self.street, self.name, self.spec = street, name, SimpleNamespace(address=address)
+    def __init__(self, network: StageNetwork, name: str, address: str) -> None:
+        self.network, self.name, self.spec = network, name, SimpleNamespace(address=address)
 
     @contextmanager
     def tunnel(self, address: str, port: int) -> Iterator[SimpleNamespace]:
@@ -156,6 +156,6 @@ class _Reached:
 
     def _carry(self, listening: socket.socket, address: str, port: int) -> None:
         here, _ = listening.accept()
-        there = self.street.socket_in(self.name, lambda: socket.create_connection((address, port), 10))
+        there = self.network.socket_in(self.name, lambda: socket.create_connection((address, port), 10))
         for one, other in ((here, there), (there, here)):
             threading.Thread(target=pump, args=(one, other), daemon=True).start()

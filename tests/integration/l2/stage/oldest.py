@@ -57,17 +57,17 @@ class Oldest(MetalLB):
 
     def start(self, name: str) -> None:
         """Start a node's speaker."""
-        self.street.relay(name, self.api.plane.ports["api"])
+        self.network.relay(name, self.api.plane.ports["api"])
         words = (f"--kubeconfig={self._account('speaker')}", f"--node-name={name}", *self._common())
         env = self._memberlist(name)
-        self.logs[name] = self.street.spawn(f"speaker-{name}", name, program("metallb"), *words, env=env)
+        self.logs[name] = self.network.spawn(f"speaker-{name}", name, program("metallb"), *words, env=env)
 
     def control(self, name: str) -> None:
         """Start the controller, or start it again, on a node that has its speaker."""
-        if CONTROLLER in self.street.programs:
-            self.street.end(CONTROLLER)
+        if CONTROLLER in self.network.programs:
+            self.network.end(CONTROLLER)
         words = (f"--kubeconfig={self._account('controller')}", "--port=7473", *self._common())
-        self.street.spawn(CONTROLLER, name, program("controller"), *words)
+        self.network.spawn(CONTROLLER, name, program("controller"), *words)
 
     def _common(self) -> tuple[str, ...]:
         # Nobody here makes EndpointSlices of the Endpoints.
@@ -77,7 +77,7 @@ class Oldest(MetalLB):
         """Return the path of a kubeconfig with a token of a ServiceAccount."""
         config: Any = yaml.safe_load(self.api.plane.kubeconfig())
         config["users"][0]["user"] = {"token": self.cluster.token(self.namespace, name, 3600)}
-        path = self.street.folder / f"kubeconfig-{name}"
+        path = self.network.folder / f"kubeconfig-{name}"
         path.write_text(yaml.safe_dump(config))
         return path
 

@@ -5,66 +5,66 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.l2.conftest import mac
-from tests.integration.l2.stage.town import Town
+from tests.integration.l2.stage.stage import Stage
 
 pytestmark = pytest.mark.integration
 
 
-def test_a_leader_that_is_not_on_this_segment(town: Town) -> None:
-    ip = town.free(114, 117, "m2", ("m2",))
-    town.announced(town.lone, ip, "m2")
-    one = town.check(town.lone, ip)
+def test_a_leader_that_is_not_on_this_segment(stage: Stage) -> None:
+    ip = stage.free(114, 117, "m2", ("m2",))
+    stage.announced(stage.lone, ip, "m2")
+    one = stage.check(stage.lone, ip)
     assert (one.exit, one.verdict, one.owners) == (1, "LEADER_OFF_SEGMENT", {}), one.result
     assert one.result["predicted_leader"] == "m2"
 
 
-def test_a_leader_without_a_link_local_address_cannot_answer_ipv6(town: Town) -> None:
+def test_a_leader_without_a_link_local_address_cannot_answer_ipv6(stage: Stage) -> None:
     """The speaker needs one to listen for solicitations; the same node's IPv4 is well."""
-    four = town.free(118, 121, "m3", ("m3",))
+    four = stage.free(118, 121, "m3", ("m3",))
     six = "2001:db8::118"
-    town.lone.service("both", six, four, on=("m3",))
-    town.wait_announced(town.lone, six, "m3")
-    one, well = town.check_all(town.lone, [six, four]).values()
+    stage.lone.service("both", six, four, on=("m3",))
+    stage.wait_announced(stage.lone, six, "m3")
+    one, well = stage.check_all(stage.lone, [six, four]).values()
     assert well.verdict == "OK", well.result
     assert (one.exit, one.verdict, one.owners) == (1, "NDP_RESPONDER_FAILED", {}), one.result
 
 
-def test_without_memberlist_nobody_stands_in_for_a_leader_that_is_gone(town: Town) -> None:
-    ip = town.free(150, 159, "n1", ("n1", "n2"))
-    town.announced(town.plain, ip)
-    one = town.check(town.plain, ip)
+def test_without_memberlist_nobody_stands_in_for_a_leader_that_is_gone(stage: Stage) -> None:
+    ip = stage.free(150, 159, "n1", ("n1", "n2"))
+    stage.announced(stage.plain, ip)
+    one = stage.check(stage.plain, ip)
     assert (one.exit, one.verdict, one.owners) == (1, "NO_FAILOVER_MEMBERLIST_OFF", {}), one.result
     assert one.result["predicted_leader"] == "n1"
 
 
-def test_two_machines_behind_one_radio_cannot_be_told_apart(town: Town) -> None:
-    ip = town.free(160, 169, "a1", ("a1", "a2"))
-    town.announced(town.air, ip, "a1")
-    one = town.check(town.air, ip)
+def test_two_machines_behind_one_radio_cannot_be_told_apart(stage: Stage) -> None:
+    ip = stage.free(160, 169, "a1", ("a1", "a2"))
+    stage.announced(stage.air, ip, "a1")
+    one = stage.check(stage.air, ip)
     assert (one.exit, one.verdict) == (1, "AMBIGUOUS_MAC"), one.result
     assert set(one.owners) == {mac(70)}
     assert one.owners[mac(70)]["node"] == ""
 
 
-def test_a_speaker_that_hangs_and_then_dies(town: Town) -> None:
+def test_a_speaker_that_hangs_and_then_dies(stage: Stage) -> None:
     """Hung: its pod is ready for all that Kubernetes knows, and another node answers. Dead: its pod says so."""
-    frail = town.frail
-    ip = town.free(125, 139, "d1", ("d1", "d2"))
-    only = town.free(140, 144, "d1", ("d1",))
-    town.announced(frail, ip, "d1")
-    town.announced(frail, only, "d1")
-    assert [one.verdict for one in town.check_all(frail, [ip, only]).values()] == ["OK", "OK"]
+    frail = stage.frail
+    ip = stage.free(125, 139, "d1", ("d1", "d2"))
+    only = stage.free(140, 144, "d1", ("d1",))
+    stage.announced(frail, ip, "d1")
+    stage.announced(frail, only, "d1")
+    assert [one.verdict for one in stage.check_all(frail, [ip, only]).values()] == ["OK", "OK"]
 
     frail.hang("d1")
-    town.wait_takeover(frail, ip, "d2")
-    hung = town.check(frail, ip)
+    stage.wait_takeover(frail, ip, "d2")
+    hung = stage.check(frail, ip)
     assert (hung.exit, hung.verdict, hung.notable) == (0, "OK", ["UNEXPECTED_LEADER"]), hung.result
     assert hung.who() == {("d2", "eth1", "speaker")}
     assert hung.result["predicted_leader"] == "d1"
 
-    town.street.end("speaker-d1")
+    stage.network.end("speaker-d1")
     frail.pod_is("d1", ready=False)
-    taken_over, silent = town.check_all(frail, [ip, only]).values()
+    taken_over, silent = stage.check_all(frail, [ip, only]).values()
     assert taken_over.verdict == "SPEAKER_DOWN", taken_over.result
     assert taken_over.who() == {("d2", "eth1", "speaker")}
     assert (silent.exit, silent.verdict, silent.owners) == (1, "SPEAKER_DOWN", {}), silent.result

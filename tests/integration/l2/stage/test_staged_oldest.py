@@ -19,9 +19,9 @@ from tests.integration.kube import reaching
 from tests.integration.kube.apiserver import ControlPlane
 from tests.integration.l2.stage import oldest
 from tests.integration.l2.stage.metallb import Api
+from tests.integration.l2.stage.network import StageNetwork, until
 from tests.integration.l2.stage.oldest import Oldest
-from tests.integration.l2.stage.street import Street, until
-from tests.integration.l2.stage.town import Town
+from tests.integration.l2.stage.stage import Stage
 
 pytestmark = pytest.mark.integration
 
@@ -38,10 +38,10 @@ def site_of(folder: Path, addresses: str) -> Site:
 
 
 @dataclass
-class Quarter:
+class OldestStage:
     """A town with one MetalLB of 0.12 that has no configuration yet."""
 
-    town: Town
+    stage: Stage
     metallb: Oldest
     folder: Path
 
@@ -59,7 +59,7 @@ class Quarter:
 
 
 @pytest.fixture(scope="module")
-def quarter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quarter]:
+def oldest_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldestStage]:
     """Give two nodes with speakers, and a controller; skip where that cannot be."""
     if os.geteuid() != 0:
         pytest.skip("needs root: network namespaces")
@@ -68,78 +68,80 @@ def quarter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quarter]:
     folder = tmp_path_factory.mktemp("quarter")
     site = site_of(folder, "192.0.2.200-192.0.2.230")
     plane = ControlPlane(folder)
-    street = Street(f"pol-{os.getpid()}-", folder=folder)
+    network = StageNetwork(f"pol-{os.getpid()}-", folder=folder)
     try:
         plane.start_etcd()
         plane.start_api()
         with reaching.connecting(site) as connect:
             cluster = connect(plane.kubeconfig())
-            town = Town(street, Api(plane))
+            stage = Stage(network, Api(plane))
             oldest.define(cluster)
-            metallb = Oldest(town.api, street, NAMESPACE, cluster=cluster, site=site)
-            street.namespace("bridge")
-            street.shell("bridge", "ip link add br0 type bridge; ip link set br0 up")
-            street.node("prober", 1, "192.0.2.1/24")
+            metallb = Oldest(stage.api, network, NAMESPACE, cluster=cluster, site=site)
+            network.namespace("bridge")
+            network.shell("bridge", "ip link add br0 type bridge; ip link set br0 up")
+            network.node("prober", 1, "192.0.2.1/24")
             for name, number in (("w1", 11), ("w2", 12)):
-                street.node(name, number, f"192.0.2.{number}/24")
-                street.serve(name)
+                network.node(name, number, f"192.0.2.{number}/24")
+                network.serve(name)
                 metallb.node(name, f"192.0.2.{number}")
             for name in metallb.nodes:
                 metallb.start(name)
             metallb.control("w1")
-            yield Quarter(town, metallb, folder)
+            yield OldestStage(stage, metallb, folder)
     finally:
-        street.close()
+        network.close()
         plane.stop()
 
 
-def test_the_config_map_is_what_a_real_controller_gives_addresses_from(quarter: Quarter) -> None:
+def test_the_config_map_is_what_a_real_controller_gives_addresses_from(oldest_stage: OldestStage) -> None:
     """Of the first pool to who asks for nothing, of the second to who asks for it; a second plan is empty."""
-    todo = quarter.changes()
+    todo = oldest_stage.changes()
     assert [change.summary for change in todo] == ["apply ConfigMap metallb-system/config"]
     for change in todo:
         change.do()
-    assert quarter.changes() == []
-    metallb = quarter.metallb
+    assert oldest_stage.changes() == []
+    metallb = oldest_stage.metallb
     metallb.wanting("web", on=("w1", "w2"))
     metallb.wanting("own", on=("w1",), address_pool="reserve")
-    assert quarter.given("web") == "192.0.2.200"
-    assert quarter.given("own") == "192.0.2.240"
+    assert oldest_stage.given("web") == "192.0.2.200"
+    assert oldest_stage.given("own") == "192.0.2.240"
 
 
-def test_its_speakers_answer_and_the_diagnosis_knows_the_pools_from_the_config_map(quarter: Quarter) -> None:
+def test_its_speakers_answer_and_the_diagnosis_knows_the_pools_from_the_config_map(oldest_stage: OldestStage) -> None:
     """The facts are those of `l2 collect`; the election is that of later releases."""
-    metallb = quarter.metallb
-    ip = quarter.given("web")
+    metallb = oldest_stage.metallb
+    ip = oldest_stage.given("web")
     until(lambda: len(metallb.announcers(ip)) == 1, f"{ip} to be announced by one", 60)
     facts: Any = metallb.collected()
     assert facts["metallb"]["version"] == "0.12.1"
     assert [pool["name"] for pool in facts["pools"]] == ["lab", "reserve"]
-    one = quarter.town.check(metallb, ip, facts=facts)
+    one = oldest_stage.stage.check(metallb, ip, facts=facts)
     assert one.verdict == "OK", one.result
     (announcer,) = metallb.announcers(ip)
     assert one.who() == {(announcer, "eth1", "speaker")}
 
 
-def test_an_address_that_no_pool_holds_any_more_moves_when_the_controller_starts_again(quarter: Quarter) -> None:
+def test_an_address_that_no_pool_holds_any_more_moves_when_the_controller_starts_again(
+    oldest_stage: OldestStage,
+) -> None:
     """Until then it keeps its old pools, which is why the step restarts it: no Service loses its address before."""
-    metallb = quarter.metallb
-    todo = quarter.changes("192.0.2.220-192.0.2.225")
+    metallb = oldest_stage.metallb
+    todo = oldest_stage.changes("192.0.2.220-192.0.2.225")
     assert [change.summary for change in todo] == [
         "apply ConfigMap metallb-system/config",
         "move to the pools: default/web (192.0.2.200); MetalLB's controller restarts for it",
     ]
     todo[0].do()
     refused = "new config not compatible with assigned IPs"
-    log = quarter.town.street.folder / f"{oldest.CONTROLLER}.log"
+    log = oldest_stage.stage.network.folder / f"{oldest.CONTROLLER}.log"
     until(lambda: refused in log.read_text(), "the controller to keep its pools", 60)
     assert metallb.address("web") == "192.0.2.200"
     metallb.control("w1")  # as the kubelet does, once the step has deleted the pod
     until(lambda: metallb.address("web") == "192.0.2.220", "the Service to move", 60)
     assert metallb.address("own") == "192.0.2.240"
-    assert quarter.changes("192.0.2.220-192.0.2.225") == []
+    assert oldest_stage.changes("192.0.2.220-192.0.2.225") == []
     until(lambda: len(metallb.announcers("192.0.2.220")) == 1, "the new address to be announced", 60)
-    both = quarter.town.street.scan("192.0.2.200", "192.0.2.220", "--offline", "--interface", "eth1")
+    both = oldest_stage.stage.network.scan("192.0.2.200", "192.0.2.220", "--offline", "--interface", "eth1")
     assert both["192.0.2.200"] == [], "its log calls it withdrawn without an address; the wire tells"
     assert len(both["192.0.2.220"]) == 1
-    assert quarter.town.check(metallb, "192.0.2.220", facts=metallb.collected()).verdict == "OK"
+    assert oldest_stage.stage.check(metallb, "192.0.2.220", facts=metallb.collected()).verdict == "OK"

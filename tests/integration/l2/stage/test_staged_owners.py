@@ -11,64 +11,64 @@ import pytest
 
 from tests.integration.l2.conftest import mac
 from tests.integration.l2.stage import collected
-from tests.integration.l2.stage.street import until
-from tests.integration.l2.stage.town import Checked, Town
+from tests.integration.l2.stage.network import until
+from tests.integration.l2.stage.stage import Checked, Stage
 
 pytestmark = pytest.mark.integration
 
 IPVS = {"mode": "ipvs", "strict_arp": False}
 
 
-def test_two_speakers_that_cannot_talk_are_a_split_brain(town: Town) -> None:
-    ip = town.free(100, 109, "s1", ("s1", "s2"))
-    town.announced(town.split, ip, "s1", "s2")
-    one = town.check(town.split, ip)
+def test_two_speakers_that_cannot_talk_are_a_split_brain(stage: Stage) -> None:
+    ip = stage.free(100, 109, "s1", ("s1", "s2"))
+    stage.announced(stage.split, ip, "s1", "s2")
+    one = stage.check(stage.split, ip)
     assert (one.exit, one.verdict) == (1, "SPLIT_BRAIN"), one.result
     assert one.who() == {("s1", "eth1", "speaker"), ("s2", "eth1", "speaker")}
     assert any("7946" in text for text in (one.result["remedy"], *one.result["evidence"]))
 
 
-def test_two_kernels_with_an_ipvs_address_are_arp_flux(town: Town) -> None:
+def test_two_kernels_with_an_ipvs_address_are_arp_flux(stage: Stage) -> None:
     """kube-proxy in ipvs mode binds every external IP to kube-ipvs0 of every node; without strictARP all answer."""
-    ip = town.of_system("w1")
-    town.announced(town.system, ip, "w1")
-    for node in town.system.nodes:
-        town.street.shell(node, "ip link add kube-ipvs0 type bridge")
-    with town.held("w1", ip, "kube-ipvs0"), town.held("w2", ip, "kube-ipvs0"):
-        one = town.check(town.system, ip, facts=collected.facts(town.system, kube_proxy=IPVS))
-    for node in town.system.nodes:
-        town.street.shell(node, "ip link delete kube-ipvs0")
+    ip = stage.of_system("w1")
+    stage.announced(stage.system, ip, "w1")
+    for node in stage.system.nodes:
+        stage.network.shell(node, "ip link add kube-ipvs0 type bridge")
+    with stage.held("w1", ip, "kube-ipvs0"), stage.held("w2", ip, "kube-ipvs0"):
+        one = stage.check(stage.system, ip, facts=collected.facts(stage.system, kube_proxy=IPVS))
+    for node in stage.system.nodes:
+        stage.network.shell(node, "ip link delete kube-ipvs0")
     assert (one.exit, one.verdict) == (1, "ARP_FLUX_IPVS"), one.result
     assert set(one.owners) == {mac(11), mac(12)}
     assert one.owners[mac(12)]["class"] == "kernel"
 
 
-def test_two_macs_of_one_node_are_two_nics(town: Town) -> None:
-    ip = town.free(110, 113, "m1", ("m1",))
-    town.announced(town.lone, ip, "m1")
-    one = town.check(town.lone, ip)
+def test_two_macs_of_one_node_are_two_nics(stage: Stage) -> None:
+    ip = stage.free(110, 113, "m1", ("m1",))
+    stage.announced(stage.lone, ip, "m1")
+    one = stage.check(stage.lone, ip)
     assert (one.exit, one.verdict) == (1, "MULTI_NIC_SAME_SEGMENT"), one.result
     assert one.who() == {("m1", "eth1", "speaker"), ("m1", "eth2", "speaker")}
 
 
 @pytest.fixture(scope="module")
-def strangers(town: Town) -> dict[str, Checked]:
+def strangers(stage: Stage) -> dict[str, Checked]:
     """Have a printer on four addresses and another MetalLB on a fifth; check all of them in one run."""
     ips = {
-        "beside": town.of_system("w1"),
+        "beside": stage.of_system("w1"),
         "instead": "192.0.2.228",
-        "unassigned": town.of_system("w1"),
-        "beside, IPv6": town.free(200, 255, "w1", ("w1", "w2"), "2001:db8::"),
+        "unassigned": stage.of_system("w1"),
+        "beside, IPv6": stage.free(200, 255, "w1", ("w1", "w2"), "2001:db8::"),
         # No node of ours may announce it; else one would, for their Service: the two share an API server.
         "another MetalLB": "192.0.2.239",
     }
-    town.announced(town.system, ips["beside"], "w1")
-    town.announced(town.system, ips["beside, IPv6"], "w1")
-    town.system.service("instead", ips["instead"], on=())
-    town.system.service("ours", ips["another MetalLB"], on=("w1",))
-    town.announced(town.split, ips["another MetalLB"], "s1", "s2")
-    with town.stranger("printer", 61, *[ip for name, ip in ips.items() if name != "another MetalLB"]):
-        told = town.check_all(town.system, [*ips.values()])
+    stage.announced(stage.system, ips["beside"], "w1")
+    stage.announced(stage.system, ips["beside, IPv6"], "w1")
+    stage.system.service("instead", ips["instead"], on=())
+    stage.system.service("ours", ips["another MetalLB"], on=("w1",))
+    stage.announced(stage.split, ips["another MetalLB"], "s1", "s2")
+    with stage.stranger("printer", 61, *[ip for name, ip in ips.items() if name != "another MetalLB"]):
+        told = stage.check_all(stage.system, [*ips.values()])
     return {name: told[ip] for name, ip in ips.items()}
 
 
@@ -124,40 +124,42 @@ vrrp_instance vip {{
 
 
 @contextmanager
-def keepalived(town: Town, name: str, ip: str, refresh: int = 0) -> Iterator[None]:
+def keepalived(stage: Stage, name: str, ip: str, refresh: int = 0) -> Iterator[None]:
     """Run the real keepalived on a host until it is master of an address."""
-    folder = town.street.folder
+    folder = stage.network.folder
     configuration = folder / f"keepalived-{name}.conf"
     configuration.write_text(VRRP.format(ip=ip, refresh=refresh))
     pids = [f"--{kind}={folder / kind}-{name}.pid" for kind in ("pid", "vrrp_pid")]
     words = ("keepalived", "-n", "-l", "-P", "-f", str(configuration), *pids)
-    town.street.spawn(f"keepalived-{name}", name, *words)
+    stage.network.spawn(f"keepalived-{name}", name, *words)
     try:
-        until(lambda: f"{ip}/32" in town.street.shell(name, "ip -o address show dev eth1"), "keepalived to be master")
+        until(
+            lambda: f"{ip}/32" in stage.network.shell(name, "ip -o address show dev eth1"), "keepalived to be master"
+        )
         yield
     finally:
-        town.street.programs[f"keepalived-{name}"].terminate()
-        town.street.programs.pop(f"keepalived-{name}").wait(timeout=20)
+        stage.network.programs[f"keepalived-{name}"].terminate()
+        stage.network.programs.pop(f"keepalived-{name}").wait(timeout=20)
 
 
-def test_a_virtual_router_on_the_address_is_a_conflict(town: Town) -> None:
-    ip = town.of_system("w2")
-    town.announced(town.system, ip, "w2")
-    with town.stranger("router", 62) as stranger, keepalived(town, "router", ip):
-        one = town.check(town.system, ip)
+def test_a_virtual_router_on_the_address_is_a_conflict(stage: Stage) -> None:
+    ip = stage.of_system("w2")
+    stage.announced(stage.system, ip, "w2")
+    with stage.stranger("router", 62) as stranger, keepalived(stage, "router", ip):
+        one = stage.check(stage.system, ip)
     assert (one.exit, one.verdict) == (1, "ADDRESS_CONFLICT"), one.result
     assert set(one.owners) == {mac(12), stranger}
     assert one.owners[stranger]["class"] == "foreign"
     assert not one.says("another cluster"), "keepalived's frames are not MetalLB's"
 
 
-def test_kube_vip_on_a_node_is_a_second_announcer(town: Town) -> None:
+def test_kube_vip_on_a_node_is_a_second_announcer(stage: Stage) -> None:
     """keepalived stands in for kube-vip: on a node, the address in the kernel, gratuitous frames again and again."""
-    ip = town.of_system("w1")
-    town.announced(town.system, ip, "w1")
+    ip = stage.of_system("w1")
+    stage.announced(stage.system, ip, "w1")
     others = collected.NONE | {"kube_vip": True}
-    with keepalived(town, "w2", ip, refresh=1):
-        one = town.check(town.system, ip, facts=collected.facts(town.system, others=others))
+    with keepalived(stage, "w2", ip, refresh=1):
+        one = stage.check(stage.system, ip, facts=collected.facts(stage.system, others=others))
     assert (one.exit, one.verdict) == (1, "KUBE_VIP_DUPLICATE"), one.result
     assert set(one.owners) == {mac(11), mac(12)}
 
@@ -175,29 +177,29 @@ while True:
 """
 
 
-def test_frames_every_three_seconds_betray_kube_vip(town: Town) -> None:
+def test_frames_every_three_seconds_betray_kube_vip(stage: Stage) -> None:
     """Nobody looked for kube-vip's pods; its frames are replies to nobody, for as long as it has the address."""
-    ip = town.of_system("w1")
-    town.announced(town.system, ip, "w1")
-    known = collected.facts(town.system)
+    ip = stage.of_system("w1")
+    stage.announced(stage.system, ip, "w1")
+    known = collected.facts(stage.system)
     del known["others"]
-    with town.held("w2", ip):
-        town.street.spawn("kube-vip", "w2", sys.executable, "-c", BEAT, ip, mac(12))
+    with stage.held("w2", ip):
+        stage.network.spawn("kube-vip", "w2", sys.executable, "-c", BEAT, ip, mac(12))
         try:
-            one = town.check(town.system, ip, "--timeout", "3", facts=known)
+            one = stage.check(stage.system, ip, "--timeout", "3", facts=known)
         finally:
-            town.street.end("kube-vip")
+            stage.network.end("kube-vip")
     assert (one.exit, one.verdict) == (1, "KUBE_VIP_DUPLICATE"), one.result
     assert one.says(mac(12), "every 3 s"), one.result
 
 
-def test_servicelb_gives_services_a_nodes_own_address(town: Town) -> None:
+def test_servicelb_gives_services_a_nodes_own_address(stage: Stage) -> None:
     """What K3s's ServiceLB leaves behind: a Service whose external address is a node's, in no pool of MetalLB."""
     ip = "192.0.2.52"
-    town.plain.service("klipper", ip, on=("n2",))
+    stage.plain.service("klipper", ip, on=("n2",))
     others = collected.NONE | {"servicelb": True}
-    with town.street.socket_in("n2", lambda: socket.create_server((ip, 80))):  # its pod has the node's port
-        one = town.check(town.plain, ip, facts=collected.facts(town.plain, others=others))
+    with stage.network.socket_in("n2", lambda: socket.create_server((ip, 80))):  # its pod has the node's port
+        one = stage.check(stage.plain, ip, facts=collected.facts(stage.plain, others=others))
     assert (one.exit, one.verdict) == (1, "SERVICELB_CONFLICT"), one.result
     assert one.who() == {("n2", "eth1", "kernel")}
 
@@ -212,18 +214,18 @@ ip route add {ip} dev uplink
 
 
 @pytest.fixture(scope="module")
-def proxied(town: Town) -> dict[str, Checked]:
+def proxied(stage: Stage) -> dict[str, Checked]:
     """Have a router answer for one address, and a node for another; check both in one run."""
-    ips = {"proxy": town.of_system("w1"), "w2": town.of_system("w1")}
-    with town.stranger("proxy", 63):
+    ips = {"proxy": stage.of_system("w1"), "w2": stage.of_system("w1")}
+    with stage.stranger("proxy", 63):
         for name, ip in ips.items():
-            town.announced(town.system, ip, "w1")
-            town.street.shell(name, PROXY.format(ip=ip))
+            stage.announced(stage.system, ip, "w1")
+            stage.network.shell(name, PROXY.format(ip=ip))
         try:
-            told = town.check_all(town.system, [*ips.values()])
+            told = stage.check_all(stage.system, [*ips.values()])
         finally:
             for name in ips:
-                town.street.shell(name, "ip link delete uplink; echo 0 >/proc/sys/net/ipv4/conf/eth1/proxy_arp")
+                stage.network.shell(name, "ip link delete uplink; echo 0 >/proc/sys/net/ipv4/conf/eth1/proxy_arp")
     return {name: told[ip] for name, ip in ips.items()}
 
 

@@ -10,21 +10,21 @@ import pytest
 from tests.integration.l2.conftest import mac
 from tests.integration.l2.stage import collected
 from tests.integration.l2.stage.metallb import leader
-from tests.integration.l2.stage.town import Checked, Town
+from tests.integration.l2.stage.stage import Checked, Stage
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def well(town: Town) -> dict[str, Checked]:
+def well(stage: Stage) -> dict[str, Checked]:
     """Check an address of each node and an IPv6 one in one run; return what it said, by the leader's name."""
     ips = {
-        "w1": town.of_system("w1"),
-        "w2": town.of_system("w2"),
-        "w2, IPv6": town.free(200, 255, "w2", ("w1", "w2"), "2001:db8::"),
+        "w1": stage.of_system("w1"),
+        "w2": stage.of_system("w2"),
+        "w2, IPv6": stage.free(200, 255, "w2", ("w1", "w2"), "2001:db8::"),
     }
-    services = {name: town.announced(town.system, ip, name[:2]) for name, ip in ips.items()}
-    told = town.check_all(town.system, [*ips.values()])
+    services = {name: stage.announced(stage.system, ip, name[:2]) for name, ip in ips.items()}
+    told = stage.check_all(stage.system, [*ips.values()])
     for name, ip in ips.items():
         assert told[ip].result["service"] == services[name]
     return {name: told[ip] for name, ip in ips.items()}
@@ -62,13 +62,13 @@ SILENT: Mapping[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def silent(town: Town) -> dict[str, Checked]:
+def silent(stage: Stage) -> dict[str, Checked]:
     """Check all of them in one run; return what it said, by what it should say."""
     for verdict, (ip, spec) in SILENT.items():
         name = f"silent-{verdict.lower().replace('_', '-')}"
-        town.system.service(name, ip, **{"on": ("w1", "w2"), **spec})
-    town.system.service("silent-six", "2001:db8::2aa")
-    told = town.check_all(town.system, [*[ip for ip, _ in SILENT.values()], "2001:db8::2aa"])
+        stage.system.service(name, ip, **{"on": ("w1", "w2"), **spec})
+    stage.system.service("silent-six", "2001:db8::2aa")
+    told = stage.check_all(stage.system, [*[ip for ip, _ in SILENT.values()], "2001:db8::2aa"])
     return {**{verdict: told[ip] for verdict, (ip, _) in SILENT.items()}, "IPv6": told["2001:db8::2aa"]}
 
 
@@ -85,59 +85,59 @@ def test_ipv6_is_silent_for_a_reason_too(silent: dict[str, Checked]) -> None:
     assert one.result["family"] == "ipv6"
 
 
-def test_a_pool_that_no_client_of_the_segment_asks_for(town: Town) -> None:
+def test_a_pool_that_no_client_of_the_segment_asks_for(stage: Stage) -> None:
     """The speaker answers all the same: only a client's routes keep it from asking."""
-    ip = town.free(1, 12, "w1", ("w1", "w2"), "198.51.100.")
-    town.announced(town.system, ip, "w1")
-    one = town.check(town.system, ip)
+    ip = stage.free(1, 12, "w1", ("w1", "w2"), "198.51.100.")
+    stage.announced(stage.system, ip, "w1")
+    one = stage.check(stage.system, ip)
     assert (one.exit, one.verdict) == (1, "POOL_OFF_SUBNET"), one.result
 
 
-def test_a_pool_that_holds_a_node(town: Town) -> None:
-    one = town.check(town.system, "192.0.2.11")
+def test_a_pool_that_holds_a_node(stage: Stage) -> None:
+    one = stage.check(stage.system, "192.0.2.11")
     assert (one.exit, one.verdict) == (1, "POOL_OVERLAPS_NODE"), one.result
     assert one.who() == {("w1", "eth1", "kernel")}
     assert one.result["pool"] == "low"
 
 
-def test_an_address_that_the_leaders_kernel_has_too(town: Town) -> None:
-    ip = town.of_system("w1")
-    town.announced(town.system, ip, "w1")
-    before = collected.facts(town.system)  # so that only the wire tells
-    with town.held("w1", ip):
-        one = town.check(town.system, ip, facts=before)
+def test_an_address_that_the_leaders_kernel_has_too(stage: Stage) -> None:
+    ip = stage.of_system("w1")
+    stage.announced(stage.system, ip, "w1")
+    before = collected.facts(stage.system)  # so that only the wire tells
+    with stage.held("w1", ip):
+        one = stage.check(stage.system, ip, facts=before)
     assert (one.exit, one.verdict, one.notable) == (0, "OK", ["KERNEL_ALSO_OWNS"]), one.result
     assert set(one.owners) == {mac(11)}
 
 
-def test_a_kernel_that_arptables_keeps_quiet_is_no_second_owner(town: Town) -> None:
+def test_a_kernel_that_arptables_keeps_quiet_is_no_second_owner(stage: Stage) -> None:
     """arptables stands before the kernel's ARP, not before the speaker, which reads frames."""
-    ip = town.of_system("w1")
-    town.announced(town.system, ip, "w1")
-    before = collected.facts(town.system)  # so that only the wire tells
-    town.street.shell("w1", f"arptables -A INPUT -d {ip} -j DROP")
-    with town.held("w1", ip):
-        one = town.check(town.system, ip, facts=before)
+    ip = stage.of_system("w1")
+    stage.announced(stage.system, ip, "w1")
+    before = collected.facts(stage.system)  # so that only the wire tells
+    stage.network.shell("w1", f"arptables -A INPUT -d {ip} -j DROP")
+    with stage.held("w1", ip):
+        one = stage.check(stage.system, ip, facts=before)
     assert (one.exit, one.verdict, one.notable) == (0, "OK", []), one.result
     assert one.who() == {("w1", "eth1", "speaker")}
 
 
-def test_one_address_for_two_services_in_two_places(town: Town) -> None:
+def test_one_address_for_two_services_in_two_places(stage: Stage) -> None:
     """Local traffic, endpoints on different nodes: each node announces for the Service whose pod it has."""
-    ip = town.of_system("w1")
+    ip = stage.of_system("w1")
     shared = {"metallb.universe.tf/allow-shared-ip": "both"}
     for node, port in (("w1", 80), ("w2", 81)):
-        town.system.service(f"shared-{node}", ip, on=(node,), port=port, notes=shared, externalTrafficPolicy="Local")
-    town.wait_announced(town.system, ip, "w1", "w2")
-    one = town.check(town.system, ip)
+        stage.system.service(f"shared-{node}", ip, on=(node,), port=port, notes=shared, externalTrafficPolicy="Local")
+    stage.wait_announced(stage.system, ip, "w1", "w2")
+    one = stage.check(stage.system, ip)
     assert (one.exit, one.verdict) == (1, "SHARED_IP_SPLIT"), one.result
     assert one.who() == {("w1", "eth1", "speaker"), ("w2", "eth1", "speaker")}
 
 
-def test_from_a_node_nothing_is_concluded(town: Town) -> None:
-    ip = town.of_system("w2")
-    town.announced(town.system, ip, "w2")
-    one = town.check(town.system, ip, at="w1")
+def test_from_a_node_nothing_is_concluded(stage: Stage) -> None:
+    ip = stage.of_system("w2")
+    stage.announced(stage.system, ip, "w2")
+    one = stage.check(stage.system, ip, at="w1")
     assert (one.exit, one.verdict) == (2, "INCONCLUSIVE_PROBE_LOCATION"), one.result
     assert one.says("w1")
 

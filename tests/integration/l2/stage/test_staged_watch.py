@@ -15,7 +15,7 @@ from tests.integration.l2 import capture
 from tests.integration.l2.conftest import mac
 from tests.integration.l2.stage import collected
 from tests.integration.l2.stage.metallb import MetalLB
-from tests.integration.l2.stage.town import Town
+from tests.integration.l2.stage.stage import Stage
 from tests.integration.l2.watching import ACCURACY, ended, same, wait, watching
 
 pytestmark = pytest.mark.integration
@@ -24,12 +24,12 @@ NUMBERS = {"k1": 81, "k2": 82, "k3": 83}
 
 
 @pytest.fixture(scope="module")
-def watched(town: Town) -> Iterator[MetalLB]:
+def watched(stage: Stage) -> Iterator[MetalLB]:
     """Give three nodes whose speakers know each other; each test takes one of them away."""
-    metallb = MetalLB(town.api, town.street, "metallb-watched", course="watched")
+    metallb = MetalLB(stage.api, stage.network, "metallb-watched", course="watched")
     for name, number in NUMBERS.items():
-        town.street.node(name, number, f"192.0.2.{number}/24", f"2001:db8::{number}/64")
-        town.street.serve(name)
+        stage.network.node(name, number, f"192.0.2.{number}/24", f"2001:db8::{number}/64")
+        stage.network.serve(name)
         metallb.node(name, f"192.0.2.{number}")
     metallb.pool("watched", "192.0.2.145-192.0.2.149", "2001:db8::300-2001:db8::30f")
     metallb.advertise("watched")
@@ -39,8 +39,8 @@ def watched(town: Town) -> Iterator[MetalLB]:
         metallb.wait_for(name, "NodeJoin", times=3)
     yield metallb
     for name in NUMBERS:
-        if f"speaker-{name}" in town.street.programs:
-            town.street.end(f"speaker-{name}")
+        if f"speaker-{name}" in stage.network.programs:
+            stage.network.end(f"speaker-{name}")
 
 
 def facts(metallb: MetalLB, folder: Path) -> str:
@@ -86,54 +86,54 @@ def _quiet(pcap: Path, ip: str, number: int) -> bool:
     return bool(sent) and time.time() - sent[-1] > 2
 
 
-def test_connecting_through_a_node_mends_no_neighbour_entry(town: Town, watched: MetalLB, tmp_path: Path) -> None:
+def test_connecting_through_a_node_mends_no_neighbour_entry(stage: Stage, watched: MetalLB, tmp_path: Path) -> None:
     """A node whose kernel does not hold the address would ask everybody for the prober, by its own address."""
-    ip = town.free(145, 149, "k2", ("k1", "k2", "k3"))
-    town.announced(watched, ip, "k2")
-    with capture.capturing(town.street, "prober", tmp_path / "before.pcap", "arp"):
+    ip = stage.free(145, 149, "k2", ("k1", "k2", "k3"))
+    stage.announced(watched, ip, "k2")
+    with capture.capturing(stage.network, "prober", tmp_path / "before.pcap", "arp"):
         # What the speaker itself announces mends entries, and is meant to; that has to be over first.
         wait(lambda: _quiet(tmp_path / "before.pcap", ip, NUMBERS["k2"]))
     # Nothing but the prober, lest the speakers look for each other and announce themselves by that.
-    town.street.shell("k2", "ip neighbour flush to 192.0.2.1 dev eth1")
-    town.street.node("bystander", 89, "192.0.2.89/24")
+    stage.network.shell("k2", "ip neighbour flush to 192.0.2.1 dev eth1")
+    stage.network.node("bystander", 89, "192.0.2.89/24")
     cache = {ip: mac(0xEE), f"192.0.2.{NUMBERS['k2']}": mac(0xED)}
     for address, lladdr in cache.items():
         entry = f"ip neighbour replace {address} lladdr {lladdr} dev eth1 nud stale"
-        town.street.shell("bystander", entry)
+        stage.network.shell("bystander", entry)
     time.sleep(1.1)  # the kernel holds on to an entry for a second (locktime), whatever it hears
-    with watching(town.street, ip, "--facts", facts(watched, tmp_path), "--timeout", "3") as process:
+    with watching(stage.network, ip, "--facts", facts(watched, tmp_path), "--timeout", "3") as process:
         told = ended(process, 0)
     assert told["tcp_outcomes"].get("open", 0) > 5
-    assert {address: town.street.neighbours("bystander").get(address) for address in cache} == cache
+    assert {address: stage.network.neighbours("bystander").get(address) for address in cache} == cache
 
 
-def test_a_speaker_that_says_goodbye(town: Town, watched: MetalLB, tmp_path: Path) -> None:
+def test_a_speaker_that_says_goodbye(stage: Stage, watched: MetalLB, tmp_path: Path) -> None:
     """A deleted pod's speaker leaves the memberlist: the address moves at once, and traffic hardly notices."""
-    ip = town.free(145, 149, "k3", ("k1", "k2", "k3"))
-    town.announced(watched, ip, "k3")
+    ip = stage.free(145, 149, "k3", ("k1", "k2", "k3"))
+    stage.announced(watched, ip, "k3")
     pcap = tmp_path / "wire.pcap"
     words = ("--until-stable", "--facts", facts(watched, tmp_path), "--timeout", "60")
-    with capture.capturing(town.street, "prober", pcap), watching(town.street, ip, *words) as process:
+    with capture.capturing(stage.network, "prober", pcap), watching(stage.network, ip, *words) as process:
         wait(lambda: len(capture.replies(capture.frames(pcap), ip, NUMBERS["k3"])) >= 15)
-        town.street.programs["speaker-k3"].terminate()
+        stage.network.programs["speaker-k3"].terminate()
         told = ended(process, 0)
     change = compared(told, pcap, ip, "k3")
     assert change["silence_s"] < 4, "nobody had to find out"
 
 
-def test_a_node_without_power(town: Town, watched: MetalLB, tmp_path: Path) -> None:
+def test_a_node_without_power(stage: Stage, watched: MetalLB, tmp_path: Path) -> None:
     """Its port on the switch goes down: memberlist notices, the other speaker announces both families and serves."""
-    ips = [town.free(145, 149, "k1", ("k1", "k2")), town.free(300, 309, "k1", ("k1", "k2"), "2001:db8::")]
+    ips = [stage.free(145, 149, "k1", ("k1", "k2")), stage.free(300, 309, "k1", ("k1", "k2"), "2001:db8::")]
     for ip in ips:
-        town.announced(watched, ip, "k1")
+        stage.announced(watched, ip, "k1")
     pcap = tmp_path / "wire.pcap"
     words = ("--until-stable", "--facts", facts(watched, tmp_path), "--timeout", "60")
     with ExitStack() as stack:
-        stack.enter_context(capture.capturing(town.street, "prober", pcap))
-        watches = [stack.enter_context(watching(town.street, ip, *words)) for ip in ips]
+        stack.enter_context(capture.capturing(stage.network, "prober", pcap))
+        watches = [stack.enter_context(watching(stage.network, ip, *words)) for ip in ips]
         for ip in ips:
             wait(lambda ip=ip: len(capture.replies(capture.frames(pcap), ip, NUMBERS["k1"])) >= 15)  # type: ignore[misc]
-        town.street.shell("bridge", f"ip link set p{NUMBERS['k1']} down")
+        stage.network.shell("bridge", f"ip link set p{NUMBERS['k1']} down")
         reports = [ended(process, 0) for process in watches]
     for ip, told in zip(ips, reports, strict=True):
         change = compared(told, pcap, ip, "k1")

@@ -12,7 +12,7 @@ from typing import Any
 from tests.integration.l2.conftest import mac
 from tests.integration.l2.stage import collected
 from tests.integration.l2.stage.metallb import Api, MetalLB, leader
-from tests.integration.l2.stage.street import Street, until
+from tests.integration.l2.stage.network import StageNetwork, until
 
 EXCLUDED = {"node.kubernetes.io/exclude-from-external-load-balancers": ""}
 EXIT = {0: "all OK", 1: "a fault", 2: "inconclusive"}
@@ -56,7 +56,7 @@ class Checked:
 
 
 @dataclass
-class Town:
+class Stage:
     """The street and its MetalLBs; each test takes addresses of its own.
 
     system: two nodes, all well. split: two that cannot reach each other's memberlist. lone: nodes each alone in its
@@ -64,37 +64,37 @@ class Town:
     plain: without memberlist, one node of two gone. air: two virtual machines behind one radio.
     """
 
-    street: Street
+    network: StageNetwork
     api: Api
     taken: set[str] = field(default_factory=set)
     files: Iterator[int] = field(default_factory=itertools.count)
 
     def build(self) -> None:
         """Lay the street, create all objects, start all speakers."""
-        street = self.street
-        street.namespace("bridge")
-        street.shell("bridge", "for br in br0 br1; do ip link add $br type bridge; ip link set $br up; done")
-        street.node("prober", 1, "192.0.2.1/24", "2001:db8::1/64")
-        self.system = MetalLB(self.api, street, "metallb-system")
-        self.split = MetalLB(self.api, street, "metallb-split", course="split")
-        self.lone = MetalLB(self.api, street, "metallb-lone", course="lone")
-        self.frail = MetalLB(self.api, street, "metallb-frail", course="frail")
-        self.air = MetalLB(self.api, street, "metallb-air", course="air")
-        self.plain = MetalLB(self.api, street, "metallb-plain", course="plain", memberlist=False)
+        network = self.network
+        network.namespace("bridge")
+        network.shell("bridge", "for br in br0 br1; do ip link add $br type bridge; ip link set $br up; done")
+        network.node("prober", 1, "192.0.2.1/24", "2001:db8::1/64")
+        self.system = MetalLB(self.api, network, "metallb-system")
+        self.split = MetalLB(self.api, network, "metallb-split", course="split")
+        self.lone = MetalLB(self.api, network, "metallb-lone", course="lone")
+        self.frail = MetalLB(self.api, network, "metallb-frail", course="frail")
+        self.air = MetalLB(self.api, network, "metallb-air", course="air")
+        self.plain = MetalLB(self.api, network, "metallb-plain", course="plain", memberlist=False)
         self._node(self.system, "w1", 11, EXCLUDED)  # 0.13 does not honour it
         self._node(self.system, "w2", 12)
         self._node(self.split, "s1", 21)
         self._node(self.split, "s2", 22)
         for name in self.split.nodes:
             firewall = "type filter hook input priority filter\nmeta l4proto { tcp, udp } th dport 7946 reject"
-            street.nft(name, f"table inet firewall {{\nchain c {{\n{firewall}\n}}\n}}\n")
+            network.nft(name, f"table inet firewall {{\nchain c {{\n{firewall}\n}}\n}}\n")
         self._node(self.lone, "m1", 31)
-        street.nic("m1", "eth2", 32, "192.0.2.32/24")
-        self._node(self.lone, "m2", 33, bridge="br1", network="198.18.0")
+        network.nic("m1", "eth2", 32, "192.0.2.32/24")
+        self._node(self.lone, "m2", 33, bridge="br1", prefix="198.18.0")
         self._node(self.lone, "m3", 34)
-        self._node(self.lone, "m4", 35, bridge="br1", network="198.18.0")
-        street.nic("m4", "eth2", 36)
-        street.shell("m3", "ip -6 address flush dev eth1")
+        self._node(self.lone, "m4", 35, bridge="br1", prefix="198.18.0")
+        network.nic("m4", "eth2", 36)
+        network.shell("m3", "ip -6 address flush dev eth1")
         self._node(self.frail, "d1", 41)
         self._node(self.frail, "d2", 42)
         self.plain.node("n1", "192.0.2.51", ready=False)  # gone: there is no such host
@@ -105,7 +105,7 @@ class Town:
         self._configure()
         for metallb in (self.system, self.split, self.lone, self.frail, self.plain, self.air):
             for name in metallb.nodes:
-                if name in street.names:
+                if name in network.names:
                     metallb.start(name)
 
     def _node(
@@ -116,13 +116,13 @@ class Town:
         labels: dict[str, str] | None = None,
         *,
         bridge: str = "br0",
-        network: str = "192.0.2",
+        prefix: str = "192.0.2",
         switch: str = "bridge",
     ) -> None:
-        address = f"{network}.{number}"
-        six = "2001:db8:" if network == "192.0.2" else "2001:db8:0:1:"
-        self.street.node(name, number, f"{address}/24", f"{six}:{number}/64", bridge=bridge, switch=switch)
-        self.street.serve(name)
+        address = f"{prefix}.{number}"
+        six = "2001:db8:" if prefix == "192.0.2" else "2001:db8:0:1:"
+        self.network.node(name, number, f"{address}/24", f"{six}:{number}/64", bridge=bridge, switch=switch)
+        self.network.serve(name)
         metallb.node(name, address, labels)
 
     def _configure(self) -> None:
@@ -162,12 +162,12 @@ class Town:
 
         behind: name -> number of the hosts; they get ports of its bridge br0.
         """
-        self.street.node(name, number)
-        self.street.shell(name, "ip link add br0 type bridge; ip link set br0 up; ip link set eth1 master br0")
+        self.network.node(name, number)
+        self.network.shell(name, "ip link add br0 type bridge; ip link set br0 up; ip link set eth1 master br0")
         own = mac(number)
         back = [f"ip daddr 192.0.2.{each} ether daddr set {mac(each)}" for each in behind.values()]
         back += [f"arp daddr ip 192.0.2.{each} ether daddr set {mac(each)}" for each in behind.values()]
-        self.street.nft(
+        self.network.nft(
             name,
             f"""table bridge radio {{
             chain back {{
@@ -224,7 +224,7 @@ class Town:
 
     def wait_neighbour(self, ip: str, known: str) -> None:
         """Wait until the prober's own neighbour cache has this MAC for an address."""
-        until(lambda: self.street.neighbours("prober").get(ip) == known, f"the prober to know {ip} at {known}")
+        until(lambda: self.network.neighbours("prober").get(ip) == known, f"the prober to know {ip} at {known}")
 
     def check(
         self, metallb: MetalLB, ip: str, *options: str, at: str = "prober", facts: dict[str, Any] | None = None
@@ -241,10 +241,10 @@ class Town:
         facts: dict[str, Any] | None = None,
     ) -> dict[str, Checked]:
         """Check several addresses in one run, and return what it said of each."""
-        path = self.street.folder / f"facts-{next(self.files)}.json"
+        path = self.network.folder / f"facts-{next(self.files)}.json"
         path.write_text(json.dumps(facts or collected.facts(metallb)))
         words = ("-o", "json", "l2", "check", *ips, "--facts", str(path), "--interface", "eth1", *options)
-        ended = self.street.cli(*words, name=at)
+        ended = self.network.cli(*words, name=at)
         assert ended.returncode in EXIT, ended.stderr
         assert ended.stdout, ended.stderr
         report = json.loads(ended.stdout)
@@ -260,17 +260,17 @@ class Town:
     def held(self, name: str, ip: str, nic: str = "eth1", length: int = 0) -> Iterator[None]:
         """Have a host's kernel hold an address for a while. length: of its prefix, 0 for the address alone."""
         length = length or (128 if ":" in ip else 32)
-        self.street.shell(name, f"ip address add {ip}/{length} dev {nic}")
+        self.network.shell(name, f"ip address add {ip}/{length} dev {nic}")
         try:
             yield
         finally:
-            self.street.shell(name, f"ip address delete {ip}/{length} dev {nic}")
+            self.network.shell(name, f"ip address delete {ip}/{length} dev {nic}")
 
     @contextmanager
     def stranger(self, name: str, number: int, *addresses: str) -> Iterator[str]:
         """Connect a host that is no node for a while; give its MAC."""
-        if name not in self.street.names:
-            self.street.node(name, number, f"192.0.2.{number}/24")
+        if name not in self.network.names:
+            self.network.node(name, number, f"192.0.2.{number}/24")
         with ExitStack() as stack:
             for address in addresses:
                 stack.enter_context(self.held(name, address))

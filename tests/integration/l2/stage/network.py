@@ -34,7 +34,7 @@ def until(look: Callable[[], object], what: str, patience: float = 30.0) -> None
 
 
 @dataclass
-class Street(Segment):
+class StageNetwork(Segment):
     """A Segment whose hosts have loopback, both families, several NICs if need be, and programs of their own."""
 
     programs: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
