@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 
@@ -35,6 +36,10 @@ class Range(NamedTuple):
         """Return how many addresses there are."""
         return int(self.last) - int(self.first) + 1
 
+    def ending_in(self, octet: int) -> int:
+        """Return how many addresses have `octet` as their last eight bits, without listing them."""
+        return (int(self.last) - octet) // 256 - (int(self.first) - 1 - octet) // 256
+
     def __str__(self) -> str:
         if self.first == self.last:
             return str(self.first)
@@ -47,6 +52,37 @@ class Range(NamedTuple):
 def network_range(network: IPNetwork) -> Range:
     """Return a network's addresses as a range, its first and last address included as MetalLB does."""
     return Range(network[0], network[-1])
+
+
+def merge_ranges(ranges: Iterable[Range]) -> list[Range]:
+    """Return the same addresses as sorted ranges that neither overlap nor touch."""
+    merged: list[Range] = []
+    for part in sorted(ranges, key=lambda part: (part.first.version, int(part.first))):
+        last = merged[-1] if merged else None
+        if last and last.first.version == part.first.version and int(part.first) <= int(last.last) + 1:
+            merged[-1] = Range(last.first, part.last if int(part.last) > int(last.last) else last.last)
+        else:
+            merged.append(part)
+    return merged
+
+
+def subtract_ranges(ranges: Iterable[Range], removed: Iterable[Range]) -> list[Range]:
+    """Return the addresses of `ranges` that are not in `removed`, merged."""
+    left = merge_ranges(ranges)
+    for hole in merge_ranges(removed):
+        left = [rest for part in left for rest in _cut(part, hole)]
+    return left
+
+
+def _cut(part: Range, hole: Range) -> Iterator[Range]:
+    """Yield what a range has before and after a hole."""
+    if not part.overlaps(hole):
+        yield part
+        return
+    if int(part.first) < int(hole.first):
+        yield Range(part.first, hole.first - 1)
+    if int(hole.last) < int(part.last):
+        yield Range(hole.last + 1, part.last)
 
 
 def parse_network(text: str) -> IPNetwork:

@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 
 from provisioner.checks.check import Check, Context, Finding, failed, passed
 from provisioner.errors import HostError
+from provisioner.kube.kubeadm_state import KUBELET_CONF
 from provisioner.ssh import Host
-from provisioner.steps.kubeadm_state import KUBELET_CONF
 from provisioner.steps.kubelet_certificates import SERVING
 from provisioner.text import join_words
 

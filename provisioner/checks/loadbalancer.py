@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 
 from provisioner.checks import backends, http_client, pods, workload_manifests
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, wait_for
-from provisioner.kube import Object
+from provisioner.kube import Object, address_pools
+from provisioner.kube.address_pools import AddressPool
 from provisioner.kube.load_balancers import addresses, balanced
 from provisioner.kube.objects import namespaced_name, object_name
 from provisioner.l2 import verdicts
 from provisioner.l2.result import AddressOwner, Result
 from provisioner.site import Site
-from provisioner.steps import pool_supply
-from provisioner.steps.pool_supply import Supply
 from provisioner.text import join_words, pluralize
 
 WORKLOADS = ("loadbalancer", "hpa")  # the shipped ones with a Service of this type
@@ -62,7 +61,7 @@ def run(context: Context) -> Iterator[Finding]:
             yield failed("LB_NONE", f"Service {NAMESPACE}/{name}", detail, "provisioner apply")
     if not services:
         return
-    others = pool_supply.others(cluster, context.site)
+    others = address_pools.unmanaged_pools(cluster, context.site)
     for service in services:
         yield from _pools(context, service, others)
     yield from _distinct(context, services)
@@ -97,7 +96,7 @@ def _distinct(context: Context, services: Sequence[Object]) -> Iterator[Finding]
         )
 
 
-def _pools(context: Context, service: Object, others: Sequence[Supply]) -> Iterator[Finding]:
+def _pools(context: Context, service: Object, others: Sequence[AddressPool]) -> Iterator[Finding]:
     subject = object_name(service)
     for ip in addresses(service):
         pool = next((pool for pool in context.site.metallb.pools if ip in pool), None)

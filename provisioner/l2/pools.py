@@ -39,7 +39,7 @@ def size(pool: Pool, family: Family | None = None) -> int:
         if family in (None, item.first.version):
             total += item.size
             if pool.avoid_buggy_ips and item.first.version == 4:
-                total -= _ending(item, 0) + _ending(item, 255)
+                total -= item.ending_in(0) + item.ending_in(255)
     return total
 
 
@@ -76,8 +76,3 @@ def admits(pool: Pool, service: Service) -> bool | None:
 def overlapping(pool: Pool, addresses: Iterable[Address]) -> tuple[Address, ...]:
     """Return those of the addresses that lie in a pool."""
     return tuple(ip for ip in addresses if holds(pool, ip))
-
-
-def _ending(item: Range, octet: int) -> int:
-    """Count a range's IPv4 addresses whose last octet is `octet`."""
-    return (int(item.last) - octet) // 256 - (int(item.first) - 1 - octet) // 256

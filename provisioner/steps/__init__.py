@@ -1,4 +1,9 @@
-"""The whole road, in order: one file a step, and this tuple is the story."""
+"""What apply does, one module a step, in the order of the tuple below.
+
+A step is a module with a STEP, which is in the tuple, or with a function `step`, which the commands `node` and `reset`
+run: drain, uncordon, reset_node and delete_node, put in order by removal. Any other module belongs to the one or two
+steps that its first sentence names. What more of them share lives in engine or kube.
+"""
 
 from __future__ import annotations
 
@@ -49,11 +54,9 @@ __all__ = [
     "STEPS",
     "drain",
     "ingress",
-    "kubeadm_state",
     "kubelet_certificates",
     "kubernetes",
     "l2_proof",
-    "pool_supply",
     "removal",
     "uncordon",
 ]

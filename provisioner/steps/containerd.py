@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from provisioner.catalogue import pause_image
 from provisioner.engine import Change, Scope, Step
+from provisioner.engine.apt_source import AptSource, add_repository
 from provisioner.engine.changes import file, needs_restart, packages, unit
 from provisioner.kube import Cluster
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
-from provisioner.steps.apt_source import AptSource, source
 
 CONFIG = "/etc/containerd/config.toml"
 CERTS = "/etc/containerd/certs.d"
@@ -85,7 +85,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     """Yield what containerd lacks on this host."""
     del cluster
     if from_docker(site):
-        yield from source(host, _docker(site, host.facts.os_id, host.facts.codename))
+        yield from add_repository(host, _docker(site, host.facts.os_id, host.facts.codename))
         yield from packages(host, ("containerd.io",))
     else:
         yield from packages(host, ("containerd", "runc"))

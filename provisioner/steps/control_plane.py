@@ -8,10 +8,9 @@ import yaml
 
 from provisioner.engine import Change, Scope, Step
 from provisioner.errors import ClusterError, HostError
-from provisioner.kube import ApiState, Cluster, kubeadm
+from provisioner.kube import ApiState, Cluster, kubeadm, kubeadm_drift, kubeadm_state
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
-from provisioner.steps import kubeadm_drift, kubeadm_state
 
 CONFIG = f"{kubeadm_state.DIRECTORY}/kubeadm-init.yaml"
 

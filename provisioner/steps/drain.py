@@ -10,11 +10,10 @@ from collections.abc import Iterator, Sequence
 
 from provisioner.engine import Change, Scope, Step
 from provisioner.errors import ClusterError
-from provisioner.kube import Cluster, Object
+from provisioner.kube import Cluster, Object, kubeadm_state
 from provisioner.kube.objects import namespaced_name
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
-from provisioner.steps import kubeadm_state
 from provisioner.steps.nodes import ready
 
 MIRROR = "kubernetes.io/config.mirror"  # the annotation of a static pod's image in the API

@@ -12,10 +12,9 @@ import yaml
 
 from provisioner.engine import Change, Scope, Step
 from provisioner.errors import ClusterError, HostError
-from provisioner.kube import Cluster, Object, kubeadm
+from provisioner.kube import Cluster, Object, kubeadm, kubeadm_state
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
-from provisioner.steps import kubeadm_state
 
 JOIN_CONFIG = "/run/provisioner/kubeadm-join.yaml"
 # What kubeadm's client says of a request that outlived the time it gives one (10 s), which nothing can raise.

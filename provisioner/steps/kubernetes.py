@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.engine import Change, Scope, Step
+from provisioner.engine.apt_source import AptSource, add_repository
 from provisioner.engine.changes import apt_install, packages
 from provisioner.errors import HostError
 from provisioner.kube import Cluster
+from provisioner.kube.kubeadm_state import KUBELET_CONF
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
-from provisioner.steps.apt_source import AptSource, source
 
 PACKAGES = ("kubelet", "kubeadm", "kubectl")
 # Dependencies of the above that a kubelet fails late without.
 NEEDED = ("cri-tools", "kubernetes-cni")
-KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
 
 
 def repository(site: Site) -> AptSource:
@@ -34,7 +34,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     other = {name: version for name, version in installed.items() if version != wanted}
     if other and facts.files[KUBELET_CONF].exists:
         raise _another_version(host, site, other)
-    yield from source(host, repository(site))
+    yield from add_repository(host, repository(site))
     yield from packages(host, ())  # an interrupted dpkg is finished first
     if other or len(installed) < len(PACKAGES):
         names = [f"{name}={wanted}-*" for name in PACKAGES]

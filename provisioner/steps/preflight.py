@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from provisioner.engine import Change, Scope, Step
 from provisioner.errors import HostError
 from provisioner.kube import Cluster
+from provisioner.kube.kubeadm_state import KUBELET_CONF
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host, HostFacts
 from provisioner.steps import flannel, pod_routes
@@ -14,7 +15,6 @@ from provisioner.steps.containerd import from_docker
 from provisioner.steps.pool_conflicts import pool_addresses_of, pool_conflicts
 
 SYSTEMS = {"debian": ("12", "13"), "ubuntu": ("20.04", "22.04", "24.04", "26.04")}
-KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
 CONTROL_PLANE_PORTS = {6443: "kube-apiserver", 2379: "etcd", 2380: "etcd", 10257: "kube-controller-manager",
                        10259: "kube-scheduler"}  # fmt: skip
 CNI = "/etc/cni/net.d"

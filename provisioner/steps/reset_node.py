@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator
 
 from provisioner.engine import Change, Scope, Step
 from provisioner.errors import HostError
-from provisioner.kube import Cluster
+from provisioner.kube import Cluster, kubeadm_state
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host, jobs
-from provisioner.steps import flannel, kubeadm_state, pod_routes
+from provisioner.steps import flannel, pod_routes
 
 # What a node has and a machine has not; one of them is enough.
 TRACES = (

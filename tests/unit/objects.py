@@ -104,3 +104,19 @@ def workload(kind: str, name: str, namespace: str, wanted: int = 1, ready: int |
         "spec": {"replicas": wanted, "selector": {"matchLabels": labels}, "template": template},
         "status": status,
     }
+
+
+def load_balancer(name: str, *ips: str, **annotations: str) -> Object:
+    """Return a Service of type LoadBalancer with these external IPs and MetalLB's annotations, "-" written "_"."""
+    return {
+        "kind": "Service",
+        "metadata": {
+            "namespace": "course",
+            "name": name,
+            "annotations": {
+                f"metallb.universe.tf/{key.replace('_', '-')}": value for key, value in annotations.items()
+            },
+        },
+        "spec": {"type": "LoadBalancer"},
+        "status": {"loadBalancer": {"ingress": [{"ip": ip} for ip in ips]}},
+    }

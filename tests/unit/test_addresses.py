@@ -12,10 +12,12 @@ from provisioner.addresses import (
     IPAddress,
     Range,
     host_port,
+    merge_ranges,
     network_range,
     parse_network,
     parse_range,
     split_host_port,
+    subtract_ranges,
 )
 
 
@@ -48,6 +50,34 @@ def test_overlap_is_what_an_address_in_both_shows(one: Range, two: Range) -> Non
         end for end in (two.first, two.last) if end in one
     ]
     assert one.overlaps(two) == two.overlaps(one) == bool(shared)
+
+
+def test_merged_ranges_neither_overlap_nor_touch() -> None:
+    texts = [
+        "192.0.2.8/31",
+        "192.0.2.0-192.0.2.5",
+        "192.0.2.4-192.0.2.4",
+        "192.0.2.6/31",
+        "fd00::/127",
+        "192.0.2.20/32",
+    ]
+    merged = merge_ranges(map(parse_range, texts))
+    assert [str(one) for one in merged] == ["192.0.2.0-192.0.2.9", "192.0.2.20", "fd00::/127"]
+
+
+@pytest.mark.parametrize(
+    ("whole", "removed", "left"),
+    [
+        (["192.0.2.0/28"], [], ["192.0.2.0/28"]),
+        (["192.0.2.0/28"], ["192.0.2.0/28"], []),
+        (["192.0.2.0/28"], ["192.0.2.4-192.0.2.5"], ["192.0.2.0/30", "192.0.2.6-192.0.2.15"]),
+        (["192.0.2.0/28"], ["192.0.2.0/29", "192.0.2.12/30"], ["192.0.2.8/30"]),
+        (["192.0.2.0/28", "fd00::/127"], ["fd00::/128"], ["192.0.2.0/28", "fd00::1/128"]),
+        (["192.0.2.0/28"], ["192.0.2.16/28", "192.0.1.0/24", "fd00::/64"], ["192.0.2.0/28"]),
+    ],
+)
+def test_subtracted_ranges(whole: list[str], removed: list[str], left: list[str]) -> None:
+    assert subtract_ranges(map(parse_range, whole), map(parse_range, removed)) == list(map(parse_range, left))
 
 
 @given(addresses(4), st.integers(0, 32))

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from provisioner.kube import Cluster, kubeadm
+from provisioner.kube import Cluster, kubeadm, kubeadm_drift
 from provisioner.site import Site, SiteErrors, load_site
-from provisioner.steps import kubeadm_drift
 from tests.integration.kube.apiserver import ControlPlane, programs
 from tests.integration.kube.reaching import HOSTS
 from tests.integration.kube.test_kubeadm_reads import FULL
@@ -71,17 +70,25 @@ def test_what_kubeadm_wrote_is_what_was_asked_for(
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('"audit-log-maxage" = "7"', '"audit-log-maxage" = "8"', "kubeadm.api_server: the running cluster has audit-"),
-        ('"audit-log-maxage" = "7"', "", "kubeadm.api_server: the running cluster has audit-log-maxage otherwise"),
+        (
+            '"audit-log-maxage" = "7"',
+            '"audit-log-maxage" = "8"',
+            "kubeadm.api_server: the running cluster has a dif",
+        ),
+        ('"audit-log-maxage" = "7"', "", "kubeadm.api_server: the running cluster has a different audit-log-maxage"),
         (
             '"snapshot-count" = "5000"',
             '"quota-backend-bytes" = "1"',
-            "kubeadm.etcd: the running cluster has quota-",
+            "kubeadm.etcd: the running cluster has a different quota-",
         ),
         ("maxPods = 50", "maxPods = 51", "kubeadm.kubelet_configuration.maxPods: the running cluster's kubelets"),
         ('"90s"', '"91s"', "kubeadm.kubelet_configuration.syncFrequency"),
         ('"5%"', '"6%"', "kubeadm.kubelet_configuration.evictionHard"),
-        ('"ECDSA-P256"', '"RSA-2048"', 'made with "ECDSA-P256", and this is "RSA-2048"; write key_algorithm = "ECDSA'),
+        (
+            '"ECDSA-P256"',
+            '"RSA-2048"',
+            'created with "ECDSA-P256", and this is "RSA-2048"; write key_algorithm = ',
+        ),
     ],
 )
 def test_a_later_change_is_refused_at_its_line(

@@ -113,9 +113,9 @@ def test_a_webhook_that_is_not_there_yet_is_waited_for_and_a_written_ca_is_no_di
         (pool, *_) = pools.wanted(site)
         pool["spec"]["addresses"] = ["192.0.2.200-192.0.2.201"]
         with pytest.raises(
-            ClusterError, match=r"^waited \d+ s for the webhook to judge IPAddressPool metallb-system/"
+            ClusterError, match=r"^waited \d+ s for the webhook to check IPAddressPool metallb-system/"
         ):
-            pools._patiently(short, "the webhook to judge IPAddressPool metallb-system/lab", pool, dry_run=True)
+            pools._through_webhook(short, "the webhook to check IPAddressPool metallb-system/lab", pool, dry_run=True)
     finally:
         cluster.delete("ValidatingWebhookConfiguration", *where)
 
@@ -128,7 +128,7 @@ def test_a_pool_that_is_refused_is_not_waited_for(cluster: Cluster, site: Site) 
     (pool, *_) = pools.wanted(site)
     pool["spec"]["addresses"] = "not a list"
     with pytest.raises(ClusterError, match=r"refused to apply IPAddressPool metallb-system/lab: .*spec\.addresses"):
-        pools._patiently(cluster, "the webhook", pool, dry_run=True)
+        pools._through_webhook(cluster, "the webhook", pool, dry_run=True)
 
 
 def test_a_rollout_that_does_not_end_says_which_pods_and_why(

@@ -49,7 +49,7 @@ def test_a_blank_host_of_an_old_cluster_takes_debians(tmp_path: Path) -> None:
 def test_a_blank_host_of_a_current_cluster_takes_dockers_packages(tmp_path: Path) -> None:
     host = machine(tmp_path, NEW)
     assert carry_out(STEP, host)[:3] == [
-        "fetch the key of https://download.docker.com/linux/debian",
+        "fetch the signing key of https://download.docker.com/linux/debian",
         "write /etc/apt/sources.list.d/docker.list",
         "install containerd.io",
     ]

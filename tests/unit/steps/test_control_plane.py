@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from provisioner.errors import HostError
-from provisioner.kube import ApiState, Object, kubeadm
-from provisioner.steps import kubeadm_state
+from provisioner.kube import ApiState, Object, kubeadm, kubeadm_state
 from provisioner.steps.control_plane import CONFIG, STEP
 from tests.unit.fake_cluster import FakeCluster
 from tests.unit.objects import node

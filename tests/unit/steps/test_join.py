@@ -20,12 +20,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cryptography.x509.oid import NameOID
 
 from provisioner.errors import ClusterError, HostError
-from provisioner.kube import ApiState
+from provisioner.kube import ApiState, kubeadm_state
 from provisioner.site import Site
 from provisioner.ssh import Host, jobs
 from provisioner.ssh.command import CommandResult
 from provisioner.ssh.facts import File
-from provisioner.steps import join, kubeadm_state
+from provisioner.steps import join
 from provisioner.steps.join import JOIN_CONFIG, STEP
 from tests.unit.fake_cluster import FakeCluster
 from tests.unit.objects import node

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from provisioner.errors import HostError, Unreachable
+from provisioner.kube.kubeadm_state import KUBELET_CONF
 from provisioner.ssh.facts import Package, Unit
-from provisioner.steps.kubernetes import KUBELET_CONF, PACKAGES, STEP, repository
+from provisioner.steps.kubernetes import PACKAGES, STEP, repository
 from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, site_at, summaries
 
 KEY, LIST = "/etc/apt/keyrings/kubernetes.asc", "/etc/apt/sources.list.d/kubernetes.list"
@@ -38,7 +39,7 @@ def converged(host: RecordingHost) -> RecordingHost:
 
 def test_a_blank_host(host: RecordingHost) -> None:
     url = "http://192.168.56.2/pkgs.k8s.io/core:/stable:/v1.20/deb/"
-    assert carry_out(STEP, host) == [f"fetch the key of {url}", f"write {LIST}", INSTALL, HOLD, ENABLE]
+    assert carry_out(STEP, host) == [f"fetch the signing key of {url}", f"write {LIST}", INSTALL, HOLD, ENABLE]
     assert host.files[LIST] == (f"deb [signed-by={KEY}] {url} /\n", 0o644)
     fetch, hold, enable = host.commands
     assert f"{url}Release.key" in fetch
@@ -69,11 +70,11 @@ STATES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "dpkg was killed": ({"dpkg_interrupted": True}, ["finish an interrupted dpkg run"]),
     "killed between key and list": (
         {"files": {LIST: present().__class__(exists=False)}},
-        ["fetch the key of http://192.168.56.2/pkgs.k8s.io/core:/stable:/v1.20/deb/", f"write {LIST}"],
+        ["fetch the signing key of http://192.168.56.2/pkgs.k8s.io/core:/stable:/v1.20/deb/", f"write {LIST}"],
     ),
     "another repository, whose key may be another": (
         {"files": {LIST: present("deb https://pkgs.k8s.io/core:/stable:/v1.20/deb/ /\n")}},
-        ["fetch the key of http://192.168.56.2/pkgs.k8s.io/core:/stable:/v1.20/deb/", f"change {LIST}"],
+        ["fetch the signing key of http://192.168.56.2/pkgs.k8s.io/core:/stable:/v1.20/deb/", f"change {LIST}"],
     ),
     "not enabled": ({"units": {"kubelet.service": Unit(active=True, enabled=False)}}, [ENABLE]),
 }
@@ -166,7 +167,7 @@ def test_one_repository_a_minor(tmp_path: Path, version: str, url: str) -> None:
     [
         (
             HostError("master", "`mkdir` failed with exit status 22", tail="curl: (22) 404"),
-            "cannot fetch the key of a",
+            "fetching a package repository's key from",
         ),
         (Unreachable("master", "the connection was lost", "run it again"), "the connection was lost"),
     ],

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from provisioner.errors import HostError
+from provisioner.kube.kubeadm_state import KUBELET_CONF
 from provisioner.ssh import HostNic
 from provisioner.ssh.facts import Package
-from provisioner.steps.preflight import KUBELET_CONF, STEP
+from provisioner.steps.preflight import STEP
 from tests.unit.steps.doubles import RecordingHost, drain, fleet_for, present, site_at
 
 NEW = 'kubernetes = "1.37"'

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from provisioner.errors import ClusterError, HostError, ProvisionerError
-from provisioner.kube import Object
+from provisioner.kube import Object, kubeadm_state
 from provisioner.site import Site
-from provisioner.steps import STEPS, delete_node, drain, kubeadm_state, removal, reset_node, uncordon
+from provisioner.steps import STEPS, delete_node, drain, removal, reset_node, uncordon
 from tests.unit.fake_cluster import FakeCluster
 from tests.unit.objects import node
 from tests.unit.steps.doubles import RecordingHost, carry_out, fleet_for, present, site_at, summaries

@@ -129,7 +129,7 @@ def test_an_address_that_no_pool_holds_any_more_moves_when_the_controller_starts
     todo = oldest_stage.changes("192.0.2.220-192.0.2.225")
     assert [change.summary for change in todo] == [
         "apply ConfigMap metallb-system/config",
-        "move to the pools: default/web (192.0.2.200); MetalLB's controller restarts for it",
+        "restart MetalLB's controller to give new addresses to default/web (192.0.2.200)",
     ]
     todo[0].do()
     refused = "new config not compatible with assigned IPs"

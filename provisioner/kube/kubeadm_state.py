@@ -1,8 +1,7 @@
-"""Tell a finished node from a half-made one, from its own files and the API together.
+"""What kubeadm left on a host: files that tell a finished node from a half-made one, and how to reset the latter.
 
-A marker is written on the host before kubeadm starts and removed by the same command after it ended well. The API
-is asked as well, because the run may have been killed between the two; an API that does not answer is never read
-as a node that is absent.
+A marker is written before kubeadm starts, and removed by the same command once kubeadm has succeeded. The run may be
+killed between the two, so callers ask the API as well; an API that does not answer never means that a node is absent.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ ADMIN_CONF = "/etc/kubernetes/admin.conf"
 CA = "/etc/kubernetes/pki/ca.crt"
 MANIFESTS = "/etc/kubernetes/manifests/*.yaml"
 ETCD = "/var/lib/etcd/member"
-# kubeadm's own reset leaves what a new start trips over: the folder of an etcd that it does not find in a manifest.
+# `kubeadm reset` leaves etcd's data behind when no manifest names it; the next `kubeadm init` fails on it.
 RESET = (
     "systemctl stop kubelet || true\n"
     "kubeadm reset -f --cri-socket /run/containerd/containerd.sock\n"
@@ -31,10 +30,10 @@ RESET = (
 
 
 def run_marked(host: Host, name: str, marker: str, command: str, *, timeout: float) -> None:
-    """Run a kubeadm command on the host with its marker around it; it survives this process.
+    """Run a kubeadm command as a job that survives this process, with its marker around it.
 
-    Both the marker and its removal are on disk before the next thing happens: a marker that a power cut brought back
-    would have a finished control plane cleaned up.
+    The marker and its removal are synced to disk: a marker that a power cut brings back would get a finished control
+    plane reset.
     """
     jobs.run(
         host,
@@ -46,20 +45,20 @@ def run_marked(host: Host, name: str, marker: str, command: str, *, timeout: flo
 
 
 def unmark(host: Host, marker: str) -> None:
-    """Remove a marker: the command behind it is known to have finished."""
+    """Remove the marker of a command that is known to have finished."""
     host.run(f"rm -f {shlex.quote(marker)}")
 
 
 def reset(host: Host, marker: str) -> None:
-    """Undo what a kubeadm that did not finish has left, so that it can start from a clean machine.
+    """Remove what an interrupted kubeadm left, so that it can start again on a clean machine.
 
-    Only called where the marker (or the API) shows that kubeadm was interrupted here.
+    Call it only if the marker or the API shows that kubeadm was interrupted here.
     """
     jobs.run(host, "kubeadm-reset", f"{RESET}rm -f {marker}", timeout=300)
 
 
 def exists(host: Host, path: str) -> bool:
-    """Return whether a path, or any path that a glob of the step's query matched, is on the host."""
+    """Return whether the facts have a path, or for `*.yaml` any file that matches it."""
     if path.endswith("/*.yaml"):
         folder = path.removesuffix("*.yaml")
         return any(name.startswith(folder) and file.exists for name, file in host.facts.files.items())

@@ -1,8 +1,8 @@
-"""Hold hosts.toml against what kubeadm settled when it made the cluster, and changes no more afterwards.
+"""Compare hosts.toml with the settings that kubeadm fixed when it created the cluster, and refuse differences.
 
-kubeadm keeps its configuration in the cluster: ConfigMap kubeadm-config, and kubelet-config for what every kubelet is
-given (kubernetes.io, "kubeadm init phase upload-config"). What a running cluster does not take over is refused, so
-that a plan never says "nothing to do" to somebody who has just changed it.
+kubeadm keeps them in the cluster: ConfigMap kubeadm-config, and kubelet-config for the configuration of every kubelet
+(kubernetes.io, "kubeadm init phase upload-config"). apply does not change them in a running cluster; refusing keeps a
+plan from reporting "nothing to do" after somebody has edited one.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from typing import Any
 
 import yaml
 
-from provisioner.kube import Cluster, kubeadm
+from provisioner.kube import kubeadm
+from provisioner.kube.cluster import Cluster
 from provisioner.site import Site, SiteErrors, messages
 from provisioner.site.rules import Problem
 from provisioner.site.toml_lines import Path
+from provisioner.text import join_words
 
-BY_HAND = "put it back, or change it by hand first (docs/nodes.md)"
-# What kubeadm sets of its own among a component's extra arguments (until 1.30, cmd/kubeadm/app/util/config).
-_KUBEADMS_OWN = {"authorization-mode"}
+BY_HAND = "restore it, or change the cluster by hand first (docs/nodes.md)"
+# kubeadm adds these to a component's extra arguments itself (until 1.30, cmd/kubeadm/app/util/config).
+_SET_BY_KUBEADM = {"authorization-mode"}
 _COMPONENTS = {
     "api_server": ("apiServer",),
     "controller_manager": ("controllerManager",),
@@ -31,64 +33,65 @@ _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-
 
 
 def refuse_differences(cluster: Cluster, site: Site) -> None:
-    """Raise SiteErrors, with the lines of hosts.toml, for settings that are others than the running cluster's."""
-    found = [*_of_cluster(cluster, site), *_of_kubelets(cluster, site)]
-    if found:
+    """Raise SiteErrors, with lines of hosts.toml, for settings that differ from the running cluster's."""
+    differences = [*_cluster_differences(cluster, site), *_kubelet_differences(cluster, site)]
+    if differences:
         text = site.path.read_text(encoding="utf-8-sig") if site.path.is_file() else ""
-        raise SiteErrors(messages.placed(found, text, site.path))
+        raise SiteErrors(messages.placed(differences, text, site.path))
 
 
-def _of_cluster(cluster: Cluster, site: Site) -> Iterator[Problem]:
+def _cluster_differences(cluster: Cluster, site: Site) -> Iterator[Problem]:
     live = _document(cluster, "kubeadm-config", "ClusterConfiguration")
     if live is None:
         return
     wanted = kubeadm.cluster_configuration(site)
-    have, ask = _once(live), _once(wanted)
-    for path, value in ask.items():
+    have = _immutable(live)
+    for path, value in _immutable(wanted).items():
         if have[path] != value:
             is_default = path == ("cluster", "endpoint") and not site.cluster.endpoint
-            said = "none is named" if is_default else f'this is "{value}"'
-            remedy = f'write {path[-1]} = "{have[path]}"' if have[path] else f"take {path[-1]} out"
+            here = "none is set here" if is_default else f'this is "{value}"'
+            remedy = f'write {path[-1]} = "{have[path]}"' if have[path] else f"remove {path[-1]}"
             yield Problem(
                 path,
-                f'the cluster was made with "{have[path]}", and {said}',
-                f"{remedy}; only a new cluster takes another one (provisioner reset)",
+                f'the cluster was created with "{have[path]}", and {here}',
+                f"{remedy}; only a new cluster can have another value (provisioner reset)",
             )
     for key, place in _COMPONENTS.items():
-        running, asked = _arguments(live, place), _arguments(wanted, place)
-        names = {name for name in running.keys() | asked.keys() if running.get(name) != asked.get(name)}
-        names -= _KUBEADMS_OWN - asked.keys()
+        running, configured = _arguments(live, place), _arguments(wanted, place)
+        names = {name for name in running.keys() | configured.keys() if running.get(name) != configured.get(name)}
+        names -= _SET_BY_KUBEADM - configured.keys()
         if names:
-            listed = ", ".join(sorted(names))
             yield Problem(
-                ("kubeadm", key), f"the running cluster has {listed} otherwise, and apply does not change it", BY_HAND
+                ("kubeadm", key),
+                f"the running cluster has a different {join_words(sorted(names))}, which apply does not change",
+                BY_HAND,
             )
 
 
-def _of_kubelets(cluster: Cluster, site: Site) -> Iterator[Problem]:
+def _kubelet_differences(cluster: Cluster, site: Site) -> Iterator[Problem]:
     wanted = site.kubeadm.kubelet_configuration
     if not wanted:
         return
     old = f"kubelet-config-{site.version.minor_text}"  # until 1.23
     live = _document(cluster, "kubelet-config", "kubelet") or _document(cluster, old, "kubelet")
     for key, value in wanted.items() if live is not None else ():
-        if not _holds(live.get(key) if live else None, value):
+        if not _agrees(live.get(key) if live else None, value):
             yield Problem(
                 ("kubeadm", "kubelet_configuration", key),
-                "the running cluster's kubelets have this otherwise, and apply does not change it",
+                "the running cluster's kubelets have a different value, which apply does not change",
                 BY_HAND,
             )
 
 
 def _document(cluster: Cluster, name: str, key: str) -> dict[str, Any] | None:
-    """Return one of kubeadm's documents; None in a cluster that has none, which kubeadm cannot join anyway."""
+    """Return one of kubeadm's documents; None in a cluster without it, to which kubeadm cannot join nodes anyway."""
     found = cluster.get("ConfigMap", name, "kube-system")
     text = (found or {}).get("data", {}).get(key)
     return None if text is None else yaml.safe_load(text)
 
 
-def _once(document: Mapping[str, Any]) -> dict[Path, str]:
-    """Return what can never change, by its key in hosts.toml."""
+def _immutable(document: Mapping[str, Any]) -> dict[Path, str]:
+    """Return the settings that can never change, by key of hosts.toml."""
     networking = document.get("networking", {})
     elliptic = document.get("featureGates", {}).get("PublicKeysECDSA", False)
     return {
@@ -105,15 +108,15 @@ def _arguments(document: Mapping[str, Any], place: tuple[str, ...]) -> dict[str,
     """Return a component's extra arguments: a mapping until v1beta3, a list of name and value since."""
     for key in place:
         document = document.get(key) or {}
-    given = document.get("extraArgs") or {}
-    return dict(given) if isinstance(given, Mapping) else {one["name"]: one["value"] for one in given}
+    extra = document.get("extraArgs") or {}
+    return dict(extra) if isinstance(extra, Mapping) else {one["name"]: one["value"] for one in extra}
 
 
-def _holds(live: Any, wanted: Any) -> bool:
-    """Tell whether the API has what is wanted: it leaves out what is empty, and writes 10m as 10m0s."""
+def _agrees(live: Any, wanted: Any) -> bool:
+    """Return whether the live value is the wanted one; the API omits empty values and writes 10m as 10m0s."""
     if isinstance(wanted, Mapping):
-        there = live if isinstance(live, Mapping) else {}
-        return all(_holds(there.get(key), value) for key, value in wanted.items())
+        parts = live if isinstance(live, Mapping) else {}
+        return all(_agrees(parts.get(key), value) for key, value in wanted.items())
     if live is None:
         return not wanted
     if isinstance(live, str) and isinstance(wanted, str):
@@ -122,7 +125,7 @@ def _holds(live: Any, wanted: Any) -> bool:
 
 
 def _duration(text: str) -> float | None:
-    """Return the seconds of a duration as Go writes them (pkg.go.dev/time, ParseDuration); None for other text."""
+    """Return a Go duration in seconds (pkg.go.dev/time, ParseDuration); None for other text."""
     if text == "0":
         return 0.0
     if not re.fullmatch(r"(\d+(\.\d+)?(h|m|s|ms|us|µs|ns))+", text):
