@@ -14,7 +14,7 @@ from provisioner.cli.session import open_session
 from provisioner.engine import Step
 from provisioner.engine.runner import Outcome, Selection
 from provisioner.site import load_site
-from provisioner.steps import drain, l2_proof, removal, uncordon
+from provisioner.steps import STEPS, drain, l2_proof, removal, uncordon
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -74,7 +74,7 @@ def remove_command(options: Options, name: str, yes: bool, dry_run: bool, gone: 
 
     Example: provisioner node remove worker2
     """
-    removal.refuse(load_site(options.file), name, gone=gone, stays=False)
+    removal.refuse(load_site(options.file), name, gone=gone, rejoins=False)
     then = f"next: delete {name} from hosts.toml, or provisioner apply joins it again"
     follow_up = _follow_up(f"remove {name}{' --gone' if gone else ''}", name, then)
     steps = removal.remove(name, gone=gone)
@@ -91,9 +91,9 @@ def rebuild_command(options: Options, name: str, yes: bool, dry_run: bool) -> No
 
     Example: provisioner node rebuild worker2
     """
-    removal.refuse(load_site(options.file), name, gone=False, stays=True)
+    removal.refuse(load_site(options.file), name, gone=False, rejoins=True)
     follow_up = _follow_up(f"rebuild {name}", name, "next: provisioner verify")
-    _run_steps(options, removal.rebuild(name), follow_up, None, yes=yes, dry_run=dry_run)
+    _run_steps(options, removal.rebuild(name, STEPS), follow_up, None, yes=yes, dry_run=dry_run)
 
 
 def _run_steps(

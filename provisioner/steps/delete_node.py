@@ -1,4 +1,4 @@
-"""Take nodes that have left out of the API; what it still has on them, it then gives up."""
+"""Delete removed nodes from the API; their pods are then garbage-collected."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from provisioner.steps.nodes import ready
 
 
 def step(names: Collection[str], *, gone: bool = False, after: tuple[str, ...] = ()) -> Step:
-    """Return the step. gone: nobody has looked at the machines, so a node whose kubelet still reports is refused."""
+    """Return the step. gone: the machines were not reset, so a node whose kubelet still reports is refused."""
     return Step(
         name="forget",
-        summary="no such node in the API",
+        summary="removed nodes are not in the API",
         scope=Scope.CLUSTER,
         changes=lambda host, cluster, site: changes(host, cluster, site, names, gone=gone),
         after=after,
@@ -24,7 +24,7 @@ def step(names: Collection[str], *, gone: bool = False, after: tuple[str, ...] =
 
 
 def changes(host: Host, cluster: Cluster, site: Site, names: Collection[str], *, gone: bool) -> Iterator[Change]:
-    """Yield the deletion of each node that is still there."""
+    """Yield the deletion of each node that the API still has."""
     del host, site
     nodes = cluster.nodes()
     for name in names:
@@ -34,14 +34,14 @@ def changes(host: Host, cluster: Cluster, site: Site, names: Collection[str], *,
         if gone and ready(node):
             raise ClusterError(
                 f"node {name} is Ready: its machine is not gone",
-                f"provisioner node remove {name}, without --gone, takes it out in good order",
+                f"provisioner node remove {name}, without --gone, drains and resets it first",
             )
         if gone and any(key in node["metadata"].get("labels", {}) for key in kubeadm.CONTROL_PLANE_KEYS):
             raise ClusterError(
-                f"node {name} is a control plane, and its etcd would go on counting as a member",
-                "take the member out first: etcdctl member remove, in an etcd pod of another control plane",
+                f"node {name} is a control plane, and etcd would still count it as a member",
+                "remove the member first: etcdctl member remove, in an etcd pod of another control plane",
             )
-        yield Change(f"take node {name} out of the API", _deleting(cluster, name))
+        yield Change(f"delete node {name} from the API", _deleting(cluster, name))
 
 
 def _deleting(cluster: Cluster, name: str) -> Callable[[], None]:

@@ -1,7 +1,7 @@
-"""Empty a node: cordon it, evict its pods as their disruption budgets allow, and wait until they have ended.
+"""Drain a node: cordon it, evict its pods as their disruption budgets allow, and wait until they have terminated.
 
-What stays is what `kubectl drain` leaves: the pods of DaemonSets and the kubelet's own static pods. A pod that nothing
-would make anew is not touched but named.
+Like `kubectl drain`, leave the pods of DaemonSets and static pods. A pod without a controller would be lost: it is
+refused by name.
 """
 
 from __future__ import annotations
@@ -16,61 +16,61 @@ from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
 from provisioner.steps.nodes import ready
 
-MIRROR = "kubernetes.io/config.mirror"  # the annotation of a static pod's image in the API
-ENDED = ("Succeeded", "Failed")
+MIRROR = "kubernetes.io/config.mirror"  # annotates a static pod's mirror pod in the API
+FINISHED = ("Succeeded", "Failed")
 
 
-def step(name: str, *, leaves: bool = False) -> Step:
-    """Return the step for one node. leaves: it is about to leave, so a kubelet that ends no pods is not waited for."""
+def step(name: str, *, removing: bool = False) -> Step:
+    """Return the step for one node. removing: the node is reset next, so do not insist on a working kubelet."""
     return Step(
         name="drain",
-        summary=f"no pods on {name} but those of DaemonSets",
+        summary=f"only DaemonSet pods on {name}",
         scope=Scope.CLUSTER,
-        changes=lambda host, cluster, site: changes(host, cluster, site, name, leaves=leaves),
+        changes=lambda host, cluster, site: changes(host, cluster, site, name, removing=removing),
         query=lambda site: FactQuery(exists=(kubeadm_state.KUBELET_CONF,)),
     )
 
 
-def changes(host: Host, cluster: Cluster, site: Site, name: str, *, leaves: bool) -> Iterator[Change]:
-    """Yield the cordon and the evictions that are missing. Raises ClusterError for what a drain would lose."""
+def changes(host: Host, cluster: Cluster, site: Site, name: str, *, removing: bool) -> Iterator[Change]:
+    """Yield the cordon and the evictions that are due. Raises ClusterError for pods that a drain would lose."""
     del site
     node = cluster.get("Node", name)
     if node is None:
-        if leaves:
+        if removing:
             return
-        raise ClusterError(f"{name} is no node of the cluster", "provisioner status lists the nodes")
-    if leaves and name in host.fleet and not kubeadm_state.exists(host.fleet[name], kubeadm_state.KUBELET_CONF):
-        return  # the machine was made anew: what the API still has on it has ended long ago
-    if not ready(node) and not leaves:
+        raise ClusterError(f"the cluster has no node {name}", "provisioner status lists the nodes")
+    if removing and name in host.fleet and not kubeadm_state.exists(host.fleet[name], kubeadm_state.KUBELET_CONF):
+        return  # the machine was reinstalled: the pods that the API still has on it are long gone
+    if not ready(node) and not removing:
         raise ClusterError(
-            f"node {name} is not Ready: its kubelet would end no pod",
-            f"provisioner apply mends it, provisioner node rebuild {name} joins it anew",
+            f"node {name} is not Ready: its kubelet cannot terminate pods",
+            f"provisioner apply repairs it, provisioner node rebuild {name} resets it and joins it again",
         )
-    alone = [pod for pod in _pods(cluster, name) if _of_nobody(pod)]
-    if alone:
-        first = alone[0]["metadata"]
+    unmanaged = [pod for pod in _pods(cluster, name) if _unmanaged(pod)]
+    if unmanaged:
+        first = unmanaged[0]["metadata"]
         raise ClusterError(
-            f"on {name}, {_listed(alone)} would be gone for good: no controller would make a new one",
-            f"delete it by hand: kubectl -n {first['namespace']} delete pod {first['name']}; then again",
+            f"draining {name} would lose {_names(unmanaged)}: no controller would replace it",
+            f"delete it first: kubectl -n {first['namespace']} delete pod {first['name']}; then run this again",
         )
     if not node["spec"].get("unschedulable"):
         yield Change(f"cordon {name}", lambda: cordon(cluster, name, True))
-    going = to_evict(_pods(cluster, name)) if ready(node) else []
-    if going:
+    pods = to_evict(_pods(cluster, name)) if ready(node) else []
+    if pods:
         yield Change(
-            f"evict from {name}: {_listed(going)}",
+            f"evict from {name}: {_names(pods)}",
             lambda: _evict(cluster, name),
-            "".join(f"- {namespaced_name(pod)}{_lost(pod)}\n" for pod in going),
+            "".join(f"- {namespaced_name(pod)}{_emptydir_note(pod)}\n" for pod in pods),
         )
 
 
 def cordon(cluster: Cluster, name: str, on: bool) -> None:
-    """Keep new pods off the node, or let them come again."""
+    """Mark the node as unschedulable, or as schedulable again."""
     cluster.merge("Node", name, {"spec": {"unschedulable": True if on else None}})
 
 
 def to_evict(pods: Sequence[Object]) -> list[Object]:
-    """Return the pods that a drain has to see gone, those that are leaving already among them."""
+    """Return the pods that have to leave the node, including those that are terminating already."""
     return [
         pod
         for pod in pods
@@ -78,13 +78,13 @@ def to_evict(pods: Sequence[Object]) -> list[Object]:
     ]
 
 
-def _of_nobody(pod: Object) -> bool:
-    """Tell whether the pod runs and would not be made again elsewhere."""
+def _unmanaged(pod: Object) -> bool:
+    """Return whether the pod runs and no controller would replace it on another node."""
     return bool(
         to_evict([pod])
         and not _controller(pod)
         and not pod["metadata"].get("deletionTimestamp")
-        and pod.get("status", {}).get("phase") not in ENDED
+        and pod.get("status", {}).get("phase") not in FINISHED
     )
 
 
@@ -95,36 +95,36 @@ def _controller(pod: Object) -> str:
 
 
 def _evict(cluster: Cluster, name: str) -> None:
-    """Ask for every eviction until each is granted, and wait for the pods' end."""
+    """Request every eviction until it is granted, and wait until the pods have terminated."""
     refused: dict[str, str] = {}
 
-    def look() -> bool:
+    def all_left() -> bool:
         left = to_evict(_pods(cluster, name))
         refused.clear()
         for pod in left:
             if not pod["metadata"].get("deletionTimestamp"):
-                because = cluster.evict(pod["metadata"]["namespace"], pod["metadata"]["name"])
-                if because:
-                    refused[namespaced_name(pod)] = because
+                refusal = cluster.evict(pod["metadata"]["namespace"], pod["metadata"]["name"])
+                if refusal:
+                    refused[namespaced_name(pod)] = refusal
         return not left
 
     def why() -> str:
-        ending = [pod for pod in map(namespaced_name, to_evict(_pods(cluster, name))) if pod not in refused]
-        lines = [f"{pod} is being ended" for pod in ending]
-        return "\n".join([*lines, *(f"{pod}: {because}" for pod, because in refused.items())])
+        left = map(namespaced_name, to_evict(_pods(cluster, name)))
+        lines = [f"{pod} is terminating" for pod in left if pod not in refused]
+        return "\n".join([*lines, *(f"{pod}: {refusal}" for pod, refusal in refused.items())])
 
-    cluster.wait(f"the pods of {name} to go", look, 600, why)
+    cluster.wait(f"the pods to leave {name}", all_left, 600, why)
 
 
 def _pods(cluster: Cluster, name: str) -> list[Object]:
     return cluster.list("Pod", fields=f"spec.nodeName={name}")
 
 
-def _listed(pods: Sequence[Object]) -> str:
+def _names(pods: Sequence[Object]) -> str:
     return ", ".join(sorted(map(namespaced_name, pods)))
 
 
-def _lost(pod: Object) -> str:
-    """Return a note where a pod's own scratch space ends with it."""
+def _emptydir_note(pod: Object) -> str:
+    """Return a note for a pod with emptyDir volumes, whose data is deleted with it."""
     has = any("emptyDir" in volume for volume in pod["spec"].get("volumes") or ())
-    return " (its emptyDir goes with it)" if has else ""
+    return " (deletes its emptyDir data)" if has else ""

@@ -1,7 +1,7 @@
-"""Prove from the wire what the road was for: each external IP is answered by the node that should, and serves.
+"""Prove on the wire that each external IP is answered by the right node and serves.
 
-Changes nothing. What cannot be told from the operator's machine is said and does not stop an apply; a fault does, and
-so does an external IP that nobody answers for, whether or not its cause is found.
+Changes nothing. A fault stops the apply, and so does an external IP that nobody answers for, with or without a known
+cause. An address that cannot be judged from the operator's machine is reported, and does not stop it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from provisioner.ssh import Host
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
-    """Yield nothing: there is only something to prove."""
+    """Yield nothing; the step consists of its proof."""
     del host, cluster, site
     yield from ()
 
@@ -31,23 +31,23 @@ def proof(host: Host, cluster: Cluster, site: Site) -> Iterator[str]:
     if faults:
         raise ClusterError(
             "; ".join(f"{verdicts.subject(fault)}: {_short(fault)}" for fault in faults),
-            " ".join(dict.fromkeys(fault.remedy for fault in faults if fault.remedy)) + " Look: provisioner l2 check",
+            " ".join(dict.fromkeys(fault.remedy for fault in faults if fault.remedy)) + " See provisioner l2 check",
             tail="\n".join(line for fault in faults for line in fault.evidence),
         )
 
 
 def _short(fault: Result) -> str:
-    """Return a fault in a word; UNKNOWN alone would not say that there is one."""
-    return "nobody answers, and nothing tells why (UNKNOWN)" if fault.verdict == "UNKNOWN" else fault.verdict
+    """Return a fault's verdict; UNKNOWN alone would not say that there is a fault."""
+    return "nobody answers, for an unknown reason (UNKNOWN)" if fault.verdict == "UNKNOWN" else fault.verdict
 
 
 def sentence(result: Result) -> str:
-    """Return a verdict in one line: what is proven, or why nothing is."""
+    """Return a verdict in one line: what is proven, or why it cannot be."""
     warned = f" ({', '.join(result.warnings)})" if result.warnings else ""
-    said = result.evidence[0] if result.evidence else ""
+    evidence = result.evidence[0] if result.evidence else ""
     if result.inconclusive:
-        return f"{verdicts.subject(result)} is not proven from here: {said} {result.remedy}".rstrip()
-    return f"{verdicts.subject(result)} {result.verdict}{warned}: {said}".rstrip(" :")
+        return f"{verdicts.subject(result)} cannot be proven from here: {evidence} {result.remedy}".rstrip()
+    return f"{verdicts.subject(result)} {result.verdict}{warned}: {evidence}".rstrip(" :")
 
 
 STEP = Step(

@@ -1,71 +1,74 @@
-"""Which steps take a node out of the cluster, or all of them, and who may not be taken out."""
+"""The steps of `node remove`, `node rebuild` and `reset`, in order, and the nodes that these refuse to remove."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from provisioner.engine import Step
 from provisioner.errors import ProvisionerError
 from provisioner.site import Site
-from provisioner.steps import STEPS, delete_node, drain, l2_proof, reset_node
+from provisioner.steps import delete_node, drain, l2_proof, reset_node
 
-# Those of the road that would find a leaving node where there is none a moment later: a plan waits with them.
-AFTER = ("kubernetes", "join")
+# These steps would refuse a node that is about to be reset; a plan reports them as waiting instead.
+_WAIT_FOR_RESET = ("kubernetes", "join")
 
 
 def remove(name: str, *, gone: bool = False) -> tuple[Step, ...]:
-    """Return the steps that take one node out. gone: its machine is off for good, and nobody logs in to it."""
+    """Return the steps that remove one node. gone: its machine is off for good, so there is no login to it."""
     if gone:
         return (delete_node.step((name,), gone=True), l2_proof.STEP)
     return (
-        drain.step(name, leaves=True),
+        drain.step(name, removing=True),
         reset_node.step((name,), after=("drain",)),
         delete_node.step((name,), after=("leave",)),
         l2_proof.STEP,
     )
 
 
-def rebuild(name: str) -> tuple[Step, ...]:
-    """Return the steps that take one node out, and then the whole road, which joins it anew."""
-    road = (replace(step, after=(*step.after, "leave", "forget")) if step.name in AFTER else step for step in STEPS)
-    return (*remove(name)[:-1], *road)
+def rebuild(name: str, apply: Sequence[Step]) -> tuple[Step, ...]:
+    """Return the steps that remove one node, then those of an apply, which join it again."""
+    joining = (
+        replace(step, after=(*step.after, "leave", "forget")) if step.name in _WAIT_FOR_RESET else step
+        for step in apply
+    )
+    return (*remove(name)[:-1], *joining)
 
 
 def reset(site: Site, names: Collection[str]) -> tuple[Step, ...]:
-    """Return the steps that take these hosts out without draining them: workers, then control planes, the first last.
+    """Return the steps that remove hosts without draining them: workers, then control planes, the first one last.
 
-    Where no control plane stays there is no API that would have to forget them.
+    If all control planes go, so does the API, and there is nothing to delete the nodes from.
     """
     workers = [spec.name for spec in site.workers if spec.name in names]
     planes = [spec.name for spec in reversed(site.control_planes) if spec.name in names]
-    going = [reset_node.step(workers, "reset-workers", together=names)] if workers else []
-    going += [reset_node.step((name,), f"reset-{name}", together=names) for name in planes]
+    resets = [reset_node.step(workers, "reset-workers", removed=names)] if workers else []
+    resets += [reset_node.step((name,), f"reset-{name}", removed=names) for name in planes]
     if len(planes) == len(site.control_planes):
-        return tuple(going)
-    return (*going, delete_node.step((*workers, *planes), after=tuple(step.name for step in going)))
+        return tuple(resets)
+    return (*resets, delete_node.step((*workers, *planes), after=tuple(step.name for step in resets)))
 
 
-def refuse(site: Site, name: str, *, gone: bool, stays: bool) -> None:
-    """Raise ProvisionerError for a node without which there would be no cluster, or no way to it.
+def refuse(site: Site, name: str, *, gone: bool, rejoins: bool) -> None:
+    """Raise ProvisionerError for a node that the cluster, or access to it, depends on.
 
-    stays: its host joins again, with what it exports.
+    rejoins: its host joins again, with the directories that it exports.
     """
     known = [spec.name for spec in site.hosts]
     if name not in known and not gone:
         raise ProvisionerError(
-            f"{site.path} has no host {name}, so nobody can log in to it",
-            "put it back until it is taken out; or --gone, where its machine is off for good",
+            f"{site.path} has no host {name}, so there is no way to log in to it",
+            "put it back until the node is removed; or use --gone if its machine is off for good",
         )
     if name == site.first.name:
         only = len(site.control_planes) == 1
         raise ProvisionerError(
             f"{name} is the {'only' if only else 'first'} control plane"
             + (": without it there is no cluster" if only else ", through which the others are reached"),
-            "provisioner reset ends the whole cluster" if only else "name another one first in hosts.toml",
+            "provisioner reset destroys the cluster" if only else "put another control plane first in hosts.toml",
         )
-    if name == site.nfs_server.name and not stays:
+    if name == site.nfs_server.name and not rejoins:
         raise ProvisionerError(
-            f"{name} is the NFS server: the cluster's volumes lie there",
-            "name another one in [nfs] server, and move them, before it leaves",
+            f"{name} is the NFS server: it holds the cluster's volumes",
+            "set another server under [nfs], and move the volumes, before you remove it",
         )

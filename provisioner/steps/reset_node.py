@@ -1,6 +1,6 @@
-"""Take a machine out of its cluster: `kubeadm reset`, and the parts of the pod network that it leaves to others.
+"""Reset a node: `kubeadm reset`, then the pod network and packet filter rules that kubeadm leaves behind.
 
-Packages, images and the NFS export stay, and so does every rule of the packet filter that is not the cluster's.
+Packages, images and the NFS export stay, and so do packet filter rules that are not the cluster's.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from provisioner.kube import Cluster, kubeadm_state
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host, jobs
 from provisioner.steps import flannel, pod_routes
+from provisioner.text import join_words
 
-# What a node has and a machine has not; one of them is enough.
+# One of these is enough to call a machine a node.
 TRACES = (
     kubeadm_state.INIT_STARTED,
     kubeadm_state.JOIN_STARTED,
@@ -28,23 +29,23 @@ TRACES = (
     pod_routes.UNIT_FILE,
     pod_routes.SCRIPT,
 )
-# Links of the CNI plugins, flannel and kube-proxy; chains of these, the kubelet and the bridge step, by their names.
+# Links of the CNI plugins, flannel and kube-proxy; chains of these, the kubelet and the step pod-routes.
 LINKS = ("cni0", "flannel.1", "kube-ipvs0")
 CHAINS = "KUBE-|FLANNEL-|CNI-|PROVISIONER-MASQ"
 
 
 def step(
-    names: Collection[str], name: str = "leave", after: tuple[str, ...] = (), together: Collection[str] = ()
+    names: Collection[str], name: str = "leave", after: tuple[str, ...] = (), removed: Collection[str] = ()
 ) -> Step:
-    """Return the step for these hosts; `name` tells apart those of a run that has several.
+    """Return the step for these hosts; `name` distinguishes several in one run.
 
-    together: all hosts that leave in the same run, where these are some of them.
+    removed: all hosts that this run resets, if `names` are only some of them.
     """
     return Step(
         name=name,
-        summary="kubeadm reset: no longer a node",
+        summary="no longer a node (kubeadm reset)",
         scope=Scope.ALL,
-        changes=lambda host, cluster, site: changes(host, cluster, site, together or names),
+        changes=lambda host, cluster, site: changes(host, cluster, site, removed or names),
         query=lambda site: FactQuery(exists=TRACES),
         after=after,
         only_on=tuple(names),
@@ -52,23 +53,23 @@ def step(
 
 
 def changes(host: Host, cluster: Cluster, site: Site, names: Collection[str]) -> Iterator[Change]:
-    """Yield the reset of a host that has anything of a node. Raises HostError where it would orphan others."""
+    """Yield the reset of a host that has any trace of a node. Raises HostError if it would orphan other nodes."""
     if not any(kubeadm_state.exists(host, path) for path in TRACES):
         return
     _refuse_to_orphan(host, site, names)
     yield Change(
-        "kubeadm reset: end its pods, take away its certificates"
+        "kubeadm reset: delete pods, certificates"
         + (", etcd's data" if host.spec.is_control_plane else "")
-        + " and its pod network",
+        + " and the pod network",
         lambda: _reset(host, cluster, site),
     )
 
 
 def script(pod_cidr: str) -> str:
-    """Return the shell commands, each fine where there is nothing to do.
+    """Return the shell commands; each succeeds if there is nothing to do.
 
-    kubeadm first: it ends the pods, which takes the CNI configuration. Source of what it leaves: its own last words
-    (cmd/kubeadm/app/cmd/reset.go): CNI configuration, packet filter rules, kubeconfig files.
+    kubeadm comes first, since it needs the CNI configuration to terminate the pods. By its own last message
+    (cmd/kubeadm/app/cmd/reset.go) it leaves CNI configuration, packet filter rules and kubeconfig files.
     """
     return (
         f"{kubeadm_state.RESET}"
@@ -82,7 +83,7 @@ def script(pod_cidr: str) -> str:
 
 
 def network_script(pod_cidr: str) -> str:
-    """Return the part of it about links, routes and packet filter: the cluster's go, all others stay."""
+    """Return the part that deletes the cluster's links, routes and packet filter rules, and no others."""
     return (
         f"for link in {' '.join(LINKS)}; do\n"
         '  if ip link show "$link" >/dev/null 2>&1; then ip link delete "$link"; fi\n'
@@ -102,14 +103,14 @@ def network_script(pod_cidr: str) -> str:
 
 
 def _reset(host: Host, cluster: Cluster, site: Site) -> None:
-    # A pod with a volume from a server that is gone takes its time.
+    # A pod with a volume on a dead NFS server takes minutes to terminate.
     jobs.run(host, "kubeadm-reset", script(site.cluster.pod_cidr), timeout=600)
     if host.spec.is_control_plane:
         cluster.forget()
 
 
 def _refuse_to_orphan(host: Host, site: Site, names: Collection[str]) -> None:
-    """Raise where the last control plane would go while other hosts are nodes of it and stay."""
+    """Raise HostError if the last control plane would be reset while hosts that stay are its nodes."""
     if not {spec.name for spec in site.control_planes} <= set(names):
         return
     known = host.reachable_facts()
@@ -121,6 +122,6 @@ def _refuse_to_orphan(host: Host, site: Site, names: Collection[str]) -> None:
     if stay and host.spec.is_control_plane:
         raise HostError(
             host.name,
-            f"is the last control plane, and {', '.join(stay)} {'is' if len(stay) == 1 else 'are'} still a node of it",
-            f"provisioner reset takes all hosts out, provisioner reset --limit {','.join([*names, *stay])} these",
+            f"is the last control plane, and {join_words(stay)} {'is' if len(stay) == 1 else 'are'} still part of it",
+            f"provisioner reset --limit {','.join([*names, *stay])} resets those too, provisioner reset all hosts",
         )

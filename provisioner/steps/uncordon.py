@@ -1,4 +1,4 @@
-"""Let a node take pods again."""
+"""Mark a node as schedulable again."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def step(name: str) -> Step:
     """Return the step for one node."""
     return Step(
         name="uncordon",
-        summary=f"pods may come to {name}",
+        summary=f"{name} is schedulable",
         scope=Scope.CLUSTER,
         changes=lambda host, cluster, site: changes(host, cluster, site, name),
     )
 
 
 def changes(host: Host, cluster: Cluster, site: Site, name: str) -> Iterator[Change]:
-    """Yield the end of the cordon, where there is one. Raises ClusterError for a node that is not there."""
+    """Yield the uncordon of a cordoned node. Raises ClusterError if there is no such node."""
     del host, site
     node = cluster.get("Node", name)
     if node is None:
-        raise ClusterError(f"{name} is no node of the cluster", "provisioner status lists the nodes")
+        raise ClusterError(f"the cluster has no node {name}", "provisioner status lists the nodes")
     if node["spec"].get("unschedulable"):
         yield Change(f"uncordon {name}", lambda: cordon(cluster, name, False))

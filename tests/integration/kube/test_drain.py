@@ -1,6 +1,6 @@
-"""A node is drained through a real API server, whose disruption budgets hold pods back.
+"""Drain a node through a real API server that enforces disruption budgets.
 
-No kubelet runs here: a pod that the API is deleting is ended by the test, as a kubelet would.
+No kubelet runs here: the test removes terminating pods as a kubelet would.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ READY = [{"type": "Ready", "status": "True"}]
 
 @contextmanager
 def kubelet(cluster: Cluster, node: str) -> Iterator[None]:
-    """End the pods of a node that are being deleted, as its kubelet would."""
+    """Remove a node's terminating pods, as its kubelet would."""
     stop = threading.Event()
 
     def work() -> None:
@@ -45,7 +45,7 @@ def kubelet(cluster: Cluster, node: str) -> Iterator[None]:
 
 
 def apply_step(step: Any, cluster: Cluster, site: Site) -> list[str]:
-    """Do each change as it is yielded; return what was done."""
+    """Do each change as it is yielded; return the summaries."""
     done = []
     for change in step.changes(cast(Host, SimpleNamespace(fleet={})), cluster, site):
         change.do()
@@ -54,7 +54,7 @@ def apply_step(step: Any, cluster: Cluster, site: Site) -> list[str]:
 
 
 def pod(name: str, namespace: str, node: str, owner: Object, kind: str = "ConfigMap") -> Object:
-    """Return a pod on the node; its controller need not be one that makes pods, it has to exist."""
+    """Return a pod on the node; its controller can be any object that exists."""
     reference = {
         "apiVersion": owner["apiVersion"],
         "kind": kind,
@@ -70,7 +70,7 @@ def pod(name: str, namespace: str, node: str, owner: Object, kind: str = "Config
     }
 
 
-def test_a_budget_holds_a_pod_back_until_it_does_not(cluster: Cluster, site: Site, course: str, name: str) -> None:
+def test_a_drain_waits_for_disruption_budgets(cluster: Cluster, site: Site, course: str, name: str) -> None:
     node = f"node-of-{name}"
     cluster.wait("the namespace's service account", lambda: cluster.get("ServiceAccount", "default", course), 30)
     cluster.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}})
@@ -103,9 +103,9 @@ def test_a_budget_holds_a_pod_back_until_it_does_not(cluster: Cluster, site: Sit
     with kubelet(cluster, node):
         done = apply_step(step, cluster, site)
     assert done == planned == [f"cordon {node}", f"evict from {node}: {course}/{pods[0]}, {course}/{pods[1]}"]
-    assert apply_step(step, cluster, site) == [], "a second one finds nothing to do"
-    assert cluster.evict(course, pods[0]) == "", "one that is gone is fine"
+    assert apply_step(step, cluster, site) == [], "a second one has nothing to do"
+    assert cluster.evict(course, pods[0]) == "", "evicting a deleted pod succeeds"
     assert apply_step(uncordon.step(node), cluster, site) == [f"uncordon {node}"]
     assert apply_step(uncordon.step(node), cluster, site) == []
-    assert apply_step(delete_node.step((node,)), cluster, site) == [f"take node {node} out of the API"]
+    assert apply_step(delete_node.step((node,)), cluster, site) == [f"delete node {node} from the API"]
     assert cluster.get("Node", node) is None

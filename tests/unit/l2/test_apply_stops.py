@@ -24,11 +24,11 @@ def prove(monkeypatch: pytest.MonkeyPatch, result: Result) -> list[str]:
 def test_unexplained_silence_stops_an_apply(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ClusterError) as end:
         prove(monkeypatch, judge(SILENT, facts()))
-    assert end.value.message == f"{IP} (default/web): nobody answers, and nothing tells why (UNKNOWN)"
+    assert end.value.message == f"{IP} (default/web): nobody answers, for an unknown reason (UNKNOWN)"
     assert end.value.remedy.startswith("Look on w2 whether the questions arrive and whether it answers.")
     assert "nobody answered." in end.value.tail
 
 
 def test_an_inconclusive_measurement_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     (line,) = prove(monkeypatch, judge(capture(dropped=3), facts()))
-    assert line.startswith(f"{IP} (default/web) is not proven from here: ")
+    assert line.startswith(f"{IP} (default/web) cannot be proven from here: ")

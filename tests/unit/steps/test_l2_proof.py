@@ -1,4 +1,4 @@
-"""The proof at the end of an apply: every verdict is said, a fault stops; what cannot be told from here does not."""
+"""The proof at the end of an apply: every verdict is reported, a fault stops the apply."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def result(ip: str, verdict: str = "OK", **values: Any) -> Result:
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Result, ...]]:
-    """Give a list of what one look after the other sees; the last is seen for ever. Nothing is waited for."""
+    """Return a list of what successive checks see, the last one forever; there is no pause between them."""
     seen: list[tuple[Result, ...]] = []
     monkeypatch.setattr(verdicts, "_check", lambda *_: seen.pop(0) if len(seen) > 1 else seen[0])
     monkeypatch.setattr(verdicts, "PAUSE", 0.0)
@@ -43,11 +43,11 @@ def prove(tmp_path: Path, patience: str = "0.01") -> Iterator[str]:
     return iter(STEP.proof(host, cluster, host.site))  # type: ignore[arg-type]
 
 
-def test_there_is_nothing_to_do_and_a_plan_does_not_look(tmp_path: Path, looks: list[tuple[Result, ...]]) -> None:
+def test_a_plan_is_empty_and_checks_nothing(tmp_path: Path, looks: list[tuple[Result, ...]]) -> None:
     assert drain(STEP, fleet_for(STEP, site_at(tmp_path))["master"], FakeCluster()) == []
 
 
-def test_each_verdict_is_said(tmp_path: Path, looks: list[tuple[Result, ...]]) -> None:
+def test_every_verdict_is_reported(tmp_path: Path, looks: list[tuple[Result, ...]]) -> None:
     looks.append((result("192.0.2.200"), result("192.0.2.201", warnings=("UNEXPECTED_LEADER",))))
     assert [*prove(tmp_path)] == [
         "192.0.2.200 (course/lb-one) OK: 192.0.2.200 was looked at.",
@@ -55,12 +55,12 @@ def test_each_verdict_is_said(tmp_path: Path, looks: list[tuple[Result, ...]]) -
     ]
 
 
-def test_a_fault_that_passes_is_none(tmp_path: Path, looks: list[tuple[Result, ...]]) -> None:
+def test_a_transient_fault_does_not_count(tmp_path: Path, looks: list[tuple[Result, ...]]) -> None:
     looks += [(result("192.0.2.200", "INGRESS_LOST"),), (result("192.0.2.200"),)]
     assert len([*prove(tmp_path, "10")]) == 1
 
 
-def test_a_fault_that_lasts_stops_with_its_remedy(tmp_path: Path, looks: list[tuple[Result, ...]]) -> None:
+def test_a_lasting_fault_stops_the_apply_with_its_remedy(tmp_path: Path, looks: list[tuple[Result, ...]]) -> None:
     looks.append((result("192.0.2.200"), result("192.0.2.201", "SPLIT_BRAIN")))
     said = prove(tmp_path)
     with pytest.raises(
@@ -70,14 +70,14 @@ def test_a_fault_that_lasts_stops_with_its_remedy(tmp_path: Path, looks: list[tu
     assert end.value.tail == "192.0.2.201 was looked at."
 
 
-def test_what_cannot_be_told_from_here_stops_nothing(tmp_path: Path, looks: list[tuple[Result, ...]]) -> None:
+def test_an_inconclusive_verdict_does_not_stop_the_apply(tmp_path: Path, looks: list[tuple[Result, ...]]) -> None:
     looks.append((result("192.0.2.200", "INCONCLUSIVE_PROBE_LOCATION"),))
     (line,) = prove(tmp_path)
-    assert line.startswith("192.0.2.200 (course/lb-one) is not proven from here: ")
+    assert line.startswith("192.0.2.200 (course/lb-one) cannot be proven from here: ")
 
 
 def test_off_the_segment_every_address_is_inconclusive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """203.0.113.0/24 (RFC 5737) is on no machine's segment; the facts are given, the interfaces are this machine's."""
+    """203.0.113.0/24 (RFC 5737) is on no segment; the facts are made up, the interfaces are this machine's."""
     from provisioner.l2.facts import Facts, Service
 
     facts = Facts(services=(Service(namespace="course", name="lb-one", ingress_ips=("203.0.113.9",)),))

@@ -1,4 +1,4 @@
-"""A node that leaves: drained, reset, forgotten; what would be lost is refused, and half of it is gone on with."""
+"""Removing a node: drain, reset, delete. What would lose something is refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.fake_cluster import FakeCluster
 from tests.unit.objects import node
 from tests.unit.steps.doubles import RecordingHost, carry_out, fleet_for, present, site_at, summaries
 
-RESET = "kubeadm reset: end its pods, take away its certificates and its pod network"
+RESET = "kubeadm reset: delete pods, certificates and the pod network"
 
 
 def pod(name: str, owner: str = "ReplicaSet", **more: Any) -> Object:
@@ -49,9 +49,9 @@ def site(tmp_path: Path) -> Site:
     return site_at(tmp_path, 'kubernetes = "1.37.2"')
 
 
-def first(site: Site, *, installed: bool = True, leaves: bool = False) -> RecordingHost:
-    """Return the first control plane, where the steps about the cluster run; worker1 has a kubelet or is blank."""
-    hosts = fleet_for(drain.step("worker1", leaves=leaves), site)
+def first(site: Site, *, installed: bool = True, removing: bool = False) -> RecordingHost:
+    """Return the first control plane, where cluster steps run; worker1 has a kubelet if `installed`."""
+    hosts = fleet_for(drain.step("worker1", removing=removing), site)
     if installed:
         hosts["worker1"].know(files={kubeadm_state.KUBELET_CONF: present()})
     return hosts["master"]
@@ -70,22 +70,22 @@ def first(site: Site, *, installed: bool = True, leaves: bool = False) -> Record
         pytest.param(
             [worker(cordoned=True), pod("web", metadata={"deletionTimestamp": "2026-11-25T00:00:00Z"})],
             ["evict from worker1: course/web"],
-            id="one that is leaving is waited for",
+            id="terminating",
         ),
         pytest.param(
             [worker(), pod("done", "", phase="Succeeded")],
             ["cordon worker1", "evict from worker1: course/done"],
-            id="nobody's, but it has ended",
+            id="unmanaged, but finished",
         ),
     ],
 )
-@pytest.mark.parametrize("leaves", [False, True])
-def test_what_a_drain_finds_to_do(site: Site, objects: list[Object], expected: list[str], leaves: bool) -> None:
-    step = drain.step("worker1", leaves=leaves)
+@pytest.mark.parametrize("removing", [False, True])
+def test_changes_of_a_drain(site: Site, objects: list[Object], expected: list[str], removing: bool) -> None:
+    step = drain.step("worker1", removing=removing)
     assert summaries(step, first(site), FakeCluster(*objects)) == expected
 
 
-def test_a_drain_cordons_first_and_evicts_through_the_api_that_knows_budgets(site: Site) -> None:
+def test_a_drain_cordons_the_node_and_evicts_its_pods(site: Site) -> None:
     cluster = FakeCluster(worker(), WEB, pod("other"), DAEMON)
     carry_out(drain.step("worker1"), first(site), cluster)
     assert cluster.merged == [("Node", "worker1", {"spec": {"unschedulable": True}})]
@@ -93,24 +93,26 @@ def test_a_drain_cordons_first_and_evicts_through_the_api_that_knows_budgets(sit
     assert cluster.deleted == []
 
 
-def test_a_budget_that_holds_a_pod_back_is_shown(site: Site) -> None:
+def test_a_refused_eviction_is_reported_with_its_budget(site: Site) -> None:
     cluster = FakeCluster(worker(), WEB)
     cluster.budgets = {"course/web": "would violate the budget web-pdb"}
-    with pytest.raises(ClusterError, match="waited 600 s for the pods of worker1 to go") as raised:
+    with pytest.raises(ClusterError, match="waited 600 s for the pods to leave worker1") as raised:
         carry_out(drain.step("worker1"), first(site), cluster)
     assert raised.value.tail == "course/web: would violate the budget web-pdb"
 
 
-def test_a_pod_that_nobody_would_make_anew_is_refused_before_anything_is_done(site: Site) -> None:
+def test_a_pod_without_a_controller_is_refused_before_any_change(site: Site) -> None:
     cluster = FakeCluster(worker(), WEB, pod("mine", ""))
-    with pytest.raises(ClusterError, match="course/mine would be gone for good") as raised:
-        carry_out(drain.step("worker1", leaves=True), first(site), cluster)
+    with pytest.raises(ClusterError, match="would lose course/mine: no controller") as raised:
+        carry_out(drain.step("worker1", removing=True), first(site), cluster)
     assert "kubectl -n course delete pod mine" in raised.value.remedy
     assert (cluster.merged, cluster.evicted) == ([], [])
 
 
-@pytest.mark.parametrize(("objects", "said"), [([], "is no node"), ([worker(ready=False), WEB], "is not Ready")])
-def test_a_drain_alone_needs_a_node_that_ends_pods(site: Site, objects: list[Object], said: str) -> None:
+@pytest.mark.parametrize(
+    ("objects", "said"), [([], "has no node worker1"), ([worker(ready=False), WEB], "is not Ready")]
+)
+def test_a_drain_alone_needs_a_working_kubelet(site: Site, objects: list[Object], said: str) -> None:
     with pytest.raises(ClusterError, match=said):
         summaries(drain.step("worker1"), first(site), FakeCluster(*objects))
 
@@ -119,15 +121,17 @@ def test_a_drain_alone_needs_a_node_that_ends_pods(site: Site, objects: list[Obj
     ("objects", "installed", "expected"),
     [
         pytest.param([], True, [], id="not in the API"),
-        pytest.param([worker(ready=False), WEB], True, ["cordon worker1"], id="its kubelet ends no pods: reset does"),
-        pytest.param([worker(), WEB, pod("mine", "")], False, [], id="a machine that was made anew has no pods"),
+        pytest.param(
+            [worker(ready=False), WEB], True, ["cordon worker1"], id="a dead kubelet: the reset deletes the pods"
+        ),
+        pytest.param([worker(), WEB, pod("mine", "")], False, [], id="a reinstalled machine has no pods"),
     ],
 )
-def test_a_node_that_leaves_is_drained_as_far_as_that_means_anything(
+def test_a_removal_drains_only_what_can_be_drained(
     site: Site, objects: list[Object], installed: bool, expected: list[str]
 ) -> None:
-    host = first(site, installed=installed, leaves=True)
-    assert summaries(drain.step("worker1", leaves=True), host, FakeCluster(*objects)) == expected
+    host = first(site, installed=installed, removing=True)
+    assert summaries(drain.step("worker1", removing=True), host, FakeCluster(*objects)) == expected
 
 
 def test_uncordon(site: Site) -> None:
@@ -135,7 +139,7 @@ def test_uncordon(site: Site) -> None:
     assert carry_out(uncordon.step("worker1"), first(site), cluster) == ["uncordon worker1"]
     assert cluster.merged == [("Node", "worker1", {"spec": {"unschedulable": None}})]
     assert summaries(uncordon.step("worker1"), first(site), FakeCluster(worker())) == []
-    with pytest.raises(ClusterError, match="is no node"):
+    with pytest.raises(ClusterError, match="has no node worker1"):
         summaries(uncordon.step("worker1"), first(site), FakeCluster())
 
 
@@ -150,17 +154,17 @@ def test_any_trace_of_a_node_is_reset(site: Site, trace: str) -> None:
     assert summaries(step, host.know(files={trace: present()})) == [RESET]
 
 
-def test_a_control_plane_that_would_orphan_nodes_is_refused(site: Site) -> None:
+def test_the_last_control_plane_is_not_reset_while_it_has_nodes(site: Site) -> None:
     step = reset_node.step(("master",))
     hosts = fleet_for(step, site)
     for name in ("master", "worker2"):
         hosts[name].know(files={kubeadm_state.KUBELET_CONF: present()})
-    with pytest.raises(HostError, match="last control plane, and worker2 is still a node") as raised:
+    with pytest.raises(HostError, match="last control plane, and worker2 is still part") as raised:
         summaries(step, hosts["master"])
     assert "provisioner reset --limit master,worker2" in raised.value.remedy
 
 
-def test_all_hosts_may_go_together(site: Site) -> None:
+def test_all_hosts_can_be_reset_together(site: Site) -> None:
     steps = removal.reset(site, [spec.name for spec in site.hosts])
     assert [(step.name, step.only_on) for step in steps] == [
         ("reset-workers", ("worker1", "worker2")),
@@ -172,7 +176,7 @@ def test_all_hosts_may_go_together(site: Site) -> None:
     assert len(summaries(steps[1], hosts["master"])) == 1
 
 
-def test_the_reset_script_is_one_that_a_shell_reads_and_ends_with_the_markers(site: Site) -> None:
+def test_the_reset_script_parses_and_removes_the_markers_last(site: Site) -> None:
     step = reset_node.step(("worker1",))
     host = fleet_for(step, site)["worker1"].know(files={kubeadm_state.JOIN_STARTED: present()})
     carry_out(step, host)
@@ -197,7 +201,7 @@ COMMIT
 """
 
 
-def test_only_the_clusters_rules_are_told_from_others() -> None:
+def test_only_the_clusters_rules_match() -> None:
     kept = [line for line in RULES.splitlines() if not re.search(reset_node.CHAINS, line)]
     assert kept == [
         "*nat",
@@ -212,10 +216,10 @@ def test_only_the_clusters_rules_are_told_from_others() -> None:
 # --- the API ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_node_is_taken_out_of_the_api_once(site: Site) -> None:
+def test_a_node_is_deleted_once(site: Site) -> None:
     cluster = FakeCluster(worker(), node("worker2"))
     step = delete_node.step(("worker1",))
-    assert carry_out(step, first(site), cluster) == ["take node worker1 out of the API"]
+    assert carry_out(step, first(site), cluster) == ["delete node worker1 from the API"]
     assert cluster.deleted == [("Node", "", "worker1")]
     assert carry_out(step, first(site), cluster) == []
 
@@ -224,10 +228,10 @@ def test_a_node_is_taken_out_of_the_api_once(site: Site) -> None:
     ("labels", "ready", "said"),
     [
         ({}, True, "is Ready: its machine is not gone"),
-        ({"node-role.kubernetes.io/control-plane": ""}, False, "etcd would go on counting"),
+        ({"node-role.kubernetes.io/control-plane": ""}, False, "etcd would still count it"),
     ],
 )
-def test_a_machine_is_not_gone_because_somebody_says_so(
+def test_gone_is_refused_for_a_ready_node_and_a_control_plane(
     site: Site, labels: dict[str, str], ready: bool, said: str
 ) -> None:
     live = worker(ready=ready)
@@ -240,35 +244,35 @@ def test_a_machine_is_not_gone_because_somebody_says_so(
 
 
 @pytest.mark.parametrize(
-    ("name", "gone", "stays", "said"),
+    ("name", "gone", "rejoins", "said"),
     [
         ("master", False, True, "master is the only control plane: .*provisioner reset"),
         ("master", True, False, "master is the only control plane"),
         ("nobody", False, False, "has no host nobody, .*--gone"),
-        ("worker2", False, False, r"worker2 is the NFS server: .*\[nfs\] server"),
+        ("worker2", False, False, r"worker2 is the NFS server: .*under \[nfs\]"),
     ],
 )
-def test_who_may_not_be_taken_out(tmp_path: Path, name: str, gone: bool, stays: bool, said: str) -> None:
+def test_nodes_that_must_not_be_removed(tmp_path: Path, name: str, gone: bool, rejoins: bool, said: str) -> None:
     site = site_at(tmp_path, 'kubernetes = "1.37.2"', rest='[nfs]\nserver = "worker2"\n')
     with pytest.raises(ProvisionerError, match=said):
-        removal.refuse(site, name, gone=gone, stays=stays)
+        removal.refuse(site, name, gone=gone, rejoins=rejoins)
 
 
-def test_who_may(tmp_path: Path) -> None:
+def test_nodes_that_can_be_removed(tmp_path: Path) -> None:
     site = site_at(tmp_path, 'kubernetes = "1.37.2"')
-    removal.refuse(site, "worker1", gone=False, stays=False)
-    removal.refuse(site, "nobody", gone=True, stays=False)
+    removal.refuse(site, "worker1", gone=False, rejoins=False)
+    removal.refuse(site, "nobody", gone=True, rejoins=False)
 
 
-def test_a_rebuild_is_a_removal_and_then_the_whole_road_and_its_plan_does_not_guess() -> None:
-    steps = removal.rebuild("worker1")
+def test_a_rebuild_is_a_removal_and_then_an_apply_that_waits_for_it() -> None:
+    steps = removal.rebuild("worker1", STEPS)
     names = [step.name for step in steps]
     assert names == ["drain", "leave", "forget", *(step.name for step in STEPS)]
     join = steps[names.index("join")]
     assert {"leave", "forget"} <= set(join.after)
 
 
-def test_hosts_of_a_limited_reset_are_forgotten_by_the_api_that_stays(site: Site) -> None:
+def test_a_limited_reset_deletes_the_nodes_from_the_api(site: Site) -> None:
     steps = removal.reset(site, ["worker2"])
     assert [step.name for step in steps] == ["reset-workers", "forget"]
     cluster = FakeCluster(worker(), node("worker2"))
