@@ -24,7 +24,8 @@ NAMES = ("master", "one", "gate")
 TOOLS = ("sshd", "ssh-keygen", "sudo", "ip", "unshare", "nsenter", "flock")
 
 
-def _missing() -> str:
+def missing_tools() -> str:
+    """Return why machines cannot be made here, "" if they can."""
     if os.geteuid() != 0:
         return "needs root: makes network namespaces and starts sshd in them"
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
@@ -34,7 +35,7 @@ def _missing() -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of this folder, and skip them with the reason if they cannot run."""
-    missing = _missing()
+    missing = missing_tools()
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.integration)
