@@ -1,6 +1,6 @@
-"""Run `l2 check` here with a cluster whose API is lost at the second reading of the counters. Arguments: facts, words.
+"""Run `l2 check` with a cluster whose API is lost at a given call. Arguments: facts file, call, CLI arguments.
 
-The frames are real, and so is everything from the command line down to the two functions that speak to the API.
+Everything is real, frames included, except the two functions that talk to the API.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from provisioner.l2.facts import Facts, Metrics
 
 @contextmanager
 def open_session(*_: Any) -> Iterator[Any]:
-    """Give a session with a cluster that answers, for now."""
+    """Yield a session with a cluster that answers, for now."""
     cluster = SimpleNamespace(state=lambda: ApiState.READY, why="")
     yield SimpleNamespace(cluster=cluster, hosts={}, site=None, report=SimpleNamespace(emit=lambda *_: None))
 
 
 def main(path: str, at: int, words: list[str]) -> None:
-    """Check, losing the API at the call number `at` (1: while the facts are read)."""
+    """Run the check, losing the API at call number `at` (1: reading the facts)."""
     calls = 0
 
     def call() -> None:

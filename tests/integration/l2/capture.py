@@ -1,4 +1,4 @@
-"""tcpdump on a host of the segment, and what its file says: the other witness of the same frames."""
+"""tcpdump on a host of the segment, as an independent witness of the same frames."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Frame:
         operation = int.from_bytes(self.data[20:22], "big")
         return operation, self.data[22:28].hex(":"), str(sender), self.data[32:38].hex(":"), str(target)
 
-    def neighbour(self) -> tuple[int, str, bool, str] | None:
+    def ndp(self) -> tuple[int, str, bool, str] | None:
         """Return an ICMPv6 frame's type, target, solicited flag and IPv6 destination; None for another frame."""
         if self.data[12:14] != b"\x86\xdd" or self.data[20] != 58 or self.data[54] not in (135, 136):
             return None
@@ -51,11 +51,11 @@ class Frame:
 
 
 def frames(path: Path) -> list[Frame]:
-    """Return the frames of a capture file, a last one that is still being written left out."""
+    """Return the frames of a capture file, except a last one still being written."""
     data = path.read_bytes() if path.exists() else b""
     if len(data) < 24:
         return []
-    assert struct.unpack("=I", data[:4]) == (0xA1B23C4D,), "nanoseconds were asked for"
+    assert struct.unpack("=I", data[:4]) == (0xA1B23C4D,), "not a nanosecond capture"
     found, offset = [], 24
     while offset + 16 <= len(data):
         seconds, nanoseconds, length, _ = struct.unpack("=IIII", data[offset : offset + 16])
@@ -68,7 +68,7 @@ def frames(path: Path) -> list[Frame]:
 
 @contextmanager
 def capturing(segment: Segment, name: str, path: Path, *expression: str) -> Iterator[None]:
-    """Capture on a host's eth1 into a file meanwhile; every frame is in the file as soon as it came."""
+    """Capture on a host's eth1 into a file for the length of a block; every frame is written at once."""
     words = ["tcpdump", "-nn", "-U", "--immediate-mode", "--time-stamp-precision=nano", "-Z", "root", "-i", "eth1"]
     process = subprocess.Popen(
         ["ip", "netns", "exec", f"{segment.prefix}{name}", *words, "-w", str(path), *expression],
@@ -90,7 +90,7 @@ def replies(found: list[Frame], ip: str, number: int) -> list[float]:
     times = []
     for frame in found:
         if ":" in ip:
-            heard = frame.neighbour()
+            heard = frame.ndp()
             if heard is not None and heard[:3] == (136, ip, True) and frame.source == mac(number):
                 times.append(frame.time)
         elif (arp := frame.arp()) is not None and arp[:3] == (2, mac(number), ip) and arp[4] != ip:
@@ -99,11 +99,11 @@ def replies(found: list[Frame], ip: str, number: int) -> list[float]:
 
 
 def gratuitous(found: list[Frame], ip: str, number: int) -> list[float]:
-    """Return when host `number` announced an address without being asked."""
+    """Return when host `number` sent gratuitous frames for an address."""
     times = []
     for frame in found:
         if ":" in ip:
-            heard = frame.neighbour()
+            heard = frame.ndp()
             if heard is not None and heard == (136, ip, False, "ff02::1") and frame.source == mac(number):
                 times.append(frame.time)
         elif (arp := frame.arp()) is not None and arp[1:3] == (mac(number), ip) and arp[4] == ip:

@@ -1,4 +1,4 @@
-"""A segment of our own: a bridge and hosts in network namespaces, and the real command run from one of them."""
+"""A segment made of a bridge and hosts in network namespaces, and the real command run from one of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 class Segment:
     """192.0.2.0/24 between namespaces; `prober` is .1. Host number n has the MAC 02:00:00:00:00:n.
 
-    folder: where commands run; it holds no hosts.toml, so that nothing is asked but the segment.
+    folder: the working directory of commands, without a hosts.toml, so that only the segment is asked.
     """
 
     prefix: str
@@ -43,12 +43,12 @@ class Segment:
         )
 
     def namespace(self, name: str) -> None:
-        """Make an empty namespace."""
+        """Create an empty namespace."""
         subprocess.run(["ip", "netns", "add", f"{self.prefix}{name}"], check=True)
         self.names.append(name)
 
     def host(self, name: str, number: int, *addresses: str) -> None:
-        """Connect a host with these addresses (each with its prefix) to the segment."""
+        """Connect a host with these addresses (each with its prefix length) to the segment."""
         self.namespace(name)
         here = f"{self.prefix}{name}"
         ports = ["ip", "-n", f"{self.prefix}bridge", "link"]
@@ -61,7 +61,7 @@ class Segment:
             self.run(name, "ip", "address", "add", address, "dev", "eth1")
 
     def neighbours(self, name: str) -> dict[str, str]:
-        """Return a host's neighbour cache, address -> MAC; entries without a MAC as ""."""
+        """Return a host's neighbor cache, address -> MAC, "" without a MAC."""
         entries = json.loads(self.run(name, "ip", "-json", "neigh", "show", "dev", "eth1").stdout)
         return {entry["dst"]: entry.get("lladdr", "") for entry in entries}
 
@@ -70,7 +70,7 @@ class Segment:
         return self.run(name, sys.executable, "-m", "provisioner", *arguments, check=False)
 
     def scan(self, *arguments: str) -> dict[str, list[dict[str, Any]]]:
-        """Run `provisioner -o json l2 scan …` and return the owners by address; two of one are a fault."""
+        """Run `provisioner -o json l2 scan …` and return the owners by address; exit status 1 (faults) is fine."""
         ended = self.cli("-o", "json", "l2", "scan", *arguments)
         assert ended.returncode in (0, 1), ended.stderr
         return {result["ip"]: result["owners"] for result in json.loads(ended.stdout)["results"]}
@@ -88,7 +88,7 @@ def macs(owners: Sequence[dict[str, Any]]) -> set[str]:
 
 @pytest.fixture
 def segment(tmp_path: Path) -> Iterator[Segment]:
-    """Give a segment with a bridge and the prober on it."""
+    """Yield a segment with a bridge and the prober on it."""
     if os.geteuid() != 0:
         pytest.skip("needs root: network namespaces")
     folder = tmp_path / "here"
@@ -107,7 +107,7 @@ def segment(tmp_path: Path) -> Iterator[Segment]:
 
 @pytest.fixture
 def rig(segment: Segment, tmp_path: Path) -> Iterator[Rig]:
-    """Give a segment with two workers that serve, and a capture of what the prober sees."""
+    """Yield a segment with two workers that serve, and a capture at the prober."""
     from tests.integration.l2.watching import rigged  # which imports this module
 
     with rigged(segment, tmp_path) as made:

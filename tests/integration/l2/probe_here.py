@@ -1,4 +1,4 @@
-"""Probe from this namespace and print what was heard as JSON. One argument: {"asks": [...], "others": [...], ...}."""
+"""Probe from this namespace and print the capture as JSON. One argument: {"asks": [...], "others": [...], ...}."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from provisioner.l2.probe.sequence import ProbeTarget, probe
 
 
 def main() -> None:
-    """Print one JSON object; a person's mistake is printed as {"error": …}."""
+    """Print one JSON object; an expected failure is printed as {"error": …}."""
     wanted = json.loads(sys.argv[1])
     asks = [
         ProbeTarget(

@@ -1,6 +1,6 @@
-"""Nothing that is sent changes what a bystander believes: its neighbour cache before and after every kind of question.
+"""No frame changes a bystander's neighbor cache: it is compared before and after every kind of question.
 
-Each test then shows that it could have failed: one gratuitous frame, which this program never sends, is seen at once.
+Other tests prove that the comparison can fail: a gratuitous frame, which the program never sends, shows at once.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tests.integration.l2.conftest import Segment, mac
 
 pytestmark = pytest.mark.integration
 
-OWNED, NOBODYS = {"4": "192.0.2.50", "6": "fd00:2::50"}, {"4": "192.0.2.51", "6": "fd00:2::51"}
-# What a bystander may have: nothing; the right entries; wrong ones, which whoever disturbs it would put right.
+OWNED, UNOWNED = {"4": "192.0.2.50", "6": "fd00:2::50"}, {"4": "192.0.2.51", "6": "fd00:2::51"}
+# The bystander's entries: none; correct ones; wrong ones, which a disturbing frame would correct.
 RIGHT = {"4": {"192.0.2.1": mac(1), "192.0.2.50": mac(11)}, "6": {"fd00:2::50": mac(11)}}
 WRONG = {
     "4": {"192.0.2.1": mac(1), "192.0.2.50": mac(0xEE), "192.0.2.51": mac(0xEF)},
@@ -28,7 +28,7 @@ CACHES: dict[str, dict[str, dict[str, str]]] = {"empty": {"4": {}, "6": {}}, "ri
 
 @pytest.fixture
 def crowded(segment: Segment) -> Segment:
-    """Give an owner and a bystander, whose addresses lie in the same solicited-node groups as those asked for."""
+    """Add an owner and a bystander in the same solicited-node groups as the addresses asked for."""
     segment.host("a", 11, "192.0.2.50/24")
     segment.host("bystander", 40, "192.0.2.40/24")
     for name, *addresses in (
@@ -47,11 +47,11 @@ def crowded(segment: Segment) -> Segment:
 
 
 def fill(segment: Segment, cache: dict[str, str]) -> None:
-    """Give the bystander exactly these entries, and wait until the kernel would let them be changed."""
+    """Give the bystander exactly these entries, and wait until the kernel allows changes to them."""
     segment.run("bystander", "ip", "neigh", "flush", "all")
     for ip, lladdr in cache.items():
         segment.run("bystander", "ip", "neigh", "replace", ip, "lladdr", lladdr, "dev", "eth1", "nud", "stale")
-    time.sleep(1.1)  # the kernel holds on to an entry for a second (locktime), whatever it hears
+    time.sleep(1.1)  # the kernel locks an entry for a second (locktime)
 
 
 def probe(segment: Segment, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -62,14 +62,14 @@ def probe(segment: Segment, wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def ask(family: str) -> dict[str, Any]:
-    """Return a probe with every kind of question, the bystander itself among those who are asked directly."""
-    everybody = [mac(11), mac(40)]
-    return {"asks": [{"ip": ip, "to": everybody, "ports": [80]} for ip in (OWNED[family], NOBODYS[family])]}
+    """Return a probe with every kind of question; unicasts go to the bystander too."""
+    targets = [mac(11), mac(40)]
+    return {"asks": [{"ip": ip, "to": targets, "ports": [80]} for ip in (OWNED[family], UNOWNED[family])]}
 
 
 @pytest.mark.parametrize("cache", CACHES)
 @pytest.mark.parametrize("family", ["4", "6"])
-def test_a_bystander_keeps_its_neighbour_cache(crowded: Segment, family: str, cache: str) -> None:
+def test_a_bystander_keeps_its_neighbor_cache(crowded: Segment, family: str, cache: str) -> None:
     before = CACHES[cache][family]
     fill(crowded, before)
     assert crowded.neighbours("bystander") == before
@@ -77,27 +77,27 @@ def test_a_bystander_keeps_its_neighbour_cache(crowded: Segment, family: str, ca
     assert {one["kind"] for one in found["answers"]} == ({"Z", "B", "U"} if family == "4" else {"B", "U"})
     assert [one["outcome"] for one in found["handshakes"]] == ["refused"]
     assert found["echo"] == {OWNED[family]: True}
-    probe(crowded, {"asks": [], "others": [OWNED[family], NOBODYS[family]]})
-    # What it was asked directly it may have looked up who asked, as for any client; nothing else is new.
-    asker = {"4": "192.0.2.1", "6": "fe80::ff:fe00:1"}[family]
+    probe(crowded, {"asks": [], "others": [OWNED[family], UNOWNED[family]]})
+    # To answer a unicast it may have resolved the prober, as any client; nothing else is new.
+    prober = {"4": "192.0.2.1", "6": "fe80::ff:fe00:1"}[family]
     after = crowded.neighbours("bystander")
-    assert after.pop(asker, mac(1)) == mac(1)
-    assert after == {ip: lladdr for ip, lladdr in before.items() if ip != asker}
+    assert after.pop(prober, mac(1)) == mac(1)
+    assert after == {ip: lladdr for ip, lladdr in before.items() if ip != prober}
 
 
 @pytest.mark.parametrize("family", ["4", "6"])
-def test_a_gratuitous_frame_would_have_been_seen(crowded: Segment, family: str) -> None:
+def test_a_gratuitous_frame_is_noticed(crowded: Segment, family: str) -> None:
     fill(crowded, WRONG[family])
-    words = [sys.executable, "-m", "tests.integration.l2.announcer", NOBODYS[family], mac(1), "1"]
+    words = [sys.executable, "-m", "tests.integration.l2.announcer", UNOWNED[family], mac(1), "1"]
     crowded.run("prober", *words)
     deadline = time.monotonic() + 5
     while crowded.neighbours("bystander") == WRONG[family] and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert crowded.neighbours("bystander") == {**WRONG[family], NOBODYS[family]: mac(1)}
+    assert crowded.neighbours("bystander") == {**WRONG[family], UNOWNED[family]: mac(1)}
 
 
-def test_a_request_from_the_target_itself_would_have_been_seen(crowded: Segment) -> None:
-    """The mutant: the one guard that keeps a request from naming its target as sender is taken away."""
+def test_a_request_with_the_target_as_sender_is_noticed(crowded: Segment) -> None:
+    """A mutant: without the guard against requests whose sender is the target."""
     fill(crowded, WRONG["4"])
     mutant = (
         "from ipaddress import IPv4Address; from provisioner.l2.probe import arp, interfaces; "

@@ -1,4 +1,4 @@
-"""`l2 check` on a real segment: verdicts by frames, exit statuses, JSON, and what is said when the API goes away."""
+"""`l2 check` on a real segment: verdicts by frames, exit statuses, JSON, and the loss of the API."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VIP = "192.0.2.200"
 
 
 def facts(**changes: Any) -> dict[str, Any]:
-    """Return the facts of two nodes, w1 (.11) and w2 (.12), and a service on port 80 whose leader can only be w1."""
+    """Return facts with nodes w1 (.11) and w2 (.12), and a service on port 80 that only w1 can announce."""
     made: dict[str, Any] = {
         "schema": "l2facts/v1",
         "metallb": {"version": "0.16.1", "memberlist": True, "ignore_exclude_lb": False, "config": "valid"},
@@ -97,14 +97,14 @@ def serving(segment: Segment, name: str) -> Iterator[None]:
 
 @pytest.fixture
 def nodes(segment: Segment) -> Iterator[Segment]:
-    """Give the segment with w1, which holds the external IP and serves it, and w2."""
+    """Yield the segment with w1, which has and serves the external IP, and w2."""
     segment.host("w1", 11, "192.0.2.11/24", f"{VIP}/32")
     segment.host("w2", 12, "192.0.2.12/24")
     with serving(segment, "w1"):
         yield segment
 
 
-def test_one_owner_the_right_one_and_served_is_ok(nodes: Segment) -> None:
+def test_the_predicted_owner_alone_and_serving_is_ok(nodes: Segment) -> None:
     status, made, _ = check(nodes, facts())
     (result,) = made["results"]
     assert (status, result["verdict"]) == (0, "OK"), result
@@ -120,7 +120,7 @@ def test_one_owner_the_right_one_and_served_is_ok(nodes: Segment) -> None:
     assert made["run"]["dropped"] == 0
 
 
-def test_nodes_whose_network_cards_nobody_listed_are_known_by_their_own_answers(nodes: Segment) -> None:
+def test_nodes_without_listed_nics_are_recognized_by_their_own_answers(nodes: Segment) -> None:
     known = facts(nodes=[node("w1", 11, nics=False), node("w2", 12, nics=False)])
     status, made, _ = check(nodes, known, "default/web")
     (result,) = made["results"]
@@ -128,7 +128,7 @@ def test_nodes_whose_network_cards_nobody_listed_are_known_by_their_own_answers(
     assert (result["owners"][0]["node"], result["owners"][0]["matched_by"]) == ("w1", "arp")
 
 
-def test_a_person_reads_the_same_and_sees_colors_only_on_a_terminal(nodes: Segment) -> None:
+def test_text_output_agrees_and_has_no_color_without_a_terminal(nodes: Segment) -> None:
     (nodes.folder / "facts.json").write_text(json.dumps(facts()))
     ended = nodes.cli("l2", "check", "--facts", "facts.json")
     assert ended.returncode == 0, ended.stderr
@@ -138,7 +138,7 @@ def test_a_person_reads_the_same_and_sees_colors_only_on_a_terminal(nodes: Segme
     assert "\x1b" not in ended.stdout
 
 
-def test_silence_is_a_fault_and_says_what_was_tried(segment: Segment) -> None:
+def test_silence_is_a_fault_with_evidence_and_remedy(segment: Segment) -> None:
     segment.host("w1", 11, "192.0.2.11/24")
     segment.host("w2", 12, "192.0.2.12/24")
     known = facts()
@@ -151,7 +151,7 @@ def test_silence_is_a_fault_and_says_what_was_tried(segment: Segment) -> None:
     assert result["command"]
 
 
-def test_a_stranger_is_a_conflict_and_named_by_its_mac(segment: Segment) -> None:
+def test_a_foreign_owner_is_a_conflict_named_by_its_mac(segment: Segment) -> None:
     segment.host("w1", 11, "192.0.2.11/24")
     segment.host("w2", 12, "192.0.2.12/24")
     segment.host("printer", 0x63, f"{VIP}/24")
@@ -162,25 +162,25 @@ def test_a_stranger_is_a_conflict_and_named_by_its_mac(segment: Segment) -> None
     assert (owner["mac"], owner["node"], owner["class"]) == (mac(0x63), "", "foreign")
 
 
-def test_a_port_that_nobody_serves(nodes: Segment) -> None:
+def test_a_refused_port_is_not_serving(nodes: Segment) -> None:
     known = facts()
     known["services"][0]["ports"] = [{"port": 81}]
     status, made, _ = check(nodes, known)
     assert (status, made["results"][0]["verdict"]) == (1, "NOT_SERVING"), made["results"][0]
 
 
-def test_good_and_bad_together_end_with_the_fault(nodes: Segment) -> None:
+def test_one_fault_decides_the_exit_status(nodes: Segment) -> None:
     known = facts()
-    known["services"].append({"namespace": "shop", "name": "waits", "ingress_ips": []})
+    known["services"].append({"namespace": "shop", "name": "pending", "ingress_ips": []})
     status, made, _ = check(nodes, known)
     verdicts = {result["service"]: result["verdict"] for result in made["results"]}
     assert verdicts["default/web"] == "OK"
-    assert verdicts["shop/waits"] == "NO_ADDRESS"
+    assert verdicts["shop/pending"] == "NO_ADDRESS"
     assert status == 1
 
 
 @pytest.mark.parametrize("nics", [True, False])
-def test_from_a_node_nothing_is_concluded(nodes: Segment, nics: bool) -> None:
+def test_a_check_from_a_node_is_inconclusive(nodes: Segment, nics: bool) -> None:
     known = facts(nodes=[node("w1", 11, nics=nics), node("w2", 12, nics=nics)])
     status, made, _ = check(nodes, known, name="w2")
     (result,) = made["results"]
@@ -189,7 +189,7 @@ def test_from_a_node_nothing_is_concluded(nodes: Segment, nics: bool) -> None:
     assert made["run"]["sent"] == 0
 
 
-def test_from_another_segment_nothing_is_concluded(nodes: Segment) -> None:
+def test_a_check_from_another_segment_is_inconclusive(nodes: Segment) -> None:
     nodes.host("elsewhere", 70, "198.51.100.7/24")
     status, made, _ = check(nodes, facts(), name="elsewhere")
     (result,) = made["results"]
@@ -197,7 +197,7 @@ def test_from_another_segment_nothing_is_concluded(nodes: Segment) -> None:
     assert "198.51.100.0/24 on eth1" in result["evidence"][0]
 
 
-def test_a_pool_outside_of_the_subnet_is_a_verdict_and_no_reason_to_give_up(nodes: Segment) -> None:
+def test_a_pool_outside_the_subnet_is_a_verdict(nodes: Segment) -> None:
     known = facts(pools=[{"name": "lab", "addresses": ["198.51.100.200-198.51.100.203"]}])
     known["services"][0]["ingress_ips"] = ["198.51.100.200"]
     status, made, _ = check(nodes, known)
@@ -205,13 +205,13 @@ def test_a_pool_outside_of_the_subnet_is_a_verdict_and_no_reason_to_give_up(node
     assert (status, result["verdict"]) == (1, "POOL_OFF_SUBNET"), result
 
 
-def test_an_interface_that_is_not_there(nodes: Segment) -> None:
+def test_an_unknown_interface_is_refused(nodes: Segment) -> None:
     status, made, _ = check(nodes, facts(), "--interface", "eth7")
     assert status == 2
     assert "no interface eth7 on this machine" in json.dumps(made)
 
 
-def test_without_any_facts_it_is_said_who_answers_and_nothing_is_called_right(nodes: Segment) -> None:
+def test_without_facts_owners_are_reported_but_not_called_ok(nodes: Segment) -> None:
     ended = nodes.cli("-o", "json", "l2", "check", VIP)
     (result,) = json.loads(ended.stdout)["results"]
     assert result["owners"][0]["mac"] == mac(11)
@@ -219,8 +219,8 @@ def test_without_any_facts_it_is_said_who_answers_and_nothing_is_called_right(no
     assert "PREDICTION_UNKNOWN" in result["warnings"] or result["verdict"] != "OK"
 
 
-def test_an_address_that_moves_meanwhile_is_no_split_brain(segment: Segment) -> None:
-    """Two owners answer the first question; one of them is gone before the second look."""
+def test_an_address_that_moves_during_the_check_is_no_split_brain(segment: Segment) -> None:
+    """Two owners answer the first question; one is gone before the next run."""
     segment.host("w1", 11, "192.0.2.11/24", f"{VIP}/32")
     segment.host("w2", 12, "192.0.2.12/24", f"{VIP}/32")
     seen = (
@@ -228,7 +228,7 @@ def test_an_address_that_moves_meanwhile_is_no_split_brain(segment: Segment) -> 
         "s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)); s.bind(('eth1', 0x0806))\n"
         "print('ready', flush=True)\n"
         "asked = 0\n"
-        "while asked < 2:\n"  # Z and B
+        "while asked < 2:\n"  # the probe and the request
         f"    frame = s.recv(100); asked += frame[20:22] == b'\\0\\1' and frame[38:42] == bytes((192, 0, 2, 200))\n"
         f"subprocess.run(['ip', 'address', 'delete', '{VIP}/32', 'dev', 'eth1'], check=True)\n"
     )
@@ -245,7 +245,7 @@ def test_an_address_that_moves_meanwhile_is_no_split_brain(segment: Segment) -> 
     assert result["verdict"] == "OK", result
 
 
-def test_two_that_stay_are_a_fault(segment: Segment) -> None:
+def test_two_lasting_owners_are_a_fault(segment: Segment) -> None:
     segment.host("w1", 11, "192.0.2.11/24", f"{VIP}/32")
     segment.host("w2", 12, "192.0.2.12/24", f"{VIP}/32")
     status, made, _ = check(segment, facts())
@@ -271,7 +271,7 @@ addresses = ["192.0.2.200-192.0.2.203"]
 """
 
 
-def test_a_cluster_out_of_reach_leaves_what_the_wire_says(nodes: Segment) -> None:
+def test_without_a_reachable_cluster_the_capture_is_still_reported(nodes: Segment) -> None:
     (nodes.folder / "hosts.toml").write_text(SITE)
     ended = nodes.cli("-o", "json", "l2", "check", VIP)
     made = json.loads(ended.stdout)
@@ -289,8 +289,8 @@ def test_a_cluster_out_of_reach_leaves_what_the_wire_says(nodes: Segment) -> Non
 
 
 @pytest.mark.parametrize("at", [2, 3])
-def test_an_api_that_is_lost_in_the_middle_leaves_what_the_wire_said(nodes: Segment, at: int) -> None:
-    """Lost at the counters before the probes, or after them: never a plain OK."""
+def test_an_api_lost_midway_leaves_the_capture(nodes: Segment, at: int) -> None:
+    """Lost at the counters before or after the probes: never a plain OK."""
     (nodes.folder / "facts.json").write_text(json.dumps(facts()))
     here = [sys.executable, str(Path(__file__).with_name("api_lost_here.py")), "facts.json", str(at)]
     ended = nodes.run("prober", *here, "-o", "json", "l2", "check", check=False)
@@ -302,7 +302,7 @@ def test_an_api_that_is_lost_in_the_middle_leaves_what_the_wire_said(nodes: Segm
     assert "lost in the middle" in made["problem"]
 
 
-def test_scan_with_facts_knows_right_wrong_stranger_and_duplicate(nodes: Segment, tmp_path: Path) -> None:
+def test_a_scan_with_facts_tells_right_wrong_foreign_and_duplicate(nodes: Segment, tmp_path: Path) -> None:
     nodes.host("printer", 0x63, "192.0.2.201/24")
     nodes.host("twin", 0x64, "192.0.2.202/24")
     nodes.run("printer", "ip", "address", "add", "192.0.2.202/24", "dev", "eth1")
@@ -329,12 +329,12 @@ def test_scan_with_facts_knows_right_wrong_stranger_and_duplicate(nodes: Segment
     assert row.split()[1:] == ["o", "S", "D", "X"]
 
 
-def test_scan_of_ipv6(segment: Segment) -> None:
+def test_an_ipv6_scan(segment: Segment) -> None:
     segment.run("prober", "ip", "address", "add", "2001:db8::1/64", "dev", "eth1", "nodad")
     segment.host("w1", 11, "192.0.2.11/24")
     segment.run("w1", "ip", "address", "add", "2001:db8::200/64", "dev", "eth1", "nodad")
     while segment.run("prober", "ip", "-6", "address", "show", "dev", "eth1", "tentative").stdout:
-        time.sleep(0.05)  # the link-local address is not used before the kernel has asked whether it is free
+        time.sleep(0.05)  # the link-local address is unusable until duplicate address detection ends
     found = segment.scan("2001:db8::200-2001:db8::203")
     assert found["2001:db8::200"][0]["mac"] == mac(11)
     assert [ip for ip, owners in found.items() if owners] == ["2001:db8::200"]

@@ -1,4 +1,4 @@
-"""What a probe hears on a real segment: ARP, NDP, announcements, late and double answers, other VLANs."""
+"""Probes on a real segment: ARP, NDP, announcements, late and double answers, other VLANs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import sys
 import pytest
 
 from tests.integration.l2.conftest import Segment, mac
-from tests.integration.l2.probing import background, kinds, outcomes, probe, settled
+from tests.integration.l2.probing import background, kinds, outcomes, probe, wait_for_dad
 
 pytestmark = pytest.mark.integration
 
 
-def test_each_mac_is_asked_directly_only_when_the_others_time_is_over(segment: Segment) -> None:
-    """Broadcasts to b are lost: it answers to its own MAC alone. c is asked too, and has nothing."""
+def test_unicasts_follow_only_after_the_broadcasts_time_is_over(segment: Segment) -> None:
+    """b loses broadcasts and answers unicasts only; c is asked too, but has no address."""
     segment.host("a", 11, "192.0.2.50/24")
     segment.host("b", 12, "192.0.2.51/24")
     segment.host("c", 13, "192.0.2.13/24")
@@ -32,12 +32,12 @@ def test_each_mac_is_asked_directly_only_when_the_others_time_is_over(segment: S
 
 
 def test_ndp(segment: Segment) -> None:
-    """Owners of an IPv6 address, two of one, silence; no address of our own but the link-local is needed."""
+    """One owner, two owners, silence; the prober needs only its link-local address."""
     for number, name in ((11, "a"), (12, "b")):
         segment.host(name, number)
         segment.run(name, "ip", "address", "add", "fd00:2::52/64", "dev", "eth1", "nodad")
     segment.run("a", "ip", "address", "add", "fd00:2::50/64", "dev", "eth1", "nodad")
-    settled(segment, "a", "b", "prober")
+    wait_for_dad(segment, "a", "b", "prober")
     found = probe(
         segment,
         *({"ip": f"fd00:2::{last}", "to": [mac(11)], "ports": [80]} for last in (50, 51, 52)),
@@ -47,16 +47,16 @@ def test_ndp(segment: Segment) -> None:
     assert kinds(found, "fd00:2::51") == set()
     assert kinds(found, "fd00:2::52") == {(mac(11), "B"), (mac(12), "B"), (mac(11), "U")}
     assert found["asked"] == {f"fd00:2::{last}": ["B", "U"] for last in (50, 51, 52)}
-    assert found["handshakes"] == []  # from a link-local address no service can be reached
+    assert found["handshakes"] == []  # a link-local address reaches no service
     swept = probe(segment, others=[f"fd00:2::{last}" for last in range(50, 54)])
     assert kinds(swept, "fd00:2::52") == {(mac(11), "B"), (mac(12), "B")}
     assert {one["ip"] for one in swept["answers"]} == {"fd00:2::50", "fd00:2::52"}
 
 
 def test_an_answer_to_a_solicitation_needs_the_source_link_layer_option(segment: Segment) -> None:
-    """MetalLB's speaker answers no solicitation without it; seen here on the wire."""
+    """MetalLB's speaker ignores solicitations without it; checked with tcpdump."""
     segment.host("a", 11, "fd00:2::50/64")
-    settled(segment, "a", "prober")
+    wait_for_dad(segment, "a", "prober")
     words = ["tcpdump", "--immediate-mode", "-nnvle", "-i", "eth1", "icmp6 and ip6[40] == 135"]
     with background(segment, "a", *words, ready="listening on") as capture:
         probe(segment, {"ip": "fd00:2::50", "to": [mac(11)]})
@@ -69,7 +69,7 @@ def test_an_answer_to_a_solicitation_needs_the_source_link_layer_option(segment:
     assert "33:33:ff:00:00:50" in output
 
 
-def test_announcements_are_kept_and_taken_for_no_answer(segment: Segment) -> None:
+def test_announcements_are_kept_apart_from_answers(segment: Segment) -> None:
     segment.host("a", 11, "192.0.2.50/24")
     found = []
     for ip in ("192.0.2.77", "fd00:2::77"):
@@ -99,7 +99,7 @@ while True:
 """
 
 
-def test_two_answers_of_one_mac_to_one_question_are_both_kept(segment: Segment) -> None:
+def test_both_answers_of_one_mac_to_one_question_are_kept(segment: Segment) -> None:
     segment.host("a", 11, "192.0.2.50/24")
     with background(segment, "a", sys.executable, "-c", TWICE, ready="ready"):
         found = probe(segment, {"ip": "192.0.2.70", "echo": False})
@@ -123,8 +123,8 @@ while True:
 """
 
 
-def test_a_second_owner_that_takes_its_time_is_heard(segment: Segment) -> None:
-    """It answers after 0.9 s: in a sweep too, and never taken for an answer to a later question."""
+def test_a_slow_second_owner_is_heard(segment: Segment) -> None:
+    """It answers after 0.9 s, in a sweep too, and is never matched to a later question."""
     segment.host("a", 11, "192.0.2.50/24")
     segment.host("b", 12)
     with background(segment, "b", sys.executable, "-c", SLOW, ready="ready"):
@@ -155,15 +155,15 @@ while True:
 
 
 @pytest.mark.parametrize(("vlan", "heard"), [(5, False), (0, True)])
-def test_another_vlans_answers_are_not_this_segments(segment: Segment, vlan: int, heard: bool) -> None:
-    """The kernel takes the tag off before the frame is seen; VLAN 0 is a priority and no VLAN (IEEE 802.1Q)."""
+def test_answers_from_other_vlans_are_ignored(segment: Segment, vlan: int, heard: bool) -> None:
+    """The kernel strips the tag before the frame is seen; VLAN 0 is priority tagging only (IEEE 802.1Q)."""
     segment.host("a", 11, "192.0.2.50/24")
     with background(segment, "a", sys.executable, "-c", TAGGED, str(vlan), ready="ready"):
         found = probe(segment, {"ip": "192.0.2.70", "echo": False})
     assert kinds(found, "192.0.2.70") == ({(mac(11), "Z"), (mac(11), "B")} if heard else set())
 
 
-def test_where_it_was_asked_from(segment: Segment) -> None:
+def test_the_vantage(segment: Segment) -> None:
     segment.host("a", 11, "192.0.2.50/24")
     segment.run("prober", "ip", "neigh", "replace", "192.0.2.50", "lladdr", mac(0xEE), "dev", "eth1", "nud", "stale")
     segment.run("prober", "ip", "route", "add", "198.51.100.0/24", "via", "192.0.2.50", "dev", "eth1")

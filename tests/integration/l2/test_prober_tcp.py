@@ -1,4 +1,4 @@
-"""What a probe learns by TCP through each owner of an address, and that it leaves no connection behind."""
+"""TCP through each owner of an address: outcomes, and no connection left behind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.integration.l2.conftest import Segment, mac
-from tests.integration.l2.probing import background, outcomes, probe, settled
+from tests.integration.l2.probing import background, outcomes, probe, wait_for_dad
 
 pytestmark = pytest.mark.integration
 
@@ -36,14 +36,14 @@ add rule inet t in tcp dport 83 drop
 
 
 def firewall(segment: Segment, name: str, reject: str) -> None:
-    """Refuse port 82 with an ICMP error, and drop what comes for port 83."""
+    """Reject port 82 with an ICMP error and drop port 83."""
     rules = RULES.format(reject=reject)
     words = ["ip", "netns", "exec", f"{segment.prefix}{name}", "nft", "-f", "-"]
     subprocess.run(words, input=rules, text=True, check=True)
 
 
 def half_open(segment: Segment, name: str) -> str:
-    """Return the TCP connections of a host that are neither listening nor gone."""
+    """Return a host's TCP connections, listening sockets excluded."""
     return segment.run(name, "ss", "-Htan", "state", "all", "exclude", "listening").stdout
 
 
@@ -59,11 +59,11 @@ def test_tcp_open_refused_unreachable_and_silent(segment: Segment, ip: str, reje
     segment.host("a", 11, f"{ip}/{prefix}")
     if prefix == 64:
         segment.run("prober", "ip", "address", "add", "fd00:2::1/64", "dev", "eth1", "nodad")
-        settled(segment, "a", "prober")
+        wait_for_dad(segment, "a", "prober")
     firewall(segment, "a", reject)
     with listening(segment, "a", ip, 80):
         found = probe(segment, {"ip": ip, "ports": [80, 81, 82, 83]})
-        # Half-open connections are gone on both sides, and nothing was ever accepted.
+        # No half-open connection is left on either side, and none was accepted.
         assert half_open(segment, "a") == half_open(segment, "prober") == ""
     assert outcomes(found) == {
         (mac(11), 80): ("open", mac(11)),
@@ -77,7 +77,7 @@ def test_tcp_open_refused_unreachable_and_silent(segment: Segment, ip: str, reje
     assert found["echo"] == {ip: True}
 
 
-def test_tcp_is_tried_through_each_owner_and_an_echo_is_no_criterion(segment: Segment) -> None:
+def test_tcp_is_tried_through_each_owner_even_without_an_echo(segment: Segment) -> None:
     segment.host("a", 11, "192.0.2.50/24")
     segment.host("b", 12, "192.0.2.50/24")
     for name in "ab":
@@ -88,7 +88,7 @@ def test_tcp_is_tried_through_each_owner_and_an_echo_is_no_criterion(segment: Se
     assert found["echo"] == {"192.0.2.50": False}
 
 
-def test_a_connection_is_reset_even_where_a_firewall_hides_the_answer_from_our_kernel(segment: Segment) -> None:
+def test_a_connection_is_reset_even_if_a_firewall_hides_the_answer_from_the_kernel(segment: Segment) -> None:
     segment.host("a", 11, "192.0.2.50/24")
     segment.run("prober", "nft", "add table inet t; add chain inet t in { type filter hook input priority 0; }")
     segment.run("prober", "nft", "add rule inet t in tcp flags syn,ack drop")

@@ -1,4 +1,4 @@
-"""A probe's times and its pace are those of a capture on the same wire."""
+"""A probe's timestamps and rate agree with tcpdump's."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def test_timestamps_agree_with_a_capture(segment: Segment, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("pps", [100, 200, 500])
-def test_the_rate_on_the_wire_is_what_was_asked_for(segment: Segment, pps: int) -> None:
+def test_the_rate_of_frames_is_the_requested_one(segment: Segment, pps: int) -> None:
     segment.host("a", 11, "192.0.2.50/24")
     words = ["tcpdump", "-nntt", "-c", "399", "-i", "eth1", "arp and src host 192.0.2.1"]
     with background(segment, "prober", *words, ready="listening on") as capture:
         probe(segment, others=[f"192.0.2.{last}" for last in range(50, 250)], pps=pps, arp_probe=False)
         output, _ = capture.communicate(timeout=10)
     times = [float(line.split()[0]) for line in output.splitlines() if re.search(r"Request who-has \S+ tell", line)]
-    assert len(times) == 399  # 200 as a client, and again all but the one that answered; tcpdump ends by itself
+    assert len(times) == 399  # 200 requests, repeated for the 199 silent; tcpdump exits by itself
     rate = (len(times) - 1) / (times[-1] - times[0])
-    # At the highest rate there is no catching up after the machine was busy elsewhere.
+    # At the highest rate, delays of a busy machine are not made up for.
     assert pps * (0.9 if pps < 500 else 0.5) < rate < pps * 1.01
     assert all(later - earlier > 0.0015 for earlier, later in pairwise(times))

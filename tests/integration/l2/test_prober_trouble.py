@@ -1,4 +1,4 @@
-"""A probe in trouble: frames that the kernel lost, an interface that goes away, hostile neighbours."""
+"""A probe in trouble: frames dropped by the kernel, a lost interface, hostile neighbors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests.integration.l2.conftest import Segment, mac
-from tests.integration.l2.probing import background, kinds, outcomes, probe, settled
+from tests.integration.l2.probing import background, kinds, outcomes, probe, wait_for_dad
 
 pytestmark = pytest.mark.integration
 
@@ -21,7 +21,7 @@ reply = bytes.fromhex("020000000001" "02000000000b" "0806" "0001080006040002" "0
                       "020000000001" "c0000201")
 for _ in range(40000): s.send(reply)
 """
-DEAF = """
+UNREAD = """
 import json, subprocess, sys
 from ipaddress import IPv4Address
 from provisioner.l2.probe import interfaces, questions
@@ -36,22 +36,22 @@ with Prober(here) as prober:
 """
 
 
-def test_frames_that_the_kernel_had_no_room_for_are_counted(segment: Segment) -> None:
-    """More answers than there is room for come while nobody reads them: it is said that some are missing."""
+def test_frames_dropped_by_the_kernel_are_counted(segment: Segment) -> None:
+    """More answers arrive than the buffer holds while nobody reads."""
     segment.host("a", 11, "192.0.2.60/24")
-    words = ["ip", "netns", "exec", f"{segment.prefix}prober", sys.executable, "-c", DEAF]
-    deaf = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert deaf.stdout is not None
-    assert deaf.stdout.readline() == "asked\n"
+    words = ["ip", "netns", "exec", f"{segment.prefix}prober", sys.executable, "-c", UNREAD]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "asked\n"
     segment.run("a", sys.executable, "-c", FLOOD)
-    output, _ = deaf.communicate("go\n", timeout=60)
+    output, _ = process.communicate("go\n", timeout=60)
     received, dropped = json.loads(output)
     assert received > 1000
     assert dropped > 1000
     assert 39000 < received + dropped <= 40000
 
 
-def test_an_interface_that_goes_away_meanwhile(segment: Segment) -> None:
+def test_an_interface_lost_during_a_probe(segment: Segment) -> None:
     words = [sys.executable, "-m", "tests.integration.l2.probe_here"]
     wanted = {"asks": [], "others": [f"192.0.2.{last}" for last in range(10, 250)], "pps": 100}
     running = subprocess.Popen(
@@ -61,13 +61,13 @@ def test_an_interface_that_goes_away_meanwhile(segment: Segment) -> None:
     )
     segment.host("a", 11)
     watch = ["tcpdump", "-nlc", "20", "-i", "eth1", "arp"]
-    segment.run("a", *watch)  # it has begun
+    segment.run("a", *watch)  # the probe has started
     segment.run("bridge", "ip", "link", "delete", "p1")
     output, _ = running.communicate(timeout=30)
     assert re.match(r"(eth1 went down|no interface eth1 on this machine|cannot use eth1)", json.loads(output)["error"])
 
 
-# Hostile in what it says, not in how much: a flood that the kernel has no room for is the test above.
+# Hostile by content, not by volume: floods are tested above.
 HOSTILE = """
 import os, random, socket, time
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(("eth1", 0))
@@ -80,16 +80,16 @@ pair = bytes([192, 0, 2, 51])
 print("ready", flush=True)
 while True:
     for body in (
-        arp + us + pair + us + bytes([192, 0, 2, 1]),  # our own MAC has it, it says
+        arp + us + pair + us + bytes([192, 0, 2, 1]),  # claims the prober's own MAC
         arp + nobody + pair + us + bytes([192, 0, 2, 1]),
         arp + b"\\xff" * 6 + pair + us + bytes([192, 0, 2, 1]),
-        arp[:6] + b"\\x10\\x04" + arp[8:] + own + pair + us,  # a wrong length of addresses
-        arp + own + pair,  # cut off
+        arp[:6] + b"\\x10\\x04" + arp[8:] + own + pair + us,  # wrong address lengths
+        arp + own + pair,  # truncated
         b"\\x81\\0\\0\\x05" + arp + own + pair + us + bytes([192, 0, 2, 1]),
         arp + os.urandom(random.randrange(60)), four + os.urandom(random.randrange(60)),
         six + os.urandom(random.randrange(60)), na + os.urandom(random.randrange(60)),
         four[:11] + b"\\x01" + four[12:] + b"\\3" + os.urandom(random.randrange(60)),
-        # A forged answer to a SYN: the right ports are guessed at, the sequence cannot be.
+        # A forged answer to a SYN: ports can be guessed, the sequence cannot.
         four + b"\\0\\x50" + random.randrange(61000, 65536).to_bytes(2, "big") + bytes(8) + b"\\x50\\x12" + bytes(6),
     ):
         s.send(us + (us if random.random() < 0.1 else own) + body)
@@ -100,7 +100,7 @@ while True:
 def test_hostile_frames_neither_stop_nor_deceive_a_probe(segment: Segment) -> None:
     segment.host("a", 11, "192.0.2.50/24", "fd00:2::50/64")
     segment.host("hostile", 60)
-    settled(segment, "a", "prober")
+    wait_for_dad(segment, "a", "prober")
     words = [sys.executable, "-c", HOSTILE]
     with background(segment, "hostile", *words, ready="ready"):
         found = probe(

@@ -1,4 +1,4 @@
-"""Real frames between namespaces: who is found, who is not disturbed, and what is said when nothing can be said."""
+"""`l2 scan` on a real segment: owners found, bystanders undisturbed, errors that are inconclusive."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ addresses = ["192.0.2.200-192.0.2.203"]
 """
 
 
-def test_owners_by_node_two_owners_and_silence(segment: Segment, tmp_path: Path) -> None:
+def test_owners_by_node_duplicates_and_silence(segment: Segment, tmp_path: Path) -> None:
     segment.host("master", 10, "192.0.2.10/24", "192.0.2.200/32")
     segment.host("worker1", 11, "192.0.2.11/24", "192.0.2.201/32", "192.0.2.202/32")
     segment.host("stranger", 99, "192.0.2.202/32")
@@ -82,7 +82,7 @@ def test_every_owner_and_every_duplicate_of_a_large_sweep(segment: Segment) -> N
             assert macs(found[address]) == ({mac(20), mac(21)} if number % 10 == 0 else {mac(20)})
 
 
-def test_proxy_arp_answers_a_client_but_not_nobody(segment: Segment) -> None:
+def test_proxy_arp_answers_requests_but_not_probes(segment: Segment) -> None:
     segment.host("router", 30, "192.0.2.30/24")
     segment.run("router", "ip", "link", "add", "behind0", "type", "veth", "peer", "name", "behind1")
     for name in ("behind0", "behind1"):
@@ -94,7 +94,7 @@ def test_proxy_arp_answers_a_client_but_not_nobody(segment: Segment) -> None:
     assert owner["answered"] == ["B"]
 
 
-def test_no_zero_asks_as_a_client_only(segment: Segment) -> None:
+def test_no_zero_sends_requests_only(segment: Segment) -> None:
     segment.host("a", 11, "192.0.2.50/24")
     (owner,) = segment.scan("192.0.2.50", "--no-zero")["192.0.2.50"]
     assert owner["answered"] == ["B"]
@@ -103,23 +103,23 @@ def test_no_zero_asks_as_a_client_only(segment: Segment) -> None:
 CACHE = {"192.0.2.1": mac(1), "192.0.2.50": mac(0xEE), "192.0.2.51": mac(0xEF)}
 
 
-def remember(segment: Segment, name: str) -> None:
-    """Fill a host's cache: a right entry, a wrong one for an owned address, one for an address nobody has."""
+def fill_cache(segment: Segment, name: str) -> None:
+    """Fill a host's cache: a correct entry, a wrong one, and one for an address without an owner."""
     for address, lladdr in CACHE.items():
         entry = ["ip", "neigh", "replace", address, "lladdr", lladdr, "dev", "eth1", "nud", "stale"]
         segment.run(name, *entry)
 
 
-def test_a_bystander_keeps_its_neighbour_cache(segment: Segment) -> None:
+def test_a_bystander_keeps_its_neighbor_cache(segment: Segment) -> None:
     segment.host("a", 11, "192.0.2.50/24")
     segment.host("bystander", 40, "192.0.2.40/24")
-    remember(segment, "bystander")
-    time.sleep(1.1)  # the kernel holds on to an entry for a second (locktime), whatever it hears
+    fill_cache(segment, "bystander")
+    time.sleep(1.1)  # the kernel locks an entry for a second (locktime)
     found = segment.scan("192.0.2.50-192.0.2.52")
     assert macs(found["192.0.2.50"]) == {mac(11)}
     assert segment.neighbours("bystander") == CACHE
 
-    # The same test sees the harm that a sender equal to the target does.
+    # The same comparison notices a request whose sender is its target.
     gratuitous = (
         "from scapy.all import ARP, Ether, sendp; "
         f"sendp(Ether(src='{mac(1)}', dst='ff:ff:ff:ff:ff:ff')/ARP(op=1, hwsrc='{mac(1)}', psrc='192.0.2.51',"
@@ -132,8 +132,8 @@ def test_a_bystander_keeps_its_neighbour_cache(segment: Segment) -> None:
     assert segment.neighbours("bystander") == {**CACHE, "192.0.2.51": mac(1)}
 
 
-def test_no_frame_names_its_own_target_as_sender(segment: Segment) -> None:
-    """Seen by another machine's tcpdump, not by what we believe to send."""
+def test_no_request_has_its_target_as_sender(segment: Segment) -> None:
+    """Checked with tcpdump on another host."""
     segment.host("bystander", 40, "192.0.2.40/24")
     capture = subprocess.Popen(
         ["ip", "netns", "exec", f"{segment.prefix}bystander", "tcpdump", "-nnle", "-i", "eth1", "arp"],
@@ -155,7 +155,7 @@ def test_no_frame_names_its_own_target_as_sender(segment: Segment) -> None:
     assert len(asked) == 16
 
 
-def test_garbage_on_the_wire_neither_stops_nor_deceives_a_scan(segment: Segment) -> None:
+def test_garbage_frames_neither_stop_nor_deceive_a_scan(segment: Segment) -> None:
     segment.host("a", 11, "192.0.2.50/24")
     segment.host("noise", 60, "192.0.2.60/24")
     flood = (
@@ -186,9 +186,7 @@ def test_garbage_on_the_wire_neither_stops_nor_deceives_a_scan(segment: Segment)
         (("198.51.100.7",), "this machine is not on the segment of 198.51.100.7 (its segments: 192.0.2.0/24"),
     ],
 )
-def test_what_cannot_be_asked_from_here_is_inconclusive(
-    segment: Segment, arguments: tuple[str, ...], message: str
-) -> None:
+def test_addresses_out_of_reach_are_inconclusive(segment: Segment, arguments: tuple[str, ...], message: str) -> None:
     ended = segment.cli("l2", "scan", *arguments)
     assert ended.returncode == 2
     assert message in ended.stderr
@@ -202,7 +200,7 @@ def test_an_interface_that_is_down(segment: Segment) -> None:
     assert "eth1 is down" in ended.stderr
 
 
-def test_a_node_cannot_judge(segment: Segment, tmp_path: Path) -> None:
+def test_a_scan_from_a_node_is_inconclusive(segment: Segment, tmp_path: Path) -> None:
     segment.host("worker1", 11, "192.0.2.11/24")
     (tmp_path / "hosts.toml").write_text(SITE)
     ended = segment.cli("-f", str(tmp_path / "hosts.toml"), "l2", "scan", "--offline", name="worker1")
@@ -210,18 +208,18 @@ def test_a_node_cannot_judge(segment: Segment, tmp_path: Path) -> None:
     assert "This machine's address 192.0.2.11 is worker1's" in ended.stderr
 
 
-def test_without_the_capability_the_printed_command_helps(segment: Segment) -> None:
-    """An ordinary user is told one command; typed as printed (without sudo: we are root) it works."""
+def test_without_cap_net_raw_the_printed_command_works(segment: Segment) -> None:
+    """The error names a command; run as printed (without sudo: this is root), it works."""
     segment.host("a", 11, "192.0.2.50/24")
     command = [sys.executable, "-m", "provisioner", "l2", "scan", "192.0.2.50"]
-    ordinary = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
-    refused = segment.run("prober", *ordinary, *command, check=False)
+    unprivileged = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
+    refused = segment.run("prober", *unprivileged, *command, check=False)
     assert refused.returncode == 2, refused.stderr
     assert refused.stdout == ""
     printed = re.search(r"run: (sudo -E setpriv --reuid=65534 .*)$", refused.stderr, re.MULTILINE)
     assert printed is not None, refused.stderr
     given = printed[1].split()
     options = [word for word in given[2:] if word.startswith("--") and word != "--init-groups"]
-    helped = segment.run("prober", "setpriv", *options, "--clear-groups", *command, check=False)
-    assert helped.returncode == 0, helped.stderr
-    assert mac(11) in helped.stdout
+    granted = segment.run("prober", "setpriv", *options, "--clear-groups", *command, check=False)
+    assert granted.returncode == 0, granted.stderr
+    assert mac(11) in granted.stdout

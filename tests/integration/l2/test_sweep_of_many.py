@@ -1,4 +1,4 @@
-"""The sweep that `make bench` measures, a few times: 200 owners with MACs of their own, ten of them not alone."""
+"""The sweep that `make bench` measures, repeated: 200 owned addresses, ten of them with two owners."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`l2 collect` against a real API server with MetalLB's own CRDs, in a network namespace of its own.
+"""`l2 collect` against a real API server with MetalLB's CRDs, in its own network namespace.
 
-The namespace has the nodes' addresses, so that the API server's pod proxy really fetches metrics, and really asks
-a kubelet for logs; what is served there is what MetalLB's speakers say.
+The namespace has the nodes' addresses, so the API server's pod proxy really fetches metrics, and really asks a kubelet
+for logs; the content served there is what MetalLB's speakers produce.
 """

@@ -1,4 +1,4 @@
-"""A cluster with MetalLB as its API shows one: nodes, speakers, pools, Services and what is said of them."""
+"""A cluster with MetalLB, as objects in the API: nodes, speakers, pools, Services and events."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def node(cluster: Cluster, name: str, ip: str, **labels: str) -> None:
 def pod(
     cluster: Cluster, name: str, spec: Object, *, on: str, ip: str = "", labels: dict[str, str], ready: bool = True
 ) -> None:
-    """Make a pod of MetalLB's that runs, as far as the API shows it."""
+    """Create a MetalLB pod that runs, as far as the API shows."""
     metadata = {"name": name, "namespace": "metallb-system", "labels": labels}
     spec = {**spec, "nodeName": on, "automountServiceAccountToken": False}
     cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
@@ -70,14 +70,14 @@ def released(version: str) -> list[Object]:
 
 
 def plain(schema: Any) -> Any:
-    """Return a CRD without the CEL rules, which this old API server does not know."""
+    """Return a CRD without CEL rules, which this old API server rejects."""
     if isinstance(schema, dict):
         return {key: plain(value) for key, value in schema.items() if key != "x-kubernetes-validations"}
     return [plain(item) for item in schema] if isinstance(schema, list) else schema
 
 
 def templates(version: str) -> dict[str, Object]:
-    """Return the pod templates of a release by component."""
+    """Return a release's pod templates by component."""
     return {
         item["spec"]["template"]["metadata"]["labels"]["component"]: item["spec"]["template"]
         for item in released(version)
@@ -86,7 +86,7 @@ def templates(version: str) -> dict[str, Object]:
 
 
 def fill(cluster: Cluster) -> None:
-    """Make it a cluster as MetalLB 0.13.12 has it, with the CRDs of 0.16.1: one Service announced, one pending."""
+    """Create a cluster with MetalLB 0.13.12 and the CRDs of 0.16.1: one Service announced, one pending."""
     wanted = ("ipaddresspools", "l2advertisements", "servicel2statuses", "configurationstates")
     for item in released("v0.16.1"):
         if item["kind"] == "Namespace" or item["metadata"]["name"].split(".")[0] in wanted:
@@ -123,9 +123,14 @@ def fill(cluster: Cluster) -> None:
         },
     ):
         cluster.wait("the kind to be served", accepted(item), 60)
-    shown = {"node": "worker1", "serviceName": "web", "serviceNamespace": "default", "interfaces": [{"name": "eth1"}]}
+    announced = {
+        "node": "worker1",
+        "serviceName": "web",
+        "serviceNamespace": "default",
+        "interfaces": [{"name": "eth1"}],
+    }
     where = {"namespace": "metallb-system", "api_version": "metallb.io/v1beta1", "subresource": "status"}
-    cluster.merge("ServiceL2Status", "l2-x", {"status": shown}, **where)
+    cluster.merge("ServiceL2Status", "l2-x", {"status": announced}, **where)
     node(cluster, "master", MASTER, **{"node.kubernetes.io/exclude-from-external-load-balancers": ""})
     node(cluster, "worker1", WORKER, zone="a")
     cluster.wait("the account of pods", lambda: cluster.get("ServiceAccount", "default", "metallb-system"), 60)

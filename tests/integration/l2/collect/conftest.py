@@ -1,4 +1,4 @@
-"""One namespace, one control plane in it and one cluster in that, for all tests of this folder."""
+"""One namespace with one control plane and one cluster, for all tests of this folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.integration.l2.collect.speaking import METRICS, serving
 
 
 def enter(path: str) -> None:
-    """Move this thread, and what it starts from now on, into a network namespace."""
+    """Move this thread, and everything it starts from now on, into a network namespace."""
     with open(path) as namespace:
         if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0x40000000) != 0:
             raise OSError(ctypes.get_errno(), f"setns {path}")
@@ -58,14 +58,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 @pytest.fixture(scope="package")
 def connect(control_plane: ControlPlane, site: Site) -> Iterator[Connect]:
-    """Return `connect(user=…)`, which gives a Cluster."""
+    """Yield `connect(user=…)`, which returns a Cluster."""
     with reaching.connecting(site) as build:
         yield lambda **options: build(control_plane.kubeconfig(**options))
 
 
 @pytest.fixture(scope="package")
 def admin(connect: Connect) -> Cluster:
-    """Return the cluster, for its administrator."""
+    """Return the filled cluster, as its administrator."""
     cluster = connect()
     fill(cluster)
     return cluster
@@ -73,14 +73,14 @@ def admin(connect: Connect) -> Cluster:
 
 @pytest.fixture
 def speaker_metrics(namespace: None) -> Iterator[None]:
-    """Serve what a speaker serves, at the worker's address and MetalLB's port."""
+    """Serve a speaker's metrics, at the worker's address and MetalLB's port."""
     with serving(WORKER, 7472, METRICS.encode()):
         yield
 
 
 @pytest.fixture(scope="package")
 def tls(control_plane: ControlPlane) -> ssl.SSLContext:
-    """Return what a kubelet, or a speaker of 0.16, serves its own certificate with."""
+    """Return a server context with a certificate, as of a kubelet or a speaker of 0.16."""
     own = issue("worker1", by=control_plane.ca, hosts=(WORKER,), server=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*own.save(control_plane.directory, "worker1"))

@@ -1,4 +1,4 @@
-"""What answers beside the API, a speaker's metrics and a kubelet's logs, and what is gathered from all of it."""
+"""Servers besides the API, a speaker's metrics and a kubelet's logs, and a collection from all of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from provisioner.site import Site
 from provisioner.ssh import Host, HostNic
 from tests.integration.l2.collect.cluster import WORKER
 
-KUBELET = 10250  # the API server shows it a certificate, where speakers ask for a token
+KUBELET = 10250  # the API server presents a certificate there, where speakers require a token
 METRICS = """\
 # HELP metallb_layer2_requests_received Number of layer2 requests received for owned IPs
 # TYPE metallb_layer2_requests_received counter
@@ -33,12 +33,12 @@ metallb_k8s_client_config_stale_bool 0
 def serving(
     address: str, port: int, *answers: bytes, status: int = 200, tls: ssl.SSLContext | None = None
 ) -> Iterator[None]:
-    """Serve these bytes, whatever is asked, at one of the namespace's addresses."""
+    """Serve these bytes for every request, at one of the namespace's addresses."""
 
-    class Plain(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            borne = self.headers.get("Authorization", "").startswith("Bearer ey")
-            self.send_response(status if borne or tls is None or port == KUBELET else 401)
+            authorized = self.headers.get("Authorization", "").startswith("Bearer ey")
+            self.send_response(status if authorized or tls is None or port == KUBELET else 401)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.end_headers()
             self.wfile.write(b"".join(answers))
@@ -46,7 +46,7 @@ def serving(
         def log_message(self, *arguments: object) -> None:
             pass
 
-    with ThreadingHTTPServer((address, port), Plain) as server:
+    with ThreadingHTTPServer((address, port), Handler) as server:
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
@@ -59,12 +59,9 @@ def serving(
 
 
 def hosts(site: Site, **known: tuple[HostNic, ...] | Exception) -> dict[str, Host]:
-    """Return hosts whose network cards are these, and whose tunnels lead to this namespace.
+    """Return hosts with these NICs whose tunnels lead to this namespace; SSH itself is tested elsewhere."""
 
-    Reading cards over SSH, and tunnels through it, are tested elsewhere.
-    """
-
-    class Reached:
+    class FakeHost:
         def __init__(self, name: str) -> None:
             self.name = name
             self.spec = next(spec for spec in site.hosts if spec.name == name)
@@ -80,16 +77,16 @@ def hosts(site: Site, **known: tuple[HostNic, ...] | Exception) -> dict[str, Hos
         def tunnel(self, address: str, port: int) -> Iterator[SimpleNamespace]:
             yield SimpleNamespace(address=address, port=port)
 
-    return {name: cast(Host, Reached(name)) for name in known}
+    return {name: cast(Host, FakeHost(name)) for name in known}
 
 
-CARDS = (
+NICS = (
     HostNic("lo", "00:00:00:00:00:00", True, ("127.0.0.1/8", "::1/128"), "", False),
     HostNic("eth1", "52:54:00:00:00:11", True, (f"{WORKER}/24", "fe80::11/64"), "", True),
     HostNic("veth12ab", "aa:bb:cc:00:00:01", True, ("fe80::1/64",), "cni0", False),
 )
 
 
-def gathered(cluster: Cluster, site: Site, **known: tuple[HostNic, ...] | Exception) -> tuple[Facts, list[str]]:
+def collect(cluster: Cluster, site: Site, **known: tuple[HostNic, ...] | Exception) -> tuple[Facts, list[str]]:
     notes: list[str] = []
     return collector.from_cluster(cluster, hosts(site, **known), site, note=notes.append), notes

@@ -1,4 +1,4 @@
-"""`collect` finds what the diagnosis asks for, and takes no secret along."""
+"""`l2 collect` finds what the diagnosis needs, without secrets."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from provisioner.l2.election import predictor
 from provisioner.l2.facts import Endpoint
 from provisioner.site import Site
 from tests.integration.l2.collect.cluster import SECRET, WORKER
-from tests.integration.l2.collect.speaking import CARDS, KUBELET, gathered, serving
+from tests.integration.l2.collect.speaking import KUBELET, NICS, collect, serving
 
 pytestmark = pytest.mark.integration
 
 
-def test_it_finds_what_the_diagnosis_asks_for(admin: Cluster, site: Site, speaker_metrics: None) -> None:
-    facts, notes = gathered(admin, site, worker1=CARDS, master=Unreachable("master", "no route to host"))
+def test_it_finds_what_the_diagnosis_needs(admin: Cluster, site: Site, speaker_metrics: None) -> None:
+    facts, notes = collect(admin, site, worker1=NICS, master=Unreachable("master", "no route to host"))
     assert facts.metallb.version == "0.13.12"
     assert (facts.metallb.namespace, facts.metallb.memberlist) == ("metallb-system", True)
     assert (facts.metallb.ignore_exclude_lb, facts.metallb.load_balancer_class) == (False, "")
-    assert facts.metallb.config == "valid", "by the gauges of the speaker that answers"
+    assert facts.metallb.config == "valid", "by the gauges of the one speaker that answers"
     assert facts.metallb.excluded_interfaces is not None
     assert "^veth.*" in facts.metallb.excluded_interfaces
     assert (facts.kube_proxy.mode, facts.kube_proxy.strict_arp) == ("ipvs", True)
@@ -58,7 +58,7 @@ def test_it_finds_what_the_diagnosis_asks_for(admin: Cluster, site: Site, speake
     assert set(web.endpoints) == {Endpoint(node="worker1"), Endpoint(node="master", ready=False)}
     assert [(each.reason, each.node) for each in web.events] == [("nodeAssigned", "worker1")]
     assert (late.ingress_ips, late.wanted_ips, late.wanted_pool) == ((), ("192.0.2.201",), "lab")
-    assert late.endpoints == (), "none is known to be none"
+    assert late.endpoints == (), "known to have none"
     assert any("default/late: requested IP 'nowhere' ignored" in note for note in notes)
 
     assert facts.l2_status is not None
@@ -75,10 +75,10 @@ def test_it_finds_what_the_diagnosis_asks_for(admin: Cluster, site: Site, speake
     assert (prediction.candidates, prediction.leader) == (("worker1",), "worker1")
 
 
-def test_the_file_gives_the_same_facts_and_holds_no_secret(
+def test_the_file_loads_as_the_same_facts_without_secrets(
     admin: Cluster, site: Site, speaker_metrics: None, tmp_path: Path
 ) -> None:
-    facts, _ = gathered(admin, site, worker1=CARDS)
+    facts, _ = collect(admin, site, worker1=NICS)
     path = tmp_path / "facts.json"
     path.write_text(facts_file.dump(facts))
     assert facts_file.load(path) == facts
@@ -88,7 +88,7 @@ def test_the_file_gives_the_same_facts_and_holds_no_secret(
 
 
 def test_counters_are_read_again_after_the_probes(admin: Cluster, site: Site, speaker_metrics: None) -> None:
-    facts, _ = gathered(admin, site)
+    facts, _ = collect(admin, site)
     after = collector.metrics(admin, {})
     assert after is not None
     assert after["worker1"]["192.0.2.200"].responses_sent == 7
@@ -96,14 +96,14 @@ def test_counters_are_read_again_after_the_probes(admin: Cluster, site: Site, sp
     assert collector.from_cluster(admin, {}, site, metrics=False).metrics is None
 
 
-def test_metallbs_own_word_on_its_configuration_wins(admin: Cluster, site: Site, speaker_metrics: None) -> None:
+def test_metallbs_configuration_state_wins_over_gauges(admin: Cluster, site: Site, speaker_metrics: None) -> None:
     where = {"namespace": "metallb-system", "api_version": "metallb.io/v1beta1"}
     metadata = {"name": "speaker-worker1", "namespace": "metallb-system"}
     admin.apply({"apiVersion": "metallb.io/v1beta1", "kind": "ConfigurationState", "metadata": metadata})
     status = {"result": "Invalid", "errorSummary": "pool lab overlaps"}
     admin.merge("ConfigurationState", "speaker-worker1", {"status": status}, subresource="status", **where)
     try:
-        facts, _ = gathered(admin, site)
+        facts, _ = collect(admin, site)
         assert (facts.metallb.config, facts.metallb.config_error) == ("invalid", "pool lab overlaps")
     finally:
         admin.delete("ConfigurationState", "speaker-worker1", "metallb-system", "metallb.io/v1beta1")
@@ -120,7 +120,7 @@ def test_a_speakers_log_is_read_through_the_kubelet(
     admin: Cluster, site: Site, tls: ssl.SSLContext, log: str, partial: bool | None
 ) -> None:
     with serving(WORKER, KUBELET, log.encode(), tls=tls):
-        facts, _ = gathered(admin, site)
+        facts, _ = collect(admin, site)
     assert facts.speaker_log is not None
     assert facts.speaker_log["worker1"].partial_join is partial
     assert "master" not in facts.speaker_log

@@ -1,4 +1,4 @@
-"""What cannot be had is unknown and said, and no more than that is lost; without an API there is nothing."""
+"""What cannot be read is unknown, with a note, and nothing else is lost; without an API there is an error."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from provisioner.l2.election import predictor
 from provisioner.site import Site
 from tests.integration.kube.apiserver import ControlPlane, issue
 from tests.integration.kube.reaching import Connect
-from tests.integration.l2.collect.speaking import CARDS, gathered
+from tests.integration.l2.collect.speaking import NICS, collect
 
 pytestmark = pytest.mark.integration
 
 
-def test_without_metrics_their_part_is_unknown(admin: Cluster, site: Site) -> None:
-    facts, notes = gathered(admin, site)
+def test_without_metrics_their_facts_are_unknown(admin: Cluster, site: Site) -> None:
+    facts, notes = collect(admin, site)
     assert facts.metrics is None
     assert facts.metallb.config == "unknown"
     assert facts.services
@@ -28,7 +28,7 @@ def test_without_metrics_their_part_is_unknown(admin: Cluster, site: Site) -> No
     assert collector.metrics(admin, {}) is None
 
 
-def test_what_is_forbidden_is_unknown_and_said(
+def test_forbidden_sources_are_unknown_with_a_note(
     admin: Cluster, site: Site, control_plane: ControlPlane, connect: Connect
 ) -> None:
     rules = [{"apiGroups": [""], "resources": ["nodes", "services", "pods"], "verbs": ["get", "list"]}]
@@ -43,12 +43,12 @@ def test_what_is_forbidden_is_unknown_and_said(
     def permitted() -> bool:
         return bool(viewer.list("Node"))
 
-    admin.wait("the role to count", permitted, 60)
-    facts, notes = gathered(viewer, site, worker1=CARDS)
+    admin.wait("the role to take effect", permitted, 60)
+    facts, notes = collect(viewer, site, worker1=NICS)
     assert {one.name for one in facts.nodes} == {"master", "worker1"}
     assert facts.metallb.version == "0.13.12"
     assert facts.services is not None
-    assert [one.endpoints for one in facts.services] == [None, None], "not none: unknown"
+    assert [one.endpoints for one in facts.services] == [None, None], "unknown, not empty"
     assert (facts.pools, facts.advertisements, facts.l2_status) == (None, None, None)
     assert (facts.kube_proxy.mode, facts.others.servicelb) == (None, False)
     for what in ("pools", "advertisements", "endpoints", "kube-proxy's mode"):
@@ -57,23 +57,23 @@ def test_what_is_forbidden_is_unknown_and_said(
     assert prediction.candidates is None
 
 
-def test_an_api_that_is_lost_in_the_middle_leaves_the_rest_unknown(
+def test_an_api_lost_midway_leaves_the_rest_unknown(
     admin: Cluster, site: Site, control_plane: ControlPlane, connect: Connect
 ) -> None:
     dying = connect()
-    kept = dying.raw
+    original = dying.raw
 
     def raw(path: str, patience: float = 30) -> Any:
         if path == "/apis/metallb.io/v1beta1" and "kube-apiserver" in control_plane.running:
             control_plane.kill("kube-apiserver")
-        return kept(path, patience)
+        return original(path, patience)
 
     dying.raw = raw  # type: ignore[method-assign]
     try:
-        facts, notes = gathered(dying, site, worker1=CARDS)
+        facts, notes = collect(dying, site, worker1=NICS)
     finally:
         control_plane.start_api()
-    assert {one.name for one in facts.nodes} == {"master", "worker1"}, "they had been read"
+    assert {one.name for one in facts.nodes} == {"master", "worker1"}, "already read"
     assert (facts.pools, facts.advertisements, facts.metrics, facts.kube_proxy.mode) == (None, None, None, None)
     assert facts.services is not None
     assert [one.endpoints for one in facts.services] == [None, None]
@@ -88,6 +88,6 @@ def test_an_api_that_does_not_answer_at_all_is_an_error(
     control_plane.kill("kube-apiserver")
     try:
         with pytest.raises(ClusterError, match=r"out of reach|does not answer"):
-            gathered(gone, site, worker1=CARDS)
+            collect(gone, site, worker1=NICS)
     finally:
         control_plane.start_api()

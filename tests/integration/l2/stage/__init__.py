@@ -1,1 +1,1 @@
-"""Verdicts staged for real: nodes are network namespaces on a bridge, their announcers are the real programs."""
+"""Verdicts staged with real programs: nodes are network namespaces on a bridge, announcers are the real ones."""

@@ -1,7 +1,6 @@
-"""The facts of a staged cluster: read from its API and its nodes, as `l2 collect` reads a real one's.
+"""The facts of a staged cluster, read from its API and nodes as `l2 collect` reads a real one's.
 
-Nothing of what was staged is written down here: a rule on the switch or a stopped process is found by the diagnosis
-or not at all.
+The staged fault itself is not among them: the diagnosis has to find a rule on the switch or a stopped process.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ NONE = {"kube_vip": False, "servicelb": False, "cilium_l2": False}
 
 
 def facts(metallb: MetalLB, **known: Any) -> dict[str, Any]:
-    """Return l2facts/v1 of one MetalLB. known: parts that stand in the cluster's own configuration elsewhere."""
+    """Return l2facts/v1 of one MetalLB. known: parts that a real cluster has in other configuration."""
     return {
         "schema": "l2facts/v1",
         "metallb": {
@@ -48,7 +47,7 @@ def facts(metallb: MetalLB, **known: Any) -> dict[str, Any]:
             for name, spec in resources(metallb, "l2advertisements")
         ],
         "services": _services(metallb),
-        "speaker_log": {name: {"partial_join": metallb.said(name, "partial join") > 0} for name in metallb.logs},
+        "speaker_log": {name: {"partial_join": metallb.log_lines(name, "partial join") > 0} for name in metallb.logs},
         **known,
     }
 
@@ -85,7 +84,7 @@ def _condition(thing: dict[str, Any], kind: str) -> bool:
 
 
 def nics(metallb: MetalLB, name: str) -> list[dict[str, Any]]:
-    """Look at a node as over SSH."""
+    """Read a node's NICs as over SSH."""
     script = "ip -json address; grep -H . /proc/sys/net/ipv4/conf/*/proxy_arp"
     links, *settings = metallb.network.shell(name, script).splitlines()
     proxies = {line.split("/")[6] for line in settings if line.endswith(":1")}
@@ -122,7 +121,7 @@ def _services(metallb: MetalLB) -> list[dict[str, Any]]:
                 for each in subset["addresses"]
             ],
             "events": [
-                {"reason": event["reason"], "node": _said_by(event), "message": event["message"]}
+                {"reason": event["reason"], "node": _node_of(event), "message": event["message"]}
                 for event in events
                 if event["involvedObject"]["name"] == name and event["source"]["component"].startswith("metallb")
             ],
@@ -132,7 +131,7 @@ def _services(metallb: MetalLB) -> list[dict[str, Any]]:
     ]
 
 
-def _said_by(event: dict[str, Any]) -> str:
-    """Return the node that an event of a speaker names in its message: its source holds none."""
+def _node_of(event: dict[str, Any]) -> str:
+    """Return the node that a speaker's event names in its message; its source has none."""
     words = event["message"].split('"')
     return next((after for before, after in itertools.pairwise(words) if before.endswith("node ")), "")

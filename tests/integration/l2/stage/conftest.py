@@ -1,4 +1,4 @@
-"""The town of the staged verdicts, built once for all of them."""
+"""The stage, built once for all tests."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tests.integration.l2.stage.stage import Stage
 
 @pytest.fixture(scope="package")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Give the town; skip where it cannot be built."""
+    """Yield the stage; skip if it cannot be built."""
     if os.geteuid() != 0:
         pytest.skip("needs root: network namespaces")
     for program in ("nft", "keepalived", "arptables"):
         if shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin") is None:
-            pytest.skip(f"there is no {program}: ./setup.sh")
+            pytest.skip(f"{program} not found: ./setup.sh")
     speaker()
     definitions()
-    folder = tmp_path_factory.mktemp("town")
+    folder = tmp_path_factory.mktemp("stage")
     plane = ControlPlane(folder)
     made = Stage(StageNetwork(f"pst-{os.getpid()}-", folder=folder), Api(plane))
     try:
@@ -32,7 +32,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         plane.start_api()
         made.api.define()
         made.build()
-        made.settle()
+        made.wait_ready()
         yield made
     finally:
         made.network.close()

@@ -1,7 +1,7 @@
-"""Real MetalLB speakers, one a node's namespace, against a real API server that holds their objects.
+"""Real MetalLB speakers, one in each node's namespace, against a real API server with their objects.
 
-Several MetalLBs share the API server, each with a namespace of its own for its configuration: that keeps them apart
-as clusters are, since a speaker announces what its own pools hold.
+Several MetalLBs share the API server, each with its own configuration namespace. That separates them like clusters,
+since a speaker announces only addresses of its own pools.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ LABELS = {"app": "metallb", "component": "speaker"}
 
 
 def speaker() -> str:
-    """Return the path of the real speaker, as the mirror builds it; skip without it."""
+    """Return the path of the real speaker, built by the mirror; skip without it."""
     return str(programs() / "metallb-speaker")
 
 
 def definitions() -> list[dict[str, Any]]:
-    """Return MetalLB's custom resource definitions, from its own manifest; skip without it."""
+    """Return MetalLB's CRDs, from its manifest; skip without it."""
     try:
         folder = manifests.folder()
     except ProvisionerError as error:
@@ -50,13 +50,13 @@ def definitions() -> list[dict[str, Any]]:
 
 
 def leader(ip: str, candidates: Sequence[str]) -> str:
-    """Return who wins the election for an address: written here anew, so that the product's is not its own judge."""
+    """Return the winner of an address's election, computed independently of the product."""
     return min(candidates, key=lambda node: hashlib.sha256(f"{node}#{ip}".encode()).digest())
 
 
 @dataclass
 class Api:
-    """The API server, past the product: objects are created as kubectl and the controllers would."""
+    """The API server, bypassing the product: objects are created as by kubectl and controllers."""
 
     plane: ControlPlane
 
@@ -68,7 +68,7 @@ class Api:
             self.patch(f"{path}/{body['metadata']['name']}/status", {"status": status})
 
     def patch(self, path: str, body: dict[str, Any]) -> None:
-        """Merge into an object."""
+        """Patch an object."""
         answered, text = self.plane.ask("PATCH", path, body, content="application/merge-patch+json")
         assert answered == 200, text
 
@@ -79,7 +79,7 @@ class Api:
         return found
 
     def define(self) -> None:
-        """Create MetalLB's custom resource definitions."""
+        """Create MetalLB's CRDs."""
         for document in definitions():
             self.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", document)
         until(self._served, "MetalLB's resources to be served")
@@ -91,7 +91,7 @@ class Api:
 
 @dataclass
 class MetalLB:
-    """One MetalLB: its configuration's namespace, its nodes, its speakers."""
+    """One MetalLB: its namespace, nodes and speakers."""
 
     api: Api
     network: StageNetwork
@@ -104,7 +104,7 @@ class MetalLB:
 
     def __post_init__(self) -> None:
         self.api.create("/api/v1/namespaces", {"metadata": {"name": self.namespace}})
-        # What the controller manager would make, and the admission of pods asks for.
+        # The controller manager would create it, and pod admission requires it.
         self.api.create(f"/api/v1/namespaces/{self.namespace}/serviceaccounts", {"metadata": {"name": "default"}})
         if self.course != "default":
             self.api.create("/api/v1/namespaces", {"metadata": {"name": self.course}})
@@ -134,10 +134,10 @@ class MetalLB:
                 },
             },
         )
-        self.pod_is(name, ready=ready)
+        self.set_pod_ready(name, ready=ready)
 
-    def pod_is(self, name: str, *, ready: bool) -> None:
-        """Have the pod's status say what its kubelet would."""
+    def set_pod_ready(self, name: str, *, ready: bool) -> None:
+        """Set the pod's status as its kubelet would."""
         path = f"/api/v1/namespaces/{self.namespace}/pods/speaker-{name}/status"
         state: dict[str, Any] = {"running": {}} if ready else {"waiting": {"reason": "CrashLoopBackOff"}}
         conditions = [{"type": kind, "status": str(ready)} for kind in ("Ready", "ContainersReady")]
@@ -163,7 +163,7 @@ class MetalLB:
         notes: dict[str, str] | None = None,
         **spec: Any,
     ) -> None:
-        """Create a LoadBalancer Service that has its addresses, with a ready endpoint on each node of `on`."""
+        """Create a LoadBalancer Service with addresses and a ready endpoint on each node of `on`."""
         place = f"/api/v1/namespaces/{self.course}"
         ports = [{"name": "http", "port": port, "protocol": "TCP"}]
         self.api.create(
@@ -174,10 +174,10 @@ class MetalLB:
             },
             {"loadBalancer": {"ingress": [{"ip": ip} for ip in ips]}},
         )
-        self.back(name, on)
+        self.endpoints(name, on)
 
-    def back(self, name: str, on: Sequence[str]) -> None:
-        """Create a Service's endpoints: a ready one on each node of `on`."""
+    def endpoints(self, name: str, on: Sequence[str]) -> None:
+        """Create a Service's endpoints, a ready one on each node of `on`."""
         pods = [{"ip": f"10.244.{number}.2", "nodeName": node} for number, node in enumerate(on, start=1)]
         subsets = [{"addresses": pods, "ports": [{"name": "http", "port": SERVED, "protocol": "TCP"}]}] if pods else []
         place = f"/api/v1/namespaces/{self.course}"
@@ -188,7 +188,7 @@ class MetalLB:
         self.api.create(f"/apis/metallb.io/v1beta1/namespaces/{self.namespace}/{plural}", body)
 
     def start(self, name: str) -> None:
-        """Start a node's speaker; it announces some time later."""
+        """Start a node's speaker; its announcements follow."""
         kubeconfig = self.network.folder / "kubeconfig"
         if not kubeconfig.exists():
             kubeconfig.write_text(self.api.plane.kubeconfig())
@@ -206,24 +206,24 @@ class MetalLB:
         )
 
     def _memberlist(self, name: str) -> dict[str, str]:
-        """Return the part of a speaker's environment that turns memberlist on; empty where it is off."""
+        """Return a speaker's environment for memberlist, empty if it is off."""
         labels = ",".join(f"{key}={value}" for key, value in LABELS.items())
         return {"METALLB_ML_BIND_ADDR": self.nodes[name], "METALLB_ML_LABELS": labels} if self.memberlist else {}
 
-    def said(self, name: str, *words: str) -> int:
-        """Count the lines of a speaker's log that hold all these words."""
+    def log_lines(self, name: str, *words: str) -> int:
+        """Count the lines of a speaker's log with all these words."""
         lines = self.logs[name].read_text(errors="replace").splitlines()
         return sum(all(word in line for word in words) for line in lines)
 
     def wait_for(self, name: str, word: str, times: int = 1) -> None:
-        """Wait until a speaker has logged a word that often."""
-        until(lambda: self.said(name, word) >= times, f"the speaker of {name} to say {word}")
+        """Wait until a speaker has logged a word this many times."""
+        until(lambda: self.log_lines(name, word) >= times, f"the speaker of {name} to log {word}")
 
     def announcers(self, ip: str) -> set[str]:
-        """Return the nodes whose speakers say that they announce an address, and have not said that they ceased."""
-        return {name for name in self.logs if self._last_word(name, ip) == "serviceAnnounced"}
+        """Return the nodes whose speakers, by their logs, are announcing an address."""
+        return {name for name in self.logs if self._last_event(name, ip) == "serviceAnnounced"}
 
-    def _last_word(self, name: str, ip: str) -> str:
+    def _last_event(self, name: str, ip: str) -> str:
         word = ""
         for line in self.logs[name].read_text(errors="replace").splitlines():
             if f'"{ip}"' in line and '"event":"service' in line:
@@ -231,11 +231,11 @@ class MetalLB:
         return word
 
     def hang(self, name: str) -> None:
-        """Stop a speaker in its tracks: it is there, and does nothing."""
+        """Suspend a speaker: the process exists, but does nothing."""
         self.network.programs[f"speaker-{name}"].send_signal(signal.SIGSTOP)
 
     def metrics(self, name: str) -> dict[str, dict[str, int]]:
-        """Scrape a speaker: ip -> requests_received, responses_sent, gratuitous_sent."""
+        """Scrape a speaker's counters: ip -> requests_received, responses_sent, gratuitous_sent."""
         found: dict[str, dict[str, int]] = {}
         for line in self._scrape(name).splitlines():
             if line.startswith("metallb_layer2_"):

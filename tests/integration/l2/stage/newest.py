@@ -1,7 +1,7 @@
 """A real MetalLB of a current release, run as its released ServiceAccount with its released roles.
 
-Such a speaker wants EndpointSlices of discovery.k8s.io/v1, which the API serves from 1.21 and this one does not: they
-are custom resources here, and nothing else is made up.
+Its speaker needs EndpointSlices of discovery.k8s.io/v1, which this API server (before 1.21) lacks; they are custom
+resources here. Everything else is real.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.integration.l2.stage.metallb import MetalLB
 from tests.integration.l2.stage.network import SERVED, StageNetwork, pump
 from tests.mirror import cache
 
-OLD_SLICES = "discovery.k8s.io/v1beta1"  # where this API server has them; its group must be free for ours
+OLD_SLICES = "discovery.k8s.io/v1beta1"  # served by this API server; the group must be free for the custom resource
 RELEASED = {
     *("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"),
     "CustomResourceDefinition",
@@ -58,12 +58,12 @@ def speaker() -> str:
     """Return the path of the real speaker; skip without it."""
     found = [*cache.root().glob("metallb-newest-*/metallb-newest")]
     if not found:
-        pytest.skip("there is no speaker of MetalLB 0.16: python3 -m tests.mirror build --for-tests")
+        pytest.skip("no speaker of MetalLB 0.16: python3 -m tests.mirror build --for-tests")
     return str(found[0])
 
 
 def define(cluster: Cluster) -> None:
-    """Apply what the released manifest has for the speakers, and wait until all kinds are served."""
+    """Apply the released manifest's objects for speakers, and wait until all kinds are served."""
     wanted = {"endpointslices"}
     for item in released("v0.16.1"):
         if item["kind"] in RELEASED:
@@ -86,11 +86,11 @@ def _served(cluster: Cluster) -> set[str]:
 
 @dataclass
 class Newest(MetalLB):
-    """Speakers of 0.16.1, without memberlist, each as its pod."""
+    """Speakers of 0.16.1, without memberlist, each with its pod."""
 
     memberlist: bool = False
     version: str = "0.16.1"
-    tokens: Path = field(default_factory=Path)  # the directory of their kubeconfig
+    directory: Path = field(default_factory=Path)  # of their kubeconfig
 
     def start(self, name: str) -> None:
         """Start a node's speaker."""
@@ -99,24 +99,24 @@ class Newest(MetalLB):
             f"speaker-{name}",
             name,
             speaker(),
-            f"--kubeconfig={self.tokens / 'kubeconfig'}",
+            f"--kubeconfig={self.directory / 'kubeconfig'}",
             f"--node-name={name}",
             f"--pod-name=speaker-{name}",
             f"--namespace={self.namespace}",
             env={"GOMAXPROCS": "1"},
         )
 
-    def enter(self, token: str | None) -> None:
-        """Write the kubeconfig of the speakers' own ServiceAccount."""
-        assert token, "there is no ServiceAccount for the speakers"
+    def authenticate(self, token: str | None) -> None:
+        """Write the kubeconfig for the speakers' ServiceAccount."""
+        assert token, "no ServiceAccount for the speakers"
         config = yaml.safe_load(self.api.plane.kubeconfig())
         config["users"][0]["user"] = {"token": token}
-        (self.tokens / "kubeconfig").write_text(yaml.safe_dump(config))
+        (self.directory / "kubeconfig").write_text(yaml.safe_dump(config))
 
-    def back(self, name: str, on: Sequence[str]) -> None:
-        """Create a Service's endpoints as before, and the EndpointSlice that holds the same."""
-        super().back(name, on)
-        ends = [
+    def endpoints(self, name: str, on: Sequence[str]) -> None:
+        """Create a Service's endpoints, and an EndpointSlice with the same."""
+        super().endpoints(name, on)
+        slices = [
             {"addresses": [f"10.244.{number}.2"], "nodeName": node, "conditions": {"ready": True, "serving": True}}
             for number, node in enumerate(on, start=1)
         ]
@@ -128,23 +128,23 @@ class Newest(MetalLB):
                 "metadata": {"name": f"{name}-1", "labels": {"kubernetes.io/service-name": name}},
                 "addressType": "IPv4",
                 "ports": [{"name": "http", "port": SERVED, "protocol": "TCP"}],
-                "endpoints": ends,
+                "endpoints": slices,
             },
         )
 
     def hosts(self) -> dict[str, Host]:
-        """Return hosts whose tunnels lead into the nodes' namespaces; tunnels through SSH are tested elsewhere."""
-        return {name: cast(Host, _Reached(self.network, name, address)) for name, address in self.nodes.items()}
+        """Return hosts whose tunnels lead into the nodes' namespaces; SSH itself is tested elsewhere."""
+        return {name: cast(Host, _FakeHost(self.network, name, address)) for name, address in self.nodes.items()}
 
-    def counted(self, cluster: Cluster, notes: list[str]) -> dict[str, Any] | None:
-        """Return the speakers' counters as the product reads them, as a facts file holds them."""
+    def counters(self, cluster: Cluster, notes: list[str]) -> dict[str, Any] | None:
+        """Return the speakers' counters as read by the product, in the form of a facts file."""
         found = collector.metrics(cluster, self.hosts(), notes.append)
         if found is None:
             return None
-        return {node: {ip: one.model_dump() for ip, one in counters.items()} for node, counters in found.items()}
+        return {node: {ip: one.model_dump() for ip, one in own.items()} for node, own in found.items()}
 
 
-class _Reached:
+class _FakeHost:
     def __init__(self, network: StageNetwork, name: str, address: str) -> None:
         self.network, self.name, self.spec = network, name, SimpleNamespace(address=address)
 

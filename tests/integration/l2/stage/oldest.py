@@ -1,6 +1,6 @@
-"""A real MetalLB below 0.13, controller and speakers, run as its released ServiceAccounts with its released roles.
+"""A real MetalLB before 0.13, controller and speakers, run as its released ServiceAccounts with its released roles.
 
-Its pools are the ConfigMap that the product's own step writes.
+Its pools are in the ConfigMap that the product's step writes.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ CONTROLLER = "controller"
 
 
 def program(name: str) -> str:
-    """Return the path of a real program of MetalLB 0.12, `metallb` (the speaker) or `controller`; skip without it."""
+    """Return the path of MetalLB 0.12's `metallb` (the speaker) or `controller`; skip without it."""
     found = [*cache.root().glob(f"{name}-oldest-*/{name}-oldest")]
     if not found:
-        pytest.skip("there is no MetalLB 0.12: python3 -m tests.mirror build --for-tests")
+        pytest.skip("no MetalLB 0.12: python3 -m tests.mirror build --for-tests")
     return str(found[0])
 
 
 def define(cluster: Cluster) -> None:
-    """Apply what the released manifests have, without what only a kubelet could run."""
+    """Apply the released manifests, without the workloads that only a kubelet could run."""
     for name in ("namespace.yaml", "metallb.yaml"):
         for item in load(manifests.folder() / "metallb" / "v0.12.1" / name):
             if item["kind"] in RELEASED:
@@ -44,7 +44,7 @@ def define(cluster: Cluster) -> None:
 
 @dataclass
 class Oldest(MetalLB):
-    """Controller and speakers of 0.12.1. site: what the product is told."""
+    """Controller and speakers of 0.12.1. site: the product's configuration."""
 
     cluster: Cluster = field(kw_only=True)
     site: Site = field(kw_only=True)
@@ -58,31 +58,31 @@ class Oldest(MetalLB):
     def start(self, name: str) -> None:
         """Start a node's speaker."""
         self.network.relay(name, self.api.plane.ports["api"])
-        words = (f"--kubeconfig={self._account('speaker')}", f"--node-name={name}", *self._common())
+        words = (f"--kubeconfig={self._kubeconfig('speaker')}", f"--node-name={name}", *self._common())
         env = self._memberlist(name)
         self.logs[name] = self.network.spawn(f"speaker-{name}", name, program("metallb"), *words, env=env)
 
-    def control(self, name: str) -> None:
-        """Start the controller, or start it again, on a node that has its speaker."""
+    def start_controller(self, name: str) -> None:
+        """Start or restart the controller, on a node with a speaker."""
         if CONTROLLER in self.network.programs:
-            self.network.end(CONTROLLER)
-        words = (f"--kubeconfig={self._account('controller')}", "--port=7473", *self._common())
+            self.network.kill(CONTROLLER)
+        words = (f"--kubeconfig={self._kubeconfig('controller')}", "--port=7473", *self._common())
         self.network.spawn(CONTROLLER, name, program("controller"), *words)
 
     def _common(self) -> tuple[str, ...]:
-        # Nobody here makes EndpointSlices of the Endpoints.
+        # No controller here creates EndpointSlices from the Endpoints.
         return f"--namespace={self.namespace}", "--disable-epslices"
 
-    def _account(self, name: str) -> Path:
-        """Return the path of a kubeconfig with a token of a ServiceAccount."""
+    def _kubeconfig(self, name: str) -> Path:
+        """Return the path of a kubeconfig with a ServiceAccount's token."""
         config: Any = yaml.safe_load(self.api.plane.kubeconfig())
         config["users"][0]["user"] = {"token": self.cluster.token(self.namespace, name, 3600)}
         path = self.network.folder / f"kubeconfig-{name}"
         path.write_text(yaml.safe_dump(config))
         return path
 
-    def wanting(self, name: str, on: Sequence[str], **annotations: str) -> None:
-        """Create a LoadBalancer Service to which the controller is to give an address."""
+    def pending_service(self, name: str, on: Sequence[str], **annotations: str) -> None:
+        """Create a LoadBalancer Service that the controller has to assign an address."""
         place = f"/api/v1/namespaces/{self.course}"
         notes = {f"metallb.universe.tf/{key.replace('_', '-')}": value for key, value in annotations.items()}
         ports = [{"name": "http", "port": 80, "protocol": "TCP"}]
@@ -90,15 +90,15 @@ class Oldest(MetalLB):
             f"{place}/services",
             {"metadata": {"name": name, "annotations": notes}, "spec": {"type": "LoadBalancer", "ports": ports}},
         )
-        self.back(name, on)
+        self.endpoints(name, on)
 
     def address(self, name: str) -> str:
-        """Return the address that a Service has; "" before it has one."""
+        """Return a Service's address, "" before it has one."""
         service: Object = self.api.get(f"/api/v1/namespaces/{self.course}/services/{name}")
         return next(iter(addresses(service)), "")
 
     def collected(self) -> dict[str, Any]:
-        """Return the facts as the product collects them; only the nodes' cards are read without SSH."""
+        """Return the facts as collected by the product, except that the nodes' NICs are read without SSH."""
         found = collector.from_cluster(self.cluster, {}, self.site, metrics=False).model_dump(
             mode="json", by_alias=True
         )

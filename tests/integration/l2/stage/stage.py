@@ -1,4 +1,4 @@
-"""The town of the staged verdicts: a street, an API server, MetalLBs in several states, and the real command."""
+"""The stage of the verdicts: a network, an API server, MetalLBs in several states, and the real command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXIT = {0: "all OK", 1: "a fault", 2: "inconclusive"}
 
 @dataclass(frozen=True)
 class Checked:
-    """What `l2 check` said of one address."""
+    """What `l2 check` reported for one address."""
 
     exit: int
     result: dict[str, Any]
@@ -38,7 +38,7 @@ class Checked:
 
     @property
     def notable(self) -> list[str]:
-        """Return the warnings but for the one that is true of every address of MetalLB: it does not answer ping."""
+        """Return the warnings except the one true of every MetalLB address: it does not answer ping."""
         return [warning for warning in self.warnings if warning != "ICMP_SILENT"]
 
     @property
@@ -46,22 +46,22 @@ class Checked:
         """Return the owners by MAC."""
         return {owner["mac"]: owner for owner in self.result["owners"]}
 
-    def who(self) -> set[tuple[str, str, str]]:
+    def owner_kinds(self) -> set[tuple[str, str, str]]:
         """Return node, NIC and class of every owner."""
         return {(owner["node"], owner["nic"], owner["class"]) for owner in self.result["owners"]}
 
-    def says(self, *words: str) -> bool:
-        """Tell whether one sentence of the evidence holds all these words."""
+    def evidence_has(self, *words: str) -> bool:
+        """Return whether one sentence of the evidence has all these words."""
         return any(all(word in sentence for word in words) for sentence in self.result["evidence"])
 
 
 @dataclass
 class Stage:
-    """The street and its MetalLBs; each test takes addresses of its own.
+    """The network and its MetalLBs; each test takes its own addresses.
 
-    system: two nodes, all well. split: two that cannot reach each other's memberlist. lone: nodes each alone in its
+    system: two nodes, healthy. split: two that cannot reach each other's memberlist. lone: nodes each alone in its
     memberlist, one with two NICs, one on another segment, one without IPv6. frail: two, one of which hangs and dies.
-    plain: without memberlist, one node of two gone. air: two virtual machines behind one radio.
+    plain: without memberlist, one node of two gone. air: two virtual machines behind one Wi-Fi client.
     """
 
     network: StageNetwork
@@ -70,7 +70,7 @@ class Stage:
     files: Iterator[int] = field(default_factory=itertools.count)
 
     def build(self) -> None:
-        """Lay the street, create all objects, start all speakers."""
+        """Build the network, create all objects, start all speakers."""
         network = self.network
         network.namespace("bridge")
         network.shell("bridge", "for br in br0 br1; do ip link add $br type bridge; ip link set $br up; done")
@@ -81,7 +81,7 @@ class Stage:
         self.frail = MetalLB(self.api, network, "metallb-frail", course="frail")
         self.air = MetalLB(self.api, network, "metallb-air", course="air")
         self.plain = MetalLB(self.api, network, "metallb-plain", course="plain", memberlist=False)
-        self._node(self.system, "w1", 11, EXCLUDED)  # 0.13 does not honour it
+        self._node(self.system, "w1", 11, EXCLUDED)  # 0.13 ignores it
         self._node(self.system, "w2", 12)
         self._node(self.split, "s1", 21)
         self._node(self.split, "s2", 22)
@@ -97,7 +97,7 @@ class Stage:
         network.shell("m3", "ip -6 address flush dev eth1")
         self._node(self.frail, "d1", 41)
         self._node(self.frail, "d2", 42)
-        self.plain.node("n1", "192.0.2.51", ready=False)  # gone: there is no such host
+        self.plain.node("n1", "192.0.2.51", ready=False)  # gone: no such host
         self._node(self.plain, "n2", 52)
         self.access_point("air", 70, {"a1": 71, "a2": 72})
         for name, number in (("a1", 71), ("a2", 72)):
@@ -142,7 +142,9 @@ class Stage:
         system.pool("silent", "192.0.2.240-192.0.2.244")
         system.pool("nic", "192.0.2.245-192.0.2.249")
         system.advertise("nic", ipAddressPools=["nic"], interfaces=["eth9"])
-        self.split.pool("main", "192.0.2.100-192.0.2.109", "192.0.2.239-192.0.2.239")  # the last is system's, too
+        self.split.pool(
+            "main", "192.0.2.100-192.0.2.109", "192.0.2.239-192.0.2.239"
+        )  # the last is in a pool of system, too
         self.split.advertise("main")
         for name, first, last in (("m1", 110, 113), ("m2", 114, 117), ("m3", 118, 121), ("m4", 122, 124)):
             six = f"2001:db8::{first}-2001:db8::{last}"
@@ -160,7 +162,7 @@ class Stage:
     def access_point(self, name: str, number: int, behind: dict[str, int]) -> None:
         """Connect a host that bridges others as a Wi-Fi client must: all their frames leave with its own MAC.
 
-        behind: name -> number of the hosts; they get ports of its bridge br0.
+        behind: name -> number of the hosts, on ports of its bridge br0.
         """
         self.network.node(name, number)
         self.network.shell(name, "ip link add br0 type bridge; ip link set br0 up; ip link set eth1 master br0")
@@ -185,8 +187,8 @@ class Stage:
             }}\n""",
         )
 
-    def settle(self) -> None:
-        """Wait until every speaker has its configuration, and those that can have found each other."""
+    def wait_ready(self) -> None:
+        """Wait until every speaker has its configuration and has found the others it can reach."""
         for metallb in (self.system, self.frail, self.air):
             for name in metallb.nodes:
                 metallb.wait_for(name, "NodeJoin", times=2)
@@ -195,16 +197,16 @@ class Stage:
                 metallb.wait_for(name, "nodeLabelsChanged")
 
     def free(self, first: int, last: int, led_by: str, candidates: Sequence[str], prefix: str = "192.0.2.") -> str:
-        """Return an address that nothing has yet and that this one of the candidates will announce."""
+        """Return an unused address that the candidate `led_by` will announce."""
         for number in range(first, last + 1):
             ip = f"{prefix}{number}"
             if ip not in self.taken and leader(ip, candidates) == led_by:
                 self.taken.add(ip)
                 return ip
-        raise AssertionError(f"no address between {first} and {last} is left that {led_by} would announce")
+        raise AssertionError(f"no address between {first} and {last} is free that {led_by} would announce")
 
-    def of_system(self, led_by: str) -> str:
-        """Return an address of system's pool `main` that w1 or w2 will announce."""
+    def free_in_system(self, led_by: str) -> str:
+        """Return an unused address of system's pool `main` that w1 or w2 will announce."""
         return self.free(170, 224, led_by, ("w1", "w2"))
 
     def announced(self, metallb: MetalLB, ip: str, *by: str, on: Sequence[str] = (), **spec: Any) -> str:
@@ -215,21 +217,21 @@ class Stage:
         return f"{metallb.course}/{name}"
 
     def wait_announced(self, metallb: MetalLB, ip: str, *by: str) -> None:
-        """Wait until exactly these nodes' speakers say that they announce an address."""
+        """Wait until exactly these nodes' speakers log that they announce an address."""
         until(lambda: metallb.announcers(ip) == set(by), f"{ip} to be announced by {by or 'nobody'} alone")
 
     def wait_takeover(self, metallb: MetalLB, ip: str, by: str) -> None:
-        """Wait until another node's speaker says that it announces an address; the old one says nothing any more."""
+        """Wait until another node's speaker logs that it announces an address; the old one logs nothing."""
         until(lambda: by in metallb.announcers(ip), f"{by} to take over {ip}")
 
     def wait_neighbour(self, ip: str, known: str) -> None:
-        """Wait until the prober's own neighbour cache has this MAC for an address."""
+        """Wait until the prober's neighbor cache has this MAC for an address."""
         until(lambda: self.network.neighbours("prober").get(ip) == known, f"the prober to know {ip} at {known}")
 
     def check(
         self, metallb: MetalLB, ip: str, *options: str, at: str = "prober", facts: dict[str, Any] | None = None
     ) -> Checked:
-        """Run `provisioner -o json l2 check IP --facts FILE` on a host that is no node, and return what it said."""
+        """Run `provisioner -o json l2 check IP --facts FILE` on a host that is not a node, and return the result."""
         return self.check_all(metallb, [ip], *options, at=at, facts=facts)[ip]
 
     def check_all(
@@ -240,7 +242,7 @@ class Stage:
         at: str = "prober",
         facts: dict[str, Any] | None = None,
     ) -> dict[str, Checked]:
-        """Check several addresses in one run, and return what it said of each."""
+        """Check several addresses in one run, and return the result for each."""
         path = self.network.folder / f"facts-{next(self.files)}.json"
         path.write_text(json.dumps(facts or collected.facts(metallb)))
         words = ("-o", "json", "l2", "check", *ips, "--facts", str(path), "--interface", "eth1", *options)
@@ -257,8 +259,8 @@ class Stage:
         return found
 
     @contextmanager
-    def held(self, name: str, ip: str, nic: str = "eth1", length: int = 0) -> Iterator[None]:
-        """Have a host's kernel hold an address for a while. length: of its prefix, 0 for the address alone."""
+    def kernel_address(self, name: str, ip: str, nic: str = "eth1", length: int = 0) -> Iterator[None]:
+        """Add an address to a host's kernel for a block. length: of its prefix, 0 for the address alone."""
         length = length or (128 if ":" in ip else 32)
         self.network.shell(name, f"ip address add {ip}/{length} dev {nic}")
         try:
@@ -267,11 +269,11 @@ class Stage:
             self.network.shell(name, f"ip address delete {ip}/{length} dev {nic}")
 
     @contextmanager
-    def stranger(self, name: str, number: int, *addresses: str) -> Iterator[str]:
-        """Connect a host that is no node for a while; give its MAC."""
+    def foreign_host(self, name: str, number: int, *addresses: str) -> Iterator[str]:
+        """Connect a host that is not a node, with these addresses for the length of a block; yield its MAC."""
         if name not in self.network.names:
             self.network.node(name, number, f"192.0.2.{number}/24")
         with ExitStack() as stack:
             for address in addresses:
-                stack.enter_context(self.held(name, address))
+                stack.enter_context(self.kernel_address(name, address))
             yield mac(number)

@@ -1,4 +1,4 @@
-"""MetalLB 0.16 shows its counters to bearers of a token alone: refused, let in, and what they prove."""
+"""MetalLB 0.16 requires a token for its counters: refused, accepted, and what the counters prove."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SWITCH = {
 
 @dataclass
 class NewestStage:
-    """A town with one MetalLB of the newest release, the Cluster that the product sees, and its site."""
+    """A stage with one MetalLB of the newest release, the product's Cluster, and its site."""
 
     stage: Stage
     metallb: Newest
@@ -42,11 +42,11 @@ class NewestStage:
 
 @pytest.fixture(scope="module")
 def newest_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewestStage]:
-    """Give two nodes with speakers that have their configuration; skip where that cannot be."""
+    """Yield two nodes whose speakers have their configuration; skip if that is impossible."""
     if os.geteuid() != 0:
         pytest.skip("needs root: network namespaces")
     newest.speaker()
-    folder = tmp_path_factory.mktemp("suburb")
+    folder = tmp_path_factory.mktemp("newest")
     site = reaching.load(tmp_path_factory.mktemp("site"))
     plane = ControlPlane(folder, unserved=newest.OLD_SLICES)
     network = StageNetwork(f"pnw-{os.getpid()}-", folder=folder)
@@ -56,9 +56,9 @@ def newest_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewestSta
         with reaching.connecting(site) as connect:
             cluster = connect(plane.kubeconfig())
             stage = Stage(network, Api(plane))
-            metallb = Newest(stage.api, network, NAMESPACE, tokens=folder)
+            metallb = Newest(stage.api, network, NAMESPACE, directory=folder)
             newest.define(cluster)
-            metallb.enter(cluster.token(NAMESPACE, "speaker", 3600))
+            metallb.authenticate(cluster.token(NAMESPACE, "speaker", 3600))
             network.namespace("bridge")
             network.shell("bridge", "ip link add br0 type bridge; ip link set br0 up")
             network.node("prober", 1, "192.0.2.1/24")
@@ -71,74 +71,74 @@ def newest_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewestSta
             for name in metallb.nodes:
                 metallb.start(name)
             for name in metallb.nodes:
-                until(partial(metallb.said, name, "Serving metrics server"), f"{name} to serve its metrics", 90)
+                until(partial(metallb.log_lines, name, "Serving metrics server"), f"{name} to serve its metrics", 90)
             yield NewestStage(stage, metallb, cluster, site)
     finally:
         network.close()
         plane.stop()
 
 
-def let_in(newest_stage: NewestStage) -> dict[str, Any]:
-    """Apply our manifest and return the counters as soon as every speaker shows them.
+def authorize(newest_stage: NewestStage) -> dict[str, Any]:
+    """Apply the product's manifest and return the counters once every speaker exposes them.
 
-    They remember a refusal for a while (controller-runtime, filters: up to 30 seconds).
+    They cache a refusal (controller-runtime, filters: up to 30 seconds).
     """
     for item in templates.read(newest_stage.site, "metallb/metrics.yaml"):
         newest_stage.cluster.apply(item)
     found: dict[str, Any] = {}
 
-    def shown() -> bool:
-        found.update(newest_stage.metallb.counted(newest_stage.cluster, []) or {})
+    def complete() -> bool:
+        found.update(newest_stage.metallb.counters(newest_stage.cluster, []) or {})
         return found.keys() == newest_stage.metallb.nodes.keys()
 
-    until(shown, "both speakers to let the token in", 120)
+    until(complete, "both speakers to accept the token", 120)
     return found
 
 
-def test_nobody_reads_the_counters_before_our_manifest_is_there(newest_stage: NewestStage) -> None:
-    """First there is no account; then the account may not, and MetalLB may not even ask who it is."""
+def test_counters_are_unreadable_before_the_manifest_is_applied(newest_stage: NewestStage) -> None:
+    """First there is no account; then it has no permission, nor has MetalLB to review its token."""
     account, *_ = templates.read(newest_stage.site, "metallb/metrics.yaml")
     notes: list[str] = []
-    assert newest_stage.metallb.counted(newest_stage.cluster, notes) is None
+    assert newest_stage.metallb.counters(newest_stage.cluster, notes) is None
     assert notes == [
         "MetalLB's counters: unknown: they require a token, and there is no ServiceAccount "
         "provisioner-metrics in metallb-system: kubectl apply -f metallb/metrics.yaml"
     ]
     newest_stage.cluster.apply(account)
     notes.clear()
-    assert newest_stage.metallb.counted(newest_stage.cluster, notes) is None
+    assert newest_stage.metallb.counters(newest_stage.cluster, notes) is None
     assert len(notes) == 2
     for note in notes:
         assert "does not accept the token of provisioner-metrics (" in note
         assert note.endswith("kubectl apply -f metallb/metrics.yaml")
-    found = let_in(newest_stage)
+    found = authorize(newest_stage)
     assert found.keys() == {"w1", "w2"}
 
 
-def test_the_newest_speaker_answers_and_is_who_was_predicted(newest_stage: NewestStage) -> None:
-    """The election is that of 0.13, by the address and the node."""
-    ip = newest_stage.stage.of_system("w1")
+def test_the_newest_speaker_answers_as_predicted(newest_stage: NewestStage) -> None:
+    """The election is that of 0.13, by address and node."""
+    ip = newest_stage.stage.free_in_system("w1")
     newest_stage.stage.announced(newest_stage.metallb, ip, "w1")
     one = newest_stage.stage.check(newest_stage.metallb, ip)
     assert one.verdict == "OK", one.result
     assert one.notable == []
-    assert one.who() == {("w1", "eth1", "speaker")}
+    assert one.owner_kinds() == {("w1", "eth1", "speaker")}
 
 
-def test_lost_on_the_way_in_and_lost_on_the_way_out_are_told_apart_by_its_counters(newest_stage: NewestStage) -> None:
-    """To a client both are the same silence."""
+def test_counters_distinguish_frames_lost_inbound_and_outbound(newest_stage: NewestStage) -> None:
+    """A client sees the same silence."""
     stage, metallb, notes = newest_stage.stage, newest_stage.metallb, list[str]()
-    let_in(newest_stage)
-    ips = {verdict: stage.of_system("w2") for verdict in SWITCH}
+    authorize(newest_stage)
+    ips = {verdict: stage.free_in_system("w2") for verdict in SWITCH}
     for ip in ips.values():
         stage.announced(metallb, ip, "w2")
     with ExitStack() as stack:
         for number, (verdict, (chain, rule)) in enumerate(SWITCH.items()):
             rules = stage.network.rules("bridge", f"bridge switch{number}", chain, rule.format(ip=ips[verdict]))
             stack.enter_context(rules)
-        before = metallb.counted(newest_stage.cluster, notes)
+        before = metallb.counters(newest_stage.cluster, notes)
         stage.check_all(metallb, [*ips.values()])
-        after = metallb.counted(newest_stage.cluster, notes)
+        after = metallb.counters(newest_stage.cluster, notes)
         assert before, notes
         assert after, notes
         counted = collected.facts(metallb, metrics=before, metrics_after=after)
@@ -146,10 +146,10 @@ def test_lost_on_the_way_in_and_lost_on_the_way_out_are_told_apart_by_its_counte
     assert {verdict: told[ip].verdict for verdict, ip in ips.items()} == {verdict: verdict for verdict in SWITCH}
 
 
-def test_nodes_that_are_all_excluded_leave_silence(newest_stage: NewestStage) -> None:
-    """Every candidate carries the label that load balancers honour, since 0.14.2 also this one."""
+def test_excluding_all_nodes_causes_silence(newest_stage: NewestStage) -> None:
+    """Every candidate has the exclude label, which MetalLB respects since 0.14.2."""
     stage, metallb = newest_stage.stage, newest_stage.metallb
-    ip = stage.of_system("w1")
+    ip = stage.free_in_system("w1")
     stage.announced(metallb, ip, "w1")
     try:
         for name in metallb.nodes:

@@ -1,4 +1,4 @@
-"""MetalLB 0.12 takes its pools from the ConfigMap that `apply` writes, and is diagnosed like any other."""
+"""MetalLB 0.12 uses the pools in the ConfigMap that `apply` writes, and is diagnosed like any other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RESERVED = '[[metallb.pools]]\nname = "reserve"\naddresses = ["192.0.2.240-192.0
 
 
 def site_of(folder: Path, addresses: str) -> Site:
-    """Return the site with these addresses in its first pool, and with a second one for who asks for it."""
+    """Return the site with these addresses in its first pool, and a second pool without auto-assignment."""
     text = reaching.HOSTS.replace("0.13.12", "0.12.1").replace("192.0.2.200-192.0.2.230", addresses)
     path = folder / f"hosts-{addresses}.toml"
     path.write_text(text.replace("[ingress]", f"{RESERVED}[ingress]"))
@@ -39,20 +39,20 @@ def site_of(folder: Path, addresses: str) -> Site:
 
 @dataclass
 class OldestStage:
-    """A town with one MetalLB of 0.12 that has no configuration yet."""
+    """A stage with one MetalLB of 0.12 that has no configuration yet."""
 
     stage: Stage
     metallb: Oldest
     folder: Path
 
     def changes(self, addresses: str = "192.0.2.200-192.0.2.230") -> list[Change]:
-        """Return what the step of the pools would change for a hosts.toml with these addresses."""
-        # Who has them on the segment is asked by preflight, and tested elsewhere.
+        """Return the changes of the pools step for a hosts.toml with these addresses."""
+        # Addresses already in use are preflight's concern, tested elsewhere.
         site = site_of(self.folder, addresses)
         host = SimpleNamespace(name="master", spec=site.first, facts=SimpleNamespace(address_nic=lambda _: None))
         return [*pools.changes(cast(Host, host), self.metallb.cluster, site)]
 
-    def given(self, name: str) -> str:
+    def assigned(self, name: str) -> str:
         """Wait until a Service has an address and return it."""
         until(lambda: self.metallb.address(name), f"an address for {name}", 60)
         return self.metallb.address(name)
@@ -60,12 +60,12 @@ class OldestStage:
 
 @pytest.fixture(scope="module")
 def oldest_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldestStage]:
-    """Give two nodes with speakers, and a controller; skip where that cannot be."""
+    """Yield two nodes with speakers, and a controller; skip if that is impossible."""
     if os.geteuid() != 0:
         pytest.skip("needs root: network namespaces")
     for name in ("metallb", "controller"):
         oldest.program(name)
-    folder = tmp_path_factory.mktemp("quarter")
+    folder = tmp_path_factory.mktemp("oldest")
     site = site_of(folder, "192.0.2.200-192.0.2.230")
     plane = ControlPlane(folder)
     network = StageNetwork(f"pol-{os.getpid()}-", folder=folder)
@@ -86,31 +86,31 @@ def oldest_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldestSta
                 metallb.node(name, f"192.0.2.{number}")
             for name in metallb.nodes:
                 metallb.start(name)
-            metallb.control("w1")
+            metallb.start_controller("w1")
             yield OldestStage(stage, metallb, folder)
     finally:
         network.close()
         plane.stop()
 
 
-def test_the_config_map_is_what_a_real_controller_gives_addresses_from(oldest_stage: OldestStage) -> None:
-    """Of the first pool to who asks for nothing, of the second to who asks for it; a second plan is empty."""
+def test_a_real_controller_assigns_addresses_from_the_config_map(oldest_stage: OldestStage) -> None:
+    """From the first pool by default, from the second on request; a second plan is empty."""
     todo = oldest_stage.changes()
     assert [change.summary for change in todo] == ["apply ConfigMap metallb-system/config"]
     for change in todo:
         change.do()
     assert oldest_stage.changes() == []
     metallb = oldest_stage.metallb
-    metallb.wanting("web", on=("w1", "w2"))
-    metallb.wanting("own", on=("w1",), address_pool="reserve")
-    assert oldest_stage.given("web") == "192.0.2.200"
-    assert oldest_stage.given("own") == "192.0.2.240"
+    metallb.pending_service("web", on=("w1", "w2"))
+    metallb.pending_service("own", on=("w1",), address_pool="reserve")
+    assert oldest_stage.assigned("web") == "192.0.2.200"
+    assert oldest_stage.assigned("own") == "192.0.2.240"
 
 
-def test_its_speakers_answer_and_the_diagnosis_knows_the_pools_from_the_config_map(oldest_stage: OldestStage) -> None:
-    """The facts are those of `l2 collect`; the election is that of later releases."""
+def test_its_speakers_answer_and_the_pools_are_read_from_the_config_map(oldest_stage: OldestStage) -> None:
+    """The facts are from `l2 collect`; the election is that of later releases."""
     metallb = oldest_stage.metallb
-    ip = oldest_stage.given("web")
+    ip = oldest_stage.assigned("web")
     until(lambda: len(metallb.announcers(ip)) == 1, f"{ip} to be announced by one", 60)
     facts: Any = metallb.collected()
     assert facts["metallb"]["version"] == "0.12.1"
@@ -118,13 +118,13 @@ def test_its_speakers_answer_and_the_diagnosis_knows_the_pools_from_the_config_m
     one = oldest_stage.stage.check(metallb, ip, facts=facts)
     assert one.verdict == "OK", one.result
     (announcer,) = metallb.announcers(ip)
-    assert one.who() == {(announcer, "eth1", "speaker")}
+    assert one.owner_kinds() == {(announcer, "eth1", "speaker")}
 
 
-def test_an_address_that_no_pool_holds_any_more_moves_when_the_controller_starts_again(
+def test_an_address_removed_from_its_pool_moves_when_the_controller_restarts(
     oldest_stage: OldestStage,
 ) -> None:
-    """Until then it keeps its old pools, which is why the step restarts it: no Service loses its address before."""
+    """Until then it keeps its old pools, so no Service loses its address; the step therefore restarts it."""
     metallb = oldest_stage.metallb
     todo = oldest_stage.changes("192.0.2.220-192.0.2.225")
     assert [change.summary for change in todo] == [
@@ -136,12 +136,12 @@ def test_an_address_that_no_pool_holds_any_more_moves_when_the_controller_starts
     log = oldest_stage.stage.network.folder / f"{oldest.CONTROLLER}.log"
     until(lambda: refused in log.read_text(), "the controller to keep its pools", 60)
     assert metallb.address("web") == "192.0.2.200"
-    metallb.control("w1")  # as the kubelet does, once the step has deleted the pod
+    metallb.start_controller("w1")  # as the kubelet does, once the step has deleted the pod
     until(lambda: metallb.address("web") == "192.0.2.220", "the Service to move", 60)
     assert metallb.address("own") == "192.0.2.240"
     assert oldest_stage.changes("192.0.2.220-192.0.2.225") == []
     until(lambda: len(metallb.announcers("192.0.2.220")) == 1, "the new address to be announced", 60)
     both = oldest_stage.stage.network.scan("192.0.2.200", "192.0.2.220", "--offline", "--interface", "eth1")
-    assert both["192.0.2.200"] == [], "its log calls it withdrawn without an address; the wire tells"
+    assert both["192.0.2.200"] == [], "its log does not name the withdrawn address"
     assert len(both["192.0.2.220"]) == 1
     assert oldest_stage.stage.check(metallb, "192.0.2.220", facts=metallb.collected()).verdict == "OK"

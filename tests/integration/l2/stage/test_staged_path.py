@@ -1,4 +1,4 @@
-"""Between the speaker and who asks: frames that a switch, a hypervisor or a route loses on the way."""
+"""Between speaker and client: frames lost by a switch, a hypervisor or a route."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.integration.l2.stage.stage import Checked, Stage
 pytestmark = pytest.mark.integration
 
 FORWARD = "type filter hook forward priority 0"
-# w2's port of the switch is p12.
+# p12 is w2's port on the switch.
 SWITCH = {
     "BROADCAST_BLIND": (FORWARD, "oifname p12 ether daddr ff:ff:ff:ff:ff:ff arp daddr ip {ip} drop"),
     "INGRESS_LOST": (FORWARD, "oifname p12 arp daddr ip {ip} drop"),
@@ -25,8 +25,8 @@ SWITCH = {
 
 @pytest.fixture(scope="module")
 def through_the_switch(stage: Stage) -> dict[str, Checked]:
-    """Check an address behind each rule, with the speakers' counters as they were before a first run and after it."""
-    ips = {verdict: stage.of_system("w2") for verdict in SWITCH}
+    """Check an address behind each rule, with the speakers' counters from before and after a first run."""
+    ips = {verdict: stage.free_in_system("w2") for verdict in SWITCH}
     for ip in ips.values():
         stage.announced(stage.system, ip, "w2")
 
@@ -46,8 +46,8 @@ def through_the_switch(stage: Stage) -> dict[str, Checked]:
 
 
 @pytest.mark.parametrize("verdict", SWITCH)
-def test_what_the_switch_does_to_the_leaders_frames(through_the_switch: dict[str, Checked], verdict: str) -> None:
-    """All of these are silence to a client."""
+def test_frames_lost_at_the_leaders_switch_port(through_the_switch: dict[str, Checked], verdict: str) -> None:
+    """A client sees silence in all cases."""
     one = through_the_switch[verdict]
     assert (one.exit, one.verdict) == (1, verdict), one.result
     assert one.result["predicted_leader"] == "w2"
@@ -58,12 +58,12 @@ def test_what_the_switch_does_to_the_leaders_frames(through_the_switch: dict[str
 
 
 def test_a_kernel_that_misses_broadcasts(stage: Stage) -> None:
-    """The ARP tables of the node itself drop what is broadcast: only the kernel's ARP is behind them."""
-    ip = "192.0.2.232"  # of pool w1; no Service: the kernel has it
+    """The node's own ARP tables drop broadcasts; only the kernel's ARP is behind them."""
+    ip = "192.0.2.232"  # of pool w1; no Service, only the kernel has it
     rule = f"meta pkttype broadcast arp daddr ip {ip} drop"
     stage.system.service("kernel", ip, on=())
     with (
-        stage.held("w1", ip),
+        stage.kernel_address("w1", ip),
         stage.network.rules("w1", "arp deaf", "type filter hook input priority 0", rule),
     ):
         one = stage.check(stage.system, ip)
@@ -73,7 +73,7 @@ def test_a_kernel_that_misses_broadcasts(stage: Stage) -> None:
 
 @contextmanager
 def lost_replies(stage: Stage, node: str, ip: str) -> Iterator[None]:
-    """Send what a node says from an address out of another NIC, as an asymmetric route does."""
+    """Send a node's packets from an address out of another NIC, as with an asymmetric route."""
     stage.network.shell(
         node,
         "ip link add other type bridge; ip link set other up; ip address add 10.9.9.1/24 dev other; "
@@ -104,13 +104,13 @@ INPUT = "type filter hook input priority 0"
 
 @pytest.fixture(scope="module")
 def connections(stage: Stage) -> dict[str, Checked]:
-    """Have the leader answer for four addresses and treat connections to each differently; check all in one run."""
-    ips = {name: stage.of_system("w1") for name in ("open", "lost", "refused", "admitted elsewhere")}
+    """Let the leader answer for four addresses but treat connections to each differently; check all in one run."""
+    ips = {name: stage.free_in_system("w1") for name in ("open", "lost", "refused", "admitted elsewhere")}
     for name, ip in ips.items():
         ranges = {"loadBalancerSourceRanges": ["203.0.113.0/24"]} if name == "admitted elsewhere" else {}
         stage.announced(stage.system, ip, "w1", **ranges)
     refuse = f"ct original ip daddr {ips['refused']} reject with tcp reset"
-    # What kube-proxy does for source ranges: drop what comes from elsewhere, as silently as a lost route.
+    # As kube-proxy does for source ranges: drop other clients' packets, as silently as a lost route.
     drop = f"ct original ip daddr {ips['admitted elsewhere']} ip saddr != 203.0.113.0/24 drop"
     with lost_replies(stage, "w1", ips["lost"]), stage.network.rules("w1", "inet closed", INPUT, refuse, drop):
         told = stage.check_all(stage.system, [*ips.values()])
@@ -126,31 +126,31 @@ def connections(stage: Stage) -> dict[str, Checked]:
         ("admitted elsewhere", "NOT_SERVING", "203.0.113.0/24"),
     ],
 )
-def test_what_becomes_of_a_connection(connections: dict[str, Checked], name: str, verdict: str, because: str) -> None:
-    """To ARP all of these are the same address of the same leader."""
+def test_the_outcome_of_a_connection(connections: dict[str, Checked], name: str, verdict: str, because: str) -> None:
+    """For ARP they are all addresses of the same leader."""
     one = connections[name]
     assert one.verdict == verdict, one.result
-    assert one.who() == {("w1", "eth1", "speaker")}
-    assert one.says(because), one.result
+    assert one.owner_kinds() == {("w1", "eth1", "speaker")}
+    assert one.evidence_has(because), one.result
 
 
-def test_a_leader_whose_nic_has_no_address_of_the_segment(stage: Stage) -> None:
-    """The speaker answers on the bare NIC of a node that lives elsewhere: nothing comes back from there."""
+def test_a_leader_whose_nic_has_no_address_on_the_segment(stage: Stage) -> None:
+    """The speaker answers on a node's NIC without an address; its replies take another route and are lost."""
     ip = stage.free(122, 124, "m4", ("m4",))
     stage.announced(stage.lone, ip, "m4")
     one = stage.check(stage.lone, ip)
     assert (one.exit, one.verdict) == (1, "RETURN_PATH"), one.result
-    assert one.who() == {("m4", "eth2", "speaker")}
+    assert one.owner_kinds() == {("m4", "eth2", "speaker")}
 
 
 def test_an_address_that_ends_in_zero(stage: Stage) -> None:
-    """Something on the way takes it for a broadcast address and drops what is for it; its neighbour is well."""
+    """Some device takes it for a broadcast address and drops its packets; the next address works."""
     zero, other = "203.0.113.0", "203.0.113.1"
     rule = f"oifname {{ p11, p12 }} ip daddr {zero} drop"
     with (
-        stage.held("prober", "203.0.112.1", length=23),
-        stage.held("w1", "203.0.112.11", length=23),
-        stage.held("w2", "203.0.112.12", length=23),
+        stage.kernel_address("prober", "203.0.112.1", length=23),
+        stage.kernel_address("w1", "203.0.112.11", length=23),
+        stage.kernel_address("w2", "203.0.112.12", length=23),
         stage.network.rules("bridge", "bridge switch", FORWARD, rule),
     ):
         for ip in (zero, other):
@@ -160,11 +160,11 @@ def test_an_address_that_ends_in_zero(stage: Stage) -> None:
     assert told[zero].exit == 1
 
 
-def test_a_client_that_remembers_the_old_owner(stage: Stage) -> None:
-    """The address was w2's kernel's; now w1 announces it, and the switch lost what w1 announced."""
-    ip = stage.of_system("w1")
+def test_a_client_with_a_stale_neighbor_entry(stage: Stage) -> None:
+    """The address was w2's; now w1 announces it, but the switch lost its gratuitous frames."""
+    ip = stage.free_in_system("w1")
     gratuitous = f"oifname p1 arp saddr ip {ip} arp daddr ip {ip} drop"
-    with stage.held("w2", ip):
+    with stage.kernel_address("w2", ip):
         stage.network.run("prober", "bash", "-c", f"echo >/dev/udp/{ip}/9")
         stage.wait_neighbour(ip, mac(12))
     with stage.network.rules("bridge", "bridge switch", FORWARD, gratuitous):
@@ -172,4 +172,4 @@ def test_a_client_that_remembers_the_old_owner(stage: Stage) -> None:
         one = stage.check(stage.system, ip)
     assert (one.exit, one.verdict) == (1, "STALE_CACHE"), one.result
     assert set(one.owners) == {mac(11)}
-    assert one.says(mac(12)), one.result
+    assert one.evidence_has(mac(12)), one.result

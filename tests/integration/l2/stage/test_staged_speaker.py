@@ -1,4 +1,4 @@
-"""One MetalLB in good order: what its real speaker says on the wire, and why an address of it may be silent."""
+"""A healthy MetalLB: its real speaker's frames, and reasons for an address to be silent."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def well(stage: Stage) -> dict[str, Checked]:
-    """Check an address of each node and an IPv6 one in one run; return what it said, by the leader's name."""
+def healthy(stage: Stage) -> dict[str, Checked]:
+    """Check an address of each node and an IPv6 one in one run; return the results by the leader's name."""
     ips = {
-        "w1": stage.of_system("w1"),
-        "w2": stage.of_system("w2"),
+        "w1": stage.free_in_system("w1"),
+        "w2": stage.free_in_system("w2"),
         "w2, IPv6": stage.free(200, 255, "w2", ("w1", "w2"), "2001:db8::"),
     }
     services = {name: stage.announced(stage.system, ip, name[:2]) for name, ip in ips.items()}
@@ -31,11 +31,11 @@ def well(stage: Stage) -> dict[str, Checked]:
 
 
 @pytest.mark.parametrize(("node", "number"), [("w1", 11), ("w2", 12)])
-def test_the_predicted_leader_serves(well: dict[str, Checked], node: str, number: int) -> None:
-    """w1 carries the label that excludes it from load balancers: 0.13 does not honour it, and w1 announces."""
-    one = well[node]
+def test_the_predicted_leader_serves(healthy: dict[str, Checked], node: str, number: int) -> None:
+    """w1 has the label that excludes it from load balancers, but 0.13 ignores it."""
+    one = healthy[node]
     assert (one.exit, one.verdict, one.notable) == (0, "OK", []), one.result
-    assert one.who() == {(node, "eth1", "speaker")}
+    assert one.owner_kinds() == {(node, "eth1", "speaker")}
     owner = one.owners[mac(number)]
     assert owner["matched_by"] == "inventory"
     assert {"Z", "B"} <= set(owner["answered"])
@@ -44,8 +44,8 @@ def test_the_predicted_leader_serves(well: dict[str, Checked], node: str, number
     assert one.result["pool"] == "main"
 
 
-def test_an_ipv6_address_serves(well: dict[str, Checked]) -> None:
-    one = well["w2, IPv6"]
+def test_an_ipv6_address_serves(healthy: dict[str, Checked]) -> None:
+    one = healthy["w2, IPv6"]
     assert (one.exit, one.verdict) == (0, "OK"), one.result
     assert set(one.owners) == {mac(12)}
     assert one.result["family"] == "ipv6"
@@ -63,7 +63,7 @@ SILENT: Mapping[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def silent(stage: Stage) -> dict[str, Checked]:
-    """Check all of them in one run; return what it said, by what it should say."""
+    """Check all of them in one run; return the results by the expected verdict."""
     for verdict, (ip, spec) in SILENT.items():
         name = f"silent-{verdict.lower().replace('_', '-')}"
         stage.system.service(name, ip, **{"on": ("w1", "w2"), **spec})
@@ -73,75 +73,75 @@ def silent(stage: Stage) -> dict[str, Checked]:
 
 
 @pytest.mark.parametrize("verdict", SILENT)
-def test_why_nobody_announces(silent: dict[str, Checked], verdict: str) -> None:
-    """On the wire all of these are the same silence."""
+def test_the_cause_of_silence(silent: dict[str, Checked], verdict: str) -> None:
+    """In frames, all of them are the same silence."""
     one = silent[verdict]
     assert (one.exit, one.verdict, one.owners) == (1, verdict, {}), one.result
 
 
-def test_ipv6_is_silent_for_a_reason_too(silent: dict[str, Checked]) -> None:
+def test_the_cause_of_ipv6_silence(silent: dict[str, Checked]) -> None:
     one = silent["IPv6"]
     assert (one.exit, one.verdict, one.owners) == (1, "NO_ENDPOINTS", {}), one.result
     assert one.result["family"] == "ipv6"
 
 
-def test_a_pool_that_no_client_of_the_segment_asks_for(stage: Stage) -> None:
-    """The speaker answers all the same: only a client's routes keep it from asking."""
+def test_a_pool_off_the_segments_subnet(stage: Stage) -> None:
+    """The speaker answers, but by its routes no client sends a request."""
     ip = stage.free(1, 12, "w1", ("w1", "w2"), "198.51.100.")
     stage.announced(stage.system, ip, "w1")
     one = stage.check(stage.system, ip)
     assert (one.exit, one.verdict) == (1, "POOL_OFF_SUBNET"), one.result
 
 
-def test_a_pool_that_holds_a_node(stage: Stage) -> None:
+def test_a_pool_that_contains_a_nodes_address(stage: Stage) -> None:
     one = stage.check(stage.system, "192.0.2.11")
     assert (one.exit, one.verdict) == (1, "POOL_OVERLAPS_NODE"), one.result
-    assert one.who() == {("w1", "eth1", "kernel")}
+    assert one.owner_kinds() == {("w1", "eth1", "kernel")}
     assert one.result["pool"] == "low"
 
 
-def test_an_address_that_the_leaders_kernel_has_too(stage: Stage) -> None:
-    ip = stage.of_system("w1")
+def test_an_address_that_the_leaders_kernel_also_has(stage: Stage) -> None:
+    ip = stage.free_in_system("w1")
     stage.announced(stage.system, ip, "w1")
-    before = collected.facts(stage.system)  # so that only the wire tells
-    with stage.held("w1", ip):
+    before = collected.facts(stage.system)  # so that only frames can reveal it
+    with stage.kernel_address("w1", ip):
         one = stage.check(stage.system, ip, facts=before)
     assert (one.exit, one.verdict, one.notable) == (0, "OK", ["KERNEL_ALSO_OWNS"]), one.result
     assert set(one.owners) == {mac(11)}
 
 
-def test_a_kernel_that_arptables_keeps_quiet_is_no_second_owner(stage: Stage) -> None:
-    """arptables stands before the kernel's ARP, not before the speaker, which reads frames."""
-    ip = stage.of_system("w1")
+def test_a_kernel_silenced_by_arptables_is_no_second_owner(stage: Stage) -> None:
+    """arptables filters before the kernel's ARP, but not before the speaker's packet socket."""
+    ip = stage.free_in_system("w1")
     stage.announced(stage.system, ip, "w1")
-    before = collected.facts(stage.system)  # so that only the wire tells
+    before = collected.facts(stage.system)  # so that only frames can reveal it
     stage.network.shell("w1", f"arptables -A INPUT -d {ip} -j DROP")
-    with stage.held("w1", ip):
+    with stage.kernel_address("w1", ip):
         one = stage.check(stage.system, ip, facts=before)
     assert (one.exit, one.verdict, one.notable) == (0, "OK", []), one.result
-    assert one.who() == {("w1", "eth1", "speaker")}
+    assert one.owner_kinds() == {("w1", "eth1", "speaker")}
 
 
-def test_one_address_for_two_services_in_two_places(stage: Stage) -> None:
-    """Local traffic, endpoints on different nodes: each node announces for the Service whose pod it has."""
-    ip = stage.of_system("w1")
+def test_one_address_shared_by_services_on_different_nodes(stage: Stage) -> None:
+    """Policy Local, endpoints on different nodes: each node announces for the Service whose pod it has."""
+    ip = stage.free_in_system("w1")
     shared = {"metallb.universe.tf/allow-shared-ip": "both"}
     for node, port in (("w1", 80), ("w2", 81)):
         stage.system.service(f"shared-{node}", ip, on=(node,), port=port, notes=shared, externalTrafficPolicy="Local")
     stage.wait_announced(stage.system, ip, "w1", "w2")
     one = stage.check(stage.system, ip)
     assert (one.exit, one.verdict) == (1, "SHARED_IP_SPLIT"), one.result
-    assert one.who() == {("w1", "eth1", "speaker"), ("w2", "eth1", "speaker")}
+    assert one.owner_kinds() == {("w1", "eth1", "speaker"), ("w2", "eth1", "speaker")}
 
 
-def test_from_a_node_nothing_is_concluded(stage: Stage) -> None:
-    ip = stage.of_system("w2")
+def test_a_check_from_a_node_is_inconclusive(stage: Stage) -> None:
+    ip = stage.free_in_system("w2")
     stage.announced(stage.system, ip, "w2")
     one = stage.check(stage.system, ip, at="w1")
     assert (one.exit, one.verdict) == (2, "INCONCLUSIVE_PROBE_LOCATION"), one.result
-    assert one.says("w1")
+    assert one.evidence_has("w1")
 
 
-def test_the_election_is_the_one_that_the_specification_knows() -> None:
-    """Of iris1 and iris2, iris2 wins 10.20.30.1 and iris1 10.20.30.2: this oracle is no copy of the product's."""
+def test_the_election_matches_the_specification() -> None:
+    """iris2 wins 10.20.30.1 and iris1 10.20.30.2; this oracle is independent of the product."""
     assert [leader(ip, ("iris1", "iris2")) for ip in ("10.20.30.1", "10.20.30.2")] == ["iris2", "iris1"]

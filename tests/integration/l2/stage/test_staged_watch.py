@@ -1,4 +1,4 @@
-"""Failovers between MetalLB's real speakers, timed by `l2 watch` and by tcpdump on the same wire."""
+"""Failovers between MetalLB's real speakers, timed by `l2 watch` and by tcpdump on the same segment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NUMBERS = {"k1": 81, "k2": 82, "k3": 83}
 
 @pytest.fixture(scope="module")
 def watched(stage: Stage) -> Iterator[MetalLB]:
-    """Give three nodes whose speakers know each other; each test takes one of them away."""
+    """Yield three nodes whose speakers have found each other; each test removes one."""
     metallb = MetalLB(stage.api, stage.network, "metallb-watched", course="watched")
     for name, number in NUMBERS.items():
         stage.network.node(name, number, f"192.0.2.{number}/24", f"2001:db8::{number}/64")
@@ -40,23 +40,23 @@ def watched(stage: Stage) -> Iterator[MetalLB]:
     yield metallb
     for name in NUMBERS:
         if f"speaker-{name}" in stage.network.programs:
-            stage.network.end(f"speaker-{name}")
+            stage.network.kill(f"speaker-{name}")
 
 
 def facts(metallb: MetalLB, folder: Path) -> str:
-    """Write what `l2 collect` would, and return the file's name."""
+    """Write a facts file as `l2 collect` would, and return its name."""
     path = folder / "facts.json"
     path.write_text(json.dumps(collected.facts(metallb)))
     return str(path)
 
 
 def owner_in(told: dict[str, Any], address: str) -> str:
-    """Return the node that a report has for a MAC address."""
+    """Return the node that a report names for a MAC."""
     return next(str(owner["node"]) for owner in told["owners"] if owner["mac"] == address)
 
 
 def compared(told: dict[str, Any], pcap: Path, ip: str, old: str) -> dict[str, Any]:
-    """Assert that the one change is the capture's, to the frame, and return it."""
+    """Assert that the one change agrees with the capture, to the frame, and return it."""
     (change,) = cast(list[dict[str, Any]], told["changes"])
     new = owner_in(told, change["to"])
     assert (change["kind"], owner_in(told, change["from"])) == ("moved", old)
@@ -81,34 +81,34 @@ def compared(told: dict[str, Any], pcap: Path, ip: str, old: str) -> dict[str, A
 
 
 def _quiet(pcap: Path, ip: str, number: int) -> bool:
-    """Tell whether a node's five rounds are over, by the last of them; more than a round's time has passed since."""
+    """Return whether a node's five rounds are over: more than one period has passed since the last frame."""
     sent = capture.gratuitous(capture.frames(pcap), ip, number)
     return bool(sent) and time.time() - sent[-1] > 2
 
 
-def test_connecting_through_a_node_mends_no_neighbour_entry(stage: Stage, watched: MetalLB, tmp_path: Path) -> None:
-    """A node whose kernel does not hold the address would ask everybody for the prober, by its own address."""
+def test_connecting_through_a_node_corrects_no_neighbor_entry(stage: Stage, watched: MetalLB, tmp_path: Path) -> None:
+    """A node whose kernel lacks the address would broadcast a request for the prober, from its own address."""
     ip = stage.free(145, 149, "k2", ("k1", "k2", "k3"))
     stage.announced(watched, ip, "k2")
     with capture.capturing(stage.network, "prober", tmp_path / "before.pcap", "arp"):
-        # What the speaker itself announces mends entries, and is meant to; that has to be over first.
+        # The speaker's own announcements correct entries, as intended; they have to be over first.
         wait(lambda: _quiet(tmp_path / "before.pcap", ip, NUMBERS["k2"]))
-    # Nothing but the prober, lest the speakers look for each other and announce themselves by that.
+    # Only the prober's entry: otherwise the speakers resolve each other, and thereby announce themselves.
     stage.network.shell("k2", "ip neighbour flush to 192.0.2.1 dev eth1")
     stage.network.node("bystander", 89, "192.0.2.89/24")
     cache = {ip: mac(0xEE), f"192.0.2.{NUMBERS['k2']}": mac(0xED)}
     for address, lladdr in cache.items():
         entry = f"ip neighbour replace {address} lladdr {lladdr} dev eth1 nud stale"
         stage.network.shell("bystander", entry)
-    time.sleep(1.1)  # the kernel holds on to an entry for a second (locktime), whatever it hears
+    time.sleep(1.1)  # the kernel locks an entry for a second (locktime)
     with watching(stage.network, ip, "--facts", facts(watched, tmp_path), "--timeout", "3") as process:
         told = ended(process, 0)
     assert told["tcp_outcomes"].get("open", 0) > 5
     assert {address: stage.network.neighbours("bystander").get(address) for address in cache} == cache
 
 
-def test_a_speaker_that_says_goodbye(stage: Stage, watched: MetalLB, tmp_path: Path) -> None:
-    """A deleted pod's speaker leaves the memberlist: the address moves at once, and traffic hardly notices."""
+def test_a_speaker_that_leaves_the_memberlist(stage: Stage, watched: MetalLB, tmp_path: Path) -> None:
+    """A deleted pod's speaker leaves the memberlist: the address moves at once, with hardly any outage."""
     ip = stage.free(145, 149, "k3", ("k1", "k2", "k3"))
     stage.announced(watched, ip, "k3")
     pcap = tmp_path / "wire.pcap"
@@ -118,11 +118,11 @@ def test_a_speaker_that_says_goodbye(stage: Stage, watched: MetalLB, tmp_path: P
         stage.network.programs["speaker-k3"].terminate()
         told = ended(process, 0)
     change = compared(told, pcap, ip, "k3")
-    assert change["silence_s"] < 4, "nobody had to find out"
+    assert change["silence_s"] < 4, "no detection was needed"
 
 
-def test_a_node_without_power(stage: Stage, watched: MetalLB, tmp_path: Path) -> None:
-    """Its port on the switch goes down: memberlist notices, the other speaker announces both families and serves."""
+def test_a_node_that_loses_power(stage: Stage, watched: MetalLB, tmp_path: Path) -> None:
+    """Its switch port goes down: memberlist notices, and the other speaker announces both families."""
     ips = [stage.free(145, 149, "k1", ("k1", "k2")), stage.free(300, 309, "k1", ("k1", "k2"), "2001:db8::")]
     for ip in ips:
         stage.announced(watched, ip, "k1")
