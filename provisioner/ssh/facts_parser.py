@@ -71,7 +71,7 @@ def parse(query: FactQuery, token: str, output: bytes, sent: float, received: fl
         packages=packages,
         units=_units(query.units, _text(sections, "units")),
         sysctls={name: "\n".join(lines).strip() for name, lines in sysctls.items() if lines is not None},
-        modules=frozenset(_text(sections, "modules").split()),
+        modules=_modules(_text(sections, "modules"), proc),
         mounts=mounts,
         processes=processes,
     )
@@ -106,6 +106,20 @@ def _cpus(online: str) -> int:
         first, _, last = part.partition("-")
         count += int(last or first) - int(first) + 1
     return count
+
+
+def _modules(text: str, proc: Mapping[str, list[str]]) -> frozenset[str]:
+    """Return the kernel's modules, loaded or built in.
+
+    A built-in one without parameters or version is not in /sys/module (kernel/params.c). overlay and br_netfilter are
+    therefore also recognized by what they provide.
+    """
+    found = set(text.split())
+    if facts_script.BRIDGE_NETFILTER in proc:
+        found.add("br_netfilter")
+    if any(line.split()[-1:] == ["overlay"] for line in proc.get("/proc/filesystems", ())):
+        found.add("overlay")
+    return frozenset(found)
 
 
 def _mounts(lines: list[str]) -> dict[str, Mount]:

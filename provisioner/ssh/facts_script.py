@@ -14,6 +14,7 @@ from provisioner.ssh.facts import FactQuery
 
 MAX_CONTENT = 256 * 1024  # bytes; only the SHA-256 of larger files is read
 
+BRIDGE_NETFILTER = "/proc/sys/net/bridge/bridge-nf-call-iptables"
 PROC = (
     "/etc/os-release",
     "/etc/machine-id",
@@ -28,6 +29,8 @@ PROC = (
     "/sys/class/dmi/id/product_uuid",
     "/sys/devices/system/cpu/online",
     "/proc/sys/net/ipv4/conf/*/proxy_arp",  # one small file per interface
+    "/proc/filesystems",
+    BRIDGE_NETFILTER,
 )
 PROCESSES = ("kubeadm", "kubelet", "apt-get", "dpkg", "containerd", "etcd", "kube-apiserver")
 DISKS = ("/", "/var/lib")
@@ -38,7 +41,8 @@ def script(query: FactQuery, token: str) -> str:
     """Return the script for a query; each section of its output starts with the line `@token name`."""
     pseudo = [path for path in query.files if is_pseudo(path)]
     real = [path for path in query.files if not is_pseudo(path)]
-    grep = " ".join([*PROC, *map(sysctl_path, query.sysctls), *map(_glob, pseudo)])
+    # Each path once: grep prints a file as often as it is named.
+    grep = " ".join(dict.fromkeys([*PROC, *map(sysctl_path, query.sysctls), *map(_glob, pseudo)]))
     comms = " ".join(f"-e {name}" for name in PROCESSES)
     packages = " ".join(map(shlex.quote, ("dpkg", *query.packages)))
     disks = " ".join(map(shlex.quote, dict.fromkeys((*DISKS, *query.disks))))
@@ -47,7 +51,7 @@ def script(query: FactQuery, token: str) -> str:
         ("proc", f"grep -asHZ '' {grep}"),
         ("listening", "grep -sh ' 0A ' /proc/net/tcp /proc/net/tcp6"),
         ("processes", f"grep -sxhF {comms} /proc/[0-9]*/comm"),
-        # Unlike /proc/modules, /sys/module also lists what is built into the kernel.
+        # Unlike /proc/modules, /sys/module also lists built-in modules, if they have parameters or a version.
         ("modules", "cd /sys/module && echo *"),
         ("nics", "ip -j address"),
         (

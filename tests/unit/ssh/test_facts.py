@@ -124,6 +124,27 @@ def test_system_facts(vagrant: HostFacts) -> None:
     assert vagrant.processes == {"containerd", "kubelet"}
 
 
+# Shortened output of a kernel with both modules built in: /sys/module has neither.
+BUILT_IN = VAGRANT.replace("overlay br_netfilter", "kernel loop nf_conntrack").replace(
+    "\n@T listening", "/proc/filesystems~nodev\tproc\n/proc/filesystems~\text4\n@LAST\n@T listening"
+)
+
+
+@pytest.mark.parametrize(
+    ("seen", "modules"),
+    [
+        ("", set()),
+        ("/proc/filesystems~nodev\toverlay\n", {"overlay"}),
+        ("/proc/sys/net/bridge/bridge-nf-call-iptables~1\n", {"br_netfilter"}),
+        ("/proc/sys/net/bridge/bridge-nf-call-iptables~0\n", {"br_netfilter"}),
+        ("/proc/filesystems~nodev\toverlayfs\n", set()),
+    ],
+)
+def test_built_in_modules_are_recognized_by_what_they_provide(seen: str, modules: set[str]) -> None:
+    facts = recorded(BUILT_IN.replace("@LAST\n", seen), FactQuery())
+    assert facts.modules == {"kernel", "loop", "nf_conntrack"} | modules
+
+
 def test_clock_skew_is_relative_to_the_middle_of_the_round_trip(vagrant: HostFacts) -> None:
     assert vagrant.clock_skew == pytest.approx(0.3)
 
@@ -208,6 +229,15 @@ def here(query: FactQuery) -> HostFacts:
     )
     assert done.stderr == b""
     return facts_parser.parse(query, token, done.stdout, sent, time.time())
+
+
+@needs_debian
+def test_a_sysctl_that_every_query_reads_is_read_once() -> None:
+    path = Path(facts_script.BRIDGE_NETFILTER)
+    facts = here(FactQuery(sysctls=("net.bridge.bridge-nf-call-iptables",)))
+    expected = {"net.bridge.bridge-nf-call-iptables": path.read_text().strip()} if path.exists() else {}
+    assert facts.sysctls == expected
+    assert not expected or "br_netfilter" in facts.modules
 
 
 @needs_debian

@@ -80,7 +80,7 @@ STATES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "swap on": ({"swap": ("/dev/sda2", "/swap")}, ["turn swap off, at boot too (/dev/sda2, /swap)"]),
     "dpkg was killed": ({"dpkg_interrupted": True}, ["finish an interrupted dpkg run"]),
-    "old mirror of kernel modules": ({"modules": frozenset()}, ["load overlay, br_netfilter"]),
+    "no module loaded": ({"modules": frozenset()}, ["load overlay, br_netfilter"]),
 }
 
 
