@@ -19,10 +19,10 @@ def join_words(items: Iterable[object], word: str = "and") -> str:
 def times(count: int) -> str:
     """Return a count of occurrences in words.
 
-    >>> times(1), times(3)
-    ('once', '3 times')
+    >>> times(1), times(2), times(3)
+    ('once', 'twice', '3 times')
     """
-    return "once" if count == 1 else f"{count} times"
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def pluralize(number: int, noun: str) -> str:

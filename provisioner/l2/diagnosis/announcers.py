@@ -1,4 +1,4 @@
-"""Other programs in the cluster that announce external IPs beside MetalLB: kube-vip, K3s's ServiceLB, Cilium."""
+"""Other programs in the cluster that announce external IPs: kube-vip, K3s ServiceLB, Cilium."""
 
 from __future__ import annotations
 
@@ -6,56 +6,56 @@ from ipaddress import ip_address
 
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.cause import Cause
-from provisioner.l2.diagnosis.duplicates import nodes
-from provisioner.l2.diagnosis.sentences import answered, owner
+from provisioner.l2.diagnosis.duplicates import answering_nodes
+from provisioner.l2.diagnosis.sentences import answers, name
 from provisioner.l2.gratuitous import periodic
 
 
 def kube_vip_duplicate(case: Case) -> Cause | None:
-    """KUBE_VIP_DUPLICATE: kube-vip's pods run, or its frames every 3 s are heard, and several nodes answer."""
-    if len(nodes(case)) < 2:
+    """KUBE_VIP_DUPLICATE: kube-vip runs, or its gratuitous ARP every 3 s is heard, and several nodes answer."""
+    if len(answering_nodes(case)) < 2:
         return None
-    own = case.segment.announcements.get(case.ip, ())
-    beating = [seen for seen in case.owners if periodic([one for one in own if one.mac == seen.mac])]
+    frames = case.segment.announcements.get(case.ip, ())
+    periodic_owners = [owner for owner in case.owners if periodic([one for one in frames if one.mac == owner.mac])]
     runs = case.facts.others.kube_vip
-    if runs is False or (not runs and not beating):
+    if runs is False or (not runs and not periodic_owners):
         return None
-    evidence = [f"{owner(seen)} announces {case.ip} every 3 s, as kube-vip does." for seen in beating]
-    kernels = [seen for seen in case.owners if seen.owner_class == "kernel"]
+    evidence = [f"{name(owner)} announces {case.ip} every 3 s, as kube-vip does." for owner in periodic_owners]
+    kernels = [owner for owner in case.owners if owner.owner_class == "kernel"]
     if runs:
         evidence.append("kube-vip runs in the cluster.")
-    if runs and not beating and (_partial(case) or all(seen.owner_class == "speaker" for seen in case.owners)):
-        return None  # kube-vip lets the kernel answer; two speakers are MetalLB's own affair
-    evidence += [answered(case, seen) for seen in case.owners]
-    sure = runs and (beating or kernels)
+    speakers = all(owner.owner_class == "speaker" for owner in case.owners)
+    if runs and not periodic_owners and (_partial_join(case) or speakers):
+        return None  # kube-vip leaves the reply to the kernel, so two speakers are a fault of MetalLB's
+    evidence += [answers(case, owner) for owner in case.owners]
+    sure = runs and (periodic_owners or kernels)
     return Cause("KUBE_VIP_DUPLICATE", "certain" if sure else "likely", tuple(evidence), ("SPLIT_BRAIN",))
 
 
 def servicelb_conflict(case: Case) -> Cause | None:
-    """SERVICELB_CONFLICT: K3s's ServiceLB runs, and it has given the Service a node's own address."""
+    """SERVICELB_CONFLICT: K3s ServiceLB runs and has assigned a node's own address to the Service."""
     if not case.facts.others.servicelb or case.facts.pools is None or case.pool is not None or not case.services:
         return None
-    held = [node.name for node in case.facts.nodes if case.ip in map(ip_address, node.internal_ips)]
-    if not held:
+    nodes = [node.name for node in case.facts.nodes if case.ip in map(ip_address, node.internal_ips)]
+    if not nodes:
         return None
     evidence = (
-        f"Service {case.services[0].key} has {case.ip}, which is {held[0]}'s own address and in no pool of MetalLB.",
-        "K3s's ServiceLB runs in the cluster and gives Services the nodes' addresses.",
+        f"Service {case.services[0].key} has {case.ip}, which is {nodes[0]}'s own address and in no MetalLB pool.",
+        "K3s ServiceLB runs in the cluster; it assigns the nodes' addresses to Services.",
     )
     return Cause("SERVICELB_CONFLICT", "certain", evidence)
 
 
 def cilium_l2_conflict(case: Case) -> Cause | None:
-    """CILIUM_L2_CONFLICT: Cilium announces too, and several nodes answer."""
-    if len(nodes(case)) < 2 or not case.facts.others.cilium_l2 or _partial(case):
+    """CILIUM_L2_CONFLICT: Cilium announces external IPs too, and several nodes answer."""
+    if len(answering_nodes(case)) < 2 or not case.facts.others.cilium_l2 or _partial_join(case):
         return None
-    if any(seen.owner_class == "kernel" for seen in case.owners):
+    if any(owner.owner_class == "kernel" for owner in case.owners):
         return None
-    evidence = ("Cilium announces external IPs on layer 2 in this cluster, beside MetalLB.",)
-    return Cause(
-        "CILIUM_L2_CONFLICT", "likely", (*evidence, *(answered(case, seen) for seen in case.owners)), ("SPLIT_BRAIN",)
-    )
+    what = "Cilium announces external IPs on layer 2 in this cluster, in addition to MetalLB."
+    evidence = (what, *(answers(case, owner) for owner in case.owners))
+    return Cause("CILIUM_L2_CONFLICT", "likely", evidence, ("SPLIT_BRAIN",))
 
 
-def _partial(case: Case) -> bool:
+def _partial_join(case: Case) -> bool:
     return any(log.partial_join for log in (case.facts.speaker_log or {}).values())

@@ -10,9 +10,10 @@ from provisioner.l2.result import Confidence
 
 @dataclass(frozen=True)
 class Cause:
-    """One cause. evidence: sentences, the decisive one first; alternatives: codes that it allows as well.
+    """One cause. evidence: sentences, the decisive one first; alternatives: other codes that it allows.
 
-    fields: names for the remedy and its command, beyond those of the case; remedy, commands: in place of the table's.
+    fields: placeholders of the remedy and its commands, in addition to the case's; remedy, commands: replace the
+    table's.
     """
 
     code: str

@@ -1,4 +1,4 @@
-"""The causes in the order of the verdicts' table, and the choice among those that the evidence supports."""
+"""Every cause in the order of the verdicts in docs/l2.md, and those that the evidence supports."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ _RANK: tuple[Confidence, ...] = ("certain", "likely", "possible")
 
 
 def supported(case: Case) -> tuple[Cause, ...]:
-    """Return every cause that the evidence supports: the surest first, and of equals the first of the table."""
+    """Return every cause that the evidence supports, the most certain first, ties in the table's order."""
     found = [found for cause in CAUSES if (found := cause(case)) is not None]
     return tuple(sorted(found, key=lambda found: _RANK.index(found.confidence)))

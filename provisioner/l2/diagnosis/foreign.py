@@ -1,4 +1,4 @@
-"""Owners that are no node, or that cannot be told from one, and pools that lie where they must not."""
+"""Owners that are not cluster nodes or are ambiguous, and pools that overlap hosts or miss the segment."""
 
 from __future__ import annotations
 
@@ -7,64 +7,63 @@ from ipaddress import ip_address
 from provisioner.l2 import pools
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.cause import Cause
-from provisioner.l2.diagnosis.sentences import answered, owner, silence
+from provisioner.l2.diagnosis.sentences import answers, name, silence
 from provisioner.l2.gratuitous import by_metallb, periodic
-from provisioner.l2.probe.arp import Kind
+from provisioner.l2.probe.arp import NOBODY, Kind
 from provisioner.l2.result import AddressOwner, Confidence
 from provisioner.text import join_words
 
-_SLOW = 50_000  # microseconds; Linux delays a proxied answer to a broadcast by up to 0.8 s (proxy_delay)
+_SLOW = 50_000  # microseconds; Linux delays a proxy ARP reply to a broadcast by up to 0.8 s (proxy_delay)
 
 
 def address_conflict(case: Case) -> Cause | None:
-    """ADDRESS_CONFLICT: an owner that is no node answers, beside the leader or instead of it."""
+    """ADDRESS_CONFLICT: a host that is not a cluster node answers, in addition to the leader or instead of it."""
     if case.ip in case.capture.vantage.own_addresses and not case.unassigned:
-        what = f"{case.ip} is configured on this very machine, which asks from {case.capture.vantage.interface}."
+        what = f"{case.ip} is configured on this machine, which probes from {case.capture.vantage.interface}."
         own = next((one for one in case.capture.vantage.addresses if one.ip == case.ip), None)
         here = {"here": case.capture.vantage.interface, "own": str(own)} if own is not None else {}
-        remedy = "Take the address off this machine, or out of the pool."
+        remedy = "Remove the address from this machine or from the pool."
         commands = ("sudo ip address del {own} dev {here}", "ip address show to {ip}")
         return Cause("ADDRESS_CONFLICT", "certain", (what,), (), here, remedy, commands)
     if case.unassigned:
         return None
-    strangers = [seen for seen in case.owners if seen.owner_class == "foreign" and not proxied(case, seen)]
-    if not strangers:
+    foreign = [owner for owner in case.owners if owner.owner_class == "foreign" and not proxy_confidence(case, owner)]
+    if not foreign:
         return None
-    one = strangers[0]
-    evidence = [f"{owner(seen)} answers for {case.ip}." for seen in strangers]
-    if not case.segment.known.complete:
-        evidence.append("It is told from the nodes by their own addresses' answers; not all interfaces are known.")
-    frames = case.segment.announcements.get(case.ip, ())
-    if by_metallb([frame for frame in frames if frame.mac == one.mac]):
-        evidence.append("It announces in the shape of MetalLB: another cluster has the address in a pool of its own.")
-    evidence += [answered(case, seen) for seen in case.owners if seen not in strangers]
+    mac = foreign[0].mac
     complete = case.segment.known.complete
+    evidence = [f"{name(owner)} answers for {case.ip}." for owner in foreign]
+    if not complete:
+        evidence.append("No node answers for its own address with that MAC, but not all node interfaces are known.")
+    frames = case.segment.announcements.get(case.ip, ())
+    if by_metallb([frame for frame in frames if frame.mac == mac]):
+        evidence.append("It sends gratuitous ARP like MetalLB's: another cluster has the address in its own pool.")
+    evidence += [answers(case, owner) for owner in case.owners if owner not in foreign]
     others = () if complete else ("MULTI_NIC_SAME_SEGMENT",)
-    confidence: Confidence = "certain" if complete else "likely"
-    return Cause("ADDRESS_CONFLICT", confidence, tuple(evidence), others, {"mac": one.mac})
+    return Cause("ADDRESS_CONFLICT", "certain" if complete else "likely", tuple(evidence), others, {"mac": mac})
 
 
 def pool_address_in_use(case: Case) -> Cause | None:
-    """POOL_ADDRESS_IN_USE: somebody answers for an address of a pool that no Service has."""
+    """POOL_ADDRESS_IN_USE: a host answers for an address of a pool that no Service has."""
     if case.pool is None or not case.unassigned or pool_overlaps_node(case) is not None:
         return None
     if case.ip in case.capture.vantage.own_addresses:
-        what = f"{case.ip} of pool {case.pool.name} is configured on this very machine."
+        what = f"{case.ip} of pool {case.pool.name} is configured on this machine."
         return Cause("POOL_ADDRESS_IN_USE", "certain", (what,))
-    users = [seen for seen in case.owners if not proxied(case, seen)]
+    users = [owner for owner in case.owners if not proxy_confidence(case, owner)]
     if not users:
         return None
-    # A node's own interface may announce for a Service that was made or deleted since the facts were read.
-    confidence: Confidence = "likely" if any(seen.node for seen in users) else "certain"
+    # A node may announce it for a Service created or deleted since the facts were read.
+    confidence: Confidence = "likely" if any(owner.node for owner in users) else "certain"
     evidence = (
-        f"No Service has {case.ip} of pool {case.pool.name}, and {join_words(owner(seen) for seen in users)} "
+        f"No Service has {case.ip} of pool {case.pool.name}, but {join_words(map(name, users))} "
         f"{'answer' if len(users) > 1 else 'answers'} for it.",
     )
     return Cause("POOL_ADDRESS_IN_USE", confidence, evidence, fields={"mac": users[0].mac})
 
 
 def pool_overlaps_node(case: Case) -> Cause | None:
-    """POOL_OVERLAPS_NODE: the address is in a pool and is a node's or the router's own."""
+    """POOL_OVERLAPS_NODE: the address is in a pool, and is a node's or the router's own."""
     if case.pool is None:
         return None
     if case.ip in case.capture.vantage.gateways:
@@ -74,131 +73,133 @@ def pool_overlaps_node(case: Case) -> Cause | None:
         if case.ip in [ip_address(text) for text in node.internal_ips]:
             what = f"{case.ip} of pool {case.pool.name} is {node.name}'s own address."
             return Cause("POOL_OVERLAPS_NODE", "certain", (what,), fields={"node": node.name})
-        # On the leader it is a warning (KERNEL_ALSO_OWNS), and kube-vip configures what it announces.
+        # On the leader it is a warning (KERNEL_ALSO_OWNS), and kube-vip configures the addresses that it announces.
         leads = case.owner is not None and case.owner.node == node.name == case.leader
-        by_kube_vip = case.facts.others.kube_vip or _announces_for_ever(case, node.name)
-        if (nics := [name for name, _ in case.carriers(node.name)]) and not leads and not by_kube_vip:
+        by_kube_vip = case.facts.others.kube_vip or _announces_periodically(case, node.name)
+        if (nics := [nic for nic, _ in case.configured_on(node.name)]) and not leads and not by_kube_vip:
             what = f"{case.ip} of pool {case.pool.name} is configured on {node.name}'s {join_words(nics)}."
             return Cause(
                 "POOL_OVERLAPS_NODE",
                 "certain",
-                (what, *(answered(case, seen) for seen in case.owners)),
+                (what, *(answers(case, owner) for owner in case.owners)),
                 fields={"node": node.name, "nic": nics[0]},
             )
-    return _kernel_elsewhere(case)
+    return _other_kernel(case)
 
 
-def _kernel_elsewhere(case: Case) -> Cause | None:
-    """Find that another node's kernel has the address, where its interfaces are not known but its answer tells."""
+def _other_kernel(case: Case) -> Cause | None:
+    """Find that a kernel other than the leader's has the address, by its replies; its interfaces may be unknown."""
     proxy = case.facts.kube_proxy
     flux = proxy.mode is None or (proxy.mode == "ipvs" and not proxy.strict_arp)
     kernels = [
-        seen
-        for seen in case.owners
-        if seen.owner_class == "kernel"
-        and seen.node
-        and seen.node != case.leader
-        and not _announces_for_ever(case, seen.node)
+        owner
+        for owner in case.owners
+        if owner.owner_class == "kernel"
+        and owner.node
+        and owner.node != case.leader
+        and not _announces_periodically(case, owner.node)
     ]
     if case.pool is None or not kernels or flux or case.facts.others.kube_vip or not case.leader:
         return None
     one = kernels[0]
-    what = (
-        f"The kernel of {one.node} answers for {case.ip} of pool {case.pool.name}, so the address is configured there."
-    )
+    what = f"{one.node}'s kernel answers for {case.ip} of pool {case.pool.name}, so the address is configured there."
     return Cause(
         "POOL_OVERLAPS_NODE",
         "likely",
-        (what, *(answered(case, seen) for seen in case.owners)),
+        (what, *(answers(case, owner) for owner in case.owners)),
         ("KUBE_VIP_DUPLICATE",) if case.facts.others.kube_vip is None else (),
         {"node": one.node, **({"nic": one.nic} if one.nic else {})},
     )
 
 
-def _announces_for_ever(case: Case, node: str) -> bool:
-    own = case.segment.announcements.get(case.ip, ())
-    return any(seen.node == node and periodic([one for one in own if one.mac == seen.mac]) for seen in case.owners)
+def _announces_periodically(case: Case, node: str) -> bool:
+    frames = case.segment.announcements.get(case.ip, ())
+    macs = [owner.mac for owner in case.owners if owner.node == node]
+    return any(periodic([frame for frame in frames if frame.mac == mac]) for mac in macs)
 
 
 def overlaps(case: Case) -> str:
-    """Return a sentence on other addresses of the pool that are a node's or the router's; "" without any."""
+    """Return the sentence on other addresses in the pool that are a node's or the router's; "" without any."""
     if case.pool is None:
         return ""
     own = {ip_address(text): node.name for node in case.facts.nodes for text in node.internal_ips}
     own |= {ip: "the router" for ip in case.capture.vantage.gateways}
     held = [f"{ip} ({own[ip]})" for ip in pools.overlapping(case.pool, own) if ip != case.ip]
-    return f"Pool {case.pool.name} also holds {join_words(held)}, which must not be given out." if held else ""
+    return f"Pool {case.pool.name} also contains {join_words(held)}, which must not be assigned." if held else ""
 
 
 def pool_off_subnet(case: Case) -> Cause | None:
-    """POOL_OFF_SUBNET: the address is in no subnet of the segment, so that clients there never ask for it."""
+    """POOL_OFF_SUBNET: the address is in no subnet of the segment, so clients there send no ARP requests for it."""
     subnets = [net for net in case.segment.subnets if net.version == case.ip.version]
     if case.pool is None or not subnets or any(case.ip in net for net in subnets) or len(case.owners) > 1:
         return None
     what = (
-        f"{case.ip} of pool {case.pool.name} is in no subnet of this segment ({join_words(subnets)}): its clients send to "
-        "their router instead of asking for it here."
+        f"{case.ip} of pool {case.pool.name} is in no subnet of this segment ({join_words(subnets)}), so clients send "
+        "packets for it to their router."
     )
-    seen = tuple(answered(case, one) for one in case.owners) or (silence(case),)
-    # Where no node's interface is known, only this machine's own subnets are.
+    heard = tuple(answers(case, owner) for owner in case.owners) or (silence(case),)
+    # If no node's interfaces are known, only this machine's subnets are.
     known = any(node.nics for node in case.facts.nodes)
-    return Cause("POOL_OFF_SUBNET", "likely" if known else "possible", (what, *seen))
+    return Cause("POOL_OFF_SUBNET", "likely" if known else "possible", (what, *heard))
 
 
-def proxied(case: Case, seen: AddressOwner) -> Confidence | None:
-    """Tell how sure it is that an owner answers on behalf of others; None: it does not seem to.
+def proxy_confidence(case: Case, owner: AddressOwner) -> Confidence | None:
+    """Return how sure it is that an owner answers for others; None: it does not seem to.
 
-    Proxy ARP keeps silent to a question from nobody (Z), at least Linux's does. On a network that drops such
-    questions everybody keeps silent to them, so somebody else must have answered one.
+    Proxy ARP, at least on Linux, does not answer probes from 0.0.0.0 (Z). On a network that drops such probes no host
+    answers them, so another host must have answered one.
     """
-    if case.ip.version == 6 or "Z" in seen.answered or "B" not in seen.answered or Kind.PROBE not in case.asked:
+    answered = owner.answered
+    if case.ip.version == 6 or "Z" in answered or "B" not in answered or Kind.PROBE not in case.kinds_sent:
         return None
-    known = case.facts.node(seen.node)
-    flags = [nic.proxy_arp for nic in (known.nics if known else None) or () if nic.name == seen.nic]
+    known = case.facts.node(owner.node)
+    flags = [nic.proxy_arp for nic in (known.nics if known else None) or () if nic.name == owner.nic]
     if True in flags:
         return "certain"
     if False in flags:
         return None
-    if seen.mac in case.segment.gateways:
-        return "certain" if case.segment.zero_works else "likely"
-    if case.segment.zero_works:
+    if owner.mac in case.segment.gateways:
+        return "certain" if case.segment.probes_work else "likely"
+    if case.segment.probes_work:
         return "likely"
-    # Whose own list of interfaces has the MAC is no stranger's proxy, whatever the network does to such questions.
-    return None if seen.matched_by == "inventory" else "possible"
+    # A MAC found on a node is not a foreign proxy, whatever the network does to such probes.
+    return None if owner.matched_by == "inventory" else "possible"
 
 
 def proxy_arp(case: Case) -> Cause | None:
-    """PROXY_ARP: an owner answers a client's question and a direct one, but none from nobody."""
-    found = [(seen, sure) for seen in case.owners if (sure := proxied(case, seen))]
+    """PROXY_ARP: an owner answers requests from this machine's address, but no probe from 0.0.0.0."""
+    found = [(owner, confidence) for owner in case.owners if (confidence := proxy_confidence(case, owner))]
     if not found:
         return None
-    seen, sure = found[0]
-    evidence = [f"{owner(seen)} answers for {case.ip} when asked as {case.source or 'a client'}, and not as nobody."]
-    if router := case.segment.gateways.get(seen.mac):
-        evidence.append(f"{seen.mac} is the router {router}.")
-    known = case.facts.node(seen.node)
-    if any(nic.proxy_arp and nic.name == seen.nic for nic in (known.nics if known else None) or ()):
-        evidence.append(f"proxy_arp is on at {seen.node}'s {seen.nic}.")
-    slow = [answer for answer in case.answers if answer.mac == seen.mac and answer.kind is Kind.REQUEST]
-    if slow and (delay := min(round(answer.rtt * 1e6) for answer in slow)) > _SLOW:
-        evidence.append(f"Its answer took {delay / 1000:.0f} ms, as a delayed answer of proxy ARP does.")
-    if not case.segment.zero_works:
-        evidence.append("Nobody answered any question from nobody here, so the network may drop them: try --no-zero.")
-    evidence += [answered(case, one) for one in case.owners if one is not seen]
-    fields = {"mac": seen.mac, **({"node": seen.node} if seen.node else {}), **({"nic": seen.nic} if seen.nic else {})}
-    return Cause("PROXY_ARP", sure, tuple(evidence), fields=fields)
+    owner, confidence = found[0]
+    source = case.source or "this machine"
+    evidence = [f"{name(owner)} answers requests for {case.ip} from {source}, but no probe from {NOBODY}."]
+    if router := case.segment.gateways.get(owner.mac):
+        evidence.append(f"{owner.mac} is the router {router}.")
+    known = case.facts.node(owner.node)
+    if any(nic.proxy_arp and nic.name == owner.nic for nic in (known.nics if known else None) or ()):
+        evidence.append(f"proxy_arp is enabled on {owner.node}'s {owner.nic}.")
+    replies = [answer for answer in case.answers if answer.mac == owner.mac and answer.kind is Kind.REQUEST]
+    if replies and (delay := min(round(answer.rtt * 1e6) for answer in replies)) > _SLOW:
+        evidence.append(f"Its reply took {delay / 1000:.0f} ms, which matches Linux's proxy_delay.")
+    if not case.segment.probes_work:
+        evidence.append(f"No host answered a probe from {NOBODY}, so the network may drop them: try --no-zero.")
+    evidence += [answers(case, other) for other in case.owners if other is not owner]
+    fields = {"mac": owner.mac}
+    fields |= {"node": owner.node} if owner.node else {}
+    fields |= {"nic": owner.nic} if owner.nic else {}
+    return Cause("PROXY_ARP", confidence, tuple(evidence), fields=fields)
 
 
 def ambiguous_mac(case: Case) -> Cause | None:
-    """AMBIGUOUS_MAC: the MAC that answers stands for several nodes."""
-    shared = [seen for seen in case.owners if len(seen.nodes) > 1]
+    """AMBIGUOUS_MAC: the MAC that answers belongs to several nodes."""
+    shared = [owner for owner in case.owners if len(owner.nodes) > 1]
     if not shared:
         return None
-    one = shared[0]
-    evidence = [
-        f"{one.mac} answers for {case.ip} and stands for {join_words(one.nodes)}; which of them cannot be told."
-    ]
-    if rewritten := next((a.source for a in case.answers if a.mac == one.mac and a.source not in ("", one.mac)), ""):
-        evidence.append(f"The answer's frame came from {rewritten}: a bridge rewrites MACs, as Wi-Fi does.")
-    evidence += [answered(case, seen) for seen in case.owners if seen is not one]
-    return Cause("AMBIGUOUS_MAC", "certain", tuple(evidence), fields={"mac": one.mac})
+    mac = shared[0].mac
+    nodes = join_words(shared[0].nodes)
+    evidence = [f"{mac} answers for {case.ip} and belongs to {nodes}; which of them answers is unknown."]
+    if rewritten := next((one.source for one in case.answers if one.mac == mac and one.source not in ("", mac)), ""):
+        evidence.append(f"The reply's Ethernet source is {rewritten}: a bridge rewrites MACs, as over Wi-Fi.")
+    evidence += [answers(case, owner) for owner in case.owners if owner is not shared[0]]
+    return Cause("AMBIGUOUS_MAC", "certain", tuple(evidence), fields={"mac": mac})

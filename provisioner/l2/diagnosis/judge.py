@@ -8,7 +8,7 @@ from provisioner.l2.diagnosis import causes, frame_loss, location, ok, pending, 
 from provisioner.l2.diagnosis.case import Case, build_case
 from provisioner.l2.diagnosis.cause import Cause
 from provisioner.l2.diagnosis.foreign import overlaps
-from provisioner.l2.diagnosis.remedies import REMEDIES, filled
+from provisioner.l2.diagnosis.remedies import REMEDIES, fill
 from provisioner.l2.diagnosis.segment import Segment, build_segment
 from provisioner.l2.election.rules import since
 from provisioner.l2.facts import Facts, Service
@@ -127,10 +127,10 @@ def _result(case: Case, cause: Cause, others: tuple[str, ...], notes: tuple[str,
 def _kernel(case: Case) -> Cause:
     """Return the cause whose remedy removes an address from a kernel that answers in addition to MetalLB."""
     node = case.owner.node if case.owner is not None else ""
-    carriers = case.carriers(node)
-    if not carriers and case.facts.kube_proxy.mode == "ipvs" and case.facts.kube_proxy.strict_arp is False:
+    configured = case.configured_on(node)
+    if not configured and case.facts.kube_proxy.mode == "ipvs" and case.facts.kube_proxy.strict_arp is False:
         return Cause("ARP_FLUX_IPVS", "certain", ())
-    nic, text = carriers[0] if carriers else ("", "")
+    nic, text = configured[0] if configured else ("", "")
     return Cause(
         "KERNEL_ALSO_OWNS", "certain", (), fields={"node": node, **({"nic": nic, "configured": text} if nic else {})}
     )
@@ -161,4 +161,4 @@ def _pool_fields(facts: Facts, pool: str) -> dict[str, str]:
 
 def _remedy(cause: Cause, fields: dict[str, str]) -> tuple[str, str]:
     table = REMEDIES[cause.code]
-    return filled(cause.remedy or table.sentence, cause.commands or table.commands, {**fields, **cause.fields})
+    return fill(cause.remedy or table.sentence, cause.commands or table.commands, {**fields, **cause.fields})

@@ -1,4 +1,4 @@
-"""Whether anything can be concluded from where the prober stands: not from a node, and only from the segment."""
+"""Whether anything can be concluded from this machine: it must be on the nodes' segment and not be a node."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from provisioner.l2.facts import Facts
 from provisioner.l2.probe.capture import Address, Vantage
 from provisioner.text import join_words
 
-# VirtualBox and QEMU give this address, and often one MAC, to every machine behind their NAT: it names no machine.
+# VirtualBox and QEMU assign this address, and often one MAC, to every VM behind their NAT: it identifies no machine.
 _NAT = ip_address("10.0.2.15")
 
 
 def on_node(vantage: Vantage, facts: Facts | None) -> Cause | None:
-    """Find that this machine is a node, by its MACs and addresses."""
+    """Return INCONCLUSIVE_PROBE_LOCATION if this machine is a node, by its MACs and addresses."""
     nodes = facts.nodes if facts is not None else ()
     for node in nodes:
         others = [other for other in nodes if other.name != node.name]
@@ -24,11 +24,11 @@ def on_node(vantage: Vantage, facts: Facts | None) -> Cause | None:
         here = vantage.own_macs | {vantage.mac}
         for nic in node.nics or ():
             natted = any(ip_interface(text).ip == _NAT for text in nic.addresses)
-            # The MAC that asks counts even when several nodes have it: they cannot be told from this machine.
+            # The probing MAC counts even if several nodes have it: they are indistinguishable from this machine.
             if nic.mac and (nic.mac == vantage.mac or (nic.mac in here and nic.mac not in shared_macs and not natted)):
-                return _cause(f"This machine's MAC {nic.mac} is that of {node.name}'s {nic.name}.", node.name)
+                return _node_cause(f"This machine's MAC {nic.mac} is that of {node.name}'s {nic.name}.", node.name)
         own = [ip_address(text) for text in node.internal_ips if text not in shared_ips]
-        # Of its other addresses only those on this segment count: docker0 has the same one everywhere.
+        # Of its other addresses, only those on this segment count: docker0 has the same one on every machine.
         own += [
             ip
             for nic in node.nics or ()
@@ -37,22 +37,21 @@ def on_node(vantage: Vantage, facts: Facts | None) -> Cause | None:
         ]
         for ip in own:
             if ip != _NAT and ip in vantage.own_addresses:
-                return _cause(f"This machine's address {ip} is {node.name}'s.", node.name)
+                return _node_cause(f"This machine's address {ip} is {node.name}'s.", node.name)
     return None
 
 
-def _cause(what: str, node: str) -> Cause:
+def _node_cause(what: str, node: str) -> Cause:
     return Cause(
         "INCONCLUSIVE_PROBE_LOCATION",
         "certain",
-        (what, f"{node} does not see its own answers on the wire, so from here nothing is proven."),
+        (what, f"{node} does not receive its own replies, so nothing can be proven from here."),
         fields={"node": node},
-        remedy="Ask from a machine on the same segment that is no node and no pod.",
     )
 
 
 def off_segment(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> Cause | None:
-    """Find that neither the addresses nor any node is in a subnet of the interface that asks."""
+    """Return INCONCLUSIVE_PROBE_LOCATION if neither the addresses nor any node is in a subnet of the interface."""
     own = [ip_address(text) for node in (facts.nodes if facts else ()) for text in node.internal_ips]
     own += [
         ip_interface(text).ip
@@ -70,7 +69,7 @@ def off_segment(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -
     return Cause(
         "INCONCLUSIVE_PROBE_LOCATION",
         "certain",
-        (what, "ARP and neighbour discovery end at the segment's edge, so silence here proves nothing."),
-        remedy="Ask from a machine on the nodes' segment, or name the interface that leads there with --interface.",
+        (what, "Routers do not forward ARP and neighbor discovery, so silence here proves nothing."),
+        remedy="Run it on a machine on the nodes' segment, or select an interface on that segment with --interface.",
         commands=("ip -brief address",),
     )

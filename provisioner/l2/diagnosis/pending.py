@@ -1,54 +1,46 @@
-"""Services without an external IP: why MetalLB has given them none."""
+"""Services without an external IP: why MetalLB has assigned none."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 from provisioner.l2 import pools
 from provisioner.l2.diagnosis.cause import Cause
+from provisioner.l2.diagnosis.configuration import config_problem
 from provisioner.l2.facts import Facts, Pool, Service
 from provisioner.text import join_words
 
 
 def find(facts: Facts, service: Service) -> Cause:
     """Return why a Service has no address: the first cause that the facts support."""
-    causes = (_other_class, _no_pool, _kept_for_others, _exhausted, _config, _asks_too_much, _not_automatic)
-    told = _events(service)
-    none = f"Service {service.key} has no external IP."
+    causes = (_other_class, _no_pool, _not_admitted, _exhausted, _config, _impossible_request, _no_auto_assign)
+    evidence = (f"Service {service.key} has no external IP.", *_events(service))
     for cause in causes:
         if found := cause(facts, service):
-            return Cause(
-                found.code,
-                found.confidence,
-                (*found.evidence, none, *told),
-                found.alternatives,
-                found.fields,
-                found.remedy,
-                found.commands,
-            )
-    others = tuple(code for code, runs in (("SERVICELB_CONFLICT", facts.others.servicelb),) if runs)
-    open_causes = ("POOL_EXHAUSTED",) if facts.pools is None or facts.services is None else ()
-    doubt = ("CONFIG_INVALID",) if facts.metallb.config == "unknown" else ()
-    return Cause("NO_ADDRESS", "certain", (none, *told), (*open_causes, *doubt, *others))
+            return replace(found, evidence=(*found.evidence, *evidence))
+    others = ("SERVICELB_CONFLICT",) if facts.others.servicelb else ()
+    exhausted = ("POOL_EXHAUSTED",) if facts.pools is None or facts.services is None else ()
+    invalid = ("CONFIG_INVALID",) if facts.metallb.config == "unknown" else ()
+    return Cause("NO_ADDRESS", "certain", evidence, (*exhausted, *invalid, *others))
 
 
 def _other_class(facts: Facts, service: Service) -> Cause | None:
     wanted, served = service.load_balancer_class, facts.metallb.load_balancer_class
     if wanted and served is not None and wanted != served:
-        what = f"It is of class {wanted}, which is another controller's" + (
-            f" (MetalLB's is {served})." if served else "."
-        )
+        own = f", and MetalLB serves only {served}" if served else ", which MetalLB does not serve"
+        what = f"Its loadBalancerClass is {wanted}{own}."
     elif wanted and served is None:
-        what = f"It is of class {wanted}; MetalLB takes such Services only when it was given that class."
-        return Cause("NO_ADDRESS", "likely", (what,), remedy=_BY_CLASS)
+        what = f"Its loadBalancerClass is {wanted}; MetalLB serves it only if configured for that class."
+        return Cause("NO_ADDRESS", "likely", (what,), remedy=_WRONG_CLASS)
     elif not wanted and served:
-        what = f"It is of no class, and MetalLB serves the class {served} only."
+        what = f"It has no loadBalancerClass, and MetalLB serves only {served}."
     else:
         return None
-    return Cause("NO_ADDRESS", "certain", (what,), remedy=_BY_CLASS)
+    return Cause("NO_ADDRESS", "certain", (what,), remedy=_WRONG_CLASS)
 
 
-_BY_CLASS = "Make the Service anew with the class that MetalLB serves, or let its own controller give it an address."
+_WRONG_CLASS = "Recreate the Service with the loadBalancerClass that MetalLB serves, or run its class's controller."
 
 
 def _no_pool(facts: Facts, _: Service) -> Cause | None:
@@ -57,21 +49,21 @@ def _no_pool(facts: Facts, _: Service) -> Cause | None:
     return Cause(
         "NO_ADDRESS",
         "certain",
-        ("MetalLB has no address pool.",),
+        ("MetalLB has no address pools.",),
         ("CONFIG_INVALID",) if facts.metallb.config != "valid" else (),
-        remedy="Make an IPAddressPool; where one was applied, its webhook may have refused it.",
+        remedy="Create an IPAddressPool; if you applied one, MetalLB's webhook may have rejected it.",
         commands=("kubectl -n {ns} get ipaddresspools",),
     )
 
 
 def eligible(facts: Facts, service: Service) -> tuple[Pool, ...] | None:
-    """Return the pools that may serve a Service; None when they are unknown."""
-    asked = _asked_for(facts, service)
-    return None if asked is None else tuple(pool for pool in asked if pools.admits(pool, service) is not False)
+    """Return the pools that may serve a Service; None if they are unknown."""
+    requested = _requested(facts, service)
+    return None if requested is None else tuple(one for one in requested if pools.admits(one, service) is not False)
 
 
-def _asked_for(facts: Facts, service: Service) -> tuple[Pool, ...] | None:
-    """Return the pools that a Service asks for, or that assign by themselves, be they kept for others or not."""
+def _requested(facts: Facts, service: Service) -> tuple[Pool, ...] | None:
+    """Return the pools that a Service requests, else those with autoAssign, whether they admit it or not."""
     if facts.pools is None:
         return None
     if service.wanted_pool:
@@ -86,9 +78,9 @@ _FAMILIES: dict[str, pools.Family] = {"IPv4": 4, "IPv6": 6}
 
 
 def _exhausted(facts: Facts, service: Service) -> Cause | None:
-    """POOL_EXHAUSTED: no pool has an address left of a family that the Service is to have.
+    """POOL_EXHAUSTED: no pool has a free address of a family that the Service needs.
 
-    Of a Service of unknown families, one that is full may be the one it needs; a Service of two may make do with one.
+    If the Service's families are unknown, a full one may be the one it needs; a dual-stack Service may need only one.
     """
     own = eligible(facts, service)
     if not own or service.wanted_ips or facts.services is None:
@@ -97,25 +89,27 @@ def _exhausted(facts: Facts, service: Service) -> Cause | None:
     full = [name for name in wanted if _full(facts, own, _FAMILIES[name])]
     if not full:
         return None
-    sure = all(name in full or not _held(own, _FAMILIES[name]) for name in wanted)
-    unfit = any(pools.admits(pool, service) is None for pool in own)
-    said = join_words(_all_assigned(pool, name) for name in full for pool in own if pools.size(pool, _FAMILIES[name]))
+    sure = all(name in full or not _has_family(own, _FAMILIES[name]) for name in wanted)
+    sure = sure and not any(pools.admits(pool, service) is None for pool in own)
+    states = join_words(
+        _all_assigned(pool, name) for name in full for pool in own if pools.size(pool, _FAMILIES[name])
+    )
     return Cause(
         "POOL_EXHAUSTED",
-        "certain" if sure and not unfit else "likely",
-        (f"{said[:1].upper()}{said[1:]}.",),
-        () if sure and not unfit else ("NO_ADDRESS",),
+        "certain" if sure else "likely",
+        (f"{states[:1].upper()}{states[1:]}.",),
+        () if sure else ("NO_ADDRESS",),
         fields={"pool": own[0].name},
     )
 
 
-def _held(own: tuple[Pool, ...], family: pools.Family) -> bool:
+def _has_family(own: tuple[Pool, ...], family: pools.Family) -> bool:
     return any(pools.size(pool, family) for pool in own)
 
 
 def _full(facts: Facts, own: tuple[Pool, ...], family: pools.Family) -> bool:
-    """Tell whether pools have addresses of a family, and none left of them."""
-    return _held(own, family) and not any(pools.free_count(facts, pool, family) for pool in own)
+    """Tell whether pools have addresses of a family, and none of them is free."""
+    return _has_family(own, family) and not any(pools.free_count(facts, pool, family) for pool in own)
 
 
 def _all_assigned(pool: Pool, name: str) -> str:
@@ -124,17 +118,17 @@ def _all_assigned(pool: Pool, name: str) -> str:
     return f"pool {pool.name} has {number} {mixed}{'address' if number == 1 else 'addresses'}, all assigned"
 
 
-def _kept_for_others(facts: Facts, service: Service) -> Cause | None:
-    asked = _asked_for(facts, service)
-    if not asked or eligible(facts, service):
+def _not_admitted(facts: Facts, service: Service) -> Cause | None:
+    requested = _requested(facts, service)
+    if not requested or eligible(facts, service):
         return None
-    names, are = join_words(pool.name for pool in asked), "is" if len(asked) == 1 else "are"
+    names = join_words(pool.name for pool in requested)
     return Cause(
         "NO_ADDRESS",
         "certain",
-        (f"What it may ask for, {names}, {are} kept for other namespaces or Services (serviceAllocation).",),
-        remedy="Admit the Service in the pool's serviceAllocation, or make a pool for it.",
-        fields={"pool": asked[0].name},
+        (f"serviceAllocation of pool {names} does not admit it.",),
+        remedy="Admit the Service in the pool's serviceAllocation, or create a pool for it.",
+        fields={"pool": requested[0].name},
         commands=("kubectl -n {ns} edit ipaddresspool {pool}",),
     )
 
@@ -143,37 +137,31 @@ def _config(facts: Facts, _: Service) -> Cause | None:
     metallb = facts.metallb
     if metallb.config not in ("invalid", "stale"):
         return None
-    said = f": {metallb.config_error.rstrip('.')}" if metallb.config_error else ""
-    if metallb.config == "invalid":
-        what = f"MetalLB refuses its configuration and goes on with the last good one{said}."
-        return Cause("CONFIG_INVALID", "likely", (what,), ("NO_ADDRESS",))
-    return Cause(
-        "CONFIG_STALE", "likely", (f"MetalLB has not taken up its newest configuration{said}.",), ("NO_ADDRESS",)
-    )
+    code = "CONFIG_INVALID" if metallb.config == "invalid" else "CONFIG_STALE"
+    return Cause(code, "likely", (config_problem(metallb),), ("NO_ADDRESS",))
 
 
-def _asks_too_much(facts: Facts, service: Service) -> Cause | None:
+def _impossible_request(facts: Facts, service: Service) -> Cause | None:
     own = eligible(facts, service)
     command = ("kubectl -n {namespace} describe service {name}",)
     if service.wanted_pool and own == ():
-        what = f"It asks for pool {service.wanted_pool}, which is not there."
-        return Cause("NO_ADDRESS", "certain", (what,), remedy="Ask for a pool that exists.", commands=command)
+        what = f"It requests pool {service.wanted_pool}, which does not exist."
+        return Cause("NO_ADDRESS", "certain", (what,), remedy="Request an existing pool.", commands=command)
     if not service.wanted_ips or facts.pools is None:
         return None
     for text in service.wanted_ips:
         ip = ip_address(text)
         if pools.pool_of(facts, ip) is None:
-            what = f"It asks for {text}, which is in no pool."
-            return Cause("NO_ADDRESS", "certain", (what,), remedy="Ask for an address of a pool.", commands=command)
+            what = f"It requests {text}, which is in no pool."
+            return Cause("NO_ADDRESS", "certain", (what,), remedy="Request an address of a pool.", commands=command)
         holders = [other for other in facts.services or () if text in other.ingress_ips and other.key != service.key]
         if holders and not _may_share(service, holders):
-            what = f"It asks for {text}, which {join_words(other.key for other in holders)} has."
-            remedy = _SHARE
-            return Cause("NO_ADDRESS", "certain", (what,), remedy=remedy, commands=command)
+            what = f"It requests {text}, which {join_words(other.key for other in holders)} has."
+            return Cause("NO_ADDRESS", "certain", (what,), remedy=_SHARE, commands=command)
     return None
 
 
-_SHARE = "Ask for another address, or give both Services one value of metallb.io/allow-shared-ip and different ports."
+_SHARE = "Request another address, or give both Services one metallb.io/allow-shared-ip and different ports."
 
 
 def _may_share(service: Service, holders: list[Service]) -> bool:
@@ -186,15 +174,15 @@ def _may_share(service: Service, holders: list[Service]) -> bool:
     )
 
 
-def _not_automatic(facts: Facts, service: Service) -> Cause | None:
+def _no_auto_assign(facts: Facts, service: Service) -> Cause | None:
     if eligible(facts, service) != () or service.wanted_pool or service.wanted_ips:
         return None
     names = join_words(pool.name for pool in facts.pools or ())
     return Cause(
         "NO_ADDRESS",
         "certain",
-        (f"It asks for no pool, and no pool assigns by itself (autoAssign is false for {names}).",),
-        remedy="Name the pool in the annotation metallb.io/address-pool, or let a pool assign by itself.",
+        (f"It requests no pool, and autoAssign is false for {names}.",),
+        remedy="Set the annotation metallb.io/address-pool, or set autoAssign: true on a pool.",
         fields={"pool": (facts.pools or ())[0].name},
         commands=("kubectl -n {namespace} annotate service {name} metallb.io/address-pool={pool}",),
     )
@@ -202,4 +190,4 @@ def _not_automatic(facts: Facts, service: Service) -> Cause | None:
 
 def _events(service: Service) -> tuple[str, ...]:
     failed = [event.message for event in service.events if event.reason == "AllocationFailed" and event.message]
-    return tuple(f"MetalLB says: {message.rstrip('.')}." for message in failed[-1:])
+    return tuple(f"MetalLB reports: {message.rstrip('.')}." for message in failed[-1:])

@@ -1,6 +1,6 @@
-"""What to do about each verdict: a sentence, and the next command to type with the real names filled in.
+"""The remedy of each verdict: a sentence, and the next command with its placeholders filled in.
 
-Of a remedy's commands the first counts whose names are all known; the last one needs none but the address.
+The first command whose placeholders are all known is used; the last one needs at most the address.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Remedy:
-    """A verdict's remedy: a sentence and commands, both with {names} that the case and its finding fill in."""
+    """A verdict's remedy: a sentence and commands, with {placeholders} that the case and the cause fill in."""
 
     sentence: str
     commands: tuple[str, ...]
 
 
-# What a sentence says where a name is not known. A command is never filled in from here.
-_UNNAMED = {"node": "the node", "nic": "its interface", "mac": "that machine"}
-# What may be filled into a command: Kubernetes' names, interfaces, addresses, and several of them. A facts file may
-# have been written by anybody, and a command is there to be pasted into a shell.
-_TYPED = re.compile(r"\w[\w.:/%@-]*( \w[\w.:/%@-]*)*", re.ASCII)
+# What a sentence says if a placeholder is unknown. Commands are never filled from these.
+_UNNAMED = {"node": "the node", "nic": "its interface", "mac": "that host"}
+# What may be filled into a command: Kubernetes names, interfaces, addresses, or several of them. Anybody may have
+# written a facts file, and a command is pasted into a shell.
+_SAFE = re.compile(r"\w[\w.:/%@-]*( \w[\w.:/%@-]*)*", re.ASCII)
 _OBJECTS = {"advertisement": "L2Advertisement", "pool": "pool", "service": "Service"}
 
 _POOL = ("kubectl -n {ns} edit configmap {configmap}", "kubectl -n {ns} edit ipaddresspool {pool}")
@@ -49,51 +49,49 @@ _NEW_ADVERTISEMENT = (
 REMEDIES: Mapping[str, Remedy] = {
     "OK": Remedy("", ()),
     "NO_ADDRESS": Remedy(
-        "Look at what MetalLB's controller says about {the_service}.",
+        "Check the events of {the_service} and the log of MetalLB's controller.",
         ("kubectl -n {namespace} describe service {name}", *_CONTROLLER),
     ),
-    "POOL_EXHAUSTED": Remedy("Enlarge {the_pool}, or delete a Service that holds an address of it.", _ANY_POOL),
-    "CONFIG_INVALID": Remedy(
-        "Correct the configuration that MetalLB refuses; its controller's log names it.", _CONTROLLER
-    ),
-    "CONFIG_STALE": Remedy("See in the controller's log why it has not taken the newest configuration.", _CONTROLLER),
+    "POOL_EXHAUSTED": Remedy("Enlarge {the_pool}, or delete a Service that has one of its addresses.", _ANY_POOL),
+    "CONFIG_INVALID": Remedy("Fix the configuration that the controller's log names.", _CONTROLLER),
+    "CONFIG_STALE": Remedy("Check the controller's log for why it did not load the configuration.", _CONTROLLER),
     "NO_L2ADVERTISEMENT": Remedy(
-        "Make an L2Advertisement that covers the pool and the Service.",
+        "Create an L2Advertisement that covers the pool and the Service.",
         (_NEW_ADVERTISEMENT, *_ADVERTISEMENT),
     ),
     "EXCLUDE_LABEL": Remedy(
-        "Take the label off the nodes, or start the speakers with --ignore-exclude-lb.",
+        "Remove the label from the nodes, or run the speakers with --ignore-exclude-lb.",
         (
             "kubectl label node {nodes} node.kubernetes.io/exclude-from-external-load-balancers-",
             "kubectl get nodes -l node.kubernetes.io/exclude-from-external-load-balancers",
         ),
     ),
-    "NODE_SELECTOR_EMPTY": Remedy("Let the node selectors of {the_advertisement} admit a node.", _ADVERTISEMENT),
+    "NODE_SELECTOR_EMPTY": Remedy("Make the nodeSelectors of {the_advertisement} match a node.", _ADVERTISEMENT),
     "NO_ENDPOINTS": Remedy(
-        "Get a pod of {the_service} ready, or correct its selector.", (_ENDPOINTS, "kubectl get endpointslices -A")
+        "Get a pod of {the_service} ready, or fix its selector.", (_ENDPOINTS, "kubectl get endpointslices -A")
     ),
     "LOCAL_NO_CANDIDATE": Remedy(
-        "Set externalTrafficPolicy to Cluster, or let the pods of {the_service} run on nodes that may announce.",
+        "Set externalTrafficPolicy to Cluster, or run pods of {the_service} on candidate nodes.",
         (
             """kubectl -n {namespace} patch service {name} -p '{{"spec":{{"externalTrafficPolicy":"Cluster"}}}}'""",
             "kubectl get services -A",
         ),
     ),
     "SPEAKER_DOWN": Remedy(
-        "Get the speaker on {node} running: its DaemonSet, pod security admission, taints.",
+        "Get the speaker on {node} running: check the DaemonSet, pod security admission, taints.",
         ("kubectl -n {ns} get pods -l component=speaker -o wide --field-selector spec.nodeName={node}", _SPEAKERS),
     ),
     "INTERFACE_MISSING": Remedy(
-        "Let {the_advertisement} name an interface that the announcing nodes have on this segment.",
+        "Set interfaces of {the_advertisement} to ones that the nodes have on this segment.",
         _ADVERTISEMENT,
     ),
     "LEADER_OFF_SEGMENT": Remedy(
-        "Restrict {the_advertisement} by nodeSelectors to nodes that are on this segment; {node} is not.",
+        "Restrict {the_advertisement} by nodeSelectors to nodes on this segment; {node} is not.",
         _ADVERTISEMENT,
     ),
     "BROADCAST_BLIND": Remedy(
-        "Connect {node} by wire instead of Wi-Fi, or correct the setting of {nic} that drops broadcasts; where "
-        "promiscuous mode cures it, that is the cause.",
+        "Connect {node} by cable instead of Wi-Fi, or fix the setting of {nic} that drops broadcasts; promiscuous "
+        "mode confirms it.",
         (
             "provisioner exec --limit {node} -- ip link set {nic} promisc on",
             "provisioner exec --limit {node} -- ip -details link show",
@@ -101,16 +99,16 @@ REMEDIES: Mapping[str, Remedy] = {
         ),
     ),
     "EGRESS_FILTERED": Remedy(
-        "Allow {ip} on {node}'s port: the hypervisor's spoof guard, the switch's port security, the node's firewall.",
+        "Allow {ip} on {node}'s port: hypervisor spoof guard, switch port security, node firewall.",
         _CAPTURE,
     ),
-    "INGRESS_LOST": Remedy("Follow the questions to {node}: cable, VLAN, switch, hypervisor.", _CAPTURE),
+    "INGRESS_LOST": Remedy("Trace the requests to {node}: cable, VLAN, switch, hypervisor.", _CAPTURE),
     "NO_FAILOVER_MEMBERLIST_OFF": Remedy(
-        "Turn memberlist on (METALLB_ML_BIND_ADDR and its secret, as in MetalLB's manifests), or bring {node} back.",
+        "Enable memberlist (METALLB_ML_BIND_ADDR and its secret, as in MetalLB's manifests), or bring {node} back.",
         ("kubectl -n {ns} get daemonset speaker -o yaml",),
     ),
     "ARP_FLUX_IPVS": Remedy(
-        "Set ipvs.strictARP to true in kube-proxy's configuration and restart kube-proxy.",
+        "Set ipvs.strictARP to true in kube-proxy's ConfigMap, and restart kube-proxy.",
         ("kubectl -n kube-system edit configmap kube-proxy",),
     ),
     "SPLIT_BRAIN": Remedy(
@@ -121,11 +119,11 @@ REMEDIES: Mapping[str, Remedy] = {
         ),
     ),
     "SHARED_IP_SPLIT": Remedy(
-        "Let one L2Advertisement announce all Services that share the address, with externalTrafficPolicy Cluster.",
+        "Cover all Services that share the address by one L2Advertisement, with externalTrafficPolicy Cluster.",
         _ADVERTISEMENT,
     ),
     "MULTI_NIC_SAME_SEGMENT": Remedy(
-        "Name the one interface to announce on in {the_advertisement}, or take the other off this segment.",
+        "Set interfaces of {the_advertisement} to one of them, or disconnect the other from this segment.",
         (
             "kubectl -n {ns} patch l2advertisement {advertisement} --type merge "
             """-p '{{"spec":{{"interfaces":["{nic}"]}}}}'""",
@@ -133,27 +131,25 @@ REMEDIES: Mapping[str, Remedy] = {
         ),
     ),
     "KERNEL_ALSO_OWNS": Remedy(
-        "Remove {ip} from {nic} of {node}; MetalLB announces it without.",
+        "Remove {ip} from {nic} of {node}; MetalLB does not need it there.",
         (
             "provisioner exec --limit {node} -- ip address del {configured} dev {nic}",
             "provisioner exec --limit {node} -- ip address show to {ip}",
         ),
     ),
     "ADDRESS_CONFLICT": Remedy(
-        "Find {mac} and take the address from it, or shrink the pool; keep pools out of the DHCP range.",
+        "Find {mac} and remove the address from it, or shrink the pool; keep pools out of the DHCP range.",
         _ANY_POOL,
     ),
     "POOL_ADDRESS_IN_USE": Remedy(
-        "Shrink the pool, or take the address from {mac}, before a Service gets it.", _ANY_POOL
+        "Shrink the pool, or remove the address from {mac}, before a Service is assigned it.", _ANY_POOL
     ),
-    "POOL_OVERLAPS_NODE": Remedy(
-        "Take the address out of {the_pool}; a node's and the router's are not free.", _ANY_POOL
-    ),
+    "POOL_OVERLAPS_NODE": Remedy("Remove the address from {the_pool}.", _ANY_POOL),
     "POOL_OFF_SUBNET": Remedy(
-        "Use a pool within the segment's subnet, or route this one to the nodes on the router.", _ANY_POOL
+        "Use a pool in the segment's subnet, or route this one to the nodes on the router.", _ANY_POOL
     ),
     "PROXY_ARP": Remedy(
-        "Switch proxy ARP off on {mac}.",
+        "Disable proxy ARP on {mac}.",
         (
             "provisioner exec --limit {node} -- sysctl -w net.ipv4.conf.{nic}.proxy_arp=0",
             "provisioner exec --limit {node} -- sysctl -a --pattern proxy_arp",
@@ -161,27 +157,25 @@ REMEDIES: Mapping[str, Remedy] = {
         ),
     ),
     "AMBIGUOUS_MAC": Remedy(
-        "Connect the nodes by wire, or host-only, so that each shows a MAC of its own.",
+        "Connect the nodes by cable or a host-only network, so that each has its own MAC.",
         ("ip neigh show dev {interface}",),
     ),
     "RETURN_PATH": Remedy(
-        "Let {node} reply the way it was asked: an address on {nic}, rp_filter, routes.",
+        "Check {node}'s return path: an address on {nic}, rp_filter, routes.",
         ("provisioner exec --limit {node} -- ip route get {source}", "kubectl get nodes -o wide"),
     ),
     "NOT_SERVING": Remedy(
-        "Look at the Service: its pods' port, loadBalancerSourceRanges, a firewall on the node.",
+        "Check the Service's targetPort and loadBalancerSourceRanges, and the node's firewall.",
         (_ENDPOINTS, "kubectl get endpointslices -A"),
     ),
-    "STALE_CACHE": Remedy(
-        "Flush the entry on each client that still has it; it also goes by itself in minutes.", _FLUSH
-    ),
+    "STALE_CACHE": Remedy("Flush the entry on each client that has it; otherwise it expires in minutes.", _FLUSH),
     "GARP_MISSING": Remedy(
-        "Flush the clients' entries, and look why the speaker's gratuitous frames do not pass; report it where they "
-        "are not sent.",
+        "Flush the clients' entries, and find out where the gratuitous ARP is lost; if none is sent, report it to "
+        "MetalLB.",
         _FLUSH,
     ),
     "KUBE_VIP_DUPLICATE": Remedy(
-        "Let one program announce Services: switch kube-vip's svc_enable off, or give each its loadBalancerClass.",
+        "Let one program announce Services: disable kube-vip's svc_enable, or give each its loadBalancerClass.",
         ("kubectl get pods -A -o wide | grep kube-vip",),
     ),
     "SERVICELB_CONFLICT": Remedy(
@@ -193,7 +187,7 @@ REMEDIES: Mapping[str, Remedy] = {
         ("kubectl get ciliuml2announcementpolicies -o yaml",),
     ),
     "NDP_RESPONDER_FAILED": Remedy(
-        "Give {nic} of {node} a link-local address that is not in use elsewhere, then restart its speaker.",
+        "Give {nic} of {node} a unique link-local address, and restart its speaker.",
         (
             "provisioner exec --limit {node} -- ip -6 address show dev {nic}",
             "provisioner exec --limit {node} -- ip -6 address show",
@@ -201,7 +195,7 @@ REMEDIES: Mapping[str, Remedy] = {
         ),
     ),
     "BUGGY_IP": Remedy(
-        "Set avoidBuggyIPs on {the_pool}, and give the Service another address.",
+        "Set avoidBuggyIPs: true on {the_pool}, and assign the Service another address.",
         (
             _POOL[0],
             """kubectl -n {ns} patch ipaddresspool {pool} --type merge -p '{{"spec":{{"avoidBuggyIPs":true}}}}'""",
@@ -209,26 +203,26 @@ REMEDIES: Mapping[str, Remedy] = {
         ),
     ),
     "INCONCLUSIVE_PROBE_LOCATION": Remedy(
-        "Ask from a machine on the same segment that is no node and no pod.",
+        "Run it on a machine on the same segment that is neither a node nor a pod.",
         ("provisioner l2 check {ip}", "provisioner l2 check"),
     ),
-    "UNKNOWN": Remedy("Measure once more, with more known of the cluster.", ("provisioner l2 collect -o facts.json",)),
+    "UNKNOWN": Remedy("Check again with more facts.", ("provisioner l2 collect -o facts.json",)),
 }
 
 
-def filled(sentence: str, commands: tuple[str, ...], fields: Mapping[str, str]) -> tuple[str, str]:
-    """Return a sentence and the first of the commands whose names are all among the fields; "" without any.
+def fill(sentence: str, commands: tuple[str, ...], fields: Mapping[str, str]) -> tuple[str, str]:
+    """Return the sentence and the first command whose placeholders are all among the fields, "" without one.
 
-    A name that a shell would read as more than a name counts as unknown.
+    A value that a shell would interpret counts as unknown.
     """
     objects = {
         f"the_{name}": f"{word} {fields[name]}" if name in fields else f"the {word}" for name, word in _OBJECTS.items()
     }
-    said = sentence.format_map({**_UNNAMED, **objects, **fields})
-    typed = {name: value for name, value in fields.items() if _TYPED.fullmatch(value)}
+    text = sentence.format_map({**_UNNAMED, **objects, **fields})
+    safe = {name: value for name, value in fields.items() if _SAFE.fullmatch(value)}
     for command in commands:
         try:
-            return said[:1].upper() + said[1:], command.format_map(typed)
+            return text[:1].upper() + text[1:], command.format_map(safe)
         except KeyError:
-            continue  # a name that is not known; the next command needs fewer
-    return said, ""
+            continue  # the next command needs fewer placeholders
+    return text, ""

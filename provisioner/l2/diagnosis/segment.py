@@ -1,6 +1,6 @@
-"""What all addresses of a run share: who is known, what was heard by address, which subnets the segment has.
+"""What all addresses of a run share: known MACs, frames by address, the segment's subnets.
 
-Built once a run, so that a sweep of thousands of addresses looks at each frame once.
+Built once per run, so that a sweep of thousands of addresses looks at each frame only once.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from provisioner.l2.probe.arp import Kind
 from provisioner.l2.probe.capture import Address, Announcement, Answer, Capture, Handshake
 
 _Frame = TypeVar("_Frame", Answer, Announcement, Handshake)
-IPVS_NIC = "kube-ipvs0"  # where kube-proxy in ipvs mode keeps every Service's addresses
+IPVS_NIC = "kube-ipvs0"  # where kube-proxy in IPVS mode assigns every Service's addresses
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A run's frames by address, and what the facts say about the nodes. informed: there are facts at all."""
+    """A run's frames by address, and the facts. informed: whether there are any facts."""
 
     capture: Capture
     facts: Facts
@@ -34,13 +34,13 @@ class Segment:
     services: Mapping[Address, tuple[Service, ...]] = field(default_factory=dict)
 
     @cached_property
-    def zero_works(self) -> bool:
-        """Tell whether anybody answered a question from nobody (Z); networks that inspect ARP drop them all."""
+    def probes_work(self) -> bool:
+        """Tell whether any host answered a probe from 0.0.0.0 (Z); ARP inspection drops them all."""
         return any(answer.kind is Kind.PROBE for answer in self.capture.answers)
 
     @cached_property
     def gateways(self) -> Mapping[str, Address]:
-        """Return the MACs of this machine's routers here, from its own neighbour cache and from the run."""
+        """Return the MACs of this machine's routers on the segment, from its neighbor cache and from the run."""
         found: dict[str, Address] = {}
         for router in self.capture.vantage.gateways:
             if mac := self.capture.vantage.neighbours.get(router, ""):
@@ -50,28 +50,28 @@ class Segment:
 
     @cached_property
     def known(self) -> owners.NodeMacs:
-        """Return what is known of the nodes' MACs.
+        """Return the known MACs of the nodes.
 
-        A router and a proxy answer for a node's address as well, so what either says does not show whose it is.
+        A router or a proxy may answer for a node's address too, so its replies do not show whose the address is.
         """
-        honest = [
+        direct = [
             answer
             for answer in self.capture.answers
             if not (
-                self.zero_works
+                self.probes_work
                 and Kind.PROBE in self.capture.asked.get(answer.ip, ())
                 and not self.answered(answer.ip, answer.mac, Kind.PROBE)
             )
         ]
-        return owners.from_facts(self.facts, honest, self.gateways)
+        return owners.from_facts(self.facts, direct, self.gateways)
 
     def answered(self, ip: Address, mac: str, kind: Kind) -> bool:
-        """Tell whether a MAC answered that kind of question for an address."""
+        """Tell whether a MAC answered that kind of request for an address."""
         return any(answer.mac == mac and answer.kind is kind for answer in self.answers.get(ip, ()))
 
     @cached_property
     def nodes_heard(self) -> bool:
-        """Tell whether a node answered for anything, so that this is a segment of theirs."""
+        """Tell whether a node answered for any address, so that this is a segment of the nodes."""
         return any(self.known.owner(mac).nodes for mac in self._heard)
 
     @cached_property
@@ -80,7 +80,7 @@ class Segment:
 
     @cached_property
     def addresses(self) -> Mapping[str, frozenset[Address]]:
-        """Return each node's own addresses; those that kube-proxy keeps for Services are not its own."""
+        """Return each node's own addresses, without those that kube-proxy assigns for Services."""
         return {
             node.name: frozenset(
                 chain(
@@ -97,7 +97,7 @@ class Segment:
         }
 
     def nic_here(self, nic: Nic) -> bool | None:
-        """Tell whether a node's interface is on the probed segment; None where nothing tells."""
+        """Tell whether a node's interface is on the probed segment; None if unknown."""
         vantage = self.capture.vantage
         if nic.mac and nic.mac in self._heard and len(self.known.owner(nic.mac).nodes) == 1:
             return True
@@ -109,28 +109,28 @@ class Segment:
         return False if any(one.version in versions for one in routed) else None
 
     def nics_here(self, node: Node) -> tuple[Nic, ...]:
-        """Return the node's interfaces that are known to be on the segment, and up; ports of bridges are left out."""
+        """Return the node's interfaces that are up and known to be on the segment, without bridge or bond ports."""
         return tuple(nic for nic in node.nics or () if not nic.master and nic.up is not False and self.nic_here(nic))
 
     @cached_property
     def subnets(self) -> tuple[IPv4Network | IPv6Network, ...]:
-        """Return the subnets of the segment: the prober's own, and those of the nodes' interfaces on it."""
+        """Return the subnets of the segment: this machine's, and those of the nodes' interfaces on it."""
         here = [nic for node in self.facts.nodes for nic in self.nics_here(node)]
         found = [one.network for one in self.capture.vantage.addresses]
         found += [own.network for own in (ip_interface(text) for nic in here for text in nic.addresses)]
-        # A host address (/32, /128) is no subnet, and every interface has fe80::/64.
+        # A /32 or /128 is not a subnet, and every interface has fe80::/64.
         return tuple(
             dict.fromkeys(net for net in found if net.prefixlen < net.max_prefixlen and not net.is_link_local)
         )
 
     def own_address(self, node: str) -> tuple[Address, bool] | None:
-        """Return an own address of a node that was asked for, and whether it answered; None: none was asked for."""
-        asked = [ip for ip in sorted(self.addresses.get(node, ()), key=str) if self.capture.asked.get(ip)]
-        answered = [ip for ip in asked if self.answers.get(ip)]
-        return (answered[0], True) if answered else (asked[0], False) if asked else None
+        """Return a probed address of a node's own, and whether it answered; None if none was probed."""
+        probed = [ip for ip in sorted(self.addresses.get(node, ()), key=str) if self.capture.asked.get(ip)]
+        answered = [ip for ip in probed if self.answers.get(ip)]
+        return (answered[0], True) if answered else (probed[0], False) if probed else None
 
     def kernel_lengths(self, node: str, mac: str) -> tuple[int, ...]:
-        """Return the lengths of the ARP replies in which a node's kernel answered for the node's own addresses."""
+        """Return the lengths of the ARP replies of a node's kernel, which answers for the node's own addresses."""
         return tuple(
             answer.length
             for ip in self.addresses.get(node, ())
@@ -141,7 +141,7 @@ class Segment:
 
 
 def build_segment(capture: Capture, facts: Facts | None) -> Segment:
-    """Return the segment that a run saw. facts: None when nothing is known of the cluster."""
+    """Return the segment of a run. facts: None if nothing is known about the cluster."""
     known = facts if facts is not None else Facts()
     services: dict[Address, tuple[Service, ...]] = {}
     for service in known.services or ():

@@ -1,63 +1,56 @@
-"""Sentences that several causes say: who, how often, with what outcome. Each names addresses, MACs, nodes and NICs."""
+"""Sentences that several causes share: who answers, what was sent, that no reply came."""
 
 from __future__ import annotations
 
 from provisioner.l2.diagnosis.case import Case
-from provisioner.l2.probe.arp import Kind
+from provisioner.l2.probe.arp import NOBODY, Kind
 from provisioner.l2.result import AddressOwner
 from provisioner.text import join_words, pluralize, times
 
-_KINDS = {
-    "speaker": "MetalLB's speaker answers",
-    "kernel": "the kernel answers",
+_PROGRAMS = {"speaker": "; it is MetalLB's speaker", "kernel": "; it is the kernel"}
+_REQUESTS = {
+    4: {"Z": "ARP probes", "B": "broadcast requests", "U": "unicast requests"},
+    6: {"B": "multicast solicitations", "U": "unicast solicitations"},
 }
 
 
-def owner(seen: AddressOwner) -> str:
-    """Return an owner: its node and NIC where they are known, and its MAC in any case."""
-    if len(seen.nodes) > 1:
-        return f"{seen.mac} ({join_words(seen.nodes, 'or')})"
-    if seen.node:
-        return f"{seen.node} {seen.nic}".strip() + f" ({seen.mac})"
-    maker = f", by {seen.vendor}" if seen.vendor else ""
-    return f"{seen.mac} (no node's{maker})" if seen.owner_class == "foreign" else f"{seen.mac} (unknown{maker})"
+def name(owner: AddressOwner) -> str:
+    """Return an owner's node and interface if known, and always its MAC."""
+    if len(owner.nodes) > 1:
+        return f"{owner.mac} ({join_words(owner.nodes, 'or')})"
+    if owner.node:
+        return f"{owner.node} {owner.nic}".strip() + f" ({owner.mac})"
+    about = ["not a cluster node" if owner.owner_class == "foreign" else "unknown", owner.vendor]
+    return f"{owner.mac} ({', '.join(filter(None, about))})"
 
 
-def answered(case: Case, seen: AddressOwner) -> str:
-    """Return the sentence that an owner answered, and who it seems to be."""
-    which = {"Z": "as nobody", "B": "as a client", "U": "directly"}
-    how = join_words(which[kind] for kind in seen.answered)
-    program = f"; {_KINDS[seen.owner_class]}" if seen.owner_class in _KINDS else ""
-    return f"{owner(seen)} answers for {case.ip} when asked {how}{program}."
+def answers(case: Case, owner: AddressOwner) -> str:
+    """Return the sentence that an owner answers, to which requests, and as what program."""
+    kinds = join_words(_REQUESTS[case.ip.version].get(kind, kind) for kind in owner.answered)
+    return f"{name(owner)} answers {kinds} for {case.ip}{_PROGRAMS.get(owner.owner_class, '')}."
 
 
-def asked(case: Case) -> str:
-    """Return how an address was asked for, without its end: "192.0.2.200 was asked 2 times as nobody …"."""
-    kinds = case.asked
-    counts = case.segment.capture.times.get(case.ip, {})
-    source = case.source
+def probed(case: Case) -> str:
+    """Return how an address was probed, without a period: "192.0.2.200 was probed twice from 0.0.0.0 …"."""
+    counts = case.capture.times.get(case.ip, {})
 
     def often(kind: Kind) -> str:
         return f"{times(counts[kind])} " if counts.get(kind) else ""
 
     parts = []
-    if Kind.PROBE in kinds:
-        parts.append(f"{often(Kind.PROBE)}as nobody")
-    if Kind.REQUEST in kinds:
-        parts.append(f"{often(Kind.REQUEST)}as {source or 'a client'}")
-    if Kind.UNICAST in kinds:
-        macs = case.segment.capture.unicast_to.get(case.ip, ())
-        named = [
-            f"{owner.node} {owner.nic}".strip() or mac for mac in macs for owner in [case.segment.known.owner(mac)]
-        ]
-        parts.append(
-            f"directly at {join_words(named[:4]) if len(named) < 5 else pluralize(len(named), 'MAC')}"
-            if named
-            else "directly"
-        )
-    return f"{case.ip} was asked {join_words(parts)}" if parts else f"{case.ip} was not asked for"
+    if Kind.PROBE in case.kinds_sent:
+        parts.append(f"{often(Kind.PROBE)}from {NOBODY}")
+    if Kind.REQUEST in case.kinds_sent:
+        parts.append(f"{often(Kind.REQUEST)}from {case.source or 'this machine'}")
+    if Kind.UNICAST in case.kinds_sent:
+        macs = case.capture.unicast_to.get(case.ip, ())
+        owners = [case.segment.known.owner(mac) for mac in macs]
+        named = [f"{owner.node} {owner.nic}".strip() or owner.mac for owner in owners]
+        to = join_words(named[:4]) if len(named) < 5 else pluralize(len(named), "MAC")
+        parts.append(f"by unicast to {to}" if named else "by unicast")
+    return f"{case.ip} was probed {join_words(parts)}" if parts else f"{case.ip} was not probed"
 
 
 def silence(case: Case) -> str:
-    """Return the sentence that nobody answered."""
-    return f"{asked(case)}; nobody answered."
+    """Return the sentence that no reply came."""
+    return f"{probed(case)}; no reply."

@@ -1,4 +1,4 @@
-"""What to say where nothing is proven, neither that all is well nor a cause: what was seen, ruled out, and is open."""
+"""Build the UNKNOWN verdict: what was observed, what is ruled out, what is still open, what to measure next."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from provisioner.l2.diagnosis import handover
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.cause import Cause
 from provisioner.l2.diagnosis.connection import connections
-from provisioner.l2.diagnosis.sentences import answered, asked, silence
+from provisioner.l2.diagnosis.sentences import answers, probed, silence
 from provisioner.l2.owners import link_local
 from provisioner.l2.probe.arp import Kind
 from provisioner.text import join_words, pluralize
 
 
 def find(case: Case) -> Cause:
-    """Return UNKNOWN with what was seen, what is ruled out, and the next measurement.
+    """Return UNKNOWN with its evidence and the next measurement.
 
-    It is certain of what was seen: that nobody answers, or that nothing could be measured.
+    It is certain if the observation itself is: no reply, or nothing could be measured.
     """
     fields = {"link_local": str(link_local(case.capture.vantage.mac))} if _no_source(case) else {}
     node = case.facts.node(case.prediction.leader or case.leader)
@@ -24,8 +24,8 @@ def find(case: Case) -> Cause:
         fields |= {"node": node.name, "nic": here[0]}
     return Cause(
         "UNKNOWN",
-        "certain" if case.capture.dropped or not case.broadcast or unanswered(case) else "possible",
-        (*_seen(case), *_ruled_out(case)),
+        "certain" if case.capture.dropped or not case.probed or unanswered(case) else "possible",
+        (*_observed(case), *_ruled_out(case)),
         _possible(case),
         fields,
         *_next(case),
@@ -33,112 +33,99 @@ def find(case: Case) -> Cause:
 
 
 def unanswered(case: Case) -> bool:
-    """Tell whether silence is proven where an answer is due: that is a fault, whatever its cause.
+    """Tell whether silence is proven where a reply is due, which is a fault whatever its cause.
 
-    A Service has the address, and it was asked for on its own segment as a client asks. A question from nobody counts
-    where somebody answers such ones. An address of no subnet here is due here only where MetalLB announces its pool.
+    A Service has the address, and a request was sent on its segment. A probe from 0.0.0.0 counts only if some host
+    answers them. For an address in no subnet here, a reply is due only if MetalLB announces its pool.
     """
     here = case.capture.vantage.on_link(case.ip) or (case.pool is not None and case.segment.nodes_heard)
-    asked = Kind.REQUEST in case.asked or case.segment.zero_works
-    return bool(case.services) and case.silent and here and asked
+    requested = Kind.REQUEST in case.kinds_sent or case.segment.probes_work
+    return bool(case.services) and case.silent and here and requested
 
 
-def _seen(case: Case) -> tuple[str, ...]:
+def _observed(case: Case) -> tuple[str, ...]:
     dropped = case.capture.dropped
-    lost = (
-        (
-            f"The kernel dropped {pluralize(dropped, 'frame')} here, so that neither silence nor a single owner is proven.",
-        )
-        if dropped
-        else ()
-    )
-    if not case.broadcast:
-        why = f"{case.capture.vantage.interface} has no IPv6 link-local address, from which neighbours are asked."
-        return (
-            f"{case.ip} was not asked for, so nothing is known of it.",
-            *([why] if _no_source(case) else []),
-            *lost,
-        )
+    frames = pluralize(dropped, "frame")
+    lost = (f"The kernel dropped {frames} here, so neither silence nor a single owner is proven.",) if dropped else ()
+    if not case.probed:
+        why = f"{case.capture.vantage.interface} has no IPv6 link-local address, which neighbor discovery requires."
+        return (f"{case.ip} was not probed.", *([why] if _no_source(case) else []), *lost)
     if not case.answers:
         free = (f"No Service has {case.ip}: it is free.",) if case.unassigned and not dropped else ()
         return (*free, *lost, silence(case))
-    said = [*lost, *(answered(case, seen) for seen in case.owners)]
+    found = [*lost, *(answers(case, owner) for owner in case.owners)]
     if len(case.owners) > 1:
-        said.insert(0, f"{asked(case)}; {pluralize(len(case.owners), 'owner')} answered.")
-        if handover.together(case.answers) < handover.LONGEST:
-            said.append("They answered together for under a second, which a handover does too.")
-    seen = case.owner
-    if seen is not None:
-        if not seen.nodes:
-            said.append(f"Whether {seen.mac} is a node's is not known.")
+        found.insert(0, f"{probed(case)}; {pluralize(len(case.owners), 'owner')} answered.")
+        if handover.overlap_seconds(case.answers) < handover.MAX_OVERLAP:
+            found.append("They overlapped for less than a second, as in a handover.")
+    owner = case.owner
+    if owner is not None:
+        if not owner.nodes:
+            found.append(f"Whether {owner.mac} belongs to a node is unknown.")
         elif case.unassigned:
-            said.append(f"No Service is known to have {case.ip}.")
-        elif not case.outcomes(seen.mac):
-            said.append("No TCP port was tried, so whether it is served is not known.")
-        if tried := connections(case, seen):
-            said.append(tried)
-    return tuple(said)
+            found.append(f"No Service is known to have {case.ip}.")
+        elif not case.outcomes(owner.mac):
+            found.append("No TCP port was tried, so whether the Service is reachable is unknown.")
+        if tried := connections(case, owner):
+            found.append(tried)
+    return tuple(found)
 
 
 def _ruled_out(case: Case) -> tuple[str, ...]:
-    """Return what the facts rule out, each as a sentence; what is not known rules nothing out."""
-    said = []
+    """Return what the facts rule out, as sentences; unknown facts rule nothing out."""
     if not case.segment.informed:
-        return ("Nothing is known of the cluster, so no cause within it is ruled out.",)
+        return ("Nothing is known about the cluster, so no cause within it is ruled out.",)
+    found = []
     if case.facts.pools is not None and case.pool is None:
-        said.append(f"No pool of MetalLB holds {case.ip}, so MetalLB does not announce it.")
-    if case.service is not None and case.service.load_balancer_class not in (
-        None,
-        case.facts.metallb.load_balancer_class,
-    ):
-        said.append(
-            f"Service {case.service.key} is of class {case.service.load_balancer_class}, perhaps another controller's."
-        )
+        found.append(f"{case.ip} is in no MetalLB pool, so MetalLB does not announce it.")
+    wanted = case.service.load_balancer_class if case.service is not None else None
+    if case.service is not None and wanted not in (None, case.facts.metallb.load_balancer_class):
+        found.append(f"Service {case.service.key} has loadBalancerClass {wanted}, perhaps another controller's.")
     if case.endpoints:
         where = sorted(node for node in case.endpoints if node)
         on = f" on {join_words(where)}" if where else ""
-        said.append(f"Service {case.services[0].key} has ready endpoints{on}.")
+        found.append(f"Service {case.services[0].key} has ready endpoints{on}.")
     if case.advertisements and case.pool is not None:
         names = join_words(one.name for one in case.advertisements)
-        said.append(f"L2Advertisement {names} announces pool {case.pool.name}.")
+        found.append(f"L2Advertisement {names} covers pool {case.pool.name}.")
     if case.prediction.candidates == ():
-        said += [f"{why.rstrip('.')}." for why in list(case.prediction.ruled_out.values())[:8]]
+        found += [f"{why.rstrip('.')}." for why in list(case.prediction.ruled_out.values())[:8]]
     node = case.facts.node(case.prediction.leader)
     if node is not None:
         if node.speaker == "ready":
-            said.append(f"The speaker of {node.name}, the predicted leader, is ready.")
+            found.append(f"The speaker on {node.name}, the predicted leader, is ready.")
         if here := case.segment.nics_here(node):
-            said.append(f"{node.name}'s {join_words(nic.name for nic in here)} is on this segment.")
+            found.append(f"{node.name}'s {join_words(nic.name for nic in here)} is on this segment.")
         if (own := case.segment.own_address(node.name)) and own[1] and not case.answers:
-            said.append(f"{node.name} answers for its own address {own[0]}, so frames pass between here and there.")
-        received, sent = case.requests(node.name), case.responses(node.name)
+            found.append(f"{node.name} answers for its own address {own[0]}, so frames pass both ways.")
+        received, sent = case.requests_received(node.name), case.responses_sent(node.name)
         if case.capture.counted and received is not None and sent is not None and not case.answers:
             counted = f"{pluralize(received, 'request')} for {case.ip} and sent {pluralize(sent, 'response')}"
-            said.append(f"During this run {node.name}'s speaker counted {counted}.")
-    return tuple(said)
+            found.append(f"During this run {node.name}'s speaker received {counted}.")
+    return tuple(found)
 
 
 def _possible(case: Case) -> tuple[str, ...]:
-    """Return the codes that are open for lack of knowledge."""
-    if not case.broadcast or (case.unassigned and not case.answers):
+    """Return the codes that remain possible because facts are unknown."""
+    if not case.probed or (case.unassigned and not case.answers):
         return ()
     if len(case.owners) > 1:
         return ("SPLIT_BRAIN", "ADDRESS_CONFLICT", "MULTI_NIC_SAME_SEGMENT")
     if case.owner is not None:
         unserved = case.outcomes(case.owner.mac) and not case.served(case.owner.mac)
-        stranger = () if case.owner.nodes else ("ADDRESS_CONFLICT",)
-        return (*stranger, *(("NOT_SERVING",) if unserved else ()))
+        foreign = () if case.owner.nodes else ("ADDRESS_CONFLICT",)
+        return (*foreign, *(("NOT_SERVING",) if unserved else ()))
     codes = [] if case.endpoints else ["NO_ENDPOINTS"]
     codes += [] if case.advertisements or case.facts.advertisements is not None else ["NO_L2ADVERTISEMENT"]
     node = case.facts.node(case.prediction.leader or case.leader)
     codes += ["SPEAKER_DOWN"] if node is None or node.speaker is None else []
-    received = case.requests(node.name) if node is not None and case.capture.counted else None
-    codes += ["EGRESS_FILTERED", "INGRESS_LOST"] if received is None or 0 < received < case.questions else []
+    received = case.requests_received(node.name) if node is not None and case.capture.counted else None
+    codes += ["EGRESS_FILTERED", "INGRESS_LOST"] if received is None or 0 < received < case.request_count else []
     return tuple(codes)
 
 
-# Most often IPv6 is off on the interface, and no address can be added as long as it is. With slashes, sysctl takes
-# the dot of a VLAN's name for a dot.
+# Usually IPv6 is disabled on the interface, and no address can be added until it is enabled. Slashes in the sysctl's
+# name allow a dot in the interface's (a VLAN).
 _LINK_LOCAL = (
     "sudo sh -c 'sysctl -w net/ipv6/conf/{interface}/disable_ipv6=0 && "
     "ip -6 address replace {link_local}/64 dev {interface}'",
@@ -147,33 +134,33 @@ _LINK_LOCAL = (
 
 
 def _no_source(case: Case) -> bool:
-    """Tell whether it could not be asked for since the interface has no address that neighbour discovery asks from."""
+    """Tell whether it was not probed because the interface has no link-local address for neighbor discovery."""
     own = case.capture.vantage.addresses
-    return case.ip.version == 6 and not case.broadcast and not any(one.ip.is_link_local for one in own)
+    return case.ip.version == 6 and not case.probed and not any(one.ip.is_link_local for one in own)
 
 
-def _ask_again(case: Case) -> tuple[str, tuple[str, ...]]:
-    """Return how to ask so that it is measured the next time."""
+def _probe_again(case: Case) -> tuple[str, tuple[str, ...]]:
+    """Return how to repeat the probe so that it measures."""
     if _no_source(case):
-        return "Give {interface} an IPv6 link-local address, and ask again.", _LINK_LOCAL
+        return "Add an IPv6 link-local address to {interface}, and probe again.", _LINK_LOCAL
     slower = f" --pps {max(10, case.capture.pps // 2)}" if case.capture.dropped else ""
-    return f"Ask again{', more slowly' if slower else ''}.", (f"provisioner l2 check {case.ip}{slower}",)
+    return f"Probe again{' at a lower rate' if slower else ''}.", (f"provisioner l2 check {case.ip}{slower}",)
 
 
 def _next(case: Case) -> tuple[str, tuple[str, ...]]:
-    """Return the next measurement: a sentence, and commands of which the first is typed whose names are known."""
-    if case.capture.dropped or not case.broadcast:
-        return _ask_again(case)
+    """Return the next measurement: a sentence, and commands in order of preference."""
+    if case.capture.dropped or not case.probed:
+        return _probe_again(case)
     if not case.segment.informed:
-        return "Let the cluster tell its side, where its API is in reach.", ("provisioner l2 collect -o facts.json",)
+        return "Collect the cluster's facts where its API is reachable.", ("provisioner l2 collect -o facts.json",)
     if case.unassigned and not case.answers:
-        return "Nothing needs to be done; a Service may get it.", ("kubectl get services -A",)
+        return "Nothing to do; a Service may be assigned the address.", ("kubectl get services -A",)
     if case.facts.pools is not None and case.pool is None and case.service is not None:
-        return "Find out who gave the Service this address.", ("kubectl -n {namespace} describe service {name}",)
+        return "Find out what assigned the address.", ("kubectl -n {namespace} describe service {name}",)
     if case.answers:
-        return "Ask again with the interfaces of all nodes known.", ("provisioner l2 collect -o facts.json",)
+        return "Check again with the interfaces of all nodes.", ("provisioner l2 collect -o facts.json",)
     return (
-        "Look on {node} whether the questions arrive and whether it answers.",
+        "Capture on {node} whether the requests arrive and whether it replies.",
         (
             "provisioner exec --limit {node} -- timeout 10 tcpdump -eni {nic} '{filter}'",
             "kubectl -n {ns} logs -l component=speaker --prefix --tail=50",

@@ -1,4 +1,4 @@
-"""Warnings: what is odd about an address and leaves its verdict as it is."""
+"""Warnings: oddities of an address that do not change its verdict."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from provisioner.l2.diagnosis.duplicates import kernel_also_owns
 from provisioner.l2.probe.arp import Kind
 from provisioner.text import join_words
 
-_OF_A_NODE = ("POOL_OVERLAPS_NODE", "SERVICELB_CONFLICT")  # the address is a node's own, so its kernel answers
+_NODE_ADDRESS = ("POOL_OVERLAPS_NODE", "SERVICELB_CONFLICT")  # the address is a node's own, so its kernel answers
 
 
 def find(case: Case, verdict: str) -> tuple[tuple[str, str], ...]:
-    """Return each warning's code with its sentence. verdict: some say what a verdict says already."""
+    """Return each warning's code and sentence. verdict: excludes the warnings that it implies."""
     found = [
         ("UNEXPECTED_LEADER", _unexpected(case) if verdict == "OK" else ""),
         ("PREDICTION_UNKNOWN", _unknown(case)),
-        ("KERNEL_ALSO_OWNS", _kernel(case) if verdict not in _OF_A_NODE else ""),
+        ("KERNEL_ALSO_OWNS", _kernel(case) if verdict not in _NODE_ADDRESS else ""),
         ("NDP_UNICAST_UNANSWERED", _unicast(case)),
         ("ICMP_SILENT", _echo(case)),
     ]
@@ -27,19 +27,17 @@ def _unexpected(case: Case) -> str:
     if prediction.candidates is None or owner is None or not owner.node or owner.node == prediction.leader:
         return ""
     if not prediction.leader:
-        return f"By the facts no node should announce {case.ip}, and {owner.node} does."
-    leading = case.facts.node(prediction.leader)
-    state = ", which is not ready," if leading is not None and leading.ready is False else ""
-    return f"By MetalLB's election {prediction.leader}{state} should announce {case.ip}, and {owner.node} does."
+        return f"By the facts no node should announce {case.ip}, but {owner.node} does."
+    leader = case.facts.node(prediction.leader)
+    state = " (not ready)" if leader is not None and leader.ready is False else ""
+    return f"By MetalLB's election {prediction.leader}{state} should announce {case.ip}, but {owner.node} does."
 
 
 def _unknown(case: Case) -> str:
     if case.prediction.candidates is not None:
         return ""
-    missing = (
-        f": {'; '.join(why.rstrip('.') for why in case.prediction.unknown[:4])}" if case.prediction.unknown else ""
-    )
-    return f"Which node should announce {case.ip} cannot be predicted{missing}."
+    reasons = "; ".join(why.rstrip(".") for why in case.prediction.unknown[:4])
+    return f"The leader for {case.ip} cannot be predicted{f': {reasons}' if reasons else ''}."
 
 
 def _kernel(case: Case) -> str:
@@ -49,12 +47,18 @@ def _kernel(case: Case) -> str:
 
 def _unicast(case: Case) -> str:
     heard = {answer.kind for answer in case.answers}
-    if case.ip.version != 6 or Kind.UNICAST not in case.asked or Kind.UNICAST in heard or Kind.REQUEST not in heard:
+    if (
+        case.ip.version != 6
+        or Kind.UNICAST not in case.kinds_sent
+        or Kind.UNICAST in heard
+        or Kind.REQUEST not in heard
+    ):
         return ""
-    return f"Asked directly for {case.ip}, nobody answered: expected with MetalLB, which hears multicast only."
+    return f"No reply to unicast solicitations for {case.ip}: expected with MetalLB, which hears multicast only."
 
 
 def _echo(case: Case) -> str:
     if case.capture.echo.get(case.ip) is not False or not case.owners:
         return ""
-    return f"{case.ip} does not answer ping through {join_words(seen.mac for seen in case.owners)}; it need not."
+    macs = join_words(owner.mac for owner in case.owners)
+    return f"{case.ip} does not answer ping through {macs}; it need not."

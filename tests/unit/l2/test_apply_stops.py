@@ -25,8 +25,8 @@ def test_unexplained_silence_stops_an_apply(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ClusterError) as end:
         prove(monkeypatch, judge(SILENT, facts()))
     assert end.value.message == f"{IP} (default/web): nobody answers, for an unknown reason (UNKNOWN)"
-    assert end.value.remedy.startswith("Look on w2 whether the questions arrive and whether it answers.")
-    assert "nobody answered." in end.value.tail
+    assert end.value.remedy.startswith("Capture on w2 whether the requests arrive and whether it replies.")
+    assert "no reply." in end.value.tail
 
 
 def test_an_inconclusive_measurement_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ def connections(stage: Stage) -> dict[str, Checked]:
     ("name", "verdict", "because"),
     [
         ("open", "OK", "open"),
-        ("lost", "RETURN_PATH", "not answered"),
+        ("lost", "RETURN_PATH", "does not answer"),
         ("refused", "NOT_SERVING", "refused"),
         ("admitted elsewhere", "NOT_SERVING", "203.0.113.0/24"),
     ],

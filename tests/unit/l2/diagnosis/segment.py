@@ -1,7 +1,7 @@
-"""A segment and a cluster written by hand: three nodes, all well, and what a test changes about them.
+"""A segment and a cluster written by hand: three healthy nodes, and what a test changes about them.
 
-The prober is 192.0.2.1. Of w1, w2 and w3, MetalLB elects w2 for 192.0.2.200 and w1 for 2001:db8::200. The link is a
-virtual one: a kernel's reply is 42 bytes long, a speaker's 60.
+This machine is 192.0.2.1. Among w1, w2 and w3, MetalLB elects w2 for 192.0.2.200 and w1 for 2001:db8::200. The link
+is virtual: a kernel's reply is 42 bytes long, a speaker's 60.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ W1, W2, W3 = "52:54:00:00:00:11", "52:54:00:00:00:12", "52:54:00:00:00:13"
 MACS = {"w1": W1, "w2": W2, "w3": W3}
 OWN = {"w1": "192.0.2.11", "w2": "192.0.2.12", "w3": "192.0.2.13"}
 SECOND = "52:54:00:00:01:12"  # w2's second interface
-STRANGER = "b8:27:eb:00:00:99"
+FOREIGN = "b8:27:eb:00:00:99"
 ROUTER = "52:54:00:00:00:fe"
-TYPED = ("kubectl", "ip", "sudo", "provisioner", "printf")
+PROGRAMS = ("kubectl", "ip", "sudo", "provisioner", "printf")  # what a command may start with
 KINDS = {"Z": Kind.PROBE, "B": Kind.REQUEST, "U": Kind.UNICAST}
 IPVS = KubeProxy(mode="ipvs", strict_arp=False)
 ANNOUNCES = (L2Status(service="default/web", node="w2"),)
-ASKED = {"Z": 100.0, "B": 100.2, "U": 101.5}  # when each kind of question goes out
+SENT = {"Z": 100.0, "B": 100.2, "U": 101.5}  # when each kind of request is sent
 
 
 def node(name: str, **changes: Any) -> Node:
-    """Return a node that is well: a NAT interface that every VM has, and eth1 on the segment."""
+    """Return a healthy node: the NAT interface that every VM has, and eth1 on the segment."""
     values: dict[str, Any] = {
         "name": name,
         "internal_ips": (OWN[name],),
@@ -61,7 +61,7 @@ def node(name: str, **changes: Any) -> Node:
 
 
 def nat() -> Nic:
-    """Return the interface that VirtualBox gives every machine, with one MAC and address for all."""
+    """Return the interface that VirtualBox adds to every VM, with the same MAC and address in all."""
     return Nic(name="eth0", mac="08:00:27:00:00:01", addresses=("10.0.2.15/24",), up=True, proxy_arp=False)
 
 
@@ -79,7 +79,7 @@ def nic(owner: str, **changes: Any) -> Nic:
 
 
 def two_nics() -> tuple[Nic, Nic]:
-    """Return w2's interface on the segment, and a second one there."""
+    """Return w2's interface on the segment, and a second one on it."""
     return nic("w2"), nic("w2", name="eth2", mac=SECOND, addresses=("192.0.2.112/24",))
 
 
@@ -108,23 +108,23 @@ def service(**changes: Any) -> Service:
 
 
 def sharing(**changes: Any) -> tuple[Service, Service]:
-    """Return two Services that share 192.0.2.200 and have their endpoints on w1 and w2; changes: to the second."""
+    """Return two Services that share 192.0.2.200, with endpoints on w1 and on w2; changes: to the second."""
     shared: dict[str, Any] = {"allow_shared_ip": "a", "external_traffic_policy": "Local"}
     return service(**shared), service(name="dns", endpoints=(Endpoint(node="w2"),), **{**shared, **changes})
 
 
 def pools(*addresses: str) -> tuple[Pool, ...]:
-    """Return the pool lab alone, of these addresses."""
+    """Return only the pool lab, with these addresses."""
     return (Pool(name="lab", addresses=addresses),)
 
 
 def counted(requests: int, responses: int = 0) -> dict[str, dict[str, Counters]]:
-    """Return what w2's speaker has counted for 192.0.2.200."""
+    """Return the counters of w2's speaker for 192.0.2.200."""
     return {"w2": {IP: Counters(requests_received=requests, responses_sent=responses)}}
 
 
 def metallb(**changes: Any) -> MetalLB:
-    """Return a MetalLB that is well."""
+    """Return a healthy MetalLB."""
     values: dict[str, Any] = {
         "version": "0.16.1",
         "memberlist": True,
@@ -137,7 +137,7 @@ def metallb(**changes: Any) -> MetalLB:
 
 
 def facts(**changes: Any) -> Facts:
-    """Return a cluster of which everything is known, and all is well."""
+    """Return a healthy cluster with no unknown facts."""
     values: dict[str, Any] = {
         "metallb": metallb(),
         "kube_proxy": KubeProxy(mode="iptables", strict_arp=False),
@@ -151,12 +151,12 @@ def facts(**changes: Any) -> Facts:
 
 
 def ipv6(**changes: Any) -> Facts:
-    """Return the cluster with a Service that has 2001:db8::200 too."""
+    """Return the cluster with a Service that also has 2001:db8::200."""
     return facts(services=(service(ingress_ips=(IP, IP6)),), **changes)
 
 
 def vantage(**changes: Any) -> Vantage:
-    """Return the prober's place: 192.0.2.1 on eth1 of the segment."""
+    """Return this machine's vantage: 192.0.2.1 on eth1 of the segment."""
     own = (IPv4Interface("192.0.2.1/24"), IPv6Interface("fe80::1/64"))
     values: dict[str, Any] = {
         "interface": "eth1",
@@ -171,29 +171,30 @@ def vantage(**changes: Any) -> Vantage:
 def heard(
     mac: str, kinds: str = "ZBU", ip: str = IP, *, length: int = 60, rtt: float = 0.0004, later: float = 0.0
 ) -> tuple[Answer, ...]:
-    """Return a MAC's answers to questions of these kinds; later: seconds after the first round of questions."""
-    return tuple(
-        Answer(ip_address(ip), mac, KINDS[kind], ASKED[kind] + later + rtt, rtt, length, "") for kind in kinds
-    )
+    """Return a MAC's replies to requests of these kinds; later: seconds after the first requests."""
+    return tuple(Answer(ip_address(ip), mac, KINDS[kind], SENT[kind] + later + rtt, rtt, length, "") for kind in kinds)
 
 
 def syn(mac: str, outcome: Outcome = "open", port: int = 80, ip: str = IP) -> Handshake:
-    """Return a connection that was tried through a MAC."""
+    """Return a connection tried through a MAC."""
     return Handshake(ip_address(ip), mac, port, outcome, "" if outcome == "silent" else mac, 103.0, 0.001)
 
 
 def gratuitous(mac: str, at: float = 100.5, ip: str = IP, *, metallb: bool = True) -> Announcement:
-    """Return a gratuitous frame, in MetalLB's shape or in another's."""
+    """Return a gratuitous ARP frame like MetalLB's, or like another program's."""
     return Announcement(ip_address(ip), mac, at, True, metallb, 60)
 
 
 def kernels(*names: str) -> tuple[Answer, ...]:
-    """Return nodes' answers for their own addresses; of all nodes without names."""
+    """Return the replies of nodes for their own addresses; of all nodes without names."""
     return tuple(one for name in names or MACS for one in heard(MACS[name], "ZB", OWN[name], length=42))
 
 
 def capture(*frames: Answer | Handshake | Announcement | Iterable[Answer], **changes: Any) -> Capture:
-    """Return a run that asked for 192.0.2.200 in every way, and for the nodes' own addresses, which answer."""
+    """Return a run that sent every kind of request for 192.0.2.200, and probed the nodes' own addresses.
+
+    quiet: the nodes do not answer for their own addresses.
+    """
     flat = [
         one for frame in frames for one in ([frame] if isinstance(frame, Answer | Handshake | Announcement) else frame)
     ]
@@ -218,7 +219,7 @@ def capture(*frames: Answer | Handshake | Announcement | Iterable[Answer], **cha
 
 
 def well(mac: str = W2) -> Capture:
-    """Return a run in which one MAC answers for 192.0.2.200 as a speaker and serves."""
+    """Return a run in which one MAC answers for 192.0.2.200 like a speaker, and serves."""
     return capture(heard(mac), syn(mac))
 
 
@@ -229,7 +230,7 @@ OFF = nodes(w2={"nics": (nat(), nic("w2", addresses=("203.0.113.12/24",)))})
 
 
 def judge(run: Capture, known: Facts | None, ip: str = IP) -> Result:
-    """Return the verdict; every sentence and command of it must be fit to be read and typed."""
+    """Return the verdict after checking the form of its sentences and its command."""
     result = diagnosis.diagnose(run, known, ip_address(ip))
     assert result.evidence, result
     for sentence in result.evidence:
@@ -238,24 +239,24 @@ def judge(run: Capture, known: Facts | None, ip: str = IP) -> Result:
         assert ".." not in sentence.replace("…", ""), sentence
     assert "{ip}" not in result.command
     assert "{node}" not in result.command
-    assert shlex.split(result.command)[:1] in ([], *([word] for word in TYPED)), result.command
+    assert shlex.split(result.command)[:1] in ([], *([word] for word in PROGRAMS)), result.command
     if result.verdict != "OK":
         assert all((result.remedy, result.command)), result
     assert result.verdict not in result.alternatives
     return result
 
 
-# verdict, what was heard, what is known, confidence, words of the first sentences, words of the command
+# verdict, capture, facts, confidence, part of the first sentences, part of the command
 Row = tuple[str, Capture, Facts | None, str, str, str]
 
 
 def reaches(row: Row, ip: str = IP) -> None:
-    """Assert that a row's verdict is reached, with its confidence, by its evidence and with its command."""
-    verdict, run, known, confidence, said, typed = row
+    """Assert a row's verdict, confidence, evidence and command."""
+    verdict, run, known, confidence, evidence, command = row
     result = judge(run, known, ip)
     assert (result.verdict, result.confidence) == (verdict, confidence), result
-    assert any(said in sentence for sentence in result.evidence[:2]), result.evidence
-    assert typed in result.command, result.command
+    assert any(evidence in sentence for sentence in result.evidence[:2]), result.evidence
+    assert command in result.command, result.command
 
 
 def address(text: str) -> Address:

@@ -1,4 +1,4 @@
-"""Whatever is heard and known: OK is said only where it is proven, and nothing ends in an exception."""
+"""For any capture and any facts: OK is returned only if proven, and nothing raises."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from provisioner.l2.probe.arp import Kind
 from provisioner.l2.probe.capture import Announcement, Answer, Capture, Handshake, Outcome
 from provisioner.l2.result import Result
 from tests.unit.l2.diagnosis.segment import (
+    FOREIGN,
     IP,
     IP6,
     OWN,
     ROUTER,
-    STRANGER,
     W1,
     W2,
     W3,
@@ -32,7 +32,7 @@ from tests.unit.l2.diagnosis.segment import (
     vantage,
 )
 
-MACS = (W1, W2, W3, STRANGER, ROUTER)
+MACS = (W1, W2, W3, FOREIGN, ROUTER)
 TARGETS = (IP, IP6)
 CACHED = (ip_address(IP), ip_address("192.0.2.254"))
 OUTCOMES: tuple[Outcome, ...] = ("open", "open", "refused", "unreachable", "silent")
@@ -42,7 +42,7 @@ times = st.floats(100, 104, allow_nan=False)
 
 
 def some(one: st.SearchStrategy[Any], most: int) -> st.SearchStrategy[list[Any]]:
-    """Draw no item, half of the time, or up to `most`."""
+    """Draw no item half of the time, else up to `most`."""
     return st.booleans().flatmap(lambda any_: st.lists(one, max_size=most if any_ else 0))
 
 
@@ -56,7 +56,7 @@ def answers(draw: st.DrawFn) -> Answer:
         draw(times),
         draw(st.floats(0, 0.9)),
         draw(st.sampled_from([42, 60, 86])),
-        draw(st.sampled_from(["", STRANGER])),
+        draw(st.sampled_from(["", FOREIGN])),
     )
 
 
@@ -161,7 +161,7 @@ COUNTED: list[Any] = [None, {}, {"w2": {}}, {"w2": {IP: {"requests_received": 1,
 
 @st.composite
 def clusters(draw: st.DrawFn) -> Facts | None:
-    """Draw a cluster that is well but for some parts, which are drawn at random; or nothing at all."""
+    """Draw a healthy cluster with some parts replaced at random, or None."""
     if draw(st.integers(0, 9)) == 0:
         return None
     parts: dict[str, st.SearchStrategy[Any]] = {
@@ -197,7 +197,7 @@ def clusters(draw: st.DrawFn) -> Facts | None:
 
 
 def proven(run: Capture, known: Facts | None, result: Result) -> None:
-    """What OK has to mean, worked out anew from the frames and the facts."""
+    """Assert what OK has to mean, derived from the frames and the facts alone."""
     assert known is not None
     assert run.dropped == 0
     (owner,) = result.owners
@@ -207,12 +207,12 @@ def proven(run: Capture, known: Facts | None, result: Result) -> None:
     listed = owner.mac in {nic.mac for nic in node.nics or ()}
     own = {answer.ip for answer in run.answers if answer.mac == owner.mac}
     assert listed or own & {ip_address(text) for text in node.internal_ips} or owner.matched_by == "eui64"
-    elsewhere = [nic.mac for other in known.nodes if other.name != owner.node for nic in other.nics or ()]
-    assert owner.mac not in elsewhere
+    others = [nic.mac for other in known.nodes if other.name != owner.node for nic in other.nics or ()]
+    assert owner.mac not in others
     heard = [answer for answer in run.answers if answer.ip == ip]
     assert any(answer.mac == owner.mac and answer.kind is not Kind.UNICAST for answer in heard)
     if len({answer.mac for answer in heard}) > 1:
-        assert any("handed" in sentence for sentence in result.evidence)
+        assert any("moved from" in sentence for sentence in result.evidence)
         assert result.confidence != "certain"
         last = max((answer for answer in heard), key=lambda answer: answer.timestamp)
         assert last.mac == owner.mac
@@ -248,7 +248,7 @@ def test_every_service_gets_a_verdict(run: Capture, known: Facts | None) -> None
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(runs())
-def test_nothing_is_ok_where_nothing_is_known(run: Capture) -> None:
+def test_without_facts_nothing_is_ok(run: Capture) -> None:
     for known in (None, Facts()):
         assert judge(run, known).verdict != "OK"
 
@@ -256,7 +256,7 @@ def test_nothing_is_ok_where_nothing_is_known(run: Capture) -> None:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(runs(), st.sampled_from(TARGETS))
 def test_a_second_owner_is_never_ok(run: Capture, ip: str) -> None:
-    """Two owners that answer to the end are a fault or undecided, whoever they are."""
+    """Two owners that answer until the end are a fault or UNKNOWN, whoever they are."""
     last = [
         Answer(ip_address(ip), mac, Kind.REQUEST, 110.0 + step + offset, 0.0005, 60)
         for step in (0, 2)

@@ -1,4 +1,4 @@
-"""Services without an address: each cause, and who is not to blame."""
+"""Services without an address: each cause, and what is not one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from provisioner.l2 import diagnosis
 from provisioner.l2.facts import Facts, MetalLB, OtherAnnouncers, Pool, Port, Service, ServiceEvent
 from provisioner.l2.pools import admits
-from tests.unit.l2.diagnosis.segment import IP, facts, metallb, service
+from tests.unit.l2.diagnosis.segment import IP, facts, metallb, service, well
 
-WAITING = service(name="new", ingress_ips=())
+PENDING = service(name="new", ingress_ips=())
 BUGGY = Pool(name="lab", addresses=("192.0.2.255-192.0.3.0", "192.0.2.200/32"), avoid_buggy_ips=True)
 SMALL = Pool(name="lab", addresses=("192.0.2.200/32",))
 DUAL = Pool(name="lab", addresses=("192.0.2.200/32", "2001:db8::/64"))
@@ -23,7 +23,7 @@ def pool(**changes: Any) -> tuple[Pool, ...]:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "known", "changes", "said", "typed"),
+    ("verdict", "known", "changes", "evidence", "command"),
     [
         pytest.param(
             "POOL_EXHAUSTED",
@@ -35,13 +35,11 @@ def pool(**changes: Any) -> tuple[Pool, ...]:
         ),
         pytest.param(
             "POOL_EXHAUSTED",
-            facts(
-                pools=(Pool(name="lab", addresses=("192.0.2.255-192.0.3.0", "192.0.2.200/32"), avoid_buggy_ips=True),)
-            ),
+            facts(pools=(BUGGY,)),
             {},
             "Pool lab has 1 address, all assigned.",
             "ipaddresspool lab",
-            id="what is left is .255 and .0, which the pool avoids",
+            id="only .255 and .0 are free, which the pool avoids",
         ),
         pytest.param(
             "POOL_EXHAUSTED",
@@ -57,7 +55,7 @@ def pool(**changes: Any) -> tuple[Pool, ...]:
             {"families": ("IPv4",)},
             "Pool lab has 1 IPv4 address, all assigned.",
             "ipaddresspool lab",
-            id="IPv4 is full, and the Service is of IPv4 alone",
+            id="IPv4 is full, and the Service is IPv4 only",
         ),
         pytest.param(
             "NO_ADDRESS",
@@ -65,7 +63,7 @@ def pool(**changes: Any) -> tuple[Pool, ...]:
             {"families": ("IPv6",)},
             "Service default/new has no external IP.",
             "describe service new",
-            id="IPv4 is full, and the Service is of IPv6 alone",
+            id="IPv4 is full, and the Service is IPv6 only",
         ),
         pytest.param(
             "POOL_EXHAUSTED",
@@ -73,15 +71,15 @@ def pool(**changes: Any) -> tuple[Pool, ...]:
             {},
             "Pool lab has 1 address, all assigned.",
             "ipaddresspool lab",
-            id="one pool is full, another is kept for others",
+            id="one pool is full, another does not admit the Service",
         ),
         pytest.param(
             "NO_ADDRESS",
             facts(pools=pool(service_allocation=OTHERS)),
             {},
-            "What it may ask for, lab, is kept for other namespaces or Services (serviceAllocation).",
+            "serviceAllocation of pool lab does not admit it.",
             "kubectl -n metallb-system edit ipaddresspool lab",
-            id="the only pool is kept for others",
+            id="the only pool does not admit the Service",
         ),
         pytest.param(
             "POOL_EXHAUSTED",
@@ -89,7 +87,7 @@ def pool(**changes: Any) -> tuple[Pool, ...]:
             {"wanted_pool": "lab"},
             "Pool lab has 1 address, all assigned.",
             "ipaddresspool lab",
-            id="the wanted pool is full, another is not",
+            id="the requested pool is full, another is not",
         ),
         pytest.param(
             "NO_ADDRESS",
@@ -105,29 +103,29 @@ def pool(**changes: Any) -> tuple[Pool, ...]:
             {},
             "Service default/new has no external IP.",
             "describe service new",
-            id="who has addresses is not known",
+            id="the Services are unknown",
         ),
         pytest.param(
             "NO_ADDRESS",
             facts(pools=(SMALL,)),
             {"load_balancer_class": "other.example/lb"},
-            "It is of class other.example/lb, which is another controller's.",
+            "Its loadBalancerClass is other.example/lb, which MetalLB does not serve.",
             "describe service new",
-            id="another controller's class, and the pool is full as well",
+            id="another controller's class, and the pool is full",
         ),
         pytest.param(
             "NO_ADDRESS",
             facts(metallb=metallb(load_balancer_class="metallb.io/mine")),
             {},
-            "It is of no class, and MetalLB serves the class metallb.io/mine only.",
+            "It has no loadBalancerClass, and MetalLB serves only metallb.io/mine.",
             "describe service new",
-            id="MetalLB serves a class",
+            id="no class, and MetalLB serves one",
         ),
         pytest.param(
             "NO_ADDRESS",
             facts(pools=()),
             {},
-            "MetalLB has no address pool.",
+            "MetalLB has no address pools.",
             "kubectl -n metallb-system get ipaddresspools",
             id="no pool",
         ),
@@ -135,47 +133,47 @@ def pool(**changes: Any) -> tuple[Pool, ...]:
             "NO_ADDRESS",
             facts(pools=pool(auto_assign=False)),
             {},
-            "It asks for no pool, and no pool assigns by itself (autoAssign is false for lab).",
+            "It requests no pool, and autoAssign is false for lab.",
             "kubectl -n default annotate service new metallb.io/address-pool=lab",
-            id="no pool assigns by itself",
+            id="no pool with autoAssign",
         ),
         pytest.param(
             "NO_ADDRESS",
             facts(pools=pool(auto_assign=False)),
             {"wanted_pool": "gone"},
-            "It asks for pool gone, which is not there.",
+            "It requests pool gone, which does not exist.",
             "describe service new",
-            id="the wanted pool is not there",
+            id="the requested pool does not exist",
         ),
         pytest.param(
             "NO_ADDRESS",
             facts(),
             {"wanted_ips": ("203.0.113.1",)},
-            "It asks for 203.0.113.1, which is in no pool.",
+            "It requests 203.0.113.1, which is in no pool.",
             "describe service new",
-            id="the wanted address is in no pool",
+            id="the requested address is in no pool",
         ),
         pytest.param(
             "NO_ADDRESS",
             facts(),
             {"wanted_ips": (IP,)},
-            "It asks for 192.0.2.200, which default/web has.",
+            "It requests 192.0.2.200, which default/web has.",
             "describe service new",
-            id="the wanted address is taken",
+            id="the requested address is assigned",
         ),
         pytest.param(
             "CONFIG_INVALID",
             facts(metallb=metallb(config="invalid", config_error="duplicate pool.")),
             {},
-            "goes on with the last good one: duplicate pool.",
+            "keeps running the last valid one: duplicate pool.",
             "logs deployment/controller",
-            id="the configuration is refused",
+            id="the configuration is invalid",
         ),
         pytest.param(
             "CONFIG_STALE",
             facts(metallb=metallb(config="stale")),
             {},
-            "newest configuration.",
+            "latest configuration.",
             "logs deployment/controller",
             id="the configuration is stale",
         ),
@@ -189,70 +187,67 @@ def pool(**changes: Any) -> tuple[Pool, ...]:
         ),
     ],
 )
-def test_pending(verdict: str, known: Facts, changes: dict[str, Any], said: str, typed: str) -> None:
-    waiting = WAITING.model_copy(update=changes)
-    result = diagnosis.diagnose_pending(known, waiting)
+def test_a_pending_service(verdict: str, known: Facts, changes: dict[str, Any], evidence: str, command: str) -> None:
+    pending = PENDING.model_copy(update=changes)
+    result = diagnosis.diagnose_pending(known, pending)
     assert result.verdict == verdict, result
-    assert result.evidence[0].endswith(said), result.evidence
-    assert typed in result.command
+    assert result.evidence[0].endswith(evidence), result.evidence
+    assert command in result.command
     assert (result.ip, result.family, result.service, result.owners) == ("", "", "default/new", ())
     assert "Service default/new has no external IP." in result.evidence
 
 
-def test_sharing_an_address_is_no_conflict() -> None:
+def test_a_shared_address_may_be_requested() -> None:
     holder = service(allow_shared_ip="a", ports=(Port(port=80),))
-    waiting = WAITING.model_copy(update={"wanted_ips": (IP,), "allow_shared_ip": "a", "ports": (Port(port=81),)})
-    result = diagnosis.diagnose_pending(facts(services=(holder,)), waiting)
+    pending = PENDING.model_copy(update={"wanted_ips": (IP,), "allow_shared_ip": "a", "ports": (Port(port=81),)})
+    result = diagnosis.diagnose_pending(facts(services=(holder,)), pending)
     assert result.evidence[0] == "Service default/new has no external IP."
-    same_port = waiting.model_copy(update={"ports": (Port(port=80),)})
+    same_port = pending.model_copy(update={"ports": (Port(port=80),)})
     result = diagnosis.diagnose_pending(facts(services=(holder,)), same_port)
-    assert result.evidence[0] == "It asks for 192.0.2.200, which default/web has."
+    assert result.evidence[0] == "It requests 192.0.2.200, which default/web has."
 
 
-def test_what_is_not_known_stays_open() -> None:
-    result = diagnosis.diagnose_pending(Facts(others=OtherAnnouncers(servicelb=True)), WAITING)
+def test_unknown_facts_leave_alternatives_open() -> None:
+    result = diagnosis.diagnose_pending(Facts(others=OtherAnnouncers(servicelb=True)), PENDING)
     assert result.alternatives == ("POOL_EXHAUSTED", "CONFIG_INVALID", "SERVICELB_CONFLICT")
-    known = facts()
-    assert diagnosis.diagnose_pending(known, WAITING).alternatives == ()
+    assert diagnosis.diagnose_pending(facts(), PENDING).alternatives == ()
 
 
-def test_metallb_is_heard() -> None:
+def test_metallbs_own_reason_is_in_the_evidence() -> None:
     failed = ServiceEvent(
         reason="AllocationFailed", message='Failed to allocate IP for "default/new": no available IPs'
     )
-    result = diagnosis.diagnose_pending(facts(), WAITING.model_copy(update={"events": (failed,)}))
-    assert result.evidence[-1] == 'MetalLB says: Failed to allocate IP for "default/new": no available IPs.'
+    result = diagnosis.diagnose_pending(facts(), PENDING.model_copy(update={"events": (failed,)}))
+    assert result.evidence[-1] == 'MetalLB reports: Failed to allocate IP for "default/new": no available IPs.'
 
 
 @pytest.mark.parametrize("name", ["new; reboot", "{new}"])
-def test_a_facts_file_does_not_write_commands(name: str) -> None:
+def test_a_name_that_a_shell_would_interpret_is_in_no_command(name: str) -> None:
     for pools in ((), pool(auto_assign=False), pool()):
         result = diagnosis.diagnose_pending(
-            facts(pools=pools), WAITING.model_copy(update={"name": name, "wanted_ips": (IP,)})
+            facts(pools=pools), PENDING.model_copy(update={"name": name, "wanted_ips": (IP,)})
         )
         assert name not in result.command
 
 
-def test_before_013_a_full_pool_is_enlarged_in_the_configmap() -> None:
+def test_before_metallb_013_a_full_pool_is_enlarged_in_the_configmap() -> None:
     old = facts(metallb=MetalLB(version="0.12.1"), pools=(SMALL,))
-    assert diagnosis.diagnose_pending(old, WAITING).command == "kubectl -n metallb-system edit configmap config"
+    assert diagnosis.diagnose_pending(old, PENDING).command == "kubectl -n metallb-system edit configmap config"
 
 
-def test_services_with_addresses_are_judged_by_the_wire_alone() -> None:
-    from tests.unit.l2.diagnosis.segment import well
-
-    both: tuple[Service, ...] = (service(), WAITING)
+def test_a_service_with_an_address_is_diagnosed_by_its_address_only() -> None:
+    both: tuple[Service, ...] = (service(), PENDING)
     results = diagnosis.diagnose_all(well(), facts(services=both), [], both)
     assert [(result.service, result.verdict) for result in results] == [("default/new", "NO_ADDRESS")]
 
 
-def test_a_full_family_is_sure_to_be_why_only_where_the_service_needs_it() -> None:
+def test_a_full_family_is_certain_only_if_the_service_needs_it() -> None:
     known = facts(pools=(DUAL,))
-    of = {
+    results = {
         families: diagnosis.diagnose_pending(known, service(name="new", ingress_ips=(), families=families))
         for families in ((), ("IPv4",), ("IPv4", "IPv6"))
     }
-    assert {families: (one.confidence, one.alternatives) for families, one in of.items()} == {
+    assert {families: (one.confidence, one.alternatives) for families, one in results.items()} == {
         (): ("likely", ("NO_ADDRESS",)),
         ("IPv4",): ("certain", ()),
         ("IPv4", "IPv6"): ("likely", ("NO_ADDRESS",)),
@@ -274,8 +269,8 @@ def test_a_full_family_is_sure_to_be_why_only_where_the_service_needs_it() -> No
         ({"namespaces": ["shop"], "serviceSelectors": [{"matchLabels": {"tier": "web"}}]}, {"tier": "web"}, False),
     ],
 )
-def test_for_whom_a_pool_is_kept(
+def test_which_services_a_pool_admits(
     allocation: dict[str, Any] | None, labels: dict[str, str] | None, admitted: bool | None
 ) -> None:
-    (kept,) = pool(service_allocation=allocation)
-    assert admits(kept, service(labels=labels)) is admitted
+    (only,) = pool(service_allocation=allocation)
+    assert admits(only, service(labels=labels)) is admitted

@@ -1,4 +1,4 @@
-"""What is true of all verdicts: each has a test and a remedy, and no name in the facts becomes part of a command."""
+"""Every verdict has a test and a remedy, and no name that a shell would interpret gets into a command."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.unit.l2.diagnosis.segment import SILENT, facts, judge, service
 
 
 @pytest.mark.parametrize("name", ["web; reboot", "$(reboot)", "-A", "a'b", "web\nreboot", "web --all", "{web}"])
-def test_a_facts_file_does_not_write_commands(name: str) -> None:
+def test_a_name_that_a_shell_would_interpret_is_in_no_command(name: str) -> None:
     known = facts(services=(service(name=name, endpoints=()),))
     result = judge(SILENT, known)
     assert (result.verdict, result.command) == ("NO_ENDPOINTS", "kubectl get endpointslices -A")
 
 
-def test_every_verdict_of_the_table_has_a_test_and_a_remedy() -> None:
-    elsewhere = {"POOL_OVERLAPS_NODE", "NO_ADDRESS", "POOL_EXHAUSTED"}
+def test_every_verdict_has_a_test_and_a_remedy() -> None:
+    other_tests = {"POOL_OVERLAPS_NODE", "NO_ADDRESS", "POOL_EXHAUSTED"}
     of_watch, warning = {"GARP_MISSING"}, {"KERNEL_ALSO_OWNS"}
     tested = {row[0] for row in (*silence.TABLE, *owners.TABLE, *serving.TABLE)}
-    assert set(diagnosis.REMEDIES) == tested | elsewhere | of_watch | warning
+    assert set(diagnosis.REMEDIES) == tested | other_tests | of_watch | warning

@@ -1,4 +1,4 @@
-"""Each verdict on an address for which another answers than should, or more than one, is reached by its evidence."""
+"""Each verdict on an address with a wrong owner, or several, is reached by its evidence."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import pytest
 from provisioner.l2.facts import OtherAnnouncers, Port, SpeakerLog
 from tests.unit.l2.diagnosis.segment import (
     BOTH,
+    FOREIGN,
     IP,
     IPVS,
     OWN,
     ROUTER,
     SECOND,
-    STRANGER,
     W1,
     W2,
     W3,
@@ -41,7 +41,7 @@ TABLE: list[Row] = [
         well(W1),
         facts(nodes=nodes(w2={"speaker": "failing"})),
         "certain",
-        "w2 should announce 192.0.2.200 by MetalLB's election, and has a speaker that fails.",
+        "w2 should announce 192.0.2.200 by MetalLB's election, but its speaker is failing.",
         "spec.nodeName=w2",
     ),
     (
@@ -49,7 +49,7 @@ TABLE: list[Row] = [
         capture(heard(W2), heard(W1, length=42), heard(W3, length=42), syn(W2), syn(W1), syn(W3)),
         facts(kube_proxy=IPVS),
         "certain",
-        "kube-proxy runs in ipvs mode without strictARP",
+        "kube-proxy runs in IPVS mode without strictARP",
         "kubectl -n kube-system edit configmap kube-proxy",
     ),
     (
@@ -66,7 +66,7 @@ TABLE: list[Row] = [
         BOTH,
         facts(services=sharing(ports=(Port(port=53),))),
         "certain",
-        "share 192.0.2.200: default/web is announced by w1 and default/dns is announced by w2.",
+        "share 192.0.2.200; predicted leaders: w1 for default/web and w2 for default/dns.",
         "l2advertisements",
     ),
     (
@@ -74,24 +74,24 @@ TABLE: list[Row] = [
         capture(heard(W2), heard(SECOND), syn(W2), syn(SECOND)),
         facts(nodes=nodes(w2={"nics": two_nics()})),
         "certain",
-        "w2 answers with its interfaces eth1 and eth2, which are on the same segment.",
+        "w2 answers on eth1 and eth2, all on this segment.",
         """kubectl -n metallb-system patch l2advertisement all --type merge -p '{"spec":{"interfaces":["eth1"]}}'""",
     ),
     (
         "ADDRESS_CONFLICT",
-        capture(heard(W2), heard(STRANGER), syn(W2), syn(STRANGER)),
+        capture(heard(W2), heard(FOREIGN), syn(W2), syn(FOREIGN)),
         facts(),
         "certain",
-        f"{STRANGER} (no node's, by Raspberry Pi Foundation) answers for {IP}.",
+        f"{FOREIGN} (not a cluster node, Raspberry Pi Foundation) answers for {IP}.",
         "kubectl -n metallb-system edit ipaddresspool lab",
     ),
-    ("ADDRESS_CONFLICT", well(STRANGER), facts(), "certain", STRANGER, "ipaddresspool lab"),
+    ("ADDRESS_CONFLICT", well(FOREIGN), facts(), "certain", FOREIGN, "ipaddresspool lab"),
     (
         "POOL_ADDRESS_IN_USE",
-        capture(heard(STRANGER)),
+        capture(heard(FOREIGN)),
         facts(services=()),
         "certain",
-        f"No Service has {IP} of pool lab, and {STRANGER}",
+        f"No Service has {IP} of pool lab, but {FOREIGN}",
         "ipaddresspool lab",
     ),
     (
@@ -111,7 +111,7 @@ TABLE: list[Row] = [
         ),
         facts(),
         "certain",
-        f"{ROUTER} (no node's, by QEMU or KVM virtual machine) answers for {IP} when asked as 192.0.2.1, and not as",
+        f"answers requests for {IP} from 192.0.2.1, but no probe from 0.0.0.0.",
         "ip neigh show dev eth1",
     ),
     (
@@ -127,7 +127,7 @@ TABLE: list[Row] = [
         well(W2),
         facts(nodes=nodes(w1={"nics": (nic("w1", mac=W2),)})),
         "certain",
-        f"{W2} answers for {IP} and stands for w1 and w2; which of them cannot be told.",
+        f"{W2} answers for {IP} and belongs to w1 and w2; which of them answers is unknown.",
         "ip neigh",
     ),
     (
@@ -149,7 +149,7 @@ TABLE: list[Row] = [
         capture(heard(W1, ip=OWN["w1"], length=42), syn(W1, ip=OWN["w1"]), quiet=True),
         facts(services=(service(ingress_ips=(OWN["w1"],)),), others=OtherAnnouncers(servicelb=True)),
         "certain",
-        "default/web has 192.0.2.11, which is w1's own address and in no pool of MetalLB.",
+        "default/web has 192.0.2.11, which is w1's own address and in no MetalLB pool.",
         "kubectl get pods -A -o wide | grep svclb-",
     ),
     (
@@ -169,7 +169,7 @@ def test_a_verdict_is_reached_by_its_evidence(row: Row) -> None:
     reaches(row, IPS.get(row[0], IP))
 
 
-def test_a_pool_that_holds_a_nodes_or_the_routers_address() -> None:
+def test_a_pool_that_contains_a_nodes_or_the_routers_address() -> None:
     own = facts(pools=pools("192.0.2.10-192.0.2.254"), services=(service(ingress_ips=(OWN["w1"],)),))
     result = judge(capture(syn(W1, ip=OWN["w1"])), own, OWN["w1"])
     assert (result.verdict, result.confidence) == ("POOL_OVERLAPS_NODE", "certain")
@@ -179,8 +179,8 @@ def test_a_pool_that_holds_a_nodes_or_the_routers_address() -> None:
     result = judge(run, own, "192.0.2.254")
     assert result.verdict == "POOL_OVERLAPS_NODE"
     assert result.evidence[0] == "192.0.2.254 of pool lab is the router of this segment."
-    # Another address of that pool may be all right, and says what else its pool holds.
-    fine = facts(pools=pools("192.0.2.10-192.0.2.254"))
-    result = judge(capture(heard(W2), syn(W2), vantage=routed), fine)
+    # Another address of that pool may be OK, and its evidence lists the overlaps.
+    overlapping = facts(pools=pools("192.0.2.10-192.0.2.254"))
+    result = judge(capture(heard(W2), syn(W2), vantage=routed), overlapping)
     assert result.verdict == "OK"
     assert any("192.0.2.12 (w2)" in one and "192.0.2.254 (the router)" in one for one in result.evidence)

@@ -1,4 +1,4 @@
-"""Each verdict and each warning on an address for which the right one answers is reached by its evidence."""
+"""Each verdict and warning on an address that the right node answers for is reached by its evidence."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.unit.l2.diagnosis.segment import (
 )
 
 TABLE: list[Row] = [
-    ("OK", well(), facts(), "certain", f"w2 eth1 ({W2}) answers for {IP}", ""),
+    ("OK", well(), facts(), "certain", f"w2 eth1 ({W2}) answers ARP probes, broadcast requests and unicast", ""),
     (
         "RETURN_PATH",
         capture(heard(W2), syn(W2, "silent")),
@@ -45,7 +45,7 @@ TABLE: list[Row] = [
         capture(heard(W2), syn(W2, "silent")),
         facts(),
         "possible",
-        "port 80 is not answered",
+        "port 80 does not answer",
         "ip route get",
     ),
     (
@@ -61,7 +61,7 @@ TABLE: list[Row] = [
         capture(heard(W2), syn(W2, "silent")),
         facts(services=(service(source_ranges=("203.0.113.0/24",)),)),
         "certain",
-        "TCP port 80 is not answered",
+        "TCP port 80 does not answer",
         "endpointslices -l kubernetes.io/service-name=web",
     ),
     (
@@ -69,7 +69,7 @@ TABLE: list[Row] = [
         capture(heard(W2), syn(W2), vantage=vantage(neighbours={address(IP): W1})),
         facts(),
         "certain",
-        f"This machine's neighbour cache says {W1} (w1) for {IP}, and w2 eth1 ({W2}) answers now.",
+        f"This machine's neighbor cache has {W1} (w1) for {IP}, but w2 eth1 ({W2}) answers now.",
         f"sudo ip neigh flush to {IP} dev eth1",
     ),
     (
@@ -103,21 +103,23 @@ WARNED: list[tuple[str, Callable[[], tuple[Capture, Facts, str]], str]] = [
     (
         "KERNEL_ALSO_OWNS",
         lambda: (capture(heard(W2), heard(W2, "ZB", length=42, rtt=0.0003), syn(W2)), facts(), IP),
-        "twice: its kernel has the address too",
+        "replies twice to one request",
     ),
     ("ICMP_SILENT", lambda: (replace(well(), echo={address(IP): False}), facts(), IP), "does not answer ping"),
 ]
 
 
-@pytest.mark.parametrize(("code", "make", "said"), WARNED, ids=[row[0] for row in WARNED])
-def test_a_warning_leaves_the_verdict_ok(code: str, make: Callable[[], tuple[Capture, Facts, str]], said: str) -> None:
+@pytest.mark.parametrize(("code", "make", "evidence"), WARNED, ids=[row[0] for row in WARNED])
+def test_a_warning_leaves_the_verdict_ok(
+    code: str, make: Callable[[], tuple[Capture, Facts, str]], evidence: str
+) -> None:
     run, known, ip = make()
     result = judge(run, known, ip)
     assert (result.verdict, result.warnings) == ("OK", (code,))
-    assert any(said in sentence for sentence in result.evidence)
+    assert any(evidence in sentence for sentence in result.evidence)
 
 
-def test_an_address_that_is_all_right_has_no_warning_and_is_the_leaders() -> None:
+def test_an_ok_address_of_the_leader_has_no_warnings() -> None:
     result = judge(well(), facts())
     assert (result.warnings, result.predicted_leader, result.remedy, result.command) == ((), "w2", "", "")
     (owner,) = result.owners

@@ -1,4 +1,4 @@
-"""Each verdict on an address for which nobody answers, or not as a client needs it, is reached by its evidence."""
+"""Each verdict on an address without a reply, or without one that a client needs, is reached by its evidence."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ TABLE: list[Row] = [
         SILENT,
         facts(metallb=metallb(config="invalid", config_error="pool lab overlaps pool old")),
         "likely",
-        "goes on with the last good one: pool lab overlaps pool old.",
+        "keeps running the last valid one: pool lab overlaps pool old.",
         "kubectl -n metallb-system logs deployment/controller --tail=50",
     ),
-    ("CONFIG_STALE", SILENT, facts(metallb=metallb(config="stale")), "likely", "newest configuration", "controller"),
+    ("CONFIG_STALE", SILENT, facts(metallb=metallb(config="stale")), "likely", "latest configuration", "controller"),
     (
         "NO_L2ADVERTISEMENT",
         SILENT,
         facts(advertisements=(Advertisement(name="other", pools=("other",)),)),
         "certain",
-        "No L2Advertisement covers pool lab (there are: other).",
+        "No L2Advertisement covers pool lab (existing: other).",
         "kind: L2Advertisement\\nmetadata: {name: lab, namespace: metallb-system}",
     ),
     (
@@ -67,7 +67,7 @@ TABLE: list[Row] = [
         SILENT,
         facts(nodes=each_node(labels={EXCLUDE: ""})),
         "certain",
-        f"w1, w2 and w3 carry the label {EXCLUDE}, and MetalLB 0.16.1 honours it.",
+        f"w1, w2 and w3 have the label {EXCLUDE}, which MetalLB 0.16.1 honors.",
         f"kubectl label node w1 w2 w3 {EXCLUDE}-",
     ),
     (
@@ -75,7 +75,7 @@ TABLE: list[Row] = [
         SILENT,
         facts(advertisements=(Advertisement(name="a", node_selectors=({"matchLabels": {"zone": "x"}},)),)),
         "certain",
-        "The node selectors of L2Advertisement a admit none",
+        "The nodeSelectors of L2Advertisement a match no candidate node.",
         "kubectl -n metallb-system edit l2advertisement a",
     ),
     (
@@ -83,7 +83,7 @@ TABLE: list[Row] = [
         SILENT,
         facts(services=(service(endpoints=(Endpoint(node="w1", ready=False),)),)),
         "certain",
-        "Service default/web has 1 endpoint, none of them ready",
+        "Service default/web has 1 endpoint, none ready",
         "kubectl -n default get endpointslices -l kubernetes.io/service-name=web -o wide",
     ),
     (
@@ -94,7 +94,7 @@ TABLE: list[Row] = [
             services=(service(external_traffic_policy="Local"),),
         ),
         "certain",
-        "its ready endpoints are on w1, which may not announce",
+        "its ready endpoints are on w1, not a candidate",
         """kubectl -n default patch service web -p '{"spec":{"externalTrafficPolicy":"Cluster"}}'""",
     ),
     (
@@ -102,7 +102,7 @@ TABLE: list[Row] = [
         SILENT,
         facts(nodes=each_node(speaker="missing")),
         "certain",
-        "w2 should announce 192.0.2.200 by MetalLB's election, and has no speaker.",
+        "w2 should announce 192.0.2.200 by MetalLB's election, but has no speaker.",
         "kubectl -n metallb-system get pods -l component=speaker -o wide --field-selector spec.nodeName=w2",
     ),
     (
@@ -120,7 +120,7 @@ TABLE: list[Row] = [
             ),
         ),
         "certain",
-        "L2Advertisement a allows ens5 only, and w2, which should announce 192.0.2.200, has eth0 and eth1.",
+        "L2Advertisement a allows only ens5, but w2, which should announce 192.0.2.200, has eth0 and eth1.",
         "kubectl -n metallb-system edit l2advertisement a",
     ),
     (
@@ -128,7 +128,7 @@ TABLE: list[Row] = [
         NO_W2,
         facts(nodes=OFF),
         "certain",
-        "w2 should announce 192.0.2.200, and none of its interfaces is on this segment",
+        "w2 should announce 192.0.2.200, but none of its interfaces is on this segment",
         "kubectl -n metallb-system edit l2advertisement all",
     ),
     (
@@ -136,8 +136,8 @@ TABLE: list[Row] = [
         capture(heard(W2, "U")),
         facts(),
         "certain",
-        f"{IP} was asked 2 times as nobody, once as 192.0.2.1 and directly at w1 eth1, w2 eth1 and w3 eth1; only the "
-        f"direct question was answered, by w2 eth1 ({W2}).",
+        f"{IP} was probed twice from 0.0.0.0, once from 192.0.2.1 and by unicast to w1 eth1, w2 eth1 and w3 eth1; "
+        f"only the unicast request was answered, by w2 eth1 ({W2}).",
         "provisioner exec --limit w2 -- ip link set eth1 promisc on",
     ),
     (
@@ -145,7 +145,7 @@ TABLE: list[Row] = [
         capture(gratuitous(W2, 100.5), gratuitous(W2, 101.6)),
         facts(),
         "likely",
-        f"w2 eth1 ({W2}) announced {IP} 2 times and answered no question.",
+        f"w2 eth1 ({W2}) announced {IP} twice and answered no request.",
         "promisc",
     ),
     (
@@ -153,7 +153,7 @@ TABLE: list[Row] = [
         SILENT,
         facts(metrics=counted(3, 3), metrics_after=counted(6, 6)),
         "certain",
-        "w2's speaker sent 3 responses for 192.0.2.200 to the 3 requests that it received during this run",
+        "w2's speaker sent 3 responses for 192.0.2.200 to 3 requests during this run",
         "provisioner exec --limit w2 -- timeout 10 tcpdump -eni eth1 'arp and host 192.0.2.200'",
     ),
     (
@@ -161,7 +161,7 @@ TABLE: list[Row] = [
         NO_W2,
         facts(metrics=counted(3, 3), metrics_after=counted(3, 3), l2_status=ANNOUNCES),
         "certain",
-        "w2's speaker received none of the requests for 192.0.2.200",
+        "w2's speaker received no request for 192.0.2.200 during this run.",
         "tcpdump -eni eth1",
     ),
     (
@@ -169,7 +169,7 @@ TABLE: list[Row] = [
         SILENT,
         facts(metallb=metallb(memberlist=False), nodes=nodes(w2={"ready": False})),
         "certain",
-        "w2 should announce 192.0.2.200 and is not ready; memberlist is off",
+        "w2 should announce 192.0.2.200 but is not ready; memberlist is off",
         "kubectl -n metallb-system get daemonset speaker",
     ),
     (
@@ -181,7 +181,7 @@ TABLE: list[Row] = [
             )
         ),
         "certain",
-        "w2's eth1 has lost fe80::12 to another machine (DADFAILED)",
+        "fe80::12 on w2's eth1 is dadfailed",
         "provisioner exec --limit w2 -- ip -6 address show dev eth1",
     ),
     (
@@ -200,7 +200,7 @@ TABLE: list[Row] = [
             services=(service(), service(name="edge", ingress_ips=("192.0.2.255",))),
         ),
         "likely",
-        "Of pool lab, 192.0.2.200 is served, and only 192.0.2.255 is not",
+        "In pool lab, 192.0.2.200 works, and only 192.0.2.255 fails",
         """kubectl -n metallb-system patch ipaddresspool lab --type merge -p '{"spec":{"avoidBuggyIPs":true}}'""",
     ),
     (
@@ -208,8 +208,8 @@ TABLE: list[Row] = [
         SILENT,
         facts(),
         "certain",
-        f"{IP} was asked 2 times as nobody, once as 192.0.2.1 and directly at w1 eth1, w2 eth1 and w3 eth1; nobody "
-        "answered.",
+        f"{IP} was probed twice from 0.0.0.0, once from 192.0.2.1 and by unicast to w1 eth1, w2 eth1 and w3 eth1; no "
+        "reply.",
         "provisioner exec --limit w2 -- timeout 10 tcpdump -eni eth1 'arp and host 192.0.2.200'",
     ),
 ]
