@@ -106,7 +106,7 @@ def command_line(site: Site, *words: str) -> list[str]:
     return ["env", "--default-signal=INT", sys.executable, demo, "-f", str(site.path), *words]
 
 
-class Desk:
+class OpenSite:
     """The hosts of a site, the events that an operator would see, and the log."""
 
     def __init__(self, site: Site, query: FactQuery | None = None) -> None:
@@ -133,17 +133,20 @@ class Desk:
         self._log.close()
 
 
+Open = Callable[..., OpenSite]
+
+
 @pytest.fixture
-def desk() -> Iterator[Callable[..., Desk]]:
+def open_site() -> Iterator[Open]:
     """Open sites; they are closed after the test."""
-    opened: list[Desk] = []
+    sites: list[OpenSite] = []
 
-    def open_site(site: Site, query: FactQuery | None = None) -> Desk:
-        opened.append(Desk(site, query))
-        return opened[-1]
+    def open_one(site: Site, query: FactQuery | None = None) -> OpenSite:
+        sites.append(OpenSite(site, query))
+        return sites[-1]
 
-    yield open_site
-    for each in opened:
+    yield open_one
+    for each in sites:
         each.close()
 
 

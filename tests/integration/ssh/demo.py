@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from provisioner.site import Site
     from provisioner.ssh import Host
 
-SLOW = """echo begun
+SLOW = """echo started
 echo run >>/etc/demo.count
 while [ ! -e /run/go ]; do sleep 0.05; done
 echo ended >/etc/demo.slow

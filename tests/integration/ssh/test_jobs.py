@@ -17,10 +17,9 @@ import pytest
 from provisioner.errors import HostError, Unreachable
 from provisioner.ssh import FactQuery, Host, channel, jobs
 from provisioner.ssh.command import CommandResult
-from tests.integration.ssh.conftest import ROOT, Desk, MakeSite
+from tests.integration.ssh.conftest import ROOT, MakeSite, Open, OpenSite
 from tests.integration.ssh.nodes import Machine, wait_for
 
-Open = Callable[..., Desk]
 # Prints three lines, waits for /run/go, prints three more. /etc/demo.count counts its starts.
 SLOW = """echo run >>/etc/demo.count
 for i in 1 2 3; do echo "line $i"; done
@@ -31,14 +30,16 @@ OUTPUT = "".join(f"line {number}\n" for number in range(1, 7))
 
 
 @pytest.fixture
-def one(make_site: MakeSite, desk: Open, machines: dict[str, Machine]) -> Iterator[tuple[Host, Machine, Desk]]:
-    """A host, its machine, and the desk; /run/go releases a slow command."""
+def one(
+    make_site: MakeSite, open_site: Open, machines: dict[str, Machine]
+) -> Iterator[tuple[Host, Machine, OpenSite]]:
+    """A host, its machine, the opened site; /run/go releases a slow command."""
     machine = machines["one"]
     machine.sh("rm -f /run/go /etc/demo.*")
-    hands = desk(make_site(connect_timeout=2.0))
-    yield hands["one"], machine, hands
+    opened = open_site(make_site(connect_timeout=2.0))
+    yield opened["one"], machine, opened
     machine.sh("touch /run/go")
-    wait_for(lambda: not jobs.busy(hands["one"]), "the end of jobs left by the test")
+    wait_for(lambda: not jobs.busy(opened["one"]), "the end of jobs left by the test")
 
 
 def in_thread(work: Callable[[], CommandResult]) -> tuple[threading.Thread, list[CommandResult | Exception]]:
@@ -56,13 +57,13 @@ def in_thread(work: Callable[[], CommandResult]) -> tuple[threading.Thread, list
     return thread, results
 
 
-def test_output_status_and_errors(one: tuple[Host, Machine, Desk]) -> None:
-    host, machine, desk = one
+def test_output_status_and_errors(one: tuple[Host, Machine, OpenSite]) -> None:
+    host, machine, opened = one
     machine.sh("touch /run/go")
     result = jobs.run(host, "slow", SLOW, timeout=30)
     assert (result.stdout, result.status) == (OUTPUT, 0)
-    assert desk.output() == OUTPUT.splitlines()
-    assert "line 6" in desk.log
+    assert opened.output() == OUTPUT.splitlines()
+    assert "line 6" in opened.log
     assert jobs.busy(host) == ""
     for status in (3, 75, 76, 124):
         with pytest.raises(HostError, match="oops") as caught:
@@ -72,13 +73,13 @@ def test_output_status_and_errors(one: tuple[Host, Machine, Desk]) -> None:
         jobs.run(host, "errexit", "false\necho never", timeout=30)
 
 
-def test_output_with_carriage_returns_and_split_characters(one: tuple[Host, Machine, Desk]) -> None:
-    host, _, desk = one
+def test_output_with_carriage_returns_and_split_characters(one: tuple[Host, Machine, OpenSite]) -> None:
+    host, _, opened = one
     jobs.run(host, "bar", r"printf '10%%\r50%%\r'; printf '\342\202'; sleep 0.4; printf '\254\nend'", timeout=30)
-    assert desk.output() == ["10%", "50%", "€"]
+    assert opened.output() == ["10%", "50%", "€"]
 
 
-def test_a_timeout_kills_the_whole_process_group(one: tuple[Host, Machine, Desk]) -> None:
+def test_a_timeout_kills_the_whole_process_group(one: tuple[Host, Machine, OpenSite]) -> None:
     host, machine, _ = one
     with pytest.raises(HostError, match="timed out and was killed"):
         jobs.run(host, "long", "sleep 5432 & sleep 5432", timeout=1)
@@ -86,7 +87,7 @@ def test_a_timeout_kills_the_whole_process_group(one: tuple[Host, Machine, Desk]
     assert jobs.busy(host) == ""
 
 
-def test_job_files_are_accessible_by_root_only(one: tuple[Host, Machine, Desk]) -> None:
+def test_job_files_are_accessible_by_root_only(one: tuple[Host, Machine, OpenSite]) -> None:
     host, machine, _ = one
     machine.sh("touch /run/go")
     jobs.run(host, "slow", SLOW, timeout=30)
@@ -95,10 +96,12 @@ def test_job_files_are_accessible_by_root_only(one: tuple[Host, Machine, Desk]) 
     assert {mode.split()[1] for mode in modes} == {"root"}
 
 
-def test_a_host_runs_one_job_at_a_time(one: tuple[Host, Machine, Desk], make_site: MakeSite, desk: Open) -> None:
+def test_a_host_runs_one_job_at_a_time(
+    one: tuple[Host, Machine, OpenSite], make_site: MakeSite, open_site: Open
+) -> None:
     host, machine, _ = one
     thread, results = in_thread(lambda: jobs.run(host, "slow", SLOW, timeout=30))
-    other = desk(make_site())["one"]
+    other = open_site(make_site())["one"]
     wait_for(lambda: jobs.busy(other) == "slow", "work to begin")
     with pytest.raises(HostError, match="one: still busy with slow; wait until it ends"):
         jobs.run(other, "second", "touch /etc/demo.second", timeout=30)
@@ -108,7 +111,7 @@ def test_a_host_runs_one_job_at_a_time(one: tuple[Host, Machine, Desk], make_sit
     assert "demo.second" not in machine.sh("ls /etc")
 
 
-def test_a_daemon_started_by_a_job_does_not_keep_the_host_busy(one: tuple[Host, Machine, Desk]) -> None:
+def test_a_daemon_started_by_a_job_does_not_keep_the_host_busy(one: tuple[Host, Machine, OpenSite]) -> None:
     host, machine, _ = one
     jobs.run(host, "starts", "setsid sleep 6543 >/dev/null 2>&1 &", timeout=30)
     try:
@@ -119,12 +122,12 @@ def test_a_daemon_started_by_a_job_does_not_keep_the_host_busy(one: tuple[Host, 
         machine.sh("pkill -f 'sleep 654[3]'")
 
 
-def test_a_job_is_followed_after_a_lost_session(one: tuple[Host, Machine, Desk]) -> None:
-    host, machine, desk = one
+def test_a_job_is_followed_after_a_lost_session(one: tuple[Host, Machine, OpenSite]) -> None:
+    host, machine, opened = one
     thread, results = in_thread(lambda: jobs.run(host, "slow", SLOW, timeout=60))
-    wait_for(lambda: "line 3" in desk.output(), "the first lines")
+    wait_for(lambda: "line 3" in opened.output(), "the first lines")
     machine.sh("pkill -9 -f '^sshd: plain'")
-    wait_for(lambda: any("slow is still running there" in line for line in desk.output()), "the loss to be noticed")
+    wait_for(lambda: any("slow is still running there" in line for line in opened.output()), "the loss to be noticed")
     machine.sh("touch /run/go")
     thread.join(30)
     assert isinstance(results[0], CommandResult), results
@@ -132,15 +135,17 @@ def test_a_job_is_followed_after_a_lost_session(one: tuple[Host, Machine, Desk])
     assert machine.sh("cat /etc/demo.count") == "run\n"
 
 
-def test_a_job_is_followed_after_a_dead_link(one: tuple[Host, Machine, Desk], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_is_followed_after_a_dead_link(
+    one: tuple[Host, Machine, OpenSite], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A pulled cable is only noticed by probing."""
     monkeypatch.setattr(channel, "PROBE_AFTER", 0.5)
-    host, machine, desk = one
+    host, machine, opened = one
     thread, results = in_thread(lambda: jobs.run(host, "slow", SLOW, timeout=60))
-    wait_for(lambda: "line 3" in desk.output(), "the first lines")
+    wait_for(lambda: "line 3" in opened.output(), "the first lines")
     machine.link("down")
     try:
-        wait_for(lambda: any("is still running there" in line for line in desk.output()), "the loss to be noticed")
+        wait_for(lambda: any("is still running there" in line for line in opened.output()), "the loss to be noticed")
         machine.sh("touch /run/go")
         wait_for(lambda: "sleep" not in machine.arguments(), "its end, unseen")
     finally:
@@ -152,7 +157,7 @@ def test_a_job_is_followed_after_a_dead_link(one: tuple[Host, Machine, Desk], mo
 
 
 def test_a_command_does_not_hang_on_a_dead_link(
-    one: tuple[Host, Machine, Desk], monkeypatch: pytest.MonkeyPatch
+    one: tuple[Host, Machine, OpenSite], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channel, "PROBE_AFTER", 0.5)
     host, machine, _ = one
@@ -170,10 +175,10 @@ def test_a_command_does_not_hang_on_a_dead_link(
     assert host.run("echo back").stdout == "back\n"
 
 
-def test_a_job_killed_on_the_host_is_an_error(one: tuple[Host, Machine, Desk]) -> None:
-    host, machine, desk = one
+def test_a_job_killed_on_the_host_is_an_error(one: tuple[Host, Machine, OpenSite]) -> None:
+    host, machine, opened = one
     thread, results = in_thread(lambda: jobs.run(host, "slow", SLOW, timeout=60))
-    wait_for(lambda: "line 3" in desk.output(), "the first lines")
+    wait_for(lambda: "line 3" in opened.output(), "the first lines")
     machine.sh("kill -9 $(cat /run/provisioner/slow.*/pid)")
     thread.join(20)
     assert isinstance(results[0], HostError)
@@ -190,15 +195,17 @@ jobs.run(hosts["one"], "slow", sys.argv[2], timeout=60)
 """
 
 
-def test_a_job_survives_a_killed_client(one: tuple[Host, Machine, Desk], make_site: MakeSite, desk: Open) -> None:
-    _, machine, hands = one
+def test_a_job_survives_a_killed_client(
+    one: tuple[Host, Machine, OpenSite], make_site: MakeSite, open_site: Open
+) -> None:
+    _, machine, opened = one
     client = subprocess.Popen(
-        [sys.executable, "-c", CLIENT, str(hands.site.path), SLOW], env=os.environ | {"PYTHONPATH": str(ROOT)}
+        [sys.executable, "-c", CLIENT, str(opened.site.path), SLOW], env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
     wait_for(lambda: "demo.count" in machine.sh("ls /etc"), "work to begin")
     client.send_signal(signal.SIGKILL)
     client.wait()
-    later = desk(make_site())
+    later = open_site(make_site())
     assert jobs.busy(later["one"]) == "slow"
     thread, results = in_thread(lambda: CommandResult(jobs.wait_idle(later["one"], 30), "", 0, 0))
     wait_for(lambda: "line 3" in later.output(), "to see what it does")
@@ -212,12 +219,12 @@ def test_a_job_survives_a_killed_client(one: tuple[Host, Machine, Desk], make_si
     assert machine.sh("cat /etc/demo.count; cat /run/provisioner/slow.*/rc") == "run\n0\n"
 
 
-def test_facts_take_one_round_trip(one: tuple[Host, Machine, Desk], make_site: MakeSite, desk: Open) -> None:
+def test_facts_take_one_round_trip(one: tuple[Host, Machine, OpenSite], make_site: MakeSite, open_site: Open) -> None:
     _, machine, _ = one
     query = FactQuery(
         files=("/etc/passwd", "/etc/shadow"), packages=("bash",), units=("ssh.service",), sysctls=("kernel.pid_max",)
     )
-    host = desk(make_site(), query)["one"]
+    host = open_site(make_site(), query)["one"]
     before = machine.sessions()
     facts = host.facts
     assert host.facts is facts
@@ -245,7 +252,7 @@ server.serve_forever()
 """
 
 
-def test_a_tunnel_carries_many_connections_and_reconnects(one: tuple[Host, Machine, Desk], tmp_path: Path) -> None:
+def test_a_tunnel_carries_many_connections_and_reconnects(one: tuple[Host, Machine, OpenSite], tmp_path: Path) -> None:
     host, machine, _ = one
     (tmp_path / "server.py").write_text(SERVER)
     words = ["nsenter", "-t", str(machine.pid), "-m", "-p", "-n", sys.executable, str(tmp_path / "server.py")]

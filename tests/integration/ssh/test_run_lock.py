@@ -11,10 +11,8 @@ import pytest
 from provisioner.engine import lock
 from provisioner.errors import Locked
 from provisioner.site import Site
-from tests.integration.ssh.conftest import Desk, provisioner, slow_started
+from tests.integration.ssh.conftest import Open, provisioner, slow_started
 from tests.integration.ssh.nodes import Machine, wait_for
-
-Open = Callable[..., Desk]
 
 
 def test_a_second_run_is_kept_out(
@@ -38,8 +36,8 @@ def test_a_second_run_is_kept_out(
     assert "not locked" in provisioner(site, "unlock", "-y").stdout
 
 
-def test_only_checks_that_change_something_need_the_lock(site: Site, desk: Open) -> None:
-    with lock.acquire(desk(site)["master"], "apply"):
+def test_only_checks_that_change_something_need_the_lock(site: Site, open_site: Open) -> None:
+    with lock.acquire(open_site(site)["master"], "apply"):
         refused = provisioner(site, "verify", "nodes", "statefulset")
         assert refused.returncode == 1
         assert "master: another run holds the lock" in refused.stderr
@@ -65,9 +63,9 @@ def test_a_full_disk_is_reported_before_anything_changes(site: Site, machines: d
     assert master.sh("ls /etc | grep -c demo || true") == "0\n"
 
 
-def test_a_run_stops_when_its_lock_is_removed(site: Site, desk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_stops_when_its_lock_is_removed(site: Site, open_site: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "TTL", 3.0)  # a login may take a second
-    first, second = desk(site)["master"], desk(site)["master"]
+    first, second = open_site(site)["master"], open_site(site)["master"]
     with lock.acquire(first, "apply") as ensure_held:
         ensure_held()
         with pytest.raises(Locked), lock.acquire(second, "apply"):
@@ -90,8 +88,8 @@ def _refusal(ensure_held: Callable[[], None]) -> str:
     return ""
 
 
-def test_an_expired_lock_is_taken_over(site: Site, desk: Open, machines: dict[str, Machine]) -> None:
-    host = desk(site)["master"]
+def test_an_expired_lock_is_taken_over(site: Site, open_site: Open, machines: dict[str, Machine]) -> None:
+    host = open_site(site)["master"]
     with lock.acquire(host, "apply"):
         held = lock.read(host)
         assert held is not None
@@ -99,7 +97,7 @@ def test_an_expired_lock_is_taken_over(site: Site, desk: Open, machines: dict[st
         old = lock.read(host)
         assert old is not None
         assert old.expires_in < 0
-        with lock.acquire(desk(site)["master"], "another"):
+        with lock.acquire(open_site(site)["master"], "another"):
             new = lock.read(host)
             assert new is not None
             assert new.holder is not None

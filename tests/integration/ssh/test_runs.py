@@ -70,7 +70,7 @@ def test_json_events(site: Site) -> None:
     assert [event["step"] for event in events if event["kind"] == "step"] == [
         "connect", "preflight", "files", "slow", "last"
     ]  # fmt: skip
-    assert {event["text"] for event in events if event["kind"] == "output"} == {"slow_started"}
+    assert {event["text"] for event in events if event["kind"] == "output"} == {"started"}
     last = next(event for event in events if event["kind"] == "summary")
     assert (last["changed"], last["failed"], last["changes"]) == (["master", "one"], [], 5)
 
