@@ -1,8 +1,7 @@
-"""The certificates by which the cluster's parts know each other end on no day soon.
+"""The certificates of the cluster's components do not expire soon.
 
-kubeadm's own end after a year, and only an upgrade renews them unasked; the kubelets renew theirs by themselves, the
-serving ones with an approval that `apply` gives. Without a look at them, the first that a person sees of an end is an
-API that nobody gets into.
+kubeadm's certificates expire after one year, and only an upgrade renews them. Kubelets renew their own; `apply`
+approves the serving ones. Unchecked, the first sign of an expired certificate is an API that nobody can log in to.
 """
 
 from __future__ import annotations
@@ -18,57 +17,57 @@ from provisioner.errors import HostError
 from provisioner.kube.kubeadm_state import KUBELET_CONF
 from provisioner.ssh import Host
 from provisioner.steps.kubelet_certificates import SERVING
-from provisioner.text import join_words
+from provisioner.text import join_words, pluralize
 
 CLIENT = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 PKI = "/etc/kubernetes/pki/"
 CONFS = "/etc/kubernetes/*.conf"
-# Time that is left. Shares of a life beside the days, for those whom a site gives a shorter one: a kubelet renews
-# at the latest when a tenth is left (client-go, util/certificate, nextRotationDeadline).
-FAILS, ADVISES = timedelta(days=30), timedelta(days=90)
-FAILING_SHARE, ADVISED_SHARE = 0.1, 0.25
+# Remaining time, and share of the validity period for sites with shorter ones: a kubelet renews its certificate when a
+# tenth remains at the latest (client-go, util/certificate, nextRotationDeadline).
+FAIL, ADVISE = timedelta(days=30), timedelta(days=90)
+FAIL_SHARE, ADVISE_SHARE = 0.1, 0.25
 SHOWN = 3
-# A static pod starts again when its manifest was away for as long as the kubelet may take to look, and comes back
+# A static pod is restarted when its manifest is removed, for as long as the kubelet may take to notice, and put back
 # (kubernetes.io, "Certificate Management with kubeadm", manual renewal).
 RESTART = "cd /etc/kubernetes; mkdir -p renewed; mv manifests/*.yaml renewed; sleep 20; mv renewed/*.yaml manifests"
 
 
 @dataclass(frozen=True)
-class Life:
-    """From when to when a certificate is valid."""
+class Validity:
+    """The validity period of a certificate (RFC 5280, 4.1.2.5)."""
 
-    begin: datetime
-    end: datetime
+    not_before: datetime
+    not_after: datetime
 
-    def left(self, now: datetime) -> timedelta:
-        """Return the time that is left, negative after the end."""
-        return self.end - now
+    def remaining(self, now: datetime) -> timedelta:
+        """Return the remaining time, negative once it has expired."""
+        return self.not_after - now
 
-    def soon(self, now: datetime, most: timedelta, share: float) -> bool:
-        """Tell whether less is left than `most`, and less than that share of its life."""
-        return self.left(now) < min(most, share * (self.end - self.begin))
+    def expires_within(self, now: datetime, limit: timedelta, share: float) -> bool:
+        """Tell whether less than `limit`, and less than that share of the period, remains."""
+        return self.remaining(now) < min(limit, share * (self.not_after - self.not_before))
 
 
 def run(context: Context) -> Iterator[Finding]:
-    """Yield what each host that is a node has: in one round trip, without the API, which they may keep from answering.
+    """Yield findings on each node's certificates, read in one SSH round trip; expired ones may be why the API is down.
 
-    Nothing about a host that is no node: the check of the nodes says that.
+    Hosts that are not nodes are left to the nodes check.
     """
     now = datetime.now(UTC)
     for host in context.hosts.values():
         try:
-            said = host.run(script(host.spec.is_control_plane)).stdout
+            output = host.run(script(host.spec.is_control_plane)).stdout
         except HostError as error:
-            detail = f"has certificates that could not be looked at: {error.message}"
+            detail = f"has certificates that could not be read: {error.message}"
             yield failed("CERTIFICATES_UNKNOWN", host.name, detail, error.remedy, error.tail)
             continue
-        yield from judge(host, parse(said), now)
+        yield from judge(host, parse(output), now)
 
 
 def script(control_plane: bool) -> str:
-    """Return the shell commands that print a line "name<tab>begin<tab>end" for each certificate, and no key.
+    """Return shell commands that print "path<tab>notBefore<tab>notAfter" for each certificate, and no key.
 
-    A pattern that no file fits is printed as it is, without dates: then something is missing.
+    A pattern that matches no file is printed itself, without dates, because something is missing then.
     """
     files = " ".join((*((f"{PKI}*.crt", f"{PKI}etcd/*.crt") if control_plane else ()), SERVING, CLIENT))
     dates = "openssl x509 -noout -startdate -enddate 2>/dev/null | sed 's/.*=//' | tr '\\n' '\\t'"
@@ -77,7 +76,7 @@ def script(control_plane: bool) -> str:
         f'for file in {files}; do printf "%s\\t" "$file"; cat "$file" 2>/dev/null | {dates}; echo; done',
     ]
     if control_plane:
-        # Not every one carries a certificate: the kubelet's names the file, and a token may stand in place of one.
+        # Not all embed a certificate: the kubelet's names a file, and others may use a token.
         data = "sed -n 's/^ *client-certificate-data: *//p' \"$file\""
         lines.append(
             f'for file in {CONFS}; do data=$({data}); [ -n "$data" ] || continue\n'
@@ -86,17 +85,17 @@ def script(control_plane: bool) -> str:
     return "\n".join(lines)
 
 
-def parse(said: str) -> dict[str, Life | None]:
-    """Return each certificate's life by its path as people name it; None where it could not be read."""
-    found: dict[str, Life | None] = {}
-    for line in said.splitlines():
+def parse(output: str) -> dict[str, Validity | None]:
+    """Return the validity by path, relative to kubeadm's PKI folder; None where it could not be read."""
+    found: dict[str, Validity | None] = {}
+    for line in output.splitlines():
         path, *dates = [part for part in line.split("\t") if part]
         try:
-            begin, end = map(_moment, dates)
+            not_before, not_after = map(_moment, dates)
         except ValueError:
             found[path.removeprefix(PKI)] = None
         else:
-            found[path.removeprefix(PKI)] = Life(begin, end)
+            found[path.removeprefix(PKI)] = Validity(not_before, not_after)
     return found
 
 
@@ -104,57 +103,58 @@ def _moment(text: str) -> datetime:
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC)
 
 
-def judge(host: Host, found: Mapping[str, Life | None], now: datetime) -> Iterator[Finding]:
-    """Yield one finding about those that could be read, and one about those that could not."""
-    unread = [name for name, life in found.items() if life is None]
+def judge(host: Host, found: Mapping[str, Validity | None], now: datetime) -> Iterator[Finding]:
+    """Yield one finding on the certificates that could not be read, and one on the others."""
+    unread = [name for name, validity in found.items() if validity is None]
     if unread:
         yield failed(
             "CERTIFICATES_UNREADABLE",
             host.name,
-            f"has no certificate that can be read at {join_words(unread)}",
-            f"provisioner apply; or see for yourself: provisioner ssh {host.name} -- sudo ls -l "
+            f"has no readable certificate at {join_words(unread)}",
+            f"provisioner apply; provisioner ssh {host.name} -- sudo ls -l "
             + " ".join(sorted({shlex.quote(_folder(name)) for name in unread})),
         )
-    lives = {name: life for name, life in found.items() if life is not None}
-    if not lives:
+    valid = {name: validity for name, validity in found.items() if validity is not None}
+    if not valid:
         return
-    first = min(lives, key=lambda name: lives[name].end)
-    ended = [name for name, life in lives.items() if life.left(now) <= timedelta(0)]
-    failing = [name for name, life in lives.items() if life.soon(now, FAILS, FAILING_SHARE)]
-    advised = [name for name, life in lives.items() if life.soon(now, ADVISES, ADVISED_SHARE)]
-    when = f"{first}, on {lives[first].end:%Y-%m-%d}, {_distance(lives[first].left(now))}"
-    if ended:
-        detail = f"has certificates that have ended: {_listed(ended)}; the first was {when}"
-        yield failed("CERTIFICATES_ENDED", host.name, detail, remedy(host, failing, ended))
+    first = min(valid, key=lambda name: valid[name].not_after)
+    expired = [name for name, validity in valid.items() if validity.remaining(now) <= timedelta(0)]
+    failing = [name for name, validity in valid.items() if validity.expires_within(now, FAIL, FAIL_SHARE)]
+    advised = [name for name, validity in valid.items() if validity.expires_within(now, ADVISE, ADVISE_SHARE)]
+    when = f"{first} on {valid[first].not_after:%Y-%m-%d}, {_distance(valid[first].remaining(now))}"
+    if expired:
+        detail = f"has expired certificates: {_shown(expired)}; the first was {when}"
+        yield failed("CERTIFICATES_ENDED", host.name, detail, remedy(host, failing, expired))
     elif failing:
-        detail = f"has certificates that end soon: {_listed(failing)}; the first is {when}"
+        detail = f"has certificates that expire soon: {_shown(failing)}; the first is {when}"
         yield failed("CERTIFICATES_END_SOON", host.name, detail, remedy(host, failing))
     elif advised:
-        detail = f"has certificates that end before long: {_listed(advised)}; the first is {when}"
+        detail = f"has certificates that expire within months: {_shown(advised)}; the first is {when}"
         yield passed("CERTIFICATES_END_SOON", host.name, detail, remedy(host, advised))
     else:
-        detail = f"the first certificate of {len(lives)} to end is {when}"
+        detail = f"has {pluralize(len(valid), 'certificate')}, of which the first to expire is {when}"
         yield passed("CERTIFICATES_VALID", host.name, detail)
 
 
-def remedy(host: Host, names: Sequence[str], ended: Sequence[str] = ()) -> str:
-    """Return what renews these certificates: kubeadm's, the kubelet's and CAs each in their own way."""
+def remedy(host: Host, names: Sequence[str], expired: Sequence[str] = ()) -> str:
+    """Return how to renew these certificates, which differs for kubeadm's, the kubelet's and CAs."""
     authorities = [name for name in names if name.rpartition("/")[2] in ("ca.crt", "front-proxy-ca.crt")]
     parts = []
     if any(name not in (*authorities, SERVING, CLIENT) for name in names):
         parts.append(
-            f"provisioner ssh {host.name} -- sudo kubeadm certs renew all; then start its static pods anew: "
-            f"provisioner exec --limit {host.name} -- '{RESTART}'; then provisioner kubeconfig --merge, for your own"
+            f"provisioner ssh {host.name} -- sudo kubeadm certs renew all; then restart its static pods: "
+            f"provisioner exec --limit {host.name} -- '{RESTART}'; then renew your kubeconfig: "
+            "provisioner kubeconfig --merge"
         )
     if SERVING in names:
-        parts.append("provisioner apply approves the renewal that the kubelet asks for")
-    if CLIENT in ended and host.name != host.site.first.name:
+        parts.append("provisioner apply approves the kubelet's pending request")
+    if CLIENT in expired and host.name != host.site.first.name:
         parts.append(f"provisioner node rebuild {host.name}")
     elif CLIENT in names:
         journal = f"provisioner ssh {host.name} -- sudo journalctl -u kubelet -n 30"
-        parts.append(f"the kubelet renews its own; {journal} says why it did not")
+        parts.append(f"the kubelet should have renewed its own; see why not: {journal}")
     if authorities:
-        parts.append('a CA is renewed by hand: kubernetes.io, "Manual Rotation of CA Certificates"')
+        parts.append('renew the CA by hand: kubernetes.io, "Manual Rotation of CA Certificates"')
     return "; ".join(parts)
 
 
@@ -163,17 +163,15 @@ def _folder(name: str) -> str:
     return path.rpartition("/")[0]
 
 
-def _listed(names: Sequence[str]) -> str:
+def _shown(names: Sequence[str]) -> str:
     more = len(names) - SHOWN
     return ", ".join(names) if more <= 1 else f"{', '.join(names[:SHOWN])} and {more} more"
 
 
-def _distance(left: timedelta) -> str:
-    days = abs(left) // timedelta(days=1)
-    shown = f"{days} day{'' if days == 1 else 's'}" if days else "less than a day"
-    return f"in {shown}" if left > timedelta(0) else f"{shown} ago"
+def _distance(remaining: timedelta) -> str:
+    days = abs(remaining) // timedelta(days=1)
+    shown = pluralize(days, "day") if days else "less than a day"
+    return f"in {shown}" if remaining > timedelta(0) else f"{shown} ago"
 
 
-CHECK = Check(
-    "certificates", "The cluster's certificates are valid for a while yet.", run, reads_only=True, without_api=True
-)
+CHECK = Check("certificates", "The cluster's certificates do not expire soon.", run, reads_only=True, without_api=True)

@@ -1,4 +1,4 @@
-"""A change of a ConfigMap reaches a pod's mounted file while it runs, and its environment at a restart."""
+"""A change to a ConfigMap reaches a running pod's mounted file, and its environment after a restart."""
 
 from __future__ import annotations
 
@@ -15,64 +15,64 @@ from provisioner.site import Site
 WORKLOAD = "cm-pods"
 SUBJECT = f"ConfigMap {NAMESPACE}/{WORKLOAD}"
 KEY, FILE, VARIABLE = "greeting", "/etc/course/greeting", "GREETING"
-# By the shell: printenv is not in every busybox.
+# With the shell, because not every busybox has printenv.
 PRINT = ("sh", "-c", f'printf "%s\\n" "${VARIABLE}"')
-# Changing a pod's annotation has its kubelet look at the pod at once (Kubernetes' own documentation of ConfigMaps
-# names this way); by itself it looks about once a minute, and less often where `syncFrequency` says so.
-NUDGE = "provisioner/looked-at"
+# Updating an annotation makes the kubelet sync the pod at once (Kubernetes' documentation of ConfigMaps); otherwise it
+# does so about once a minute, depending on its syncFrequency.
+SYNC_ANNOTATION = "provisioner/looked-at"
 
 
 def run(context: Context) -> Iterator[Finding]:
-    """Yield what the file and the environment say before, after a change, and after a restart; put it back."""
+    """Yield findings on file and environment after a change and after a restart; restore the value."""
     config = context.cluster.get("ConfigMap", WORKLOAD, NAMESPACE)
     before = ((config or {}).get("data") or {}).get(KEY)
     if before is None:
         yield failed("CONFIGMAP_NONE", SUBJECT, f"does not exist, or has no {KEY}", "provisioner apply")
         return
-    plain = before.rstrip("\n")  # as `ask` has it
+    expected = before.rstrip("\n")  # as `output` returns it
     pod = _ready(context)
-    if pods.ready(pod) and (said := ask(context, pod["metadata"]["name"], *PRINT)) != plain:
-        older, pod = pod["metadata"]["name"], _renewed(context)
+    if pods.ready(pod) and (value := output(context, pod["metadata"]["name"], *PRINT)) != expected:
+        stale, pod = pod["metadata"]["name"], _replace(context)
         if pods.ready(pod):
-            begun = _begun_anew(context, pod, plain, f"${VARIABLE} in pod {older} said {said!r}")
-            yield begun
-            if not begun.ok:
+            replaced = _replaced(context, pod, expected, f"${VARIABLE} in pod {stale} was {value!r}")
+            yield replaced
+            if not replaced.ok:
                 return
     if not pods.ready(pod):
         yield _not_ready(context, pod)
         return
     token = f"hello-{secrets.token_hex(4)}"
-    with _put_back(context, before, token) as old:
+    with _restoring(context, before, token) as old:
         write(context, token)
-        yield from _reaches(context, pod, plain, token)
-    fresh = _come(context, old)
-    if not pods.ready(fresh):
-        yield _not_ready(context, fresh)
+        yield from _changed(context, pod, expected, token)
+    new = _wait_replaced(context, old)
+    if not pods.ready(new):
+        yield _not_ready(context, new)
 
 
-def _begun_anew(context: Context, pod: Object, before: str, seen: str) -> Finding:
-    """Return whether a pod has the ConfigMap's value that was made for one that had not. seen: what that one said."""
+def _replaced(context: Context, pod: Object, expected: str, stale: str) -> Finding:
+    """Return whether a pod has the ConfigMap's value that replaced one without it. stale: what that one had."""
     name = pod["metadata"]["name"]
-    said = ask(context, name, *PRINT)
-    if said != before:
-        return _stale(context, pod, said)
+    value = output(context, name, *PRINT)
+    if value != expected:
+        return _stale(context, pod, value)
     return passed(
         "CONFIGMAP_POD_RENEWED",
         SUBJECT,
-        f"says {before!r}, and {seen}, as after a change or a verify that was killed: pod {name} took its place",
+        f"has {expected!r}, but {stale}, as after a change or a killed verify: pod {name} replaced it",
     )
 
 
 @contextmanager
-def _put_back(context: Context, before: str, token: str) -> Iterator[list[Object]]:
-    """Give the ConfigMap its value back, then have the pods made anew; what is given lists those that had to go.
+def _restoring(context: Context, before: str, token: str) -> Iterator[list[Object]]:
+    """Restore the ConfigMap's value, then replace the pods, whose environment has the token; yield a list of these.
 
-    Their environment would keep the token. While the ConfigMap has it, too, new pods would not be better.
+    The order matters: pods created while the ConfigMap still has the token would have it too.
     """
     cluster = context.cluster
     old: list[Object] = []
 
-    def renew() -> None:
+    def replace() -> None:
         config = cluster.get("ConfigMap", WORKLOAD, NAMESPACE) or {}
         if (config.get("data") or {}).get(KEY) == before:
             old.extend(() if old else _own(context))
@@ -81,53 +81,54 @@ def _put_back(context: Context, before: str, token: str) -> Iterator[list[Object
     with (
         restore.restoring(
             cluster,
-            f"the pods of {WORKLOAD} to be made anew",
-            renew,
-            lambda: f"${VARIABLE} in the pods of Deployment {NAMESPACE}/{WORKLOAD} may say {token!r}",
+            f"the pods of {WORKLOAD} to be replaced",
+            replace,
+            lambda: f"${VARIABLE} in the pods of Deployment {NAMESPACE}/{WORKLOAD} may still be {token!r}",
             f"kubectl -n {NAMESPACE} rollout restart deployment {WORKLOAD}",
         ),
         restore.restoring(
             cluster,
-            f"{SUBJECT} to be put back",
+            f"{SUBJECT} to be restored",
             lambda: write(context, before),
-            lambda: f"{SUBJECT} may say {token!r} instead of {before!r}",
+            lambda: f"{SUBJECT} may have {token!r} instead of {before!r}",
         ),
     ):
         yield old
 
 
-def _reaches(context: Context, pod: Object, before: str, token: str) -> Iterator[Finding]:
+def _changed(context: Context, pod: Object, before: str, token: str) -> Iterator[Finding]:
+    """Yield whether the change reaches the file, leaves the environment as it is, and reaches it after a restart."""
     cluster, name = context.cluster, pod["metadata"]["name"]
-    how = "by itself" if context.full else "at once when the kubelet is nudged"
+    how = "by the kubelet's periodic sync" if context.full else "by a sync that an annotation triggered"
     if not context.full:
-        annotations = {"metadata": {"annotations": {NUDGE: token}}}
+        annotations = {"metadata": {"annotations": {SYNC_ANNOTATION: token}}}
         cluster.merge("Pod", name, annotations, namespace=NAMESPACE)
-    said = wait_for(
+    text = wait_for(
         context,
         f"{FILE} in pod {name} to change",
-        lambda: ask(context, name, "cat", FILE),
-        lambda seen: seen == token,
+        lambda: output(context, name, "cat", FILE),
+        lambda text: text == token,
         timeout=180,
     )
-    if said != token:
+    if text != token:
         yield failed(
             "CONFIGMAP_FILE_OLD",
             SUBJECT,
-            f"was changed, and {FILE} in pod {name} still says {said!r}",
+            f"was changed, but {FILE} in pod {name} still has {text!r}",
             f"provisioner ssh {pod['spec'].get('nodeName')} -- sudo journalctl -u kubelet -n 30",
             *pods.explain(cluster, pod),
         )
         return
-    yield passed("CONFIGMAP_FILE", SUBJECT, f"was changed, and {FILE} in pod {name} says so ({how})")
+    yield passed("CONFIGMAP_FILE", SUBJECT, f"was changed, and {FILE} in pod {name} was updated ({how})")
     if not context.full:
-        yield skipped(SUBJECT, "a kubelet that looks by itself, about once a minute: not waited for without --full")
-    said = ask(context, name, *PRINT)
-    if said != before:
+        yield skipped(SUBJECT, "waiting for the kubelet's periodic sync, about once a minute, needs --full")
+    value = output(context, name, *PRINT)
+    if value != before:
         yield failed(
             "CONFIGMAP_ENV_CHANGED",
             SUBJECT,
-            f"was changed, and ${VARIABLE} in pod {name} says {said!r}, and said {before!r} before: the pod was "
-            "restarted meanwhile",
+            f"was changed, and ${VARIABLE} in pod {name} is {value!r} instead of {before!r}: the pod was restarted "
+            "meanwhile",
             f"kubectl -n {NAMESPACE} describe pod {name}",
             *pods.explain(cluster, pod),
         )
@@ -135,38 +136,38 @@ def _reaches(context: Context, pod: Object, before: str, token: str) -> Iterator
     yield passed(
         "CONFIGMAP_ENV_OLD",
         SUBJECT,
-        f"was changed, and ${VARIABLE} in pod {name} still says {said!r}, as it did before: the environment needs a "
-        f"restart (kubectl -n {NAMESPACE} rollout restart deployment {WORKLOAD})",
+        f"was changed, and ${VARIABLE} in pod {name} is still {value!r}, as expected: the environment needs a restart "
+        f"(kubectl -n {NAMESPACE} rollout restart deployment {WORKLOAD})",
     )
-    fresh = _renewed(context)
-    if not pods.ready(fresh):  # `run` says so, when it has put all back and it is still so
+    new = _replace(context)
+    if not pods.ready(new):  # `run` reports that if it still holds after restoring
         return
-    name = fresh["metadata"]["name"]
-    said = ask(context, name, *PRINT)
-    if said == token:
-        yield passed("CONFIGMAP_ENV_RESTARTED", SUBJECT, f"is in ${VARIABLE} after a restart (pod {name})")
+    name = new["metadata"]["name"]
+    value = output(context, name, *PRINT)
+    if value == token:
+        yield passed("CONFIGMAP_ENV_RESTARTED", SUBJECT, f"reached ${VARIABLE} after a restart (pod {name})")
     else:
-        yield _stale(context, fresh, said)
+        yield _stale(context, new, value)
 
 
-def _stale(context: Context, pod: Object, said: str) -> Finding:
+def _stale(context: Context, pod: Object, value: str) -> Finding:
     name = pod["metadata"]["name"]
     return failed(
         "CONFIGMAP_ENV_STALE",
         SUBJECT,
-        f"is not in ${VARIABLE} even after a restart: pod {name} says {said!r}",
+        f"did not reach ${VARIABLE} even after a restart: pod {name} has {value!r}",
         f"kubectl -n {NAMESPACE} describe pod {name}",
         *pods.explain(context.cluster, pod),
     )
 
 
-def ask(context: Context, pod: str, *command: str) -> str:
-    """Return what a command in the pod says, without the line's end. Raises ClusterError: a failure is no answer."""
+def output(context: Context, pod: str, *command: str) -> str:
+    """Return the output of a command in a pod without the final newline; raises ClusterError when it fails."""
     return context.cluster.exec(NAMESPACE, pod, command).rstrip("\n")
 
 
 def write(context: Context, value: str) -> None:
-    """Give the ConfigMap another value, as `kubectl edit` does."""
+    """Set the ConfigMap's value."""
     context.cluster.merge("ConfigMap", WORKLOAD, {"data": {KEY: value}}, namespace=NAMESPACE)
 
 
@@ -175,11 +176,11 @@ def _own(context: Context) -> list[Object]:
     return [pod for pod in own if not pods.terminating(pod)]
 
 
-def _renewed(context: Context) -> Object:
-    """Delete the workload's pods; return one that came instead, or what there is when none gets ready in time."""
+def _replace(context: Context) -> Object:
+    """Delete the workload's pods; return a new one, ready unless time ran out."""
     old = _own(context)
     _delete(context, old)
-    return _come(context, old)
+    return _wait_replaced(context, old)
 
 
 def _delete(context: Context, old: Collection[Object]) -> None:
@@ -187,35 +188,35 @@ def _delete(context: Context, old: Collection[Object]) -> None:
         context.cluster.delete("Pod", pod["metadata"]["name"], NAMESPACE)
 
 
-def _come(context: Context, old: Collection[Object]) -> Object:
-    """Wait for a pod other than the old ones. The Deployment's own count is waited for, too: a plan goes by it."""
-    fresh = _ready(context, other_than={pod["metadata"]["uid"] for pod in old})
-    if pods.ready(fresh):
+def _wait_replaced(context: Context, old: Collection[Object]) -> Object:
+    """Wait for a ready pod other than the old ones, and for the Deployment's status, by which a plan goes."""
+    new = _ready(context, other_than={pod["metadata"]["uid"] for pod in old})
+    if pods.ready(new):
         wait_for(
             context,
-            f"Deployment {WORKLOAD} to count its new pod",
+            f"Deployment {WORKLOAD} to be complete",
             lambda: context.cluster.get("Deployment", WORKLOAD, NAMESPACE, "apps/v1"),
             complete,
             timeout=60,
         )
-    return fresh
+    return new
 
 
 def _ready(context: Context, other_than: Collection[str] = ()) -> Object:
-    """Return a ready pod of the workload other than some, the first there is when none gets ready, {} for none."""
+    """Return a ready pod of the workload other than those, one that is not ready when time is up, {} for none."""
 
-    def look() -> Object:
+    def read() -> Object:
         own = [pod for pod in _own(context) if pod["metadata"]["uid"] not in other_than]
         return next(iter(sorted(own, key=lambda pod: not pods.ready(pod))), {})
 
-    return wait_for(context, f"a ready {WORKLOAD} pod", look, pods.ready, timeout=120)
+    return wait_for(context, f"a ready {WORKLOAD} pod", read, pods.ready, timeout=120)
 
 
 def _not_ready(context: Context, pod: Object) -> Finding:
     return failed(
         "CONFIGMAP_NO_POD",
         f"Deployment {NAMESPACE}/{WORKLOAD}",
-        f"has no ready pod: {pods.why_not_ready(pod) if pod else 'there is none'}",
+        f"has no ready pod: {pods.why_not_ready(pod) if pod else 'none exists'}",
         f"kubectl -n {NAMESPACE} describe deployment {WORKLOAD}",
         *pods.explain_or_events(context.cluster, pod, NAMESPACE, WORKLOAD),
     )
@@ -227,7 +228,7 @@ def _skip_reason(site: Site) -> str:
 
 CHECK = Check(
     "configmap",
-    "A ConfigMap's change reaches a pod's file while it runs, and its environment at a restart.",
+    "A ConfigMap's change reaches a running pod's file, and its environment after a restart.",
     run,
     _skip_reason,
     parallel_safe=True,

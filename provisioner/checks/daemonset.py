@@ -1,4 +1,4 @@
-"""A DaemonSet has exactly one ready pod on every node that its pods may run on, those added later included."""
+"""A DaemonSet has exactly one ready pod on every node on which its pods can run, including nodes added later."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from provisioner.site import Site
 from provisioner.text import join_words
 
 WORKLOAD = "ds-pods"
-# What the DaemonSet controller tolerates for each (pkg/controller/daemon/util, AddOrUpdateDaemonPodTolerations): a
-# node that is cordoned, not ready or short of something has its pod all the same.
+# Taints that the DaemonSet controller tolerates for every pod (pkg/controller/daemon/util,
+# AddOrUpdateDaemonPodTolerations): a node that is cordoned, not ready or under pressure has its pod all the same.
 BUILT_IN = "node.kubernetes.io/"
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One look: the DaemonSet, the nodes, and the pods that stay, by node."""
+class Placement:
+    """The DaemonSet, the nodes, and the DaemonSet's pods by node, without those that are terminating."""
 
     workload: Object
     nodes: Mapping[str, Object]
     pods: Mapping[str, Sequence[Object]]
 
     def wrong(self) -> dict[str, Sequence[Object]]:
-        """Return the nodes that have not exactly one ready pod, or have one that they should not, with their pods."""
-        wanted = self.wanted()
+        """Return the nodes without exactly one ready pod, or with one that should not be there, and their pods."""
+        wanted = self.nodes_to_run_on()
         return {
             name: self.pods.get(name, ())
             for name in sorted({*wanted, *self.pods})
             if name not in wanted or len(self.pods.get(name, ())) != 1 or not pods.ready(self.pods[name][0])
         }
 
-    def wanted(self) -> list[str]:
-        """Return the nodes whose taints the pods tolerate and whose labels they ask for."""
+    def nodes_to_run_on(self) -> list[str]:
+        """Return the nodes whose taints the pods tolerate and whose labels match their nodeSelector."""
         spec = self.workload["spec"]["template"]["spec"]
         selector = (spec.get("nodeSelector") or {}).items()
         return [
@@ -48,64 +48,64 @@ class Seen:
 
 
 def run(context: Context) -> Iterator[Finding]:
-    """Yield one finding when all is as it should be, else one for each node where it is not."""
+    """Yield one finding when all nodes have their pod, else one for each node that does not."""
     cluster = context.cluster
     if cluster.get("DaemonSet", WORKLOAD, NAMESPACE, "apps/v1") is None:
         yield failed("DAEMONSET_NONE", f"DaemonSet {NAMESPACE}/{WORKLOAD}", "does not exist", "provisioner apply")
         return
-    seen = wait_for(context, f"a {WORKLOAD} pod on every node", lambda: look(context), _settled, timeout=120)
+    placement = wait_for(context, f"a {WORKLOAD} pod on every node", lambda: read(context), _complete, timeout=120)
     subject = f"DaemonSet {NAMESPACE}/{WORKLOAD}"
-    wanted, wrong = seen.wanted(), seen.wrong()
+    wanted, wrong = placement.nodes_to_run_on(), placement.wrong()
     if wanted and not wrong:
-        others = sorted(seen.nodes.keys() - set(wanted))
-        left_out = f"; not on {join_words(others)}, whose taints it does not tolerate" if others else ""
-        yield passed("DAEMONSET_ONE_EACH", subject, f"has exactly one pod on {join_words(sorted(wanted))}{left_out}")
+        others = sorted(placement.nodes.keys() - set(wanted))
+        excluded = f"; not on {join_words(others)}, whose taints it does not tolerate" if others else ""
+        yield passed("DAEMONSET_ONE_EACH", subject, f"has exactly one pod on {join_words(sorted(wanted))}{excluded}")
         return
     if not wanted:
         yield failed(
             "DAEMONSET_NO_NODE",
             subject,
-            f"may run on none of {', '.join(sorted(seen.nodes)) or 'no nodes'}",
-            "kubectl describe nodes: which of their taints does it not tolerate?",
+            f"can run on no node ({', '.join(sorted(placement.nodes)) or 'the cluster has none'})",
+            "compare its tolerations and nodeSelector with the nodes: kubectl describe nodes",
         )
     for name, own in wrong.items():
-        yield _wrong(context, seen, name, own)
+        yield _wrong(context, placement, name, own)
 
 
-def _wrong(context: Context, seen: Seen, name: str, own: Sequence[Object]) -> Finding:
-    if name not in seen.wanted():
-        what = "has a pod that it should not have"
+def _wrong(context: Context, placement: Placement, name: str, own: Sequence[Object]) -> Finding:
+    if name not in placement.nodes_to_run_on():
+        detail = "has a pod that should not be there"
     elif not own:
-        what = "has no pod"
+        detail = "has no pod"
     elif len(own) > 1:
-        what = f"has {len(own)} pods: {join_words(sorted(pod['metadata']['name'] for pod in own))}"
+        detail = f"has {len(own)} pods: {join_words(sorted(pod['metadata']['name'] for pod in own))}"
     else:
-        what = f"has a pod that is not ready: {pods.why_not_ready(own[0])}"
+        detail = f"has a pod that is not ready: {pods.why_not_ready(own[0])}"
     explained = pods.explain_or_events(context.cluster, own[0] if own else {}, NAMESPACE, WORKLOAD)
     return failed(
         "DAEMONSET_WRONG",
         f"DaemonSet {NAMESPACE}/{WORKLOAD} on {name}",
-        what,
+        detail,
         f"kubectl -n {NAMESPACE} describe daemonset {WORKLOAD}; kubectl describe node {name}",
         *explained[-pods.EVENTS - pods.LOG_LINES :],
     )
 
 
-def look(context: Context) -> Seen:
-    """Read the DaemonSet, the nodes, and its pods but for those that are being deleted."""
+def read(context: Context) -> Placement:
+    """Return the DaemonSet, the nodes and its pods as they are now."""
     cluster = context.cluster
     workload = cluster.get("DaemonSet", WORKLOAD, NAMESPACE, "apps/v1") or {"spec": {"template": {"spec": {}}}}
     labels = (workload["spec"].get("selector") or {}).get("matchLabels") or {}
-    places: dict[str, list[Object]] = {}
+    by_node: dict[str, list[Object]] = {}
     for pod in pods.matching(cluster.list("Pod", NAMESPACE), labels):
         if not pods.terminating(pod):
-            # A pod of a DaemonSet is bound to its node by an affinity before the scheduler has put it there.
-            places.setdefault(pod["spec"].get("nodeName") or "no node", []).append(pod)
-    return Seen(workload, cluster.nodes(), places)
+            # A pod that the scheduler has not bound to its node yet has no nodeName.
+            by_node.setdefault(pod["spec"].get("nodeName") or "no node", []).append(pod)
+    return Placement(workload, cluster.nodes(), by_node)
 
 
 def tolerated(taint: Mapping[str, Any], tolerations: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether a taint keeps no pod with these tolerations away (a preference never does)."""
+    """Tell whether a pod with these tolerations can run in spite of a taint; PreferNoSchedule never prevents that."""
     if taint["effect"] == "PreferNoSchedule" or taint["key"].startswith(BUILT_IN):
         return True
     return any(
@@ -118,8 +118,8 @@ def tolerated(taint: Mapping[str, Any], tolerations: Sequence[Mapping[str, Any]]
     )
 
 
-def _settled(seen: Seen) -> bool:
-    return bool(seen.wanted()) and not seen.wrong()
+def _complete(placement: Placement) -> bool:
+    return bool(placement.nodes_to_run_on()) and not placement.wrong()
 
 
 def _skip_reason(site: Site) -> str:

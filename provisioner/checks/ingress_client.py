@@ -1,115 +1,129 @@
-"""Whether a Deployment behind an ingress controller is told its client's true address, and if not, why."""
+"""Whether a Deployment behind an ingress controller sees its client's address, for the ingress check; if not, why."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from ipaddress import ip_address, ip_network
 
-from provisioner.checks import http_client
 from provisioner.checks.check import Context, Finding, failed, passed
-from provisioner.checks.ingress_endpoints import Endpoint, local, named
+from provisioner.checks.ingress_endpoints import Endpoint, local
+from provisioner.checks.ingress_routes import Responses
 from provisioner.kube import Object
 from provisioner.kube.objects import namespaced_name
 from provisioner.text import join_words
 
-# The line of a page that repeats what the controller said of its client (the header X-Forwarded-For).
-_TOLD = re.compile(r"^client(?: (.*))?$", re.MULTILINE)
-NOBODY, NONSENSE, INSIDE, OUTSIDE = "nobody", "nonsense", "inside", "outside"
+# The line of the response that repeats the X-Forwarded-For header of the request.
+_FORWARDED_FOR = re.compile(r"^client(?: (.*))?$", re.MULTILINE)
 
 
-def judge(
-    context: Context, service: Object, subject: str, each: Mapping[Endpoint, http_client.Response]
-) -> Iterator[Finding]:
-    """Yield a finding where the pages tell of their client.
+class Client(Enum):
+    """What the workload sees in place of the client's address."""
 
-    Of several addresses the last is the controller's own word; what stands before it, a client may have made up.
+    NONE = "no address"
+    INVALID = "something that is not an address"
+    INSIDE = "an address of the cluster"
+    OUTSIDE = "an address outside the cluster"
+
+
+def judge(context: Context, service: Object, subject: str, responses: Responses) -> Iterator[Finding]:
+    """Yield a finding if the responses name a client.
+
+    Of several addresses only the last is the controller's; a client can make up the others.
     """
-    told = {}
-    for door, page in each.items():
-        match = _TOLD.search(page.body)
-        if page.status == 200 and match:
-            told[door] = (match[1] or "").split(",")[-1].strip()
-    if not told:
+    seen = {}
+    for endpoint, response in responses.items():
+        match = _FORWARDED_FOR.search(response.body)
+        if response.status == 200 and match:
+            seen[endpoint] = (match[1] or "").split(",")[-1].strip()
+    if not seen:
         return
-    wrong = [door for door in told if told[door] != each[door].source]
+    wrong = [endpoint for endpoint in seen if seen[endpoint] != responses[endpoint].source]
     if not wrong:
-        who = ", ".join(sorted({each[door].source for door in told}))
-        yield passed("INGRESS_CLIENT", subject, f"is told this machine's true address, {who}{_because(service, told)}")
+        sources = ", ".join(sorted({responses[endpoint].source for endpoint in seen}))
+        yield passed("INGRESS_CLIENT", subject, f"sees this machine's address, {sources}{_policy(service, seen)}")
         return
-    kinds: dict[str, dict[str, list[Endpoint]]] = {}  # what is wrong, then what was told instead, and where
-    for door in wrong:
-        kinds.setdefault(_kind(context, told[door]), {}).setdefault(told[door], []).append(door)
-    for kind, instead in kinds.items():
-        source = join_words(sorted({each[door].source for some in instead.values() for door in some}), "or")
-        yield _other(context, service, subject, kind=kind, instead=instead, source=source)
+    by_kind: dict[Client, dict[str, list[Endpoint]]] = {}  # then by the address that is seen
+    for endpoint in wrong:
+        by_kind.setdefault(_kind(context, seen[endpoint]), {}).setdefault(seen[endpoint], []).append(endpoint)
+    for kind, instead in by_kind.items():
+        sources = join_words(
+            sorted({responses[endpoint].source for some in instead.values() for endpoint in some}), "or"
+        )
+        yield _wrong_client(context, service, subject, kind=kind, instead=instead, source=sources)
 
 
-def _because(service: Object, told: Mapping[Endpoint, str]) -> str:
+def _policy(service: Object, seen: Mapping[Endpoint, str]) -> str:
     if not local(service):
         return ""
-    nodes = ", ".join(door.node for door in told if door.node)
-    return f" (externalTrafficPolicy is Local{f': of all nodes only {nodes} takes connections' if nodes else ''})"
+    nodes = ", ".join(endpoint.node for endpoint in seen if endpoint.node)
+    return f" (externalTrafficPolicy is Local{f'; only {nodes} accepts connections' if nodes else ''})"
 
 
-def _kind(context: Context, told: str) -> str:
-    """Tell what is told to be the client: NOBODY, NONSENSE (no address), or one INSIDE or OUTSIDE of the cluster."""
-    if not told:
-        return NOBODY
+def _kind(context: Context, address: str) -> Client:
+    if not address:
+        return Client.NONE
     try:
-        ip_address(told)
+        ip_address(address)
     except ValueError:
-        return NONSENSE
-    return INSIDE if _within(context, told) else OUTSIDE
+        return Client.INVALID
+    return Client.INSIDE if _in_cluster(context, address) else Client.OUTSIDE
 
 
-def _other(
-    context: Context, service: Object, subject: str, *, kind: str, instead: Mapping[str, list[Endpoint]], source: str
+def _wrong_client(
+    context: Context,
+    service: Object,
+    subject: str,
+    *,
+    kind: Client,
+    instead: Mapping[str, list[Endpoint]],
+    source: str,
 ) -> Finding:
-    """Return the finding on what is told in place of the client's address. instead: that, and through which doors."""
-    name = namespaced_name(service)
-    where = named([door for some in instead.values() for door in some])
-    if kind == NOBODY:
+    """Return a finding on wrong client addresses of one kind. instead: the endpoints by the address that is seen."""
+    where = join_words(endpoint for some in instead.values() for endpoint in some)
+    if kind is Client.NONE:
         return failed(
             "INGRESS_CLIENT_UNKNOWN",
             subject,
-            f"is told no client address through {where}",
-            "let the ingress controller send X-Forwarded-For",
+            f"sees no client address through {where}",
+            "configure the ingress controller to send X-Forwarded-For",
         )
-    said = f"is told {join_words(instead)} in place of this machine's {source} through {where}"
-    if kind == NONSENSE:
+    detail = f"sees {join_words(instead)} instead of this machine's {source} through {where}"
+    if kind is Client.INVALID:
         return failed(
             "INGRESS_CLIENT_WRONG",
             subject,
-            f"{said}, which is no address at all",
-            "let the ingress controller send the client's address in X-Forwarded-For, and nothing after it",
+            f"{detail}, which is not an IP address",
+            "configure the ingress controller to send the client's address last in X-Forwarded-For",
         )
-    if kind == OUTSIDE:
+    if kind is Client.OUTSIDE:
         return passed(
             "INGRESS_CLIENT_TRANSLATED",
             subject,
-            f"{said}: something between this machine and the nodes translates addresses (NAT)",
+            f"{detail}: something between this machine and the nodes translates addresses (NAT)",
         )
-    ours = join_words(dict.fromkeys(_within(context, told) for told in instead), "or")
+    ours = join_words(dict.fromkeys(_in_cluster(context, address) for address in instead), "or")
     if local(service):
         return failed(
             "INGRESS_CLIENT_WRONG",
             subject,
-            f"{said}, which is {ours}, though externalTrafficPolicy is Local",
+            f"{detail}, which is {ours}, although externalTrafficPolicy is Local",
             f"kubectl -n {service['metadata']['namespace']} describe service {service['metadata']['name']}",
         )
     return passed(
         "INGRESS_CLIENT_HIDDEN",
         subject,
-        f"{said}: externalTrafficPolicy of Service {name} is Cluster, so that the node that takes a connection "
-        f"puts {ours} in the client's place",
-        "set externalTrafficPolicy: Local there, where the client's address matters",
+        f"{detail}: externalTrafficPolicy of Service {namespaced_name(service)} is Cluster, so the node that accepts "
+        f"a connection replaces the client's address with {ours}",
+        "set externalTrafficPolicy: Local if workloads need the client's address",
     )
 
 
-def _within(context: Context, told: str) -> str:
-    """Return what an address is to the cluster, "" for one outside of it."""
+def _in_cluster(context: Context, address: str) -> str:
+    """Return what an address is in the cluster, "" for one outside."""
     for host in context.site.hosts:
-        if told == host.address:
-            return f"{host.name}'s own address"
-    return "an address of the pod network" if ip_address(told) in ip_network(context.site.cluster.pod_cidr) else ""
+        if address == host.address:
+            return f"{host.name}'s address"
+    inside = ip_address(address) in ip_network(context.site.cluster.pod_cidr)
+    return "an address of the pod network" if inside else ""

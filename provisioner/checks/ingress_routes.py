@@ -1,7 +1,6 @@
-"""What the Ingress of the workload's file demands: which path leads to which pods, and what each door gave there.
+"""The routes that the ingress workload's manifest wants, for the ingress check: which path leads to which pods.
 
-The file says it, not the object in the cluster, from which somebody may have taken a path: who compares an object with
-itself finds nothing.
+The manifest decides, not the object in the cluster, from which somebody may have removed a path.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from provisioner.checks.ingress_endpoints import Endpoint
 from provisioner.kube import Object
 
 WORKLOAD = "ingress"
-Pages = Mapping[Endpoint, http_client.Response]
+Responses = Mapping[Endpoint, http_client.Response]
 
 
 @dataclass(frozen=True)
 class Route:
-    """One path of an Ingress: the pods that may answer there. service: "" for a path that nobody may answer."""
+    """A path of an Ingress and the pods that may answer it. service: "" for a path that must return 404."""
 
     ingress: str
     host: str
@@ -30,33 +29,32 @@ class Route:
     pods: frozenset[str]
 
     def __str__(self) -> str:
-        """Return how a finding names it."""
         return f"{self.host}{self.path}"
 
-    def right(self, page: http_client.Response) -> bool:
-        """Tell whether a page is what this route should give. Our pods answer with their own name."""
-        return bool(self.who(page)) if self.service else page.status == 404
+    def accepts(self, response: http_client.Response) -> bool:
+        """Tell whether the response is what this route should return."""
+        return bool(self.answering_pod(response)) if self.service else response.status == 404
 
-    def who(self, page: http_client.Response) -> str:
-        """Return the pod that says it is the one who answered, "" when none of the route's does."""
-        answered = self.pods.intersection(page.body.split()) if page.status == 200 else ()
+    def answering_pod(self, response: http_client.Response) -> str:
+        """Return the pod of this route that the response names as its sender, "" for none."""
+        answered = self.pods.intersection(response.body.split()) if response.status == 200 else ()
         return next(iter(answered), "")
 
-    def wrong(self, each: Pages) -> dict[Endpoint, http_client.Response]:
-        """Return the doors that gave something else."""
-        return {door: page for door, page in each.items() if not self.right(page)}
+    def wrong(self, responses: Responses) -> dict[Endpoint, http_client.Response]:
+        """Return the responses that this route should not return, by endpoint."""
+        return {endpoint: response for endpoint, response in responses.items() if not self.accepts(response)}
 
 
 def wanted(context: Context) -> list[Object]:
-    """Return the Ingresses of the workload's file."""
+    """Return the Ingresses of the workload's manifest."""
     return workload_manifests.objects(context.site, "Ingress", WORKLOAD)
 
 
 def routes(context: Context, ingresses: Sequence[Object]) -> list[Route]:
-    """Return every path of the Ingresses with the pods that are ready behind it, and a path that none has."""
+    """Return the paths of the Ingresses with the ready pods behind them, and a path for each that must return 404."""
     cluster = context.cluster
-    services = {one["metadata"]["name"]: one for one in cluster.list("Service", NAMESPACE)}
-    services |= {one["metadata"]["name"]: one for one in workload_manifests.objects(context.site, "Service", WORKLOAD)}
+    manifests = workload_manifests.objects(context.site, "Service", WORKLOAD)
+    services = {one["metadata"]["name"]: one for one in (*cluster.list("Service", NAMESPACE), *manifests)}
     own = [pod for pod in cluster.list("Pod", NAMESPACE) if pods.ready(pod)]
     found = []
     for ingress in ingresses:
@@ -71,10 +69,7 @@ def routes(context: Context, ingresses: Sequence[Object]) -> list[Route]:
 
 
 def paths(ingress: Object) -> list[tuple[str, str, str]]:
-    """Return host, path and Service of each rule of an Ingress.
-
-    Without those of a backend of the controller's own kind (`resource`): nobody here knows what answers.
-    """
+    """Return host, path and Service of each rule of an Ingress, without `resource` backends."""
     found = [
         (rule.get("host", ""), path.get("path", "/"), path["backend"].get("service", {}).get("name", ""))
         for rule in ingress["spec"].get("rules") or ()

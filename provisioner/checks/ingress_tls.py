@@ -1,19 +1,20 @@
-"""Whether HTTPS presents the site's certificate for each host name that the workload's file has one for."""
+"""Whether HTTPS presents the site's certificate for each host in the manifest's spec.tls, for the ingress check."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-from provisioner.checks import http_client
 from provisioner.checks.check import NAMESPACE, Context, Finding, failed, passed, skipped, wait_for
-from provisioner.checks.ingress_endpoints import Endpoint, named
-from provisioner.checks.ingress_routes import Pages, Route
+from provisioner.checks.ingress_endpoints import Endpoint
+from provisioner.checks.ingress_routes import Responses, Route
 from provisioner.kube import Object, certificates
+from provisioner.kube.objects import object_name
+from provisioner.text import join_words
 
 
 def hosts(ingress: Object) -> dict[str, str]:
-    """Return the Secret of each host name that an Ingress has a certificate for; "" for those that none names."""
+    """Return the name of the Secret by host of an Ingress's spec.tls, "" for none."""
     return {
         host: str(entry.get("secretName", ""))
         for entry in ingress["spec"].get("tls") or ()
@@ -22,77 +23,84 @@ def hosts(ingress: Object) -> dict[str, str]:
 
 
 def judge(
-    context: Context, ingress: Object, live: Object, ways: Sequence[Endpoint], known: Sequence[Route]
+    context: Context, ingress: Object, live: Object, endpoints: Sequence[Endpoint], routes: Sequence[Route]
 ) -> Iterator[tuple[Route | None, Finding]]:
-    """Yield what HTTPS presents for each host name of the file's Ingress, with the route that was asked for.
+    """Yield what HTTPS presents for each host of the manifest's Ingress, with the route that was requested.
 
-    live: that Ingress in the cluster, which may say less.
+    live: that Ingress in the cluster, which may lack something.
     """
     for host, secret in hosts(ingress).items():
-        route = next((one for one in known if one.host == host and one.service), None) if host else None
+        route = next((one for one in routes if one.host == host and one.service), None) if host else None
         if route is None:
-            yield None, _unasked(ingress, host, secret)
+            yield None, _not_requested(ingress, host, secret)
             continue
-        lost = "" if host in hosts(live) else f"Ingress {NAMESPACE}/{route.ingress} in the cluster has no TLS for it"
-        for finding in _presented(context, secret, ways, route, lost):
+        cause = "" if host in hosts(live) else f"Ingress {NAMESPACE}/{route.ingress} in the cluster has no TLS for it"
+        for finding in _presented(context, secret, endpoints, route, cause):
             yield route, finding
 
 
-def _unasked(ingress: Object, host: str, secret: str) -> Finding:
-    where = f"Ingress {NAMESPACE}/{ingress['metadata']['name']}"
+def _not_requested(ingress: Object, host: str, secret: str) -> Finding:
+    where = object_name(ingress)
     if host:
-        said = f"has a certificate in {where} and no rule of exactly this host: what it presents was not tried"
-        return skipped(f"https://{host}", said)
-    named_secret = f" {secret}" if secret else ""
-    return skipped(where, f"names no host for the Secret{named_secret} in spec.tls: that certificate was not tried")
+        return skipped(f"https://{host}", f"was not tried: {where} has a certificate but no rule for this host")
+    which = f" {secret}" if secret else ""
+    return skipped(where, f"has a certificate that was not tried: spec.tls has no host for its Secret{which}")
 
 
-def _presented(context: Context, name: str, ways: Sequence[Endpoint], route: Route, lost: str) -> Iterator[Finding]:
-    """Yield what each door presents for a route's host name. name: of the Secret. lost: why it may be another."""
+def _presented(
+    context: Context, name: str, endpoints: Sequence[Endpoint], route: Route, cause: str
+) -> Iterator[Finding]:
+    """Yield what each endpoint presents for a route's host. name: of the Secret. cause: of another certificate."""
     secret = context.cluster.get("Secret", name, NAMESPACE)
     pem = base64.b64decode(((secret or {}).get("data") or {}).get("tls.crt", ""))
-    ours, subject = certificates.der(pem), f"https://{route.host}"
-    if not ours:
-        why = f"has no certificate: Secret {NAMESPACE}/{name} is missing or holds none"
-        yield failed("INGRESS_TLS_NO_CERTIFICATE", subject, why, "provisioner apply", lost)
+    expected, subject = certificates.der(pem), f"https://{route.host}"
+    if not expected:
+        detail = f"has no certificate: Secret {NAMESPACE}/{name} is missing or empty"
+        yield failed("INGRESS_TLS_NO_CERTIFICATE", subject, detail, "provisioner apply", cause)
         return
-    closed = [door for door in ways if not door.tls_port]
+    closed = [endpoint for endpoint in endpoints if not endpoint.tls_port]
     if closed:
-        why = f"is closed where HTTP is served, at {named(closed)}: the controller's Service has no port 443 there"
-        yield failed("INGRESS_TLS_CLOSED", subject, why, "provisioner apply", lost)
-    open_ = [door for door in ways if door.tls_port]
-    if open_:
-        yield _through(context, open_, route, secret=f"Secret {NAMESPACE}/{name}", ours=ours, lost=lost)
+        detail = f"is closed at {join_words(closed)}, where HTTP is served: the controller's Service has no port 443"
+        yield failed("INGRESS_TLS_CLOSED", subject, detail, "provisioner apply", cause)
+    serving = [endpoint for endpoint in endpoints if endpoint.tls_port]
+    if serving:
+        yield _responses(context, serving, route, secret=f"Secret {NAMESPACE}/{name}", expected=expected, cause=cause)
 
 
-def _through(
-    context: Context, open_: Sequence[Endpoint], route: Route, *, secret: str, ours: bytes, lost: str
+def _responses(
+    context: Context, endpoints: Sequence[Endpoint], route: Route, *, secret: str, expected: bytes, cause: str
 ) -> Finding:
     subject = f"https://{route.host}"
 
-    def look() -> Pages:
-        return {door: door.ask(context, route.path, route.host, tls=True) for door in open_}
+    def request() -> Responses:
+        return {endpoint: endpoint.get(context, route.path, route.host, tls=True) for endpoint in endpoints}
 
-    def wrong(each: Pages) -> Mapping[Endpoint, http_client.Response]:
-        return {door: page for door, page in each.items() if page.certificate != ours or not route.right(page)}
+    def wrong(responses: Responses) -> Responses:
+        return {
+            endpoint: response
+            for endpoint, response in responses.items()
+            if response.certificate != expected or not route.accepts(response)
+        }
 
-    each = wait_for(context, f"{subject} to present its certificate", look, lambda seen: not wrong(seen), timeout=60)
-    if not wrong(each):
-        places = named([Endpoint(door.address, door.tls_port, 0, door.node) for door in open_])
-        said = f"presents the site's certificate ({certificates.described(ours)}) through {places}"
-        return passed("INGRESS_TLS", subject, said)
-    door, page = next(iter(wrong(each).items()))
-    if not page.certificate:
-        said = f"has no TLS through {door}: {page}"
-    elif page.certificate != ours:
-        said = f"presents another certificate through {door}: one {certificates.described(page.certificate)}"
+    responses = wait_for(
+        context, f"{subject} to present its certificate", request, lambda responses: not wrong(responses), timeout=60
+    )
+    if not wrong(responses):
+        places = join_words(Endpoint(one.address, one.tls_port, 0, one.node) for one in endpoints)
+        detail = f"presents the site's certificate ({certificates.described(expected)}) through {places}"
+        return passed("INGRESS_TLS", subject, detail)
+    endpoint, response = next(iter(wrong(responses).items()))
+    if not response.certificate:
+        detail = f"does not speak TLS through {endpoint}: {response}"
+    elif response.certificate != expected:
+        detail = f"presents another certificate through {endpoint}: {certificates.described(response.certificate)}"
     else:
-        said = f"presents the site's certificate through {door} and then gives: {page}"
+        detail = f"presents the site's certificate through {endpoint}, then returns {response}"
     return failed(
         "INGRESS_TLS_WRONG",
         subject,
-        said,
-        "provisioner apply" if lost else f"kubectl -n {NAMESPACE} describe ingress {route.ingress}",
-        f"{secret} holds one {certificates.described(ours)}",
-        lost,
+        detail,
+        "provisioner apply" if cause else f"kubectl -n {NAMESPACE} describe ingress {route.ingress}",
+        f"{secret} holds one {certificates.described(expected)}",
+        cause,
     )

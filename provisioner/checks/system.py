@@ -1,4 +1,4 @@
-"""What the cluster itself needs runs: every pod of the system's namespaces, and every part that the site wants."""
+"""Every pod in the system namespaces is ready, and no component that the site needs is missing."""
 
 from __future__ import annotations
 
@@ -20,42 +20,49 @@ FLANNEL = "kube-flannel"
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One look at the system: pods (those being deleted left out), Deployments and DaemonSets of its namespaces."""
+class SystemState:
+    """The pods of the system namespaces, without those that are terminating, and their Deployments and DaemonSets."""
 
     pods: tuple[Object, ...]
     workloads: tuple[Object, ...]
 
-    def sick_pods(self) -> list[Object]:
-        """Return the pods with which something is wrong."""
+    def unhealthy_pods(self) -> list[Object]:
+        """Return the pods that are neither ready nor completed."""
         return [pod for pod in self.pods if not pods.healthy(pod)]
 
     def incomplete(self) -> list[Object]:
-        """Return the workloads that have fewer pods than they should, or old ones."""
+        """Return the workloads with fewer ready or current pods than they should have."""
         return [workload for workload in self.workloads if shortage(workload)]
 
 
 def run(context: Context) -> Iterator[Finding]:
-    """Yield one finding a namespace that is well, and one for each pod, workload or part that is not."""
+    """Yield one finding per healthy namespace, and one for each pod, workload or component that is not."""
     wanted = expected(context.site)
-    seen = wait_for(
+    state = wait_for(
         context,
-        "the system's pods to be ready",
-        lambda: look(context),
-        lambda now: not (now.sick_pods() or now.incomplete() or missing(wanted, now) or unserved(context.site, now)),
+        "the system pods to be ready",
+        lambda: read(context),
+        lambda state: (
+            not (
+                state.unhealthy_pods()
+                or state.incomplete()
+                or missing(wanted, state)
+                or nodes_without_speaker(context.site, state)
+            )
+        ),
         timeout=120,
     )
-    for namespace, name in missing(wanted, seen):
+    for namespace, name in missing(wanted, state):
         yield failed(
             "SYSTEM_PART_MISSING",
             f"{namespace}/{name}",
-            "is not there, and this site needs it",
+            "does not exist, but this site needs it",
             "provisioner apply",
             *context.cluster.events(namespace)[-pods.EVENTS :],
         )
-    troubled = set()
-    for pod in seen.sick_pods():
-        troubled.add(pod["metadata"]["namespace"])
+    unhealthy = set()
+    for pod in state.unhealthy_pods():
+        unhealthy.add(pod["metadata"]["namespace"])
         where = pod["spec"].get("nodeName", "no node")
         yield failed(
             "SYSTEM_POD_NOT_READY",
@@ -64,9 +71,9 @@ def run(context: Context) -> Iterator[Finding]:
             f"kubectl -n {pod['metadata']['namespace']} describe pod {pod['metadata']['name']}",
             *pods.explain(context.cluster, pod),
         )
-    for workload in seen.incomplete():
+    for workload in state.incomplete():
         namespace, name = workload["metadata"]["namespace"], workload["metadata"]["name"]
-        troubled.add(namespace)
+        unhealthy.add(namespace)
         yield failed(
             "SYSTEM_WORKLOAD_INCOMPLETE",
             object_name(workload),
@@ -74,25 +81,25 @@ def run(context: Context) -> Iterator[Finding]:
             f"kubectl -n {namespace} describe {workload['kind'].lower()} {name}",
             *context.cluster.events(namespace, name)[-pods.EVENTS :],
         )
-    if context.site.metallb.enabled and (METALLB, "speaker") not in missing(wanted, seen):
-        yield from _speakers(context, seen)
-    for namespace in sorted({pod["metadata"]["namespace"] for pod in seen.pods} - troubled):
-        running = sum(pod["metadata"]["namespace"] == namespace for pod in seen.pods)
-        complete = [one["metadata"]["name"] for one in seen.workloads if one["metadata"]["namespace"] == namespace]
+    if context.site.metallb.enabled and (METALLB, "speaker") not in missing(wanted, state):
+        yield from _speakers(context, state)
+    for namespace in sorted({pod["metadata"]["namespace"] for pod in state.pods} - unhealthy):
+        running = sum(pod["metadata"]["namespace"] == namespace for pod in state.pods)
+        complete = [one["metadata"]["name"] for one in state.workloads if one["metadata"]["namespace"] == namespace]
         parts = f"; complete: {', '.join(sorted(complete))}" if complete else ""
         ready = f"{pluralize(running, 'pod')} {'is' if running == 1 else 'are'} ready"
         yield passed("SYSTEM_READY", namespace, f"{ready}{parts}")
 
 
-def _speakers(context: Context, seen: Seen) -> Iterator[Finding]:
+def _speakers(context: Context, state: SystemState) -> Iterator[Finding]:
     """Yield whether exactly one speaker runs on each node of the site.
 
-    The DaemonSet counts the nodes that it tolerates the taints of; a node that it does not is complete by its count.
+    The DaemonSet's own count does not show that: it excludes nodes whose taints it does not tolerate.
     """
     subject = f"DaemonSet {METALLB}/speaker"
-    lacking = unserved(context.site, seen)
-    doubled = sorted(node for node, number in speakers(seen).items() if number > 1)
-    twice = [pod for pod in running_speakers(seen) if pod["spec"].get("nodeName", "") in doubled]
+    lacking = nodes_without_speaker(context.site, state)
+    doubled = sorted(node for node, number in speakers(state).items() if number > 1)
+    twice = [pod for pod in running_speakers(state) if pod["spec"].get("nodeName", "") in doubled]
     for node in lacking:
         live = context.cluster.nodes().get(node, {})
         taints = ", ".join(_taint(taint) for taint in live.get("spec", {}).get("taints") or ())
@@ -101,7 +108,7 @@ def _speakers(context: Context, seen: Seen) -> Iterator[Finding]:
             subject,
             f"has no running pod on {node}, which therefore announces no external IP"
             + (f"; the node's taints are {taints}" if taints else ""),
-            f"take the taint away (taints of {node} in hosts.toml), or look why: kubectl describe node {node}; "
+            f"remove the taint (taints of {node} in hosts.toml), or see: kubectl describe node {node}; "
             f"kubectl -n {METALLB} get pods -o wide",
             *context.cluster.events(METALLB, "speaker")[-pods.EVENTS :],
         )
@@ -118,20 +125,20 @@ def _speakers(context: Context, seen: Seen) -> Iterator[Finding]:
         yield passed("SYSTEM_SPEAKERS", subject, f"has exactly one pod on each of {len(context.site.hosts)} nodes")
 
 
-def speakers(seen: Seen) -> Counter[str]:
-    """Return how many speakers run on each node that has any; whether they are ready is told pod by pod."""
-    return Counter(str(pod["spec"].get("nodeName", "")) for pod in running_speakers(seen))
+def speakers(state: SystemState) -> Counter[str]:
+    """Return how many speakers run on each node that has any, ready or not."""
+    return Counter(str(pod["spec"].get("nodeName", "")) for pod in running_speakers(state))
 
 
-def running_speakers(seen: Seen) -> list[Object]:
-    """Return the speakers that run, ready or not."""
-    own = [pod for pod in seen.pods if pod["metadata"]["namespace"] == METALLB and pods.running(pod)]
+def running_speakers(state: SystemState) -> list[Object]:
+    """Return the running speaker pods, ready or not."""
+    own = [pod for pod in state.pods if pod["metadata"]["namespace"] == METALLB and pods.running(pod)]
     return [pod for pod in own if (pod["metadata"].get("labels") or {}).get("component") == "speaker"]
 
 
-def unserved(site: Site, seen: Seen) -> list[str]:
-    """Return the nodes that should have a speaker and have none that runs."""
-    return [host.name for host in site.hosts if host.name not in speakers(seen)] if site.metallb.enabled else []
+def nodes_without_speaker(site: Site, state: SystemState) -> list[str]:
+    """Return the nodes on which a speaker should run and none does."""
+    return [host.name for host in site.hosts if host.name not in speakers(state)] if site.metallb.enabled else []
 
 
 def _taint(taint: Mapping[str, str]) -> str:
@@ -139,23 +146,23 @@ def _taint(taint: Mapping[str, str]) -> str:
     return f"{taint.get('key', '')}{value}:{taint.get('effect', '')}"
 
 
-def look(context: Context) -> Seen:
-    """Read pods, Deployments and DaemonSets of the system's namespaces in three requests."""
+def read(context: Context) -> SystemState:
+    """Return the pods, Deployments and DaemonSets of the system namespaces, in three requests."""
     cluster = context.cluster
     namespaces = {KUBE_SYSTEM, METALLB, FLANNEL, *ingress.NAMESPACES.values()}
 
-    def ours(kind: str, api_version: str) -> list[Object]:
+    def of_system(kind: str, api_version: str) -> list[Object]:
         found = cluster.list(kind, api_version=api_version)
         return [item for item in found if item["metadata"]["namespace"] in namespaces]
 
-    return Seen(
-        tuple(pod for pod in ours("Pod", "v1") if not pods.terminating(pod)),
-        (*ours("Deployment", "apps/v1"), *ours("DaemonSet", "apps/v1")),
+    return SystemState(
+        tuple(pod for pod in of_system("Pod", "v1") if not pods.terminating(pod)),
+        (*of_system("Deployment", "apps/v1"), *of_system("DaemonSet", "apps/v1")),
     )
 
 
 def expected(site: Site) -> list[tuple[str, str]]:
-    """Return the parts that the site wants: the namespace of each, and what its name begins with."""
+    """Return the components that the site needs, each as namespace and name prefix."""
     wanted = [(KUBE_SYSTEM, "coredns"), (KUBE_SYSTEM, "kube-proxy")]
     if site.cluster.network == "flannel":
         wanted.append((FLANNEL, "kube-flannel"))
@@ -168,23 +175,23 @@ def expected(site: Site) -> list[tuple[str, str]]:
     return wanted
 
 
-def missing(wanted: list[tuple[str, str]], seen: Seen) -> list[tuple[str, str]]:
-    """Return the parts that no Deployment or DaemonSet stands for."""
+def missing(wanted: list[tuple[str, str]], state: SystemState) -> list[tuple[str, str]]:
+    """Return the components without a Deployment or DaemonSet."""
     return [
-        (namespace, begins)
-        for namespace, begins in wanted
+        (namespace, prefix)
+        for namespace, prefix in wanted
         if not any(
-            one["metadata"]["namespace"] == namespace and one["metadata"]["name"].startswith(begins)
-            for one in seen.workloads
+            one["metadata"]["namespace"] == namespace and one["metadata"]["name"].startswith(prefix)
+            for one in state.workloads
         )
     ]
 
 
 def shortage(workload: Object) -> str:
-    """Return what a Deployment or DaemonSet lacks, "" when it is complete and current."""
+    """Return what a Deployment or DaemonSet lacks, "" when it is complete and up to date."""
     status = workload.get("status", {})
     if status.get("observedGeneration", 0) < workload["metadata"].get("generation", 0):
-        return "has been changed and its controller has not seen it yet"
+        return "was changed, and its controller has not observed that yet"
     if workload["kind"] == "DaemonSet":
         wanted = status.get("desiredNumberScheduled", 0)
         current, ready = status.get("updatedNumberScheduled", 0), status.get("numberReady", 0)
@@ -194,8 +201,10 @@ def shortage(workload: Object) -> str:
     if ready < wanted:
         return f"has {ready} of {wanted} pods ready"
     if current < wanted:
-        return f"has {current} of {wanted} pods of its current version"
+        return f"has {current} of {wanted} pods up to date"
     return ""
 
 
-CHECK = Check("system", "Every pod of the system's namespaces is ready, and no part is missing.", run, reads_only=True)
+CHECK = Check(
+    "system", "Every pod in the system namespaces is ready, and no component is missing.", run, reads_only=True
+)

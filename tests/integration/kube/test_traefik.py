@@ -180,17 +180,17 @@ def test_the_workload_through_traefik(
             assert all(finding.ok for every in found.values() for finding in every)
 
             # A Service that leads nowhere is a 503: the path is known.
-            (door,) = ingress_endpoints.endpoints(context, ingress_endpoints.service(context))
+            (endpoint,) = ingress_endpoints.endpoints(context, ingress_endpoints.service(context))
             gone = {"spec": {"type": "ClusterIP", "externalName": None}}
             cluster.merge("Service", "ing-root", gone, namespace="course")
-            until(lambda: door.ask(context, "/", "course.test").status == 503, "a path without pods to be a 503")
+            until(lambda: endpoint.get(context, "/", "course.test").status == 503, "a path without pods to be a 503")
 
             # Another certificate in the Secret is presented without anybody's restart.
             other = certificates.self_signed(["course.test"])
             _replace(cluster, other)
             ours = certificates.der(other[0])
             until(
-                lambda: door.ask(context, "/hname", "course.test", tls=True).certificate == ours,
+                lambda: endpoint.get(context, "/hname", "course.test", tls=True).certificate == ours,
                 "the new certificate to be presented",
             )
 

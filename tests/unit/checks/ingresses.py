@@ -1,4 +1,4 @@
-"""An Ingress, its controller and what is behind, for the checks of it: objects, and real servers' answers."""
+"""An Ingress, its controller and backends, for the tests of the ingress check."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OTHER_CERTIFICATE = certificates.self_signed(["traefik.default"])
 
 
 def tls_of(pair: tuple[bytes, bytes], folder: Path) -> ssl.SSLContext:
-    """Return what a server with this certificate and key speaks TLS with."""
+    """Return the TLS context of a server with this certificate and key."""
     (folder / "both.pem").write_bytes(b"".join(pair))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / "both.pem")
@@ -51,7 +51,7 @@ def secret(pair: tuple[bytes, bytes] = SITE_CERTIFICATE) -> Object:
 
 
 def controller(port: int, tls_port: int = 0, policy: str = "Local", **more: Any) -> Object:
-    """Return the Service of the controller that a site with Kubernetes 1.20 has."""
+    """Return the Service of the controller that a site with Kubernetes 1.20 runs."""
     ports = [{"port": 443, "nodePort": tls_port}, {"port": 80, "nodePort": port}]
     more = {"externalTrafficPolicy": policy, "kind": "NodePort", **more}
     return service("haproxy-kubernetes-ingress", namespace="haproxy-controller", ports=ports, **more)
@@ -63,22 +63,22 @@ def controller_pod(ready: bool = True) -> Object:
 
 SERVICES = [service("ing-root"), service("ing-info")]
 PODS = [pod("root-1", "w1", app="ing-root"), pod("info-1", "w2", app="ing-info")]
-BEHIND = [*SERVICES, *PODS, controller_pod()]
-RIGHT = {"/": "root-1\n", "/hname": "info-1\n", "/ip": "client 127.0.0.1\npod info-1\n"}
+BACKENDS = [*SERVICES, *PODS, controller_pod()]
+RESPONSES = {"/": "root-1\n", "/hname": "info-1\n", "/ip": "client 127.0.0.1\npod info-1\n"}
 
 
 def routing(table: dict[str, str]) -> Respond:
     return lambda path, host: (200, table[path]) if host == "course.test" and path in table else (404, "no")
 
 
-def here(folder: Path, cluster: FakeCluster, *demanded: Object, metallb: bool = False) -> Context:
-    """Return a context whose workload's file has these Ingresses; the shipped file where there are none.
+def site_context(folder: Path, cluster: FakeCluster, *ingresses: Object, metallb: bool = False) -> Context:
+    """Return a context whose ingress workload has these Ingresses, the shipped one by default.
 
-    Without MetalLB: an address would need port 80 of this machine.
+    MetalLB is disabled by default, because an address would need port 80 of this machine.
     """
-    if demanded:
+    if ingresses:
         (folder / "workloads").mkdir(exist_ok=True)
-        text = "\n---\n".join(json.dumps(one) for one in (*SERVICES, *demanded))
+        text = "\n---\n".join(json.dumps(one) for one in (*SERVICES, *ingresses))
         (folder / "workloads" / "ingress.yaml").write_text(text)
     where = on_loopback(folder, cluster, 1.0)
     site = where.site.model_copy(update={"metallb": where.site.metallb.model_copy(update={"enabled": metallb})})
@@ -86,12 +86,12 @@ def here(folder: Path, cluster: FakeCluster, *demanded: Object, metallb: bool = 
     return where
 
 
-def look_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the checks wait for nothing: these servers say at once what they will ever say."""
+def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the check read once instead of waiting: the responses of these servers never change."""
 
-    def wait_for(context: Any, what: str, look: Any, settled: Any, *, timeout: float) -> Any:
-        del context, what, settled, timeout
-        return look()
+    def wait_for(context: Any, what: str, read: Any, done: Any, *, timeout: float) -> Any:
+        del context, what, done, timeout
+        return read()
 
     for module in (ingress, ingress_exposure, ingress_tls):
         monkeypatch.setattr(module, "wait_for", wait_for)

@@ -1,4 +1,4 @@
-"""Exactly one pod a node: which nodes count, and what is wrong with the others."""
+"""The daemonset check: which nodes need a pod, and what is wrong with the others."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ NODES = [node("master", "192.0.2.10", taints=[MASTER]), node("w1", "192.0.2.11")
 PODS = [pod(f"ds-{where}", where, app="ds-pods") for where in ("master", "w1", "w2")]
 
 
-def test_one_pod_on_every_node(tmp_path: Path) -> None:
+def test_one_pod_on_every_node_passes(tmp_path: Path) -> None:
     found = findings(daemonset.CHECK, context(tmp_path, FakeCluster(ds_pods(*TOLERATIONS), *NODES, *PODS)))
     (one,) = found.pop("DAEMONSET_ONE_EACH")
     assert (one.ok, one.detail) == (True, "has exactly one pod on master, w1 and w2")
     assert not found
 
 
-def test_a_node_whose_taint_is_not_tolerated_is_named_and_not_missed(tmp_path: Path) -> None:
+def test_a_node_whose_taint_is_not_tolerated_needs_no_pod(tmp_path: Path) -> None:
     found = findings(daemonset.CHECK, context(tmp_path, FakeCluster(ds_pods(), *NODES, *PODS[1:])))
     (one,) = found["DAEMONSET_ONE_EACH"]
     assert one.detail == "has exactly one pod on w1 and w2; not on master, whose taints it does not tolerate"
 
 
 class Joining(FakeCluster):
-    """A node is added, and after some looks its pod is there."""
+    """A node was added, and after some reads its pod exists."""
 
     def nodes(self) -> dict[str, Object]:
         if len(self.reads) > 6 and not any(one["metadata"]["name"] == "ds-w3" for one in self.objects):
@@ -72,10 +72,10 @@ def test_a_node_added_later_is_waited_for(tmp_path: Path) -> None:
         ([*PODS, pod("ds-more", "w1", app="ds-pods")], "on w1", "has 2 pods: ds-more and ds-w1"),
         ([*PODS[:2], pod("ds-w2", "w2", app="ds-pods", ready=False)], "on w2", "not ready: running but not ready"),
         ([*PODS[:2], pod("ds-w2", "w2", app="ds-pods", metadata={"deletionTimestamp": "x"})], "on w2", "has no pod"),
-        ([*PODS, pod("ds-x", "w9", app="ds-pods")], "on w9", "has a pod that it should not have"),
+        ([*PODS, pod("ds-x", "w9", app="ds-pods")], "on w9", "has a pod that should not be there"),
     ],
 )
-def test_what_is_wrong_is_told_by_node(tmp_path: Path, objects: list[Object], subject: str, words: str) -> None:
+def test_a_wrong_node_is_named(tmp_path: Path, objects: list[Object], subject: str, words: str) -> None:
     found = findings(daemonset.CHECK, context(tmp_path, FakeCluster(ds_pods(*TOLERATIONS), *NODES, *objects)))
     (one,) = found.pop("DAEMONSET_WRONG")
     assert one.subject == f"DaemonSet course/ds-pods {subject}"
@@ -84,11 +84,11 @@ def test_what_is_wrong_is_told_by_node(tmp_path: Path, objects: list[Object], su
     assert not found
 
 
-def test_no_daemonset_and_no_node_for_it(tmp_path: Path) -> None:
+def test_a_missing_daemonset_and_no_node_for_it_fail(tmp_path: Path) -> None:
     assert "DAEMONSET_NONE" in findings(daemonset.CHECK, context(tmp_path, FakeCluster(*NODES)))
     nowhere = ds_pods(selector={"disk": "ssd"})
     found = findings(daemonset.CHECK, context(tmp_path, FakeCluster(nowhere, *NODES)))
-    assert found["DAEMONSET_NO_NODE"][0].detail == "may run on none of master, w1, w2"
+    assert found["DAEMONSET_NO_NODE"][0].detail == "can run on no node (master, w1, w2)"
 
 
 @pytest.mark.parametrize(
