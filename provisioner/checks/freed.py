@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from provisioner.checks import pods, restore, workload_manifests
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, skipped, wait_for
 from provisioner.kube import Object
-from provisioner.kube.load_balancers import addresses
+from provisioner.kube.load_balancers import assigned_ips
 from provisioner.l2 import verdicts
 from provisioner.site import Site
 from provisioner.text import join_words
@@ -100,7 +100,7 @@ def _assigned(context: Context, wanted: Object) -> str:
     found = wait_for(
         context,
         f"an address for {name}",
-        lambda: addresses(context.cluster.get("Service", name, NAMESPACE) or {}),
+        lambda: assigned_ips(context.cluster.get("Service", name, NAMESPACE) or {}),
         bool,
         timeout=30,
     )

@@ -53,7 +53,7 @@ def _presented(
     """Yield what each endpoint presents for a route's host. name: of the Secret. cause: of another certificate."""
     secret = context.cluster.get("Secret", name, NAMESPACE)
     pem = base64.b64decode(((secret or {}).get("data") or {}).get("tls.crt", ""))
-    expected, subject = certificates.der(pem), f"https://{route.host}"
+    expected, subject = certificates.pem_to_der(pem), f"https://{route.host}"
     if not expected:
         detail = f"has no certificate: Secret {NAMESPACE}/{name} is missing or empty"
         yield failed("INGRESS_TLS_NO_CERTIFICATE", subject, detail, "provisioner apply", cause)
@@ -87,13 +87,13 @@ def _responses(
     )
     if not wrong(responses):
         places = join_words(Endpoint(one.address, one.tls_port, 0, one.node) for one in endpoints)
-        detail = f"presents the site's certificate ({certificates.described(expected)}) through {places}"
+        detail = f"presents the site's certificate ({certificates.describe(expected)}) through {places}"
         return passed("INGRESS_TLS", subject, detail)
     endpoint, response = next(iter(wrong(responses).items()))
     if not response.certificate:
         detail = f"does not speak TLS through {endpoint}: {response}"
     elif response.certificate != expected:
-        detail = f"presents another certificate through {endpoint}: {certificates.described(response.certificate)}"
+        detail = f"presents another certificate through {endpoint}: {certificates.describe(response.certificate)}"
     else:
         detail = f"presents the site's certificate through {endpoint}, then returns {response}"
     return failed(
@@ -101,6 +101,6 @@ def _responses(
         subject,
         detail,
         "provisioner apply" if cause else f"kubectl -n {NAMESPACE} describe ingress {route.ingress}",
-        f"{secret} holds one {certificates.described(expected)}",
+        f"{secret} holds one {certificates.describe(expected)}",
         cause,
     )

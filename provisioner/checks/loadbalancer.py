@@ -13,7 +13,7 @@ from provisioner.checks import backends, http_client, pods, workload_manifests
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, wait_for
 from provisioner.kube import Object, address_pools
 from provisioner.kube.address_pools import AddressPool
-from provisioner.kube.load_balancers import addresses, balanced
+from provisioner.kube.load_balancers import assigned_ips, is_metallb_service
 from provisioner.kube.objects import namespaced_name, object_name
 from provisioner.l2 import verdicts
 from provisioner.l2.result import AddressOwner, Result
@@ -51,8 +51,8 @@ def run(context: Context) -> Iterator[Finding]:
     services = wait_for(
         context,
         "every LoadBalancer Service to have an address",
-        lambda: [one for one in cluster.list("Service") if balanced(one)],
-        lambda found: bool(found) and all(addresses(one) for one in found),
+        lambda: [one for one in cluster.list("Service") if is_metallb_service(one)],
+        lambda found: bool(found) and all(assigned_ips(one) for one in found),
         timeout=60,
     )
     for name in workload_manifests.services(context.site, "LoadBalancer", *WORKLOADS):
@@ -67,7 +67,7 @@ def run(context: Context) -> Iterator[Finding]:
     yield from _distinct(context, services)
     results = verdicts.verdicts(context.site, cluster, context.hosts, progress=cluster.progress)
     yield from map(verdict, results)
-    for external in [ExternalIP(service, ip) for service in services for ip in addresses(service)]:
+    for external in [ExternalIP(service, ip) for service in services for ip in assigned_ips(service)]:
         yield from serves(context, external)
 
 
@@ -78,7 +78,7 @@ def _named(services: Sequence[Object], name: str) -> Object | None:
 def _distinct(context: Context, services: Sequence[Object]) -> Iterator[Finding]:
     """Yield whether the Services of the LoadBalancer workload have an address each instead of sharing one."""
     names = workload_manifests.services(context.site, "LoadBalancer", "loadbalancer")
-    assigned = {name: addresses(one) for name in names if (one := _named(services, name)) and addresses(one)}
+    assigned = {name: assigned_ips(one) for name in names if (one := _named(services, name)) and assigned_ips(one)}
     if len(assigned) < 2:
         return
     subject = f"Services {join_words(f'{NAMESPACE}/{name}' for name in assigned)}"
@@ -98,7 +98,7 @@ def _distinct(context: Context, services: Sequence[Object]) -> Iterator[Finding]
 
 def _pools(context: Context, service: Object, others: Sequence[AddressPool]) -> Iterator[Finding]:
     subject = object_name(service)
-    for ip in addresses(service):
+    for ip in assigned_ips(service):
         pool = next((pool for pool in context.site.metallb.pools if ip in pool), None)
         other = next((other for other in others if other.holds(ip)), None)
         if pool is not None:

@@ -157,7 +157,7 @@ def _duplicate(context: Context, service: Object) -> Finding:
 def _refusal(context: Context, service: Object, subject: str, error: ClusterError) -> Finding:
     """Return whether the port was refused because another Service holds it, and which one."""
     cluster, port = context.cluster, _port(service)
-    if node_ports.refused(error.message) != port:
+    if node_ports.allocated_port(error.message) != port:
         return failed(
             "NODEPORT_OTHER_REFUSAL",
             subject,
@@ -166,7 +166,7 @@ def _refusal(context: Context, service: Object, subject: str, error: ClusterErro
             error.tail,
             *cluster.events(NAMESPACE, service["metadata"]["name"])[-pods.EVENTS :],
         )
-    holder = node_ports.holder(cluster, port)
+    holder = node_ports.find_holder(cluster, port)
     if holder:
         return passed("NODEPORT_HELD", subject, f"is refused: Service {holder} holds it")
     return failed(

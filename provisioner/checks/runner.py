@@ -38,7 +38,7 @@ def run(
     generator waits until every check has restored what it changed.
     """
     if not context.cluster.reachable():
-        why = context.cluster.why or "there is no control plane yet"
+        why = context.cluster.api_error or "there is no control plane yet"
         yield (
             checks[0],
             failed("API_UNREACHABLE", "the Kubernetes API", f"does not answer: {why}", "provisioner status"),

@@ -77,7 +77,7 @@ def status_command(options: Options, output: str | None) -> None:
     with open_session(options, "status") as session:
         if not session.cluster.reachable():
             raise ClusterError(
-                f"the API at {session.site.endpoint} does not answer: {session.cluster.why or 'no cluster yet'}",
+                f"the API at {session.site.endpoint} does not answer: {session.cluster.api_error or 'no cluster yet'}",
                 "provisioner plan shows what is missing",
             )
         rows = status.rows(session.site, session.cluster.nodes())

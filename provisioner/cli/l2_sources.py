@@ -86,7 +86,7 @@ def _online(session: Session) -> Source:
             source.note("there is no cluster yet, so it is only known what hosts.toml says")
             return source
         if state is ApiState.UNREACHABLE:
-            raise ProvisionerError(session.cluster.why or "the API does not answer")
+            raise ProvisionerError(session.cluster.api_error or "the API does not answer")
         source.facts = collector.from_cluster(
             session.cluster, session.hosts, session.site, metrics=False, note=source.note
         )

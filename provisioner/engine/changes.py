@@ -96,7 +96,7 @@ def objects(cluster: Cluster, manifests: Iterable[Mapping[str, Any]]) -> Iterato
     Raises ClusterError if the API rejects one of them: already here if the object exists, else when applied.
     """
     wanted = list(manifests)
-    with node_ports.holder_told(cluster):
+    with node_ports.explain_conflicts(cluster):
         diffs = cluster.diffs(wanted)
     for manifest, diff in zip(wanted, diffs, strict=True):
         if diff:
@@ -105,7 +105,7 @@ def objects(cluster: Cluster, manifests: Iterable[Mapping[str, Any]]) -> Iterato
 
 def _apply_later(cluster: Cluster, manifest: Mapping[str, Any]) -> Callable[[], None]:
     def do() -> None:
-        with node_ports.holder_told(cluster):
+        with node_ports.explain_conflicts(cluster):
             cluster.apply(manifest)
 
     return do

@@ -12,8 +12,8 @@ import yaml
 from provisioner.addresses import Range, network_range, parse_range, subtract_ranges
 from provisioner.errors import ClusterError
 from provisioner.kube.cluster import Cluster
-from provisioner.kube.load_balancers import addresses, asked_addresses, asked_pool
-from provisioner.kube.objects import Object, object_name, ours
+from provisioner.kube.load_balancers import assigned_ips, requested_ips, requested_pool
+from provisioner.kube.objects import Object, is_managed, object_name
 from provisioner.site import Site
 
 NAMESPACE = "metallb-system"
@@ -61,7 +61,7 @@ def unmanaged_pools(cluster: Cluster, site: Site) -> list[AddressPool]:
             live["spec"].get("avoidBuggyIPs", False),
         )
         for live in cluster.list("IPAddressPool", NAMESPACE, API)
-        if not ours(live) and live["metadata"]["name"] not in named
+        if not is_managed(live) and live["metadata"]["name"] not in named
     ]
 
 
@@ -93,15 +93,15 @@ def refuse_address_loss(services: Sequence[Object], pools: Sequence[AddressPool]
     """Raise ClusterError if a Service that has an address would have none with these pools."""
     by_name = {pool.name: pool for pool in pools}
     for service in services:
-        if not addresses(service):
+        if not assigned_ips(service):
             continue
-        lost = [ip for ip in asked_addresses(service) if not any_holds(pools, ip)]
+        lost = [ip for ip in requested_ips(service) if not any_holds(pools, ip)]
         if lost:
             raise ClusterError(
                 f"{object_name(service)} requests {', '.join(lost)}, which is in no pool of hosts.toml",
                 "add the address to a pool, or change what the Service requests",
             )
-        pool = asked_pool(service)
+        pool = requested_pool(service)
         if pool and pool not in by_name:
             raise ClusterError(
                 f"{object_name(service)} requests pool {pool}, which hosts.toml does not define",
@@ -120,10 +120,10 @@ def _refuse_shortage(services: Sequence[Object], pools: Mapping[str, AddressPool
     used: dict[str, set[str]] = {name: set() for name in pools}
     stranded: set[str] = set()
     for service in services:
-        for ip in addresses(service):
+        for ip in assigned_ips(service):
             if ip_address(ip).version != version:
                 continue
-            holder = asked_pool(service) or next((name for name, pool in pools.items() if pool.holds(ip)), "")
+            holder = requested_pool(service) or next((name for name, pool in pools.items() if pool.holds(ip)), "")
             (used[holder] if holder else stranded).add(ip)
     for name, ips in used.items():
         if len(ips) > (size := pools[name].size(version)):

@@ -34,7 +34,7 @@ _ALLOCATING = b"failed to allocate"
 _FIXED = ("immutable", "Forbidden: updates to", "may not change once set")
 
 
-def busy(status: int, body: bytes) -> bool:
+def retryable(status: int, body: bytes) -> bool:
     """Tell whether an answer of the API server means "come again", rather than a refusal."""
     told = status == 500 or (status == 422 and _ALLOCATING in body)
     return status in _BUSY or (told and any(words in body for words in _BUSY_WORDS))
@@ -59,7 +59,7 @@ def exec_status(text: str) -> tuple[bool, str]:
 
 
 class Api:
-    """A connection to a site's API server, made at first use and again after `forget`."""
+    """A connection to a site's API server, made at first use and again after `disconnect`."""
 
     def __init__(self, site: Site, hosts: Mapping[str, Host]) -> None:
         self.site = site
@@ -71,7 +71,7 @@ class Api:
         self._server = ""
         self._connecting = threading.RLock()  # the hosts of a step share one connection, and one tunnel
 
-    def forget(self) -> None:
+    def disconnect(self) -> None:
         """Drop the connection and credentials (a control plane was made or removed)."""
         with self._connecting:
             if self._tunnel is not None:
@@ -101,7 +101,7 @@ class Api:
         while True:
             try:
                 status, data = client.request(method, path, body, content, self.site.timeout(15))
-                if not busy(status, data) or time.monotonic() > deadline:
+                if not retryable(status, data) or time.monotonic() > deadline:
                     return status, data
             except OSError as error:
                 if time.monotonic() > deadline:
@@ -124,7 +124,7 @@ class Api:
             what = f"{' '.join(command)} in pod {namespace}/{pod} took over {timeout:.0f} s (scaled)"
             raise ClusterError(what) from error
         except OSError as error:
-            reason = message(str(error))
+            reason = status_message(str(error))
             raise ClusterError(f"cannot run a command in pod {namespace}/{pod}: {reason}") from error
         ended, why = exec_status(status)
         if not ended:
@@ -135,7 +135,7 @@ class Api:
     def path(self, api_version: str, kind: str, namespace: str | None, name: str | None) -> str | None:
         """Return the URL path of an object or a collection, None when the API has no such kind."""
         # A kind that is not known may have been defined since.
-        found = self._kinds.get(api_version, {}).get(kind) or self.learn(api_version).get(kind)
+        found = self._kinds.get(api_version, {}).get(kind) or self.discover(api_version).get(kind)
         if found is None:
             return None
         plural, namespaced = found
@@ -144,19 +144,19 @@ class Api:
             prefix += f"/namespaces/{namespace or 'default'}"
         return f"{prefix}/{plural}" + (f"/{name}" if name else "")
 
-    def learn_all(self, api_versions: set[str]) -> None:
+    def discover_all(self, api_versions: set[str]) -> None:
         """Ask for the kinds of each API version that has not been asked for yet."""
         for api_version in api_versions - self._kinds.keys():
-            self.learn(api_version)
+            self.discover(api_version)
 
-    def learn(self, api_version: str) -> dict[str, tuple[str, bool]]:
+    def discover(self, api_version: str) -> dict[str, tuple[str, bool]]:
         """Ask the API which kinds it has under an API version: kind -> plural name, whether in a namespace."""
         prefix = "/api" if "/" not in api_version else "/apis"
         status, body = self.request("GET", f"{prefix}/{api_version}")
         if status == 404:
             return {}
         if status >= 400:
-            raise refused("GET", api_version, status, body)
+            raise refusal("GET", api_version, status, body)
         found = {
             item["kind"]: (item["name"], item["namespaced"])
             for item in json.loads(body)["resources"]
@@ -194,9 +194,9 @@ class Api:
             return f"https://{self._tunnel.address}:{self._tunnel.port}"
 
 
-def refused(action: str, what: str, status: int, body: bytes) -> ClusterError:
+def refusal(action: str, what: str, status: int, body: bytes) -> ClusterError:
     """Return the error for a request that the API answered with a status of 400 or more."""
-    said = message(body.decode(errors="replace"))
+    said = status_message(body.decode(errors="replace"))
     fixed = status == 422 and any(words in said for words in _FIXED)
     return ClusterError(
         f"the API refused to {action} {what}: {said} ({status})",
@@ -207,7 +207,7 @@ def refused(action: str, what: str, status: int, body: bytes) -> ClusterError:
     )
 
 
-def message(text: str) -> str:
+def status_message(text: str) -> str:
     """Return the message of a Status; of anything else its beginning, on one line."""
     try:
         return str(json.loads(text)["message"])

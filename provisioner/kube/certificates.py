@@ -53,7 +53,7 @@ def self_signed(names: Sequence[str], now: datetime | None = None) -> tuple[byte
     return certificate.public_bytes(Encoding.PEM), secret
 
 
-def trouble(certificate: bytes, key: bytes, names: Sequence[str], now: datetime | None = None) -> str:
+def reason_to_renew(certificate: bytes, key: bytes, names: Sequence[str], now: datetime | None = None) -> str:
     """Return why a certificate and its key (PEM) do not do for these host names much longer, "" when they do."""
     try:
         found = x509.load_pem_x509_certificate(certificate)
@@ -62,7 +62,7 @@ def trouble(certificate: bytes, key: bytes, names: Sequence[str], now: datetime 
         return "certificate or key cannot be read"
     if found.public_key() != secret.public_key():
         return "its key belongs to another certificate"
-    if missing := [name for name in names if name not in names_of(found)]:
+    if missing := [name for name in names if name not in dns_names(found)]:
         return f"it is not for {', '.join(missing)}"
     end = found.not_valid_after_utc
     if (now or datetime.now(UTC)) > end - RENEW_BEFORE:
@@ -70,7 +70,7 @@ def trouble(certificate: bytes, key: bytes, names: Sequence[str], now: datetime 
     return ""
 
 
-def names_of(certificate: x509.Certificate) -> list[str]:
+def dns_names(certificate: x509.Certificate) -> list[str]:
     """Return the DNS names that a certificate is for."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -79,7 +79,7 @@ def names_of(certificate: x509.Certificate) -> list[str]:
     return names.get_values_for_type(x509.DNSName)
 
 
-def der(pem: bytes) -> bytes:
+def pem_to_der(pem: bytes) -> bytes:
     """Return the first certificate of a PEM text as DER, b"" where there is none."""
     try:
         return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
@@ -87,12 +87,12 @@ def der(pem: bytes) -> bytes:
         return b""
 
 
-def described(certificate: bytes) -> str:
+def describe(certificate: bytes) -> str:
     """Return in a few words whose a certificate (DER) is, until when, and the start of its SHA-256."""
     try:
         found = x509.load_der_x509_certificate(certificate)
     except ValueError:
         return "no readable certificate"
-    whose = ", ".join(names_of(found)) or found.subject.rfc4514_string() or "nobody"
+    whose = ", ".join(dns_names(found)) or found.subject.rfc4514_string() or "nobody"
     print_ = hashlib.sha256(certificate).hexdigest()[:16]
     return f"for {whose}, until {found.not_valid_after_utc:%Y-%m-%d}, SHA-256 {print_}…"

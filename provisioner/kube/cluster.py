@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from provisioner.errors import ClusterError
-from provisioner.kube.api import Api, message, refused
-from provisioner.kube.objects import FIELD_MANAGER, Object, difference, explicit, join_name, object_name
+from provisioner.kube.api import Api, refusal, status_message
+from provisioner.kube.objects import FIELD_MANAGER, Object, difference, join_name, object_name, with_port_protocols
 from provisioner.site import Site
 from provisioner.ssh import Host
 
@@ -24,8 +24,8 @@ Objects = list[Object]  # named before Cluster.list hides the built-in
 Lines = list[str]
 # An API server that serves these without field management (1.20) breaks off over a server-side apply of one.
 _MERGED_KINDS = ("APIService",)
-_LOOKS = 5  # at an object that others keep writing to
-SUSPICIOUS = 15.0  # seconds of waiting, scaled by the site, after which one wants to know what is in the way
+_MAX_READS = 5  # at an object that others keep writing to
+EXPLAIN_AFTER = 15.0  # seconds of waiting, scaled by the site, after which one wants to know what is in the way
 
 
 class ApiState(Enum):
@@ -37,19 +37,19 @@ class ApiState(Enum):
 
 
 class Cluster:
-    """The Kubernetes API of a site; connects at first use and again after `forget`."""
+    """The Kubernetes API of a site; connects at first use and again after `disconnect`."""
 
     def __init__(self, site: Site, hosts: Mapping[str, Host]) -> None:
         self.site = site
         self.progress: Callable[[str], None] = lambda text: None
         self._api = Api(site, hosts)
-        self.why = ""
+        self.api_error = ""
 
-    def forget(self) -> None:
+    def disconnect(self) -> None:
         """Drop the connection and credentials (a control plane was made or removed)."""
-        self._api.forget()
+        self._api.disconnect()
 
-    close = forget
+    close = disconnect
 
     def kubeconfig(self) -> dict[str, Any] | None:
         """Return the administrator's kubeconfig as read from a control plane, None when none has one."""
@@ -62,7 +62,7 @@ class Cluster:
         try:
             self.raw("/version", patience=0)
         except ClusterError as error:
-            self.why = str(error)
+            self.api_error = str(error)
             return ApiState.UNREACHABLE
         return ApiState.READY
 
@@ -76,7 +76,7 @@ class Cluster:
         """Return what GET `path` answers: the parsed JSON, or text where it is none."""
         status, body = self._api.request("GET", path, patience=patience)
         if status >= 400:
-            raise refused("GET", path, status, body)
+            raise refusal("GET", path, status, body)
         try:
             return json.loads(body)
         except ValueError:
@@ -91,7 +91,7 @@ class Cluster:
         if status == 404:
             return None
         if status >= 400:
-            raise refused("GET", path, status, body)
+            raise refusal("GET", path, status, body)
         return dict(json.loads(body))
 
     def list(
@@ -129,7 +129,7 @@ class Cluster:
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log?{urlencode(query)}"
         status, body = self._api.request("GET", path)
         text = body.decode(errors="replace")
-        return text if status < 400 else f"(no log: {message(text)})"
+        return text if status < 400 else f"(no log: {status_message(text)})"
 
     def token(self, namespace: str, account: str, seconds: int) -> str | None:
         """Return a new token of a ServiceAccount (authentication.k8s.io/v1, TokenRequest), None when there is none."""
@@ -143,7 +143,7 @@ class Cluster:
         if status == 404:
             return None
         if status >= 400:
-            raise refused("give a token of", f"ServiceAccount {namespace}/{account}", status, body)
+            raise refusal("give a token of", f"ServiceAccount {namespace}/{account}", status, body)
         return str(json.loads(body)["status"]["token"])
 
     # --- writing -------------------------------------------------------------------------------------------
@@ -163,9 +163,11 @@ class Cluster:
         else:
             query["force"] = "true"
             content = "application/apply-patch+yaml"
-            status, body = self._api.request("PATCH", f"{path}?{urlencode(query)}", explicit(manifest), content)
+            status, body = self._api.request(
+                "PATCH", f"{path}?{urlencode(query)}", with_port_protocols(manifest), content
+            )
         if status >= 400:
-            raise refused("apply", object_name(manifest), status, body)
+            raise refusal("apply", object_name(manifest), status, body)
         return dict(json.loads(body))
 
     def merge(self, kind: str, name: str, patch: Mapping[str, Any], **where: Any) -> Object:
@@ -174,7 +176,7 @@ class Cluster:
         path = f"{path}/{where['subresource']}" if where.get("subresource") else path
         status, body = self._api.request("PATCH", str(path), dict(patch), "application/merge-patch+json")
         if status >= 400:
-            raise refused("patch", f"{kind} {join_name(name, where.get('namespace'))}", status, body)
+            raise refusal("patch", f"{kind} {join_name(name, where.get('namespace'))}", status, body)
         return dict(json.loads(body))
 
     def delete(
@@ -193,7 +195,7 @@ class Cluster:
             options["preconditions"] = {"resourceVersion": version}
         status, body = self._api.request("DELETE", path, options)
         if status >= 400 and status != 404:
-            raise refused("delete", f"{kind} {join_name(name, namespace)}", status, body)
+            raise refusal("delete", f"{kind} {join_name(name, namespace)}", status, body)
 
     def evict(self, namespace: str, pod: str) -> str:
         """Have a pod deleted if its PodDisruptionBudgets allow it (policy, Eviction); return "", or why not now.
@@ -209,14 +211,14 @@ class Cluster:
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
         status, body = self._api.request("POST", path, eviction, patience=0)
         if status == 429:
-            return message(body.decode(errors="replace"))
+            return status_message(body.decode(errors="replace"))
         if status >= 400 and status != 404:
-            raise refused("evict", f"Pod {namespace}/{pod}", status, body)
+            raise refusal("evict", f"Pod {namespace}/{pod}", status, body)
         return ""
 
     def diffs(self, manifests: Sequence[Mapping[str, Any]]) -> Lines:
         """Return for each manifest what a server-side apply would change, "" for nothing (dry runs, 4 at once)."""
-        self._api.learn_all({str(manifest["apiVersion"]) for manifest in manifests})
+        self._api.discover_all({str(manifest["apiVersion"]) for manifest in manifests})
         with ThreadPoolExecutor(4) as pool:
             return [*pool.map(self.diff, manifests)]
 
@@ -228,7 +230,7 @@ class Cluster:
         difference of ours: both are asked for again.
         """
         metadata = manifest["metadata"]
-        for _ in range(_LOOKS):
+        for _ in range(_MAX_READS):
             live = self.get(manifest["kind"], metadata["name"], metadata.get("namespace"), manifest["apiVersion"])
             wanted = manifest if live is None else self.apply(manifest, dry_run=True)
             if live is None or wanted["metadata"].get("resourceVersion") == live["metadata"]["resourceVersion"]:
@@ -252,7 +254,7 @@ class Cluster:
         """
         started = time.monotonic()
         deadline = started + self.site.timeout(timeout)
-        suspicious = started + self.site.timeout(SUSPICIOUS)
+        suspicious = started + self.site.timeout(EXPLAIN_AFTER)
         last = because = ""
         while True:
             try:
@@ -265,7 +267,7 @@ class Cluster:
                 waited = f"{time.monotonic() - started:.0f} s"
                 raise ClusterError(f"waited {waited} for {what}" + (f" ({last})" if last else ""), tail=_explain(why))
             if time.monotonic() > suspicious:
-                suspicious = time.monotonic() + self.site.timeout(SUSPICIOUS)
+                suspicious = time.monotonic() + self.site.timeout(EXPLAIN_AFTER)
                 because = "".join(_explain(why).splitlines()[-1:])
             passed = f"{time.monotonic() - started:.0f} s"
             self.progress(f"waiting for {what} ({passed})" + (f": {because}" if because else ""))

@@ -8,19 +8,19 @@ from provisioner.kube.objects import Object
 _PREFIXES = ("metallb.universe.tf", "metallb.io")
 
 
-def balanced(service: Object) -> bool:
+def is_metallb_service(service: Object) -> bool:
     """Tell whether a Service is MetalLB's to announce: a class of its own makes it another controller's."""
     spec = service["spec"]
     return spec.get("type") == "LoadBalancer" and not spec.get("loadBalancerClass")
 
 
-def addresses(service: Object) -> list[str]:
+def assigned_ips(service: Object) -> list[str]:
     """Return the external IPs that a Service has been given."""
     entries = service.get("status", {}).get("loadBalancer", {}).get("ingress") or ()
     return [str(entry["ip"]) for entry in entries if entry.get("ip")]
 
 
-def asked_addresses(service: Object) -> list[str]:
+def requested_ips(service: Object) -> list[str]:
     """Return the external IPs that a Service asks for: by MetalLB's annotation, else by spec.loadBalancerIP."""
     if text := _annotation(service, "loadBalancerIPs"):
         return [word.strip() for word in text.split(",") if word.strip()]
@@ -28,7 +28,7 @@ def asked_addresses(service: Object) -> list[str]:
     return [asked] if asked else []
 
 
-def asked_pool(service: Object) -> str:
+def requested_pool(service: Object) -> str:
     """Return the pool that a Service asks for by MetalLB's annotation, "" for none."""
     return _annotation(service, "address-pool")
 

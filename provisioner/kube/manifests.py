@@ -84,7 +84,7 @@ def load(source: Path | str, values: Mapping[str, Any] | None = None, name: str 
         raise ProvisionerError(f"{name}: not a manifest: it is nested too deeply") from error
 
 
-def released(site: Site, download: Download) -> list[Object]:
+def fetch_manifest(site: Site, download: Download) -> list[Object]:
     """Return the objects of a project's released manifest. Raises ProvisionerError where it cannot be had."""
     return load(fetch(site, download).decode(), name=download.url)
 

@@ -14,13 +14,13 @@ from provisioner.kube.objects import namespaced_name
 _REFUSAL = re.compile(r"Invalid value: (\d+): provided port is already allocated")
 
 
-def refused(message: str) -> int:
+def allocated_port(message: str) -> int:
     """Return the port that a refusal of the API says is taken, 0 when it says nothing of the kind."""
     found = _REFUSAL.search(message)
     return int(found[1]) if found else 0
 
 
-def holder(cluster: Cluster, port: int) -> str:
+def find_holder(cluster: Cluster, port: int) -> str:
     """Return the Service that holds a NodePort as namespace/name, "" when none does."""
     for service in cluster.list("Service"):
         spec = service["spec"]
@@ -31,13 +31,13 @@ def holder(cluster: Cluster, port: int) -> str:
 
 
 @contextmanager
-def holder_told(cluster: Cluster) -> Iterator[None]:
+def explain_conflicts(cluster: Cluster) -> Iterator[None]:
     """Have a refusal of what is done within name the Service that holds the port, for applies and their dry runs."""
     try:
         yield
     except ClusterError as error:
-        port = refused(error.message)
-        name = holder(cluster, port) if port else ""
+        port = allocated_port(error.message)
+        name = find_holder(cluster, port) if port else ""
         if not name:
             raise
         raise ClusterError(

@@ -24,7 +24,7 @@ def order(manifests: Iterable[Object]) -> list[Object]:
     return sorted(manifests, key=lambda manifest: first.get(manifest["kind"], 2))
 
 
-def ours(live: Mapping[str, Any]) -> bool:
+def is_managed(live: Mapping[str, Any]) -> bool:
     """Tell whether we applied a live object: its managed fields name our field manager."""
     entries = live["metadata"].get("managedFields") or ()
     return any(entry.get("manager") == FIELD_MANAGER for entry in entries)
@@ -55,7 +55,7 @@ def difference(path: str, live: Mapping[str, Any] | None, wanted: Mapping[str, A
     return unified_diff(path, before, _text(wanted, live) if wanted is not None else "")
 
 
-def explicit(manifest: Mapping[str, Any]) -> Object:
+def with_port_protocols(manifest: Mapping[str, Any]) -> Object:
     """Return the manifest with the protocol of a Service's ports spelled out.
 
     It is part of a port's key, and API servers below 1.21 refuse a server-side apply that leaves it to its default.
@@ -81,7 +81,7 @@ def containers(manifest: Object) -> list[Object]:
     return [*spec.get("initContainers", []), *spec.get("containers", [])]
 
 
-def patient(manifest: Object, scale: float) -> Object:
+def scale_probes(manifest: Object, scale: float) -> Object:
     """Return a manifest whose probes wait `scale` times as long, as the site's timeouts do.
 
     For an answer: a probe's default is one second, which an emulated machine misses while nothing is wrong. And before
@@ -92,11 +92,11 @@ def patient(manifest: Object, scale: float) -> Object:
     for container in containers(result):
         for name in ("livenessProbe", "readinessProbe", "startupProbe"):
             if name in container:
-                _patient(container[name], scale, ends=name != "readinessProbe")
+                _scale_probe(container[name], scale, ends=name != "readinessProbe")
     return result
 
 
-def _patient(probe: Object, scale: float, *, ends: bool) -> None:
+def _scale_probe(probe: Object, scale: float, *, ends: bool) -> None:
     """Stretch a probe in place (its defaults: core/v1, Probe). ends: whether its failure ends the container."""
     probe["timeoutSeconds"] = max(1, math.ceil(probe.get("timeoutSeconds", 1) * scale))
     if ends:

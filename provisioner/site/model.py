@@ -23,7 +23,7 @@ from provisioner.site.types import AsTuple, Unique
 
 API_PORT = 6443
 
-CROWDED = 2.0  # cluster.timeout_scale above which a site is slow
+SLOW_ABOVE = 2.0  # cluster.timeout_scale above which a site is slow
 
 
 class Model(BaseModel):
@@ -289,7 +289,7 @@ class Site(Model):
     @property
     def slow(self) -> bool:
         """Tell whether the machines have no headroom: what could run at once is done bit by bit (decision 0011)."""
-        return self.cluster.timeout_scale > CROWDED
+        return self.cluster.timeout_scale > SLOW_ABOVE
 
     def timeout(self, seconds: float) -> float:
         """Return a timeout as this site wants it: seconds x cluster.timeout_scale."""

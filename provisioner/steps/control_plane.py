@@ -55,13 +55,13 @@ def _init(host: Host, cluster: Cluster, site: Site, documents: str) -> None:
         f"kubeadm init --config {CONFIG} --skip-token-print{kubeadm.patches_flag(site)}",
         timeout=600 + site.kubeadm.init_seconds,  # images are pulled first; then kubeadm itself waits for init_timeout
     )
-    cluster.forget()
-    cluster.wait("the API to answer", cluster.reachable, 120, lambda: cluster.why)
+    cluster.disconnect()
+    cluster.wait("the API to answer", cluster.reachable, 120, lambda: cluster.api_error)
 
 
 def _finished(host: Host, cluster: Cluster) -> bool:
     """Return whether everything that init makes last is there: the marker is then only late."""
-    cluster.forget()
+    cluster.disconnect()
     if not kubeadm_state.exists(host, kubeadm_state.ADMIN_CONF) or cluster.state() is not ApiState.READY:
         return False
     wanted = (
@@ -96,14 +96,14 @@ def _must_answer(host: Host, cluster: Cluster, site: Site) -> None:
     if cluster.state() is ApiState.READY:
         return
     try:
-        cluster.wait("the API to answer", cluster.reachable, 60, lambda: cluster.why)
+        cluster.wait("the API to answer", cluster.reachable, 60, lambda: cluster.api_error)
     except ClusterError as error:
         tail = host.run(
             "crictl ps -a 2>&1 | tail -n 15; journalctl -u kubelet -n 15 --no-pager -o cat", check=False
         ).stdout
         raise HostError(
             host.name,
-            f"is a control plane whose API at {site.endpoint} does not answer: {cluster.why}",
+            f"is a control plane whose API at {site.endpoint} does not answer: {cluster.api_error}",
             f"see provisioner ssh {host.name} -- sudo journalctl -u kubelet; nothing was changed",
             tail=tail,
         ) from error

@@ -12,7 +12,7 @@ from provisioner.catalogue import release
 from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
 from provisioner.kube import Cluster, Object
-from provisioner.kube.manifests import released
+from provisioner.kube.manifests import fetch_manifest
 from provisioner.kube.objects import containers, order
 from provisioner.site import Site
 from provisioner.ssh import Host
@@ -24,7 +24,7 @@ CNI = "/etc/cni/net.d/10-flannel.conflist"
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     """Yield flannel's objects that are missing or differ."""
     chosen = release("flannel", str(site.version))
-    manifests = [item for download in chosen.manifests for item in released(site, download)]
+    manifests = [item for download in chosen.manifests for item in fetch_manifest(site, download)]
     nics = {other.name: other.facts.address_nic(other.spec.address) for other in host.fleet.values()}
     names = {nic.name for nic in nics.values() if nic is not None}
     backend = "host-gw" if one_segment(host) else "vxlan"

@@ -15,8 +15,8 @@ from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
 from provisioner.engine.rollout import wait_for_rollout
 from provisioner.kube import Cluster, Object, templates
-from provisioner.kube.manifests import released
-from provisioner.kube.objects import containers, order, patient
+from provisioner.kube.manifests import fetch_manifest
+from provisioner.kube.objects import containers, order, scale_probes
 from provisioner.site import Site
 from provisioner.ssh import Host
 from provisioner.steps import ingress_certificate
@@ -47,8 +47,8 @@ def wanted(site: Site) -> list[Object]:
     if name == "traefik":
         kind = "LoadBalancer" if site.metallb.enabled else "NodePort"
         ours = templates.read(site, "ingress/traefik.yaml", traefik=chosen.image, service_type=kind)
-        return order(patient(item, site.cluster.timeout_scale) for item in ours)
-    items = [item for download in chosen.manifests for item in released(site, download)]
+        return order(scale_probes(item, site.cluster.timeout_scale) for item in ours)
+    items = [item for download in chosen.manifests for item in fetch_manifest(site, download)]
     found = [_adapted(item, name, chosen.image, site.metallb.enabled) for item in items]
     if not any(item["kind"] == "IngressClass" for item in found):
         found.append(
@@ -59,7 +59,7 @@ def wanted(site: Site) -> list[Object]:
                 "spec": {"controller": CLASSES[name]},
             }
         )
-    return order(patient(item, site.cluster.timeout_scale) for item in found)
+    return order(scale_probes(item, site.cluster.timeout_scale) for item in found)
 
 
 def _adapted(manifest: Object, name: str, image: str, load_balancer: bool) -> Object:

@@ -59,7 +59,7 @@ def _why(live: Object | None, hosts: tuple[str, ...]) -> str:
         return ""
     data = live.get("data") or {}
     certificate, key = (base64.b64decode(data.get(part, "")) for part in ("tls.crt", "tls.key"))
-    return certificates.trouble(certificate, key, hosts)
+    return certificates.reason_to_renew(certificate, key, hosts)
 
 
 def _ours(secret: Object) -> bool:

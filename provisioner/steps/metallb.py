@@ -11,8 +11,8 @@ from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
 from provisioner.engine.rollout import wait_for_rollout
 from provisioner.kube import Cluster, Object, templates
-from provisioner.kube.manifests import released
-from provisioner.kube.objects import order, patient, without_ca_bundles
+from provisioner.kube.manifests import fetch_manifest
+from provisioner.kube.objects import order, scale_probes, without_ca_bundles
 from provisioner.site import Site
 from provisioner.ssh import Host
 from provisioner.version import Version
@@ -57,9 +57,9 @@ def wanted(site: Site) -> list[Object]:
     """
     chosen = release("metallb", str(site.version), site.metallb.version)
     upstream = [
-        patient(without_ca_bundles(item), site.cluster.timeout_scale)
+        scale_probes(without_ca_bundles(item), site.cluster.timeout_scale)
         for download in chosen.manifests
-        for item in released(site, download)
+        for item in fetch_manifest(site, download)
     ]
     shown_to_bearers = Version.parse(chosen.version).at_least(0, 16)
     return order([*upstream, *(templates.read(site, "metallb/metrics.yaml") if shown_to_bearers else ())])

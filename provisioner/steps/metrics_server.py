@@ -9,8 +9,8 @@ from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
 from provisioner.engine.rollout import wait_for_rollout
 from provisioner.kube import Cluster, Object
-from provisioner.kube.manifests import released
-from provisioner.kube.objects import containers, order, patient
+from provisioner.kube.manifests import fetch_manifest
+from provisioner.kube.objects import containers, order, scale_probes
 from provisioner.site import Site
 from provisioner.ssh import Host
 from provisioner.version import Version
@@ -32,7 +32,9 @@ def wanted(site: Site) -> list[Object]:
     """
     chosen = release("metrics_server", str(site.version), site.metrics.version)
     found = [
-        patient(item, site.cluster.timeout_scale) for download in chosen.manifests for item in released(site, download)
+        scale_probes(item, site.cluster.timeout_scale)
+        for download in chosen.manifests
+        for item in fetch_manifest(site, download)
     ]
     if site.slow:
         for container in (one for item in found for one in containers(item)):

@@ -28,8 +28,8 @@ from provisioner.kube.address_pools import (
     site_pools,
     unmanaged_pools,
 )
-from provisioner.kube.load_balancers import addresses, balanced
-from provisioner.kube.objects import difference, namespaced_name, object_name, ours
+from provisioner.kube.load_balancers import assigned_ips, is_metallb_service
+from provisioner.kube.objects import difference, is_managed, namespaced_name, object_name
 from provisioner.site import Site
 from provisioner.ssh import Host
 from provisioner.steps.pool_conflicts import pool_conflicts
@@ -46,9 +46,9 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 
     Raises HostError if a machine on the segment uses an address that is new to the cluster.
     """
-    services = [service for service in cluster.list("Service") if balanced(service)]
+    services = [service for service in cluster.list("Service") if is_metallb_service(service)]
     pools = [*site_pools(site), *unmanaged_pools(cluster, site)]
-    stranded = [service for service in services if any(not any_holds(pools, ip) for ip in addresses(service))]
+    stranded = [service for service in services if any(not any_holds(pools, ip) for ip in assigned_ips(service))]
     refuse_address_loss(services, pools)
     conflicts = pool_conflicts(host, new_ranges(cluster, site))
     if conflicts:
@@ -67,7 +67,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
             pending = True
             yield Change(f"apply {object_name(manifest)}", _applying(cluster, manifest), diff)
     if stranded:
-        names = ", ".join(f"{namespaced_name(service)} ({', '.join(addresses(service))})" for service in stranded)
+        names = ", ".join(f"{namespaced_name(service)} ({', '.join(assigned_ips(service))})" for service in stranded)
         yield Change(
             f"restart MetalLB's controller to give new addresses to {names}",
             lambda: _move(cluster, pools, stranded),
@@ -115,7 +115,7 @@ def unwanted(cluster: Cluster, site: Site) -> list[Object]:
     """Return the pools and advertisements that an earlier apply created and hosts.toml no longer has."""
     names = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in wanted(site)}
     live = [found for kind in KINDS for found in cluster.list(kind, NAMESPACE, API)]
-    return [found for found in live if ours(found) and (found["kind"], found["metadata"]["name"]) not in names]
+    return [found for found in live if is_managed(found) and (found["kind"], found["metadata"]["name"]) not in names]
 
 
 def _smaller_first(cluster: Cluster, manifests: Iterable[Object]) -> list[Object]:
@@ -172,7 +172,9 @@ def _move(cluster: Cluster, pools: Sequence[AddressPool], stranded: Sequence[Obj
 
         def moved(namespace: str = namespace, name: str = name) -> bool:
             live = cluster.get("Service", name, namespace)
-            return live is None or (bool(addresses(live)) and all(any_holds(pools, ip) for ip in addresses(live)))
+            return live is None or (
+                bool(assigned_ips(live)) and all(any_holds(pools, ip) for ip in assigned_ips(live))
+            )
 
         def why(namespace: str = namespace, name: str = name) -> str:
             return "\n".join(cluster.events(namespace, name)[-4:])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from provisioner.engine import Change
 from provisioner.engine.changes import objects
 from provisioner.kube import Cluster, Object
-from provisioner.kube.objects import difference, join_name, object_name, ours
+from provisioner.kube.objects import difference, is_managed, join_name, object_name
 
 NAME = "provisioner-workloads"
 NAMESPACE = "kube-system"
@@ -76,7 +76,7 @@ def changes(cluster: Cluster, files: Mapping[str, Sequence[Object]]) -> Iterator
         if entry.identity in identities:
             continue
         live = cluster.get(entry.kind, entry.name, entry.namespace or None, entry.api_version)
-        if live is not None and ours(live):  # another of its name, made by hand since, is not
+        if live is not None and is_managed(live):  # another of its name, made by hand since, is not
             why = "is not enabled any more" if entry.workload not in files else "has no such object any more"
             summary = f"delete {object_name(live)} (workload {entry.workload} {why})"
             yield Change(summary, _deleting(cluster, entry), difference(object_name(live), live, None))

@@ -106,7 +106,7 @@ def _reset(host: Host, cluster: Cluster, site: Site) -> None:
     # A pod with a volume on a dead NFS server takes minutes to terminate.
     jobs.run(host, "kubeadm-reset", script(site.cluster.pod_cidr), timeout=600)
     if host.spec.is_control_plane:
-        cluster.forget()
+        cluster.disconnect()
 
 
 def _refuse_to_orphan(host: Host, site: Site, names: Collection[str]) -> None:

@@ -16,8 +16,8 @@ from provisioner.engine.rollout import wait_for_rollout
 from provisioner.errors import ClusterError
 from provisioner.kube import Cluster, Object
 from provisioner.kube import templates as site_manifests
-from provisioner.kube.manifests import released
-from provisioner.kube.objects import difference, object_name, order, ours, patient
+from provisioner.kube.manifests import fetch_manifest
+from provisioner.kube.objects import difference, is_managed, object_name, order, scale_probes
 from provisioner.site import Site
 from provisioner.ssh import Host
 from provisioner.steps.nfs_server import volume_name, volume_paths
@@ -64,9 +64,9 @@ def csi_driver(site: Site) -> list[Object]:
     if site.nfs.provisioner != "csi":
         return []
     return order(
-        patient(item, site.cluster.timeout_scale)
+        scale_probes(item, site.cluster.timeout_scale)
         for download in release("csi_driver_nfs", str(site.version)).manifests
-        for item in released(site, download)
+        for item in fetch_manifest(site, download)
     )
 
 
@@ -129,7 +129,7 @@ def _removal(cluster: Cluster, live: Object, api: str, why: str) -> Change:
 def _made_here(live: Object) -> bool:
     """Tell whether this step made an object: what a workload names is applied by us too, without the label."""
     key, value = _PART
-    return ours(live) and (live["metadata"].get("labels") or {}).get(key) == value
+    return is_managed(live) and (live["metadata"].get("labels") or {}).get(key) == value
 
 
 def _never_claimed(volume: Object) -> bool:

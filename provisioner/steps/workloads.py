@@ -8,7 +8,7 @@ from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
 from provisioner.engine.rollout import wait_for_rollout
 from provisioner.kube import Cluster, Object, templates
-from provisioner.kube.objects import order, patient
+from provisioner.kube.objects import order, scale_probes
 from provisioner.site import Site
 from provisioner.ssh import Host
 from provisioner.steps import pruning
@@ -34,7 +34,9 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 
 def wanted(site: Site, name: str) -> list[Object]:
     """Return a workload's objects; on a slow site its probes wait longer than its file says."""
-    return order(patient(item, site.cluster.timeout_scale) for item in templates.read(site, f"workloads/{name}.yaml"))
+    return order(
+        scale_probes(item, site.cluster.timeout_scale) for item in templates.read(site, f"workloads/{name}.yaml")
+    )
 
 
 STEP = Step(

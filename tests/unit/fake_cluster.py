@@ -27,7 +27,7 @@ class FakeCluster:
     def __init__(self, *objects: Object, api: ApiState = ApiState.READY, kubeconfig: Object | None = None) -> None:
         self.objects = list(objects)
         self.api = api
-        self.why = "connection refused"
+        self.api_error = "connection refused"
         self.admin_conf = kubeconfig
         self.errors: dict[str, Exception] = {}
         self.answers: dict[str, Any] = {}
@@ -70,7 +70,7 @@ class FakeCluster:
     def reachable(self) -> bool:
         return self.api is ApiState.READY
 
-    def forget(self) -> None:
+    def disconnect(self) -> None:
         self.forgotten += 1
 
     def kubeconfig(self) -> Object | None:
@@ -192,7 +192,7 @@ class FakeCluster:
 
     def _answer(self) -> None:
         if self.api is not ApiState.READY:
-            raise ClusterError(f"the API does not answer: {self.why}")
+            raise ClusterError(f"the API does not answer: {self.api_error}")
 
 
 def _identity(item: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -40,7 +40,7 @@ def test_killed_under_a_connection_and_back(
             "look at the control plane: provisioner ssh master -- sudo crictl ps -a"
         )
         assert cluster.state() is ApiState.UNREACHABLE
-        assert cluster.why == text
+        assert cluster.api_error == text
     finally:
         control_plane.start_api()
     assert cluster.state() is ApiState.READY
@@ -51,7 +51,7 @@ def test_dead_from_the_start(dead: ControlPlane, impatient: Site, connect: Calla
     """Nothing is known then; it is not taken for a cluster that is absent."""
     cluster = connect(dead.kubeconfig(), at=impatient)
     assert cluster.state() is ApiState.UNREACHABLE
-    assert cluster.why == f"the API at {dead.url} is out of reach, and so is master: master: connection refused"
+    assert cluster.api_error == f"the API at {dead.url} is out of reach, and so is master: master: connection refused"
     dead.start_api()
     assert cluster.state() is ApiState.READY
 

@@ -72,7 +72,7 @@ def test_an_api_that_another_ca_vouches_for_is_not_believed(
     config["clusters"][0]["cluster"]["certificate-authority-data"] = wrong
     host.text = yaml.safe_dump(config)
     assert stranger.state() is ApiState.UNREACHABLE
-    assert "certificate verify failed" in stranger.why
+    assert "certificate verify failed" in stranger.api_error
 
 
 def test_a_user_without_rights_is_told_so(control_plane: ControlPlane, connect: Connect) -> None:

@@ -188,7 +188,7 @@ def test_the_workload_through_traefik(
             # Another certificate in the Secret is presented without anybody's restart.
             other = certificates.self_signed(["course.test"])
             _replace(cluster, other)
-            ours = certificates.der(other[0])
+            ours = certificates.pem_to_der(other[0])
             until(
                 lambda: endpoint.get(context, "/hname", "course.test", tls=True).certificate == ours,
                 "the new certificate to be presented",

@@ -12,7 +12,7 @@ from provisioner.checks import runner
 from provisioner.checks.check import Check, Context, Finding, passed, wait_for
 from provisioner.errors import ClusterError, ProvisionerError
 from provisioner.kube import ApiState
-from provisioner.site.model import CROWDED
+from provisioner.site.model import SLOW_ABOVE
 from tests.unit.checks.contexts import SITE, context
 from tests.unit.fake_cluster import FakeCluster
 from tests.unit.objects import node
@@ -105,7 +105,7 @@ def test_parallel_checks_run_at_the_same_time_and_report_in_order(tmp_path: Path
     assert found == [("alone", "Z"), ("one", "A"), ("one", "B"), ("two", "C"), ("after", "Z")]
 
 
-@pytest.mark.parametrize(("scale", "most"), [(1.0, 2), (CROWDED, 2), (8.0, 1)])
+@pytest.mark.parametrize(("scale", "most"), [(1.0, 2), (SLOW_ABOVE, 2), (8.0, 1)])
 def test_parallel_checks_run_one_by_one_on_a_slow_site(tmp_path: Path, scale: float, most: int) -> None:
     inside: list[int] = []
     running: set[int] = set()
@@ -179,7 +179,8 @@ def test_wait_for_reads_until_done_and_at_least_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scale", "full", "thorough"), [(1.0, False, True), (CROWDED, False, True), (8.0, False, False), (8.0, True, True)]
+    ("scale", "full", "thorough"),
+    [(1.0, False, True), (SLOW_ABOVE, False, True), (8.0, False, False), (8.0, True, True)],
 )
 def test_only_full_is_thorough_on_a_slow_site(tmp_path: Path, scale: float, full: bool, thorough: bool) -> None:
     where = scaled(context(tmp_path, FakeCluster()), scale)

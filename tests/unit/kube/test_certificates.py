@@ -55,7 +55,7 @@ def test_it_can_sign_for_nobody_else() -> None:
     found = load_pem_x509_certificate(CERTIFICATE)
     assert not found.extensions.get_extension_for_class(BasicConstraints).value.ca
     assert found.not_valid_before_utc < NOW < found.not_valid_after_utc
-    assert certificates.names_of(found) == NAMES
+    assert certificates.dns_names(found) == NAMES
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_it_can_sign_for_nobody_else() -> None:
     ],
 )
 def test_what_is_wrong_with_one(certificate: bytes, key: bytes, names: list[str], now: datetime, why: str) -> None:
-    said = certificates.trouble(certificate, key, names, now)
+    said = certificates.reason_to_renew(certificate, key, names, now)
     assert said.startswith(why)
     assert bool(said) is bool(why)
 
@@ -81,11 +81,11 @@ def test_what_is_wrong_with_one(certificate: bytes, key: bytes, names: list[str]
 def test_a_long_name_fits() -> None:
     name = ".".join(["a" * 60, "b" * 60, "test"])
     certificate, key = certificates.self_signed([name])
-    assert certificates.trouble(certificate, key, [name]) == ""
+    assert certificates.reason_to_renew(certificate, key, [name]) == ""
 
 
 def test_it_is_told_apart_in_a_few_words() -> None:
-    described = certificates.described(certificates.der(CERTIFICATE))
+    described = certificates.describe(certificates.pem_to_der(CERTIFICATE))
     assert described.startswith("for course.test, www.course.test, until ")
-    assert certificates.described(b"nonsense") == "no readable certificate"
-    assert certificates.der(b"nonsense") == b""
+    assert certificates.describe(b"nonsense") == "no readable certificate"
+    assert certificates.pem_to_der(b"nonsense") == b""

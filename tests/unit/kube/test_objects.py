@@ -109,14 +109,16 @@ def test_containers_are_those_of_the_manifest_itself() -> None:
 
 def test_ports_of_services_get_their_protocol() -> None:
     service: Object = {"kind": "Service", "spec": {"ports": [{"port": 1}, {"port": 2, "protocol": "UDP"}]}}
-    assert objects.explicit(service)["spec"]["ports"] == [
+    assert objects.with_port_protocols(service)["spec"]["ports"] == [
         {"port": 1, "protocol": "TCP"},
         {"port": 2, "protocol": "UDP"},
     ]
     assert service["spec"]["ports"][0] == {"port": 1}
-    assert objects.explicit({"kind": "Service", "spec": {"type": "ExternalName"}})["spec"] == {"type": "ExternalName"}
+    assert objects.with_port_protocols({"kind": "Service", "spec": {"type": "ExternalName"}})["spec"] == {
+        "type": "ExternalName"
+    }
     other = {"kind": "Other", "spec": {"ports": [{"port": 1}]}}
-    assert objects.explicit(other) == other
+    assert objects.with_port_protocols(other) == other
 
 
 def _probed(**container: Object) -> Object:
@@ -134,7 +136,7 @@ def _start(probe: Object) -> int:
 @pytest.mark.parametrize("probe", [METALLB, {"periodSeconds": 1}, {}])
 def test_a_slow_site_gives_programs_longer_to_answer_and_to_start(scale: float, probe: Object) -> None:
     given = _probed(livenessProbe=dict(probe), startupProbe=dict(probe), readinessProbe=dict(probe))
-    made = objects.containers(objects.patient(given, scale))[0]
+    made = objects.containers(objects.scale_probes(given, scale))[0]
     had = {"periodSeconds": 10, "failureThreshold": 3, **probe}
     for name in ("livenessProbe", "startupProbe", "readinessProbe"):
         assert made[name]["timeoutSeconds"] == scale

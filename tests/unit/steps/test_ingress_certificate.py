@@ -50,7 +50,7 @@ def test_it_is_made_once_and_with_its_namespace(tmp_path: Path) -> None:
     api, site, secret = made(tmp_path)
     assert [item["kind"] for item in api.applied] == ["Namespace", "Secret"]
     assert secret["type"] == "kubernetes.io/tls"
-    assert certificates.trouble(*pair(secret), ["course.test"]) == ""
+    assert certificates.reason_to_renew(*pair(secret), ["course.test"]) == ""
     assert changes(api, site) == []
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from provisioner.kube import Cluster, Object
-from provisioner.kube.load_balancers import addresses
+from provisioner.kube.load_balancers import assigned_ips
 from provisioner.kube.manifests import load
 from provisioner.l2.collect import collector
 from provisioner.site import Site
@@ -95,7 +95,7 @@ class Oldest(MetalLB):
     def address(self, name: str) -> str:
         """Return a Service's address, "" before it has one."""
         service: Object = self.api.get(f"/api/v1/namespaces/{self.course}/services/{name}")
-        return next(iter(addresses(service)), "")
+        return next(iter(assigned_ips(service)), "")
 
     def collected(self) -> dict[str, Any]:
         """Return the facts as collected by the product, except that the nodes' NICs are read without SSH."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.kube.api import busy, exec_status
+from provisioner.kube.api import exec_status, retryable
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from provisioner.kube.api import busy, exec_status
     ],
 )
 def test_busy(status: int, body: bytes, again: bool) -> None:
-    assert busy(status, body) is again
+    assert retryable(status, body) is again
 
 
 @pytest.mark.parametrize(
