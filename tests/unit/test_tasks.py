@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.steps import STEPS
-from tests.unit.sites import HOSTS
+from tests.hosts_toml import HOSTS
 
 ROOT = Path(__file__).parents[2]
 RUN = "import sys; from fabric.main import program; program.run()"

@@ -10,39 +10,31 @@ from typing import Any, cast
 
 from provisioner.errors import Unreachable
 from provisioner.kube import Cluster, Object
-from provisioner.site import HostSpec, Site, load_site
+from provisioner.site import HostSpec, Site
 from provisioner.ssh import Host
 from provisioner.ssh.command import CommandResult
+from tests import hosts_toml
 from tests.integration.kube.apiserver import EDITION, ControlPlane
 
 Connect = Callable[..., Cluster]
 
-HOSTS = """
+TAINTS = ["dedicated=storage:NoSchedule"]
+HOSTS = f"""
 [cluster]
 name = "lab"
-kubernetes = "@KUBERNETES@"
-[[hosts]]
-name = "master"
-address = "192.0.2.10"
-roles = ["control-plane"]
-[[hosts]]
-name = "worker1"
-address = "192.0.2.11"
-roles = ["worker"]
-labels = { disk = "ssd" }
-taints = ["dedicated=storage:NoSchedule"]
+kubernetes = "{EDITION.kubernetes}"
+{hosts_toml.host("master", "192.0.2.10", "control-plane")}
+{hosts_toml.host("worker1", "192.0.2.11", "worker", labels={"disk": "ssd"}, taints=TAINTS)}
 [metallb]
-version = "@METALLB@"
-[[metallb.pools]]
-name = "lab"
-addresses = ["192.0.2.200-192.0.2.230"]
+version = "{EDITION.metallb}"
+{hosts_toml.pool("lab", "192.0.2.200-192.0.2.230")}
 [ingress]
 controller = "haproxy"
 [workloads]
 enabled = [
     "nodeport", "loadbalancer", "ingress", "hpa", "daemonset", "configmap", "statefulset", "shared-volume",
 ]
-""".replace("@KUBERNETES@", EDITION.kubernetes).replace("@METALLB@", EDITION.metallb)
+"""
 
 
 @dataclass
@@ -78,18 +70,12 @@ class AdminConf:
 
 def load(folder: Path) -> Site:
     """Return the site."""
-    return _load(folder, HOSTS)
+    return hosts_toml.load(folder, HOSTS)
 
 
 def load_impatient(folder: Path) -> Site:
     """Return the site with a tenth of the patience, for tests in which something never comes."""
-    return _load(folder, HOSTS.replace("[[hosts]]", "timeout_scale = 0.1\n[[hosts]]", 1))
-
-
-def _load(folder: Path, text: str) -> Site:
-    path = folder / "hosts.toml"
-    path.write_text(text)
-    return load_site(path)
+    return hosts_toml.load(folder, HOSTS.replace("[[hosts]]", "timeout_scale = 0.1\n[[hosts]]", 1))
 
 
 @contextmanager

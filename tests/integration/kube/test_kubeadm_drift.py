@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from provisioner.kube import Cluster, kubeadm, kubeadm_drift
-from provisioner.site import Site, SiteErrors, load_site
+from provisioner.site import Site, SiteErrors
+from tests import hosts_toml
 from tests.integration.kube.apiserver import ControlPlane, programs
 from tests.integration.kube.reaching import HOSTS
 from tests.integration.kube.test_kubeadm_reads import FULL
@@ -25,8 +26,7 @@ MORE = FULL.replace(
 
 def site_of(directory: Path, text: str) -> Site:
     directory.mkdir(exist_ok=True)
-    (directory / "hosts.toml").write_text(text)
-    return load_site(directory / "hosts.toml")
+    return hosts_toml.load(directory, text)
 
 
 def upload(control_plane: ControlPlane, cluster: Cluster, site: Site, directory: Path) -> None:

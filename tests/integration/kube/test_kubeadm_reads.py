@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from provisioner.catalogue import pause_image
 from provisioner.kube import kubeadm
-from provisioner.site import load_site
+from tests import hosts_toml
 from tests.integration.kube.apiserver import EDITION, programs
 from tests.integration.kube.reaching import HOSTS
 
@@ -58,8 +58,7 @@ def read(documents: list[kubeadm.Document], tmp_path: Path, *command: str) -> st
 
 @pytest.mark.parametrize("more", ["", FULL], ids=["as shipped", "everything set"])
 def test_init(tmp_path: Path, more: str) -> None:
-    (tmp_path / "hosts.toml").write_text(HOSTS + more)
-    site = load_site(tmp_path / "hosts.toml")
+    site = hosts_toml.load(tmp_path, HOSTS + more)
     documents = kubeadm.init_documents(site, site.first)
     images = read(documents, tmp_path, "config", "images", "list").split()
     assert f"registry.k8s.io/kube-apiserver:v{EDITION.kubernetes}" in images
@@ -79,8 +78,7 @@ def test_init(tmp_path: Path, more: str) -> None:
 
 @pytest.mark.parametrize(("more", "kind"), [("", RSAPrivateKey), (FULL, EllipticCurvePrivateKey)])
 def test_keys_are_of_the_algorithm_that_is_asked_for(tmp_path: Path, more: str, kind: type) -> None:
-    (tmp_path / "hosts.toml").write_text(HOSTS + more)
-    site = load_site(tmp_path / "hosts.toml")
+    site = hosts_toml.load(tmp_path, HOSTS + more)
     documents = kubeadm.init_documents(site, site.first)
     documents[1]["certificatesDir"] = str(tmp_path / "pki")
     read(documents, tmp_path, "init", "phase", "certs", "ca")
@@ -93,8 +91,7 @@ def test_join(tmp_path: Path, leads: bool) -> None:
     if leads:
         text = text.replace('roles = ["worker"]', 'roles = ["control-plane"]')
         text = text.replace("[[hosts]]", 'endpoint = "192.0.2.9:6443"\n[[hosts]]', 1)
-    (tmp_path / "hosts.toml").write_text(text)
-    site = load_site(tmp_path / "hosts.toml")
+    site = hosts_toml.load(tmp_path, text)
     document = kubeadm.join_document(
         site,
         site.host("worker1"),
@@ -144,8 +141,7 @@ for name in /etc/kubernetes/manifests/*.yaml; do cat "$name"; echo ---; done
 def test_static_pods_of_a_slow_site_are_not_ended_for_being_slow(tmp_path: Path, scale: float, misses: int) -> None:
     if os.geteuid() != 0:
         pytest.skip("an /etc of its own needs root")
-    (tmp_path / "hosts.toml").write_text(HOSTS.replace("[cluster]", f"[cluster]\ntimeout_scale = {scale}", 1))
-    site = load_site(tmp_path / "hosts.toml")
+    site = hosts_toml.load(tmp_path, HOSTS.replace("[cluster]", f"[cluster]\ntimeout_scale = {scale}", 1))
     (tmp_path / "patches").mkdir()
     for path, content in kubeadm.patches(site).items():
         (tmp_path / "patches" / Path(path).name).write_text(content)
@@ -157,8 +153,7 @@ def test_static_pods_of_a_slow_site_are_not_ended_for_being_slow(tmp_path: Path,
 
 def test_kubeadm_says_a_field_that_it_does_not_know(tmp_path: Path) -> None:
     """Else the tests above could not fail."""
-    (tmp_path / "hosts.toml").write_text(HOSTS)
-    site = load_site(tmp_path / "hosts.toml")
+    site = hosts_toml.load(tmp_path, HOSTS)
     documents = kubeadm.init_documents(site, site.first)
     documents[0]["nonsense"] = True
     with pytest.raises(AssertionError, match="nonsense"):

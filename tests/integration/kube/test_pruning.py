@@ -17,6 +17,7 @@ from provisioner.ssh import Host
 from provisioner.steps import storage as offering
 from provisioner.steps import workloads
 from provisioner.steps.storage import wanted as volumes
+from tests import hosts_toml
 from tests.integration.kube.apiserver import ControlPlane
 from tests.integration.kube.reaching import HOSTS, AdminConf
 
@@ -59,9 +60,7 @@ def _clear(cluster: Cluster) -> None:
 def site_with(folder: Path, *enabled: str) -> Site:
     before, _, _ = HOSTS.partition("[workloads]")
     names = ", ".join(f'"{name}"' for name in enabled)
-    path = folder / "hosts.toml"
-    path.write_text(f"{before}[workloads]\nenabled = [{names}]\n")
-    return load_site(path)
+    return hosts_toml.load(folder, f"{before}[workloads]\nenabled = [{names}]\n")
 
 
 def changes(cluster: Cluster, site: Site) -> Iterator[Change]:

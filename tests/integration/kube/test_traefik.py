@@ -22,9 +22,10 @@ from provisioner.checks import Context, Finding, http_client, ingress, ingress_e
 from provisioner.kube import Cluster, Object, certificates
 from provisioner.kube.objects import containers
 from provisioner.kube.templates import read
-from provisioner.site import Site, load_site
+from provisioner.site import Site
 from provisioner.ssh import Host
 from provisioner.steps import ingress as step
+from tests import hosts_toml
 from tests.integration.kube.apiserver import ControlPlane, free_port, issue, programs, until
 from tests.integration.kube.reaching import HOSTS
 
@@ -45,10 +46,9 @@ enabled = ["ingress"]
 def here(tmp_path: Path) -> Site:
     """Return a site of one node, which is this machine, whose ingress controller is Traefik."""
     head = HOSTS[: HOSTS.index("[[hosts]]")]
-    host = f'[[hosts]]\nname = "master"\naddress = "{NODE}"\nroles = ["control-plane", "worker"]\n'
-    # A node's address has to be one that others can reach, says hosts.toml: this machine's takes its place after.
-    (tmp_path / "hosts.toml").write_text(head + host.replace(NODE, "192.0.2.10") + TABLES)
-    found = load_site(tmp_path / "hosts.toml")
+    # hosts.toml refuses a loopback address, so this machine's replaces the one that it has.
+    host = hosts_toml.host("master", "192.0.2.10", "control-plane", "worker")
+    found = hosts_toml.load(tmp_path, head + host + TABLES)
     (master,) = found.hosts
     return found.model_copy(update={"hosts": (master.model_copy(update={"address": NODE}),)})
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests import hosts_toml
 from tests.integration.l2.conftest import Segment, mac
 
 pytestmark = pytest.mark.integration
@@ -254,21 +255,9 @@ def test_two_lasting_owners_are_a_fault(segment: Segment) -> None:
     assert {owner["node"] for owner in result["owners"]} == {"w1", "w2"}
 
 
-SITE = """
-[ssh]
-connect_timeout = 2.0
-[[hosts]]
-name = "w1"
-address = "192.0.2.11"
-roles = ["control-plane"]
-[[hosts]]
-name = "w2"
-address = "192.0.2.12"
-roles = ["worker"]
-[[metallb.pools]]
-name = "lab"
-addresses = ["192.0.2.200-192.0.2.203"]
-"""
+SITE = "[ssh]\nconnect_timeout = 2.0\n"
+SITE += hosts_toml.host("w1", "192.0.2.11", "control-plane") + hosts_toml.host("w2", "192.0.2.12", "worker")
+SITE += hosts_toml.pool("lab", "192.0.2.200-192.0.2.203")
 
 
 def test_without_a_reachable_cluster_the_capture_is_still_reported(nodes: Segment) -> None:

@@ -11,23 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests import hosts_toml
 from tests.integration.l2.conftest import Segment, mac, macs
 
 pytestmark = pytest.mark.integration
 
-SITE = """
-[[hosts]]
-name = "master"
-address = "192.0.2.10"
-roles = ["control-plane"]
-[[hosts]]
-name = "worker1"
-address = "192.0.2.11"
-roles = ["worker"]
-[[metallb.pools]]
-name = "lab"
-addresses = ["192.0.2.200-192.0.2.203"]
-"""
+SITE = hosts_toml.hosts("master", "worker1") + hosts_toml.pool("lab", "192.0.2.200-192.0.2.203")
 
 
 def test_owners_by_node_duplicates_and_silence(segment: Segment, tmp_path: Path) -> None:

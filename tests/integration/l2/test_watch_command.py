@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests import hosts_toml
 from tests.integration.l2.conftest import ROOT, Segment, mac
 from tests.integration.l2.watching import IP, Rig
 
@@ -32,19 +33,8 @@ def test_a_mistake_is_told_in_a_line(segment: Segment, arguments: tuple[str, ...
     assert "Traceback" not in ended_.stderr
 
 
-SITE = """
-[[hosts]]
-name = "master"
-address = "192.0.2.11"
-roles = ["control-plane"]
-[[hosts]]
-name = "node"
-address = "192.0.2.12"
-roles = ["worker"]
-[[metallb.pools]]
-name = "lab"
-addresses = ["192.0.2.200-192.0.2.210"]
-"""
+SITE = hosts_toml.host("master", "192.0.2.11", "control-plane") + hosts_toml.host("node", "192.0.2.12", "worker")
+SITE += hosts_toml.pool("lab", "192.0.2.200-192.0.2.210")
 
 
 def test_nodes_are_known_by_their_own_answers_and_lines_come_as_it_happens(rig: Rig) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from provisioner.report import Event, Log, Report
-from provisioner.site import Site, load_site
+from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
 from provisioner.ssh import host as host_module
+from tests import hosts_toml
 from tests.integration.ssh.nodes import Machine, network
 
 ROOT = Path(__file__).parents[3]
@@ -76,9 +77,8 @@ def make_site(machines: dict[str, Machine], folder: Path) -> MakeSite:
         ]
         for name in hosts:
             role = "control-plane" if name == hosts[0] else "worker"
-            lines += ["[[hosts]]", f'name = "{name}"', f'address = "{machines[name].address}"', f'roles = ["{role}"]']
-        (folder / "hosts.toml").write_text("\n".join(lines) + "\n")
-        return load_site(folder / "hosts.toml")
+            lines.append(hosts_toml.host(name, machines[name].address, role))
+        return hosts_toml.load(folder, "\n".join(lines))
 
     return make
 

@@ -9,29 +9,16 @@ from typing import Any, cast
 from provisioner.checks import Context, Finding
 from provisioner.checks.check import Check
 from provisioner.kube import Cluster
-from provisioner.site import load_site
 from provisioner.ssh import Host
+from tests import hosts_toml
 from tests.unit.fake_cluster import FakeCluster
 
-SITE = """
+SITE = f"""
 [cluster]
 kubernetes = "1.20.2"
 timeout_scale = 0.001
-[[hosts]]
-name = "master"
-address = "192.0.2.10"
-roles = ["control-plane"]
-[[hosts]]
-name = "w1"
-address = "192.0.2.11"
-roles = ["worker"]
-[[hosts]]
-name = "w2"
-address = "192.0.2.12"
-roles = ["worker"]
-[[metallb.pools]]
-name = "lab"
-addresses = ["192.0.2.200-192.0.2.210"]
+{hosts_toml.hosts("master", "w1", "w2")}
+{hosts_toml.pool("lab", "192.0.2.200-192.0.2.210")}
 [workloads]
 enabled = [
     "nodeport", "loadbalancer", "ingress", "hpa", "daemonset", "configmap", "statefulset", "shared-volume",
@@ -41,9 +28,7 @@ enabled = [
 
 def context(folder: Path, cluster: FakeCluster, text: str = SITE, hosts: Mapping[str, Any] | None = None) -> Context:
     """Return a Context over this cluster; its timeouts are milliseconds."""
-    (folder / "hosts.toml").write_text(text)
-    site = load_site(folder / "hosts.toml")
-    return Context(site, cast(Cluster, cluster), cast("Mapping[str, Host]", hosts or {}))
+    return Context(hosts_toml.load(folder, text), cast(Cluster, cluster), cast("Mapping[str, Host]", hosts or {}))
 
 
 def findings(check: Check, where: Context) -> dict[str, list[Finding]]:

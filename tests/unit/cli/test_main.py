@@ -13,7 +13,7 @@ import click
 import pytest
 
 from provisioner.cli.main import cli
-from tests.unit.sites import HOSTS
+from tests.hosts_toml import HOSTS
 
 HEAVY = {"paramiko", "fabric", "invoke", "kubernetes", "scapy", "pydantic", "rich", "yaml", "cryptography"}
 ROOT = Path(__file__).parents[3]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from provisioner.cli import status
-from tests.unit.sites import site
+from tests.hosts_toml import site
 
 
 def node(name: str, ready: str = "True", **spec: Any) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import pytest
 
 from provisioner.cli.vagrant import bring_up
 from provisioner.errors import ProvisionerError
-from provisioner.site import Site, load_site
+from provisioner.site import Site
+from tests import hosts_toml
 
 NAMES = ("master", "worker1", "worker2")
 # Records its arguments; prints the states and exits with the status that the test has prepared.
@@ -32,13 +33,9 @@ def site(folder: Path, *up: str) -> Iterator[Site]:
             listener.bind(("127.0.0.1", 0))  # bound but not listening: reserved, and refuses connections
             if name in up:
                 listener.listen()
-            text += (
-                f'[[hosts]]\nname = "{name}"\naddress = "192.0.2.{number}"\nssh_address = "127.0.0.1"\n'
-                f'roles = ["{"worker" if number > 1 else "control-plane"}"]\n'
-                f"ssh = {{ port = {listener.getsockname()[1]} }}\n"
-            )
-        (folder / "hosts.toml").write_text(text)
-        yield load_site(folder / "hosts.toml")
+            role, ssh = "worker" if number > 1 else "control-plane", {"port": listener.getsockname()[1]}
+            text += hosts_toml.host(name, f"192.0.2.{number}", role, ssh_address="127.0.0.1", ssh=ssh)
+        yield hosts_toml.load(folder, text)
 
 
 @pytest.fixture

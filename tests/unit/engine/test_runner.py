@@ -14,8 +14,8 @@ from provisioner.errors import HostError, Locked, NotConverged, ProvisionerError
 from provisioner.kube import Cluster
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
+from tests.hosts_toml import site
 from tests.unit.engine.world import World, adding_step, failing_step
-from tests.unit.sites import site
 
 
 @pytest.fixture

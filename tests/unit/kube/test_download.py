@@ -16,7 +16,8 @@ import pytest
 from provisioner.catalogue import Download
 from provisioner.errors import ProvisionerError
 from provisioner.kube.download import fetch, mirrored
-from provisioner.site import Site, load_site
+from provisioner.site import Site
+from tests import hosts_toml
 
 CONTENT = b"apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -54,13 +55,9 @@ def mirror(tmp_path: Path) -> Iterator[Mirror]:
 
 
 def site_with(tmp_path: Path, mirror: str) -> Site:
-    path = tmp_path / "hosts.toml"
-    path.write_text(
-        '[[hosts]]\nname = "one"\naddress = "192.168.56.10"\nroles = ["control-plane", "worker"]\n'
-        '[[metallb.pools]]\nname = "p"\naddresses = ["192.168.56.200-192.168.56.201"]\n'
-        f'[mirror]\nmanifests = "{mirror}"\n'
-    )
-    return load_site(path)
+    host = hosts_toml.host("one", "192.168.56.10", "control-plane", "worker")
+    pool = hosts_toml.pool("p", "192.168.56.200-192.168.56.201")
+    return hosts_toml.load(tmp_path, f'{host}{pool}[mirror]\nmanifests = "{mirror}"\n')
 
 
 def test_what_is_fetched_once_is_kept(tmp_path: Path, mirror: Mirror) -> None:

@@ -9,25 +9,12 @@ import pytest
 import yaml
 
 from provisioner.kube import kubeadm
-from provisioner.site import Site, load_site
+from provisioner.site import Site
+from tests import hosts_toml
 
-ONE = """
-[[hosts]]
-name = "master"
-address = "192.168.56.10"
-roles = ["control-plane"]
-[[hosts]]
-name = "worker1"
-address = "192.168.56.11"
-roles = ["worker"]
-[[metallb.pools]]
-name = "lab"
-addresses = ["192.168.56.200-192.168.56.230"]
-"""
-THREE = (
-    "".join(f'[[hosts]]\nname = "cp{n}"\naddress = "192.168.56.1{n}"\nroles = ["control-plane"]\n' for n in (1, 2, 3))
-    + '[[metallb.pools]]\nname = "lab"\naddresses = ["192.168.56.200-192.168.56.230"]\n'
-)
+POOL = hosts_toml.pool("lab", "192.168.56.200-192.168.56.230")
+ONE = hosts_toml.hosts("master", "worker1", network="192.168.56") + POOL
+THREE = "".join(hosts_toml.host(f"cp{n}", f"192.168.56.1{n}", "control-plane") for n in (1, 2, 3)) + POOL
 EXTRA = """
 [kubeadm]
 api_server = { "audit-log-maxage" = "7", "v" = "2" }
@@ -50,9 +37,7 @@ TOKEN = "abcdef.0123456789abcdef"
 
 
 def site(tmp_path: Path, version: str, more: str = "", hosts: str = ONE, cluster: str = "") -> Site:
-    path = tmp_path / "hosts.toml"
-    path.write_text(f'[cluster]\nname = "lab"\nkubernetes = "{version}"\n{cluster}\n{hosts}{more}')
-    return load_site(path)
+    return hosts_toml.load(tmp_path, f'[cluster]\nname = "lab"\nkubernetes = "{version}"\n{cluster}\n{hosts}{more}')
 
 
 def init(tmp_path: Path, version: str, more: str = "", **options: str) -> dict[str, kubeadm.Document]:
@@ -229,7 +214,7 @@ def test_a_further_control_plane_joins(tmp_path: Path) -> None:
 
 
 def test_an_ipv6_control_plane(tmp_path: Path) -> None:
-    hosts = '[[hosts]]\nname = "six"\naddress = "fd00::10"\nroles = ["control-plane", "worker"]\n'
+    hosts = hosts_toml.host("six", "fd00::10", "control-plane", "worker")
     made = site(
         tmp_path,
         "1.37",

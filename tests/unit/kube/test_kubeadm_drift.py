@@ -59,7 +59,7 @@ def test_a_difference_is_refused_at_its_line(tmp_path: Path, line: str, said: st
     cluster = cluster_of(site_at(tmp_path))
     (error,) = refused(cluster, site_at(tmp_path, line))
     assert said in error
-    assert error.startswith(f"{tmp_path}/hosts.toml:4: ")
+    assert error.startswith(f"{tmp_path}/hosts.toml:3: ")
 
 
 def test_a_missing_endpoint_is_named_in_the_remedy(tmp_path: Path) -> None:

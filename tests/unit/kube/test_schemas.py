@@ -21,7 +21,7 @@ from provisioner.kube import Object, manifests, templates
 from provisioner.steps import STEPS, pools
 from tests.unit.fake_cluster import FakeCluster
 from tests.unit.kube.schemas import METALLB_DEFINITIONS, problem
-from tests.unit.steps.doubles import HOSTS, fleet_for, site_at
+from tests.unit.steps.doubles import HOSTS, POOL, fleet_for, site_at
 
 ROOT = Path(__file__).parents[3]
 MINORS = ("1.35", "1.36", "1.37")
@@ -104,7 +104,7 @@ def test_those_are_of_every_file_that_is_shipped(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("minor", MINORS)
 def test_the_pools_of_an_old_metallb(tmp_path: Path, minor: str) -> None:
     """A cluster that still has 0.12 is below 1.25; the ConfigMap is one to every minor all the same."""
-    hosts = HOSTS.replace("[metallb]", '[metallb]\nversion = "0.12.1"')
+    hosts = f'{HOSTS}[metallb]\nversion = "0.12.1"\n{POOL}'
     (config,) = pools.wanted(site_at(tmp_path, 'kubernetes = "1.24"', hosts=hosts))
     assert wrong([config], minor, []) == {}
     assert "is not" in problem(config | {"data": {"config": ["lab"]}}, minor)

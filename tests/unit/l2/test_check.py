@@ -18,7 +18,7 @@ from provisioner.l2.probe.arp import Kind
 from provisioner.l2.probe.capture import Answer, Capture, Vantage
 from provisioner.l2.probe.interfaces import Interface
 from provisioner.l2.targets import Targets
-from provisioner.site import load_site
+from tests import hosts_toml
 
 LAN = Interface("eth0", "02:00:00:00:00:01", True, True, (IPv4Interface("10.0.0.5/24"),))
 SEGMENT = Interface(
@@ -147,12 +147,8 @@ def test_merging_two_runs_loses_nothing() -> None:
 
 
 def test_hosts_toml_alone_gives_addresses_and_pools_only(tmp_path: Path) -> None:
-    path = tmp_path / "hosts.toml"
-    path.write_text(
-        '[[hosts]]\nname = "m"\naddress = "192.0.2.10"\nroles = ["control-plane"]\n'
-        '[[metallb.pools]]\nname = "lab"\naddresses = ["192.0.2.200-192.0.2.203"]\nauto_assign = false\n'
-    )
-    facts = l2_sources.of_site(load_site(path))
+    pool = hosts_toml.pool("lab", "192.0.2.200-192.0.2.203", auto_assign=False)
+    facts = l2_sources.of_site(hosts_toml.load(tmp_path, hosts_toml.hosts("m") + pool))
     assert [(node.name, node.internal_ips, node.nics) for node in facts.nodes] == [("m", ("192.0.2.10",), None)]
     assert facts.pools is not None
     assert (facts.pools[0].addresses, facts.pools[0].auto_assign) == (("192.0.2.200-192.0.2.203",), False)

@@ -13,6 +13,7 @@ import pytest
 from provisioner.report import Event, Log, Report
 from provisioner.site import parse_site
 from provisioner.ssh import Host, Sudo
+from tests import hosts_toml
 from tests.unit.ssh.loopback import KEY, listening
 
 FINGERPRINT = "SHA256:" + base64.b64encode(hashlib.sha256(KEY.asbytes()).digest()).decode().rstrip("=")
@@ -27,10 +28,8 @@ def port() -> Iterator[int]:
 def log_in(folder: Path, port: int, host_keys: str) -> list[Event]:
     """Log in to the host "one" once; return the events shown."""
     paramiko.ECDSAKey.generate().write_private_key_file(str(folder / "id"))
-    text = (
-        f'[ssh]\nkey = "id"\nport = {port}\nhost_keys = "{host_keys}"\n'
-        '[[hosts]]\nname = "one"\naddress = "192.0.2.10"\nssh_address = "127.0.0.1"\nroles = ["control-plane"]\n'
-    )
+    text = f'[ssh]\nkey = "id"\nport = {port}\nhost_keys = "{host_keys}"\n'
+    text += hosts_toml.host("one", "192.0.2.10", "control-plane", ssh_address="127.0.0.1")
     site = parse_site(text, folder / "hosts.toml")
     events: list[Event] = []
     log = Log(folder / "log")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.ssh.connect import jump_login, login
-from tests.unit.sites import site
+from tests.hosts_toml import site
 
 
 def test_a_hosts_own_settings_take_precedence(tmp_path: Path) -> None:

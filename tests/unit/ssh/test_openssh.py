@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from provisioner.ssh import openssh
-from tests.unit.sites import site
+from tests.hosts_toml import site
 
 
 def test_openssh_gets_the_same_login_settings(tmp_path: Path) -> None:

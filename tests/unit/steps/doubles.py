@@ -19,44 +19,23 @@ from typing import Any, TypeVar, cast
 from provisioner.engine import Change, Step
 from provisioner.kube import Cluster
 from provisioner.report import Report
-from provisioner.site import HostSpec, Site, load_site
+from provisioner.site import HostSpec, Site
 from provisioner.ssh import FactQuery, Host, HostFacts, HostNic
 from provisioner.ssh.channel import Output
 from provisioner.ssh.command import PROLOGUE, CommandResult
 from provisioner.ssh.facts import File, Unit
+from tests import hosts_toml
 from tests.unit.fake_cluster import FakeCluster
 
 V = TypeVar("V")
 
-CLUSTER = """
-[cluster]
-name = "lab"
-"""
-HOSTS = """
-[[hosts]]
-name = "master"
-address = "192.168.56.10"
-roles = ["control-plane"]
-[[hosts]]
-name = "worker1"
-address = "192.168.56.11"
-roles = ["worker"]
-[[hosts]]
-name = "worker2"
-address = "192.168.56.12"
-roles = ["worker"]
-[metallb]
-[[metallb.pools]]
-name = "lab"
-addresses = ["192.168.56.200-192.168.56.203"]
-"""
+HOSTS = hosts_toml.hosts("master", "worker1", "worker2", network="192.168.56")
+POOL = hosts_toml.pool("lab", "192.168.56.200-192.168.56.203")
 
 
-def site_at(directory: Path, cluster: str = "", rest: str = "", hosts: str = HOSTS) -> Site:
-    """Return the site of a hosts.toml with lines for [cluster], other hosts, and further tables."""
-    path = directory / "hosts.toml"
-    path.write_text(f"{CLUSTER}{cluster}\n{hosts}\n{rest}")
-    return load_site(path)
+def site_at(directory: Path, cluster: str = "", rest: str = "", hosts: str = f"{HOSTS}{POOL}") -> Site:
+    """Return a site with further lines under [cluster], other hosts and pools, and further tables."""
+    return hosts_toml.load(directory, f'[cluster]\nname = "lab"\n{cluster}\n{hosts}\n{rest}')
 
 
 class Asked(dict[str, V]):

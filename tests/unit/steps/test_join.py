@@ -27,9 +27,10 @@ from provisioner.ssh.command import CommandResult
 from provisioner.ssh.facts import File
 from provisioner.steps import join
 from provisioner.steps.join import JOIN_CONFIG, STEP
+from tests import hosts_toml
 from tests.unit.fake_cluster import FakeCluster
 from tests.unit.objects import node
-from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, site_at, summaries
+from tests.unit.steps.doubles import POOL, RecordingHost, carry_out, drain, fleet_for, present, site_at, summaries
 
 JOIN, CLEAN = "kubeadm join as worker", "clean up a kubeadm join that was interrupted"
 GONE = "clean up after a node that was taken out of the API"
@@ -111,7 +112,7 @@ def test_a_trailing_newline_makes_no_other_cluster(host: RecordingHost) -> None:
 
 
 def test_a_control_plane_has_joined_when_it_is_marked_as_one(tmp_path: Path) -> None:
-    site = site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=_two_control_planes())
+    site = site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=TWO_CONTROL_PLANES + POOL)
     host = fleet_for(STEP, site)["second"].know(files={**STARTED, **JOINED})
     half = cluster().hold(node("second"))
     assert summaries(STEP, host, half) == [CLEAN, "kubeadm join as control plane"]
@@ -120,7 +121,7 @@ def test_a_control_plane_has_joined_when_it_is_marked_as_one(tmp_path: Path) -> 
 
 
 def test_another_role_is_refused_as_kubeadm_cannot_change_it(tmp_path: Path) -> None:
-    site = site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=_two_control_planes())
+    site = site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=TWO_CONTROL_PLANES + POOL)
     host = fleet_for(STEP, site)["second"].know(files=JOINED)
     with pytest.raises(HostError, match=r"is a worker of the cluster, and hosts\.toml calls it a control plane"):
         drain(STEP, host, cluster().hold(node("second")))
@@ -207,18 +208,14 @@ def test_the_pin_of_the_ca_is_that_of_its_public_key(tmp_path: Path) -> None:
     assert found == f"sha256:{hashlib.sha256(der).hexdigest()}"
 
 
-def _two_control_planes() -> str:
-    return (
-        "".join(
-            f'[[hosts]]\nname = "{name}"\naddress = "{address}"\nroles = ["control-plane"]\n'
-            for name, address in (("first", "192.168.56.10"), ("second", "192.168.56.11"))
-        )
-        + '[[metallb.pools]]\nname = "lab"\naddresses = ["192.168.56.200-192.168.56.203"]\n'
-    )
+TWO_CONTROL_PLANES = "".join(
+    hosts_toml.host(name, address, "control-plane")
+    for name, address in (("first", "192.168.56.10"), ("second", "192.168.56.11"))
+)
 
 
 def test_a_further_control_plane_gets_certificates_under_a_key_that_is_told_nobody(tmp_path: Path) -> None:
-    site = site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=_two_control_planes())
+    site = site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=TWO_CONTROL_PLANES + POOL)
     hosts = hosts_of(site)
     api = cluster().hold(node("first"))
     (change,) = drain(STEP, hosts["second"], api)
@@ -241,11 +238,9 @@ def test_a_further_control_plane_gets_certificates_under_a_key_that_is_told_nobo
 
 @pytest.mark.parametrize(("role", "waits"), [("control-plane", True), ("worker", False)])
 def test_control_planes_join_in_turn(tmp_path: Path, role: str, waits: bool) -> None:
-    hosts_text = _two_control_planes().replace(
-        'name = "second"\naddress = "192.168.56.11"\nroles = ["control-plane"]',
-        f'name = "second"\naddress = "192.168.56.11"\nroles = ["{role}"]',
-    )
-    hosts = hosts_of(site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=hosts_text))
+    first, second = ("first", "192.168.56.10", "control-plane"), ("second", "192.168.56.11", role)
+    text = hosts_toml.host(*first) + hosts_toml.host(*second) + POOL
+    hosts = hosts_of(site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=text))
     api = cluster().hold(node("first"))
     (change,) = drain(STEP, hosts["second"], api)
     api.hold(node("second"))

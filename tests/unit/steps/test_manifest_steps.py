@@ -16,6 +16,7 @@ from provisioner.errors import ProvisionerError
 from provisioner.kube import Object, manifests
 from provisioner.kube.objects import containers, object_name, order
 from provisioner.steps import flannel, ingress, metallb, metrics_server, workloads
+from tests import hosts_toml
 from tests.unit.fake_cluster import FakeCluster
 from tests.unit.steps.doubles import RecordingHost, drain, fleet_for, site_at, summaries
 
@@ -159,7 +160,7 @@ def test_ingress_classes_have_names_that_the_workloads_use(tmp_path: Path) -> No
 
 
 def _single() -> str:
-    return '[[hosts]]\nname = "master"\naddress = "192.168.56.10"\nroles = ["control-plane", "worker"]\n'
+    return hosts_toml.host("master", "192.168.56.10", "control-plane", "worker")
 
 
 # --- MetalLB ----------------------------------------------------------------------------------------------------

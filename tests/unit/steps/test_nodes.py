@@ -10,24 +10,17 @@ from provisioner.errors import ClusterError
 from provisioner.kube import Object
 from provisioner.steps import nodes
 from provisioner.steps.nodes import STEP
+from tests import hosts_toml
 from tests.unit.fake_cluster import FakeCluster
 from tests.unit.objects import node
-from tests.unit.steps.doubles import RecordingHost, carry_out, fleet_for, site_at, summaries
+from tests.unit.steps.doubles import POOL, RecordingHost, carry_out, fleet_for, site_at, summaries
 
-TAINTED = """
-[[hosts]]
-name = "master"
-address = "192.168.56.10"
-roles = ["control-plane"]
-[[hosts]]
-name = "worker1"
-address = "192.168.56.11"
-roles = ["worker"]
-taints = ["dedicated=storage:NoSchedule", "example.org/slow:PreferNoSchedule"]
-[[metallb.pools]]
-name = "lab"
-addresses = ["192.168.56.200-192.168.56.203"]
-"""
+TAINTS = ["dedicated=storage:NoSchedule", "example.org/slow:PreferNoSchedule"]
+TAINTED = (
+    hosts_toml.host("master", "192.168.56.10", "control-plane")
+    + hosts_toml.host("worker1", "192.168.56.11", "worker", taints=TAINTS)
+    + POOL
+)
 
 
 @pytest.fixture

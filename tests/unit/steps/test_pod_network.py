@@ -17,9 +17,10 @@ from provisioner.kube import Object, manifests
 from provisioner.ssh import Host, HostNic
 from provisioner.steps import flannel, pod_routes
 from provisioner.steps.pod_routes import CNI, SCRIPT, UNIT, UNIT_FILE
+from tests import hosts_toml
 from tests.unit.fake_cluster import FakeCluster
 from tests.unit.objects import node
-from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, running, site_at, summaries
+from tests.unit.steps.doubles import POOL, RecordingHost, carry_out, drain, fleet_for, running, site_at, summaries
 
 BRIDGE = 'network = "bridge"'
 
@@ -84,11 +85,10 @@ def test_flannel_is_told_the_nic(nics: set[str], argument: str) -> None:
 )
 def test_one_segment(tmp_path: Path, prefix: str, other: str, expected: bool) -> None:
     hosts = "".join(
-        f'[[hosts]]\nname = "h{address.replace(".", "-")}"\naddress = "{address}"\nroles = ["{role}"]\n'
+        hosts_toml.host(f"h{address.replace('.', '-')}", address, role)
         for address, role in (("192.168.56.10", "control-plane"), (other, "worker"))
     )
-    pool = '[[metallb.pools]]\nname = "p"\naddresses = ["192.168.56.200-192.168.56.201"]'
-    fleet = fleet_for(flannel.STEP, site_at(tmp_path, hosts=hosts, rest=pool))
+    fleet = fleet_for(flannel.STEP, site_at(tmp_path, hosts=hosts + POOL))
     first = fleet["h192-168-56-10"]
     first.facts = replace(first.facts, nics=(HostNic("eth1", "m", True, ("10.0.2.15/24", f"192.168.56.10/{prefix}")),))
     assert flannel.one_segment(cast(Host, first)) is expected

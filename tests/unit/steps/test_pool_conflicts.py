@@ -10,23 +10,14 @@ import pytest
 from provisioner.ssh import Host, HostNic
 from provisioner.steps.pool_conflicts import MOST_ADDRESSES, pool_addresses_of, pool_conflicts
 from provisioner.steps.preflight import STEP
+from tests import hosts_toml
 from tests.unit.steps.doubles import RecordingHost, fleet_for, site_at
 
-HOSTS = """
-[[hosts]]
-name = "master"
-address = "192.168.56.10"
-roles = ["control-plane"]
-[[hosts]]
-name = "worker1"
-address = "192.168.56.11"
-roles = ["worker"]
-"""
+HOSTS = hosts_toml.hosts("master", "worker1", network="192.168.56")
 
 
 def machine(tmp_path: Path, *addresses: str) -> RecordingHost:
-    listed = ", ".join(f'"{address}"' for address in addresses or ("192.168.56.200-192.168.56.203",))
-    pool = f'[[metallb.pools]]\nname = "lab"\naddresses = [{listed}]'
+    pool = hosts_toml.pool("lab", *(addresses or ("192.168.56.200-192.168.56.203",)))
     return fleet_for(STEP, site_at(tmp_path, hosts=HOSTS, rest=pool))["master"]
 
 

@@ -13,7 +13,7 @@ from provisioner.kube import ApiState, Object
 from provisioner.steps import pools
 from tests.unit.fake_cluster import FakeCluster
 from tests.unit.objects import load_balancer
-from tests.unit.steps.doubles import HOSTS, RecordingHost, carry_out, drain, fleet_for, site_at
+from tests.unit.steps.doubles import HOSTS, POOL, RecordingHost, carry_out, drain, fleet_for, site_at
 
 OLD = 'kubernetes = "1.20.2"'
 CONTROLLER: Object = {
@@ -239,7 +239,7 @@ def test_other_controllers_services_are_not_looked_at(tmp_path: Path) -> None:
 
 
 def test_below_013_the_pools_are_one_config_map(tmp_path: Path) -> None:
-    hosts = HOSTS.replace("[metallb]", '[metallb]\nversion = "0.12.1"')
+    hosts = f'{HOSTS}[metallb]\nversion = "0.12.1"\n{POOL}'
     site = site_at(tmp_path, OLD, POOLS.replace('interfaces = ["eth1"]', ""), hosts=hosts)  # it knows none
     (config,) = pools.wanted(site)
     assert (config["kind"], config["metadata"]) == ("ConfigMap", {"name": "config", "namespace": "metallb-system"})

@@ -12,7 +12,8 @@ from provisioner.kube.kubeadm_state import KUBELET_CONF
 from provisioner.ssh import HostNic
 from provisioner.ssh.facts import Package
 from provisioner.steps.preflight import STEP
-from tests.unit.steps.doubles import RecordingHost, drain, fleet_for, present, site_at
+from tests import hosts_toml
+from tests.unit.steps.doubles import POOL, RecordingHost, drain, fleet_for, present, site_at
 
 NEW = 'kubernetes = "1.37"'
 
@@ -134,9 +135,8 @@ def test_cgroup_v2_gives_an_old_kubelet_no_figures(tmp_path: Path) -> None:
 
 
 def test_the_interface_of_hosts_toml(tmp_path: Path) -> None:
-    hosts = '[[hosts]]\nname = "one"\naddress = "192.168.56.10"\nroles = ["control-plane"]\ninterface = "eth7"\n'
-    pool = '[[metallb.pools]]\nname = "p"\naddresses = ["192.168.56.200-192.168.56.201"]'
-    host = fleet_for(STEP, site_at(tmp_path, NEW, hosts=hosts, rest=pool))["one"]
+    hosts = hosts_toml.host("one", "192.168.56.10", "control-plane", interface="eth7")
+    host = fleet_for(STEP, site_at(tmp_path, NEW, hosts=hosts + POOL))["one"]
     assert told(host) == "192.168.56.10 is on eth1, hosts.toml says eth7"
 
 

@@ -9,7 +9,8 @@ import pytest
 from provisioner.engine import Scope, Step
 from provisioner.ssh import FactQuery
 from provisioner.steps import STEPS
-from tests.unit.steps.doubles import site_at
+from tests import hosts_toml
+from tests.unit.steps.doubles import POOL, site_at
 
 BY_NAME = {step.name: step for step in STEPS}
 
@@ -43,9 +44,9 @@ def test_the_road_is_the_one_that_is_promised() -> None:
     ],
 )
 def test_steps_that_the_site_does_not_want(tmp_path: Path, table: str, off: set[str]) -> None:
-    hosts = '[[hosts]]\nname = "one"\naddress = "192.168.56.10"\nroles = ["control-plane", "worker"]\n'
+    hosts = hosts_toml.host("one", "192.168.56.10", "control-plane", "worker")
     if "[metallb]" not in table:
-        hosts += '[[metallb.pools]]\nname = "p"\naddresses = ["192.168.56.200-192.168.56.201"]\n'
+        hosts += POOL
     if "nfs" in table:
         table += '\n[workloads]\nenabled = ["nodeport"]'
     site = site_at(tmp_path, rest=table, hosts=hosts)
