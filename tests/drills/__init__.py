@@ -1,1 +1,1 @@
-"""Drills: what may happen to a cluster that stands, done to the lab's and watched."""
+"""Drills: faults and changes on the lab's running cluster."""

@@ -1,4 +1,4 @@
-"""Drills are held on the lab as `make lab` left it, and leave a cluster that works; each file stands on its own."""
+"""Drills run on the lab that `make lab` created and leave a working cluster; each file runs by itself."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tests.e2e import drive
 
 
 @pytest.fixture(scope="session", autouse=True)
-def standing() -> None:
-    """Refuse to begin without a cluster."""
+def cluster() -> None:
+    """Exit without a cluster."""
     if os.geteuid() != 0:
-        pytest.exit("the lab's network namespaces are root's: sudo make drills", returncode=1)
+        pytest.exit("the lab needs root for network namespaces: sudo make drills", returncode=1)
     if drive.lab("status").status != 0 or not drive.SITE.exists():
-        pytest.exit("there is no cluster to hold drills on: make lab", returncode=1)
-    # Machines whose snapshot was put back a moment ago have to find each other first.
+        pytest.exit("there is no cluster to run drills on; create one: make lab", returncode=1)
+    # Machines that were restored from a snapshot need a moment to become Ready.
     drive.until("every node to be ready", lambda: drive.operator("status", quiet=True).status == 0, 300)

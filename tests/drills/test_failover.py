@@ -1,7 +1,7 @@
-"""Failovers on real machines, timed by `l2 watch`: a worker without power, a deleted speaker, a drained node.
+"""Failovers on real machines, timed by `l2 watch`: a worker loses power, a speaker is deleted, a node is drained.
 
-Each begins where the lab stands and ends with a snapshot put back, so that the lab is left as it was found.
-What is asserted is what must be seen, in which order; how long it takes is the emulated machines' affair, and printed.
+Each ends by restoring a snapshot of the lab as it was. The tests assert which events are seen, and in which order; how
+long they take depends on the emulated machines and is printed.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ pytestmark = pytest.mark.drill
 WORKERS = ("worker1", "worker2")
 SNAPSHOT = "failover"
 PICTURES = drive.LAB / "failover"
-# An emulated machine may pause for a second or two without any fault; that is not what is to be timed here.
+# An emulated machine may pause for a second or two without any fault, which is not to be timed here.
 PATIENCE = ("--gap", "5", "--stable-for", "10", "--timeout", "900")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def snapshot() -> None:
-    """Save the lab as it stands, once for all failovers."""
+    """Snapshot the lab once for all failovers."""
     saved = drive.lab("snapshot", SNAPSHOT)
     assert saved.status == 0, saved.text
     PICTURES.mkdir(exist_ok=True)
 
 
 @pytest.fixture(autouse=True)
-def put_back(snapshot: None) -> Iterator[None]:
-    """Put the lab back after each, also after one that failed: the next must not find its ruins."""
+def restored(snapshot: None) -> Iterator[None]:
+    """Restore the lab after each test, also a failed one."""
     yield
-    restored = drive.lab("restore", SNAPSHOT)
-    assert restored.status == 0, restored.text
+    ran = drive.lab("restore", SNAPSHOT)
+    assert ran.status == 0, ran.text
 
 
 def test_a_worker_loses_its_power() -> None:
-    """Its neighbour takes the address over, tells everybody in five pairs, and serves."""
+    """Another node takes the address over, sends five pairs of gratuitous ARP, and serves."""
     ip, worker = _owned_by_a_worker()
     lab = lifecycle.find(drive.LAB)
-    told = failover("power-off", ip, worker, lambda: lifecycle.power_off(lab, worker))
-    change = _moved(told, worker)
+    report = failover("power-off", ip, worker, lambda: lifecycle.power_off(lab, worker))
+    change = _moved(report, worker)
     assert change["overlap_s"] == 0, "a machine without power answers nothing"
     assert change["silence_at_least_s"] > 1, "memberlist cannot have noticed sooner"
     assert change["tcp_outage_s"] is not None
@@ -56,41 +56,41 @@ def test_a_worker_loses_its_power() -> None:
 
 
 def test_a_speaker_is_deleted() -> None:
-    """It says goodbye to the others, so that the address moves at once, or its successor goes on with it."""
+    """It leaves memberlist, so the address moves at once, unless its replacement takes it first."""
     ip, worker = _owned_by_a_worker()
     pod = _speaker(worker)
-    told = failover(
+    report = failover(
         "speaker-deleted", ip, worker, lambda: drive.kubectl(f"-n metallb-system delete pod {pod} --wait=false")
     )
-    change = told["changes"][0]
+    change = report["changes"][0]
     assert change["kind"] in ("moved", "interrupted"), change
     if change["kind"] == "moved":
         _announced(change)
-    # Forwarding is kube-proxy's affair: a client that knows the MAC goes on through the node without its speaker.
+    # kube-proxy forwards without the speaker, so a client that knows the MAC still reaches the node.
     assert change["first_tcp_outcome"] == "open"
 
 
 def test_a_node_is_drained() -> None:
-    """With externalTrafficPolicy Local the address follows its pods; the speaker itself stays on a drained node."""
+    """With externalTrafficPolicy Local the address follows the pods, although the speaker stays on a drained node."""
     drive.kubectl("""-n course patch service lb-one -p '{"spec": {"externalTrafficPolicy": "Local"}}'""")
     ip = _ip("course", "lb-one")
     drive.until(f"a worker to answer for {ip}", lambda: _owner(ip) in WORKERS, 300)
     worker = _owner(ip)
     other = next(name for name in WORKERS if name != worker)
     drive.until(f"a ready pod of lb-one on {other}", lambda: other in _nodes_with_a_ready_pod("lb-one"), 300)
-    # The evictions are asked for at once; that the last pod is gone takes minutes here, and nothing hangs on it.
+    # The evictions start at once; that the last pod is gone takes minutes here, and does not matter.
     evict = f"drain {worker} --ignore-daemonsets --delete-emptydir-data --force --timeout=60s"
-    told = failover(
+    report = failover(
         "drained", ip, worker, lambda: drive.kubectl(evict, unless=("global timeout reached", "did not complete"))
     )
-    change = _moved(told, worker)
-    assert _name(told, change["to"]) == other, "only that node has a ready pod"
+    change = _moved(report, worker)
+    assert _name(report, change["to"]) == other, "only that node has a ready pod"
 
 
 def failover(name: str, ip: str, owner: str, act: Callable[[], object]) -> dict[str, Any]:
-    """Watch an address from the operator's machine while something is done to its owner; return the report.
+    """Watch an address from the operator's machine while `act` does something to its owner; return the report.
 
-    The act begins once the owner has been seen answering and serving, the watch ends by itself.
+    `act` runs once the owner answers and serves; the watch ends when the address is stable again.
     """
     drive.say(f"{name}: watching {ip} on {owner}")
     picture = PICTURES / f"{name}.svg"
@@ -99,33 +99,33 @@ def failover(name: str, ip: str, owner: str, act: Callable[[], object]) -> dict[
         try:
             lines = _lines(watch)
             seen: list[str] = []
-            # Not by name: a node may be slow to answer for its own address.
+            # Not matched by node name, which a slow machine may not have reported yet.
             while not (any(" answers" in line for line in seen) and any(line.endswith(": open") for line in seen)):
                 line = lines.get(timeout=120)
-                assert line is not None, "the watch ended before it began:\n" + "\n".join(seen)
+                assert line is not None, "the watch ended early:\n" + "\n".join(seen)
                 seen.append(line)
             act()
-            drive.say(f"{name}: done to {owner}; waiting for the address to settle")
+            drive.say(f"{name}: done to {owner}; waiting for the address to be stable")
             assert watch.stdout is not None
             output = watch.stdout.read()
             status = watch.wait()
         finally:
             watch.kill()
-    told: dict[str, Any] = json.loads(output)
+    report: dict[str, Any] = json.loads(output)
     (PICTURES / f"{name}.json").write_text(output)
-    drive.say(f"{name}: {told['title']}")
-    for event in told["events"]:
+    drive.say(f"{name}: {report['title']}")
+    for event in report["events"]:
         drive.say(f"  {event['t']:+8.3f} s  {event['text']}")
-    assert status == 0, json.dumps({key: told[key] for key in ("verdict", "evidence", "changes")}, indent=2)
-    assert told["verdict"] == "OK"
-    assert told["run"]["ended_by"] == "stable"
-    assert _name(told, told["changes"][0]["from"]) == owner
-    assert told["title"] in picture.read_text()
-    return told
+    assert status == 0, json.dumps({key: report[key] for key in ("verdict", "evidence", "changes")}, indent=2)
+    assert report["verdict"] == "OK"
+    assert report["run"]["ended_by"] == "stable"
+    assert _name(report, report["changes"][0]["from"]) == owner
+    assert report["title"] in picture.read_text()
+    return report
 
 
 def _lines(process: subprocess.Popen[str]) -> queue.Queue[str | None]:
-    """Return a queue of what a process says on stderr; None at its end."""
+    """Return a queue of a process's lines on stderr, then None."""
     found: queue.Queue[str | None] = queue.Queue()
 
     def read() -> None:
@@ -139,47 +139,47 @@ def _lines(process: subprocess.Popen[str]) -> queue.Queue[str | None]:
     return found
 
 
-def _moved(told: dict[str, Any], worker: str) -> dict[str, Any]:
-    """Assert that the address went from a worker to another node with all that belongs to it."""
-    change: dict[str, Any] = told["changes"][0]
+def _moved(report: dict[str, Any], worker: str) -> dict[str, Any]:
+    """Assert that the address moved from a worker to another node and serves there."""
+    change: dict[str, Any] = report["changes"][0]
     assert change["kind"] == "moved", change
-    taker = _name(told, change["to"])
-    assert taker not in (worker, ""), told["owners"]
-    assert next(owner["node"] for owner in told["owners"] if owner["mac"] == change["to"]), "the new owner is a node"
+    taker = _name(report, change["to"])
+    assert taker not in (worker, ""), report["owners"]
+    assert next(owner["node"] for owner in report["owners"] if owner["mac"] == change["to"]), "the new owner is a node"
     assert change["old_last_reply"] is not None
     assert change["new_first_reply"] is not None
     assert change["silence_s"] >= change["silence_at_least_s"] >= 0
-    assert change["first_tcp_answer"] is not None, "the service is reached through the new owner"
+    assert change["first_tcp_answer"] is not None, "the new owner serves"
     assert change["first_tcp_outcome"] == "open"
     _announced(change)
     return change
 
 
 def _announced(change: dict[str, Any]) -> None:
-    """Assert that the new owner told everybody, in the way of MetalLB."""
+    """Assert that the new owner sent gratuitous ARP as MetalLB does."""
     assert change["first_gratuitous"] is not None
     assert change["gratuitous_expected"] == 5
-    assert change["gratuitous_pairs"] >= 3, "some may get lost on a busy machine, most do not"
+    assert change["gratuitous_pairs"] >= 3, "a busy machine may lose some"
 
 
-def _name(told: dict[str, Any], mac: str | None) -> str:
-    return next((str(owner["node"]) for owner in told["owners"] if owner["mac"] == mac), "")
+def _name(report: dict[str, Any], mac: str | None) -> str:
+    return next((str(owner["node"]) for owner in report["owners"] if owner["mac"] == mac), "")
 
 
 def _owned_by_a_worker() -> tuple[str, str]:
-    """Return an external IP of the workloads and the worker that answers for it.
+    """Return an external IP of the workloads and the worker that announces it.
 
-    Of Services whose pods are on every worker, and whose address any node may announce.
+    The Services have pods on every worker, and any node may announce their addresses.
     """
     ips = [_ip("course", name) for name in ("lb-one", "lb-two")]
     owned = {ip: _owner(ip) for ip in ips}
     found = next(((ip, owner) for ip, owner in owned.items() if owner in WORKERS), None)
-    assert found is not None, f"no external IP is a worker's: {owned}"
+    assert found is not None, f"no worker announces an external IP: {owned}"
     return found
 
 
 def _owner(ip: str) -> str:
-    """Return the node that alone answers for an address, "" while that is nobody or more than one."""
+    """Return the only node that answers for an address, "" for none or several."""
     ran = drive.operator("l2", "scan", "--offline", ip, quiet=True)
     document = json.loads(ran.text[ran.text.index("{") : ran.text.rindex("}") + 1])
     (result,) = (one for one in document["results"] if one["ip"] == ip)

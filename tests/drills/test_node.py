@@ -1,4 +1,4 @@
-"""One node is drained, rebuilt although the rebuilding is killed, taken out and joined again; nothing else changes."""
+"""A node is drained, rebuilt in spite of a kill, removed and joined again; then the whole cluster is reset."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from provisioner.lab import lifecycle
 from tests.e2e import drive
 
 pytestmark = pytest.mark.drill
-# What a machine that has left may not have any more, and what it keeps.
-LEFT = (
+# Prints what a removed node must not have any more.
+CLUSTER_STATE = (
     "ls /etc/kubernetes/kubelet.conf /etc/kubernetes/pki/ca.crt /etc/cni/net.d/*.conflist 2>/dev/null; "
     "ip -brief link | grep -E 'cni0|flannel|veth'; iptables-save | grep -E 'KUBE-|FLANNEL-|CNI-|PROVISIONER-MASQ'; "
     "ip route | grep 10.244; mount | grep nfs4; true"
 )
-KEPT = "dpkg -s kubelet >/dev/null && systemctl is-active containerd"
+# Prints "active": packages and the container runtime stay.
+RUNTIME_STATE = "dpkg -s kubelet >/dev/null && systemctl is-active containerd"
 
 
 @pytest.fixture
 def worker() -> str:
-    """Return the last worker of the lab: the one whose leaving leaves most to the others."""
+    """Return the last worker of the lab."""
     return f"worker{lifecycle.find_up(drive.LAB).workers}"
 
 
 @pytest.fixture
 def site() -> Path:
-    """Return the lab's site with the DaemonSet, which a small lab has not."""
+    """Return the lab's site with the DaemonSet, which a small lab does not have."""
     text = drive.SITE.read_text()
     if "[workloads]\nenabled" not in text:
         return drive.SITE
@@ -37,17 +38,17 @@ def site() -> Path:
 
 
 def live(name: str) -> dict[str, str]:
-    """Return what identifies a node, {} when the API has none of that name."""
+    """Return uid and whether a node is cordoned, {} without one."""
     items = json.loads(drive.kubectl("get nodes -o json"))["items"]
     found = {item["metadata"]["name"]: item for item in items}
     if name not in found:
         return {}
-    taken = json.dumps(found[name]["spec"].get("unschedulable", False))
-    return {"uid": found[name]["metadata"]["uid"], "cordoned": taken}
+    cordoned = json.dumps(found[name]["spec"].get("unschedulable", False))
+    return {"uid": found[name]["metadata"]["uid"], "cordoned": cordoned}
 
 
 def movable_pods(node: str) -> list[str]:
-    """Return the pods on a node that a drain has to move."""
+    """Return the pods on a node that a drain has to evict."""
     items = json.loads(drive.kubectl(f"get pods -A -o json --field-selector spec.nodeName={node}"))["items"]
     kinds = {
         item["metadata"]["name"]: [owner["kind"] for owner in item["metadata"].get("ownerReferences", ())]
@@ -57,13 +58,14 @@ def movable_pods(node: str) -> list[str]:
 
 
 def done(*command: str, at: Path = drive.SITE) -> drive.Ran:
+    """Run a provisioner command that has to succeed."""
     ran = drive.operator(*command, site=at)
     assert ran.status == 0, ran.text[-4000:]
     return ran
 
 
-def test_a_node_is_drained_and_takes_pods_again(worker: str) -> None:
-    """The external IPs are answered for meanwhile: the command proves it."""
+def test_a_node_is_drained_and_uncordoned(worker: str) -> None:
+    """The command proves that the external IPs are still announced."""
     ran = done("node", "drain", worker, "-y")
     assert movable_pods(worker) == []
     assert live(worker)["cordoned"] == "true"
@@ -74,8 +76,8 @@ def test_a_node_is_drained_and_takes_pods_again(worker: str) -> None:
     assert live(worker)["cordoned"] == "false"
 
 
-def test_a_rebuild_that_is_killed_is_gone_on_with(worker: str) -> None:
-    """Killed while kubeadm resets the machine; then the node is a new one, and the plan is empty."""
+def test_a_killed_rebuild_continues(worker: str) -> None:
+    """Killed during `kubeadm reset`, it continues when run again; the node is a new one, and the plan is empty."""
     before = live(worker)
     command = ("node", "rebuild", worker, "-y")
     resetting = "pgrep -f '[k]ubeadm reset'"
@@ -91,13 +93,13 @@ def test_a_rebuild_that_is_killed_is_gone_on_with(worker: str) -> None:
     done("verify", "nodes", "system", "loadbalancer")
 
 
-def test_a_node_that_is_taken_out_leaves_nothing_of_the_cluster_and_joins_again(worker: str, site: Path) -> None:
-    """Its packages stay, every external IP is answered for; a node that joins has a DaemonSet's pod at once."""
+def test_a_removed_node_keeps_nothing_of_the_cluster_and_joins_again(worker: str, site: Path) -> None:
+    """Its packages stay; when it joins again, it gets its DaemonSet pods."""
     done("apply", "-y", "--only", "workloads", at=site)
     done("node", "remove", worker, "-y", at=site)
     assert live(worker) == {}
-    assert drive.ssh(worker, LEFT).text.strip() == ""
-    assert drive.ssh(worker, KEPT).text.strip() == "active"
+    assert drive.ssh(worker, CLUSTER_STATE).text.strip() == ""
+    assert drive.ssh(worker, RUNTIME_STATE).text.strip() == "active"
     done("apply", "-y", at=site)
     assert live(worker)["cordoned"] == "false"
     assert worker in drive.nodes_of("course", "app.kubernetes.io/name=ds-pods")
@@ -105,16 +107,16 @@ def test_a_node_that_is_taken_out_leaves_nothing_of_the_cluster_and_joins_again(
     done("verify", "nodes", "system", "daemonset", "loadbalancer", at=site)
 
 
-def test_the_whole_cluster_is_taken_down_and_the_data_stays() -> None:
-    """From a snapshot, which is put back afterwards."""
+def test_the_whole_cluster_is_reset_and_the_data_stays() -> None:
+    """The lab is restored from a snapshot afterwards."""
     assert drive.lab("snapshot", "before-reset").status == 0
     hosts = ["master", *(f"worker{number + 1}" for number in range(lifecycle.find_up(drive.LAB).workers))]
     before = drive.ssh("master", "find /srv/nfs -type f | sort | head -50").text
     try:
         done("reset", "-y")
         for host in hosts:
-            assert drive.ssh(host, LEFT).text.strip() == "", host
-            assert drive.ssh(host, KEPT).text.strip() == "active", host
+            assert drive.ssh(host, CLUSTER_STATE).text.strip() == "", host
+            assert drive.ssh(host, RUNTIME_STATE).text.strip() == "active", host
         assert drive.ssh("master", "ls /var/lib/etcd 2>/dev/null; true").text.strip() == ""
         assert set(before.split()) <= set(drive.ssh("master", "find /srv/nfs -type f").text.split())
         again = drive.operator("reset", "-y")

@@ -1,4 +1,4 @@
-"""A pool changes in hosts.toml: every Service moves to the new addresses, none is lost, the old ones fall silent."""
+"""A pool changes in hosts.toml: every Service moves to a new address, and the old ones fall silent."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def external_ips() -> dict[str, str]:
 
 
 def owners(*ips: str) -> dict[str, int]:
-    """Return how many MACs answer for each address on the segment, as `l2 scan` sees it."""
+    """Return how many MACs answer for each address, according to `l2 scan`."""
     ran = drive.operator("l2", "scan", *ips, quiet=True)
     document = json.loads(ran.text[ran.text.index("{") : ran.text.rindex("}") + 1])
     return {result["ip"]: len(result["owners"]) for result in document["results"]}
 
 
-def test_addresses_move_with_their_pool_and_none_is_lost() -> None:
-    """Apply moves them; the wire agrees."""
+def test_every_service_moves_with_its_pool() -> None:
+    """apply moves them; a scan finds one owner each, and none for the old addresses."""
     before = external_ips()
     assert any(IPv4Address(ip) < FIRST for ip in before.values()), before
     shrunk = drive.other_site("shrunk", ("192.168.56.200-192.168.56.230", f"{FIRST}-192.168.56.230"))
@@ -46,16 +46,16 @@ def test_addresses_move_with_their_pool_and_none_is_lost() -> None:
     assert owners(*old, *after.values()) == dict.fromkeys(old, 0) | dict.fromkeys(after.values(), 1)
 
 
-def test_a_pool_that_grows_again_moves_nobody() -> None:
-    """Back to the hosts.toml of before: the Services keep what they have."""
+def test_a_pool_that_grows_moves_no_service() -> None:
+    """Back with the old hosts.toml, the Services keep their addresses."""
     before = external_ips()
     ran = drive.operator("apply", "-y", "--only", "pools")
     assert ran.status == 0, ran.text[-4000:]
     assert external_ips() == before
 
 
-def test_a_deleted_service_frees_its_address_and_falls_silent() -> None:
-    """The next apply brings the Service back."""
+def test_the_address_of_a_deleted_service_falls_silent() -> None:
+    """The next apply creates the Service again."""
     ip = external_ips()["course/lb-one"]
     assert owners(ip) == {ip: 1}
     drive.kubectl("-n course delete service lb-one")

@@ -1,4 +1,4 @@
-"""A workload that hosts.toml names no more goes, and only it."""
+"""A workload that was removed from hosts.toml is removed from the cluster, and nothing else."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ KINDS = "deployments,statefulsets,daemonsets,services,configmaps,persistentvolum
 GONE = {"Deployment cm-pods", "ConfigMap cm-pods"}
 
 
-def living() -> dict[str, str]:
-    """Return the course's objects with the UID of each: one that was made anew has another."""
+def live() -> dict[str, str]:
+    """Return the UID of each object in the course namespace; a recreated one has another."""
     items = json.loads(drive.kubectl(f"-n course get {KINDS} -o json"))["items"]
     return {f"{item['kind']} {item['metadata']['name']}": item["metadata"]["uid"] for item in items}
 
 
-def test_a_workload_that_is_taken_out_is_removed_and_only_it() -> None:
-    """The others are the same objects as before; the plan afterwards is empty."""
-    before = living()
+def test_a_removed_workload_is_pruned_and_nothing_else() -> None:
+    """The other objects stay the same; the plan is empty afterwards."""
+    before = live()
     kept = json.dumps([name for name in Workloads().enabled if name != "configmap"])
     site = drive.other_site("pruned", tables={"workloads": f"enabled = {kept}"})
     ran = drive.operator("apply", "-y", "--only", "workloads", site=site)
     assert ran.status == 0, ran.text[-4000:]
-    drive.until("the ConfigMap's workload to be gone", lambda: not GONE & living().keys(), 120)
-    assert living() == {name: uid for name, uid in before.items() if name not in GONE}
+    drive.until("the configmap workload to be deleted", lambda: not GONE & live().keys(), 120)
+    assert live() == {name: uid for name, uid in before.items() if name not in GONE}
     plan = drive.operator("plan", site=site)
     assert plan.status == 0, plan.text[-4000:]
 
 
-def test_it_comes_back_with_the_hosts_toml_of_before() -> None:
-    """So that the lab is as it was."""
+def test_the_workload_returns_with_the_old_hosts_toml() -> None:
+    """The lab is then as before."""
     ran = drive.operator("apply", "-y", "--only", "workloads")
     assert ran.status == 0, ran.text[-4000:]
-    assert living().keys() >= GONE
+    assert live().keys() >= GONE

@@ -1,7 +1,7 @@
-"""Volumes survive what happens to machines: a restarted server, a worker without power; strangers stay outside.
+"""Volumes survive a restart of the NFS server and a worker's loss of power, and other hosts cannot mount them.
 
-A pod appends numbered, checksummed lines to a file on NFS and says each number only after the file was closed, which
-is when NFS has it on the server's disk. What was said must be there, whatever happened in between.
+A pod appends numbered lines with checksums to a file on NFS and prints each number once the file is closed, which is
+when the line is on the server's disk. Every printed number must then be in the file, whatever happened.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from tests.e2e import drive
 pytestmark = pytest.mark.drill
 
 NAMESPACE = "append-log"
-STRANGER = "192.168.56.99"
+OTHER_ADDRESS = "192.168.56.99"
 PHASE = "-o jsonpath={.status.phase}"
-# Any worker will do; one that has lost its power is given up after ten seconds, not after five minutes.
+# The pod is evicted ten seconds after its worker is lost, instead of five minutes.
 MANIFEST = """
 apiVersion: v1
 kind: Namespace
@@ -72,7 +72,7 @@ spec:
           volumeMounts: [{name: data, mountPath: /data}]
       volumes: [{name: data, persistentVolumeClaim: {claimName: log}}]
 """
-# Somebody else, who shares nothing with the writer but fsGroup.
+# Shares only fsGroup with the writer.
 PEER = """
 apiVersion: v1
 kind: Pod
@@ -91,35 +91,35 @@ spec:
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[str]:
-    """Run the writer and give its directory on the NFS server; afterwards remove it, its volume free for the next."""
+    """Run the writer and yield its directory on the NFS server; remove it and release the volume afterwards."""
     drive.kubectl("apply -f -", stdin=MANIFEST.replace("IMAGE", image()))
-    drive.until("the writer to be made", lambda: drive.kubectl(f"-n {NAMESPACE} get pods -o name") != "")
-    drive.until("the writer to write", lambda: len(said()) >= 5)
+    drive.until("the writer to be created", lambda: drive.kubectl(f"-n {NAMESPACE} get pods -o name") != "")
+    drive.until("the writer to write", lambda: len(acknowledged()) >= 5)
     volume = drive.kubectl(f"-n {NAMESPACE} get pvc log -o jsonpath={{.spec.volumeName}}")
     path = drive.kubectl(f"get pv {volume} -o jsonpath={{.spec.nfs.path}}")
     yield path
     drive.kubectl(f"delete namespace {NAMESPACE} --timeout=600s")
-    free(volume, path)
+    release(volume, path)
 
 
-def free(volume: str, path: str) -> None:
-    """Empty a released volume and give it to whoever claims next, as docs/workloads.md says."""
+def release(volume: str, path: str) -> None:
+    """Empty a Released volume and make it Available, as docs/workloads.md says."""
     assert path.startswith("/srv/nfs/nfs-"), path
     phase = f"get pv {volume} -o jsonpath={{.status.phase}}"
-    drive.until(f"{volume} to be released", lambda: drive.kubectl(phase) == "Released")
+    drive.until(f"{volume} to be Released", lambda: drive.kubectl(phase) == "Released")
     emptied = drive.ssh("master", f"find {path} -mindepth 1 -delete")
     assert emptied.status == 0, emptied.text
     drive.kubectl(f"""patch pv {volume} --type=json -p '[{{"op": "remove", "path": "/spec/claimRef"}}]'""")
-    drive.until(f"{volume} to be free", lambda: drive.kubectl(phase) != "Released")
+    drive.until(f"{volume} to be Available", lambda: drive.kubectl(phase) != "Released")
 
 
 def image() -> str:
-    """Return the image that the course's pods run."""
+    """Return the image of the course's pods."""
     return drive.kubectl("-n course get deployment np-pods -o jsonpath={.spec.template.spec.containers[0].image}")
 
 
 def in_pod(pod: str, script: str) -> str:
-    """Run a line of shell in a pod and return what it prints."""
+    """Run a shell command in a pod and return its output."""
     return drive.kubectl(f"-n {NAMESPACE} exec {pod} -- sh -c {shlex.quote(script)}")
 
 
@@ -130,30 +130,30 @@ def owner(path: str) -> str:
     return ran.text.strip()
 
 
-def said(pod: str = "") -> list[int]:
-    """Return the numbers that the writer has acknowledged, in the order it said them."""
+def acknowledged(pod: str = "") -> list[int]:
+    """Return the numbers that the writer has printed, in its order."""
     name = pod or writer()["metadata"]["name"]
     return [int(line) for line in drive.kubectl(f"-n {NAMESPACE} logs {name}", unless=("waiting to start",)).split()]
 
 
 @contextmanager
-def listening(pod: str) -> Iterator[Callable[[], list[int]]]:
-    """Follow what the writer says; give what returns the numbers that have arrived so far.
+def following(pod: str) -> Iterator[Callable[[], list[int]]]:
+    """Follow the writer's log; yield a function that returns the numbers received so far.
 
-    A line that has not arrived whole does not count. What has arrived was acknowledged, whatever becomes of the
-    machine, the log or the connection afterwards.
+    An incomplete line does not count. A received number was acknowledged, whatever happens to the machine, the log or
+    the connection afterwards.
     """
     command = f"kubectl --kubeconfig /etc/kubernetes/admin.conf -n {NAMESPACE} logs -f {pod}"
     argv = [*drive.CLI, "lab", "ssh", "master", "sudo", "sh", "-c", shlex.quote(command)]
-    with tempfile.NamedTemporaryFile() as heard:
+    with tempfile.NamedTemporaryFile() as log:
 
         def numbers() -> list[int]:
-            with open(heard.name, encoding="ascii") as file:
+            with open(log.name, encoding="ascii") as file:
                 lines = file.read().splitlines(keepends=True)
             return [int(line) for line in lines if line.endswith("\n")]
 
         with subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=heard, stderr=subprocess.DEVNULL, cwd=drive.ROOT
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.DEVNULL, cwd=drive.ROOT
         ) as process:
             try:
                 yield numbers
@@ -162,7 +162,7 @@ def listening(pod: str) -> Iterator[Callable[[], list[int]]]:
 
 
 def writer() -> dict[str, dict[str, str]]:
-    """Return the writer's pod that is not going away."""
+    """Return the writer's pod that is not terminating."""
     pods = json.loads(drive.kubectl(f"-n {NAMESPACE} get pods -o json"))["items"]
     (pod,) = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
     found: dict[str, dict[str, str]] = pod
@@ -170,24 +170,24 @@ def writer() -> dict[str, dict[str, str]]:
 
 
 def written(folder: str) -> list[int]:
-    """Return the numbers in the file on the server, each line's checksum verified."""
+    """Return the numbers in the file on the server, and verify the checksum of each line."""
     numbers = []
     for line in drive.ssh("master", f"cat {folder}/log").text.splitlines():
         text, _, checksum = line.rpartition(" ")
-        assert hashlib.sha256(text.encode()).hexdigest()[:16] == checksum, f"a torn line: {line!r}"
+        assert hashlib.sha256(text.encode()).hexdigest()[:16] == checksum, f"corrupt line: {line!r}"
         numbers.append(int(text.split()[0]))
     return numbers
 
 
-def test_a_pod_that_is_not_root_writes_as_itself(folder: str) -> None:
+def test_an_unprivileged_pod_writes_as_its_user(folder: str) -> None:
     """The file belongs to the pod's user and group."""
     assert owner(f"{folder}/log").startswith("1000 2000 ")
     groups = drive.kubectl(f"-n {NAMESPACE} exec deployment/writer -- id -G").split()
-    assert "2000" in groups, "fsGroup is among the process's groups"
+    assert "2000" in groups, "the process has fsGroup as a group"
 
 
-def test_another_user_of_the_same_group_reads_and_writes(folder: str) -> None:
-    """What only owner and group may touch, a pod of another user and the same fsGroup reads, and adds to."""
+def test_another_user_with_the_same_fsgroup_reads_and_writes(folder: str) -> None:
+    """A pod with another user and the same fsGroup reads and appends to a file with mode 660."""
     drive.kubectl("apply -f -", stdin=PEER.replace("IMAGE", image()))
     try:
         drive.until("the peer to run", lambda: drive.kubectl(f"-n {NAMESPACE} get pod peer {PHASE}") == "Running")
@@ -207,79 +207,80 @@ def test_another_user_of_the_same_group_reads_and_writes(folder: str) -> None:
         drive.kubectl(f"-n {NAMESPACE} delete pod peer --timeout=300s")
 
 
-def test_the_server_restarts_in_mid_write(folder: str) -> None:
-    """The writer waits, goes on, and has lost nothing that it said; it was not restarted for it."""
+def test_the_server_restarts_during_writes(folder: str) -> None:
+    """The writer waits and continues without a restart, and no acknowledged line is lost."""
     pod = writer()["metadata"]["name"]
-    before = said()[-1]
+    before = acknowledged()[-1]
     assert drive.ssh("master", "systemctl restart nfs-server").status == 0
-    begun = time.monotonic()
-    drive.until("the writer to go on", lambda: said()[-1] >= before + 10)
-    drive.say(f"the writer went on within {time.monotonic() - begun:.0f} s of the restart")
+    start = time.monotonic()
+    drive.until("the writer to continue", lambda: acknowledged()[-1] >= before + 10)
+    drive.say(f"the writer continued within {time.monotonic() - start:.0f} s of the restart")
     assert writer()["metadata"]["name"] == pod
-    acknowledged, kept = said(), written(folder)
-    assert kept[: len(acknowledged)] == acknowledged == list(range(acknowledged[0], acknowledged[-1] + 1))
+    printed, kept = acknowledged(), written(folder)
+    assert kept[: len(printed)] == printed == list(range(printed[0], printed[-1] + 1))
 
 
-def test_a_worker_loses_power_in_mid_write(folder: str) -> None:
-    """The pod comes up elsewhere and finds every acknowledged line.
+def test_a_worker_loses_power_during_writes(folder: str) -> None:
+    """The pod starts on another node and finds every acknowledged line.
 
-    Kubernetes may leave it for minutes on a node that is lost (seen after a snapshot was put back); so once the node
-    is known to be lost, the pod is given up as its documentation says.
+    Kubernetes may keep a pod on a lost node for minutes (seen after a snapshot was restored); so once the node is
+    NotReady, the test force-deletes the pod, as Kubernetes' documentation says.
     """
     pod = writer()
     node, name = pod["spec"]["nodeName"], pod["metadata"]["name"]
     spec = lifecycle.find_up(drive.LAB)
-    before = said()[-1]
+    before = acknowledged()[-1]
     state = f"get node {node} --no-headers"
-    give_up = f"-n {NAMESPACE} delete pod {name} --force --grace-period=0 --ignore-not-found"
-    with listening(name) as numbers:
-        drive.until("the writer to be heard as it writes", lambda: numbers()[-1:] > [before])
+    force_delete = f"-n {NAMESPACE} delete pod {name} --force --grace-period=0 --ignore-not-found"
+    with following(name) as numbers:
+        drive.until("the writer's log to be followed", lambda: numbers()[-1:] > [before])
         lifecycle.power_off(spec, node)
-        begun = time.monotonic()
+        start = time.monotonic()
         try:
-            lost = f"{node} to be known as lost"
+            lost = f"{node} to be NotReady"
             drive.until(lost, lambda: drive.kubectl(state).split()[1].startswith("NotReady"))
-            drive.kubectl(give_up)
-            drive.until("the writer to come up elsewhere", lambda: _elsewhere(node, name))
-            drive.say(f"the writer writes again, {time.monotonic() - begun:.0f} s after {node} lost its power")
-            acknowledged = numbers()  # what was on its way when the power went has arrived long since
-            missing = set(acknowledged) - set(written(folder))
-            assert not missing, f"acknowledged and lost: {sorted(missing)}"
+            drive.kubectl(force_delete)
+            drive.until("the writer to start elsewhere", lambda: _elsewhere(node, name))
+            drive.say(f"the writer writes again, {time.monotonic() - start:.0f} s after {node} lost power")
+            printed = numbers()  # by now, what was sent before the power cut has been received
+            missing = set(printed) - set(written(folder))
+            assert not missing, f"acknowledged but lost: {sorted(missing)}"
         finally:
             lifecycle.start(spec, node, drive.say)
-    drive.until(f"{node} to be ready again", lambda: drive.kubectl(state).split()[1] == "Ready")
+    drive.until(f"{node} to be Ready", lambda: drive.kubectl(state).split()[1] == "Ready")
 
 
 def test_data_outlives_claim_and_deployment(folder: str) -> None:
-    """Retain: both go, the volume is Released, and the file on the server is as it was."""
+    """Both are deleted, the volume is Released, and the file is still on the server."""
     kept = written(folder)
     volume = drive.kubectl(f"-n {NAMESPACE} get pvc log -o jsonpath={{.spec.volumeName}}")
     drive.kubectl(f"-n {NAMESPACE} scale deployment/writer --replicas=0")
-    drive.until("the writer to go", lambda: drive.kubectl(f"-n {NAMESPACE} get pods -o name") == "")
+    drive.until("the writer to be deleted", lambda: drive.kubectl(f"-n {NAMESPACE} get pods -o name") == "")
     drive.kubectl(f"-n {NAMESPACE} delete deployment/writer pvc/log --timeout=300s")
     phase = f"get pv {volume} -o jsonpath={{.status.phase}}"
-    drive.until("the volume to be released", lambda: drive.kubectl(phase) == "Released")
+    drive.until("the volume to be Released", lambda: drive.kubectl(phase) == "Released")
     assert written(folder)[: len(kept)] == kept
 
 
-def test_a_host_that_is_not_the_clusters_may_not_mount() -> None:
-    """The same machine, from an address that hosts.toml does not name, is refused; from its own it is let in.
+def test_a_host_outside_hosts_toml_cannot_mount() -> None:
+    """A worker is refused from an address that is not in hosts.toml, and accepted from its own.
 
-    By NFS 4.1: with the version that the volumes use, the kernel would share their connection, and their address.
+    With NFS 4.1, because the kernel would reuse the volumes' connection, and so their address, for the same version.
     """
     share = "192.168.56.10:/srv/nfs"
     try:
         nic = drive.ssh("worker2", "ip -o -4 address | awk '/ 192.168.56.12.24/ {print $2}'").text.strip()
-        disguise = f"ip address add {STRANGER}/24 dev {nic} && ip route add 192.168.56.10/32 dev {nic} src {STRANGER}"
-        made = drive.ssh("worker2", f"mkdir -p /mnt/stranger && {disguise}")
+        route = f"192.168.56.10/32 dev {nic} src {OTHER_ADDRESS}"
+        add = f"ip address add {OTHER_ADDRESS}/24 dev {nic} && ip route add {route}"
+        made = drive.ssh("worker2", f"mkdir -p /mnt/other && {add}")
         assert made.status == 0, made.text
-        refused = drive.ssh("worker2", f"mount -t nfs -o nfsvers=4.1,soft,retry=0 {share} /mnt/stranger")
-        assert refused.status != 0, "a stranger may mount the export"
+        refused = drive.ssh("worker2", f"mount -t nfs -o nfsvers=4.1,soft,retry=0 {share} /mnt/other")
+        assert refused.status != 0, "the other address can mount the export"
         assert "access denied by server" in refused.text, refused.text
     finally:
-        drive.ssh("worker2", f"ip route del 192.168.56.10/32; ip address del {STRANGER}/24 dev {nic}")
-    mount = f"mount -t nfs -o nfsvers=4.1,soft,retry=0 {share} /mnt/stranger"
-    own = drive.ssh("worker2", f"{mount} && umount /mnt/stranger")
+        drive.ssh("worker2", f"ip route del 192.168.56.10/32; ip address del {OTHER_ADDRESS}/24 dev {nic}")
+    mount = f"mount -t nfs -o nfsvers=4.1,soft,retry=0 {share} /mnt/other"
+    own = drive.ssh("worker2", f"{mount} && umount /mnt/other")
     assert own.status == 0, own.text
 
 
@@ -288,4 +289,4 @@ def _elsewhere(node: str, name: str) -> bool:
     new = [pod for pod in pods if pod["metadata"]["name"] != name and pod["spec"].get("nodeName") not in (None, node)]
     if not new or new[0]["status"].get("phase") != "Running":
         return False
-    return bool(said(new[0]["metadata"]["name"]))
+    return bool(acknowledged(new[0]["metadata"]["name"]))

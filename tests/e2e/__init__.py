@@ -1,1 +1,1 @@
-"""The whole road on the lab: blank VMs, a cluster, proofs, and kills on the way."""
+"""End-to-end tests on the lab: blank VMs become a cluster although apply is killed on the way."""

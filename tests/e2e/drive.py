@@ -1,4 +1,4 @@
-"""Drive the command line as a person does, from the lab's operator machine, and kill it where a test says so."""
+"""Run the command line on the lab's operator machine, and kill it where a test says so."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ STARTED = time.monotonic()
 
 
 def say(text: str) -> None:
-    """Print a line with the minutes since the suite began, so that a long run can be followed."""
+    """Print a line with the minutes since the suite started."""
     print(f"[{(time.monotonic() - STARTED) / 60:5.1f} min] {text}", flush=True)
 
 
 @dataclass
 class Ran:
-    """A finished command. events: what `-o json` printed, parsed; text: everything it printed."""
+    """A finished command. events: the parsed output of `-o json`; text: its whole output."""
 
     status: int
     text: str
@@ -40,7 +40,7 @@ class Ran:
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def changes(self) -> list[str]:
-        """Return the changes that were made or planned, each as "step host: sentence"."""
+        """Return the changes that were made or planned, each as "step host: summary"."""
         return [
             f"{event.get('step')} {event.get('host')}: {event.get('text')}"
             for event in self.events
@@ -49,37 +49,37 @@ class Ran:
 
 
 def begins(step: str) -> Callable[[dict[str, Any]], bool]:
-    """Return a test of an event: does this step begin?"""
+    """Return a predicate on events: this step begins."""
     return lambda event: event["kind"] == "step" and event.get("step") == step
 
 
 def changing(step: str, words: str = "") -> Callable[[dict[str, Any]], bool]:
-    """Return a test of an event: does this step make a change whose sentence starts with `words`?"""
+    """Return a predicate on events: this step makes a change whose summary starts with `words`."""
     return lambda event: (
         event["kind"] == "change" and event.get("step") == step and str(event.get("text")).startswith(words)
     )
 
 
 def lab(*arguments: str) -> Ran:
-    """Run `provisioner lab …` on this machine, its output passed through."""
+    """Run `provisioner lab …` on this machine and show its output."""
     return _run([*CLI, "lab", *arguments])
 
 
 def on_site(*arguments: str, site: Path = SITE) -> list[str]:
-    """Return the argument vector of a provisioner command as the lab's operator types it."""
+    """Return the argument vector of a provisioner command on the lab's operator machine."""
     return [*CLI, "lab", "exec", "--", *CLI, "-f", str(site), "-o", "json", *arguments]
 
 
 def operator(*arguments: str, site: Path = SITE, quiet: bool = False) -> Ran:
-    """Run a provisioner command on the lab's operator machine and return its events; quiet: without showing them."""
+    """Run a provisioner command on the lab's operator machine; quiet: without showing its output."""
     say(f"provisioner {' '.join(arguments)}")
     return _run(on_site(*arguments, site=site), quiet=quiet)
 
 
 def other_site(name: str, *replacements: tuple[str, str], tables: Mapping[str, str] | None = None) -> Path:
-    """Write a copy of the lab's hosts.toml with some text replaced, beside it, and return its path.
+    """Write a copy of the lab's hosts.toml next to it, with some text replaced, and return its path.
 
-    tables: lines to put into tables that may be there already.
+    tables: lines to add to tables, which are created if missing.
     """
     text = SITE.read_text()
     for old, new in replacements:
@@ -94,19 +94,19 @@ def other_site(name: str, *replacements: tuple[str, str], tables: Mapping[str, s
 
 
 def small_site() -> Path:
-    """Write the site of a whole lab as it is for a small one."""
+    """Write the lab's site with the workloads of a small lab."""
     return other_site("small", tables=SMALL)
 
 
 def ssh(host: str, command: str) -> Ran:
-    """Run a shell command on a machine of the lab, as root."""
+    """Run a shell command as root on a machine of the lab."""
     return _run([*CLI, "lab", "ssh", host, "sudo", "sh", "-c", shlex.quote(command)], quiet=True)
 
 
 def kubectl(arguments: str, stdin: str = "", *, unless: tuple[str, ...] = ()) -> str:
-    """Run kubectl on the master and return what it prints; arguments as a shell reads them, quoted by the caller.
+    """Run kubectl on the master and return its output; `arguments` are quoted by the caller, as for a shell.
 
-    unless: words of a refusal that only means "not yet", any of them; "" is returned then.
+    unless: messages of errors to ignore; returns "" then.
     """
     words = " ".join(shlex.quote(word) for word in shlex.split(arguments))
     command = f"kubectl --kubeconfig /etc/kubernetes/admin.conf {words}"
@@ -118,7 +118,7 @@ def kubectl(arguments: str, stdin: str = "", *, unless: tuple[str, ...] = ()) ->
 
 
 def nodes_of(namespace: str, labels: str) -> list[str]:
-    """Return the nodes on which pods with these labels are ready, one entry a pod."""
+    """Return the node of each ready pod with these labels, sorted."""
     items = json.loads(kubectl(f"-n {namespace} get pods -l {labels} -o json"))["items"]
     return sorted(
         item["spec"]["nodeName"]
@@ -127,10 +127,10 @@ def nodes_of(namespace: str, labels: str) -> list[str]:
     )
 
 
-def until(what: str, look: Callable[[], bool], limit: float = 900) -> None:
-    """Look until it is so; fail after `limit` seconds, which is far more than an emulated machine needs."""
+def until(what: str, condition: Callable[[], bool], limit: float = 900) -> None:
+    """Wait until `condition` holds; fail after `limit` seconds, far more than an emulated machine needs."""
     deadline = time.monotonic() + limit
-    while not look():
+    while not condition():
         assert time.monotonic() < deadline, f"waited {limit:.0f} s for {what}"
         time.sleep(2)
 
@@ -143,45 +143,45 @@ def killed_during(
     site: Path = SITE,
     command: Sequence[str] = ("apply", "-y"),
 ) -> list[str]:
-    """Start a command, SIGKILL it while `what` is under way, and return the changes it had begun.
+    """Start a command, SIGKILL it during `what`, and return the summaries of the changes that it had started.
 
-    at: the event that begins the stretch. running: whether the host is really at it by now (looked at until it
-    is, so that the kill does not come too early).
+    at: matches the event after which to kill it. running: whether the host is really doing it by now; it is waited
+    for, so that the kill does not come too early.
     """
     say(f"provisioner {' '.join(command)}, to be killed during {what}")
     with subprocess.Popen(
         on_site(*command, site=site), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
     ) as process:
-        seen = []
+        started = []
         for event in _events(process):
             if event["kind"] == "change":
-                seen.append(str(event.get("text")))
+                started.append(str(event.get("text")))
             if at(event):
                 break
         else:
-            raise AssertionError(f"it ended with {process.wait()} before {what} began:\n" + "\n".join(seen))
+            raise AssertionError(f"it exited with {process.wait()} before {what} started:\n" + "\n".join(started))
         deadline = time.monotonic() + 600
         while not running():
-            assert process.poll() is None, f"it ended before {what} was seen on the host"
-            assert time.monotonic() < deadline, f"{what} was announced and never seen on the host"
+            assert process.poll() is None, f"it exited before {what} ran on the host"
+            assert time.monotonic() < deadline, f"{what} was reported but never ran on the host"
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     say(f"killed during {what}")
-    return seen
+    return started
 
 
 def pausing(at: Callable[[dict[str, Any]], bool], then: Callable[[], None]) -> Ran:
-    """Run an apply that is held still (SIGSTOP) at an event while `then` runs; return how it ended."""
+    """Run an apply that is stopped (SIGSTOP) at an event while `then` runs."""
     say("provisioner apply -y")
-    begun = time.monotonic()
+    start = time.monotonic()
     with subprocess.Popen(
         on_site("apply", "-y"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
     ) as process:
-        events, held = [], False
+        events, stopped = [], False
         for event in _events(process):
             events.append(event)
-            if not held and at(event):
-                held = True
+            if not stopped and at(event):
+                stopped = True
                 os.kill(process.pid, signal.SIGSTOP)
                 try:
                     then()
@@ -189,7 +189,7 @@ def pausing(at: Callable[[dict[str, Any]], bool], then: Callable[[], None]) -> R
                     os.kill(process.pid, signal.SIGCONT)
         status = process.wait()
     text = "\n".join(json.dumps(event) for event in events)
-    return Ran(status, text, time.monotonic() - begun, events)
+    return Ran(status, text, time.monotonic() - start, events)
 
 
 def _events(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
@@ -201,7 +201,7 @@ def _events(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
 
 
 def _run(argv: list[str], *, quiet: bool = False) -> Ran:
-    begun = time.monotonic()
+    start = time.monotonic()
     lines, events = [], []
     with subprocess.Popen(
         argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, cwd=ROOT
@@ -214,11 +214,11 @@ def _run(argv: list[str], *, quiet: bool = False) -> Ran:
             if not quiet:
                 _show(event)
         status = process.wait()
-    return Ran(status, "".join(lines), time.monotonic() - begun, events)
+    return Ran(status, "".join(lines), time.monotonic() - start, events)
 
 
 def _parsed(line: str) -> dict[str, Any]:
-    """Return a line as an event; what is no JSON object is a line of text."""
+    """Return a line as an event; a line that is not a JSON event becomes one of kind "text"."""
     try:
         event = json.loads(line)
     except ValueError:

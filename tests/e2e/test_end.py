@@ -1,4 +1,4 @@
-"""At its end the lab goes and leaves nothing."""
+"""Destroying the lab leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_destroy_leaves_nothing() -> None:
-    """No process, no namespace, no file."""
+    """Neither a process nor a namespace nor a file."""
     spec = lifecycle.find_up(drive.LAB)
     drive.lab("destroy")
     assert not drive.LAB.exists()

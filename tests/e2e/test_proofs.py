@@ -1,4 +1,4 @@
-"""What must be so of a finished cluster, whatever road it came by."""
+"""What must hold for a finished cluster, however it came about."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ pytestmark = pytest.mark.e2e
 
 
 def test_a_second_apply_changes_nothing() -> None:
-    """Asserted, not hoped."""
+    """apply is idempotent."""
     ran = drive.operator("apply", "-y")
     assert ran.status == 0, ran.text[-4000:]
     assert ran.changes() == []
 
 
 def test_plan_is_empty() -> None:
-    """Plan exits 0."""
+    """plan exits 0."""
     ran = drive.operator("plan")
     assert ran.status == 0, ran.text[-4000:]
     assert ran.changes() == []
 
 
 def test_verify_passes() -> None:
-    """Every check, from outside the cluster."""
+    """All checks pass, from outside the cluster."""
     ran = drive.operator("verify")
     assert ran.status == 0, ran.text[-6000:]
 
 
-def test_a_facts_file_gives_the_verdicts_of_the_cluster_itself() -> None:
-    """What `l2 collect` writes is all that a check needs; every external IP is right, either way."""
+def test_verdicts_from_a_facts_file_equal_those_from_the_cluster() -> None:
+    """`l2 collect` writes all that `l2 check` needs; every external IP is OK either way."""
     file = drive.LAB / "facts.json"
     online = _verdicts("l2", "check")
     collected = drive.operator("l2", "collect", "-o", str(file), quiet=True)
@@ -44,7 +44,7 @@ def test_a_facts_file_gives_the_verdicts_of_the_cluster_itself() -> None:
 
 
 def test_no_secret_is_left_anywhere() -> None:
-    """No token, key or password in a log, a plan, an argv or a world-readable file of a node."""
+    """No token, key or password is in a log, an argument list or a world-readable file of a node."""
     secrets.none_in_logs()
     for host in HOSTS:
         secrets.none_readable(host)

@@ -1,4 +1,4 @@
-"""Blank machines become a cluster in one go, with a snapshot on the way."""
+"""Blank machines become a cluster in one apply, with a snapshot on the way."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ pytestmark = pytest.mark.e2e
 
 
 def test_apply_from_blank() -> None:
-    """One apply makes a cluster of blank machines; a snapshot is taken on the way, before a control plane is there."""
+    """Take the snapshot before the control plane exists."""
     ran = drive.pausing(begins("control-plane"), lambda: _snapshot("prepared"))
     assert ran.status == 0, ran.text[-4000:]
     drive.say(f"apply from blank: {ran.seconds:.0f} s, {len(ran.changes())} changes")
 
 
 def _snapshot(name: str) -> None:
-    begun = time.monotonic()
+    start = time.monotonic()
     ran = drive.lab("snapshot", name)
     assert ran.status == 0, ran.text
-    drive.say(f"snapshot {name}: {time.monotonic() - begun:.1f} s")
+    drive.say(f"snapshot {name}: {time.monotonic() - start:.1f} s")
