@@ -14,6 +14,7 @@ HERE = Path(__file__).parent
 SHARING = ("integration/kube", "integration/ssh", "integration/lab", "integration/l2/collect")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Group the tests for `pytest -n N --dist loadgroup` costly groups first; change nothing without -n."""
     if not hasattr(config, "workerinput"):
