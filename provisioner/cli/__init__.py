@@ -1,3 +1,3 @@
-"""The command line: a module a command, imported when the command is used; `main.main` is the entry point."""
+"""The command line: commands in modules that are imported at first use; `main.main` is the entry point."""
 
 __all__ = ["main"]

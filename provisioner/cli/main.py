@@ -68,7 +68,12 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option(
-    "-f", "--file", default="hosts.toml", type=click.Path(path_type=Path), show_default=True, help="The site."
+    "-f",
+    "--file",
+    default="hosts.toml",
+    type=click.Path(path_type=Path),
+    show_default=True,
+    help="The hosts.toml of the site.",
 )
 @click.option("-v", "--verbose", count=True, help="Show all output; -vv adds the traceback of an internal error.")
 @click.option(

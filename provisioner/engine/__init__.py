@@ -1,4 +1,4 @@
-"""The step engine: what a step and a change are, who runs them over hosts, the lock, the summary."""
+"""The step engine: steps and changes, the runner, the lock, rollouts, summaries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Machines, reached over SSH: a Host, its facts, commands and files on it, jobs that outlive this process."""
+"""Machines over SSH: a Host, its facts, commands, files, and jobs that survive this process."""
 
 from __future__ import annotations
 
