@@ -1,4 +1,4 @@
-"""`provisioner l2`: the verbs, each in a module of its own that is imported when it is used, and how they fail."""
+"""`provisioner l2`: the group of subcommands, each imported on use, its errors, and the options that they share."""
 
 from __future__ import annotations
 
@@ -20,77 +20,77 @@ from provisioner.l2 import report
 from provisioner.redact import redact
 
 # name -> (module:attribute, one line of help)
-LAZY = {
-    "scan": ("provisioner.cli.l2_scan:scan", "Sweep addresses: who owns each; a table and a map."),
-    "check": ("provisioner.cli.l2_check:check", "Say whether external IPs are right, and why not."),
+SUBCOMMANDS = {
+    "scan": ("provisioner.cli.l2_scan:scan", "Sweep addresses: table and map of who owns each."),
+    "check": ("provisioner.cli.l2_check:check", "Diagnose external IPs: a verdict, evidence and a remedy."),
     "watch": ("provisioner.cli.l2_watch:watch", "Time a failover."),
-    "collect": ("provisioner.cli.l2_collect:collect", "Write down what the cluster says, for check --facts."),
+    "collect": ("provisioner.cli.l2_collect:collect", "Save the cluster's facts for check --facts."),
 }
-_REPORTING = ("scan", "check")  # whose JSON is an l2report
+_REPORTING = ("scan", "check")  # their JSON is l2report/v1
 
 
-class Verbs(click.Group):
-    """A group that imports a verb's module when it is used, and in which a mistake ends with exit status 2.
+class LazyGroup(click.Group):
+    """A group that imports a subcommand's module on use, and exits with status 2 on an error.
 
-    1 would say that the cluster has a fault, and none was seen.
+    Status 1 would mean a fault in the cluster, and none was found.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the verbs, in the order in which people meet them."""
+        """Return the subcommands in the order of the table."""
         del ctx
-        return list(LAZY)
+        return list(SUBCOMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a verb, importing its module."""
+        """Return a subcommand, importing its module."""
         del ctx
-        if cmd_name not in LAZY:
+        if cmd_name not in SUBCOMMANDS:
             return None
-        module, _, attribute = LAZY[cmd_name][0].partition(":")
+        module, _, attribute = SUBCOMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the verbs, importing none."""
+        """List the subcommands without importing them."""
         del ctx
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in LAZY.items()])
+            formatter.write_dl([(name, line) for name, (_, line) in SUBCOMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the verb; a mistake or a missing cluster is a line on stderr (and in the JSON), and status 2."""
+        """Run the subcommand; an error is printed to stderr (and in the JSON) and exits with status 2."""
         try:
             return super().invoke(ctx)
         except ProvisionerError as error:
-            _end(ctx, str(error), getattr(error, "tail", ""), "inconclusive: " * isinstance(error, Inconclusive))
+            _fail(ctx, str(error), getattr(error, "tail", ""), "inconclusive: " * isinstance(error, Inconclusive))
         except OSError as error:
             if error.filename is None:
                 raise
-            # A log or a file that cannot be written: the reader's folder, not a defect.
-            _end(ctx, f"{error.filename}: {error.strerror}")
+            # An unwritable log or file is a problem of the operator's folder, not a defect.
+            _fail(ctx, f"{error.filename}: {error.strerror}")
 
 
-def _end(ctx: click.Context, message: str, tail: str = "", word: str = "") -> NoReturn:
+def _fail(ctx: click.Context, message: str, tail: str = "", prefix: str = "") -> NoReturn:
     options = ctx.obj
     if options is not None and options.output == "json" and ctx.invoked_subcommand in _REPORTING:
         click.echo(redact(json.dumps(report.document(None, (), __version__, message), indent=2)))
-    said = redact(f"{word}{message}")
-    click.echo(runnable(said) if options is None else options.runnable(said), err=True)
+    line = redact(f"{prefix}{message}")
+    click.echo(runnable(line) if options is None else options.runnable(line), err=True)
     for line in redact(tail).splitlines():
         click.echo(f"  | {line}", err=True)
     ctx.exit(2)
 
 
-@click.group(cls=Verbs)
+@click.group(cls=LazyGroup)
 def l2() -> None:
-    """Who answers for an external IP, seen from the wire: find out why one does not answer.
+    """Find out who answers for an external IP on the wire, or why no node does.
 
-    Questions are ARP requests and their IPv6 kin, which change nobody's neighbour cache. They need CAP_NET_RAW (the
-    command to type is told), and a machine on the cluster's segment that is no node.
+    It sends ARP requests and IPv6 neighbor solicitations that change no neighbor cache. Run it on a machine on the
+    nodes' segment that is not a node. It needs CAP_NET_RAW; without it, it prints the command to run instead.
     """
 
 
 @contextmanager
 def progress(options: Options) -> Iterator[Callable[[str], None]]:
-    """Give a function that shows what is being done, on a line that is gone afterwards; silent without a terminal."""
+    """Provide a function that shows progress on a line that is cleared at the end; a no-op without a terminal."""
     if options.output == "json" or not sys.stderr.isatty():
         yield lambda text: None
         return
@@ -100,39 +100,39 @@ def progress(options: Options) -> Iterator[Callable[[str], None]]:
         click.echo("\r\x1b[K", err=True, nl=False)
 
 
-def writable(path: Path | None) -> None:
-    """Raise ProvisionerError where a file's folder is not there: before the work, not after it."""
+def require_folder(path: Path | None) -> None:
+    """Raise ProvisionerError if a file's folder does not exist, before the work rather than after it."""
     if path is not None and not path.absolute().parent.is_dir():
-        raise ProvisionerError(f"there is no folder {path.absolute().parent}", "make it, or choose another file")
+        raise ProvisionerError(f"no such folder: {path.absolute().parent}", "create it, or choose another file")
 
 
 interface_option = click.option(
-    "--interface", default="", metavar="IF", help="Ask from this interface. [default: the segment's]"
+    "--interface", default="", metavar="IF", help="Probe from this interface. [default: the segment's]"
 )
 no_zero_option = click.option(
-    "--no-zero", is_flag=True, help="Do not ask from 0.0.0.0, for networks that inspect ARP."
+    "--no-zero", is_flag=True, help="Send no ARP probes from 0.0.0.0, for networks with ARP inspection."
 )
 
 
-def wire_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of the verbs that ask on the wire and are done."""
+def probe_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that scan and check share."""
     for option in (
         click.option(
             "--timeout",
             default=1.0,
             type=click.FloatRange(1, 60),
             show_default=True,
-            help="Seconds to listen after the last question.",
+            help="Seconds to wait for replies after the last request.",
         ),
         no_zero_option,
-        click.option("--pps", default=200, type=click.IntRange(1, 500), show_default=True, help="Questions a second."),
+        click.option("--pps", default=200, type=click.IntRange(1, 500), show_default=True, help="Frames per second."),
         interface_option,
-        click.option("--offline", is_flag=True, help="Do not ask the cluster; go by hosts.toml alone."),
+        click.option("--offline", is_flag=True, help="Use hosts.toml only; do not contact the cluster."),
         click.option(
             "--facts",
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="What `l2 collect` wrote, instead of asking the cluster.",
+            help="Use this file of `l2 collect` instead of the cluster.",
         ),
     ):
         command = option(command)

@@ -1,6 +1,6 @@
-"""Where the cluster's side of a diagnosis comes from: a facts file, the cluster itself, hosts.toml, or nowhere.
+"""Where the cluster's facts come from: a facts file, the cluster itself, hosts.toml, or nowhere.
 
-Without the cluster the wire can still be asked; what is missing then is said, and never taken for "no".
+Without the cluster the segment can still be probed; missing facts are reported, and never taken for "no".
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from provisioner.cli import session as sessions
 from provisioner.cli.options import Options
-from provisioner.cli.session import Session
+from provisioner.cli.session import Session, open_session
 from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.kube import ApiState
 from provisioner.l2 import facts_file
@@ -25,10 +24,10 @@ DEFAULT = Path("hosts.toml")
 
 @dataclass
 class Source:
-    """The cluster's side. facts: None when nothing is known. notes: what is left out, and that this is no fault.
+    """The cluster's facts. facts: None if nothing is known. notes: what is missing without being a fault.
 
-    problems: what could not be read although it should have been; with one, a run is never all well. metrics: reads
-    the speakers' counters now, None where there is nobody to ask. settle: clears a live line before one is printed.
+    problems: what should have been read but could not; with any, the exit status is 2. metrics: reads the speakers'
+    counters, None without a cluster. settle: clears the live line before output is printed.
     """
 
     facts: Facts | None = None
@@ -38,8 +37,8 @@ class Source:
     settle: Callable[[], None] = lambda: None
 
     @contextmanager
-    def blamed(self) -> Iterator[None]:
-        """Let a word that means nothing for want of facts end with the reason why they are missing."""
+    def blame_missing_facts(self) -> Iterator[None]:
+        """Replace an error about an argument by the reason why facts are missing, if they are."""
         try:
             yield
         except ProvisionerError as error:
@@ -48,42 +47,43 @@ class Source:
             raise
 
     def note(self, text: str) -> None:
-        """Keep a note, once."""
+        """Add a note once."""
         if text not in self.notes:
             self.notes.append(text)
 
 
 @contextmanager
-def opened(options: Options, command: str, file: Path | None = None, *, offline: bool = False) -> Iterator[Source]:
-    """Give the cluster's side: from `file`, else from the cluster of hosts.toml, else from hosts.toml alone.
+def open_source(
+    options: Options, command: str, file: Path | None = None, *, offline: bool = False
+) -> Iterator[Source]:
+    """Provide the cluster's facts: from `file`, else from the cluster of hosts.toml, else from hosts.toml alone.
 
-    offline: do not ask the cluster. Raises ProvisionerError for a broken file; a cluster that does not answer is
-    told in `problems`.
+    offline: do not contact the cluster. Raises ProvisionerError for an invalid file; an unreachable cluster is added
+    to `problems`.
     """
     if file is not None:
         yield Source(facts_file.load(file))
         return
     if options.file == DEFAULT and not options.file.exists():
-        yield Source(notes=["there is neither --facts nor hosts.toml, so nothing is known of the cluster"])
+        yield Source(notes=["neither --facts nor hosts.toml, so nothing is known about the cluster"])
         return
     if offline:
-        yield Source(of_site(load_site(options.file)), notes=["the cluster was not asked (--offline)"])
+        yield Source(site_facts(load_site(options.file)), notes=["the cluster was not contacted (--offline)"])
         return
 
-    with sessions.open_session(options, command) as session:
-        source = _online(session)
+    with open_session(options, command) as session:
+        source = _cluster_source(session)
         source.settle()
         yield source
 
 
-def _online(session: Session) -> Source:
-
+def _cluster_source(session: Session) -> Source:
     source = Source(settle=lambda: session.report.emit("idle"))
     try:
         state = session.cluster.state()
         if state is ApiState.ABSENT:
-            source.facts = of_site(session.site)
-            source.note("there is no cluster yet, so it is only known what hosts.toml says")
+            source.facts = site_facts(session.site)
+            source.note("there is no cluster yet, so only hosts.toml is known")
             return source
         if state is ApiState.UNREACHABLE:
             raise ProvisionerError(session.cluster.api_error or "the API does not answer")
@@ -91,26 +91,26 @@ def _online(session: Session) -> Source:
             session.cluster, session.hosts, session.site, metrics=False, note=source.note
         )
     except ProvisionerError as error:
-        source.facts = of_site(session.site)
-        source.problems.append(f"the cluster could not be asked: {error}")
+        source.facts = site_facts(session.site)
+        source.problems.append(f"cannot read the cluster: {error}")
         return source
 
     def metrics() -> Metrics | None:
         if source.problems:
-            return None  # it is gone, and would be waited for once more
+            return None  # do not wait again for a cluster that is gone
         try:
             return collector.metrics(session.cluster, session.hosts, note=source.note)
         except ProvisionerError as error:
-            # What was heard on the wire is still worth showing.
-            source.problems.append(f"the cluster was lost in the middle: {error}")
+            # The replies on the segment are still worth showing.
+            source.problems.append(f"lost the cluster during the run: {error}")
             return None
 
     source.metrics = metrics
     return source
 
 
-def of_site(site: Site) -> Facts:
-    """Return what hosts.toml alone tells: the nodes' addresses and the pools. Everything else is unknown."""
+def site_facts(site: Site) -> Facts:
+    """Return the facts in hosts.toml: the nodes' addresses and the pools. All others are unknown."""
     return Facts(
         nodes=tuple(Node(name=host.name, internal_ips=(host.address,)) for host in site.hosts),
         pools=tuple(

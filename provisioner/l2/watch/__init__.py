@@ -1,3 +1,3 @@
-"""A failover on the wire: recorded, told as a timeline, judged."""
+"""A failover on the wire: recorded, turned into a timeline, judged, and drawn."""
 
-__all__ = ["live", "recorder", "report", "svg", "text", "timeline", "verdict"]
+__all__ = ["chart", "chart_svg", "live", "recorder", "report", "timeline", "verdict"]

@@ -1,7 +1,6 @@
-"""Record a failover: a question every 100 ms, a TCP SYN through whoever answers, every frame with its kernel time.
+"""Record a failover: one request every 100 ms, TCP SYNs through the owner, every frame with its kernel timestamp.
 
-It only asks. Questions are the same as those of a scan, so that no neighbour cache changes by them; who answers, and
-when, is then for the timeline to tell.
+The requests are those of a scan, which change no neighbor cache. The timeline derives who answered when.
 """
 
 from __future__ import annotations
@@ -19,21 +18,20 @@ from provisioner.l2.probe.prober import Prober
 from provisioner.l2.watch.spans import GAP, Track
 from provisioner.l2.watch.timeline import EndedBy, Recording
 
-INTERVAL = 0.1  # seconds between questions: ten frames a second on the segment
+INTERVAL = 0.1  # seconds between requests: ten frames per second on the segment
 TCP_INTERVAL = 0.25  # seconds between SYNs
-STABLE = 6.0  # seconds that one owner answers alone until it is called stable: all of MetalLB's five pairs are out
-LEAST = 0.01  # seconds between two frames of a watch; its own pace is what spares the segment
-GREET = 20.0  # seconds; a kernel keeps a neighbour that it talks to, and one that it does not for a minute
-MEET = 0.5  # seconds to wait for the nodes' first answers
-NODE_TRIES = 3  # more questions for the address of a node that is silent, to learn whose MAC is whose
+MIN_LISTEN = 0.01  # seconds to listen between two frames
+PRIME_EVERY = 20.0  # seconds; a kernel keeps a neighbor that it does not talk to for a minute
+LEARN_WAIT = 0.5  # seconds to wait for the nodes' first replies
+NODE_TRIES = 3  # further requests for the address of a silent node, to learn its MAC
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What to ask, how often, and when to end. port: 0 for no TCP; stable: seconds, None to go on; timeout: seconds.
+class WatchPlan:
+    """What to send, how often, and when to end. port: 0 for no TCP; stable, timeout: seconds, None for no limit.
 
-    arp_probe: send ARP probes (RFC 5227), else plain requests, for networks that inspect ARP; IPv6 has no probe.
-    nodes: the nodes' own addresses, asked for a few times to learn their MACs.
+    arp_probe: send ARP probes (RFC 5227), else plain requests, for networks with ARP inspection; IPv6 has no probe.
+    nodes: the nodes' own addresses, requested a few times to learn their MACs.
     """
 
     ip: Address
@@ -48,10 +46,10 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Moment:
-    """How things stand at a tick of a watch. last: Unix time of the last answer, None before any.
+class Tick:
+    """The state of a watch at one tick. last: Unix time of the last reply, None before any.
 
-    holders: the MACs that answer now; announcements, handshakes: those that are new since the last tick.
+    holders: the MACs that answer now; answers, announcements, handshakes: those since the last tick.
     """
 
     now: float
@@ -63,8 +61,8 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A finished watch. answers: those for the nodes' own addresses; sent, received: frames."""
+class RecordedRun:
+    """A finished watch. answers: the replies for the nodes' own addresses; sent, received: frames."""
 
     recording: Recording
     answers: tuple[Answer, ...]
@@ -72,30 +70,30 @@ class Heard:
     received: int
 
 
-def record(interface: Interface, plan: Plan, progress: Callable[[Moment], None] | None = None) -> Heard:
-    """Ask until the address is stable, the time is up or Ctrl-C, and return what was heard.
+def record(interface: Interface, plan: WatchPlan, progress: Callable[[Tick], None] | None = None) -> RecordedRun:
+    """Record until the address is stable, the timeout or Ctrl-C.
 
-    Raises Inconclusive without CAP_NET_RAW; an interface that goes away later ends the recording and is told in it.
+    Raises Inconclusive without CAP_NET_RAW; an interface that goes away later ends the recording with its `failure`.
     """
     with Prober(interface) as prober:
         track = Track(plan.gap)
-        turns = _turns(prober, plan, track)  # builds the frames; the time that this takes is before the watch
-        _meet(prober, plan)
+        turns = _turns(prober, plan, track)  # builds the frames, which takes time before the watch starts
+        _learn_node_macs(prober, plan)
         started = time.time()
         ended_by: EndedBy
-        trouble = ""
+        failure = ""
         try:
             ended_by = _run(prober, plan, track, turns, progress)
         except KeyboardInterrupt:
             ended_by = "interrupted"
         except Inconclusive as error:
-            ended_by, trouble = "lost", error.message
+            ended_by, failure = "lost", error.message
         recording = Recording(
             ip=plan.ip,
             started=started,
             ended=time.time(),
             interval=plan.interval,
-            asked=tuple(track.asked),
+            requests=tuple(track.requests),
             answers=tuple(one for one in prober.answers if one.ip == plan.ip and one.kind is not Kind.UNICAST),
             announcements=tuple(frame for frame in prober.announcements if frame.ip == plan.ip),
             handshakes=tuple(shake for shake in prober.handshakes if shake.ip == plan.ip),
@@ -104,50 +102,50 @@ def record(interface: Interface, plan: Plan, progress: Callable[[Moment], None] 
             gap=plan.gap,
             dropped=prober.dropped,
             ended_by=ended_by,
-            trouble=trouble,
-            wanted_change=plan.stable is not None,
+            failure=failure,
+            until_stable=plan.stable is not None,
         )
         others = tuple(answer for answer in prober.answers if answer.ip != plan.ip)
-        return Heard(recording, others, prober.sent, prober.received)
+        return RecordedRun(recording, others, prober.sent, prober.received)
 
 
-def _meet(prober: Prober, plan: Plan) -> None:
-    """Ask for the nodes' own addresses and wait a moment, so that the first lines can call them by name."""
-    asks = (ask(prober.interface, node, arp_probe=plan.arp_probe) for node in plan.nodes)
-    prober.send([made for made in asks if made is not None])
-    prober.listen(MEET, until=lambda: not prober.unanswered(plan.nodes))
+def _learn_node_macs(prober: Prober, plan: WatchPlan) -> None:
+    """Request the nodes' own addresses and wait a moment, so that even the first lines can name the nodes."""
+    requests = (request(prober.interface, node, arp_probe=plan.arp_probe) for node in plan.nodes)
+    prober.send([one for one in requests if one is not None])
+    prober.listen(LEARN_WAIT, until=lambda: not prober.unanswered(plan.nodes))
 
 
 def _run(
     prober: Prober,
-    plan: Plan,
+    plan: WatchPlan,
     track: Track,
-    turns: Mapping[str, Callable[[Moment], float]],
-    progress: Callable[[Moment], None] | None,
+    turns: Mapping[str, Callable[[Tick], float]],
+    progress: Callable[[Tick], None] | None,
 ) -> EndedBy:
-    """Ask in turn, and take in what comes, until there is a reason to end."""
-    begun = time.monotonic()
-    due = dict.fromkeys(turns, begun)
+    """Send in turn and process what arrives until there is a reason to end."""
+    start = time.monotonic()
+    due = dict.fromkeys(turns, start)
     seen = _Seen()
     while True:
         turn = min(due, key=lambda one: due[one])
-        prober.listen(min(plan.interval, max(LEAST, due[turn] - time.monotonic())))
-        moment = _moment(prober, plan, track, seen)
+        prober.listen(min(plan.interval, max(MIN_LISTEN, due[turn] - time.monotonic())))
+        tick = _tick(prober, plan, track, seen)
         if progress is not None:
-            progress(moment)
-        if plan.stable is not None and track.asked and track.settled(moment.now, plan.stable, track.asked[0]):
+            progress(tick)
+        if plan.stable is not None and track.requests and track.is_stable(tick.now, plan.stable, track.requests[0]):
             return "stable"
-        if plan.timeout is not None and time.monotonic() - begun >= plan.timeout:
+        if plan.timeout is not None and time.monotonic() - start >= plan.timeout:
             return "timeout"
         if (now := time.monotonic()) >= due[turn]:
-            pause = turns[turn](moment)
-            # After a pause of ours the pace goes on from now; questions that were missed are not made up for.
+            pause = turns[turn](tick)
+            # After a pause of this machine, requests that were missed are not made up for.
             due[turn] = max(due[turn] + pause, now)
 
 
 @dataclass
 class _Seen:
-    """How much of the prober's lists has been taken in."""
+    """How much of the prober's lists has been processed."""
 
     answers: int = 0
     announcements: int = 0
@@ -155,7 +153,7 @@ class _Seen:
     last: float | None = None
 
 
-def _moment(prober: Prober, plan: Plan, track: Track, seen: _Seen) -> Moment:
+def _tick(prober: Prober, plan: WatchPlan, track: Track, seen: _Seen) -> Tick:
     answers = prober.answers[seen.answers :]
     announcements = prober.announcements[seen.announcements :]
     handshakes = prober.handshakes[seen.handshakes :]
@@ -163,47 +161,48 @@ def _moment(prober: Prober, plan: Plan, track: Track, seen: _Seen) -> Moment:
     seen.announcements += len(announcements)
     seen.handshakes += len(handshakes)
     for answer in answers:
-        if answer.ip == plan.ip and answer.kind is not Kind.UNICAST:  # clients' questions are to everybody
-            track.answered(answer)
+        if answer.ip == plan.ip and answer.kind is not Kind.UNICAST:  # a unicast reaches one MAC only
+            track.add(answer)
             seen.last = answer.timestamp
     now = time.time()
     holders = tuple(span.mac for span in track.holders(now))
-    return Moment(now, holders, seen.last, answers, announcements, handshakes)
+    return Tick(now, holders, seen.last, answers, announcements, handshakes)
 
 
-def _turns(prober: Prober, plan: Plan, track: Track) -> dict[str, Callable[[Moment], float]]:
-    """Return what is asked in turn: each sends its frames and returns the seconds until it is due again."""
-    question = ask(prober.interface, plan.ip, arp_probe=plan.arp_probe)
+def _turns(prober: Prober, plan: WatchPlan, track: Track) -> dict[str, Callable[[Tick], float]]:
+    """Return what is sent in turn: each function sends its frames and returns the seconds until it is due again."""
+    question = request(prober.interface, plan.ip, arp_probe=plan.arp_probe)
     if question is None:
         raise Inconclusive(
-            f"{prober.interface.name} has no address to ask for {plan.ip} from",
+            f"{prober.interface.name} has no source address for {plan.ip}",
             f"see: ip address show dev {prober.interface.name}",
         )
     tries = iter(range(NODE_TRIES))
     through: list[str] = []
-    greeted: dict[str, float] = {}
+    primed: dict[str, float] = {}
 
-    def owner(_: Moment) -> float:
-        track.asked.append(time.time())
+    def owner(_: Tick) -> float:
+        track.requests.append(time.time())
         prober.send([question])
         return plan.interval
 
-    def node(_: Moment) -> float:
-        asks = (ask(prober.interface, one, arp_probe=plan.arp_probe) for one in prober.unanswered(plan.nodes))
-        prober.send([made for made in asks if made is not None])
+    def node(_: Tick) -> float:
+        silent = prober.unanswered(plan.nodes)
+        requests = (request(prober.interface, one, arp_probe=plan.arp_probe) for one in silent)
+        prober.send([one for one in requests if one is not None])
         return 1.0 if next(tries, NODE_TRIES) < NODE_TRIES - 1 else float("inf")
 
-    def syn(moment: Moment) -> float:
-        if moment.holders:
-            through[:] = moment.holders
-        for mac in through:  # while nobody answers, as a client does: by the MAC that it remembers
-            if moment.now - greeted.get(mac, 0.0) > GREET:
-                greeted[mac] = moment.now
+    def syn(tick: Tick) -> float:
+        if tick.holders:
+            through[:] = tick.holders
+        for mac in through:  # during silence the last owner's, as a client uses its cached MAC
+            if tick.now - primed.get(mac, 0.0) > PRIME_EVERY:
+                primed[mac] = tick.now
                 prober.send(prime_neighbour(prober, plan, mac))
             prober.send_syn(plan.ip, mac, plan.port)
         return plan.tcp_interval
 
-    turns: dict[str, Callable[[Moment], float]] = {"owner": owner}
+    turns: dict[str, Callable[[Tick], float]] = {"owner": owner}
     if plan.nodes:
         turns["node"] = node
     if plan.port:
@@ -211,24 +210,24 @@ def _turns(prober: Prober, plan: Plan, track: Track) -> dict[str, Callable[[Mome
     return turns
 
 
-def prime_neighbour(prober: Prober, plan: Plan, mac: str) -> list[Question]:
-    """Return questions to an owner alone by which it learns the prober's MAC.
+def prime_neighbour(prober: Prober, plan: WatchPlan, mac: str) -> list[Question]:
+    """Return unicast requests from which an owner learns this machine's MAC.
 
-    It needs that to answer a SYN, and would ask everybody for it: by such a broadcast bystanders learn the owner's
-    MAC anew (RFC 826), and a stale entry that is to be found would be mended by looking for it. The owner's kernel
-    keeps a sender only of a question for an address of its own, which MetalLB's addresses are not; so it is asked
-    for the node's as well. IPv6 needs none of it: there a solicitation does not go to everybody.
+    It needs the MAC to answer a SYN, and would broadcast a request for it, from which bystanders learn the owner's
+    MAC (RFC 826): looking for a stale entry would repair it. The owner's kernel caches the sender only of a request
+    for one of its own addresses, which MetalLB's are not; so the node's address is requested as well. IPv6 needs none
+    of this, because its solicitations are not broadcast.
     """
     if plan.ip.version != 4:
         return []
     own = {answer.ip for answer in prober.answers if answer.mac == mac and answer.ip in plan.nodes}
-    made = (questions.unicast(prober.interface, ip, mac) for ip in (*own, plan.ip))
-    return [question for question in made if question is not None]
+    unicasts = (questions.unicast(prober.interface, ip, mac) for ip in (*own, plan.ip))
+    return [one for one in unicasts if one is not None]
 
 
-def ask(interface: Interface, ip: Address, *, arp_probe: bool) -> Question | None:
-    """Return the question for an address: as nobody where that is wanted and possible, else as a client.
+def request(interface: Interface, ip: Address, *, arp_probe: bool) -> Question | None:
+    """Return the ARP probe for an address if wanted and possible, else a request.
 
-    None where the interface has no address to ask from.
+    None if the interface has no source address for it.
     """
     return (questions.arp_probe(interface, ip) if arp_probe else None) or questions.request(interface, ip)

@@ -1,7 +1,7 @@
-"""Judge a failover: a verdict, a title that says the answer in words, and the sentences that bear it out.
+"""Judge a failover: a verdict, a title that sums it up, and the sentences of evidence.
 
-A watch tells what happened and when. Why two owners answer, or nobody, is for `l2 check` to say, so those verdicts
-name that as the next command instead of guessing.
+A watch shows what happened and when. `l2 check` finds out why two owners answer, or none, so those verdicts name it
+as the next command.
 """
 
 from __future__ import annotations
@@ -11,30 +11,31 @@ from typing import Literal
 
 from provisioner.l2.probe.capture import Address
 from provisioner.l2.result import AddressOwner, Result
-from provisioner.l2.watch.spans import MISSED
-from provisioner.l2.watch.timeline import HANDOVER, Change, Timeline, doubled
+from provisioner.l2.watch.spans import MIN_REQUESTS
+from provisioner.l2.watch.timeline import HANDOVER, Timeline, Transition, longest_overlap
+from provisioner.text import pluralize
 
 Owners = Mapping[str, AddressOwner]
 
-# Verdicts of a watch beside those of a check.
+# Verdicts in addition to those of a check.
 VERDICTS = {
-    "NEVER_ANSWERED": "Nobody answered at any time during the watch.",
-    "NEVER_RETURNED": "The owner went silent, and nobody has answered since.",
-    "TWO_OWNERS": "Two owners answer for the address, for longer than a handover takes.",
-    "UNSTABLE": "The address did not settle with one owner in the time given.",
+    "NEVER_ANSWERED": "No reply during the whole watch.",
+    "NEVER_RETURNED": "The owner went silent, and no reply has come since.",
+    "TWO_OWNERS": "Two owners answer for the address for longer than a handover takes.",
+    "UNSTABLE": "The address did not settle on one owner before the timeout.",
 }
 WARNINGS = {
-    "GARP_LOST": "fewer gratuitous frames were seen than MetalLB sends",
-    "NEVER_CONNECTED": "no TCP connection came about at any time",
-    "LONG_OVERLAP": "two owners answered together for longer than a handover takes",
+    "GARP_LOST": "fewer gratuitous frames were received than MetalLB sends",
+    "NEVER_CONNECTED": "no TCP connection succeeded",
+    "LONG_OVERLAP": "two owners both answered for longer than a handover takes",
 }
 
 
 def judge(
-    timeline: Timeline, owners: Owners, *, service: str = "", pool: str = "", strangers: Collection[str] = ()
+    timeline: Timeline, owners: Owners, *, service: str = "", pool: str = "", foreign: Collection[str] = ()
 ) -> Result:
-    """Return the verdict on a watch. owners: by MAC; strangers: MACs that are known to be no node's."""
-    verdict, reasons = _verdict(timeline, owners, strangers)
+    """Return the verdict on a watch. owners: by MAC; foreign: MACs known not to be a node's."""
+    verdict, reasons = _verdict(timeline, owners, foreign)
     ip = timeline.recording.ip
     family: Literal["ipv4", "ipv6"] = "ipv4" if ip.version == 4 else "ipv6"
     remedy, command = _next(verdict, ip)
@@ -53,191 +54,193 @@ def judge(
     )
 
 
-def _verdict(timeline: Timeline, owners: Owners, strangers: Collection[str]) -> tuple[str, tuple[str, ...]]:
-    """Return the code and the sentences that decided it: those of the first cause that applies."""
-    if why := _unproven(timeline):
+def _verdict(timeline: Timeline, owners: Owners, foreign: Collection[str]) -> tuple[str, tuple[str, ...]]:
+    """Return the code and the sentence of the first cause that applies."""
+    if why := _inconclusive(timeline):
         return "UNKNOWN", (why,)
     causes = (
-        _holding(timeline, owners, strangers),
-        _settling(timeline),
-        _telling(timeline, owners),
-        _serving(timeline, owners),
+        _judge_holders(timeline, owners, foreign),
+        _judge_stability(timeline),
+        _judge_announcements(timeline, owners),
+        _judge_service(timeline, owners),
     )
     code, why = next((cause for cause in causes if cause is not None), ("OK", ""))
     return code, (why,) if why else ()
 
 
-def _holding(timeline: Timeline, owners: Owners, strangers: Collection[str]) -> tuple[str, str] | None:
+def _judge_holders(timeline: Timeline, owners: Owners, foreign: Collection[str]) -> tuple[str, str] | None:
     """Judge who has the address at the end."""
     holders = timeline.holders
     if not timeline.spans:
-        return "NEVER_ANSWERED", f"{len(timeline.recording.asked)} questions, no answer"
+        return "NEVER_ANSWERED", f"{len(timeline.recording.requests)} requests, no reply"
     if not holders:
-        return "NEVER_RETURNED", f"{timeline.changes[-1].unanswered} questions since the last answer, none answered"
+        return "NEVER_RETURNED", f"{timeline.transitions[-1].unanswered} requests since the last reply, none answered"
     if len(holders) > 1:
-        shown = " and ".join(named(timeline.macs, owners)[mac] for mac in holders)
-        if (together := doubled(timeline)) > HANDOVER:
-            return "TWO_OWNERS", f"{shown} answered together for {seconds(together)}, to the end"
-        return "UNKNOWN", f"{shown} both answer, and the watch ended within the {HANDOVER:.0f} s of a handover"
-    if holders[0] in strangers:
-        return "ADDRESS_CONFLICT", f"{holders[0]} has the address and is no node's network card"
+        names = owner_names(timeline.macs, owners)
+        both = " and ".join(names[mac] for mac in holders)
+        if (overlap := longest_overlap(timeline)) > HANDOVER:
+            return "TWO_OWNERS", f"{both} both answered for {format_seconds(overlap)}, until the end"
+        return "UNKNOWN", f"{both} both answer, but the watch ended within the {HANDOVER:.0f} s of a handover"
+    if holders[0] in foreign:
+        return "ADDRESS_CONFLICT", f"{holders[0]} has the address and is not a cluster node"
     return None
 
 
-def _settling(timeline: Timeline) -> tuple[str, str] | None:
-    """Judge whether what was waited for has happened."""
-    recording, count = timeline.recording, len(timeline.changes)
-    if not recording.wanted_change or recording.ended_by != "timeout":
+def _judge_stability(timeline: Timeline) -> tuple[str, str] | None:
+    """Judge whether the awaited failover happened."""
+    recording, count = timeline.recording, len(timeline.transitions)
+    if not recording.until_stable or recording.ended_by != "timeout":
         return None
-    whole = seconds(recording.ended - recording.started)
+    whole = format_seconds(recording.ended - recording.started)
     if count:
-        return "UNSTABLE", f"{count} change{'s' if count > 1 else ''} in {whole}, the last too close to the end"
-    return "UNKNOWN", f"nothing happened in {whole}: there was no failover to time"
+        return "UNSTABLE", f"{pluralize(count, 'change')} in {whole}, the last too close to the end"
+    return "UNKNOWN", f"no failover in {whole}"
 
 
-def _telling(timeline: Timeline, owners: Owners) -> tuple[str, str] | None:
-    """Judge whether each new owner made itself known to the clients."""
-    for change in timeline.changes:
-        if change.moved and not change.gratuitous.frames:
-            who = named(timeline.macs, owners)[change.after]
-            if not change.gratuitous.complete:
-                return "UNKNOWN", f"no gratuitous frame of {who} yet, and the watch ended before all could come"
-            return "GARP_MISSING", f"{who} took over and sent no gratuitous frame"
+def _judge_announcements(timeline: Timeline, owners: Owners) -> tuple[str, str] | None:
+    """Judge whether each new owner announced itself to the clients."""
+    for transition in timeline.transitions:
+        if transition.moved and not transition.gratuitous.frames:
+            who = owner_names(timeline.macs, owners)[transition.after]
+            if not transition.gratuitous.complete:
+                return "UNKNOWN", f"no gratuitous frame from {who} yet, but the watch ended before all were due"
+            return "GARP_MISSING", f"{who} took over without a gratuitous frame"
     return None
 
 
-def _serving(timeline: Timeline, owners: Owners) -> tuple[str, str] | None:
-    """Judge whether the service is reached through the new owner as it was through the old one."""
-    recording, changes = timeline.recording, timeline.changes
-    if not changes or not any(shake.outcome == "open" for shake in recording.handshakes):
+def _judge_service(timeline: Timeline, owners: Owners) -> tuple[str, str] | None:
+    """Judge whether the Service is reachable through the new owner as it was through the old one."""
+    recording, transitions = timeline.recording, timeline.transitions
+    if not transitions or not any(shake.outcome == "open" for shake in recording.handshakes):
         return None
-    last = changes[-1]
+    last = transitions[-1]
     tried = [shake.outcome for shake in recording.handshakes if shake.mac == last.after]
-    if last.moved and len(tried) >= MISSED and "open" not in tried:
-        who = named(timeline.macs, owners)[last.after]
-        return "NOT_SERVING", f"none of {len(tried)} connections to port {recording.port} through {who} came about"
+    if last.moved and len(tried) >= MIN_REQUESTS and "open" not in tried:
+        who = owner_names(timeline.macs, owners)[last.after]
+        return "NOT_SERVING", f"none of {len(tried)} connections to port {recording.port} through {who} succeeded"
     return None
 
 
-def _unproven(timeline: Timeline) -> str:
-    """Return why nothing can be concluded from the recording, "" where it can."""
+def _inconclusive(timeline: Timeline) -> str:
+    """Return why nothing can be concluded from the recording, "" if something can."""
     recording = timeline.recording
-    if recording.trouble:
-        return f"the watch was cut short: {recording.trouble}"
+    if recording.failure:
+        return f"the watch was aborted: {recording.failure}"
     if recording.dropped:
         return f"the kernel dropped {recording.dropped} frames here, so silence proves nothing"
-    if len(recording.asked) < MISSED:
-        return f"only {len(recording.asked)} questions were asked"
+    if len(recording.requests) < MIN_REQUESTS:
+        return f"only {pluralize(len(recording.requests), 'request')} sent"
     return ""
 
 
 def _warnings(timeline: Timeline) -> tuple[str, ...]:
     found = []
-    for change in timeline.changes:
-        seen = change.gratuitous
+    for transition in timeline.transitions:
+        seen = transition.gratuitous
         if seen.expected and seen.complete and seen.rounds < seen.expected:
             found.append("GARP_LOST")
-    if doubled(timeline) > HANDOVER and len(timeline.holders) < 2:
+    if longest_overlap(timeline) > HANDOVER and len(timeline.holders) < 2:
         found.append("LONG_OVERLAP")
     tries = [shake.outcome for shake in timeline.recording.handshakes]
-    if len(tries) >= MISSED and "open" not in tries:
+    if len(tries) >= MIN_REQUESTS and "open" not in tries:
         found.append("NEVER_CONNECTED")
     return tuple(dict.fromkeys(found))
 
 
 def _sentences(timeline: Timeline, owners: Owners) -> tuple[str, ...]:
-    """Return further evidence: what happened beside the changes themselves."""
+    """Return further evidence: stray replies, and gratuitous frames of MACs that never answered."""
     found = [
-        f"{name(owners, span.mac)} answered too, for {seconds(span.end - span.start)}" for span in timeline.strays
+        f"{owner_name(owners, span.mac)} also answered, for {format_seconds(span.end - span.start)}"
+        for span in timeline.strays
     ]
     silent = {frame.mac for frame in timeline.recording.announcements} - set(timeline.macs)
-    found += [f"gratuitous frames came from {name(owners, mac)}, which never answered" for mac in sorted(silent)]
+    found += [f"gratuitous frames from {owner_name(owners, mac)}, which never answered" for mac in sorted(silent)]
     return tuple(found)
 
 
 def _next(verdict: str, ip: Address) -> tuple[str, str]:
-    """Return the remedy and the command to type next."""
+    """Return the remedy and the next command."""
     check = f"provisioner l2 check {ip}"
     match verdict:
         case "OK":
             return "", ""
         case "GARP_MISSING":
             return (
-                "clients keep the old owner until their neighbour entry expires: flush it there, and report this",
+                "flush the neighbor entry on the clients, or wait until it expires; report this to MetalLB",
                 f"ip neigh flush to {ip}",
             )
         case "UNKNOWN":
             return (
-                "watch again, and let it run until the address has settled",
+                "watch again until the address is stable",
                 f"provisioner l2 watch {ip} --until-stable",
             )
         case "NOT_SERVING":
-            return "look at the pods and endpoints behind the service", check
+            return "check the pods and endpoints of the Service", check
         case _:
-            return "find out why", check
+            return "find the cause", check
 
 
 def title(timeline: Timeline, owners: Owners) -> str:
-    """Return the answer in one sentence: who had the address, who has it, and how long nobody did."""
-    ip, changes, recording = timeline.recording.ip, timeline.changes, timeline.recording
-    names = named(timeline.macs, owners)
+    """Return the result in one sentence: who had the address, who has it, how long it was silent."""
+    ip, transitions, recording = timeline.recording.ip, timeline.transitions, timeline.recording
+    names = owner_names(timeline.macs, owners)
     if not timeline.spans:
-        return f"{ip}: nobody answered in {seconds(recording.ended - recording.started)}"
+        return f"{ip}: no reply in {format_seconds(recording.ended - recording.started)}"
     if len(timeline.holders) > 1:
         shown = " and ".join(names[mac] for mac in timeline.holders)
-        return f"{ip} has {len(timeline.holders)} owners: {shown} answer"
-    if not changes:
-        whole = seconds(recording.ended - recording.started)
+        return f"{ip} has {len(timeline.holders)} owners: {shown}"
+    if not transitions:
+        whole = format_seconds(recording.ended - recording.started)
         return f"{ip} stayed on {names[timeline.macs[0]]}: no silence in {whole}"
-    if len(changes) == 1:
-        return f"{ip} {_one(timeline, changes[0], names)}"
-    path = [changes[0].before or "nobody", *(change.after or "nobody" for change in changes)]
+    if len(transitions) == 1:
+        return f"{ip} {_transition_title(timeline, transitions[0], names)}"
+    path = [transitions[0].before or "nobody", *(transition.after or "nobody" for transition in transitions)]
     shown = " → ".join(word if word == "nobody" else names[word] for word in path)
-    total = sum(change.silence or 0.0 for change in changes)
-    return f"{ip} changed {len(changes)} times, {shown}: silent for {seconds(total)} in all"
+    total = sum(transition.silence or 0.0 for transition in transitions)
+    return f"{ip} changed {len(transitions)} times, {shown}: silent for {format_seconds(total)} in total"
 
 
-def _one(timeline: Timeline, change: Change, names: Mapping[str, str]) -> str:
-    before, after = names.get(change.before, ""), names.get(change.after, "")
-    if change.lost and change.old_last is not None:
-        quiet = seconds(timeline.recording.ended - change.old_last)
-        return f"went silent: {before} gave its last answer {quiet} before the end"
-    if not change.before:
-        return f"came up on {after}; before, nobody answered for at least {seconds(change.silence_least or 0.0)}"
-    if change.before == change.after:
-        return f"stayed on {after}: silent for {seconds(change.silence or 0.0)}"
+def _transition_title(timeline: Timeline, transition: Transition, names: Mapping[str, str]) -> str:
+    before, after = names.get(transition.before, ""), names.get(transition.after, "")
+    if transition.lost and transition.old_last is not None:
+        quiet = format_seconds(timeline.recording.ended - transition.old_last)
+        return f"went silent: last reply from {before} {quiet} before the end"
+    if not transition.before:
+        return f"came up on {after} after at least {format_seconds(transition.silence_least or 0.0)} of silence"
+    if transition.before == transition.after:
+        return f"stayed on {after}: silent for {format_seconds(transition.silence or 0.0)}"
     moved = f"moved from {before} to {after}"
-    if change.overlap:
-        return f"{moved} without silence: both answered for {seconds(change.overlap)}"
-    return f"{moved}: silent for {seconds(change.silence or 0.0)}"
+    if transition.overlap:
+        return f"{moved} without silence: both answered for {format_seconds(transition.overlap)}"
+    return f"{moved}: silent for {format_seconds(transition.silence or 0.0)}"
 
 
-def name(owners: Owners, mac: str) -> str:
-    """Return how people call an owner: node, and interface where several would be meant; else the MAC."""
+def owner_name(owners: Owners, mac: str) -> str:
+    """Return an owner's node, or its MAC if it is not a node."""
     owner = owners.get(mac)
     if owner is None or not owner.nodes:
         return mac
     return owner.node or " or ".join(owner.nodes)
 
 
-def named(macs: Iterable[str], owners: Owners) -> dict[str, str]:
-    """Return a name for each MAC, told apart by interface or MAC where two would be called the same."""
+def owner_names(macs: Iterable[str], owners: Owners) -> dict[str, str]:
+    """Return a unique name for each MAC, with its interface or MAC added where two would be the same."""
     macs = tuple(macs)
-    plain = {mac: name(owners, mac) for mac in macs}
+    plain = {mac: owner_name(owners, mac) for mac in macs}
     found = {}
-    for mac, called in plain.items():
-        twins = [other for other in macs if plain[other] == called]
+    for mac, name in plain.items():
+        same = [other for other in macs if plain[other] == name]
         owner = owners.get(mac)
-        apart = (owner.nic if owner is not None and owner.nic else mac) if len(twins) > 1 else ""
-        found[mac] = f"{called} {apart}".strip()
+        suffix = (owner.nic if owner is not None and owner.nic else mac) if len(same) > 1 else ""
+        found[mac] = f"{name} {suffix}".strip()
     return found
 
 
-def shortened(called: str, most: int = 28) -> str:
-    """Return a name for the margin of a chart; a long one, such as a full domain name, with its end cut off."""
-    return called if len(called) <= most else f"{called[: most - 1]}…"
+def truncate(name: str, most: int = 28) -> str:
+    """Return a name for the margin of a chart; a long one, such as an FQDN, is cut off at the end."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def seconds(value: float) -> str:
-    """Return a duration as people read it: 5.2 s, 350 ms."""
+def format_seconds(value: float) -> str:
+    """Return a duration for people: 5.2 s, 350 ms."""
     return f"{value * 1000:.0f} ms" if value < 0.9995 else f"{value:.1f} s"

@@ -1,4 +1,4 @@
-"""A watch changes nobody's neighbour cache, and asks no more often than it was told to."""
+"""A watch changes no neighbor cache, and keeps its rate."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.integration.l2.watching import IP, IP6, Rig, ended, link_local, watch
 pytestmark = pytest.mark.integration
 
 
-def test_a_bystander_keeps_its_neighbour_cache(rig: Rig) -> None:
-    """A stale entry for the watched address is not mended by watching it, not even by connecting to it.
+def test_a_bystander_keeps_its_neighbor_cache(rig: Rig) -> None:
+    """Neither watching an address nor connecting to it repairs a stale entry for it.
 
-    The owner would ask everybody for the prober's MAC before it answers a SYN, unless it was told.
+    An owner that did not know the prober's MAC would broadcast a request for it before it answers a SYN.
     """
     rig.give(1)
     rig.give(1, IP6)
@@ -26,23 +26,23 @@ def test_a_bystander_keeps_its_neighbour_cache(rig: Rig) -> None:
     for address, lladdr in cache.items():
         entry = ["ip", "neigh", "replace", address, "lladdr", lladdr, "dev", "eth1", "nud", "stale"]
         rig.segment.run("bystander", *entry)
-    time.sleep(1.1)  # the kernel holds on to an entry for a second (locktime), whatever it hears
+    time.sleep(1.1)  # the kernel locks an entry for a second (locktime)
     for ip in (IP, IP6):
         with watching(rig.segment, ip, "--timeout", "2", "--port", "80") as process:
             ended(process, 0)
-    had = {address: lladdr for address, lladdr in rig.segment.neighbours("bystander").items() if address in cache}
-    assert had == cache
+    kept = {address: lladdr for address, lladdr in rig.segment.neighbours("bystander").items() if address in cache}
+    assert kept == cache
 
 
-def test_the_pace_is_kept(rig: Rig) -> None:
+def test_the_rate_is_kept(rig: Rig) -> None:
     rig.give(1)
     with watching(rig.segment, IP, "--timeout", "4", "--interval", "0.05", "--port", "80") as process:
         told = ended(process, 0)
-    asked = [
+    targets = [
         arp[4] for frame in rig.frames() if (arp := frame.arp()) is not None and arp[0] == 1 and arp[2] == "0.0.0.0"
     ]
-    assert told["run"]["questions"] == len(asked)
-    assert len(asked) == pytest.approx(80, abs=8)
-    assert set(asked) == {IP}
+    assert told["run"]["questions"] == len(targets)
+    assert len(targets) == pytest.approx(80, abs=8)
+    assert set(targets) == {IP}
     syns = [found for frame in rig.frames() if (found := frame.tcp()) is not None and found[2:] == (True, False)]
     assert len(syns) == pytest.approx(16, abs=4)

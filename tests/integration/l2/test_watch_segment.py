@@ -1,4 +1,4 @@
-"""A failover between namespaces, timed by `l2 watch` and by tcpdump on the same wire, figure by figure."""
+"""A failover between namespaces, timed by `l2 watch` and by tcpdump on the same segment, figure by figure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.integration.l2.watching import ACCURACY, IP, IP6, Rig, ended, same, w
 pytestmark = pytest.mark.integration
 
 
-def test_a_failover_to_the_frame(rig: Rig) -> None:
-    """The old owner goes silent, two seconds later the new one comes with MetalLB's five pairs."""
+def test_a_failover_agrees_with_the_capture(rig: Rig) -> None:
+    """The old owner goes silent; two seconds later the new one sends MetalLB's five pairs."""
     facts, svg = str(rig.folder / "facts.json"), rig.folder / "failover.svg"
     rig.give(1)
     with watching(rig.segment, IP, "--until-stable", "--facts", facts, "--svg", str(svg)) as process:
@@ -59,7 +59,7 @@ def test_a_failover_to_the_frame(rig: Rig) -> None:
     assert told["title"] in (ElementTree.parse(svg).getroot().attrib["aria-label"])
 
 
-def test_an_overlap_to_the_frame(rig: Rig) -> None:
+def test_an_overlap_agrees_with_the_capture(rig: Rig) -> None:
     rig.give(1)
     with watching(
         rig.segment, IP, "--until-stable", "--facts", str(rig.folder / "facts.json"), "--port", "0"
@@ -83,7 +83,7 @@ def test_an_overlap_to_the_frame(rig: Rig) -> None:
     assert "both answered" in told["title"]
 
 
-def test_ipv6_to_the_frame(rig: Rig) -> None:
+def test_an_ipv6_failover_agrees_with_the_capture(rig: Rig) -> None:
     rig.give(1, IP6)
     facts = str(rig.folder / "facts.json")
     with watching(rig.segment, IP6, "--until-stable", "--facts", facts, "--port", "80") as process:
@@ -119,9 +119,9 @@ vrrp_instance address {{
 
 
 def test_keepalived_takes_over(rig: Rig) -> None:
-    """Its gratuitous frames are told, and not measured by MetalLB's."""
+    """Its gratuitous frames are reported, and not compared with MetalLB's."""
     if shutil.which("keepalived", path="/usr/sbin:/usr/bin:/sbin:/bin") is None:
-        pytest.skip("there is no keepalived: ./setup.sh")
+        pytest.skip("keepalived is not installed: run ./setup.sh")
     with ExitStack() as stack:
         for number in (1, 2):
             place = rig.folder / f"keepalived{number}"
@@ -136,7 +136,7 @@ def test_keepalived_takes_over(rig: Rig) -> None:
             stack.callback(program.wait)
             stack.callback(program.terminate)
         facts = str(rig.folder / "facts.json")
-        # The first to come up may have the address for a moment, which is not the failover that is meant.
+        # The first instance to start may have the address for a moment, which is not this failover.
         wait(lambda: bool(capture.gratuitous(rig.frames(), IP, 11)))
         with watching(rig.segment, IP, "--until-stable", "--facts", facts) as process:
             rig.answered(1, 15)

@@ -1,4 +1,4 @@
-"""How a watch ends when there was no clean failover: nobody told, never back, two owners, interrupted, nothing."""
+"""Verdicts without a clean failover: no gratuitous ARP, no return, two owners, Ctrl-C, no failover, interface down."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.integration.l2.watching import IP, Rig, ended, same, watching
 pytestmark = pytest.mark.integration
 
 
-def test_a_takeover_that_nobody_was_told_of(rig: Rig) -> None:
+def test_a_takeover_without_gratuitous_frames(rig: Rig) -> None:
     rig.give(1)
     facts = str(rig.folder / "facts.json")
     with watching(rig.segment, IP, "--until-stable", "--facts", facts) as process:
@@ -26,7 +26,7 @@ def test_a_takeover_that_nobody_was_told_of(rig: Rig) -> None:
     assert "ip neigh flush" in told["command"]
 
 
-def test_it_never_came_back(rig: Rig) -> None:
+def test_an_address_that_never_returns(rig: Rig) -> None:
     rig.give(1)
     with watching(
         rig.segment, IP, "--until-stable", "--timeout", "5", "--facts", str(rig.folder / "facts.json")
@@ -51,7 +51,7 @@ def test_two_owners(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_it_with_the_report(rig: Rig, number: signal.Signals) -> None:
+def test_a_signal_ends_it_with_the_report(rig: Rig, number: signal.Signals) -> None:
     rig.give(1)
     with watching(rig.segment, IP) as process:
         rig.answered(1, 15)
@@ -62,15 +62,15 @@ def test_ctrl_c_ends_it_with_the_report(rig: Rig, number: signal.Signals) -> Non
     assert told["changes"] == []
 
 
-def test_nothing_happened(rig: Rig) -> None:
+def test_until_stable_without_a_failover_is_inconclusive(rig: Rig) -> None:
     rig.give(1)
     with watching(rig.segment, IP, "--until-stable", "--timeout", "2") as process:
         told = ended(process, 2)
     assert told["verdict"] == "UNKNOWN"
-    assert "nothing happened" in told["evidence"][0]
+    assert "no failover in" in told["evidence"][0]
 
 
-def test_the_interface_goes_away_in_the_middle(rig: Rig) -> None:
+def test_an_interface_that_goes_down_is_inconclusive(rig: Rig) -> None:
     rig.give(1)
     with watching(rig.segment, IP) as process:
         rig.answered(1, 10)

@@ -1,4 +1,4 @@
-"""Run `l2 watch` on the prober while something happens, and hold its report against a capture."""
+"""Run `l2 watch` on the prober during a failover, and compare its report with a capture."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def wait(condition: Callable[[], bool], limit: float = 30) -> None:
 
 @contextmanager
 def watching(segment: Segment, ip: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run `l2 watch` on the prober meanwhile."""
-    # A suite that a shell runs in the background has Ctrl-C ignored, and its children would inherit that.
+    """Run `l2 watch` on the prober."""
+    # A shell that runs the suite in the background ignores SIGINT, which child processes inherit.
     command = ["env", "--default-signal=INT", sys.executable, "-m", "provisioner", "-o", "json", "l2", "watch", ip]
     process = subprocess.Popen(
         ["ip", "netns", "exec", f"{segment.prefix}prober", *command, *arguments],
@@ -71,7 +71,7 @@ def ended(process: subprocess.Popen[str], status: int, limit: float = 60) -> dic
 
 
 def same(figure: dict[str, Any] | None, truth: float) -> float:
-    """Assert that a figure is the capture's, and return by how much they differ."""
+    """Assert that a figure agrees with the capture, and return the difference."""
     assert figure is not None
     difference = abs(float(figure["unix"]) - truth)
     assert difference < ACCURACY, f"{figure['unix']} instead of {truth}"
@@ -87,11 +87,11 @@ class Rig:
 
     @property
     def pcap(self) -> Path:
-        """Return where the capture is."""
+        """Return the path of the capture."""
         return self.folder / "wire.pcap"
 
     def frames(self) -> list[capture.Frame]:
-        """Return what the capture has so far."""
+        """Return the frames captured so far."""
         return capture.frames(self.pcap)
 
     def give(self, worker: int, ip: str = IP) -> None:
@@ -112,13 +112,13 @@ class Rig:
         return subprocess.Popen(["ip", "netns", "exec", f"{self.segment.prefix}worker{worker}", *words], cwd=ROOT)
 
     def answered(self, worker: int, more: int, ip: str = IP) -> None:
-        """Wait until a worker has answered `more` more questions."""
+        """Wait until a worker has sent `more` more replies."""
         had = len(capture.replies(self.frames(), ip, 10 + worker))
         wait(lambda: len(capture.replies(self.frames(), ip, 10 + worker)) >= had + more)
 
 
 def link_local(segment: Segment) -> str:
-    """Return the prober's link-local address, "" before the kernel has made sure that nobody else has it."""
+    """Return the prober's link-local address, "" while it is tentative (RFC 4862)."""
     words = ["ip", "-6", "-json", "address", "show", "dev", "eth1", "scope", "link", "-tentative"]
     entries = [own for one in json.loads(segment.run("prober", *words).stdout) for own in one.get("addr_info", ())]
     return next((str(entry["local"]) for entry in entries if "local" in entry), "")
@@ -126,7 +126,7 @@ def link_local(segment: Segment) -> str:
 
 @contextmanager
 def rigged(segment: Segment, folder: Path) -> Iterator[Rig]:
-    """Give two workers that serve port 80 on all of their addresses, and a capture on the prober."""
+    """Provide two workers that serve port 80 on all their addresses, and a capture on the prober."""
     (folder / "facts.json").write_text(json.dumps(FACTS))
     segment.run("prober", "ip", "address", "add", "2001:db8::1/64", "dev", "eth1", "nodad")
     with ExitStack() as stack:

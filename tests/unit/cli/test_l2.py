@@ -1,4 +1,4 @@
-"""The command line of l2: what it loads, what it refuses, and with which status."""
+"""The command line of l2: what it imports, what it refuses, its exit statuses and next commands."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from provisioner.cli import l2_scan
+from provisioner.cli import l2_check, l2_scan
 from provisioner.cli.l2 import l2
 from provisioner.cli.l2_collect import write
 from provisioner.cli.options import Options
-from provisioner.l2 import check
+from provisioner.errors import ProvisionerError
 from provisioner.l2.probe.capture import Capture, Vantage
 from provisioner.l2.result import Result
 from provisioner.l2.scan import survey
@@ -26,10 +26,9 @@ ROOT = Path(__file__).parents[3]
 HEAVY = ("scapy", "kubernetes", "fabric", "paramiko", "rich")
 
 
-@pytest.mark.parametrize("verb", ["", "scan", "check", "collect", "watch"])
-def test_help_loads_nothing_heavy(verb: str) -> None:
-    """Not by the clock, which is another one on every machine: by what was imported."""
-    words = ["l2", *([verb] if verb else []), "--help"]
+@pytest.mark.parametrize("subcommand", ["", "scan", "check", "collect", "watch"])
+def test_help_imports_nothing_heavy(subcommand: str) -> None:
+    words = ["l2", *([subcommand] if subcommand else []), "--help"]
     program = (
         "import sys\n"
         "from provisioner.cli.main import cli\n"
@@ -40,12 +39,12 @@ def test_help_loads_nothing_heavy(verb: str) -> None:
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert ended.stdout.splitlines()[-1] == "LOADED"
     assert "Usage: " in ended.stdout
-    if verb:
+    if subcommand:
         assert "Example: provisioner l2 " in ended.stdout
 
 
 @pytest.fixture(autouse=True)
-def _no_site_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _without_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
@@ -68,7 +67,7 @@ NONE = '{"schema": "l2facts/v1", "nodes": [], "services": []}'
         (["scan", "pool:x"], NONE, "pool 'x' not found"),
         (["scan", "10.0.0.0/8"], None, "are too many for one scan"),
         (["scan", "2001:db8::/64"], None, "are too many for one scan"),
-        (["scan", "10.20.0.0/16"], None, "65534 addresses would take 11 minutes; with -y"),
+        (["scan", "10.20.0.0/16"], None, "65534 addresses take 11 minutes, and stdin is not a terminal; use -y"),
         (["check"], None, "the cluster's services are not known here"),
         (["check"], NONE, "no services of type LoadBalancer, so there is nothing to check"),
         (["check", "default/web"], NONE, "neither an address nor a service"),
@@ -82,7 +81,7 @@ NONE = '{"schema": "l2facts/v1", "nodes": [], "services": []}'
         (["collect"], None, "Missing option '-o'"),
     ],
 )
-def test_a_mistake_is_one_line_and_status_two(
+def test_an_error_is_one_line_and_status_two(
     tmp_path: Path, words: list[str], facts: str | None, message: str
 ) -> None:
     status, stdout, stderr = run(tmp_path, *words, facts=facts)
@@ -91,7 +90,7 @@ def test_a_mistake_is_one_line_and_status_two(
     assert "Traceback" not in stderr
 
 
-def test_a_mistake_is_valid_json_too(tmp_path: Path) -> None:
+def test_an_error_is_valid_json_too(tmp_path: Path) -> None:
     status, stdout, stderr = run(tmp_path, "check", output="json")
     made = json.loads(stdout)
     assert (status, made["schema"], made["results"]) == (2, "l2report/v1", [])
@@ -99,20 +98,19 @@ def test_a_mistake_is_valid_json_too(tmp_path: Path) -> None:
     assert "the cluster's services" in stderr
 
 
-def test_a_map_that_has_no_folder_is_refused_before_the_sweep(tmp_path: Path) -> None:
+def test_a_map_in_a_missing_folder_is_refused_before_the_sweep(tmp_path: Path) -> None:
     words = ["scan", "192.0.2.7", "--svg", str(tmp_path / "nowhere" / "x.svg")]
     status, stdout, stderr = run(tmp_path, *words, output="json")
     made = json.loads(stdout)  # one document
     assert (status, made["results"], made["run"].get("sent")) == (2, [], None)
-    assert made["problem"].startswith(f"there is no folder {tmp_path / 'nowhere'}")
-    assert "there is no folder" in stderr
+    assert made["problem"].startswith(f"no such folder: {tmp_path / 'nowhere'}")
+    assert "no such folder" in stderr
 
 
-def test_a_map_that_cannot_be_written_leaves_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_map_does_not_lose_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "folder").mkdir()
-    heard = Capture(VANTAGE, (), sent=7)
-    spots = (survey.SweptAddress(ip_address("192.0.2.7"), survey.AddressState.FREE),)
-    monkeypatch.setattr(l2_scan, "_swept", lambda *_, **__: (heard, spots))
+    addresses = (survey.SweptAddress(ip_address("192.0.2.7"), survey.AddressState.FREE),)
+    monkeypatch.setattr(l2_scan, "_sweep", lambda *_, **__: (Capture(VANTAGE, (), sent=7), addresses))
     status, stdout, stderr = run(tmp_path, "scan", "192.0.2.7", "--svg", str(tmp_path / "folder"), output="json")
     made = json.loads(stdout)
     assert (status, made["run"]["sent"], len(made["results"])) == (2, 7, 1)
@@ -120,20 +118,18 @@ def test_a_map_that_cannot_be_written_leaves_one_document(tmp_path: Path, monkey
     assert "inconclusive: cannot write" in stderr
 
 
-def test_a_watch_without_a_site_says_so_in_words(tmp_path: Path) -> None:
+def test_a_watch_without_a_site_has_a_note(tmp_path: Path) -> None:
     status, _, stderr = run(tmp_path, "watch", "203.0.113.9")
     assert status == 2
-    assert stderr.startswith("note: there is neither --facts nor hosts.toml, so nothing is known of the cluster;")
+    assert stderr.startswith("note: neither --facts nor hosts.toml, so nothing is known about the cluster;")
 
 
-def test_the_next_command_names_the_same_files_and_interface(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    again = Result(
-        "192.0.2.7", "ipv4", "", "", "UNKNOWN", "certain", ("So.",), "Ask.", "provisioner l2 check 192.0.2.7"
-    )
-    look = replace(again, command="provisioner exec --limit w2 -- ip link")
-    foreign = replace(again, command="kubectl get nodes")
-    monkeypatch.setattr(check, "choose_interface", lambda *_: None)
-    monkeypatch.setattr(check, "run", lambda *_, **__: (Capture(VANTAGE, ()), (again, look, foreign)))
+def test_the_next_command_has_the_same_files_and_interface(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = Result("192.0.2.7", "ipv4", "", "", "UNKNOWN", "certain", ("So.",), "Check again.")
+    commands = ["provisioner l2 check 192.0.2.7", "provisioner exec --limit w2 -- ip link", "kubectl get nodes"]
+    results = tuple(replace(result, command=command) for command in commands)
+    monkeypatch.setattr(l2_check, "choose_interface", lambda *_: None)
+    monkeypatch.setattr(l2_check, "run", lambda *_, **__: (Capture(VANTAGE, ()), results))
     (tmp_path / "my facts.json").write_text(NONE)
     options = Options(file=Path("/etc/site.toml"), output="json")
     words = ["check", "192.0.2.7", "--facts", "my facts.json", "--interface", "eth1"]
@@ -145,7 +141,7 @@ def test_the_next_command_names_the_same_files_and_interface(tmp_path: Path, mon
     ]
 
 
-def test_the_verdict_on_a_service_that_waits_needs_no_wire(tmp_path: Path) -> None:
+def test_a_pending_service_is_diagnosed_without_probing(tmp_path: Path) -> None:
     facts = json.dumps(
         {
             "schema": "l2facts/v1",
@@ -162,7 +158,7 @@ def test_the_verdict_on_a_service_that_waits_needs_no_wire(tmp_path: Path) -> No
     assert (status, result["verdict"], result["service"]) == (1, "POOL_EXHAUSTED", "a/waits")
 
 
-def test_a_file_is_written_whole_and_for_its_owner_alone(tmp_path: Path) -> None:
+def test_a_file_is_written_atomically_with_mode_0600(tmp_path: Path) -> None:
     path = tmp_path / "facts.json"
     path.write_text("old")
     write(path, "new\n")
@@ -171,9 +167,7 @@ def test_a_file_is_written_whole_and_for_its_owner_alone(tmp_path: Path) -> None
     assert [entry.name for entry in tmp_path.iterdir()] == ["facts.json"]
 
 
-def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
-    from provisioner.errors import ProvisionerError
-
+def test_an_unwritable_file_leaves_no_temporary_file(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(ProvisionerError, match=r"cannot write .*folder"):
         write(tmp_path / "folder", "text")

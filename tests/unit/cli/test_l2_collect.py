@@ -1,4 +1,4 @@
-"""`l2 collect` as a person meets it: the file, the standard output, and a cluster that is lost meanwhile."""
+"""`l2 collect`: the file, stdout, and a cluster that is lost during the run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(
     reachable: bool = True,
     counted: Metrics | None = None,
 ) -> Result:
-    """Run the command with a cluster that gives FACTS and then `counted`, with a note on what could not be read."""
+    """Run the command with a cluster that returns FACTS and the metrics `counted`. note: on what could not be read."""
 
     @contextmanager
     def open_session(*_: Any) -> Iterator[Any]:
@@ -44,40 +44,42 @@ def run(
         yield SimpleNamespace(cluster=cluster, hosts={}, site=None, report=SimpleNamespace(emit=lambda *_: None))
 
     def from_cluster(*_: Any, note: Any, **__: Any) -> Facts:
-        if said:
-            note(said)
+        if unread:
+            note(unread)
         return FACTS
 
-    said = note
+    unread = note
     monkeypatch.setattr(l2_collect, "open_session", open_session)
     monkeypatch.setattr(collector, "from_cluster", from_cluster)
     monkeypatch.setattr(collector, "metrics", lambda *_, **__: counted)
     return CliRunner().invoke(l2, ["collect", *words], obj=Options())
 
 
-def test_the_file_is_what_check_reads(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_contains_the_facts_for_the_next_command(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ended = run(monkeypatch, "-o", "my facts.json")
     assert (ended.exit_code, ended.stdout) == (0, "")
     assert facts_file.load(here / "my facts.json") == FACTS
-    assert "nodes: 1, services of type LoadBalancer: 1" in ended.stderr
+    assert "nodes: 1, Services of type LoadBalancer: 1" in ended.stderr
     assert "provisioner l2 check --facts 'my facts.json'" in ended.stderr
 
 
-def test_to_the_standard_output_goes_nothing_but_the_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stdout_has_only_the_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = run(monkeypatch, "-o", "-", note="w1: no network cards: connection refused")
     assert ended.exit_code == 0
     assert json.loads(ended.stdout)["schema"] == "l2facts/v1"
     assert ended.stderr == "note: w1: no network cards: connection refused\n"
 
 
-def test_a_cluster_lost_meanwhile_is_not_a_success(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_lost_during_the_run_is_status_two(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = run(monkeypatch, "-o", "facts.json", note="the API was lost midway", reachable=False)
     assert ended.exit_code == 2
-    assert "inconclusive: the cluster was lost in the middle" in ended.stderr
+    assert "inconclusive: lost the cluster during the run" in ended.stderr
     assert facts_file.load(here / "facts.json") == FACTS  # what was read is kept
 
 
-def test_no_cluster_leaves_the_old_file_alone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_cluster_the_old_file_is_unchanged(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "facts.json").write_text("old")
 
     def open_session(*_: Any) -> Any:
@@ -93,9 +95,7 @@ BEFORE: Metrics = {"w1": {"192.0.2.1": Counters(requests_received=1, responses_s
 AFTER: Metrics = {"w1": {"192.0.2.1": Counters(requests_received=7, responses_sent=7)}}
 
 
-def test_again_adds_what_was_counted_since_and_changes_nothing_else(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_again_adds_the_counters_and_changes_nothing_else(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     earlier = FACTS.model_copy(update={"metrics": BEFORE})
     (here / "facts.json").write_text(facts_file.dump(earlier))
     ended = run(monkeypatch, "-o", "facts.json", "--again", counted=AFTER)
@@ -105,27 +105,24 @@ def test_again_adds_what_was_counted_since_and_changes_nothing_else(
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "said"),
-    [
-        (None, AFTER, "no speaker showed its counters when the file was written"),
-        (BEFORE, None, "no speaker showed its counters now"),
-    ],
+    ("before", "now", "when"),
+    [(None, AFTER, "when the file was written"), (BEFORE, None, "now")],
 )
-def test_again_without_counters_leaves_the_file_alone(
-    here: Path, monkeypatch: pytest.MonkeyPatch, before: Metrics | None, now: Metrics | None, said: str
+def test_again_without_counters_leaves_the_file_unchanged(
+    here: Path, monkeypatch: pytest.MonkeyPatch, before: Metrics | None, now: Metrics | None, when: str
 ) -> None:
     text = facts_file.dump(FACTS.model_copy(update={"metrics": before}))
     (here / "facts.json").write_text(text)
     ended = run(monkeypatch, "-o", "facts.json", "--again", counted=now)
     assert ended.exit_code == 2
-    assert f"{said}; the file was left as it is" in ended.stderr
+    assert f"no speaker's counters could be read {when}; the file is unchanged" in ended.stderr
     assert (here / "facts.json").read_text() == text
 
 
-def test_again_wants_the_file_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_again_needs_the_file_of_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = run(monkeypatch, "-o", "-", "--again")
     assert ended.exit_code == 2
-    assert "name the one that the check was given" in ended.stderr
+    assert "give the one that the check used" in ended.stderr
     ended = run(monkeypatch, "-o", "none.json", "--again", counted=AFTER)
     assert ended.exit_code == 2
     assert "none.json" in ended.stderr

@@ -1,4 +1,4 @@
-"""Recordings written by hand: who answers from when to when, as a watch with a question every 100 ms hears it."""
+"""Recordings written by hand: who answers from when to when, to one request every 100 ms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from provisioner.l2.watch.timeline import EndedBy, Recording
 
 START = 1_800_000_000.0
 RTT = 0.001
-W1, W2, STRANGER = "02:00:00:00:00:0b", "02:00:00:00:00:0c", "02:00:00:00:00:63"
+W1, W2, FOREIGN = "02:00:00:00:00:0b", "02:00:00:00:00:0c", "02:00:00:00:00:63"
 OWNERS = {
     W1: AddressOwner(W1, "worker1", "eth1", ("worker1",), matched_by="inventory"),
     W2: AddressOwner(W2, "worker2", "eth1", ("worker2",), matched_by="inventory"),
@@ -29,18 +29,18 @@ def recording(
     pauses: Sequence[tuple[float, float]] = (),
     lost: Sequence[float] = (),
     ended_by: EndedBy = "interrupted",
-    wanted_change: bool = False,
+    until_stable: bool = False,
     dropped: int = 0,
 ) -> Recording:
     """Return a watch of `until` seconds. spans: MAC, from, to, in seconds from the start.
 
-    pauses: when nothing was asked. lost: answers to the questions of these seconds never came.
+    pauses: when no requests were sent. lost: the requests of these seconds were not answered.
     """
     steps = [number / 10 for number in range(int(until * 10))]
-    asked = [step for step in steps if not any(begin <= step < end for begin, end in pauses)]
+    sent = [step for step in steps if not any(begin <= step < end for begin, end in pauses)]
     answers = [
         Answer(ip_address(ip), mac, Kind.PROBE, START + step + RTT, RTT, 60)
-        for step in asked
+        for step in sent
         for mac, begin, end in spans
         if begin <= step < end and step not in lost
     ]
@@ -49,7 +49,7 @@ def recording(
         started=START,
         ended=START + until,
         interval=0.1,
-        asked=[START + step for step in asked],
+        requests=[START + step for step in sent],
         answers=answers,
         announcements=gratuitous,
         handshakes=tcp,
@@ -57,7 +57,7 @@ def recording(
         tcp_interval=0.25 if tcp else 0.0,
         dropped=dropped,
         ended_by=ended_by,
-        wanted_change=wanted_change,
+        until_stable=until_stable,
     )
 
 

@@ -1,4 +1,4 @@
-"""A timeline for the terminal: the answer in a sentence, a lane an owner, the turning points, the figures."""
+"""A timeline for the terminal: the title, one lane per owner, the milestones, the figures."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from itertools import pairwise
 
 from provisioner.l2.probe.capture import Announcement
 from provisioner.l2.result import Result
-from provisioner.l2.watch.report import Owners, events, figures, meaning, tried, warned
+from provisioner.l2.watch.report import figures, milestones, tcp_summary, verdict_meaning, warning_texts
 from provisioner.l2.watch.timeline import ONE_ROUND, Timeline
-from provisioner.l2.watch.verdict import named, seconds, shortened, title
+from provisioner.l2.watch.verdict import Owners, format_seconds, owner_names, title, truncate
 
 _LEFT = 2  # columns
 
 
 @dataclass(frozen=True)
 class Marks:
-    """The characters of a chart. bar: answers; begin, line, end: a silence; tick: a gratuitous frame."""
+    """The characters of a chart. bar: replies; begin, line, end: a silence; tick: a gratuitous frame."""
 
     bar: str = "█"
     begin: str = "├"
@@ -32,45 +32,47 @@ ASCII = Marks("=", "|", "-", "|", "^", "+")
 
 @dataclass(frozen=True)
 class Scale:
-    """Which columns the seconds fall on. first, last: seconds from zero; width: columns."""
+    """The columns of seconds. first, last: seconds from zero; width: columns."""
 
     first: float
     last: float
     width: int
 
     def column(self, second: float) -> int:
-        """Return the column of a time, the nearest one in the chart for a time outside of it."""
+        """Return the column of a time, the nearest one for a time outside the chart."""
         share = (second - self.first) / (self.last - self.first)
         return min(self.width - 1, max(0, round(share * (self.width - 1))))
 
 
-def text(timeline: Timeline, result: Result, *, width: int = 100, marks: Marks | None = None) -> str:
-    """Return the report of a watch for people. width: columns, at least 60. marks: ASCII where UTF-8 fails."""
+def render(timeline: Timeline, result: Result, *, width: int = 100, marks: Marks | None = None) -> str:
+    """Return the report of a watch for people. width: columns, at least 60. marks: ASCII without UTF-8."""
     owners = {owner.mac: owner for owner in result.owners}
     parts = ["\n".join([title(timeline, owners), *_verdict(result)])]
     if timeline.spans:
         parts.append("\n".join(_chart(timeline, owners, max(60, width), marks or Marks())))
-    if happened := events(timeline, owners):
-        lines = [(f"{event.when - timeline.zero:+.3f} s", event.text) for event in happened]
+    if found := milestones(timeline, owners):
+        lines = [(f"{milestone.when - timeline.zero:+.3f} s", milestone.text) for milestone in found]
         parts.append("\n".join(_columns(lines, right=True)))
-    names = named(timeline.macs, owners)
-    for change in timeline.changes:
-        rows = _columns(figures(timeline, change))
-        if len(timeline.changes) > 1:
-            rows.insert(0, f"{names.get(change.before, 'nobody')} → {names.get(change.after, 'nobody')}:")
+    names = owner_names(timeline.macs, owners)
+    for transition in timeline.transitions:
+        rows = _columns(figures(timeline, transition))
+        if len(timeline.transitions) > 1:
+            rows.insert(0, f"{names.get(transition.before, 'nobody')} → {names.get(transition.after, 'nobody')}:")
         parts.append("\n".join(rows))
-    if not timeline.changes and (words := tried(timeline)):
-        parts.append("\n".join(_columns([(f"TCP {timeline.recording.port}", words)])))
+    if not timeline.transitions and (tried := tcp_summary(timeline)):
+        parts.append("\n".join(_columns([(f"TCP {timeline.recording.port}", tried)])))
     whole = "\n\n".join(parts)
     return whole.replace("→", "->").replace("…", "...") if marks == ASCII else whole
 
 
 def _verdict(result: Result) -> list[str]:
-    """Return what is wrong, why, and what to do; nothing where all is well."""
+    """Return the verdict, the evidence and the remedy; only the evidence if it is OK."""
     lines = []
     if not result.ok:
-        lines.append(f"{result.verdict}: {meaning(result)}")
-    lines += [f"  {sentence}" for sentence in (*result.evidence, *(f"warning: {one}" for one in warned(result)))]
+        lines.append(f"{result.verdict}: {verdict_meaning(result)}")
+    lines += [
+        f"  {sentence}" for sentence in (*result.evidence, *(f"warning: {one}" for one in warning_texts(result)))
+    ]
     if result.remedy:
         lines.append(f"  remedy: {result.remedy}")
     if result.command:
@@ -79,10 +81,10 @@ def _verdict(result: Result) -> list[str]:
 
 
 def _chart(timeline: Timeline, owners: Owners, width: int, marks: Marks) -> list[str]:
-    names = {mac: shortened(called) for mac, called in named(timeline.macs, owners).items()}
+    names = {mac: truncate(name) for mac, name in owner_names(timeline.macs, owners).items()}
     tcp = f"TCP {timeline.recording.port}" if timeline.recording.port else ""
     label = max(map(len, [*names.values(), "gratuitous", tcp]))
-    first, last = view(timeline)
+    first, last = visible_range(timeline)
     scale = Scale(first, last, width - label - 2 - _LEFT)
     rows = [(names[mac], _bars(timeline, scale, mac, marks)) for mac in timeline.macs]
     if (silence := _silences(timeline, scale, marks)).strip():
@@ -95,23 +97,29 @@ def _chart(timeline: Timeline, owners: Owners, width: int, marks: Marks) -> list
     return [f"{'':{_LEFT}}{name:{label}}  {line}".rstrip() for name, line in rows]
 
 
-def view(timeline: Timeline) -> tuple[float, float]:
-    """Return the seconds from zero that a picture shows: all that happened, with a margin, and no idle hours."""
+def visible_range(timeline: Timeline) -> tuple[float, float]:
+    """Return the seconds from zero that a chart shows: every transition with a margin, without idle hours."""
     recording = timeline.recording
     whole = (recording.started, max(recording.ended, recording.started + 1e-3))
-    moments = [frame.timestamp for frame in recording.announcements if timeline.changes]
-    for change in timeline.changes:
-        found = (change.old_last, change.new_first, change.tcp_last, change.tcp_first, change.gratuitous.first)
-        moments += [moment for moment in found if moment is not None]
-        if change.old_last is None and change.new_first is not None and not change.both:
-            moments.append(max(recording.started, change.new_first - 3))  # some of the silence before it
-    moments += [moment for span in timeline.strays for moment in (span.start, span.end)]
-    if not moments or not timeline.holders or len(timeline.holders) > 1:
-        moments += [recording.ended]
-    if not timeline.changes and not timeline.strays:
-        moments += [recording.started]
-    margin = max(1.0, 0.12 * (max(moments) - min(moments)))
-    first, last = max(whole[0], min(moments) - margin), min(whole[1], max(moments) + margin)
+    times = [frame.timestamp for frame in recording.announcements if timeline.transitions]
+    for transition in timeline.transitions:
+        found = (
+            transition.old_last,
+            transition.new_first,
+            transition.tcp_last,
+            transition.tcp_first,
+            transition.gratuitous.first,
+        )
+        times += [when for when in found if when is not None]
+        if transition.old_last is None and transition.new_first is not None and not transition.both:
+            times.append(max(recording.started, transition.new_first - 3))  # some of the silence before it
+    times += [when for span in timeline.strays for when in (span.start, span.end)]
+    if not times or not timeline.holders or len(timeline.holders) > 1:
+        times += [recording.ended]
+    if not timeline.transitions and not timeline.strays:
+        times += [recording.started]
+    margin = max(1.0, 0.12 * (max(times) - min(times)))
+    first, last = max(whole[0], min(times) - margin), min(whole[1], max(times) + margin)
     if last <= first:
         first, last = whole
     return first - timeline.zero, last - timeline.zero
@@ -128,31 +136,31 @@ def _bars(timeline: Timeline, scale: Scale, mac: str, marks: Marks) -> str:
 
 
 def _silences(timeline: Timeline, scale: Scale, marks: Marks) -> str:
-    """Return a row that measures each silence, its length in the middle where there is room."""
+    """Return a row that brackets each silence, with its length in the middle if there is room."""
     cells = [" "] * scale.width
-    for change in timeline.changes:
-        begin = timeline.recording.started if change.old_last is None else change.old_last
-        end = timeline.recording.ended if change.new_first is None else change.new_first
-        if not change.overlap and end > begin:
-            exact = change.silence is not None
-            length = change.silence if change.silence is not None else change.silence_least or 0.0
-            words = f"{'' if exact else 'at least '}{seconds(length)}"
-            _measure(cells, scale, (begin - timeline.zero, end - timeline.zero), ("silent", words), marks)
+    for transition in timeline.transitions:
+        begin = timeline.recording.started if transition.old_last is None else transition.old_last
+        end = timeline.recording.ended if transition.new_first is None else transition.new_first
+        if not transition.overlap and end > begin:
+            exact = transition.silence is not None
+            length = transition.silence if transition.silence is not None else transition.silence_least or 0.0
+            label = f"{'' if exact else 'at least '}{format_seconds(length)}"
+            _bracket(cells, scale, (begin - timeline.zero, end - timeline.zero), ("silent", label), marks)
     return "".join(cells)
 
 
-def _measure(
-    cells: list[str], scale: Scale, stretch: tuple[float, float], words: tuple[str, str], marks: Marks
+def _bracket(
+    cells: list[str], scale: Scale, period: tuple[float, float], label: tuple[str, str], marks: Marks
 ) -> None:
-    """Draw a measure between two times into a row. words: what it is, and its length."""
-    # The columns of the last answer before and of the first one after belong to those.
-    begin, end = scale.column(stretch[0]) + 1, scale.column(stretch[1]) - 1
+    """Draw a bracket between two times into a row. label: what it is, and its length."""
+    # The columns of the reply before and the reply after keep their marks.
+    begin, end = scale.column(period[0]) + 1, scale.column(period[1]) - 1
     if end < begin:
         return
     cells[begin : end + 1] = [marks.line] * (end - begin + 1)
     if end > begin:
         cells[begin], cells[end] = marks.begin, marks.end
-    for shown in (f" {' '.join(words)} ", f" {words[1]} "):
+    for shown in (f" {' '.join(label)} ", f" {label[1]} "):
         if len(shown) <= end - begin - 1:
             start = begin + 1 + (end - begin - 1 - len(shown)) // 2
             cells[start : start + len(shown)] = list(shown)
@@ -161,14 +169,14 @@ def _measure(
 
 def _ticks(timeline: Timeline, scale: Scale, marks: Marks) -> str:
     cells = [" "] * scale.width
-    for frame in first_of_round(timeline):
+    for frame in first_frames(timeline):
         if scale.first <= (second := frame.timestamp - timeline.zero) <= scale.last:
             cells[scale.column(second)] = marks.tick
     return "".join(cells)
 
 
-def first_of_round(timeline: Timeline) -> list[Announcement]:
-    """Return the gratuitous frames to draw: of those that one owner sends at once, the first."""
+def first_frames(timeline: Timeline) -> list[Announcement]:
+    """Return the gratuitous frames to draw: the first of each burst of one owner."""
     found: list[Announcement] = []
     latest: dict[str, float] = {}
     for frame in sorted(timeline.recording.announcements, key=lambda frame: frame.timestamp):
@@ -179,20 +187,20 @@ def first_of_round(timeline: Timeline) -> list[Announcement]:
 
 
 def _connections(timeline: Timeline, scale: Scale, marks: Marks) -> str:
-    """Return a bar where connections came about, and a measure where none did."""
+    """Return a bar where connections succeeded, and a bracket where none did."""
     cells = [" "] * scale.width
     for begin, end in connected(timeline):
         if end - timeline.zero >= scale.first and begin - timeline.zero <= scale.last:
             for column in range(scale.column(begin - timeline.zero), scale.column(end - timeline.zero) + 1):
                 cells[column] = marks.bar
     for begin, end in disconnected(timeline):
-        stretch = (begin - timeline.zero, end - timeline.zero)
-        _measure(cells, scale, stretch, ("no connection", seconds(end - begin)), marks)
+        period = (begin - timeline.zero, end - timeline.zero)
+        _bracket(cells, scale, period, ("no connection", format_seconds(end - begin)), marks)
     return "".join(cells)
 
 
 def connected(timeline: Timeline) -> list[tuple[float, float]]:
-    """Return the stretches (Unix times) in which connections came about one after another."""
+    """Return the periods (Unix times) in which successive connections succeeded."""
     found: list[tuple[float, float]] = []
     opened = sorted(shake.timestamp for shake in timeline.recording.handshakes if shake.outcome == "open")
     for when in opened:
@@ -204,17 +212,17 @@ def connected(timeline: Timeline) -> list[tuple[float, float]]:
 
 
 def disconnected(timeline: Timeline) -> list[tuple[float, float]]:
-    """Return the stretches (Unix times) between connections, and after the last one, in which none came about."""
-    recording, working = timeline.recording, connected(timeline)
-    found = [(before[1], after[0]) for before, after in pairwise(working)]
-    if working and recording.ended - working[-1][1] > 2.5 * recording.tcp_interval:
-        found.append((working[-1][1], recording.ended))
+    """Return the periods (Unix times) between and after successful connections in which none succeeded."""
+    recording, periods = timeline.recording, connected(timeline)
+    found = [(before[1], after[0]) for before, after in pairwise(periods)]
+    if periods and recording.ended - periods[-1][1] > 2.5 * recording.tcp_interval:
+        found.append((periods[-1][1], recording.ended))
     return found
 
 
 def _axis(scale: Scale, marks: Marks) -> list[str]:
-    rule, words = [marks.line] * scale.width, [" "] * (scale.width + 8)
-    step = nice(scale.last - scale.first, scale.width // 9)
+    rule, numbers = [marks.line] * scale.width, [" "] * (scale.width + 8)
+    step = round_step(scale.last - scale.first, scale.width // 9)
     second = step * round(scale.first / step)
     while second <= scale.last:
         if second >= scale.first:
@@ -222,13 +230,13 @@ def _axis(scale: Scale, marks: Marks) -> list[str]:
             rule[column] = marks.rule
             shown = f"{second:g}"
             start = max(0, column - len(shown) // 2)
-            words[start : start + len(shown)] = list(shown)
+            numbers[start : start + len(shown)] = list(shown)
         second = round(second + step, 6)
-    return ["".join(rule), "".join(words).rstrip() + " s"]
+    return ["".join(rule), "".join(numbers).rstrip() + " s"]
 
 
-def nice(length: float, most: int) -> float:
-    """Return a round step (1, 2 or 5 times a power of ten) that divides a length into at most `most` parts."""
+def round_step(length: float, most: int) -> float:
+    """Return a step of 1, 2 or 5 times a power of ten that divides a length into at most `most` parts."""
     step = 0.001
     while True:
         for factor in (1, 2, 5):
@@ -240,4 +248,4 @@ def nice(length: float, most: int) -> float:
 def _columns(rows: Iterable[tuple[str, str]], *, right: bool = False) -> list[str]:
     pairs = list(rows)
     width = max(len(name) for name, _ in pairs)
-    return [f"{'':{_LEFT}}{name:{'>' if right else '<'}{width}}  {words}" for name, words in pairs]
+    return [f"{'':{_LEFT}}{name:{'>' if right else '<'}{width}}  {text}" for name, text in pairs]
