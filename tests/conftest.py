@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
-HERE = Path(__file__).parent
 # Folders whose tests share something costly (a control plane, machines with sshd): one process runs them. They come
-# first, since the longest of them decides when a run ends. All other tests are grouped by file.
+# first, since the longest of them decides when a run ends. All other tests go by file.
 SHARING = ("integration/kube", "integration/ssh", "integration/lab", "integration/l2/collect")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+class BySharing(LoadScopeScheduling):
+    """Hand out tests (`pytest -n N`) by the folder that shares, else by file, in the order of collection."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BySharing:
+    """Choose the scheduler for `pytest -n N`."""
+    config.option.loadscopereorder = False
+    return BySharing(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Group the tests for `pytest -n N --dist loadgroup` costly groups first; change nothing without -n."""
-    if not hasattr(config, "workerinput"):
-        return
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: _rank(_group(item)))
+    """Put the costly groups first for `pytest -n N`; change nothing for a single process."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _rank(_group(item.nodeid)))
 
 
-def _group(item: pytest.Item) -> str:
-    path = item.path.relative_to(HERE).as_posix()
+def _group(nodeid: str) -> str:
+    path = nodeid.partition("::")[0].removeprefix("tests/")
     return next((folder for folder in SHARING if path.startswith(f"{folder}/")), path)
 
 
