@@ -1,4 +1,4 @@
-"""Addresses, networks and ranges of addresses, of both families, and whether they share an address."""
+"""IP addresses, networks and ranges, IPv4 and IPv6, and whether they overlap."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ IPNetwork = IPv4Network | IPv6Network
 
 
 class Range(NamedTuple):
-    """The addresses from first to last, both included and of one family."""
+    """The addresses from first to last, inclusive, of one family."""
 
     first: IPAddress
     last: IPAddress
 
     def __contains__(self, address: object) -> bool:
-        """Tell whether an address, as text or parsed, lies within."""
+        """Return whether an address, as text or parsed, is in the range."""
         if isinstance(address, str):
             address = ipaddress.ip_address(address)
         if not isinstance(address, IPv4Address | IPv6Address) or address.version != self.first.version:
@@ -26,14 +26,14 @@ class Range(NamedTuple):
         return int(self.first) <= int(address) <= int(self.last)
 
     def overlaps(self, other: Range) -> bool:
-        """Tell whether the two share at least one address."""
+        """Return whether the two share an address."""
         if self.first.version != other.first.version:
             return False
         return int(self.first) <= int(other.last) and int(other.first) <= int(self.last)
 
     @property
     def size(self) -> int:
-        """Return how many addresses there are."""
+        """Return the number of addresses."""
         return int(self.last) - int(self.first) + 1
 
     def ending_in(self, octet: int) -> int:
@@ -50,7 +50,7 @@ class Range(NamedTuple):
 
 
 def network_range(network: IPNetwork) -> Range:
-    """Return a network's addresses as a range, its first and last address included as MetalLB does."""
+    """Return a network's addresses as a range, including the first and last, as MetalLB does."""
     return Range(network[0], network[-1])
 
 
@@ -86,23 +86,23 @@ def _cut(part: Range, hole: Range) -> Iterator[Range]:
 
 
 def parse_network(text: str) -> IPNetwork:
-    """Read "10.244.0.0/16"; ValueError, with a remedy, for anything else and where bits of the host part are set."""
-    form = 'write one such as "10.244.0.0/16"'
+    """Parse "10.244.0.0/16"; raise ValueError, with a remedy, for anything else, host bits included."""
+    form = 'use one such as "10.244.0.0/16"'
     prefix = text.rpartition("/")[2]
     if "/" not in text or not (prefix.isascii() and prefix.isdecimal()) or "%" in text:
-        raise ValueError(f"is not a network in CIDR form; {form}")
+        raise ValueError(f"is not a network in CIDR notation; {form}")
     try:
         interface = ipaddress.ip_interface(text)
     except ValueError as error:
-        raise ValueError(f"is not a network in CIDR form; {form}") from error
+        raise ValueError(f"is not a network in CIDR notation; {form}") from error
     if interface.ip != interface.network.network_address:
-        raise ValueError(f'is an address within a network; write "{interface.network}"')
+        raise ValueError(f'has host bits set; use "{interface.network}"')
     return interface.network
 
 
 def parse_range(text: str) -> Range:
-    """Read what a pool holds: a network ("192.0.2.0/28") or a range ("192.0.2.10-192.0.2.20"); else ValueError."""
-    form = 'write one such as "192.168.56.200-192.168.56.230" or "192.168.56.224/27"'
+    """Parse a network ("192.0.2.0/28") or a range ("192.0.2.10-192.0.2.20") of a pool; else raise ValueError."""
+    form = 'use one such as "192.168.56.200-192.168.56.230" or "192.168.56.224/27"'
     if "/" in text and "-" not in text:
         return network_range(parse_network(text))
     first_text, dash, last_text = text.partition("-")
@@ -112,11 +112,11 @@ def parse_range(text: str) -> Range:
         first = ipaddress.ip_address(first_text.strip())
         last = ipaddress.ip_address(last_text.strip())
     except ValueError as error:
-        raise ValueError(f"is not a range of addresses; {form}") from error
+        raise ValueError(f"is not an address range; {form}") from error
     if first.version != last.version or "%" in text:
-        raise ValueError(f"is not a range of addresses of one family; {form}")
+        raise ValueError(f"is not an address range of one family; {form}")
     if int(last) < int(first):
-        raise ValueError(f'ends before it begins; write "{last}-{first}"')
+        raise ValueError(f'ends before it begins; use "{last}-{first}"')
     return Range(first, last)
 
 
@@ -126,7 +126,7 @@ def host_port(host: str, port: int) -> str:
 
 
 def split_host_port(text: str, default: int) -> tuple[str, int]:
-    """Read "host", "host:port", "IPv6" or "[IPv6]:port"; ValueError where the port is no port or the host is empty."""
+    """Parse "host", "host:port", "IPv6" or "[IPv6]:port"; raise ValueError for an invalid port or an empty host."""
     try:
         return str(ipaddress.IPv6Address(text)), default
     except ValueError:
@@ -142,7 +142,7 @@ def split_host_port(text: str, default: int) -> tuple[str, int]:
     else:
         host, colon, port_text = text.partition(":")
     if not host:
-        raise ValueError("names no host")
+        raise ValueError("has no host")
     if not colon:
         return host, default
     if not (port_text.isascii() and port_text.isdecimal() and 0 < int(port_text[:6]) < 65536):

@@ -1,4 +1,4 @@
-"""The one list of versions and downloads (catalogue.toml), and what fits a Kubernetes version."""
+"""The versions and downloads pinned in catalogue.toml, and which of them fit a Kubernetes version."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from provisioner.version import Version
 
 @dataclass(frozen=True)
 class Download:
-    """One pinned file: upstream's address and the SHA-256 (hex) of what is published there."""
+    """A pinned file: upstream's URL and the SHA-256 (hex) of what is published there."""
 
     url: str
     sha256: str
@@ -22,7 +22,7 @@ class Download:
 
 @dataclass(frozen=True)
 class Release:
-    """One version of a program: its manifests in the order they are applied, and its image where they name none."""
+    """A version of a program: its manifests in the order they are applied, and its image if these name none."""
 
     program: str
     version: str
@@ -31,7 +31,7 @@ class Release:
 
 
 def default_minor() -> str:
-    """Return the Kubernetes minor that a new site gets, as "1.37"."""
+    """Return the Kubernetes minor of a new site, such as "1.37"."""
     return str(_data()["kubernetes"]["default"])
 
 
@@ -41,26 +41,26 @@ def newest_patches() -> dict[str, str]:
 
 
 def kubernetes_version(text: str) -> Version:
-    """Return the version that cluster.kubernetes means: "1.20.2" is itself, "1.20" the newest known patch.
+    """Return the version that cluster.kubernetes means: "1.20.2" itself, for "1.20" the newest known patch.
 
-    ValueError, with what is possible, where no such version can be installed.
+    Raise ValueError, naming the supported versions, if it cannot be installed.
     """
     patches = newest_patches()
     known = sorted(Version.parse(patch) for patch in patches.values())
     oldest, newest = known[0], known[-1]
-    possible = f"versions from {oldest.minor_text} to {newest.minor_text} can be installed"
+    supported = f"{oldest.minor_text} to {newest.minor_text} are supported"
     try:
         version = Version.parse(text)
     except ValueError as error:
-        raise ValueError(f"is not a Kubernetes version; {possible}") from error
+        raise ValueError(f"is not a Kubernetes version; {supported}") from error
     if not (version.at_least(oldest.major, oldest.minor) and newest.at_least(version.major, version.minor)):
-        raise ValueError(f"is not a Kubernetes version that can be installed; {possible}")
+        raise ValueError(f"is not a supported Kubernetes version; {supported}")
     if text.count(".") == 2:
         return version
     if version.minor_text not in patches:
         minors = ", ".join(version.minor_text for version in known)
         raise ValueError(
-            f'has no patch release that is known here; write all three numbers, as in "{version}", or one of {minors}'
+            f'has no known patch release; write all three numbers, as in "{version}", or use one of {minors}'
         )
     return Version.parse(patches[version.minor_text])
 
@@ -71,19 +71,19 @@ def pause_image(kubernetes: str) -> str:
 
 
 def agnhost_image(kubernetes: str) -> str:
-    """Return Kubernetes' own test image, which the shipped workloads run."""
+    """Return the agnhost image, Kubernetes' test image, which the shipped workloads run."""
     return f"registry.k8s.io/e2e-test-images/agnhost:{_newest_fitting(_data()['agnhost'], kubernetes)}"
 
 
 def nginx_image(kubernetes: str) -> str:
-    """Return the web server that the Ingress workload runs."""
+    """Return the nginx image, which the Ingress workload runs as its web server."""
     return f"docker.io/library/nginx:{_newest_fitting(_data()['nginx_image'], kubernetes)}"
 
 
 def release(program: str, kubernetes: str, version: str = "") -> Release:
-    """Return the wanted or, with no `version`, the newest release of a program that serves `kubernetes`.
+    """Return a release of a program: `version`, or the newest that supports `kubernetes`.
 
-    Raises ProvisionerError naming the known versions when there is none.
+    Raise ProvisionerError, naming the known versions, if there is none.
     """
     entries = _data()[program]
     known = {entry["version"]: entry for entry in entries}
@@ -97,8 +97,8 @@ def release(program: str, kubernetes: str, version: str = "") -> Release:
     fitting = [entry for entry in entries if Version.parse(entry["kubernetes"]) <= Version.parse(kubernetes)]
     if not fitting:
         raise ProvisionerError(
-            f"no {program} in the catalogue serves Kubernetes {kubernetes}",
-            f"the oldest that one of them serves is {min((e['kubernetes'] for e in entries), key=Version.parse)}",
+            f"no {program} in the catalogue supports Kubernetes {kubernetes}",
+            f"the oldest that one of them supports is {min((e['kubernetes'] for e in entries), key=Version.parse)}",
         )
     return _release(program, max(fitting, key=lambda entry: Version.parse(entry["kubernetes"])))
 

@@ -1,4 +1,4 @@
-"""Versions of Kubernetes and of what runs on it: parsed, ordered, and checked against what can be installed."""
+"""Versions of Kubernetes and of what runs on it: parsed and ordered."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PATTERN = re.compile(r"v?(0|[1-9][0-9]{0,4})\.(0|[1-9][0-9]{0,4})(?:\.(0|[1-9][
 
 @dataclass(frozen=True, order=True)
 class Version:
-    """A released version: three numbers, ordered as numbers, so that 1.9.0 < 1.20.2."""
+    """A release: three numbers, ordered numerically, so that 1.9.0 < 1.20.2."""
 
     major: int
     minor: int
@@ -18,7 +18,7 @@ class Version:
 
     @classmethod
     def parse(cls, text: str) -> Version:
-        """Read "1.20.2" or "v1.20.2", as kubelets report it; a missing patch is 0. ValueError for anything else."""
+        """Parse "1.20.2" or "v1.20.2", as kubelets report it; a missing patch is 0. Raise ValueError otherwise."""
         match = _PATTERN.fullmatch(text)
         if match is None:
             raise ValueError(f"{text!r} is not a version such as 1.20.2")
@@ -31,7 +31,7 @@ class Version:
 
     @property
     def minor_text(self) -> str:
-        """Return "1.20" for 1.20.2: what names a package repository and a support window."""
+        """Return "1.20" for 1.20.2, as in the name of a package repository."""
         return f"{self.major}.{self.minor}"
 
     def __str__(self) -> str:

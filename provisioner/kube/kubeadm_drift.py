@@ -17,7 +17,7 @@ from provisioner.kube import kubeadm
 from provisioner.kube.cluster import Cluster
 from provisioner.site import Site, SiteErrors, messages
 from provisioner.site.rules import Problem
-from provisioner.site.toml_lines import Path
+from provisioner.site.toml_lines import KeyPath
 from provisioner.text import join_words
 
 BY_HAND = "restore it, or change the cluster by hand first (docs/nodes.md)"
@@ -37,7 +37,7 @@ def refuse_differences(cluster: Cluster, site: Site) -> None:
     differences = [*_cluster_differences(cluster, site), *_kubelet_differences(cluster, site)]
     if differences:
         text = site.path.read_text(encoding="utf-8-sig") if site.path.is_file() else ""
-        raise SiteErrors(messages.placed(differences, text, site.path))
+        raise SiteErrors(messages.locate(differences, text, site.path))
 
 
 def _cluster_differences(cluster: Cluster, site: Site) -> Iterator[Problem]:
@@ -50,7 +50,7 @@ def _cluster_differences(cluster: Cluster, site: Site) -> Iterator[Problem]:
         if have[path] != value:
             is_default = path == ("cluster", "endpoint") and not site.cluster.endpoint
             here = "none is set here" if is_default else f'this is "{value}"'
-            remedy = f'write {path[-1]} = "{have[path]}"' if have[path] else f"remove {path[-1]}"
+            remedy = f'set {path[-1]} = "{have[path]}"' if have[path] else f"remove {path[-1]}"
             yield Problem(
                 path,
                 f'the cluster was created with "{have[path]}", and {here}',
@@ -90,7 +90,7 @@ def _document(cluster: Cluster, name: str, key: str) -> dict[str, Any] | None:
     return None if text is None else yaml.safe_load(text)
 
 
-def _immutable(document: Mapping[str, Any]) -> dict[Path, str]:
+def _immutable(document: Mapping[str, Any]) -> dict[KeyPath, str]:
     """Return the settings that can never change, by key of hosts.toml."""
     networking = document.get("networking", {})
     elliptic = document.get("featureGates", {}).get("PublicKeysECDSA", False)

@@ -1,4 +1,4 @@
-"""The site: what hosts.toml says, validated, frozen, with every default filled in; no I/O beyond reading it."""
+"""The site: hosts.toml, validated and frozen, with every default filled in; no I/O beyond reading the file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""The site: what hosts.toml says, validated, frozen, with every default filled in.
+"""The site: what hosts.toml says, validated and frozen, with every default filled in.
 
-The only input is the file. Single values are checked in site_syntax.py, what must hold between them in
-site_rules.py; site_errors.py words the mistakes and toml_lines.py finds their lines, both only when there is one.
+syntax.py checks single values, rules.py what must hold between them; messages.py words the mistakes.
 """
 
 from __future__ import annotations
@@ -14,26 +13,26 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from provisioner import version as versions
 from provisioner.addresses import Range, host_port, parse_range, split_host_port
 from provisioner.catalogue import default_minor, kubernetes_version
 from provisioner.errors import ProvisionerError
 from provisioner.site import syntax, types
 from provisioner.site.types import AsTuple, Unique
+from provisioner.version import Version
 
 API_PORT = 6443
 
-SLOW_ABOVE = 2.0  # cluster.timeout_scale above which a site is slow
+SLOW_ABOVE = 2.0  # a site with a larger cluster.timeout_scale is slow
 
 
 class Model(BaseModel):
-    """A table of hosts.toml: frozen, of exact types, and without keys that nobody reads."""
+    """A table of hosts.toml: frozen, strictly typed, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class ClusterSpec(Model):
-    """`[cluster]`. pod_cidr and service_cidr: networks, normalised."""
+    """`[cluster]`. pod_cidr and service_cidr: normalized networks."""
 
     name: types.Name = "lab"
     kubernetes: types.KubernetesVersion = Field(default_factory=default_minor)
@@ -45,7 +44,7 @@ class ClusterSpec(Model):
 
 
 class Ssh(Model):
-    """`[ssh]`. Paths are relative to hosts.toml's folder; connect_timeout: seconds."""
+    """`[ssh]`. Paths are relative to the directory of hosts.toml; connect_timeout: seconds."""
 
     user: types.User = "vagrant"
     port: types.Port = 22
@@ -58,7 +57,7 @@ class Ssh(Model):
 
 
 class HostSsh(Model):
-    """`ssh` of one host: what differs from `[ssh]`; "" and 0 mean the same as there."""
+    """`ssh` of one host: what differs from `[ssh]`; "" and 0 inherit."""
 
     user: Annotated[types.OptionalUser, Field(examples=["debian"])] = ""
     port: Annotated[int, Field(ge=0, le=65535, examples=[2222])] = 0
@@ -66,7 +65,7 @@ class HostSsh(Model):
 
 
 class HostSpec(Model):
-    """One of `[[hosts]]`. address: the node IP on the cluster's segment, normalised."""
+    """One of `[[hosts]]`. address: the node IP on the cluster's segment, normalized."""
 
     name: Annotated[types.Name, Field(examples=["worker1"])]
     address: Annotated[types.NodeAddress, Field(examples=["192.168.56.11"])]
@@ -85,12 +84,12 @@ class HostSpec(Model):
 
     @property
     def is_control_plane(self) -> bool:
-        """Tell whether the host runs the API server."""
+        """Return whether the host runs the API server."""
         return "control-plane" in self.roles
 
     @property
     def is_worker(self) -> bool:
-        """Tell whether the host takes ordinary pods; a control plane may do both."""
+        """Return whether the host takes ordinary pods; a control plane can, too."""
         return "worker" in self.roles
 
     @property
@@ -100,9 +99,9 @@ class HostSpec(Model):
 
 
 class Nfs(Model):
-    """`[nfs]`. clients: addresses and networks beside the cluster's hosts, which are always in.
+    """`[nfs]`. clients: addresses and networks besides the cluster's hosts, which always have access.
 
-    provisioner: "static", `volumes` of `size` are prepared ahead; "csi", csi-driver-nfs makes one for each claim.
+    provisioner: "static" creates `volumes` volumes of `size` in advance; "csi": csi-driver-nfs creates one per claim.
     """
 
     enabled: bool = True
@@ -131,16 +130,16 @@ class PoolSpec(Model):
 
     @property
     def ranges(self) -> tuple[Range, ...]:
-        """Return (first, last) of every entry of `addresses`, in their order, both ends included."""
+        """Return the range of every entry of `addresses`, in order."""
         return tuple(parse_range(text) for text in self.addresses)
 
     def __contains__(self, address: object) -> bool:
-        """Tell whether an address, as text or from `ipaddress`, is in the pool."""
-        return any(address in held for held in self.ranges)
+        """Return whether an address, as text or parsed, is in the pool."""
+        return any(address in each for each in self.ranges)
 
 
 class Metallb(Model):
-    """`[metallb]`. version: "" is the catalogue's for the Kubernetes version."""
+    """`[metallb]`. version: "" selects the one that fits the Kubernetes version."""
 
     enabled: bool = True
     version: Annotated[types.Release, Field(examples=["0.16.1"])] = ""
@@ -148,21 +147,21 @@ class Metallb(Model):
 
 
 class Metrics(Model):
-    """`[metrics]`. version: "" is the catalogue's for the Kubernetes version."""
+    """`[metrics]`. version: "" selects the one that fits the Kubernetes version."""
 
     enabled: bool = True
     version: Annotated[types.Release, Field(examples=["0.9.0"])] = ""
 
 
 class Ingress(Model):
-    """`[ingress]`. controller: "" is the catalogue's for the Kubernetes version."""
+    """`[ingress]`. controller: "" selects the one that fits the Kubernetes version."""
 
     enabled: bool = True
     controller: Annotated[Literal["", "nginx", "haproxy", "traefik"], Field(examples=["traefik"])] = ""
 
 
 class Workloads(Model):
-    """`[workloads]`. enabled: names of the files in workloads/, without .yaml."""
+    """`[workloads]`. enabled: names of files in workloads/, without .yaml."""
 
     enabled: Annotated[tuple[types.Workload, ...], AsTuple, Unique] = (
         "nodeport",
@@ -177,7 +176,7 @@ class Workloads(Model):
 
 
 class Mirror(Model):
-    """`[mirror]`. What stands for upstream's own addresses, without a slash at the end; "" is upstream itself."""
+    """`[mirror]`. URLs that replace upstream's, without a trailing slash; "" is upstream itself."""
 
     packages: Annotated[types.Url, Field(examples=["http://192.168.56.2/pkgs.k8s.io"])] = ""
     images: Annotated[types.Url, Field(examples=["http://192.168.56.2:5000"])] = ""
@@ -189,9 +188,9 @@ Flags = Annotated[Mapping[types.Flag, types.Text], Field(examples=[{"v": "2"}])]
 
 
 class Kubeadm(Model):
-    """`[kubeadm]`. Extra arguments by component, passed through; init_timeout before it is scaled.
+    """`[kubeadm]`. Extra arguments by component, passed through; init_timeout, not scaled.
 
-    key_algorithm: of the keys that kubeadm makes at its init, in the words of v1beta4's encryptionAlgorithm.
+    key_algorithm: of the keys that `kubeadm init` generates, as in v1beta4's encryptionAlgorithm.
     """
 
     api_server: Flags = Field(default_factory=dict)
@@ -199,7 +198,7 @@ class Kubeadm(Model):
     scheduler: Flags = Field(default_factory=dict)
     etcd: Flags = Field(default_factory=dict)
     kubelet: Flags = Field(default_factory=dict)
-    kubelet_configuration: Annotated[types.Plain, Field(examples=[{"maxPods": 50}])] = Field(default_factory=dict)
+    kubelet_configuration: Annotated[types.JsonObject, Field(examples=[{"maxPods": 50}])] = Field(default_factory=dict)
     key_algorithm: Literal["RSA-2048", "ECDSA-P256"] = "RSA-2048"
     init_timeout: types.Duration = "4m"
 
@@ -211,7 +210,7 @@ class Kubeadm(Model):
 
 
 class Site(Model):
-    """Everything that hosts.toml says."""
+    """The whole hosts.toml."""
 
     cluster: ClusterSpec = ClusterSpec()
     ssh: Ssh = Ssh()
@@ -227,22 +226,22 @@ class Site(Model):
 
     @property
     def path(self) -> Path:
-        """Return the file as it was named."""
+        """Return the path of the file as given."""
         return self._path
 
     @property
     def directory(self) -> Path:
-        """Return the file's folder, absolute: what relative paths within the file are relative to."""
+        """Return the absolute path of the file's directory, which relative paths in the file start from."""
         return self._path.absolute().parent
 
     @property
     def state(self) -> Path:
-        """Return the folder of caches and logs; deleting it loses nothing."""
+        """Return the directory of caches and logs; deleting it loses nothing."""
         return self.directory / ".provisioner"
 
     @property
-    def version(self) -> versions.Version:
-        """Return the Kubernetes version, its patch filled in from the catalogue."""
+    def version(self) -> Version:
+        """Return the Kubernetes version, with the patch from the catalogue if none is given."""
         return kubernetes_version(self.cluster.kubernetes)
 
     @property
@@ -262,7 +261,7 @@ class Site(Model):
 
     @property
     def nfs_server(self) -> HostSpec:
-        """Return the host that exports."""
+        """Return the NFS server."""
         return self.host(self.nfs.server) if self.nfs.server else self.first
 
     @property
@@ -278,7 +277,7 @@ class Site(Model):
         return host_port(host, port)
 
     def host(self, name: str) -> HostSpec:
-        """Return the host of that name; ProvisionerError, naming the nearest, where there is none."""
+        """Return the host of that name; raise ProvisionerError, suggesting the closest, if there is none."""
         names = [host.name for host in self.hosts]
         if name in names:
             return self.hosts[names.index(name)]
@@ -288,9 +287,9 @@ class Site(Model):
 
     @property
     def slow(self) -> bool:
-        """Tell whether the machines have no headroom: what could run at once is done bit by bit (decision 0011)."""
+        """Return whether the machines are slow: what could run in parallel then runs in sequence (decision 0011)."""
         return self.cluster.timeout_scale > SLOW_ABOVE
 
     def timeout(self, seconds: float) -> float:
-        """Return a timeout as this site wants it: seconds x cluster.timeout_scale."""
+        """Return a timeout in seconds, multiplied by cluster.timeout_scale."""
         return seconds * self.cluster.timeout_scale

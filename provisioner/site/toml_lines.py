@@ -1,9 +1,8 @@
-"""On which line of a TOML file a key stands. Used only when there is a mistake to place.
+"""Find the line of a key in a TOML file; used only to locate mistakes.
 
-tomllib keeps no positions, so it is asked for them: a TOML file is a sequence of statements (a header, or a key with
-its value), each of whole lines, and the shortest run of lines that tomllib accepts is one statement. No other parser
-and no pattern decides what the grammar is; arrays of tables, dotted and quoted keys and values of several lines come
-out as tomllib reads them.
+tomllib keeps no positions. A TOML file is a sequence of statements (a header, or a key and its value), each of whole
+lines, and the shortest run of lines that tomllib accepts is one statement. So no second parser defines the grammar:
+arrays of tables, dotted and quoted keys and multi-line values come out as tomllib reads them.
 """
 
 from __future__ import annotations
@@ -13,19 +12,19 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any
 
-Path = tuple[str | int, ...]
-DEEPEST = 30  # no key of hosts.toml lies as deep; dotted keys may be nested deeper than Python can recurse
+KeyPath = tuple[str | int, ...]
+MAX_DEPTH = 30  # deeper than any key of hosts.toml; dotted keys can nest deeper than Python recurses
 
 
-def key_lines(text: str) -> dict[Path, int]:
-    """Return the line (1-based) of every key, table and item of an array: {("hosts", 0, "name"): 12, …}.
+def key_lines(text: str) -> dict[KeyPath, int]:
+    """Return the line (1-based) of every key, table and array item: {("hosts", 0, "name"): 12, …}.
 
-    text: TOML that tomllib accepts. An item of an array gets the line that it ends on where the array itself is a
-    key's value; what lies deeper has the line of the nearest thing above it, see `line_of`.
+    text: TOML that tomllib accepts. An item of an array that is a key's value gets the line on which it ends;
+    for anything deeper see `line_of`.
     """
-    lines: dict[Path, int] = {}
-    counts: dict[Path, int] = {}
-    table: Path = ()
+    lines: dict[KeyPath, int] = {}
+    counts: dict[KeyPath, int] = {}
+    table: KeyPath = ()
     for first, statement in _statements(text):
         head = statement.lstrip()
         if head.startswith("["):
@@ -33,38 +32,38 @@ def key_lines(text: str) -> dict[Path, int]:
             for length in range(1, len(table) + 1):
                 lines.setdefault(table[:length], first)
         else:
-            _place(tomllib.loads(statement), table, first, lines)
+            _record(tomllib.loads(statement), table, first, lines)
             if "\n" in statement:
-                _place_items(statement, table, first, lines)
+                _record_items(statement, table, first, lines)
     return lines
 
 
-def line_of(path: Path, lines: dict[Path, int]) -> int:
-    """Return the line of a key or, where it is not in the file, of the nearest thing above it; 1 at the least."""
+def line_of(path: KeyPath, lines: dict[KeyPath, int]) -> int:
+    """Return the line of a key or, if it is not in the file, of the nearest table or key that would contain it."""
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)
 
 
 def line_count(text: str) -> int:
-    """Return how many lines the text has as TOML and editors count them; an empty one has 1."""
+    """Return the number of lines as TOML and editors count them; 1 for an empty text."""
     return max(1, text.count("\n") + (not text.endswith("\n")))
 
 
 def error_line(text: str, message: str) -> int:
-    """Return the line that a message of tomllib's is about: "… (at line 3, column 5)" or "… (at end of document)"."""
+    """Return the line of a tomllib error message: "… (at line 3, column 5)" or "… (at end of document)"."""
     last = line_count(text)
     if match := re.search(r"\(at line (\d+), column \d+\)", message):
         return min(int(match[1]), last)
-    # Something was opened and never closed; the statement that nothing completes is where it was opened.
-    started = 1
+    # Something was opened and never closed: it is in the last statement, which nothing completes.
+    line = 1
     for first, _ in _statements(text):
-        started = first
-    return min(started, last)
+        line = first
+    return min(line, last)
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """Yield (first line, text) of each statement; the last one may be what never became complete."""
+    """Yield (first line, text) of each statement; the last may be incomplete."""
     lines = text.replace("\r\n", "\n").split("\n")
     first = 0
     while first < len(lines):
@@ -84,9 +83,9 @@ def _complete(statement: str) -> bool:
     return True
 
 
-def _header(parsed: dict[str, Any], array: bool, counts: dict[Path, int]) -> Path:
-    """Return the path of the table that a header opens, with the index of each array of tables on its way."""
-    path: Path = ()
+def _header(parsed: dict[str, Any], array: bool, counts: dict[KeyPath, int]) -> KeyPath:
+    """Return the path of the table that a header opens, with the index of each array of tables in it."""
+    path: KeyPath = ()
     content: Any = parsed
     while content:
         if isinstance(content, list):
@@ -101,24 +100,24 @@ def _header(parsed: dict[str, Any], array: bool, counts: dict[Path, int]) -> Pat
     return path
 
 
-def _place(value: Any, path: Path, line: int, lines: dict[Path, int], again: bool = False) -> None:
-    """Give a value and all that lies in it a line; `again` overrules lines given before."""
-    if path and (again or path not in lines):
+def _record(value: Any, path: KeyPath, line: int, lines: dict[KeyPath, int], overwrite: bool = False) -> None:
+    """Record a line for a value and everything in it; `overwrite` replaces lines recorded before."""
+    if path and (overwrite or path not in lines):
         lines[path] = line
-    if len(path) >= DEEPEST:
+    if len(path) >= MAX_DEPTH:
         return
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
-        _place(inner, (*path, key), line, lines, again)
+        _record(inner, (*path, key), line, lines, overwrite)
 
 
-def _place_items(statement: str, table: Path, first: int, lines: dict[Path, int]) -> None:
-    """Give the items of an array over several lines their own lines, again by asking where each is complete."""
+def _record_items(statement: str, table: KeyPath, first: int, lines: dict[KeyPath, int]) -> None:
+    """Record the lines of the items of a multi-line array: each is complete on the line where tomllib accepts it."""
     rows = statement.split("\n")
     seen = 0
     for count in range(1, len(rows) + 1):
         try:
-            # What stands there so far with its bracket closed is an array of the items so far.
+            # The lines so far with a closing bracket are an array of the items so far.
             value: Any = tomllib.loads(statement if count == len(rows) else "\n".join(rows[:count]) + "\n]")
         except (ValueError, RecursionError):
             continue
@@ -129,5 +128,5 @@ def _place_items(statement: str, table: Path, first: int, lines: dict[Path, int]
         if not isinstance(value, list):
             return
         for index in range(seen, len(value)):
-            _place(value[index], (*path, index), first + count - 1, lines, again=True)
+            _record(value[index], (*path, index), first + count - 1, lines, overwrite=True)
         seen = len(value)

@@ -1,4 +1,4 @@
-"""The types of the values in hosts.toml: Python types with the checks of site_syntax.py attached, for pydantic."""
+"""The types of the values in hosts.toml: Python types with the checks of syntax.py attached, for pydantic."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from provisioner.site import syntax
 
 
 def _list_to_tuple(value: Any) -> Any:
-    # TOML has arrays and the models are frozen; strict validation would not turn one into the other.
+    # The models are frozen, and strict validation does not convert TOML's arrays to tuples.
     return tuple(value) if isinstance(value, list) else value
 
 
 def _unique(items: tuple[str, ...]) -> tuple[str, ...]:
     if twice := [item for index, item in enumerate(items) if item in items[:index]]:
-        raise ValueError(f'names "{twice[0]}" twice; remove one of them')
+        raise ValueError(f'lists "{twice[0]}" twice; remove one')
     return items
 
 
@@ -49,4 +49,4 @@ KubernetesVersion = Annotated[Text, AfterValidator(syntax.kubernetes)]
 Release = Annotated[Text, AfterValidator(syntax.optional(syntax.release))]
 Flag = Annotated[Text, AfterValidator(syntax.flag)]
 Workload = Annotated[Text, AfterValidator(syntax.workload)]
-Plain = Annotated[dict[str, Any], AfterValidator(syntax.plain)]
+JsonObject = Annotated[dict[str, Any], AfterValidator(syntax.json_value)]

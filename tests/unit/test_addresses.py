@@ -1,4 +1,4 @@
-"""Ranges and networks: what they hold, whether they overlap, how they are written."""
+"""Ranges and networks: parsing, formatting, membership, overlap."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from provisioner.addresses import (
 
 
 def addresses(version: int) -> st.SearchStrategy[IPAddress]:
-    """Return addresses that often lie close to each other."""
+    """Return addresses that are often close to each other."""
     base, bits = (0xC0A83800, 32) if version == 4 else (0xFD00 << 112, 128)
     numbers = st.integers(base, base + 40) | st.integers(0, 2**bits - 1)
     return numbers.map(lambda number: ipaddress.ip_address(number.to_bytes(bits // 8, "big")))
@@ -36,7 +36,7 @@ ranges = st.sampled_from([4, 6]).flatmap(
 
 
 @given(ranges)
-def test_a_range_is_read_as_it_is_written(held: Range) -> None:
+def test_a_formatted_range_parses_to_itself(held: Range) -> None:
     if held.size > 1:
         assert parse_range(str(held)) == held
     assert parse_range(f"{held.first}-{held.last}") == held
@@ -45,7 +45,7 @@ def test_a_range_is_read_as_it_is_written(held: Range) -> None:
 
 
 @given(ranges, ranges)
-def test_overlap_is_what_an_address_in_both_shows(one: Range, two: Range) -> None:
+def test_ranges_overlap_if_one_contains_an_end_of_the_other(one: Range, two: Range) -> None:
     shared = [end for end in (one.first, one.last) if end in two] + [
         end for end in (two.first, two.last) if end in one
     ]
@@ -93,13 +93,13 @@ def test_a_network_is_the_range_of_all_its_addresses(address: IPAddress, prefix:
 
 
 @pytest.mark.parametrize("text", ["", "/", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/255.0.0.0", "10.0.0/8", "a/8"])
-def test_what_is_no_network(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a network in CIDR form; write"):
+def test_an_invalid_network_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a network in CIDR notation; use"):
         parse_network(text)
 
 
 @given(st.sampled_from(["node1", "192.0.2.1", "fd00::1", "::1"]), st.integers(1, 65535))
-def test_host_and_port_come_back(host: str, port: int) -> None:
+def test_a_formatted_host_and_port_parse_to_themselves(host: str, port: int) -> None:
     assert split_host_port(host_port(host, port), 1) == (host, port)
     assert split_host_port(host, port) == (host, port)
 
@@ -107,6 +107,6 @@ def test_host_and_port_come_back(host: str, port: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", ":1", "a:", "a:0", "a:65536", "a:b", "a:1:2", "[::1", "[::1]1", "[a]:1", "a:1 ", "a:１"]
 )
-def test_what_is_no_host_and_port(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^(names no host|has a port|is not of the form)"):
+def test_an_invalid_host_and_port_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^(has no host|has a port|is not of the form)"):
         split_host_port(text, 1)

@@ -1,4 +1,4 @@
-"""The catalogue: what is pinned is what upstream publishes, and every supported minor finds its releases."""
+"""The catalogue: every pin matches what upstream publishes, and every supported minor has its releases."""
 
 from __future__ import annotations
 
@@ -33,18 +33,16 @@ FOLDERS = {
 
 
 @pytest.mark.parametrize(("program", "version", "url", "sha256"), PINNED)
-def test_what_is_pinned_is_what_is_published(program: str, version: str, url: str, sha256: str) -> None:
+def test_a_pin_matches_what_upstream_publishes(program: str, version: str, url: str, sha256: str) -> None:
     path = UPSTREAM / FOLDERS.get(program, program) / f"v{version}" / Path(url).name
     if not path.is_file():
         pytest.skip(f"there is no {path.relative_to(ROOT.parent)} beside the checkout")
     assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
-    assert load(path, None), "it holds Kubernetes objects"
+    assert load(path, None), "contains no Kubernetes objects"
 
 
 @pytest.mark.parametrize(("program", "version", "url", "sha256"), PINNED)
-def test_each_address_names_the_version_that_it_is_pinned_as(
-    program: str, version: str, url: str, sha256: str
-) -> None:
+def test_a_url_contains_its_version(program: str, version: str, url: str, sha256: str) -> None:
     del program
     assert url.startswith("https://")
     assert f"/v{version}/" in url
@@ -58,7 +56,7 @@ def test_every_file_is_pinned_once() -> None:
 
 @pytest.mark.parametrize("minor", catalogue.newest_patches())
 @pytest.mark.parametrize("program", ["metallb", "flannel", "metrics_server", "haproxy"])
-def test_every_minor_is_served(program: str, minor: str) -> None:
+def test_every_minor_has_a_release(program: str, minor: str) -> None:
     chosen = catalogue.release(program, minor)
     assert chosen.manifests
     (entry,) = [entry for entry in DATA[program] if entry["version"] == chosen.version]
@@ -88,7 +86,7 @@ def test_release(program: str, kubernetes: str, version: str, expected: str) -> 
     assert (chosen.program, chosen.version) == (program, expected)
 
 
-def test_a_version_that_nobody_pinned() -> None:
+def test_an_unknown_version_is_refused() -> None:
     with pytest.raises(ProvisionerError) as raised:
         catalogue.release("metallb", "1.37", "0.99.0")
     assert str(raised.value) == (
@@ -97,18 +95,18 @@ def test_a_version_that_nobody_pinned() -> None:
     )
 
 
-def test_a_kubernetes_that_is_too_old_for_it() -> None:
+def test_a_kubernetes_without_a_release_is_refused() -> None:
     with pytest.raises(ProvisionerError) as raised:
         catalogue.release("nginx", "1.27.16")
     assert str(raised.value) == (
-        "no nginx in the catalogue serves Kubernetes 1.27.16; the oldest that one of them serves is 1.28"
+        "no nginx in the catalogue supports Kubernetes 1.27.16; the oldest that one of them supports is 1.28"
     )
 
 
-def test_a_manifest_lists_its_files_in_order() -> None:
+def test_manifests_are_listed_in_the_order_they_are_applied() -> None:
     chosen = catalogue.release("nginx", "1.37")
     names = [Path(item.url).name for item in chosen.manifests]
-    assert names[0] == "ns-and-sa.yaml", "the namespace comes before what lives in it"
+    assert names[0] == "ns-and-sa.yaml", "the namespace must come first"
     assert names[-2:] == ["nginx-ingress.yaml", "loadbalancer.yaml"]
 
 
@@ -148,6 +146,6 @@ def test_patches_belong_to_their_minors_and_the_default_has_one() -> None:
         assert Version.parse(patch).minor_text == minor
 
 
-def test_nobody_can_change_it_for_others() -> None:
+def test_callers_get_a_copy() -> None:
     catalogue.newest_patches()["1.37"] = "1.37.99"
     assert catalogue.newest_patches()["1.37"] != "1.37.99"

@@ -87,7 +87,7 @@ def test_what_kubeadm_wrote_is_what_was_asked_for(
         (
             '"ECDSA-P256"',
             '"RSA-2048"',
-            'created with "ECDSA-P256", and this is "RSA-2048"; write key_algorithm = ',
+            'created with "ECDSA-P256", and this is "RSA-2048"; set key_algorithm = ',
         ),
     ],
 )

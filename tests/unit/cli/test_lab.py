@@ -113,7 +113,7 @@ def test_exec_sets_its_variable_only_for_the_program_it_runs(tmp_path: Path, mon
     assert INSIDE not in os.environ
 
 
-@pytest.mark.parametrize(("version", "why"), [("1.99", "can be installed"), ("newest", "is not a Kubernetes version")])
+@pytest.mark.parametrize(("version", "why"), [("1.99", "are supported"), ("newest", "is not a Kubernetes version")])
 def test_an_invalid_version_is_rejected_before_anything_is_created(version: str, why: str, tmp_path: Path) -> None:
     ran = CliRunner().invoke(lab, ["up", "--directory", str(tmp_path / "lab"), "--kubernetes", version])
     assert ran.exit_code == 2

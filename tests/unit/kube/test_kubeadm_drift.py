@@ -49,7 +49,7 @@ def test_a_site_agrees_with_the_cluster_created_from_it(tmp_path: Path, version:
         (
             'pod_cidr = "10.9.0.0/16"',
             'cluster.pod_cidr: the cluster was created with "10.244.0.0/16", and this is "10.9.0.0/16"; '
-            'write pod_cidr = "10.244.0.0/16"; only a new cluster can have another value (provisioner reset)',
+            'set pod_cidr = "10.244.0.0/16"; only a new cluster can have another value (provisioner reset)',
         ),
         ('service_cidr = "10.9.0.0/16"', 'cluster.service_cidr: the cluster was created with "10.96.0.0/16"'),
         ('endpoint = "api.example.org"', "remove endpoint; only a new cluster can have another value"),
@@ -65,7 +65,7 @@ def test_a_difference_is_refused_at_its_line(tmp_path: Path, line: str, said: st
 def test_a_missing_endpoint_is_named_in_the_remedy(tmp_path: Path) -> None:
     cluster = cluster_of(site_at(tmp_path, 'endpoint = "api.example.org:6443"'))
     (error,) = refused(cluster, site_at(tmp_path))
-    assert 'created with "api.example.org:6443", and none is set here; write endpoint = "api.' in error
+    assert 'created with "api.example.org:6443", and none is set here; set endpoint = "api.' in error
 
 
 def test_all_differences_are_reported_at_once(tmp_path: Path) -> None:

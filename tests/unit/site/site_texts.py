@@ -1,4 +1,4 @@
-"""Small hosts.toml files that the tests start from, and what is wrong with them."""
+"""Minimal hosts.toml texts that tests build on, and the mistakes in a text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ roles = ["worker"]
 
 
 def errors(text: str | bytes) -> tuple[SiteError, ...]:
-    """Return the mistakes in a hosts.toml that must have some."""
+    """Return the mistakes in an invalid hosts.toml."""
     with pytest.raises(SiteErrors) as caught:
         parse_site(text)
     return caught.value.errors

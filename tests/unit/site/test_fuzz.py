@@ -1,4 +1,4 @@
-"""Whatever a hosts.toml holds, it is a site or a list of mistakes with their lines; never a traceback."""
+"""Whatever hosts.toml contains, the result is a site or a list of mistakes with lines; never a traceback."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ TOKENS = sorted(
 )
 
 
-# No deadline: the machine that runs this may be busy with VMs.
+# No deadline: the machine may be busy with VMs.
 settings.register_profile("site", deadline=None)
 settings.load_profile("site")
 
 
-def told(content: str | bytes) -> model.Site | SiteErrors:
-    """Return the site, or its mistakes after checking their form."""
+def parse(content: str | bytes) -> model.Site | SiteErrors:
+    """Return the site, or the mistakes after checking their form."""
     try:
         return parse_site(content)
     except SiteErrors as caught:
@@ -51,8 +51,8 @@ def told(content: str | bytes) -> model.Site | SiteErrors:
 
 
 @given(st.one_of(st.text(), st.binary()))
-def test_anything_at_all(content: str | bytes) -> None:
-    told(content)
+def test_arbitrary_content(content: str | bytes) -> None:
+    parse(content)
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def test_anything_at_all(content: str | bytes) -> None:
     ],
     ids=lambda content: content[:30],
 )
-def test_what_is_deep_or_long(content: str) -> None:
-    assert isinstance(told(content), SiteErrors)
+def test_deep_or_long_content(content: str) -> None:
+    assert isinstance(parse(content), SiteErrors)
 
 
 mutations = st.lists(
@@ -90,10 +90,10 @@ mutations = st.lists(
 
 
 @given(mutations)
-def test_the_shipped_file_with_something_changed_in_it(changes: list[tuple[str, int, int, str]]) -> None:
+def test_mutations_of_the_shipped_file(changes: list[tuple[str, int, int, str]]) -> None:
     text = SHIPPED
     for kind, start, length, token in changes:
-        start = min(start, len(text))  # noqa: PLW2901 - the text has become another
+        start = min(start, len(text))  # noqa: PLW2901 - earlier changes may have shortened the text
         before, part, after = text[:start], text[start : start + length], text[start + length :]
         text = {
             "delete": before + after,
@@ -104,7 +104,7 @@ def test_the_shipped_file_with_something_changed_in_it(changes: list[tuple[str, 
             "uncomment": before + (part + after).replace("\n#", "\n", 1),
             "cut": before,
         }[kind]
-    told(text)
+    parse(text)
 
 
 scalars = st.one_of(
@@ -127,7 +127,7 @@ values = st.recursive(
 
 
 def tables(header: str) -> st.SearchStrategy[dict[str, Any]]:
-    """Return tables with the keys of one of the file's, and values of any kind."""
+    """Return tables with known and unknown keys, and arbitrary values."""
     return st.dictionaries(
         st.one_of(st.sampled_from(schema.tables()[header]), st.text(max_size=6)), values, max_size=5
     )
@@ -145,13 +145,13 @@ documents = st.fixed_dictionaries(
 
 
 @given(documents)
-def test_known_keys_with_values_of_any_kind(document: dict[str, Any]) -> None:
+def test_known_keys_with_arbitrary_values(document: dict[str, Any]) -> None:
     text = tomlkit.dumps(document)
     try:
         tomllib.loads(text)
     except ValueError:
-        return  # tomlkit writes some control characters as they are
-    told(text)
+        return  # tomlkit does not escape some control characters
+    parse(text)
 
 
 hosts = st.lists(
@@ -171,23 +171,23 @@ networks = st.sampled_from(
 
 
 @given(hosts, networks, networks, st.lists(networks, max_size=2), st.sampled_from(["", "api", "192.168.56.11"]))
-def test_a_site_that_is_accepted_keeps_the_rules(
+def test_a_site_is_accepted_if_it_obeys_the_rules(
     machines: list[dict[str, Any]], pods: str, services: str, pools: list[str], endpoint: str
 ) -> None:
-    """The rules once more, written as what must not be, over combinations of well-formed values."""
+    """State the rules a second time, over combinations of well-formed values."""
     document = {
         "cluster": {"pod_cidr": pods, "service_cidr": services, "endpoint": endpoint},
         "hosts": machines,
         "metallb": {"pools": [{"name": f"p{index}", "addresses": [pool]} for index, pool in enumerate(pools)]},
     }
-    lab = told(tomlkit.dumps(document))
+    lab = parse(tomlkit.dumps(document))
     nets = [ip_network(net) for net in [pods, services, *pools]]
     ips = [ip_address(machine["address"]) for machine in machines]
     names = [machine["name"] for machine in machines]
     masters = sum("control-plane" in machine["roles"] for machine in machines)
     pods_net, services_net = nets[:2]
     bits = services_net.max_prefixlen - services_net.prefixlen
-    good = (
+    valid = (
         len(set(ips)) == len(ips)
         and len(set(names)) == len(names)
         and masters >= 1
@@ -201,10 +201,10 @@ def test_a_site_that_is_accepted_keeps_the_rules(
         and 2 ** ((64 if pods_net.version == 6 else 24) - pods_net.prefixlen) >= len(machines)
         and not (endpoint.startswith("192") and any(ip_address(endpoint) in net for net in nets))
     )
-    assert isinstance(lab, model.Site) == good, lab
+    assert isinstance(lab, model.Site) == valid, lab
 
 
-def test_the_shipped_file_itself() -> None:
-    lab = told(SHIPPED.encode())
+def test_the_shipped_file_is_valid() -> None:
+    lab = parse(SHIPPED.encode())
     assert isinstance(lab, model.Site)
     assert lab.path == Path("hosts.toml")

@@ -1,4 +1,4 @@
-"""The shipped hosts.toml: it is the Vagrant lab, shows every key with its default, and says what each does."""
+"""The shipped hosts.toml: describes the Vagrant lab, and shows and explains every key with its default."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXT = template()
 COMMENTED = re.compile(r"(?m)^#(?=[a-z_]+ = )")
 
 
-def test_it_is_a_lab_of_four_machines() -> None:
+def test_it_describes_a_lab_of_four_machines() -> None:
     lab = parse_site(TEXT)
     assert {host.name: host.address for host in lab.hosts} == {
         "master": "192.168.56.10",
@@ -26,7 +26,7 @@ def test_it_is_a_lab_of_four_machines() -> None:
     assert [host.name for host in lab.control_planes] == ["master"]
     assert lab.ssh.user == "vagrant"
     (pool,) = lab.metallb.pools
-    assert [str(held) for held in pool.ranges] == ["192.168.56.200-192.168.56.230"]
+    assert [str(each) for each in pool.ranges] == ["192.168.56.200-192.168.56.230"]
     assert lab.cluster.kubernetes == default_minor()
 
 
@@ -36,7 +36,7 @@ def test_uncommenting_every_default_changes_nothing() -> None:
     assert parse_site(uncommented) == parse_site(TEXT)
 
 
-def test_every_key_stands_in_it_under_its_table_with_what_it_does() -> None:
+def test_every_key_is_listed_under_its_table_with_a_comment() -> None:
     shown: dict[str, set[str]] = {}
     header = ""
     for line in TEXT.splitlines():
@@ -59,7 +59,7 @@ def test_lines_fit_a_terminal() -> None:
     assert not [line for line in TEXT.splitlines() if line != line.rstrip()]
 
 
-def test_the_file_at_the_top_is_the_same_until_somebody_edits_it() -> None:
-    """Look at what is committed too: an operator's edits to the file in a checkout are no fault."""
+def test_the_top_level_file_equals_the_template() -> None:
+    """The committed file counts too: an operator may have edited the one in the checkout."""
     committed = subprocess.run(["git", "-C", str(TOP), "show", "HEAD:./hosts.toml"], capture_output=True, check=False)
     assert TEXT in ((TOP / "hosts.toml").read_text(), committed.stdout.decode())

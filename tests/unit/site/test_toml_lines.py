@@ -1,4 +1,4 @@
-"""Lines of keys, against files whose lines are known because they were written line by line."""
+"""Lines of keys in files whose lines are known because they were generated line by line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.site.toml_lines import Path, error_line, key_lines, line_count, line_of
+from provisioner.site.toml_lines import KeyPath, error_line, key_lines, line_count, line_of
 
 EXAMPLE = """\
 a.b.c = 1 # x
@@ -43,7 +43,7 @@ n = [[1],
 n = 2
 """
 
-LINES: dict[Path, int] = {
+LINES: dict[KeyPath, int] = {
     ("a",): 1,
     ("a", "b"): 1,
     ("a", "b", "c"): 1,
@@ -77,7 +77,7 @@ LINES: dict[Path, int] = {
     ("metallb", "pools", 0, "x", 1, "n"): 24,
     ("metallb", "pools", 0, "x", 1, "n", 0): 24,
     ("metallb", "pools", 0, "x", 1, "n", 0, 0): 24,
-    # an item of an array is placed by where it ends, and what it holds with it
+    # an item of an array, with everything in it, is located where it ends
     ("metallb", "pools", 0, "x", 1, "n", 1): 26,
     ("metallb", "pools", 0, "x", 1, "n", 1, 0): 26,
     ("metallb", "pools", 0, "x", 1, "n", 1, 1): 26,
@@ -89,7 +89,7 @@ LINES: dict[Path, int] = {
 }
 
 
-def paths(value: Any, path: Path = ()) -> set[Path]:
+def paths(value: Any, path: KeyPath = ()) -> set[KeyPath]:
     """Return the path of everything in a parsed file."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     found = {path} if path else set()
@@ -139,14 +139,14 @@ def test_keys_of_random_files(
     tables: list[tuple[str, str, bool, list[tuple[str, str, tuple[str, int]]]]], end: str
 ) -> None:
     text, line = "", 1
-    expected: dict[Path, int] = {}
+    expected: dict[KeyPath, int] = {}
     for number, (gap, name, array, entries) in enumerate(tables):
-        # A part of its own keeps random names of tables and keys from meeting.
+        # A unique prefix keeps random names of tables and keys apart.
         header = f"t{number} . {name}"
         text, line = text + gap, line + gap.count("\n")
         text += f"[[{header}]]\n" if array else f"  [{header}] # x\n"
         (inner,) = tomllib.loads(f"{name} = 1")
-        table: Path = (f"t{number}", inner, 0) if array else (f"t{number}", inner)
+        table: KeyPath = (f"t{number}", inner, 0) if array else (f"t{number}", inner)
         expected |= {table[:length]: line for length in range(1, len(table) + 1)}
         line += 1
         for position, (space, key, (value, rows)) in enumerate(entries):
@@ -160,7 +160,7 @@ def test_keys_of_random_files(
     assert set(found) == paths(tomllib.loads(text))
 
 
-def test_a_key_that_is_not_there_has_the_line_of_what_would_hold_it() -> None:
+def test_a_missing_key_has_the_line_of_its_table() -> None:
     assert line_of(("hosts", 1, "labels", "z"), LINES) == 17
     assert line_of(("hosts", 7, "name"), LINES) == 4
     assert line_of(("nfs", "size"), LINES) == 1
@@ -170,14 +170,14 @@ def test_lines_are_counted_as_editors_count_them() -> None:
     assert [line_count(text) for text in ("", "a", "a\n", "a\nb", "a\n\n", "a\u2028b\n")] == [1, 1, 1, 2, 2, 1]
 
 
-def test_an_error_at_the_end_is_told_where_its_statement_began() -> None:
+def test_an_error_at_the_end_is_located_where_its_statement_begins() -> None:
     text = 'a = 1\n\nb = """\nx\n\n\n'
     assert error_line(text, "Unterminated string (at end of document)") == 3
     assert error_line(text, "Invalid value (at line 2, column 5)") == 2
     assert error_line(text, "Something (at line 99, column 1)") == line_count(text) == 6
 
 
-def test_a_large_file_is_placed_in_little_time() -> None:
+def test_a_large_file_takes_little_time() -> None:
     host = '[[hosts]]\nname = "x"\naddress = "192.0.2.1"\nroles = [\n  "worker",\n]\n'
     started = time.process_time()
     assert key_lines(host * 1000)["hosts", 999, "name"] == 999 * 6 + 2

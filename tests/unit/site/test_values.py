@@ -1,4 +1,4 @@
-"""What a valid hosts.toml becomes."""
+"""What a valid hosts.toml is parsed to."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_roles() -> None:
     assert not lab.hosts[1].is_control_plane
 
 
-def test_nothing_in_it_can_be_changed() -> None:
+def test_a_site_is_immutable() -> None:
     lab = parse_site(MASTER)
     with pytest.raises(ValidationError):
         lab.cluster.name = "other"
@@ -120,7 +120,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert lab.state == tmp_path / ".provisioner"
 
 
-def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "hosts.toml"
     path.write_bytes(b"\xef\xbb\xbf" + MASTER.replace("\n", "\r\n").encode())
     assert load_site(path).first.name == "master"
@@ -136,7 +136,7 @@ def test_labels_taints_and_own_login_of_a_host() -> None:
     assert (host.ssh.user, host.ssh.port, host.ssh.key) == ("", 2222, "")
 
 
-def test_values_are_normalised() -> None:
+def test_values_are_normalized() -> None:
     lab = parse_site(
         MASTER + '[nfs]\nexport = "/srv//nfs/"\nclients = ["2001:DB8::1"]\n[mirror]\npackages = "http://m/pkgs/"\n'
     )
@@ -145,7 +145,7 @@ def test_values_are_normalised() -> None:
     assert lab.mirror.packages == "http://m/pkgs"
 
 
-def test_an_unknown_host_names_the_nearest() -> None:
+def test_an_unknown_host_suggests_the_closest() -> None:
     lab = parse_site(MASTER + WORKER)
     assert lab.host("worker1").address == "192.168.56.11"
     with pytest.raises(ProvisionerError, match=r'no host .worker2.*did you mean "worker1"'):
