@@ -14,7 +14,7 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 SHARING = ("integration/kube", "integration/ssh", "integration/lab", "integration/l2/collect")
 
 
-class BySharing(LoadScopeScheduling):
+class BySharing(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Hand out tests (`pytest -n N`) by the folder that shares, else by file, in the order of collection."""
 
     def _split_scope(self, nodeid: str) -> str:
