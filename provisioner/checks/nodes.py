@@ -88,7 +88,7 @@ def _version_remedy(context: Context, host: HostSpec, nodes: Mapping[str, Object
     version = running_version(first) if first is not None else ""
     if version == str(context.site.version):
         return f"provisioner node remove {host.name}; then join it again: provisioner apply"
-    return kubernetes.kept(version or running_version(nodes[host.name]))
+    return kubernetes.keep_version(version or running_version(nodes[host.name]))
 
 
 def _address_remedy(context: Context, host: HostSpec) -> str:

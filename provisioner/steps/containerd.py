@@ -1,4 +1,4 @@
-"""Install and configure containerd: systemd cgroups, the right sandbox image, registry mirrors."""
+"""Install and configure containerd: systemd cgroup driver, sandbox image, registry mirrors."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ version = 3
 """
 
 
-def from_docker(site: Site) -> bool:
+def needs_docker_packages(site: Site) -> bool:
     """Return whether this Kubernetes needs containerd 2.x, which Debian's archive does not have."""
     return site.version.at_least(1, 36)
 
 
 def config(site: Site) -> str:
-    """Return containerd's config.toml; 2.x ignores the 1.x tables silently, so each has its own."""
-    template = _CONFIG_2 if from_docker(site) else _CONFIG_1
+    """Return containerd's config.toml; 1.x and 2.x differ, since 2.x silently ignores the tables of 1.x."""
+    template = _CONFIG_2 if needs_docker_packages(site) else _CONFIG_1
     return template.format(pause=pause_image(str(site.version)), certs=CERTS)
 
 
 def registry_hosts(site: Site, registry: str) -> str:
-    """Return certs.d/REGISTRY/hosts.toml: the site's mirror first, upstream behind it."""
+    """Return certs.d/REGISTRY/hosts.toml: the site's mirror first, then upstream."""
     server = f'server = "{_SERVERS.get(registry, f"https://{registry}")}"\n'
     mirror = site.mirror.images
     if not mirror:
@@ -82,9 +82,9 @@ def registry_hosts(site: Site, registry: str) -> str:
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
-    """Yield what containerd lacks on this host."""
+    """Yield the packages, files and restart that containerd needs on this host."""
     del cluster
-    if from_docker(site):
+    if needs_docker_packages(site):
         yield from add_repository(host, _docker(site, host.facts.os_id, host.facts.codename))
         yield from packages(host, ("containerd.io",))
     else:
@@ -104,7 +104,7 @@ def _docker(site: Site, system: str, codename: str) -> AptSource:
 
 STEP = Step(
     name="containerd",
-    summary="the container runtime: systemd cgroups, sandbox image, registry mirrors",
+    summary="container runtime: systemd cgroups, sandbox image, registry mirrors",
     scope=Scope.ALL,
     changes=changes,
     query=lambda site: FactQuery(
@@ -112,7 +112,7 @@ STEP = Step(
             CONFIG,
             CRICTL,
             *(f"{CERTS}/{registry}/hosts.toml" for registry in REGISTRIES),
-            *(AptSource.paths("docker") if from_docker(site) else ()),
+            *(AptSource.paths("docker") if needs_docker_packages(site) else ()),
         ),
         packages=("containerd", "containerd.io", "runc"),
         units=("containerd.service",),

@@ -1,4 +1,4 @@
-"""Make the first control plane with kubeadm init, or recognise what an interrupted one has left."""
+"""Create the first control plane with `kubeadm init`; clean up after an interrupted one first."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from provisioner.errors import ClusterError, HostError
 from provisioner.kube import ApiState, Cluster, kubeadm, kubeadm_drift, kubeadm_state
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
+from provisioner.text import join_words
 
 CONFIG = f"{kubeadm_state.DIRECTORY}/kubeadm-init.yaml"
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
-    """Yield kubeadm init where there is no control plane, a clean-up first where there is half of one."""
-    begun = kubeadm_state.exists(host, kubeadm_state.INIT_STARTED)
+    """Yield `kubeadm init` if there is no control plane, preceded by a reset if there is half of one."""
+    interrupted = kubeadm_state.exists(host, kubeadm_state.INIT_STARTED)
     has_config = kubeadm_state.exists(host, kubeadm_state.ADMIN_CONF)
-    if begun:
+    if interrupted:
         if _finished(host, cluster):
             yield Change(
-                "note that kubeadm init has finished", lambda: kubeadm_state.unmark(host, kubeadm_state.INIT_STARTED)
+                "record that kubeadm init has finished", lambda: kubeadm_state.unmark(host, kubeadm_state.INIT_STARTED)
             )
             return
         _refuse_where_others_joined(host)
         yield Change(
-            "clean up a kubeadm init that was interrupted",
+            "clean up after an interrupted kubeadm init",
             lambda: kubeadm_state.reset(host, kubeadm_state.INIT_STARTED),
         )
     elif has_config:
-        _must_answer(host, cluster, site)
+        _wait_for_api(host, cluster, site)
         kubeadm_drift.refuse_differences(cluster, site)
         return
     else:
@@ -53,14 +54,14 @@ def _init(host: Host, cluster: Cluster, site: Site, documents: str) -> None:
         "kubeadm-init",
         kubeadm_state.INIT_STARTED,
         f"kubeadm init --config {CONFIG} --skip-token-print{kubeadm.patches_flag(site)}",
-        timeout=600 + site.kubeadm.init_seconds,  # images are pulled first; then kubeadm itself waits for init_timeout
+        timeout=600 + site.kubeadm.init_seconds,  # pulling images, then kubeadm's own init_timeout
     )
     cluster.disconnect()
     cluster.wait("the API to answer", cluster.reachable, 120, lambda: cluster.api_error)
 
 
 def _finished(host: Host, cluster: Cluster) -> bool:
-    """Return whether everything that init makes last is there: the marker is then only late."""
+    """Return whether init finished, by the objects that it creates last: only the marker was not removed in time."""
     cluster.disconnect()
     if not kubeadm_state.exists(host, kubeadm_state.ADMIN_CONF) or cluster.state() is not ApiState.READY:
         return False
@@ -76,7 +77,7 @@ def _finished(host: Host, cluster: Cluster) -> bool:
 
 
 def _refuse_where_others_joined(host: Host) -> None:
-    """Raise when a reset here could orphan nodes that belong to this control plane."""
+    """Raise HostError if other hosts are nodes of this control plane, which a reset would orphan."""
     joined = [
         name
         for name, other in host.fleet.items()
@@ -85,14 +86,14 @@ def _refuse_where_others_joined(host: Host) -> None:
     if joined:
         raise HostError(
             host.name,
-            f"kubeadm init was interrupted here, yet {', '.join(joined)} is a node already",
-            f"look at the API server first (provisioner ssh {host.name} -- sudo crictl ps -a); "
+            f"kubeadm init was interrupted here, but {join_words(joined)} joined already",
+            f"check the API server (provisioner ssh {host.name} -- sudo crictl ps -a); "
             "nothing is reset while other nodes may depend on it",
         )
 
 
-def _must_answer(host: Host, cluster: Cluster, site: Site) -> None:
-    """Wait for a control plane that exists; one that stays silent is an error, never a reason to make it anew."""
+def _wait_for_api(host: Host, cluster: Cluster, site: Site) -> None:
+    """Wait for the API of an existing control plane; silence is an error, never a reason to create it again."""
     if cluster.state() is ApiState.READY:
         return
     try:
@@ -118,8 +119,8 @@ def _refuse_leftovers(host: Host) -> None:
     if found:
         raise HostError(
             host.name,
-            f"has parts of a cluster that is not this run's ({', '.join(found)})",
-            f"if nothing of it is needed: provisioner reset --limit {host.name}",
+            f"has files of another or an older cluster ({', '.join(found)})",
+            f"if you do not need them: provisioner reset --limit {host.name}",
         )
 
 

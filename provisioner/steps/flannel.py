@@ -1,4 +1,4 @@
-"""Install flannel: host-gw where all nodes share a segment, vxlan else, always on the cluster's own NIC."""
+"""Install flannel on the cluster's own NIC: backend host-gw if all nodes share a segment, else vxlan."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from provisioner.kube.objects import containers, order
 from provisioner.site import Site
 from provisioner.ssh import Host
 
-# Where flannel's own init container puts its configuration on every node (kube-flannel.yml, install-cni).
+# Where flannel's init container writes its CNI configuration on every node (kube-flannel.yml, install-cni).
 CNI = "/etc/cni/net.d/10-flannel.conflist"
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
-    """Yield flannel's objects that are missing or differ."""
+    """Yield the objects of flannel that are missing or differ."""
     chosen = release("flannel", str(site.version))
     manifests = [item for download in chosen.manifests for item in fetch_manifest(site, download)]
     nics = {other.name: other.facts.address_nic(other.spec.address) for other in host.fleet.values()}
@@ -36,7 +36,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 
 
 def one_segment(host: Host) -> bool:
-    """Return whether every host's address lies in the network of the first one's NIC."""
+    """Return whether every host's address is in the network of this host's NIC."""
     nic = host.facts.address_nic(host.spec.address)
     if nic is None:
         return False
@@ -50,8 +50,8 @@ def one_segment(host: Host) -> bool:
 def patched(manifest: Object, pod_cidr: str, backend: str, nics: set[str], addresses: list[str]) -> Object:
     """Return one of flannel's objects with the site's pod network, backend and NIC.
 
-    Left alone, flannel takes the NIC of the default route: on Vagrant the NAT one that all machines share. Where
-    the NIC is called differently from host to host, it is chosen by address instead.
+    By default flannel uses the NIC of the default route, which on Vagrant is the NAT one that all machines share. If
+    the NIC's name differs from host to host, it is chosen by address instead.
     """
     result = copy.deepcopy(manifest)
     if result["kind"] == "ConfigMap" and "net-conf.json" in result.get("data", {}):
@@ -72,7 +72,7 @@ def patched(manifest: Object, pod_cidr: str, backend: str, nics: set[str], addre
 
 STEP = Step(
     name="network",
-    summary="the pod network (flannel)",
+    summary="pod network (flannel)",
     scope=Scope.CLUSTER,
     changes=changes,
     after=("control-plane",),

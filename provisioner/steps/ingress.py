@@ -1,8 +1,7 @@
-"""Install an ingress controller, reachable on an external IP, and the certificates that the workloads' Ingresses name.
+"""Install an ingress controller with an external IP, and the certificates that the workloads' Ingresses name.
 
-NGINX's own on current Kubernetes, HAProxy Technologies' on older, both from their released manifests; Traefik, which
-releases none, from ingress/traefik.yaml. The workloads' Ingress objects use networking.k8s.io/v1 only, so that any of
-them serves them.
+The NGINX and HAProxy controllers come from their released manifests, Traefik, which releases none, from
+ingress/traefik.yaml. The workloads' Ingresses use networking.k8s.io/v1 only, so any of the three serves them.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from provisioner.site import Site
 from provisioner.ssh import Host
 from provisioner.steps import ingress_certificate
 
-# IngressClass.spec.controller, as each controller's own documentation names it.
+# IngressClass.spec.controller, from each controller's documentation
 CLASSES = {
     "haproxy": "haproxy.org/ingress-controller/haproxy",
     "nginx": "nginx.org/ingress-controller",
@@ -66,13 +65,13 @@ def _adapted(manifest: Object, name: str, image: str, load_balancer: bool) -> Ob
     result = copy.deepcopy(manifest)
     for container in containers(result):
         if name == "haproxy":
-            container["image"] = image  # the released file has no tag
+            container["image"] = image  # the released manifest has no tag
             container["args"] = [*container["args"], f"--ingress.class={name}"]
-            # Upstream asks for 2 GiB, more than a lab's worker has; what it needs idle is far below this.
+            # Upstream requests 2 GiB, more than a lab worker has; an idle controller needs far less than this.
             container["resources"] = {"requests": {"cpu": "50m", "memory": "96Mi"}}
     if result["kind"] == "Service" and load_balancer and result["spec"].get("type") == "NodePort":
         result["spec"]["type"] = "LoadBalancer"
-        # As NGINX's own Service has it: any other node would put its own address in the client's place.
+        # Like NGINX's own Service. With Cluster, the node replaces the client's address by its own.
         result["spec"]["externalTrafficPolicy"] = "Local"
     return result
 

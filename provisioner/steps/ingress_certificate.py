@@ -1,7 +1,7 @@
-"""The certificates that the workloads' Ingresses present: self-signed ones, where nobody gave better ones.
+"""Part of the step ingress: self-signed certificates for the workloads' Ingresses.
 
-An Ingress names a Secret; where that is not there it is made, and made again before it ends. A Secret that somebody
-else made is left as it is. No key is ever in a plan, a diff or a log: a change says for whom a certificate is.
+The Secret that an Ingress names is created if it does not exist, and renewed before its certificate expires. A Secret
+that somebody else created is left alone. Plans, diffs and logs show host names, never a key.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from provisioner.kube import Cluster, Object, certificates, templates
 from provisioner.kube.objects import object_name
 from provisioner.site import Site
 
-# What tells our Secrets from those of others.
+# They mark the Secrets that this step owns.
 LABELS = {"app.kubernetes.io/managed-by": "provisioner", "app.kubernetes.io/component": "ingress-certificate"}
 _TLS = "kubernetes.io/tls"
 
 
 def changes(cluster: Cluster, site: Site) -> Iterator[Change]:
-    """Yield each certificate that is missing, or of ours and no longer good; then those that no Ingress names."""
+    """Yield the certificates to create or renew, then the deletion of those that no Ingress names any more."""
     needed = wanted(site)
     for (namespace, name), hosts in needed.items():
-        why = _why(cluster.get("Secret", name, namespace), hosts)
-        if why:
-            summary = f"make a certificate for {', '.join(hosts)} (Secret {namespace}/{name}: {why})"
-            yield Change(summary, _making(cluster, namespace, name, hosts), _shown(namespace, name, hosts))
+        reason = _reason(cluster.get("Secret", name, namespace), hosts)
+        if reason:
+            summary = f"create a certificate for {', '.join(hosts)} (Secret {namespace}/{name}: {reason})"
+            yield Change(summary, _creating(cluster, namespace, name, hosts), _diff(namespace, name, hosts))
     labels = ",".join(f"{key}={value}" for key, value in LABELS.items())
     for secret in cluster.list("Secret", labels=labels):
         metadata = secret["metadata"]
         if _ours(secret) and (metadata["namespace"], metadata["name"]) not in needed:
             yield Change(
-                f"remove {object_name(secret)} (no Ingress of the workloads names it)",
-                _removing(cluster, metadata["namespace"], metadata["name"]),
+                f"delete {object_name(secret)}: no Ingress of the workloads names it",
+                _deleting(cluster, metadata["namespace"], metadata["name"]),
                 f"- {object_name(secret)}\n",
             )
 
@@ -52,9 +52,9 @@ def wanted(site: Site) -> dict[tuple[str, str], tuple[str, ...]]:
     return found
 
 
-def _why(live: Object | None, hosts: tuple[str, ...]) -> str:
+def _reason(live: Object | None, hosts: tuple[str, ...]) -> str:
     if live is None:
-        return "there is none"
+        return "missing"
     if not _ours(live):
         return ""
     data = live.get("data") or {}
@@ -66,8 +66,8 @@ def _ours(secret: Object) -> bool:
     return LABELS.items() <= (secret["metadata"].get("labels") or {}).items()
 
 
-def _making(cluster: Cluster, namespace: str, name: str, hosts: tuple[str, ...]) -> Callable[[], None]:
-    def make() -> None:
+def _creating(cluster: Cluster, namespace: str, name: str, hosts: tuple[str, ...]) -> Callable[[], None]:
+    def create() -> None:
         if cluster.get("Namespace", namespace) is None:
             cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
         certificate, key = certificates.self_signed(hosts)
@@ -75,15 +75,15 @@ def _making(cluster: Cluster, namespace: str, name: str, hosts: tuple[str, ...])
         metadata = {"name": name, "namespace": namespace, "labels": LABELS}
         cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": _TLS, "data": data})
 
-    return make
+    return create
 
 
-def _removing(cluster: Cluster, namespace: str, name: str) -> Callable[[], None]:
-    def remove() -> None:
+def _deleting(cluster: Cluster, namespace: str, name: str) -> Callable[[], None]:
+    def delete() -> None:
         cluster.delete("Secret", name, namespace)
 
-    return remove
+    return delete
 
 
-def _shown(namespace: str, name: str, hosts: tuple[str, ...]) -> str:
+def _diff(namespace: str, name: str, hosts: tuple[str, ...]) -> str:
     return f"+ Secret {namespace}/{name}: self-signed, for {', '.join(hosts)}, {certificates.DAYS} days\n"

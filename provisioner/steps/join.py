@@ -1,4 +1,4 @@
-"""Join the other hosts with kubeadm, each with a token that lives for one join."""
+"""Join the other hosts with kubeadm, each with a bootstrap token for this one join."""
 
 from __future__ import annotations
 
@@ -17,52 +17,51 @@ from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
 
 JOIN_CONFIG = "/run/provisioner/kubeadm-join.yaml"
-# What kubeadm's client says of a request that outlived the time it gives one (10 s), which nothing can raise.
-_TOO_LATE = "context deadline exceeded"
+# kubeadm's client reports this for a request that took more than its 10 s, which cannot be configured.
+_TIMED_OUT = "context deadline exceeded"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
-    """Yield the join of a host that is no node yet, a clean-up first where a join was interrupted."""
-    node = cluster.nodes().get(host.name)  # raises while the API is silent: silence is not absence
-    begun = kubeadm_state.exists(host, kubeadm_state.JOIN_STARTED)
+    """Yield the join of a host that is not a node yet, preceded by a reset if an earlier join was interrupted."""
+    node = cluster.nodes().get(host.name)  # raises if the API does not answer: silence is not absence
+    interrupted = kubeadm_state.exists(host, kubeadm_state.JOIN_STARTED)
     joined = kubeadm_state.exists(host, kubeadm_state.KUBELET_CONF)
     if joined:
         _refuse_other_cluster(host, cluster)
-    if joined and node is not None and (not begun or _finished(host, node)):
-        if begun:
+    if joined and node is not None and (not interrupted or _finished(host, node)):
+        if interrupted:
             yield Change(
-                "note that kubeadm join has finished", lambda: kubeadm_state.unmark(host, kubeadm_state.JOIN_STARTED)
+                "record that kubeadm join has finished", lambda: kubeadm_state.unmark(host, kubeadm_state.JOIN_STARTED)
             )
         else:
             _refuse_other_role(host, node)
         return
-    if begun or joined or kubeadm_state.exists(host, kubeadm_state.BOOTSTRAP_CONF):
-        half = begun or not joined
+    if interrupted or joined or kubeadm_state.exists(host, kubeadm_state.BOOTSTRAP_CONF):
+        half = interrupted or not joined
         yield Change(
-            "clean up "
-            + ("a kubeadm join that was interrupted" if half else "after a node that was taken out of the API"),
+            "clean up after " + ("an interrupted kubeadm join" if half else "a node that was deleted from the API"),
             lambda: kubeadm_state.reset(host, kubeadm_state.JOIN_STARTED),
         )
     role = "control plane" if host.spec.is_control_plane else "worker"
-    yield Change(f"kubeadm join as {role}", lambda: _in_turn(host, cluster, site))
+    yield Change(f"kubeadm join as {role}", lambda: _join_in_turn(host, cluster, site))
 
 
-def _in_turn(host: Host, cluster: Cluster, site: Site) -> None:
-    """Join workers all at once, control planes one by one, and where a site is slow all of them.
+def _join_in_turn(host: Host, cluster: Cluster, site: Site) -> None:
+    """Join workers in parallel; control planes, and on a slow site all hosts, one at a time.
 
-    etcd takes one new member at a time, and the certificates are offered in one place, under one key. On a slow site
-    two joins keep the API from answering either within kubeadm's own ten seconds.
+    etcd accepts one new member at a time, and all control planes share the Secret with the uploaded certificates. On a
+    slow site two joins at once exceed kubeadm's request timeout of ten seconds.
     """
     alone = host.spec.is_control_plane or site.slow
     with host.fleet[site.first.name].lock if alone else nullcontext():
         try:
             _join(host, cluster, site)
         except HostError as error:
-            if _TOO_LATE not in error.tail:
+            if _TIMED_OUT not in error.tail:
                 raise
             host.report.emit(
-                "note", "the API answered kubeadm too late: cleaned up, and joining once more", host=host.name
+                "note", "the API answered kubeadm too late: cleaning up and joining once more", host=host.name
             )
             kubeadm_state.reset(host, kubeadm_state.JOIN_STARTED)
             _join(host, cluster, site)
@@ -85,7 +84,7 @@ def _join(host: Host, cluster: Cluster, site: Site) -> None:
             host,
             "kubeadm-join",
             kubeadm_state.JOIN_STARTED,
-            # The shell's own exit removes the token's file, whatever became of kubeadm.
+            # Removes the file with the token even if kubeadm fails.
             f"trap 'rm -f {JOIN_CONFIG}' EXIT\nkubeadm join --config {JOIN_CONFIG}{flag}",
             timeout=900,
         )
@@ -97,7 +96,7 @@ def _join(host: Host, cluster: Cluster, site: Site) -> None:
 def token_secret(token: str, lifetime: float) -> Object:
     """Return the Secret that makes `token` a bootstrap token for `lifetime` seconds.
 
-    Source: kubernetes.io, "Authenticating with Bootstrap Tokens", the Secret format that kubeadm itself writes.
+    Source: kubernetes.io, "Authenticating with Bootstrap Tokens", Bootstrap Token Secret Format.
     """
     identity, secret = token.split(".")
     expires = datetime.now(UTC) + timedelta(seconds=lifetime)
@@ -119,10 +118,10 @@ def token_secret(token: str, lifetime: float) -> Object:
 
 
 def ca_hash(first: Host) -> str:
-    """Return the pin of the cluster's CA as kubeadm wants it: sha256 of the SubjectPublicKeyInfo (RFC 7469).
+    """Return the cluster CA's hash for discovery-token-ca-cert-hash: SHA-256 of its SubjectPublicKeyInfo (RFC 7469).
 
-    By openssl on the control plane, as in kubeadm's own documentation: the CA that kubeadm makes has the serial
-    number 0, which Python's cryptography is about to refuse.
+    Uses openssl on the control plane, as kubeadm's documentation does: kubeadm's CA has the serial number 0, which
+    Python's cryptography deprecates.
     """
     command = (
         f"key=$(openssl x509 -pubkey -noout -in {kubeadm_state.CA})\n"
@@ -134,7 +133,7 @@ def ca_hash(first: Host) -> str:
 def _ca(cluster: Cluster) -> bytes:
     config = cluster.kubeconfig()
     if config is None:
-        raise ClusterError("there is no cluster to join yet", "provisioner apply")
+        raise ClusterError("there is no cluster to join", "provisioner apply")
     return base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"])
 
 
@@ -145,25 +144,25 @@ def _refuse_other_cluster(host: Host, cluster: Cluster) -> None:
     raise HostError(
         host.name,
         "is a node of another cluster (its CA differs)",
-        f"to give it to this one: provisioner reset --limit {host.name}, then provisioner apply",
+        f"to move it to this one: provisioner reset --limit {host.name}, then provisioner apply",
     )
 
 
 def _refuse_other_role(host: Host, node: Object) -> None:
-    """Raise HostError for a node that joined as what hosts.toml does not call it: kubeadm cannot change that."""
+    """Raise HostError for a node that joined in another role than hosts.toml has; kubeadm cannot change the role."""
     is_one = any(key in node["metadata"].get("labels", {}) for key in kubeadm.CONTROL_PLANE_KEYS)
     if is_one == host.spec.is_control_plane:
         return
-    have, wanted = ("a control plane", "a worker") if is_one else ("a worker", "a control plane")
+    role, configured = ("a control plane", "a worker") if is_one else ("a worker", "a control plane")
     raise HostError(
         host.name,
-        f"is {have} of the cluster, and hosts.toml calls it {wanted}",
-        f"put its roles back; or join it anew: provisioner node rebuild {host.name}",
+        f"is {role} of the cluster, but {configured} in hosts.toml",
+        f"restore its roles, or reset and join it again: provisioner node rebuild {host.name}",
     )
 
 
 def _finished(host: Host, node: Object) -> bool:
-    """Return whether the last thing that a join does is done: its static pods for a control plane, a label."""
+    """Return whether the join finished, by the label that it sets last."""
     labels = node["metadata"].get("labels", {})
     if host.spec.is_control_plane:
         return any(label.startswith("node-role.kubernetes.io/") for label in labels)
@@ -171,7 +170,7 @@ def _finished(host: Host, node: Object) -> bool:
 
 
 def _upload_certificates(host: Host, site: Site) -> str:
-    """Have the first control plane offer its certificates, encrypted with a key that is returned."""
+    """Upload the control plane certificates to a Secret, as `kubeadm init --upload-certs` does; return their key."""
     first = host.fleet[site.first.name]
     key = secrets.token_hex(32)
     document = {"apiVersion": kubeadm.api_version(site), "kind": "InitConfiguration", "certificateKey": key}

@@ -1,7 +1,7 @@
-"""Approve the serving certificates that the site's own kubelets ask for, and nobody else's.
+"""Approve the serving certificates that the kubelets of the site's hosts request, and no others.
 
-kubeadm leaves these requests to the operator. With them approved, metrics-server and `kubectl logs` verify a
-kubelet instead of trusting whoever answers.
+kubeadm leaves approval to the operator. With it, metrics-server and `kubectl logs` verify the kubelet instead of
+trusting whoever answers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ API = "certificates.k8s.io/v1"
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
-    """Yield the approval where this host's kubelet has no serving certificate or asks for a new one."""
+    """Yield the approval if this host's kubelet has no serving certificate or requests a new one."""
     del site
     has_one = SERVING in host.facts.files and host.facts.files[SERVING].exists
     if has_one and not pending(cluster, host):
@@ -31,7 +31,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 
 def _approve(host: Host, cluster: Cluster) -> None:
     def approved() -> bool:
-        # The kubelet asks again with a new request until one is signed, so each look approves what is there.
+        # The kubelet sends new requests until one is signed, so approve whatever is pending.
         for request in pending(cluster, host):
             approve_csr(cluster, request)
         return host.run(f"test -e {SERVING}", check=False).status == 0
@@ -40,7 +40,7 @@ def _approve(host: Host, cluster: Cluster) -> None:
 
 
 def pending(cluster: Cluster, host: Host) -> list[Object]:
-    """Return the host's own unanswered requests whose names and addresses are really its own."""
+    """Return the host's pending requests whose names and addresses are its own."""
     return [
         request
         for request in cluster.list("CertificateSigningRequest", api_version=API)
@@ -52,9 +52,9 @@ def pending(cluster: Cluster, host: Host) -> list[Object]:
 
 
 def belongs(pem: bytes, name: str, addresses: set[str]) -> bool:
-    """Return whether a PEM certificate request names only this node and addresses that its NICs carry.
+    """Return whether a PEM certificate request names only this node and addresses of its NICs.
 
-    Source: kubernetes.io, "Certificate Signing Requests", what an approver of kubelet-serving has to check.
+    Source: kubernetes.io, "Certificate Signing Requests", rules for approvers of kubernetes.io/kubelet-serving.
     """
     from cryptography import x509
     from cryptography.x509.oid import NameOID
@@ -71,25 +71,25 @@ def belongs(pem: bytes, name: str, addresses: set[str]) -> bool:
     if not all(isinstance(item, x509.DNSName | x509.IPAddress) for item in names):
         return False
     hosts = set(names.get_values_for_type(x509.DNSName))
-    asked = {str(address) for address in names.get_values_for_type(x509.IPAddress)}
-    return hosts <= {name} and bool(asked) and asked <= addresses
+    requested = {str(address) for address in names.get_values_for_type(x509.IPAddress)}
+    return hosts <= {name} and bool(requested) and requested <= addresses
 
 
 def _addresses(host: Host) -> set[str]:
-    own = {address.split("/")[0] for nic in host.facts.nics for address in nic.addresses}
-    return own | {host.spec.address}
+    on_nics = {address.split("/")[0] for nic in host.facts.nics for address in nic.addresses}
+    return on_nics | {host.spec.address}
 
 
 def _why(cluster: Cluster, host: Host) -> str:
     requests = cluster.list("CertificateSigningRequest", api_version=API)
-    mine = [item for item in requests if item["spec"].get("username") == f"system:node:{host.name}"]
-    lines = [f"{item['metadata']['name']} {item['spec']['signerName']} {item.get('status')}" for item in mine]
-    return "\n".join(lines) or f"no request of system:node:{host.name} has reached the API"
+    own = [item for item in requests if item["spec"].get("username") == f"system:node:{host.name}"]
+    lines = [f"{item['metadata']['name']} {item['spec']['signerName']} {item.get('status')}" for item in own]
+    return "\n".join(lines) or f"system:node:{host.name} has sent no request to the API"
 
 
 STEP = Step(
     name="kubelet-certificates",
-    summary="serving certificates of the kubelets, signed by the cluster's CA",
+    summary="kubelet serving certificates, signed by the cluster's CA",
     scope=Scope.ALL,
     changes=changes,
     query=lambda site: FactQuery(exists=(SERVING,)),

@@ -1,4 +1,4 @@
-"""Install kubeadm, kubelet and kubectl at the site's version, and hold them there."""
+"""Install kubeadm, kubelet and kubectl at the site's version, and hold them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
 
 PACKAGES = ("kubelet", "kubeadm", "kubectl")
-# Dependencies of the above that a kubelet fails late without.
-NEEDED = ("cri-tools", "kubernetes-cni")
+# Dependencies of the above; without them a kubelet fails late.
+DEPENDENCIES = ("cri-tools", "kubernetes-cni")
 
 
 def repository(site: Site) -> AptSource:
-    """Return upstream's apt repository of the site's minor: one repository a minor (kubernetes.io)."""
+    """Return upstream's apt repository for the site's minor version; each minor has its own (kubernetes.io)."""
     base = (site.mirror.packages or "https://pkgs.k8s.io").rstrip("/")
     url = f"{base}/core:/stable:/v{site.version.minor_text}/deb/"
     return AptSource("kubernetes", url, f"{url}Release.key", "/")
@@ -35,7 +35,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     if other and facts.files[KUBELET_CONF].exists:
         raise _another_version(host, site, other)
     yield from add_repository(host, repository(site))
-    yield from packages(host, ())  # an interrupted dpkg is finished first
+    yield from packages(host, ())  # finish an interrupted dpkg first
     if other or len(installed) < len(PACKAGES):
         names = [f"{name}={wanted}-*" for name in PACKAGES]
         yield Change(
@@ -44,17 +44,17 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
             "".join(f"+ package {name}\n" for name in names),
         )
     held = all(name in facts.packages and facts.packages[name].held for name in PACKAGES)
-    if other or not held:  # apt may drop the hold of what it changes
+    if other or not held:  # apt may drop the hold when it changes a package
         yield Change(f"hold {', '.join(PACKAGES)}", lambda: _hold(host))
     if not facts.units["kubelet.service"].enabled:
         yield Change("enable kubelet.service", lambda: _enable(host))
 
 
 def _another_version(host: Host, site: Site, other: dict[str, str]) -> HostError:
-    """Return the refusal of a running node with `other` versions; its remedy is one for the cluster as it runs."""
+    """Return the error for a running node with other versions; its remedy keeps the cluster at the version it has."""
     what = ", ".join(f"{name} {version}" for name, version in other.items())
-    asked, wanted = site.cluster.kubernetes, str(site.version)
-    meant = f"hosts.toml says {wanted}" if asked == wanted else f'"{asked}" in hosts.toml means {wanted}'
+    configured, wanted = site.cluster.kubernetes, str(site.version)
+    meant = f"hosts.toml has {wanted}" if configured == wanted else f'"{configured}" in hosts.toml means {wanted}'
     first = host.fleet[site.first.name] if site.first.name in host.reachable_facts() else host
     package = first.facts.packages.get("kubelet")
     cluster = package.version.split("-")[0] if package is not None else wanted
@@ -63,14 +63,14 @@ def _another_version(host: Host, site: Site, other: dict[str, str]) -> HostError
         options = "--allow-change-held-packages --allow-downgrades"
         remedy = f"provisioner ssh {host.name} -- sudo apt-get install {options} {names}"
     elif cluster == wanted:
-        remedy = f"provisioner node remove {host.name}, then provisioner apply joins it anew"
+        remedy = f"provisioner node remove {host.name}, then provisioner apply, which joins it again"
     else:
-        remedy = f"apply does not change the version of a running node: {kept(cluster)}"
-    return HostError(host.name, f"is a node with {what}, and {meant}", remedy)
+        remedy = f"apply does not change the version of a running node: {keep_version(cluster)}"
+    return HostError(host.name, f"is a node with {what}, but {meant}", remedy)
 
 
-def kept(version: str) -> str:
-    """Return what to do where hosts.toml asks for another version than the one that the cluster runs."""
+def keep_version(version: str) -> str:
+    """Return the remedy if hosts.toml has another version than the running cluster."""
     return f'write kubernetes = "{version}" under [cluster] in hosts.toml'
 
 
@@ -84,13 +84,13 @@ def _enable(host: Host) -> None:
 
 STEP = Step(
     name="kubernetes",
-    summary="kubeadm, kubelet and kubectl at one version, held",
+    summary="kubeadm, kubelet and kubectl, held at one version",
     scope=Scope.ALL,
     changes=changes,
     query=lambda site: FactQuery(
         files=AptSource.paths("kubernetes"),
         exists=(KUBELET_CONF,),
-        packages=(*PACKAGES, *NEEDED),
+        packages=(*PACKAGES, *DEPENDENCIES),
         units=("kubelet.service",),
     ),
     after=("containerd",),

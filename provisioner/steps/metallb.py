@@ -1,4 +1,4 @@
-"""Install MetalLB from its released manifest and wait until its webhook answers."""
+"""Install MetalLB from its released manifest and wait until controller and speakers are ready."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from provisioner.ssh import Host
 from provisioner.version import Version
 
 NAMESPACE = "metallb-system"
-MEMBERLIST = (
-    "memberlist"  # the Secret of the speaker's volume, and ML_SECRET_NAME of the controller (metallb-native.yaml)
-)
+# The Secret in the speaker's volume, and ML_SECRET_NAME of the controller (metallb-native.yaml).
+MEMBERLIST = "memberlist"
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
@@ -29,15 +28,15 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     manifests = wanted(site)
     yield from objects(cluster, manifests)
     if cluster.get("Secret", MEMBERLIST, NAMESPACE) is None:
-        yield Change("make the key by which speakers know each other", lambda: _make_key(cluster))
+        yield Change("create the speakers' memberlist key", lambda: _create_key(cluster))
     yield from wait_for_rollout(cluster, manifests)
 
 
-def _make_key(cluster: Cluster) -> None:
-    """Make the Secret that each speaker mounts.
+def _create_key(cluster: Cluster) -> None:
+    """Create the Secret that each speaker mounts.
 
-    The controller would make it too, once its image is there and it runs; until then no speaker could start, and the
-    kubelet looks again for it only after up to two minutes. An existing one is left alone, by the controller as well.
+    The controller would create it too, but only once it runs; until then no speaker can start, and the kubelet retries
+    only every two minutes. The controller leaves an existing Secret alone.
     """
     key = base64.b64encode(secrets.token_bytes(128)).decode()
     cluster.apply(
@@ -51,9 +50,9 @@ def _make_key(cluster: Cluster) -> None:
 
 
 def wanted(site: Site) -> list[Object]:
-    """Return the released manifest's objects; its controller writes the webhooks' CA bundles itself.
+    """Return the released objects, without the webhooks' CA bundles, which the controller writes itself.
 
-    From 0.16 on also what it takes to read its counters, on which `l2 check` relies: metallb/metrics.yaml.
+    From 0.16 on also metallb/metrics.yaml: the rights to read MetalLB's metrics, which `l2 check` needs.
     """
     chosen = release("metallb", str(site.version), site.metallb.version)
     upstream = [
@@ -61,8 +60,8 @@ def wanted(site: Site) -> list[Object]:
         for download in chosen.manifests
         for item in fetch_manifest(site, download)
     ]
-    shown_to_bearers = Version.parse(chosen.version).at_least(0, 16)
-    return order([*upstream, *(templates.read(site, "metallb/metrics.yaml") if shown_to_bearers else ())])
+    metrics_need_token = Version.parse(chosen.version).at_least(0, 16)
+    return order([*upstream, *(templates.read(site, "metallb/metrics.yaml") if metrics_need_token else ())])
 
 
 STEP = Step(

@@ -1,4 +1,4 @@
-"""Install metrics-server, which the autoscaler and `kubectl top` read."""
+"""Install metrics-server, which autoscalers and `kubectl top` use."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from provisioner.ssh import Host
 from provisioner.version import Version
 
 RESOLUTION = "--metric-resolution"
-SELDOM = f"{RESOLUTION}=60s"  # upstream's file says 15s, metrics-server's own default is a minute
-# Ten seconds unless it is set, and at most nine tenths of the resolution (cmd/metrics-server/app/options/options.go);
-# before 0.7 there is no such flag, and the nine tenths are the timeout.
-PATIENT = "--kubelet-request-timeout=50s"
+SLOW_RESOLUTION = f"{RESOLUTION}=60s"  # 15s in upstream's manifest; metrics-server's own default is one minute
+# Default 10s, at most 90 % of the resolution (cmd/metrics-server/app/options/options.go). Before 0.7 there is no such
+# flag, and the timeout is 90 % of the resolution.
+SLOW_TIMEOUT = "--kubelet-request-timeout=50s"
 
 
 def wanted(site: Site) -> list[Object]:
     """Return metrics-server's objects.
 
-    On a slow site it asks the kubelets once a minute: they pass each question on to every container's shim, which
-    took a fifth of an emulated worker (decision 0011). And it gives them longer to answer: without any figures it is
-    not ready, and a Deployment that is not ready ten minutes after its rollout is looked at without a pause by the
-    controller manager of 1.20 (requeueStuckDeployment in pkg/controller/deployment/progress.go).
+    On a slow site it scrapes the kubelets once a minute, since each scrape queries every container's shim, which took
+    a fifth of an emulated worker's CPU (decision 0011). It also waits longer for their answers: without metrics it is
+    not ready, and the controller manager of 1.20 requeues a Deployment that is not ready after ten minutes without
+    a pause (requeueStuckDeployment in pkg/controller/deployment/progress.go).
     """
     chosen = release("metrics_server", str(site.version), site.metrics.version)
     found = [
@@ -39,13 +39,13 @@ def wanted(site: Site) -> list[Object]:
     if site.slow:
         for container in (one for item in found for one in containers(item)):
             others = [arg for arg in container.get("args", []) if not arg.startswith(f"{RESOLUTION}=")]
-            patience = [PATIENT] if Version.parse(chosen.version).at_least(0, 7) else []
-            container["args"] = [*others, SELDOM, *patience]
+            timeout = [SLOW_TIMEOUT] if Version.parse(chosen.version).at_least(0, 7) else []
+            container["args"] = [*others, SLOW_RESOLUTION, *timeout]
     return order(found)
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
-    """Yield metrics-server's objects that are missing or differ, then the wait for it."""
+    """Yield the objects of metrics-server that are missing or differ, then the wait for its rollout."""
     del host
     manifests = wanted(site)
     yield from objects(cluster, manifests)

@@ -1,7 +1,7 @@
-"""The smallest pod network: the CNI bridge plugin and static routes between nodes, no image.
+"""A minimal pod network without images: the CNI bridge plugin and static routes between the nodes.
 
-Each node bridges its own pod range; the ranges of the others are routed to their node addresses, which needs all
-nodes on one segment. Packets that leave the pod network are masqueraded, those between pods are not.
+Each node bridges its own pod range and routes the ranges of the others to their node addresses, so all nodes must be
+on one segment. Packets that leave the pod network are masqueraded, those between pods are not.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
-    """Yield the CNI configuration and the routes of this host."""
+    """Yield the CNI configuration and routes of this host."""
     if not one_segment(host):
         raise HostError(
             host.name,
-            'cluster.network = "bridge" needs every host on one segment',
-            'use network = "flannel"',
+            'network = "bridge" needs all hosts on one segment',
+            'set network = "flannel" under [cluster]',
         )
     ranges = {
         name: node["spec"]["podCIDR"] for name, node in sorted(cluster.nodes().items()) if node["spec"].get("podCIDR")
     }
     if host.name not in ranges:
-        raise HostError(host.name, "the API has not given this node a pod range yet", "provisioner apply")
+        raise HostError(host.name, "has no pod CIDR in the API yet", "provisioner apply")
     addresses = {spec.name: spec.address for spec in site.hosts}
     routes = {pods: addresses[name] for name, pods in ranges.items() if name != host.name and name in addresses}
     script = routes_script(site.cluster.pod_cidr, routes)
@@ -47,12 +47,12 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         facts.units[UNIT].active and int(facts.files[SCRIPT].mtime) > facts.units[UNIT].since
     )
     yield from unit(host, UNIT, restart=stale)
-    # Last: the kubelet reports Ready as soon as this file is there, and the routes must be by then.
+    # Last: the kubelet reports Ready as soon as this file exists, and by then the routes must.
     yield from file(host, CNI, cni_config(ranges[host.name]))
 
 
 def cni_config(pod_range: str) -> str:
-    """Return the conflist for one node: bridge with host-local addresses from its range, and portmap."""
+    """Return a node's conflist: bridge with host-local addresses from its pod range, and portmap."""
     gateway = str(next(ipaddress.ip_network(pod_range).hosts()))
     bridge = {
         "type": "bridge",
@@ -72,7 +72,7 @@ def cni_config(pod_range: str) -> str:
 
 
 def routes_script(pod_cidr: str, routes: dict[str, str]) -> str:
-    """Return the script that sets the routes and the masquerading; safe to run again and again."""
+    """Return the idempotent script that sets up routes and masquerading."""
     lines = [
         "#!/bin/sh",
         "# Routes to the pods of the other nodes; written by provisioner, which rewrites it.",
@@ -106,7 +106,7 @@ WantedBy=multi-user.target
 
 STEP = Step(
     name="pod-routes",
-    summary="the pod network (bridge plugin and static routes)",
+    summary="pod network (bridge plugin and static routes)",
     scope=Scope.ALL,
     changes=changes,
     query=lambda site: FactQuery(files=(CNI, SCRIPT, UNIT_FILE), units=(UNIT,)),

@@ -1,7 +1,7 @@
-"""Ask, from a host on the segment, which addresses of the pools are already somebody's.
+"""Shared by preflight and pools: which addresses of the pools are in use on the segment, probed from a host.
 
-The kernel's own neighbour discovery is used (a datagram to the discard port makes it ask), so that nothing has to
-be installed on a blank machine and no raw socket is needed.
+A datagram to the discard port makes the host's kernel resolve the address, by ARP or neighbor discovery. This needs no
+raw socket, and nothing to be installed on a blank machine.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from provisioner.addresses import Range
 from provisioner.site import Site
 from provisioner.ssh import Host
 
-MOST_ADDRESSES = 1024  # of a family; more do not fit into a kernel's neighbour table (gc_thresh3 in arp(7))
+MAX_ADDRESSES = 1024  # of an IP version; the kernel's neighbor table holds no more (gc_thresh3 in arp(7))
 _IPVS = "kube-ipvs0"
 
-# Linux asks three times at one-second intervals (by ARP or by neighbour solicitation), then marks the entry FAILED.
-# What the host itself knew of these addresses is forgotten first: an answer of half a minute ago must not count as
-# one of now.
+# Linux sends three solicitations at one-second intervals, then marks the entry FAILED. Existing entries are flushed
+# first: an answer of half a minute ago must not count.
 _SCRIPT = """
 nic=$1; shift
 for ip; do echo "neigh flush to $ip dev $nic"; done | ip -force -batch - >/dev/null 2>&1 || true
@@ -33,53 +32,53 @@ ip neigh show dev "$nic"
 
 
 def pool_conflicts(host: Host, ranges: Sequence[Range]) -> list[str]:
-    """Return a sentence for each address of the pools' ranges that a machine other than the site's hosts answers for.
+    """Return a sentence for each address of these ranges that answers from a MAC of none of the site's hosts.
 
-    Asked are the addresses in the host's own networks, MOST_ADDRESSES of a family; that there are more is reported.
+    Probes the addresses in the host's own networks, at most MAX_ADDRESSES of an IP version, and reports if more exist.
     """
     nic = host.facts.address_nic(host.spec.address)
     if nic is None:
         return []
-    asked: dict[str, None] = {}
+    probed: dict[str, None] = {}
     for version in (4, 6):
-        found = dict.fromkeys(islice(_addresses(ranges, nic.addresses, version), MOST_ADDRESSES + 1))
-        if len(found) > MOST_ADDRESSES:
+        found = dict.fromkeys(islice(_addresses(ranges, nic.addresses, version), MAX_ADDRESSES + 1))
+        if len(found) > MAX_ADDRESSES:
             found.popitem()
-            sentence = f"only the first {MOST_ADDRESSES} of the pools' IPv{version} addresses on {nic.name} are asked"
-            host.report.emit("note", f"{sentence} who has them", host=host.name)
-        asked |= found
-    if not asked:
+            note = f"probed only the first {MAX_ADDRESSES} of the pools' IPv{version} addresses on {nic.name}"
+            host.report.emit("note", note, host=host.name)
+        probed |= found
+    if not probed:
         return []
     known = {nic.mac.lower() for facts in host.reachable_facts().values() for nic in facts.nics}
-    command = f"bash -c '{_SCRIPT}' scan {nic.name} {' '.join(asked)}"
+    command = f"bash -c '{_SCRIPT}' scan {nic.name} {' '.join(probed)}"
     answer = host.run(command, timeout=30).stdout
     return [
-        f"{address} of the MetalLB pool is in use by {mac}: take it out of metallb.pools, or that machine off it"
+        f"{address} of the MetalLB pools is in use by {mac}: remove it from metallb.pools or from that machine"
         for address, mac in _owners(answer)
-        if address in asked and mac.lower() not in known
+        if address in probed and mac.lower() not in known
     ]
 
 
 def pool_addresses_of(host: Host, site: Site) -> list[str]:
-    """Return a sentence for each pool address that this host itself carries, as it does a VIP of keepalived's."""
+    """Return a sentence for each pool address that is on a NIC of this host, such as a VIP of keepalived."""
     if not site.metallb.enabled:
         return []
     ranges = [(first, last) for pool in site.metallb.pools for first, last in pool.ranges]
-    carried = [
+    own = [
         (nic.name, ipaddress.ip_interface(text).ip)
         for nic in host.facts.nics
-        if nic.name != _IPVS  # where kube-proxy keeps the addresses of Services in its ipvs mode
+        if nic.name != _IPVS  # in ipvs mode, kube-proxy assigns the Services' addresses to it
         for text in nic.addresses
     ]
     return [
-        f"{address} of the MetalLB pool is on its own NIC {name}: take it out of metallb.pools, or off the NIC"
-        for name, address in carried
+        f"{address} of the MetalLB pools is on its NIC {name}: remove it from metallb.pools or from the NIC"
+        for name, address in own
         if any(int(first) <= int(address) <= int(last) for first, last in ranges if first.version == address.version)
     ]
 
 
 def _addresses(ranges: Sequence[Range], on_nic: tuple[str, ...], version: int) -> Iterator[str]:
-    """Yield a family's addresses of the ranges that lie in a network of the NIC; a whole /8 of IPv6 costs nothing."""
+    """Yield the addresses of the ranges that are in a network of the NIC; lazily, since a range may be an IPv6 /8."""
     networks = [network for text in on_nic if (network := ipaddress.ip_interface(text).network).version == version]
     for first, last in (part for part in ranges if part.first.version == version):
         for network in networks:
@@ -89,7 +88,7 @@ def _addresses(ranges: Sequence[Range], on_nic: tuple[str, ...], version: int) -
 
 
 def _owners(answer: str) -> list[tuple[str, str]]:
-    """Return (address, mac) of the entries of `ip neigh show` that somebody answered for."""
+    """Return (address, MAC) of the resolved entries of `ip neigh show`."""
     found = []
     for line in answer.splitlines():
         words = line.split()

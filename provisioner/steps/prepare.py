@@ -1,4 +1,4 @@
-"""Make a machine fit for a kubelet: kernel modules, sysctls, no swap, the packages that every node needs."""
+"""Prepare a machine for the kubelet: kernel modules, sysctls, swap off, packages that every node needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from provisioner.text import unified_diff
 
 MODULES = ("overlay", "br_netfilter")
 MODULES_FILE = "/etc/modules-load.d/provisioner.conf"
-# kubernetes.io, "Container Runtimes": forwarding, and bridged packets seen by iptables.
+# kubernetes.io, "Container Runtimes": forwarding, and iptables for bridged packets.
 SYSCTLS = {
     "net.ipv4.ip_forward": "1",
     "net.bridge.bridge-nf-call-iptables": "1",
@@ -21,13 +21,13 @@ SYSCTLS = {
 }
 SYSCTL_FILE = "/etc/sysctl.d/90-provisioner.conf"
 FSTAB = "/etc/fstab"
-# nfs-common on every node: a missing mount.nfs on one worker is the classic silent failure.
 SERVER_PACKAGE = "nfs-kernel-server"
+# nfs-common on every node: if one lacks mount.nfs, the pods there wait for their volumes without a clear error.
 PACKAGES = ("ca-certificates", "curl", "conntrack", "ebtables", "ethtool", "iptables", "nfs-common", "socat")
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
-    """Yield what a blank machine lacks."""
+    """Yield the modules, sysctls, swap and packages to change."""
     del cluster, site
     facts = host.facts
     yield from file(host, MODULES_FILE, "".join(f"{name}\n" for name in MODULES))
@@ -44,24 +44,24 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 
 
 def packages_of(host: Host) -> tuple[str, ...]:
-    """Return what a host needs; the NFS server's package too, before a control plane takes the host's time."""
+    """Return the packages that a host needs, the NFS server's included; installed now, before the host is busy."""
     serves = host.site.nfs.enabled and host.name == host.site.nfs_server.name
     return (*PACKAGES, SERVER_PACKAGE) if serves else PACKAGES
 
 
 def _no_swap(host: Host) -> Iterator[Change]:
     if host.facts.swap:
-        # Not only fstab brings it back at boot: units, partitions that systemd finds by their type, zram. All of them
-        # hang on this target (systemd.special(7)). The target first: after a kill in between there still is swap.
+        # Besides fstab, units, partitions with the swap type and zram enable swap at boot, all through this target
+        # (systemd.special(7)). Masked first: after a kill in between, swap is still on and the plan shows it.
         command = "systemctl mask --quiet swap.target && swapoff -a"
-        yield Change(f"turn swap off, at boot too ({', '.join(host.facts.swap)})", lambda: _run(host, command))
+        yield Change(f"turn swap off, also at boot ({', '.join(host.facts.swap)})", lambda: _run(host, command))
     now = host.facts.files.get(FSTAB)
     old = (now.content if now is not None else None) or ""
     new = "".join(_without_swap(line) for line in old.splitlines(keepends=True))
     if new != old:
         mode = now.mode if now is not None else 0o644
         yield Change(
-            "take swap out of /etc/fstab", lambda: host.put(FSTAB, new, mode=mode), unified_diff(FSTAB, old, new)
+            "comment swap out in /etc/fstab", lambda: host.put(FSTAB, new, mode=mode), unified_diff(FSTAB, old, new)
         )
 
 
@@ -77,7 +77,7 @@ def _run(host: Host, command: str) -> None:
 
 STEP = Step(
     name="prepare",
-    summary="kernel modules, sysctls, swap off, packages that every node needs",
+    summary="kernel modules, sysctls, swap off, packages",
     scope=Scope.ALL,
     changes=changes,
     query=lambda site: FactQuery(

@@ -1,8 +1,8 @@
-"""Remove what a workload left behind when it was taken out of hosts.toml, and nothing else.
+"""Part of the step workloads: delete the objects of workloads that hosts.toml no longer enables.
 
-A ConfigMap in the cluster lists what each workload consists of. What is on the list, is wanted no longer and was made
-by our field manager goes. Namespaces are never removed, and neither is anything that data hangs on: claims, volumes,
-definitions.
+A ConfigMap in the cluster lists the objects of each workload. An object is deleted if it is on the list, no longer
+wanted, and was applied by our field manager. Namespaces and objects that hold data (claims, volumes, definitions) are
+never deleted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from provisioner.kube.objects import difference, is_managed, join_name, object_n
 
 NAME = "provisioner-workloads"
 NAMESPACE = "kube-system"
-# With a definition go all objects of its kind, with a claim or a volume possibly data, with a namespace everything.
+# Deleting a definition deletes all objects of its kind, a claim or volume possibly data, a namespace everything.
 KEPT = ("Namespace", "PersistentVolumeClaim", "PersistentVolume", "CustomResourceDefinition")
 
 
@@ -33,7 +33,7 @@ class Entry:
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
-        """Return what makes two entries the same object: the API version is only a way to look at it."""
+        """Return what identifies the object: the API group, but not the version, under which it was applied."""
         group = self.api_version.rpartition("/")[0]
         return group, self.kind, self.namespace, self.name
 
@@ -42,7 +42,7 @@ class Entry:
 
 
 def entries(files: Mapping[str, Sequence[Object]]) -> list[Entry]:
-    """Return what may be removed again of each workload's manifests."""
+    """Return the objects of each workload that may be deleted later."""
     return [
         Entry(workload, item["apiVersion"], item["kind"], item["metadata"].get("namespace", ""), name)
         for workload, manifests in files.items()
@@ -53,10 +53,10 @@ def entries(files: Mapping[str, Sequence[Object]]) -> list[Entry]:
 
 
 def recorded(cluster: Cluster) -> list[Entry]:
-    """Return what the cluster's list says was rolled out; lines that are no entries are left out."""
-    held = cluster.get("ConfigMap", NAME, NAMESPACE) or {}
+    """Return the entries of the cluster's list; ignore lines that are not entries."""
+    live = cluster.get("ConfigMap", NAME, NAMESPACE) or {}
     found = []
-    for workload, text in (held.get("data") or {}).items():
+    for workload, text in (live.get("data") or {}).items():
         for line in text.splitlines():
             words = line.split()
             if len(words) == 3 and words[1] not in KEPT:
@@ -66,9 +66,9 @@ def recorded(cluster: Cluster) -> list[Entry]:
 
 
 def changes(cluster: Cluster, files: Mapping[str, Sequence[Object]]) -> Iterator[Change]:
-    """Yield the removals that are due, then what brings the list up to date.
+    """Yield the deletions that are due, then the update of the list.
 
-    In this order: a removal that was interrupted is still on the list, and what is applied next is on it already.
+    In this order an interrupted deletion is still on the list, and objects are on it before they are applied.
     """
     wanted, before = entries(files), recorded(cluster)
     identities = {entry.identity for entry in wanted}
@@ -76,9 +76,9 @@ def changes(cluster: Cluster, files: Mapping[str, Sequence[Object]]) -> Iterator
         if entry.identity in identities:
             continue
         live = cluster.get(entry.kind, entry.name, entry.namespace or None, entry.api_version)
-        if live is not None and is_managed(live):  # another of its name, made by hand since, is not
-            why = "is not enabled any more" if entry.workload not in files else "has no such object any more"
-            summary = f"delete {object_name(live)} (workload {entry.workload} {why})"
+        if live is not None and is_managed(live):  # not if somebody recreated it by hand since
+            reason = "is no longer enabled" if entry.workload not in files else "no longer contains it"
+            summary = f"delete {object_name(live)}: workload {entry.workload} {reason}"
             yield Change(summary, _deleting(cluster, entry), difference(object_name(live), live, None))
     if wanted:
         yield from objects(cluster, [_list(wanted)])

@@ -1,4 +1,4 @@
-"""Roll out the workloads that hosts.toml enables, each a file under workloads/, and remove those it names no more."""
+"""Roll out the workloads that hosts.toml enables, and delete those that it no longer enables."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from provisioner.steps import pruning
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
-    """Yield removals, then each workload's objects that are missing or differ, then the waits for all of them.
+    """Yield the deletions, then each workload's objects that are missing or differ, then the waits for all rollouts.
 
-    On a slow site each workload is waited for before the next: twenty pods that start at once on one emulated core run
-    into the runtime's own time limits, and what was half made is made again.
+    On a slow site, wait for each workload before the next: twenty pods that start at once on one emulated core exceed
+    the container runtime's timeouts and are started over.
     """
     del host
     files = {name: wanted(site, name) for name in site.workloads.enabled}
@@ -33,7 +33,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 
 
 def wanted(site: Site, name: str) -> list[Object]:
-    """Return a workload's objects; on a slow site its probes wait longer than its file says."""
+    """Return a workload's objects; on a slow site with longer probe timeouts than in its file."""
     return order(
         scale_probes(item, site.cluster.timeout_scale) for item in templates.read(site, f"workloads/{name}.yaml")
     )
@@ -41,7 +41,7 @@ def wanted(site: Site, name: str) -> list[Object]:
 
 STEP = Step(
     name="workloads",
-    summary="the workloads that hosts.toml enables",
+    summary="workloads that hosts.toml enables",
     scope=Scope.CLUSTER,
     changes=changes,
     after=("control-plane", "nodes", "storage", "pools", "ingress", "metrics-server"),

@@ -18,7 +18,7 @@ def at_every_point(site: Path) -> None:
     started = drive.killed_during(
         changing("join", "kubeadm join"), lambda: _runs("worker1", "kubeadm"), "a join", site=site
     )
-    assert any(text.startswith("clean up a kubeadm init") for text in started), started
+    assert any(text.startswith("clean up after an interrupted kubeadm init") for text in started), started
     # The one moment at which a token is in use.
     secrets.none_in_arguments("worker1")
     assert drive.ssh("worker1", "pkill -9 -x kubeadm || true").status == 0

@@ -58,7 +58,7 @@ def test_a_pool_address_in_use_stops_in_preflight() -> None:
     ran = drive.operator("apply", "-y")
     drive.lab("exec", "--", "ip", "address", "del", "192.168.56.205/24", "dev", "eth1")
     assert ran.status == 1
-    assert re.search(r"192\.168\.56\.205 of the MetalLB pool is in use by ([0-9a-f]{2}:){5}[0-9a-f]{2}", ran.text)
+    assert re.search(r"192\.168\.56\.205 of the MetalLB pools is in use by ([0-9a-f]{2}:){5}[0-9a-f]{2}", ran.text)
     assert not ran.changes(), ran.changes()
 
 

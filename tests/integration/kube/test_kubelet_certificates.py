@@ -125,4 +125,4 @@ def test_a_kubelet_that_never_asks_is_explained(
     (change,) = step.changes(host, short, impatient)
     with pytest.raises(ClusterError, match="for the serving certificate of worker9's kubelet") as raised:
         change.do()
-    assert raised.value.tail == "no request of system:node:worker9 has reached the API"
+    assert raised.value.tail == "system:node:worker9 has sent no request to the API"

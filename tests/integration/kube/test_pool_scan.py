@@ -69,8 +69,7 @@ def master(namespace: str, site: Site) -> Host:
 
 def test_who_answers_is_named_and_nobody_else(segment: tuple[str, str], site: Site) -> None:
     assert pool_conflicts(master(segment[0], site), ranges(site)) == [
-        f"192.0.2.205 of the MetalLB pool is in use by {STRANGER}: "
-        "take it out of metallb.pools, or that machine off it"
+        f"192.0.2.205 of the MetalLB pools is in use by {STRANGER}: remove it from metallb.pools or from that machine"
     ]
 
 
@@ -86,6 +85,5 @@ def test_a_machine_that_has_gone_is_not_named(segment: tuple[str, str], site: Si
 def test_ipv6_is_asked_by_neighbour_solicitation(segment: tuple[str, str], site: Site) -> None:
     found = pool_conflicts(master(segment[0], site), IPV6)
     assert found == [
-        f"fd00:2::205 of the MetalLB pool is in use by {STRANGER}: "
-        "take it out of metallb.pools, or that machine off it"
+        f"fd00:2::205 of the MetalLB pools is in use by {STRANGER}: remove it from metallb.pools or from that machine"
     ]

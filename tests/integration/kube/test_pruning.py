@@ -12,7 +12,7 @@ from provisioner.checks import Context, nodeport, storage
 from provisioner.engine import Change
 from provisioner.errors import ClusterError
 from provisioner.kube import Cluster, Object
-from provisioner.site import Site, load_site
+from provisioner.site import Site
 from provisioner.ssh import Host
 from provisioner.steps import storage as offering
 from provisioner.steps import workloads
@@ -99,10 +99,10 @@ def test_a_workload_that_is_taken_out_goes_and_only_it(cluster: Cluster, tmp_pat
     )
     said = apply(cluster, site_with(tmp_path, *(name for name in ALL if name not in ("hpa", "shared-volume"))))
     assert said == [
-        "delete Deployment course/hpa-pods (workload hpa is not enabled any more)",
-        "delete Service course/hpa-pods (workload hpa is not enabled any more)",
-        "delete HorizontalPodAutoscaler course/hpa-pods (workload hpa is not enabled any more)",
-        "delete Deployment course/shared-volume (workload shared-volume is not enabled any more)",
+        "delete Deployment course/hpa-pods: workload hpa is no longer enabled",
+        "delete Service course/hpa-pods: workload hpa is no longer enabled",
+        "delete HorizontalPodAutoscaler course/hpa-pods: workload hpa is no longer enabled",
+        "delete Deployment course/shared-volume: workload shared-volume is no longer enabled",
         "apply ConfigMap kube-system/provisioner-workloads",
     ]
     assert everything - held(cluster) == {
@@ -238,7 +238,7 @@ def test_the_pods_of_a_job_go_with_it(cluster: Cluster, tmp_path: Path) -> None:
     apply(cluster, site_with(tmp_path, "once"))
     cluster.wait("the job's pod", pods, 60)
     assert apply(cluster, site_with(tmp_path)) == [
-        "delete Job course/once (workload once is not enabled any more)",
+        "delete Job course/once: workload once is no longer enabled",
         "delete ConfigMap kube-system/provisioner-workloads",
     ]
     cluster.wait("the job's pod to go", lambda: not pods(), 120)
@@ -288,15 +288,14 @@ def test_volumes_that_are_wanted_no_more_go_unless_data_hangs_on_them(cluster: C
         return {item["metadata"]["name"]: item["status"]["phase"] for item in cluster.list("PersistentVolume")}
 
     def carried_out(nfs: str) -> list[str]:
-        path = tmp_path / "hosts.toml"
-        path.write_text(f"{HOSTS.partition('[workloads]')[0]}[workloads]\nenabled = []\n[nfs]\n{nfs}\n")
-        site = load_site(path)
+        text = f"{HOSTS.partition('[workloads]')[0]}[workloads]\nenabled = []\n[nfs]\n{nfs}\n"
+        site = hosts_toml.load(tmp_path, text)
         host = cast(Host, AdminConf(site.first, ""))
         planned = [change.summary for change in offering.changes(host, cluster, site)]
         for change in offering.changes(host, cluster, site):
             change.do()
         assert [*offering.changes(host, cluster, site)] == []
-        return [text.partition(":")[0] for text in planned if text.startswith("remove ")]
+        return [text.partition(":")[0] for text in planned if text.startswith("delete ")]
 
     metadata = {"name": "kept", "namespace": "course"}
     spec = {
@@ -309,13 +308,13 @@ def test_volumes_that_are_wanted_no_more_go_unless_data_hangs_on_them(cluster: C
     cluster.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
     free = {f"nfs-{number:02d}": "Available" for number in range(1, 8)}
     cluster.wait("the claim to be bound", lambda: phases() == free | {"nfs-08": "Bound"}, 60)
-    assert carried_out("volumes = 6") == ["remove PersistentVolume nfs-07"]
+    assert carried_out("volumes = 6") == ["delete PersistentVolume nfs-07"]
     cluster.delete("PersistentVolumeClaim", "kept", "course")
     cluster.wait("the volume to be let go", lambda: phases()["nfs-08"] == "Released", 60)
     try:
         assert carried_out('volumes = 6\nclass = "fast"') == []
         cluster.delete("PersistentVolume", "nfs-08")
         cluster.wait("the volume to be gone", lambda: "nfs-08" not in phases(), 60)
-        assert carried_out('volumes = 6\nclass = "fast"') == ["remove StorageClass nfs"]
+        assert carried_out('volumes = 6\nclass = "fast"') == ["delete StorageClass nfs"]
     finally:
         cluster.delete("StorageClass", "fast", None, "storage.k8s.io/v1")

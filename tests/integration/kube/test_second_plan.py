@@ -187,7 +187,7 @@ def summaries(changes: Iterator[Change]) -> list[str]:
 
 
 def test_hosts_that_are_no_nodes_yet_are_named(cluster: Cluster, site: Site, host: Host) -> None:
-    with pytest.raises(ClusterError, match=r"^master, worker1: not a node of the cluster; provisioner apply --from"):
+    with pytest.raises(ClusterError, match=r"^the cluster has no node master or worker1; provisioner apply --from"):
         [*nodes.changes(host, cluster, site)]
 
 
@@ -225,12 +225,12 @@ def test_a_taint_taken_out_of_hosts_toml_goes_and_theirs_stay(
     summaries(nodes.changes(host, cluster, site))
     (tmp_path / "hosts.toml").write_text(re.sub(r"taints = .*", "", site.path.read_text()))
     fewer = load_site(tmp_path / "hosts.toml")
-    assert summaries(nodes.changes(host, cluster, fewer)) == ["take taint dedicated=storage:NoSchedule from worker1"]
+    assert summaries(nodes.changes(host, cluster, fewer)) == ["remove taint dedicated=storage:NoSchedule from worker1"]
     node = cluster.nodes()["worker1"]
     keys = [taint["key"] for taint in node["spec"]["taints"]]
     assert "dedicated" not in keys
     assert "example.org/theirs" in keys
-    assert nodes.NOTED not in (node["metadata"].get("annotations") or {})
+    assert nodes.TAINTS_ANNOTATION not in (node["metadata"].get("annotations") or {})
     assert [*nodes.changes(host, cluster, fewer)] == []
 
 

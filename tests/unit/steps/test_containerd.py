@@ -62,7 +62,7 @@ def test_a_blank_host_of_a_current_cluster_takes_dockers_packages(tmp_path: Path
 @pytest.mark.parametrize(("minor", "docker"), [("1.20", False), ("1.35", False), ("1.36", True), ("1.37", True)])
 def test_which_containerd(tmp_path: Path, minor: str, docker: bool) -> None:
     """1.35 is the last minor that supports containerd 1.x."""
-    assert containerd.from_docker(site_at(tmp_path, f'kubernetes = "{minor}"')) is docker
+    assert containerd.needs_docker_packages(site_at(tmp_path, f'kubernetes = "{minor}"')) is docker
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tests.unit.objects import node
 from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, site_at, summaries
 
 INIT = "kubeadm init (Kubernetes 1.20.2, flannel, pods 10.244.0.0/16)"
-CLEAN, NOTE = "clean up a kubeadm init that was interrupted", "note that kubeadm init has finished"
+CLEAN, NOTE = "clean up after an interrupted kubeadm init", "record that kubeadm init has finished"
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_the_clean_up_removes_the_marker_last(host: RecordingHost) -> None:
 
 def test_nothing_is_reset_under_nodes_that_joined(host: RecordingHost) -> None:
     host.fleet["worker2"].know(files=has(kubeadm_state.KUBELET_CONF))
-    with pytest.raises(HostError, match="interrupted here, yet worker2 is a node already") as raised:
+    with pytest.raises(HostError, match="interrupted here, but worker2 joined already") as raised:
         drain(STEP, host.know(files=WHOLE), FakeCluster(api=ApiState.UNREACHABLE))
     assert "nothing is reset" in str(raised.value)
 
@@ -155,7 +155,7 @@ def test_nothing_is_reset_under_nodes_that_joined(host: RecordingHost) -> None:
 def test_leftovers_of_somebody_are_not_touched(host: RecordingHost, path: str, named: str) -> None:
     with pytest.raises(HostError) as raised:
         drain(STEP, host.know(files=has(path)), FakeCluster(api=ApiState.ABSENT))
-    assert f"has parts of a cluster that is not this run's ({named})" in str(raised.value)
+    assert f"has files of another or an older cluster ({named})" in str(raised.value)
     assert "provisioner reset --limit master" in raised.value.remedy
     assert host.works == {}
 

@@ -69,7 +69,7 @@ def test_neither_plan_nor_diff_shows_a_key(tmp_path: Path) -> None:
     api.live("Secret", "course-tls", "course")["data"]["tls.crt"] = ""
     (again,) = changes(api, site)
     assert again.summary == (
-        "make a certificate for course.test (Secret course/course-tls: certificate or key cannot be read)"
+        "create a certificate for course.test (Secret course/course-tls: certificate or key cannot be read)"
     )
     for change in (before, again):
         shown = f"{change.summary}\n{change.diff}\n{change}"
@@ -106,7 +106,7 @@ def test_it_goes_with_the_workload(tmp_path: Path) -> None:
     api, _, _ = made(tmp_path)
     without = site_at(tmp_path, CLUSTER, '[workloads]\nenabled = ["nodeport"]')
     (change,) = changes(api, without)
-    assert change.summary == "remove Secret course/course-tls (no Ingress of the workloads names it)"
+    assert change.summary == "delete Secret course/course-tls: no Ingress of the workloads names it"
     change.do()
     assert changes(api, without) == []
 

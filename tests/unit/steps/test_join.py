@@ -32,9 +32,9 @@ from tests.unit.fake_cluster import FakeCluster
 from tests.unit.objects import node
 from tests.unit.steps.doubles import POOL, RecordingHost, carry_out, drain, fleet_for, present, site_at, summaries
 
-JOIN, CLEAN = "kubeadm join as worker", "clean up a kubeadm join that was interrupted"
-GONE = "clean up after a node that was taken out of the API"
-NOTE = "note that kubeadm join has finished"
+JOIN, CLEAN = "kubeadm join as worker", "clean up after an interrupted kubeadm join"
+GONE = "clean up after a node that was deleted from the API"
+NOTE = "record that kubeadm join has finished"
 
 
 def authority() -> str:
@@ -123,12 +123,12 @@ def test_a_control_plane_has_joined_when_it_is_marked_as_one(tmp_path: Path) -> 
 def test_another_role_is_refused_as_kubeadm_cannot_change_it(tmp_path: Path) -> None:
     site = site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=TWO_CONTROL_PLANES + POOL)
     host = fleet_for(STEP, site)["second"].know(files=JOINED)
-    with pytest.raises(HostError, match=r"is a worker of the cluster, and hosts\.toml calls it a control plane"):
+    with pytest.raises(HostError, match=r"is a worker of the cluster, but a control plane in hosts\.toml"):
         drain(STEP, host, cluster().hold(node("second")))
     control_plane = {"node-role.kubernetes.io/control-plane": ""}
     assert drain(STEP, host, cluster().hold(node("second", labels=control_plane))) == []
     worker = fleet_for(STEP, site_at(tmp_path))["worker1"].know(files=JOINED)
-    with pytest.raises(HostError, match=r"is a control plane of the cluster, and hosts\.toml calls it a worker"):
+    with pytest.raises(HostError, match=r"is a control plane of the cluster, but a worker in hosts\.toml"):
         drain(STEP, worker, cluster("master").hold(node("worker1", labels=control_plane)))
 
 

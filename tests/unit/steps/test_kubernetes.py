@@ -100,7 +100,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
         "1.31",
         installed("1.31.2"),
         installed("1.31.2"),
-        'is a node with kubelet 1.31.2, kubeadm 1.31.2, kubectl 1.31.2, and "1.31" in hosts.toml means 1.31.14; '
+        'is a node with kubelet 1.31.2, kubeadm 1.31.2, kubectl 1.31.2, but "1.31" in hosts.toml means 1.31.14; '
         "apply does not change the version of a running node: "
         'write kubernetes = "1.31.2" under [cluster] in hosts.toml',
     ),
@@ -108,7 +108,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
         "1.31.3",
         installed("1.31.2"),
         installed("1.31.2"),
-        "is a node with kubelet 1.31.2, kubeadm 1.31.2, kubectl 1.31.2, and hosts.toml says 1.31.3; "
+        "is a node with kubelet 1.31.2, kubeadm 1.31.2, kubectl 1.31.2, but hosts.toml has 1.31.3; "
         "apply does not change the version of a running node: "
         'write kubernetes = "1.31.2" under [cluster] in hosts.toml',
     ),
@@ -116,14 +116,14 @@ REFUSED: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
         "1.31.3",
         installed("1.31.3"),
         installed("1.31.2"),
-        "is a node with kubelet 1.31.2, kubeadm 1.31.2, kubectl 1.31.2, and hosts.toml says 1.31.3; "
-        "provisioner node remove worker1, then provisioner apply joins it anew",
+        "is a node with kubelet 1.31.2, kubeadm 1.31.2, kubectl 1.31.2, but hosts.toml has 1.31.3; "
+        "provisioner node remove worker1, then provisioner apply, which joins it again",
     ),
     "a tool of another version beside the right kubelet": (
         "1.31.3",
         installed("1.31.3"),
         installed("1.31.3") | {"packages": installed("1.31.3")["packages"] | {"kubectl": Package("1.31.9-1.1")}},
-        "is a node with kubectl 1.31.9, and hosts.toml says 1.31.3; "
+        "is a node with kubectl 1.31.9, but hosts.toml has 1.31.3; "
         "provisioner ssh worker1 -- sudo apt-get install --allow-change-held-packages --allow-downgrades "
         "kubectl=1.31.3-\\*",
     ),

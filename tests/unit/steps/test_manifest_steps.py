@@ -205,7 +205,7 @@ def test_metallb_is_applied_and_then_waited_for(tmp_path: Path, monkeypatch: pyt
     assert summaries(metallb.STEP, host) == [
         "apply Namespace metallb-system",
         "apply DaemonSet metallb-system/speaker",
-        "make the key by which speakers know each other",
+        "create the speakers' memberlist key",
         "wait for DaemonSet metallb-system/speaker",
     ]
 

@@ -46,7 +46,7 @@ def converged(host: RecordingHost) -> RecordingHost:
 def test_a_blank_server(host: RecordingHost) -> None:
     assert carry_out(STEP, host) == [
         "install nfs-kernel-server",
-        "make 2 volume directories under /srv/nfs",
+        "create directories for 2 volumes under /srv/nfs",
         f"write {EXPORTS}",
         f"write {CONFIG}",
         f"enable and start {UNIT}",
@@ -90,11 +90,11 @@ STATES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "the server is stopped": ({"units": {UNIT: running().__class__(False, True)}}, [f"enable and start {UNIT}"]),
     "a directory is missing": (
         {"files": {"/srv/nfs/nfs-02": File(exists=False)}},
-        ["make 1 volume directories under /srv/nfs"],
+        ["create directories for 1 volume under /srv/nfs"],
     ),
     "a directory is not writable": (
         {"files": {"/srv/nfs/nfs-02": File(exists=True, mode=0o755, is_dir=True)}},
-        ["make 1 volume directories under /srv/nfs"],
+        ["create directories for 1 volume under /srv/nfs"],
     ),
     "the file was edited": (
         {"files": {EXPORTS: present("/srv/nfs *(rw,no_root_squash)\n")}},
@@ -188,14 +188,14 @@ DRIVER = [
 
 def test_with_csi_the_export_belongs_to_whom_root_becomes(tmp_path: Path) -> None:
     host = fleet_for(STEP, site_at(tmp_path, rest=CSI))["master"]
-    give = "give /srv/nfs to nobody:nogroup, as whom csi-driver-nfs makes directories"
+    give = "chown nobody:nogroup /srv/nfs, for csi-driver-nfs"
     assert carry_out(STEP, host)[1] == give
     host.know(files={"/srv/nfs": File(exists=True, mode=0o755, owner="nobody:nogroup", is_dir=True)})
     assert give not in carry_out(STEP, host)
     unsquashed = fleet_for(STEP, site_at(tmp_path, rest=CSI + "root_squash = false\n"))["master"]
-    assert carry_out(STEP, unsquashed)[1] == "make /srv/nfs"
+    assert carry_out(STEP, unsquashed)[1] == "create /srv/nfs"
     unsquashed.know(files={"/srv/nfs": File(exists=True, mode=0o755, owner="root:root", is_dir=True)})
-    assert not {give, "make /srv/nfs"} & {*carry_out(STEP, unsquashed)}
+    assert not {give, "create /srv/nfs"} & {*carry_out(STEP, unsquashed)}
 
 
 def test_with_csi_the_driver_comes_and_the_class_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +208,7 @@ def test_with_csi_the_driver_comes_and_the_class_is_its_own(tmp_path: Path, monk
     assert carry_out(storage.STEP, csi, cluster) == [
         "apply Deployment kube-system/csi-nfs-controller",
         "apply DaemonSet kube-system/csi-nfs-node",
-        "replace StorageClass nfs: what makes its volumes differs",
+        "replace StorageClass nfs: its provisioner or parameters differ",
     ]
     assert cluster.deleted == [("StorageClass", "", "nfs")]
     assert cluster.live("StorageClass", "nfs")["parameters"] == {
@@ -238,7 +238,7 @@ def moved_volumes(tmp_path: Path, *claimed: str) -> tuple[RecordingHost, FakeClu
 def test_volumes_that_nobody_claimed_move_with_the_export(tmp_path: Path) -> None:
     host, cluster = moved_volumes(tmp_path)
     assert carry_out(storage.STEP, host, cluster) == [
-        f"replace PersistentVolume {name}: it lies at 192.168.56.10:/data/{name} now, and nobody has claimed it"
+        f"replace PersistentVolume {name}: it is now at 192.168.56.10:/data/{name}, and was never claimed"
         for name in ("nfs-01", "nfs-02")
     ]
     assert cluster.deleted == [("PersistentVolume", "", "nfs-01"), ("PersistentVolume", "", "nfs-02")]
@@ -251,7 +251,7 @@ def test_a_claimed_volume_does_not_move_and_none_with_it(tmp_path: Path) -> None
         drain(storage.STEP, host, cluster)
     assert raised.value.message == (
         "PersistentVolume nfs-02 holds the data of claim course/claim-of-nfs-02 at 192.168.56.10:/srv/nfs/nfs-02, "
-        "and by [nfs] of hosts.toml it lies at 192.168.56.10:/data/nfs-02"
+        "but [nfs] in hosts.toml puts it at 192.168.56.10:/data/nfs-02"
     )
     assert cluster.deleted == []
 
@@ -261,5 +261,5 @@ def test_a_csi_class_of_another_share_is_replaced(tmp_path: Path, monkeypatch: p
     cluster = FakeCluster()
     carry_out(storage.STEP, fleet_for(storage.STEP, site_at(tmp_path, rest=CSI))["master"], cluster)
     host = fleet_for(storage.STEP, site_at(tmp_path, rest=CSI + 'export = "/data"\n'))["master"]
-    assert carry_out(storage.STEP, host, cluster) == ["replace StorageClass nfs: what makes its volumes differs"]
+    assert carry_out(storage.STEP, host, cluster) == ["replace StorageClass nfs: its provisioner or parameters differ"]
     assert cluster.live("StorageClass", "nfs")["parameters"]["share"] == "/data"

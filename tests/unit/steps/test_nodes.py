@@ -9,7 +9,7 @@ import pytest
 from provisioner.errors import ClusterError
 from provisioner.kube import Object
 from provisioner.steps import nodes
-from provisioner.steps.nodes import STEP
+from provisioner.steps.nodes import STEP, TAINTS_ANNOTATION
 from tests import hosts_toml
 from tests.unit.fake_cluster import FakeCluster
 from tests.unit.objects import node
@@ -79,7 +79,9 @@ def test_a_taint_replaces_its_own_place_and_keeps_the_others(host: RecordingHost
     ((kind, name, patch),) = api.merged
     assert (kind, name) == ("Node", "worker1")
     assert patch == {
-        "metadata": {"annotations": {nodes.NOTED: "dedicated=storage:NoSchedule,example.org/slow:PreferNoSchedule"}},
+        "metadata": {
+            "annotations": {TAINTS_ANNOTATION: "dedicated=storage:NoSchedule,example.org/slow:PreferNoSchedule"}
+        },
         "spec": {"taints": [NOT_READY, {**STORAGE, "effect": "NoExecute"}, STORAGE, SLOW]},
     }
 
@@ -93,7 +95,7 @@ OLD = {"key": "old", "value": "1", "effect": "NoSchedule"}
         pytest.param(
             [STORAGE, OLD, SLOW],
             "dedicated=storage:NoSchedule,old=1:NoSchedule,example.org/slow:PreferNoSchedule",
-            "take taint old=1:NoSchedule from worker1",
+            "remove taint old=1:NoSchedule from worker1",
             [STORAGE, SLOW],
             "dedicated=storage:NoSchedule,example.org/slow:PreferNoSchedule",
             id="ours",
@@ -105,7 +107,7 @@ OLD = {"key": "old", "value": "1", "effect": "NoSchedule"}
         pytest.param(
             [OLD, SLOW],
             "old=1:NoSchedule",
-            "taint worker1 with dedicated=storage:NoSchedule; take taint old=1:NoSchedule from worker1",
+            "taint worker1 with dedicated=storage:NoSchedule; remove taint old=1:NoSchedule from worker1",
             [SLOW, STORAGE],
             "dedicated=storage:NoSchedule",
             id="one goes, one comes",
@@ -122,14 +124,14 @@ def test_a_taint_taken_out_of_the_site_goes(
 ) -> None:
     """Only what we set is taken back; SLOW is somebody else's as long as the note does not name it."""
     api = cluster(*have)
-    api.live("Node", "worker1")["metadata"]["annotations"] = {nodes.NOTED: noted}
+    api.live("Node", "worker1")["metadata"]["annotations"] = {TAINTS_ANNOTATION: noted}
     assert summaries(STEP, host, api) == ([expected] if expected else [])
     carry_out(STEP, host, api)
     if left is None:
         assert api.merged == []
         return
     ((_, _, patch),) = api.merged
-    assert patch == {"metadata": {"annotations": {nodes.NOTED: noted_then}}, "spec": {"taints": left}}
+    assert patch == {"metadata": {"annotations": {TAINTS_ANNOTATION: noted_then}}, "spec": {"taints": left}}
 
 
 @pytest.mark.parametrize(
@@ -151,14 +153,14 @@ def test_a_taint_taken_out_of_the_site_goes(
             "1.34.0",
             '"control-plane", "worker"',
             [NOT_READY, ROLE],
-            "take taint node-role.kubernetes.io/control-plane:NoSchedule from master",
+            "remove taint node-role.kubernetes.io/control-plane:NoSchedule from master",
             [NOT_READY],
         ),
         (
             "1.24.0",
             '"control-plane", "worker"',
             [ROLE, OLD_ROLE],
-            "take taint node-role.kubernetes.io/control-plane:NoSchedule, "
+            "remove taint node-role.kubernetes.io/control-plane:NoSchedule, "
             "node-role.kubernetes.io/master:NoSchedule from master",
             [],
         ),
@@ -174,17 +176,17 @@ def test_the_roles_decide_about_a_control_planes_own_taint(
     assert summaries(STEP, host, api) == ([expected] if expected else [])
     carry_out(STEP, host, api)
     assert [patch for _, _, patch in api.merged] == (
-        [] if left is None else [{"metadata": {"annotations": {nodes.NOTED: None}}, "spec": {"taints": left}}]
+        [] if left is None else [{"metadata": {"annotations": {TAINTS_ANNOTATION: None}}, "spec": {"taints": left}}]
     )
 
 
 def test_the_note_goes_with_the_last_taint(tmp_path: Path) -> None:
     bare = TAINTED.replace('taints = ["dedicated=storage:NoSchedule", "example.org/slow:PreferNoSchedule"]', "")
     api = cluster(OLD)
-    api.live("Node", "worker1")["metadata"]["annotations"] = {nodes.NOTED: "old=1:NoSchedule"}
+    api.live("Node", "worker1")["metadata"]["annotations"] = {TAINTS_ANNOTATION: "old=1:NoSchedule"}
     carry_out(STEP, fleet_for(STEP, site_at(tmp_path, hosts=bare))["master"], api)
     ((_, _, patch),) = api.merged
-    assert patch == {"metadata": {"annotations": {nodes.NOTED: None}}, "spec": {"taints": []}}
+    assert patch == {"metadata": {"annotations": {TAINTS_ANNOTATION: None}}, "spec": {"taints": []}}
 
 
 @pytest.mark.parametrize(
@@ -217,4 +219,4 @@ def test_each_node_that_is_not_ready_is_waited_for(host: RecordingHost) -> None:
 def test_hosts_that_are_no_nodes(host: RecordingHost) -> None:
     with pytest.raises(ClusterError) as raised:
         summaries(STEP, host, FakeCluster(node("master")))
-    assert str(raised.value) == "worker1: not a node of the cluster; provisioner apply --from join"
+    assert str(raised.value) == "the cluster has no node worker1; provisioner apply --from join"

@@ -189,15 +189,15 @@ def test_a_node_that_is_no_host_of_the_site_has_no_route(host: RecordingHost) ->
 
 
 def test_a_node_without_a_range_is_told_to_come_again(host: RecordingHost) -> None:
-    with pytest.raises(HostError, match="the API has not given this node a pod range yet"):
+    with pytest.raises(HostError, match="has no pod CIDR in the API yet"):
         drain(pod_routes.STEP, host, ranges(master="10.244.0.0/24", worker1=""))
 
 
 def test_bridge_needs_one_segment(host: RecordingHost) -> None:
     host.know(nics=(HostNic("eth1", "m", True, ("192.168.56.11/32",)),))
-    with pytest.raises(HostError, match="needs every host on one segment") as raised:
+    with pytest.raises(HostError, match="needs all hosts on one segment") as raised:
         drain(pod_routes.STEP, host, ranges(**ALL))
-    assert raised.value.remedy == 'use network = "flannel"'
+    assert raised.value.remedy == 'set network = "flannel" under [cluster]'
 
 
 def test_the_conflist() -> None:

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from provisioner.ssh import Host, HostNic
-from provisioner.steps.pool_conflicts import MOST_ADDRESSES, pool_addresses_of, pool_conflicts
+from provisioner.steps.pool_conflicts import MAX_ADDRESSES, pool_addresses_of, pool_conflicts
 from provisioner.steps.preflight import STEP
 from tests import hosts_toml
 from tests.unit.steps.doubles import RecordingHost, fleet_for, site_at
@@ -71,7 +71,7 @@ def test_every_address_of_the_segment_is_asked_once(tmp_path: Path) -> None:
 def test_no_more_than_the_kernels_table_holds(tmp_path: Path) -> None:
     host = machine(tmp_path, "192.168.64.0/20")
     host.know(nics=(HostNic("eth1", "52:54:00:00:01:01", True, ("192.168.56.10/16",)),))
-    assert len(asked(host)) == MOST_ADDRESSES
+    assert len(asked(host)) == MAX_ADDRESSES
 
 
 def test_ipv6_addresses_of_the_segment_are_asked_as_well(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_ipv6_addresses_of_the_segment_are_asked_as_well(tmp_path: Path) -> None
 def test_of_a_large_ipv6_pool_the_beginning_is_asked(tmp_path: Path) -> None:
     host = machine(tmp_path, "192.168.56.200/32", "fd00:56::/64")
     host.know(nics=(HostNic("eth1", "52:54:00:00:01:01", True, ("192.168.56.10/24", "fd00:56::10/64")),))
-    assert len(asked(host)) == MOST_ADDRESSES + 1
+    assert len(asked(host)) == MAX_ADDRESSES + 1
 
 
 @pytest.mark.parametrize("addresses", [("10.99.0.0/30",), ("fd00::1-fd00::9",)])
@@ -105,7 +105,7 @@ def test_a_pool_address_on_a_hosts_own_nic(tmp_path: Path) -> None:
     addresses = ("192.168.56.10/24", "192.168.56.203/32")
     host.know(nics=(HostNic("eth1", "52:54:00:00:01:01", True, addresses), HostNic("lo", "", True, ("::1/128",))))
     (told,) = pool_addresses_of(cast(Host, host), host.site)
-    assert told.startswith("192.168.56.203 of the MetalLB pool is on its own NIC eth1")
+    assert told.startswith("192.168.56.203 of the MetalLB pools is on its NIC eth1")
     host.know(nics=(HostNic("kube-ipvs0", "52:54:00:00:01:09", True, addresses),))
     assert pool_addresses_of(cast(Host, host), host.site) == []
 

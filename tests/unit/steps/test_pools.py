@@ -272,6 +272,6 @@ def test_a_new_address_that_somebody_has_stops_the_pools(tmp_path: Path) -> None
     host = machine(tmp_path, rest=WIDER)
     host.says["neigh show"] = "192.168.56.245 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n"
     cluster = FakeCluster(ours("IPAddressPool", "lab", addresses=["192.168.56.200-192.168.56.203"]))
-    with pytest.raises(HostError, match=r"192\.168\.56\.245 of the MetalLB pool is in use by aa:bb:cc:dd:ee:ff"):
+    with pytest.raises(HostError, match=r"192\.168\.56\.245 of the MetalLB pools is in use by aa:bb:cc:dd:ee:ff"):
         drain(pools.STEP, host, cluster)
     assert cluster.applied == []

@@ -27,7 +27,7 @@ def told(host: RecordingHost) -> str:
     with pytest.raises(HostError) as raised:
         drain(STEP, host)
     assert raised.value.host == host.name
-    assert raised.value.remedy.startswith("mend that on the host or in hosts.toml, then provisioner plan looks again")
+    assert raised.value.remedy.startswith("fix this on the host or in hosts.toml, then run provisioner plan")
     return raised.value.message
 
 
@@ -42,30 +42,33 @@ ETH1 = HostNic("eth1", "52:54:00:00:01:02", True, ("192.168.56.11/24",))
 WORKER: dict[str, tuple[dict[str, Any], str]] = {
     "system": (
         {"os_id": "fedora", "os_version": "41"},
-        "runs fedora 41; supported are debian 12/13, ubuntu 20.04/22.04/24.04/26.04",
+        "runs fedora 41, but only debian 12/13, ubuntu 20.04/22.04/24.04/26.04 are supported",
     ),
     "release": (
         {"os_version": "10"},
-        "runs debian 10; supported are debian 12/13, ubuntu 20.04/22.04/24.04/26.04",
+        "runs debian 10, but only debian 12/13, ubuntu 20.04/22.04/24.04/26.04 are supported",
     ),
-    "architecture": ({"arch": "riscv64"}, "has the architecture riscv64; packages exist for amd64 and arm64"),
+    "architecture": ({"arch": "riscv64"}, "is riscv64, but packages exist only for amd64 and arm64"),
     "cgroup v1": (
         {"cgroup": 1},
-        "uses cgroup v1, which the kubelet refuses from 1.35: boot with systemd.unified_cgroup_hierarchy=1",
+        "uses cgroup v1, which kubelets refuse since 1.35: boot with systemd.unified_cgroup_hierarchy=1",
     ),
     "clock behind": (
         {"clock_skew": -3600.0},
-        "its clock is -3600 s off this machine's: set it (timedatectl set-ntp true)",
+        "its clock is -3600 s off this machine's: enable NTP (timedatectl set-ntp true)",
     ),
-    "clock ahead": ({"clock_skew": 61.0}, "its clock is +61 s off this machine's: set it (timedatectl set-ntp true)"),
+    "clock ahead": (
+        {"clock_skew": 61.0},
+        "its clock is +61 s off this machine's: enable NTP (timedatectl set-ntp true)",
+    ),
     "memory": ({"memory_mib": 512}, "has 512 MiB of memory, needs 900"),
     "disk": (
         {"disk_free_mib": {"/": 20000, "/var/lib": 100}},
-        "has 100 MiB free on /var/lib, needs 3072: free some, or grow the disk",
+        "has 100 MiB free on /var/lib, needs 3072: free some, or enlarge the disk",
     ),
     "hostname": (
         {"hostname": "worker2"},
-        "has the hostname worker2, and so has worker2: hostnamectl set-hostname worker1",
+        "has the same hostname as worker2, worker2: hostnamectl set-hostname worker1",
     ),
     "product_uuid": (
         {"product_uuid": "00000000-0000-0000-0000-000000000003"},
@@ -77,15 +80,15 @@ WORKER: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "MAC": (
         {"nics": (HostNic("eth1", "52:54:00:00:01:03", True, ("192.168.56.11/24",)),)},
-        "has the MAC 52:54:00:00:01:03 on eth1, and so has worker2: give the NIC its own MAC",
+        "has the same MAC as worker2, 52:54:00:00:01:03 on eth1: give the NIC its own MAC",
     ),
     "address": (
         {"nics": (HostNic("eth0", "52:54:00:00:00:02", True, ("10.0.2.15/24",)),)},
-        "no NIC carries 192.168.56.11 (it has eth0 10.0.2.15/24): mend the address in hosts.toml or on the host",
+        "no NIC has the address 192.168.56.11 (only eth0 10.0.2.15/24): fix it in hosts.toml or on the host",
     ),
     "port": (
         {"listening": frozenset({22, 10250})},
-        "port 10250 is taken, and kubelet needs it: see what listens with ss -ltnp",
+        "port 10250 is in use, but kubelet needs it: find the process with ss -ltnp",
     ),
 }
 
@@ -100,8 +103,8 @@ def test_each_reason(fleet: dict[str, RecordingHost], facts: dict[str, Any], sen
     [
         ({"cpus": 1}, "has 1 CPU, needs 2"),
         ({"memory_mib": 1600}, "has 1600 MiB of memory, needs 1700"),
-        ({"listening": frozenset({6443})}, "port 6443 is taken, and kube-apiserver needs it: "),
-        ({"listening": frozenset({2379, 2380})}, "port 2379 is taken, and etcd needs it: "),
+        ({"listening": frozenset({6443})}, "port 6443 is in use, but kube-apiserver needs it: "),
+        ({"listening": frozenset({2379, 2380})}, "port 2379 is in use, but etcd needs it: "),
     ],
 )
 def test_a_control_plane_needs_more(fleet: dict[str, RecordingHost], facts: dict[str, Any], sentence: str) -> None:
@@ -128,7 +131,7 @@ def test_cgroup_v1_is_fine_for_an_old_kubelet(tmp_path: Path) -> None:
 
 def test_cgroup_v2_gives_an_old_kubelet_no_figures(tmp_path: Path) -> None:
     host = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.24"'))["worker1"]
-    assert "a kubelet below 1.25 reports no CPU" in told(host.know(cgroup=2))
+    assert "kubelets below 1.25 report no node metrics" in told(host.know(cgroup=2))
     assert drain(STEP, host.know(cgroup=1)) == []
     without = site_at(tmp_path, 'kubernetes = "1.24"', rest="[metrics]\nenabled = false")
     assert drain(STEP, fleet_for(STEP, without)["worker1"].know(cgroup=2)) == []
@@ -137,7 +140,7 @@ def test_cgroup_v2_gives_an_old_kubelet_no_figures(tmp_path: Path) -> None:
 def test_the_interface_of_hosts_toml(tmp_path: Path) -> None:
     hosts = hosts_toml.host("one", "192.168.56.10", "control-plane", interface="eth7")
     host = fleet_for(STEP, site_at(tmp_path, NEW, hosts=hosts + POOL))["one"]
-    assert told(host) == "192.168.56.10 is on eth1, hosts.toml says eth7"
+    assert told(host) == "192.168.56.10 is on eth1, but hosts.toml says eth7"
 
 
 NODE: dict[str, Any] = {"files": {KUBELET_CONF: present()}}
@@ -158,27 +161,27 @@ def test_half_a_control_plane_is_its_own_steps_business(fleet: dict[str, Recordi
 
 def test_an_empty_manifests_folder_explains_no_port(fleet: dict[str, RecordingHost]) -> None:
     host = fleet["master"].know(files={"/etc/kubernetes/manifests": present()}, listening=frozenset({6443}))
-    assert "port 6443 is taken" in told(host)
+    assert "port 6443 is in use" in told(host)
 
 
 def has(*names: str) -> dict[str, Any]:
     return {"packages": {name: Package("1") for name in names}}
 
 
-RUNC = "has runc installed, and Kubernetes 1.37 runs here on containerd.io, which cannot be there beside it: "
+RUNC = "has runc installed, in conflict with containerd.io for Kubernetes 1.37: "
 IN_THE_WAY: dict[str, tuple[str, dict[str, Any], str]] = {
     "Debian's Docker": (
         "1.37",
         has("docker.io", "containerd", "runc"),
-        "has containerd and runc installed, and Kubernetes 1.37 runs here on containerd.io, which cannot be there "
-        "beside it: if nothing else needs it, apt-get remove containerd runc docker.io",
+        "has containerd and runc installed, in conflict with containerd.io for Kubernetes 1.37: "
+        "if nothing else needs it, apt-get remove containerd runc docker.io",
     ),
     "Debian's runc alone": ("1.37", has("runc"), f"{RUNC}if nothing else needs it, apt-get remove runc"),
     "Docker's own": (
         "1.31",
         has("docker-ce", "containerd.io"),
-        "has containerd.io installed, and Kubernetes 1.31 runs here on containerd and runc, which cannot be there "
-        "beside it: if nothing else needs it, apt-get remove containerd.io docker-ce",
+        "has containerd.io installed, in conflict with containerd and runc for Kubernetes 1.31: "
+        "if nothing else needs it, apt-get remove containerd.io docker-ce",
     ),
 }
 
@@ -206,7 +209,7 @@ def test_a_docker_of_the_same_kind_stays(tmp_path: Path, version: str, names: tu
 
 
 CNI = "/etc/cni/net.d"
-LEFT = "has {0}, left by another pod network, which containerd would take: sudo rm {0}"
+LEFT = "has {0} of another pod network, which containerd would use: sudo rm {0}"
 BRIDGE, FLANNEL = f"{CNI}/10-provisioner-bridge.conflist", f"{CNI}/10-flannel.conflist"
 
 
@@ -235,7 +238,7 @@ def test_a_configuration_that_would_win(tmp_path: Path, network: str, path: str,
 def test_a_node_keeps_its_pod_network(tmp_path: Path, network: str, path: str, runs: str) -> None:
     host = fleet_for(STEP, site_at(tmp_path, f'{NEW}\nnetwork = "{network}"'))["worker1"]
     sentence = told(host.know(files={**NODE["files"], path: present()}))
-    assert sentence.startswith(f'runs the pod network "{runs}", and hosts.toml says "{network}": write network = ')
+    assert sentence.startswith(f'has the pod network "{runs}", but hosts.toml says "{network}": set network = ')
 
 
 @pytest.mark.parametrize("path", [FLANNEL, f"{CNI}/00-multus.conf"])
@@ -249,8 +252,8 @@ ANSWER = "192.168.56.201 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n"
 def test_a_pool_address_in_use(fleet: dict[str, RecordingHost]) -> None:
     fleet["master"].says["neigh show"] = ANSWER
     assert told(fleet["master"]) == (
-        "192.168.56.201 of the MetalLB pool is in use by aa:bb:cc:dd:ee:ff: "
-        "take it out of metallb.pools, or that machine off it"
+        "192.168.56.201 of the MetalLB pools is in use by aa:bb:cc:dd:ee:ff: "
+        "remove it from metallb.pools or from that machine"
     )
 
 

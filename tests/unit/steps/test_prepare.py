@@ -78,7 +78,7 @@ STATES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"files": {prepare.SYSCTL_FILE: present("".join(f"{k} = {v}\n" for k, v in prepare.SYSCTLS.items()), 0o600)}},
         ["chmod 0644 /etc/sysctl.d/90-provisioner.conf"],
     ),
-    "swap on": ({"swap": ("/dev/sda2", "/swap")}, ["turn swap off, at boot too (/dev/sda2, /swap)"]),
+    "swap on": ({"swap": ("/dev/sda2", "/swap")}, ["turn swap off, also at boot (/dev/sda2, /swap)"]),
     "dpkg was killed": ({"dpkg_interrupted": True}, ["finish an interrupted dpkg run"]),
     "no module loaded": ({"modules": frozenset()}, ["load overlay, br_netfilter"]),
 }
@@ -107,8 +107,8 @@ def test_swap_is_off_now_and_after_a_boot(converged: RecordingHost) -> None:
     converged.know(swap=("/dev/sda2",), files={prepare.FSTAB: present(table, 0o600)})
     changes = drain(STEP, converged)
     assert [change.summary for change in changes] == [
-        "turn swap off, at boot too (/dev/sda2)",
-        "take swap out of /etc/fstab",
+        "turn swap off, also at boot (/dev/sda2)",
+        "comment swap out in /etc/fstab",
     ]
     for change in changes:
         change.do()

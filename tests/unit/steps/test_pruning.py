@@ -54,9 +54,9 @@ def test_a_workload_taken_out_goes_and_only_it(tmp_path: Path) -> None:
     cluster = Api()
     ran(tmp_path, "nodeport", "hpa", "configmap", cluster=cluster)
     assert ran(tmp_path, "nodeport", "configmap", cluster=cluster) == [
-        "delete Deployment course/hpa-pods (workload hpa is not enabled any more)",
-        "delete Service course/hpa-pods (workload hpa is not enabled any more)",
-        "delete HorizontalPodAutoscaler course/hpa-pods (workload hpa is not enabled any more)",
+        "delete Deployment course/hpa-pods: workload hpa is no longer enabled",
+        "delete Service course/hpa-pods: workload hpa is no longer enabled",
+        "delete HorizontalPodAutoscaler course/hpa-pods: workload hpa is no longer enabled",
         "apply ConfigMap kube-system/provisioner-workloads",
     ]
     assert {item["metadata"]["name"] for item in cluster.objects} == {
@@ -93,7 +93,7 @@ def test_an_object_that_its_file_has_no_more_goes(tmp_path: Path) -> None:
     ran(tmp_path, "mine", cluster=cluster)
     (folder / "mine.yaml").write_text(text.replace("NAME", "b"))
     assert ran(tmp_path, "mine", cluster=cluster) == [
-        "delete ConfigMap course/a (workload mine has no such object any more)",
+        "delete ConfigMap course/a: workload mine no longer contains it",
         "apply ConfigMap kube-system/provisioner-workloads",
     ]
     # Renaming the file moves its objects to another workload: none goes.
@@ -108,7 +108,7 @@ def test_another_object_of_the_same_name_is_left_alone(tmp_path: Path) -> None:
     by_hand["managedFields"] = [{"manager": "kubectl", "operation": "Apply"}]
     cluster.hold({"apiVersion": "v1", "kind": "ConfigMap", "metadata": by_hand})
     assert ran(tmp_path, "nodeport", cluster=cluster) == [
-        "delete Deployment course/cm-pods (workload configmap is not enabled any more)",
+        "delete Deployment course/cm-pods: workload configmap is no longer enabled",
         "apply ConfigMap kube-system/provisioner-workloads",
     ]
     assert "cm-pods" in cluster.names("ConfigMap")
@@ -120,7 +120,7 @@ def test_a_removal_that_was_killed_goes_on(tmp_path: Path) -> None:
     host = machine(tmp_path, "nodeport")
     first = next(iter(workloads.STEP.changes(host, cluster, host.site)))  # type: ignore[arg-type]
     first.do()
-    assert [text.split(" (")[0] for text in ran(tmp_path, "nodeport", cluster=cluster)] == [
+    assert [text.partition(":")[0] for text in ran(tmp_path, "nodeport", cluster=cluster)] == [
         "delete Service course/hpa-pods",
         "delete HorizontalPodAutoscaler course/hpa-pods",
         "apply ConfigMap kube-system/provisioner-workloads",

@@ -16,8 +16,8 @@ from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for,
 PART = {"app.kubernetes.io/part-of": "provisioner-storage"}
 OURS = [{"manager": "provisioner", "operation": "Apply"}]
 CLAIM = {"namespace": "course", "name": "data"}
-FREE = "hosts.toml does not want it, and nobody has claimed it; 192.168.56.10:/srv/nfs/{} stays on the server"
-UNUSED = "hosts.toml does not name it, and no volume and no claim is of it"
+FREE = "not in hosts.toml, and never claimed; 192.168.56.10:/srv/nfs/{} stays on the server"
+UNUSED = "not in hosts.toml, and no volume or claim uses it"
 
 
 class Api(FakeCluster):
@@ -65,7 +65,7 @@ def left_behind(tmp_path: Path, **phases: str) -> Api:
 
 
 def removals(said: list[str]) -> list[str]:
-    return [text.removeprefix("remove ").partition(":")[0] for text in said if text.startswith("remove ")]
+    return [text.removeprefix("delete ").partition(":")[0] for text in said if text.startswith("delete ")]
 
 
 def volume(number: int) -> str:
@@ -116,8 +116,8 @@ def test_a_removal_says_why_and_what_stays(tmp_path: Path) -> None:
     cluster = left_behind(tmp_path)
     host = machine(tmp_path, 'volumes = 3\nclass = "fast"')
     found = {change.summary: change.diff for change in drain(storage.STEP, host, cluster)}
-    gone = f"remove {volume(4)}: {FREE.format('nfs-04')}"
-    assert found.keys() > {gone, f"remove StorageClass nfs: {UNUSED}"}
+    gone = f"delete {volume(4)}: {FREE.format('nfs-04')}"
+    assert found.keys() > {gone, f"delete StorageClass nfs: {UNUSED}"}
     assert "-    path: /srv/nfs/nfs-04" in found[gone]
 
 
