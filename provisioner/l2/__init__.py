@@ -1,4 +1,4 @@
-"""Layer-2 diagnosis: who answers for an address on the segment, asked with frames from outside the cluster."""
+"""Layer-2 diagnosis: who answers for an address on the segment, probed with frames from outside the cluster."""
 
 __all__ = [
     "check",

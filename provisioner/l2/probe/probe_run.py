@@ -17,7 +17,7 @@ from provisioner.l2.probe.prober import Prober
 class ProbeRun:
     """A run's bookkeeping. asked: how often by each kind, by address; syns_sent: by address, MAC and port.
 
-    owed: answers (address and MAC) requested to confirm an owner that are still outstanding.
+    outstanding: answers (address and MAC) awaited to confirm an owner.
     """
 
     prober: Prober
@@ -26,7 +26,7 @@ class ProbeRun:
     unicast_to: dict[Address, tuple[str, ...]] = field(default_factory=dict)
     syns_sent: Counter[tuple[Address, str, int]] = field(default_factory=Counter)
     echo_sent: set[Address] = field(default_factory=set)
-    owed: set[tuple[Address, str]] = field(default_factory=set)
+    outstanding: set[tuple[Address, str]] = field(default_factory=set)
     _confirmed: int = 0  # how many answers `confirmed` has seen
 
     def send(self, ready: Iterable[Question | None]) -> int:
@@ -49,7 +49,7 @@ class ProbeRun:
             found.setdefault(answer.ip, {})[answer.mac] = None
         return {ip: tuple(macs) for ip, macs in found.items()}
 
-    def first(self, ip: Address, arp_probe: bool) -> Question | None:
+    def first_question(self, ip: Address, arp_probe: bool) -> Question | None:
         """Return a sweep's first question: a request, else, without a source address, an ARP probe.
 
         arp_probe: whether ARP probes are allowed.
@@ -57,12 +57,12 @@ class ProbeRun:
         interface = self.prober.interface
         return questions.request(interface, ip) or (questions.arp_probe(interface, ip) if arp_probe else None)
 
-    def second(self, ip: Address, arp_probe: bool) -> Question | None:
+    def second_question(self, ip: Address, arp_probe: bool) -> Question | None:
         """Return the question for an address that stayed silent: an ARP probe if possible, else another request."""
         interface = self.prober.interface
         return (questions.arp_probe(interface, ip) if arp_probe else None) or questions.request(interface, ip)
 
-    def confirming(self, among: Iterable[Address], end: float) -> Iterator[Question]:
+    def confirmation_probes(self, among: Iterable[Address], end: float) -> Iterator[Question]:
         """Yield an ARP probe for each owned address not probed yet, until `end` (monotonic), most telling first.
 
         Those are addresses with several owners, then owners of several addresses: an owner that answers requests but
@@ -77,15 +77,15 @@ class ProbeRun:
                 continue
             if time.monotonic() >= end:
                 return
-            self.owed.update((ip, mac) for mac in macs)
+            self.outstanding.update((ip, mac) for mac in macs)
             yield question
 
     def confirmed(self) -> bool:
-        """Return whether all owed answers have arrived."""
+        """Return whether all outstanding answers have arrived."""
         answers = self.prober.answers[self._confirmed :]
         self._confirmed += len(answers)
-        self.owed.difference_update((answer.ip, answer.mac) for answer in answers if answer.kind is Kind.PROBE)
-        return not self.owed
+        self.outstanding.difference_update((answer.ip, answer.mac) for answer in answers if answer.kind is Kind.PROBE)
+        return not self.outstanding
 
     def capture(self, targets: Iterable[Address], started: float, pps: int) -> Capture:
         """Return everything heard. started: Unix time."""
@@ -95,7 +95,7 @@ class ProbeRun:
             targets=tuple(targets),
             answers=tuple(prober.answers),
             announcements=tuple(prober.announcements),
-            handshakes=best(prober.handshakes),
+            handshakes=best_handshakes(prober.handshakes),
             asked={ip: frozenset(kinds) for ip, kinds in self.asked.items()},
             unicast_to=self.unicast_to,
             times=self.asked,
@@ -108,7 +108,7 @@ class ProbeRun:
         )
 
 
-def best(handshakes: Iterable[Handshake]) -> tuple[Handshake, ...]:
+def best_handshakes(handshakes: Iterable[Handshake]) -> tuple[Handshake, ...]:
     """Return one handshake for each address, owner and port, an answered one if there is any."""
     found: dict[tuple[Address, str, int], Handshake] = {}
     for shake in handshakes:

@@ -134,13 +134,13 @@ class Prober:
         heard = {answer.ip for answer in self.answers}
         return [target for target in targets if target not in heard]
 
-    def give_up(self) -> None:
+    def expire_syns(self) -> None:
         """Stop waiting for SYNs: unanswered ones go to `handshakes` as silent."""
         for port in list(self._syns):
             self._silent(*self._syns.pop(port))
 
     @property
-    def waiting(self) -> Collection[tuple[Address, str, int]]:
+    def pending_syns(self) -> Collection[tuple[Address, str, int]]:
         """Return address, MAC and port of each SYN without an answer yet."""
         return [(sent.ip, sent.mac, sent.port) for _, sent in self._syns.values()]
 
@@ -179,7 +179,7 @@ class Prober:
         to_us = reply.destination == own or reply.asked_from in self._own
         if reply.ip not in self._asked or not to_us or own in (reply.mac, reply.source):
             return False
-        sent, kind, _ = match(reply, timestamp, self._asked[reply.ip])
+        sent, kind, _ = question_of(reply, timestamp, self._asked[reply.ip])
         source = reply.source if reply.source != reply.mac else ""
         rtt = max(0.0, timestamp - sent)
         self.answers.append(Answer(reply.ip, reply.mac, kind, timestamp, rtt, reply.length, source))
@@ -216,7 +216,7 @@ class Prober:
         return True
 
 
-def match(reply: Reply, timestamp: float, asked: Iterable[Asked]) -> Asked:
+def question_of(reply: Reply, timestamp: float, asked: Iterable[Asked]) -> Asked:
     """Return the question that a reply answers: the newest possible one.
 
     An ARP reply repeats the sender it answers, which sets probes apart from the other kinds. A unicast is answered by

@@ -46,7 +46,7 @@ def probe(
     pps: int = DEFAULT_PPS,
     arp_probe: bool = True,
     tail: float = TAIL,
-    again: bool = True,
+    retry: bool = True,
     passes: int = 2,
     progress: Callable[[str], None] | None = None,
 ) -> Capture:
@@ -54,7 +54,7 @@ def probe(
 
     interface: see `interfaces.choose`; one without an address sends ARP probes only. others: addresses to sweep
     meanwhile, in this many passes, all but the first to silent ones only. arp_probe: False sends no ARP probes, for
-    networks that inspect ARP; again: ask once more for silent targets. tail: seconds to listen after the first and the
+    networks that inspect ARP; retry: ask once more for silent targets. tail: seconds to listen after the first and the
     last question, at least 1; half of it after the later passes of a sweep. progress: is told what comes next.
     Raises Inconclusive: no CAP_NET_RAW, interface lost.
     """
@@ -72,32 +72,32 @@ def probe(
             run.send(questions.arp_probe(interface, ip) for ip in asks)
         run.send(questions.request(interface, ip) for ip in asks)
         half, clear = time.monotonic() + tail / 2, time.monotonic() + tail
-        run.send(run.first(ip, arp_probe) for ip in swept)
+        run.send(run.first_question(ip, arp_probe) for ip in swept)
         end = time.monotonic() + tail
         for left in reversed(range(passes - 1)):
-            if run.send(run.second(ip, arp_probe) for ip in prober.unanswered(swept)):
+            if run.send(run.second_question(ip, arp_probe) for ip in prober.unanswered(swept)):
                 end = max(end, time.monotonic() + tail / 2)
                 if left:
                     prober.listen(tail / 2)
         if asks:
             listen_until(prober, half)
-            _through_owners(run, asks)
-            silent = [run.second(ip, arp_probe) for ip in (prober.unanswered(asks) if again else ())]
+            _connect_through_owners(run, asks)
+            silent = [run.second_question(ip, arp_probe) for ip in (prober.unanswered(asks) if retry else ())]
             if run.send(silent):
                 end = max(end, time.monotonic() + tail)
                 if any(question is not None and question.kind is Kind.REQUEST for question in silent):
                     clear = end
         if arp_probe:
-            run.send(run.confirming(swept, end))
+            run.send(run.confirmation_probes(swept, end))
         listen_until(prober, clear)
-        if _directly(run, asks, tell):
+        if _send_unicasts(run, asks, tell):
             end = max(end, time.monotonic() + tail)
         listen_until(prober, end)
-        if run.owed:
+        if run.outstanding:
             prober.listen(tail / 2, until=run.confirmed)
-        _through_owners(run, asks)  # owners that answered unicasts only
-        prober.listen(max(PATIENCE, tail), until=lambda: not prober.waiting)
-        prober.give_up()
+        _connect_through_owners(run, asks)  # owners that answered unicasts only
+        prober.listen(max(PATIENCE, tail), until=lambda: not prober.pending_syns)
+        prober.expire_syns()
         return run.capture(dict.fromkeys([*(ask.ip for ask in targets), *others]), started, pps)
 
 
@@ -115,17 +115,17 @@ def _merged(asks: Iterable[ProbeTarget]) -> dict[Address, ProbeTarget]:
     return found
 
 
-def _directly(run: ProbeRun, asks: Mapping[Address, ProbeTarget], tell: Callable[[str], None]) -> int:
+def _send_unicasts(run: ProbeRun, asks: Mapping[Address, ProbeTarget], tell: Callable[[str], None]) -> int:
     """Send the unicasts, then SYNs through the owners; return how many unicasts were sent."""
     single = [(ip, mac) for ip, ask in asks.items() for mac in ask.unicast_to]
     if single:
         tell("asking each node")
     sent = run.send(questions.unicast(run.prober.interface, ip, mac) for ip, mac in single)
-    _through_owners(run, asks)
+    _connect_through_owners(run, asks)
     return sent
 
 
-def _through_owners(run: ProbeRun, asks: Mapping[Address, ProbeTarget]) -> None:
+def _connect_through_owners(run: ProbeRun, asks: Mapping[Address, ProbeTarget]) -> None:
     """Send SYNs to each port through each owner known so far, up to SYN_TRIES, and one echo for each address."""
     heard = {(shake.ip, shake.mac, shake.port) for shake in run.prober.handshakes if shake.outcome != "silent"}
     for ip, macs in run.owners().items():

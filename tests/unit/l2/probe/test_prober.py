@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from provisioner.l2.probe.arp import NOBODY, Kind, Reply
 from provisioner.l2.probe.capture import Handshake, Outcome
-from provisioner.l2.probe.probe_run import best
-from provisioner.l2.probe.prober import match
+from provisioner.l2.probe.probe_run import best_handshakes
+from provisioner.l2.probe.prober import question_of
 from provisioner.l2.probe.rate_limit import HIGHEST_PPS, RateLimit
 from provisioner.l2.probe.raw_socket import privileged_command
 
@@ -44,14 +44,14 @@ ASKED = [
 def test_an_answer_is_matched_to_its_question(
     asked_from: IPv4Address | None, mac: str, timestamp: float, wanted: tuple[float, Kind, str]
 ) -> None:
-    assert match(Reply(IP, mac, mac, "", asked_from, 60), timestamp, ASKED) == wanted
+    assert question_of(Reply(IP, mac, mac, "", asked_from, 60), timestamp, ASKED) == wanted
 
 
 @given(
     st.floats(min_value=0, max_value=20), st.sampled_from([NOBODY, OWN, None]), st.integers(min_value=1, max_value=5)
 )
 def test_every_answer_finds_a_question(timestamp: float, asked_from: IPv4Address | None, many: int) -> None:
-    assert match(Reply(IP, A, A, "", asked_from, 60), timestamp, ASKED[:many]) in ASKED
+    assert question_of(Reply(IP, A, A, "", asked_from, 60), timestamp, ASKED[:many]) in ASKED
 
 
 def send_times(pps: float, count: int, late: dict[int, float]) -> list[float]:
@@ -99,8 +99,8 @@ def shake(outcome: Outcome, mac: str = A) -> Handshake:
 
 
 def test_of_two_syns_the_answered_one_counts() -> None:
-    assert best([shake("silent"), shake("open"), shake("silent", B)]) == (shake("open"), shake("silent", B))
-    assert best([shake("refused"), shake("silent")]) == (shake("refused"),)
+    assert best_handshakes([shake("silent"), shake("open"), shake("silent", B)]) == (shake("open"), shake("silent", B))
+    assert best_handshakes([shake("refused"), shake("silent")]) == (shake("refused"),)
 
 
 def test_the_command_for_unprivileged_users_quotes_arguments() -> None:
