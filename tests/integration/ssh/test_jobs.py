@@ -285,7 +285,7 @@ def test_a_tunnel_carries_many_connections_and_reconnects(one: tuple[Host, Machi
             with pytest.raises(ConnectionResetError):
                 connection.getresponse()
             connection.close()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 15, "reset, not timed out"
     finally:
         server.kill()
         server.wait()
