@@ -1,5 +1,8 @@
 """Choosing and running checks: order, parallel checks, errors, and an aborted run."""
 
+import importlib
+import pkgutil
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -191,3 +194,10 @@ def scaled(where: Context, scale: float) -> Context:
     """Return the context with another timeout scale."""
     settings = where.site.cluster.model_copy(update={"timeout_scale": scale})
     return replace(where, site=where.site.model_copy(update={"cluster": settings}))
+
+
+def test_every_module_is_a_check_or_says_which_checks_it_serves() -> None:
+    ours = {check.run.__module__ for check in checks.CHECKS}
+    for found in pkgutil.iter_modules(checks.__path__, f"{checks.__name__}."):
+        sentence = (importlib.import_module(found.name).__doc__ or "").partition("\n")[0]
+        assert found.name in ours or re.search(r"\b(every check|checks?)\b", sentence), f"{found.name}: {sentence}"
