@@ -1,6 +1,6 @@
 """Where the lab's cluster gets its software from: upstream, or a mirror.
 
-If upstream is reachable, VMs get an uplink and use it. If not, tests/mirror builds what it can from package
+If upstream is reachable, VMs get an uplink and use it. If not, provisioner/lab/mirror builds what it can from package
 registries and serves it inside the lab in upstream's layout.
 """
 
@@ -25,8 +25,9 @@ from provisioner.site import load_site
 UPSTREAM = (("pkgs.k8s.io", "/"), ("registry.k8s.io", "/v2/"), ("raw.githubusercontent.com", "/"))
 PROBE_SECONDS = 5.0
 SERVE_SECONDS = 60.0
-_SERVE = ("-m", "tests.mirror", "serve")
-_CHECKOUT = Path(__file__).resolve().parents[2]
+_SERVE = ("-m", "provisioner.lab.mirror", "serve")
+# `-m` finds the package in the working directory: the same one that runs now, installed or not.
+_PACKAGES = Path(__file__).resolve().parents[2]
 
 
 def ensure(progress: Progress, small: bool = False, kubernetes: str = "") -> MirrorInfo | None:
@@ -79,19 +80,14 @@ def prefetch(site_file: Path, progress: Progress) -> None:
 
 def build(progress: Progress, small: bool = False, kubernetes: str = "") -> MirrorInfo:
     """Build what the cache lacks and return the mirror's description; for the parameters see `ensure`."""
-    if not (_CHECKOUT / "tests/mirror").is_dir():
-        raise ProvisionerError(
-            "upstream is unreachable, and the mirror can be built from a source checkout only",
-            "run the lab from a checkout, or with: provisioner lab up --no-mirror",
-        )
     # Progress (stderr) goes straight to the screen; stdout is one line of JSON.
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "tests.mirror", "build"),
+            *(sys.executable, "-m", "provisioner.lab.mirror", "build"),
             *(["--small"] if small else []),
             *(["--kubernetes", kubernetes] if kubernetes else []),
         ],
-        cwd=_CHECKOUT,
+        cwd=_PACKAGES,
         stdout=subprocess.PIPE,
         text=True,
         check=False,
@@ -108,7 +104,7 @@ def build(progress: Progress, small: bool = False, kubernetes: str = "") -> Mirr
 
 
 def parse(text: str) -> MirrorInfo:
-    """Parse the JSON line that `python -m tests.mirror build` prints last."""
+    """Parse the JSON line that `python -m provisioner.lab.mirror build` prints last."""
     try:
         info: dict[str, Any] = json.loads(text.strip().splitlines()[-1])
         return MirrorInfo(
@@ -122,7 +118,7 @@ def parse(text: str) -> MirrorInfo:
         )
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise ProvisionerError(
-            f"the mirror's description cannot be read ({error!r})", "python3 -m tests.mirror info"
+            f"the mirror's description cannot be read ({error!r})", "python3 -m provisioner.lab.mirror info"
         ) from error
 
 
@@ -132,7 +128,7 @@ def serve(spec: LabSpec, mirror: MirrorInfo) -> None:
         stop(spec)  # an older build
     if pid(spec) is None:
         argv = [sys.executable, *_SERVE, "--directory", str(mirror.directory), "--address", MIRROR]
-        background.start(spec.directory, "mirror", network.inside(spec.namespace, argv), _CHECKOUT)
+        background.start(spec.directory, "mirror", network.inside(spec.namespace, argv), _PACKAGES)
     ready = background.wait_until(lambda: pid(spec) is None or _serves(spec), SERVE_SECONDS)
     if not ready or pid(spec) is None:
         raise ProvisionerError("the mirror did not start serving", f"see {spec.directory / 'mirror.log'}")

@@ -33,8 +33,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from provisioner.errors import ProvisionerError
-from tests.mirror import mirror
-from tests.mirror.editions import SOURCE, edition
+from provisioner.lab.mirror import for_tests
+from provisioner.lab.mirror.editions import SOURCE, edition
 
 PATIENCE = 90.0  # seconds; a machine that builds at the same time starts these programs slowly
 # Whose programs run: KUBERNETES=1.37 for those of the current one, 1.20's by default.
@@ -42,11 +42,11 @@ EDITION = edition(os.environ.get("KUBERNETES") or SOURCE.minor)
 
 
 def programs() -> Path:
-    """Return the directory of Kubernetes' programs and etcd, as the mirror builds them; skip without them."""
+    """Return the directory of the programs that the mirror builds for tests; skip without them."""
     try:
-        return Path(mirror.info(mirror.newest(EDITION))["bin"])
+        return for_tests.directory(EDITION)
     except ProvisionerError as error:
-        pytest.skip(f"there is no kube-apiserver: {error}")
+        pytest.skip(str(error))
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def upstream(site: Site) -> Path:
     import hashlib
 
     from provisioner.errors import ProvisionerError
-    from tests.mirror import manifests
+    from provisioner.lab.mirror import manifests
 
     try:
         folder = manifests.folder()

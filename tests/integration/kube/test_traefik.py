@@ -151,8 +151,6 @@ def findings(context: Context) -> dict[str, list[Finding]]:
 def test_the_workload_through_traefik(
     control_plane: ControlPlane, connect: Callable[..., Cluster], here: Site, tmp_path: Path
 ) -> None:
-    if not (programs() / "traefik").exists():
-        pytest.skip("there is no Traefik: python3 -m tests.mirror build")
     cluster = connect(control_plane.kubeconfig(), at=here)
     host = cast(Host, None)
     for change in step.changes(host, cluster, here):

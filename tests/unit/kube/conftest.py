@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from provisioner.errors import ProvisionerError
-from tests.mirror import manifests
+from provisioner.lab.mirror import manifests
 
 
 @pytest.fixture(scope="package")

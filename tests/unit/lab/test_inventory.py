@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.catalogue import release
 from provisioner.errors import ProvisionerError
 from provisioner.lab.inventory import NETWORKS, choose_network, render_site
+from provisioner.lab.mirror.editions import SOURCE
 from provisioner.lab.spec import LabSpec, MirrorInfo
+from provisioner.site import load_site
+from provisioner.steps import STEPS
 
 MIRROR = MirrorInfo(Path("/cache/mirror"), Path("/cache/mirror/key.asc"), "1.20.2", "0.13.12", "0.9.0")
 
@@ -17,8 +21,6 @@ MIRROR = MirrorInfo(Path("/cache/mirror"), Path("/cache/mirror/key.asc"), "1.20.
 @pytest.mark.parametrize("mirror", [MIRROR, None])
 @pytest.mark.parametrize("scale", [1.0, 8.0])
 def test_a_lab_site_is_valid(tmp_path: Path, network: str, mirror: MirrorInfo | None, scale: float) -> None:
-    from provisioner.site import load_site
-
     lab = LabSpec(tmp_path, workers=3)
     lab.site.write_text(render_site(lab, mirror, network, scale))
     site = load_site(lab.site)
@@ -68,8 +70,6 @@ def test_local_storage_isolation_is_off_for_kubelet_and_scheduler(tmp_path: Path
 
 
 def test_a_lab_does_not_use_what_the_mirror_lacks(tmp_path: Path) -> None:
-    from provisioner.site import load_site
-
     without_flannel = replace(MIRROR, left_out={"flannel": "is missing"})
     assert choose_network("", MIRROR) == choose_network("", None) == "flannel"
     assert choose_network("", without_flannel) == "bridge"
@@ -83,10 +83,6 @@ def test_a_lab_does_not_use_what_the_mirror_lacks(tmp_path: Path) -> None:
 
 def test_a_lab_has_the_ingress_controller_of_its_mirror(tmp_path: Path) -> None:
     """In the version that the mirror serves for its Kubernetes."""
-    from provisioner.catalogue import release
-    from provisioner.site import load_site
-    from tests.mirror.editions import SOURCE
-
     lab = LabSpec(tmp_path)
     lab.site.write_text(render_site(lab, MIRROR, "bridge", 8.0))
     site = load_site(lab.site)
@@ -97,9 +93,6 @@ def test_a_lab_has_the_ingress_controller_of_its_mirror(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mirror", [MIRROR, None])
 def test_a_small_lab_omits_what_takes_long(tmp_path: Path, mirror: MirrorInfo | None) -> None:
-    from provisioner.site import load_site
-    from provisioner.steps import STEPS
-
     lab = LabSpec(tmp_path, small=True)
     lab.site.write_text(render_site(lab, mirror, "bridge", 8.0))
     site = load_site(lab.site)

@@ -7,7 +7,7 @@ from typing import Any
 
 from provisioner.kube import Cluster, Object
 from provisioner.kube.manifests import load
-from tests.mirror import manifests
+from provisioner.lab.mirror import manifests
 
 MASTER, WORKER = "192.0.2.10", "192.0.2.11"
 SECRET = "swordfish-and-nobody-else"

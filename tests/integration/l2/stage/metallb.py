@@ -21,9 +21,9 @@ import pytest
 import yaml
 
 from provisioner.errors import ProvisionerError
+from provisioner.lab.mirror import manifests
 from tests.integration.kube.apiserver import ControlPlane, programs
 from tests.integration.l2.stage.network import SERVED, StageNetwork, until
-from tests.mirror import manifests
 
 VERSION = "0.13.12"
 LABELS = {"app": "metallb", "component": "speaker"}

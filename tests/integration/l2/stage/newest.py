@@ -15,16 +15,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
 import yaml
 
 from provisioner.kube import Cluster, Object
 from provisioner.l2.collect import collector
 from provisioner.ssh import Host
+from tests.integration.kube.apiserver import programs
 from tests.integration.l2.collect.cluster import plain, released
 from tests.integration.l2.stage.metallb import MetalLB
 from tests.integration.l2.stage.network import SERVED, StageNetwork, pump
-from tests.mirror import cache
 
 OLD_SLICES = "discovery.k8s.io/v1beta1"  # served by this API server; the group must be free for the custom resource
 RELEASED = {
@@ -56,10 +55,7 @@ SLICES: Object = {
 
 def speaker() -> str:
     """Return the path of the real speaker; skip without it."""
-    found = [*cache.root().glob("metallb-newest-*/metallb-newest")]
-    if not found:
-        pytest.skip("no speaker of MetalLB 0.16: python3 -m tests.mirror build --for-tests")
-    return str(found[0])
+    return str(programs() / "metallb-newest")
 
 
 def define(cluster: Cluster) -> None:

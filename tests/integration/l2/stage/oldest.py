@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from provisioner.kube import Cluster, Object
 from provisioner.kube.load_balancers import assigned_ips
 from provisioner.kube.manifests import load
 from provisioner.l2.collect import collector
+from provisioner.lab.mirror import manifests
 from provisioner.site import Site
+from tests.integration.kube.apiserver import programs
 from tests.integration.l2.stage import collected
 from tests.integration.l2.stage.metallb import MetalLB
-from tests.mirror import cache, manifests
 
 RELEASED = {"Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
 CONTROLLER = "controller"
@@ -28,10 +28,7 @@ CONTROLLER = "controller"
 
 def program(name: str) -> str:
     """Return the path of MetalLB 0.12's `metallb` (the speaker) or `controller`; skip without it."""
-    found = [*cache.root().glob(f"{name}-oldest-*/{name}-oldest")]
-    if not found:
-        pytest.skip("no MetalLB 0.12: python3 -m tests.mirror build --for-tests")
-    return str(found[0])
+    return str(programs() / f"{name}-oldest")
 
 
 def define(cluster: Cluster) -> None:

@@ -1,4 +1,4 @@
-"""The mirror's layout is upstream's: addresses of manifests, packages and images."""
+"""The mirror has upstream's layout: addresses of manifests, packages and images."""
 
 import tomllib
 from pathlib import Path
@@ -7,25 +7,37 @@ import pytest
 
 from provisioner import catalogue
 from provisioner.errors import ProvisionerError
+from provisioner.lab.mirror import (
+    assembly,
+    cache,
+    debs,
+    docker,
+    flannel,
+    images,
+    manifests,
+    packages,
+    parts,
+    requirements,
+    traefik,
+)
+from provisioner.lab.mirror.editions import CURRENT, EDITIONS, SOURCE, Edition, edition
 from provisioner.version import Version
-from tests.mirror import cache, debs, docker, flannel, images, manifests, mirror, packages, requirements, traefik
-from tests.mirror.editions import CURRENT, EDITIONS, SOURCE, Edition, edition
 
 
-def test_manifest_lies_at_its_own_address() -> None:
+def test_a_manifest_is_served_at_its_own_address() -> None:
     url = "https://raw.githubusercontent.com/metallb/metallb/v0.13.12/config/manifests/metallb-native.yaml"
-    assert manifests.place(url) == url.removeprefix("https://")
+    assert manifests.served_path(url) == url.removeprefix("https://")
 
 
 def test_every_download_of_the_catalogue_is_found() -> None:
-    text = manifests.CATALOGUE.read_text()
+    text = manifests.catalogue()
     found = list(manifests.pinned(tomllib.loads(text)))
     assert len(found) == text.count("\nurl = ")
     assert all(len(sha256) == 64 and url.startswith("https://") for url, sha256 in found)
 
 
 def package(of: Edition, name: str) -> debs.Package:
-    return next(each for each in packages.listed(of) if each.name == name)
+    return next(each for each in packages.contents(of) if each.name == name)
 
 
 @pytest.mark.parametrize(("of", "version"), [(SOURCE, "1.20.2-1.1"), (CURRENT, "1.37.2-1.1")])
@@ -40,20 +52,20 @@ def test_control_file_of_kubelet(of: Edition, version: str) -> None:
     }
 
 
-def test_control_file_leaves_empty_fields_out() -> None:
+def test_a_control_file_has_no_empty_fields() -> None:
     text = debs.control(package(SOURCE, "kubectl"), 1)
     assert "Depends" not in text
     assert "Conflicts" not in text
 
 
-def test_a_stand_in_says_that_it_is_one() -> None:
+def test_the_version_of_a_stand_in_says_so() -> None:
     assert package(SOURCE, "cri-tools").version.endswith("standin")
     assert package(CURRENT, "cri-tools").version == "1.37.0-1.1"
 
 
-def test_containerd_comes_as_dockers_package_does() -> None:
-    """With a runc of its own, and without the CRI plugin until a configuration of the product's is there."""
-    made = docker.listed(CURRENT)
+def test_containerd_is_packaged_like_dockers() -> None:
+    """It includes runc, and its CRI plugin is disabled until the step containerd writes a configuration."""
+    made = docker.package(CURRENT)
     fields = dict(line.split(": ", 1) for line in debs.control(made, 1).splitlines())
     assert fields["Version"].startswith("2.4.2-")
     assert fields["Conflicts"] == "containerd, runc"
@@ -61,33 +73,32 @@ def test_containerd_comes_as_dockers_package_does() -> None:
 
 
 def every_image(of: Edition) -> dict[str, images.Image]:
-    programs = {name: Path(name) for name in (*(program.name for program in of.programs), "traefik", "flanneld")}
-    listed = images.images(of, Path("kube"), programs, images.Etcd(Path("etcd"), "3.4.23"), Path("pause"))
+    programs = {name: Path(name) for name in parts.programs(of)}
+    listed = images.images(of, Path("kube"), programs, "3.4.23", Path("pause"))
     return {f"{image.name}:{tag}": image for image in listed for tag in image.tags}
 
 
 @pytest.mark.parametrize("of", EDITIONS)
-def test_a_small_mirror_leaves_out_what_is_not_there_anyway(
+def test_a_small_mirror_omits_optional_programs_that_are_not_cached(
     of: Edition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    whole, small = mirror._programs(of, small=False), mirror._programs(of, small=True)
+    whole, small = assembly.programs_of(of, small=False), assembly.programs_of(of, small=True)
     assert {*whole} - {*small} == {"metrics-server", "traefik"}
-    cache.artefact("traefik", traefik.recipe(of.traefik), lambda directory: (directory / "traefik").touch())
-    assert "traefik" in mirror._programs(of, small=True)
-    assert "metrics-server" not in mirror._programs(of, small=True)
+    cache.artifact("traefik", traefik.recipe(of.traefik), lambda directory: (directory / "traefik").touch())
+    assert "traefik" in assembly.programs_of(of, small=True)
+    assert "metrics-server" not in assembly.programs_of(of, small=True)
 
 
-def test_an_image_without_its_program_is_left_out() -> None:
-    programs = {name: Path(name) for name in ("coredns", "metallb-controller", "metallb-speaker")}
-    etcd = images.Etcd(Path("etcd"), "3.4.23")
-    listed = images.images(SOURCE, Path("kube"), programs, etcd, Path("pause"))
-    left = {image.name for image in every_image(SOURCE).values()} - {image.name for image in listed}
-    assert left == {"metrics-server/metrics-server", "library/traefik"}
+def test_an_image_without_its_program_is_omitted() -> None:
+    programs = {name: Path(name) for name in parts.programs(SOURCE) if name not in assembly.OPTIONAL}
+    listed = images.images(SOURCE, Path("kube"), programs, "3.4.23", Path("pause"))
+    omitted = {image.name for image in every_image(SOURCE).values()} - {image.name for image in listed}
+    assert omitted == {"metrics-server/metrics-server", "library/traefik"}
 
 
 @pytest.mark.parametrize("of", EDITIONS)
-def test_images_that_the_product_asks_for_are_there(of: Edition) -> None:
+def test_the_mirror_has_the_images_that_the_product_pulls(of: Edition) -> None:
     for reference in (
         catalogue.pause_image(of.kubernetes),
         catalogue.agnhost_image(of.kubernetes),
@@ -98,8 +109,8 @@ def test_images_that_the_product_asks_for_are_there(of: Edition) -> None:
 
 
 @pytest.mark.parametrize("of", EDITIONS)
-def test_the_edition_is_what_the_catalogue_makes_of_its_minor(of: Edition) -> None:
-    """Nothing newer and nothing older than what a site of that version gets; metrics-server of 1.20 is another."""
+def test_an_edition_has_the_versions_of_the_catalogue(of: Edition) -> None:
+    """Exactly those that a site of that Kubernetes gets; only metrics-server of 1.20 differs."""
     assert of.kubernetes == catalogue.newest_patches()[of.minor]
     assert of.metallb == catalogue.release("metallb", of.kubernetes).version
     assert of.traefik == catalogue.release("traefik", of.kubernetes).version
@@ -108,49 +119,49 @@ def test_the_edition_is_what_the_catalogue_makes_of_its_minor(of: Edition) -> No
 
 
 @pytest.mark.parametrize("of", EDITIONS)
-def test_what_is_not_quite_upstreams_is_named_as_it_is_served(of: Edition) -> None:
+def test_substitutes_are_listed_under_the_names_that_are_served(of: Edition) -> None:
     served = {reference.removeprefix("library/") for reference in every_image(of)}
     served |= {reference.rpartition("/")[2] for reference in served}
-    for name in of.said():
+    for name in of.substitutions():
         assert ":" not in name or name in served
 
 
-def test_an_edition_goes_by_its_minor() -> None:
+def test_an_edition_is_selected_by_its_minor_version() -> None:
     assert edition("1.37") is edition("1.37.2") is CURRENT
     with pytest.raises(ProvisionerError, match=r"1\.30 cannot be built from package registries.*1\.20 or 1\.37"):
         edition("1.30")
 
 
 @pytest.mark.parametrize(("version", "lego"), [("2.11.2", "v4"), ("3.7.13", "v5")])
-def test_traefik_is_built_without_dns_providers(version: str, lego: str, tmp_path: Path) -> None:
+def test_traefik_is_built_remove_dns_providers(version: str, lego: str, tmp_path: Path) -> None:
     source = tmp_path / "pkg/provider/acme/provider.go"
     source.parent.mkdir(parents=True)
     source.write_text(f'import "github.com/go-acme/lego/{lego}/providers/dns"\n')
-    traefik._without_dns_providers(tmp_path, version)
+    traefik._remove_dns_providers(tmp_path, version)
     assert source.read_text() == f'import "github.com/traefik/traefik/v{version[0]}/pkg/nodns"\n'
     assert f"lego/{lego}/challenge" in (tmp_path / "pkg/nodns/dns.go").read_text()
 
 
-def test_traefik_is_not_built_where_its_source_has_changed(tmp_path: Path) -> None:
+def test_traefik_is_not_built_if_its_source_has_changed(tmp_path: Path) -> None:
     source = tmp_path / "pkg/provider/acme/provider.go"
     source.parent.mkdir(parents=True)
     source.write_text("import nothing\n")
     with pytest.raises(ProvisionerError, match=r"does not import .*; adapt "):
-        traefik._without_dns_providers(tmp_path, "9.0.0")
+        traefik._remove_dns_providers(tmp_path, "9.0.0")
 
 
 def test_flannel_is_built_without_one_backend(tmp_path: Path) -> None:
     (tmp_path / "main.go").write_text('\t_ "github.com/flannel-io/flannel/pkg/backend/tencentvpc"\n\t_ "other"\n')
-    flannel.without_backend(tmp_path, "0.28.9")
+    flannel.remove_backend(tmp_path, "0.28.9")
     assert (tmp_path / "main.go").read_text() == '\t_ "other"\n'
     with pytest.raises(ProvisionerError, match=r"does not import .*; adapt "):
-        flannel.without_backend(tmp_path, "0.28.9")
+        flannel.remove_backend(tmp_path, "0.28.9")
 
 
-def test_etcd_tells_its_true_version() -> None:
+def test_the_label_of_an_image_has_the_programs_version() -> None:
     assert every_image(SOURCE)["etcd:3.4.13-0"].version == "3.4.23"
 
 
-def test_each_missing_package_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_missing_package_is_listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requirements, "NEEDED", {"/nowhere/a": "one", "/nowhere/b": "one", "sh": "two"})
     assert requirements.missing() == ("one",)

@@ -1,4 +1,4 @@
-"""An image made from files is what a registry and a runtime expect, byte for byte the same each time."""
+"""An image built from files is what a registry and a runtime expect, and reproducible byte for byte."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import os
 import tarfile
 from pathlib import Path
 
-from tests.mirror import oci
+from provisioner.lab.mirror import oci
 
 
 def tree(root: Path) -> Path:

@@ -1,4 +1,4 @@
-"""A command's output lies in its log, a failure shows the end of it, a long one is heard of."""
+"""Command output goes to a log; a failure shows its last lines, and a long command its progress."""
 
 import time
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import ProvisionerError
-from tests.mirror import progress
+from provisioner.lab.mirror import progress
 
 
 def test_output_is_returned_and_errors_are_logged(tmp_path: Path) -> None:
@@ -19,36 +19,36 @@ def test_failure_names_status_last_lines_and_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with pytest.raises(ProvisionerError) as caught:
         progress.run(["sh", "-c", "echo no space left; exit 3"], log)
-    assert "sh ended with status 3" in str(caught.value)
+    assert "sh exited with status 3" in str(caught.value)
     assert "no space left" in str(caught.value)
     assert str(log) in str(caught.value)
 
 
 def test_a_long_command_shows_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "QUIET_SECONDS", 0.05)
-    # It ends only once it has been heard of.
+    # The command exits only after its progress was shown.
     gate = tmp_path / "gate"
-    said: list[str] = []
+    announced: list[str] = []
 
-    def say(text: str) -> None:
-        said.append(text)
+    def announce(text: str) -> None:
+        announced.append(text)
         if "compiling" in text:
             gate.touch()
 
-    monkeypatch.setattr(progress, "say", say)
+    monkeypatch.setattr(progress, "announce", announce)
     progress.run(["sh", "-c", f"echo compiling; until [ -e {gate} ]; do :; done"], tmp_path / "log")
-    assert said[-1].strip() == "log: compiling"
+    assert announced[-1].strip() == "log: compiling"
 
 
-def test_an_interrupted_build_ends_its_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_build_kills_its_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "QUIET_SECONDS", 0.05)
 
     def interrupt(text: str) -> None:
         if (tmp_path / "pid").exists():
             raise KeyboardInterrupt(text)
 
-    monkeypatch.setattr(progress, "say", interrupt)
-    # The grandchild is what a compiler is to make; it must be gone once the interruption is through.
+    monkeypatch.setattr(progress, "announce", interrupt)
+    # The grandchild stands for a compiler of make; it must be gone after the interruption.
     script = f"sh -c 'echo $$ > {tmp_path}/half; mv {tmp_path}/half {tmp_path}/pid; exec tail -f /dev/null' & wait"
     with pytest.raises(KeyboardInterrupt):
         progress.run(["sh", "-c", script], tmp_path / "log")
@@ -58,19 +58,19 @@ def test_an_interrupted_build_ends_its_commands(tmp_path: Path, monkeypatch: pyt
         assert time.monotonic() < deadline, f"process {pid} outlives the build"
 
 
-def test_what_runs_beside_each_other(tmp_path: Path) -> None:
-    """Each of two waits for the other, so that they end only together; results keep their order."""
+def test_tasks_run_in_parallel(tmp_path: Path) -> None:
+    """Each of two waits for the other, so both exit only if both run; results keep their order."""
 
     def task(own: str, other: str) -> Path:
         script = f"touch {tmp_path}/{own}; until [ -e {tmp_path}/{other} ]; do :; done"
         progress.run(["sh", "-c", script], tmp_path / f"{own}.log")
         return tmp_path / own
 
-    made = progress.beside([lambda: task("a", "b"), lambda: task("b", "a"), lambda: tmp_path], lanes=2)
+    made = progress.in_parallel([lambda: task("a", "b"), lambda: task("b", "a"), lambda: tmp_path], lanes=2)
     assert made == [tmp_path / "a", tmp_path / "b", tmp_path]
 
 
-def test_one_failure_ends_the_others_and_is_the_one_told_of(tmp_path: Path) -> None:
+def test_one_failure_kills_the_other_tasks_and_is_the_one_raised(tmp_path: Path) -> None:
     begun = []
 
     def long() -> Path:
@@ -85,15 +85,15 @@ def test_one_failure_ends_the_others_and_is_the_one_told_of(tmp_path: Path) -> N
         begun.append("later")
         return tmp_path
 
-    with pytest.raises(ProvisionerError, match="sh ended with status 3"):
-        progress.beside([long, failing, later], lanes=2)
+    with pytest.raises(ProvisionerError, match="sh exited with status 3"):
+        progress.in_parallel([long, failing, later], lanes=2)
     assert not alive(int((tmp_path / "pid").read_text()))
     assert begun == []
-    progress.run(["true"], tmp_path / "log")  # and the next build runs its commands again
+    progress.run(["true"], tmp_path / "log")  # a later build runs its commands again
 
 
 def alive(pid: int) -> bool:
-    """Tell whether a process runs; one that ended and that nobody has waited for does not."""
+    """Return whether a process is running; a zombie is not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""Container images from directories, with nothing but the standard library (OCI image specification 1.0).
+"""Container images from directories, with the standard library only (OCI image specification 1.0).
 
-Layers are plain tars: an emulated machine unpacks them faster than it would inflate them.
+Layers are plain tars: an emulated machine reads them faster than it decompresses.
 """
 
 import hashlib
@@ -18,19 +18,19 @@ PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True)
 class Blob:
-    """Content by its digest ("sha256:…") and size in bytes."""
+    """A blob: digest ("sha256:…") and size in bytes."""
 
     digest: str
     size: int
 
 
 def write_layer(tree: Path, target: Path) -> Blob:
-    """Write everything below `tree` as a tar that depends on content, names and modes alone; owner root, time 0."""
+    """Write everything below `tree` as a tar that depends only on content, names and modes; owner root, time 0."""
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
         for path in sorted(tree.rglob("*")):
             info = tar.gettarinfo(path, str(path.relative_to(tree)))
             if info.type == tarfile.LNKTYPE:
-                # A second name of a file that was packed already: keep it so.
+                # A further hard link to a file already in the tar.
                 info.linkname = info.linkname.removeprefix("/")
             info.uid = info.gid = 0
             info.uname = info.gname = ""
@@ -58,12 +58,12 @@ def config(
     labels: Mapping[str, str],
     environment: Sequence[str] = (),
 ) -> bytes:
-    """Return the image configuration for uncompressed `layers`, lowest first; environment: as NAME=VALUE."""
+    """Return the image configuration for uncompressed `layers`, lowest first; environment: NAME=VALUE."""
     settings: dict[str, object] = {"Env": [PATH, *environment], "Entrypoint": list(entrypoint), "WorkingDir": "/"}
     if command:
         settings["Cmd"] = list(command)
     settings["Labels"] = dict(labels)
-    # Of an uncompressed layer, the digest of the blob is that of its content.
+    # The diff ID of an uncompressed layer is its blob's digest.
     rootfs = {"type": "layers", "diff_ids": [layer.digest for layer in layers]}
     return _json({"architecture": "amd64", "os": "linux", "config": settings, "rootfs": rootfs})
 

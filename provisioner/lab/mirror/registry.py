@@ -1,4 +1,4 @@
-"""Debian's docker-registry: run it on a storage directory, fill it over its HTTP API."""
+"""Debian's docker-registry: run it on a storage directory and push to it over its HTTP API."""
 
 import http.client
 import json
@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import IO
 
 from provisioner.errors import ProvisionerError
-from tests.mirror.oci import MANIFEST_TYPE, Blob
-from tests.mirror.requirements import program
+from provisioner.lab.mirror.oci import MANIFEST_TYPE, Blob
+from provisioner.lab.mirror.requirements import find_program
 
 
 @contextmanager
 def running(storage: Path, address: str, port: int, *, readonly: bool) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Run a registry on `storage` and yield its process and TCP port once it listens; port 0 takes a free one.
+    """Run a registry on `storage` and yield its process and TCP port once it listens; port 0 means any free port.
 
-    It ends with this process, however that ends.
+    The kernel kills it when this process ends.
     """
     settings: dict[str, object] = {
         "version": "0.1",
@@ -31,7 +31,7 @@ def running(storage: Path, address: str, port: int, *, readonly: bool) -> Iterat
         },
         "http": {"addr": f"{address}:{port}"},
     }
-    registry = program("docker-registry")
+    registry = find_program("docker-registry")
     if registry is None:
         raise ProvisionerError("docker-registry is not installed", "apt-get install docker-registry")
     process = subprocess.Popen(
@@ -60,15 +60,16 @@ def running(storage: Path, address: str, port: int, *, readonly: bool) -> Iterat
 
 
 def _listening(log: IO[str]) -> int:
-    """Read the registry's log until it says where it listens; return the port."""
-    seen: list[str] = []
+    """Read the registry's log up to the line with its address; return the port."""
+    lines: list[str] = []
     for line in log:
-        seen.append(line)
+        lines.append(line)
         if "listening on " in line:
-            where = line.partition("listening on ")[2].partition('"')[0]
-            return int(where.rpartition(":")[2].strip().rstrip(","))
+            address = line.partition("listening on ")[2].partition('"')[0]
+            return int(address.rpartition(":")[2].strip().rstrip(","))
     raise ProvisionerError(
-        f"docker-registry did not start:\n{''.join(seen[-5:])}", "the port may be taken, or the address not be here"
+        f"docker-registry did not start:\n{''.join(lines[-5:])}",
+        "see that the port is free and the address is in this network namespace",
     )
 
 
@@ -79,46 +80,46 @@ def _drain(log: IO[str], echo: IO[str] | None) -> None:
 
 
 class Client:
-    """Pushes to a registry on 127.0.0.1 (OCI distribution specification 1.0)."""
+    """Push to a registry on 127.0.0.1 (OCI distribution specification 1.0)."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        self._holders: dict[str, str] = {}  # digest -> a repository that has the blob
+        self._holders: dict[str, str] = {}  # digest -> repository with that blob
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
     def push_blob(self, repository: str, blob: Blob, content: Path | bytes) -> None:
-        """Push a blob, or mount it from another repository that this client pushed it to."""
+        """Push a blob, or mount it from another repository that this client has pushed it to."""
         start = f"/v2/{repository}/blobs/uploads/"
         if holder := self._holders.get(blob.digest):
             start += "?" + urllib.parse.urlencode({"mount": blob.digest, "from": holder})
-        status, location = self._ask("POST", start)
+        status, location = self._request("POST", start)
         if status == 202:
-            place = urllib.parse.urlsplit(location)
-            query = f"{place.query}&" if place.query else ""
-            target = f"{place.path}?{query}digest={urllib.parse.quote(blob.digest)}"
+            upload = urllib.parse.urlsplit(location)
+            query = f"{upload.query}&" if upload.query else ""
+            target = f"{upload.path}?{query}digest={urllib.parse.quote(blob.digest)}"
             headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.size)}
             if isinstance(content, Path):
                 with open(content, "rb") as data:
-                    self._ask("PUT", target, data, headers)
+                    self._request("PUT", target, data, headers)
             else:
-                self._ask("PUT", target, content, headers)
+                self._request("PUT", target, content, headers)
         self._holders[blob.digest] = repository
 
     def push_manifest(self, repository: str, tag: str, manifest: bytes) -> None:
-        """Push a manifest under a tag; its blobs have to be there."""
-        self._ask("PUT", f"/v2/{repository}/manifests/{tag}", manifest, {"Content-Type": MANIFEST_TYPE})
+        """Push a manifest under a tag; its blobs must have been pushed."""
+        self._request("PUT", f"/v2/{repository}/manifests/{tag}", manifest, {"Content-Type": MANIFEST_TYPE})
 
-    def _ask(
+    def _request(
         self, method: str, path: str, body: bytes | IO[bytes] | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, str]:
         self._connection.request(method, path, body, headers or {})
-        answer = self._connection.getresponse()
-        text = answer.read()
-        if answer.status not in (201, 202):
+        response = self._connection.getresponse()
+        text = response.read()
+        if response.status not in (201, 202):
             raise ProvisionerError(
-                f"the registry answered {answer.status} to {method} {path}: {text[:300]!r}", "build again"
+                f"the registry answered {method} {path} with {response.status}: {text[:300]!r}", "build again"
             )
-        return answer.status, answer.headers.get("Location", "")
+        return response.status, response.headers.get("Location", "")

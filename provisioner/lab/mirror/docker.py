@@ -1,17 +1,17 @@
-"""Docker's apt repository, for the one package that nodes take from it: containerd.io, which is containerd 2.x.
+"""Docker's apt repository, for the one package that nodes install from it: containerd.io, which is containerd 2.x.
 
-Laid out as download.docker.com does, and packaged as Docker does: a runc of its own inside, and a configuration that
-leaves the CRI plugin out until somebody writes another one.
+It has the layout of download.docker.com, and the package is like Docker's: it includes runc, and its configuration
+disables the CRI plugin until it is replaced.
 """
 
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.mirror import apt, cache, debs, signing
-from tests.mirror.editions import Edition
+from provisioner.lab.mirror import apt, cache, debs, signing
+from provisioner.lab.mirror.editions import Edition
 
-# Where the repository lies below the host's name; its key beside it, as `gpg`.
+# The repository's path below the host's name, with its key as `gpg`.
 PATH = "linux/debian"
 PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr")
 _REVISION = "1~debian.12~bookworm"
@@ -41,7 +41,7 @@ WantedBy=multi-user.target
 _CONFIG = """\
 disabled_plugins = ["cri"]
 """
-# Enabled and started, as Debian's helpers for systemd do.
+# Enable and start the unit, as Debian's systemd helpers do.
 _POSTINST = """\
 #!/bin/sh
 set -e
@@ -53,7 +53,7 @@ fi
 """
 
 
-def listed(edition: Edition) -> debs.Package:
+def package(edition: Edition) -> debs.Package:
     """Return the package containerd.io of an edition."""
     return debs.Package(
         "containerd.io",
@@ -63,24 +63,24 @@ def listed(edition: Edition) -> debs.Package:
         tuple((name, f"usr/bin/{name}") for name in PROGRAMS),
         (("usr/lib/systemd/system/containerd.service", _UNIT), ("etc/containerd/config.toml", _CONFIG)),
         _POSTINST,
-        taken=(("runc", "usr/sbin/runc", "usr/bin/runc"),),
+        borrowed=(("runc", "usr/sbin/runc", "usr/bin/runc"),),
         conflicts="containerd, runc",
         homepage="https://containerd.io",
     )
 
 
 def build(edition: Edition, programs: Mapping[str, Path], ingredients: Path) -> Path:
-    """Return the repository's directory; ingredients: Debian's packages, runc among them."""
+    """Return the repository's directory. ingredients: see `apt.ingredients`."""
     binaries = {name: programs[name] for name in PROGRAMS}
     recipe: dict[str, object] = {
         "version": edition.containerd,
         "binaries": {name: str(path) for name, path in binaries.items()},
         "ingredients": str(ingredients),
-        "steps": cache.own_source("docker.py", "debs.py", "apt.py"),
+        "steps": cache.source_hash("docker.py", "debs.py", "apt.py"),
     }
 
     def make(directory: Path) -> None:
-        debs.make(listed(edition), binaries, ingredients, directory / "pool", directory / "scratch")
+        debs.build(package(edition), binaries, ingredients, directory / "pool", directory / "scratch")
         index = directory / f"dists/{apt.SUITE}/stable/binary-amd64"
         index.mkdir(parents=True)
         apt.packages_index(directory, "pool", index)
@@ -89,4 +89,4 @@ def build(edition: Edition, programs: Mapping[str, Path], ingredients: Path) -> 
         apt.release(index.parents[1], fields, key)
         shutil.copy(key / "public.asc", directory / "gpg")
 
-    return cache.artefact("docker", recipe, make)
+    return cache.artifact("docker", recipe, make)

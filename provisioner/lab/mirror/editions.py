@@ -1,28 +1,28 @@
-"""The editions of the mirror: one for each Kubernetes that package registries can give, with all that goes with it.
+"""The editions of the mirror: one for each Kubernetes version that package registries offer, and what goes with it.
 
-Names and tags are what kubeadm's own constants (cmd/kubeadm/app/constants) and the product's catalogue ask for; a
-program of another version under such a tag is named in `substitutes`.
+Names and tags are those of kubeadm's constants (cmd/kubeadm/app/constants) and of the catalogue; a program of another
+version under such a tag is listed in `substitutes`.
 """
 
 from dataclasses import dataclass, field
 
 from provisioner.errors import ProvisionerError
+from provisioner.lab.mirror.goprograms import Program
 from provisioner.version import Version
-from tests.mirror.goprograms import Program
 
-_NO_FLANNEL = 'of its time cannot be had from the Go module proxy; use cluster.network = "bridge"'
-# The toolchain of all that is current: one download.
+_NO_FLANNEL = 'of that age is not on the Go module proxy; use cluster.network = "bridge"'
+# One toolchain for everything current: one download.
 _GO = "1.26.8"
 METRICS_SERVER = Program("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server", "v0.9.0", "1.26.4")
 
 
 @dataclass(frozen=True)
 class Edition:
-    """What one mirror holds. Versions are without "v", tags as they are asked for.
+    """What one mirror holds. Versions have no "v"; tags are as requested.
 
-    coredns: the image's name, which kubeadm changed in 1.21. programs: those of the Go ecosystem, besides Kubernetes'
-    own, flanneld and Traefik. flannel: "" where it cannot be had. containerd: the version in the package containerd.io
-    as Docker has it, "" where Debian's own will do.
+    coredns: the image's name, which kubeadm changed in 1.21. programs: Go programs other than Kubernetes' own,
+    flanneld and Traefik. flannel: "" if it is not available. containerd: the version of the package containerd.io, ""
+    if Debian's containerd is used.
     """
 
     kubernetes: str
@@ -48,21 +48,21 @@ class Edition:
         return ".".join(self.kubernetes.split(".")[:2])
 
     def left_out(self) -> dict[str, str]:
-        """Return, by name, what is not served, and why and what to use instead."""
+        """Return, by name, why something is not served and what to use instead."""
         return {
             **({} if self.flannel else {"flannel": _NO_FLANNEL}),
-            "nginx and haproxy ingress controllers": "cannot be had from the Go module proxy; "
+            "nginx and haproxy ingress controllers": "are not on the Go module proxy; "
             'use ingress.controller = "traefik"',
         }
 
-    def said(self) -> dict[str, str]:
-        """Return, by name, what is served under upstream's name and is not quite upstream's."""
+    def substitutions(self) -> dict[str, str]:
+        """Return, by name, how something that is served under upstream's name differs from upstream's."""
         fork = ", with an older library for basic and digest authentication" if self.traefik > "3" else ""
         return {
             **self.substitutes,
             "kubernetes-cni": "is Debian's containernetworking-plugins",
             f"nginx:{self.nginx_tag}": "is Debian's nginx 1.22",
-            "pause": "is twenty lines of our own",
+            "pause": "is a stand-in of twenty lines",
             f"traefik:v{self.traefik}": "is built without dashboard and without the DNS providers of its ACME client"
             + fork,
         }
@@ -75,15 +75,15 @@ def _metallb(version: str, go: str) -> tuple[Program, ...]:
     )
 
 
-# From Debian's source package, the last that carries the whole tree: see kubernetes_source.py.
+# From Debian's source package, the last one with the whole tree: see kubernetes_source.py.
 SOURCE = Edition(
     kubernetes="1.20.2",
     etcd_tag="3.4.13-0",
     coredns="coredns",
     coredns_tag="1.7.0",
-    # kubeadm 1.20 asks for 3.2; containerd's own default and other configurations for the rest.
+    # kubeadm 1.20 requests 3.2; containerd's default and other configurations the rest.
     pause_tags=("3.2", "3.6", "3.7", "3.8", "3.9"),
-    # test/images/agnhost/VERSION says 2.25; test/utils/image/manifest.go of the tree uses 2.21.
+    # The tree's test/images/agnhost/VERSION is 2.25; its test/utils/image/manifest.go uses 2.21.
     agnhost="2.25",
     agnhost_tag="2.21",
     nginx_tag="1.22.1",
@@ -91,13 +91,13 @@ SOURCE = Edition(
     traefik="2.11.2",
     programs=(
         *_metallb("0.13.12", "1.20.14"),
-        # reflect2 1.0.1 in CoreDNS 1.7.0's dependencies crashes when compiled by Go 1.18 or later.
+        # CoreDNS 1.7.0 depends on reflect2 1.0.1, which crashes if compiled with Go 1.18 or later.
         Program("coredns", "github.com/coredns/coredns", "v1.7.0", "1.15.15"),
         METRICS_SERVER,
     ),
     substitutes={
-        "crictl": "is a small CRI client of our own; cri-tools of that age cannot be had",
-        "agnhost:2.21": "is 2.25, what the source tree of Kubernetes 1.20.2 holds",
+        "crictl": "is a stand-in, a small CRI client; cri-tools of that age are not on the Go module proxy",
+        "agnhost:2.21": "is 2.25, from the source tree of Kubernetes 1.20.2",
         "etcd:3.4.13-0": "is Debian's etcd 3.4",
     },
 )
@@ -122,7 +122,7 @@ CURRENT = Edition(
         Program("etcdctl", "go.etcd.io/etcd/etcdctl/v3", "v3.7.0", _GO, "go.etcd.io/etcd/etcdctl/v3"),
         Program("crictl", "sigs.k8s.io/cri-tools/cmd/crictl", "v1.37.0", _GO),
         Program("install-conf", "github.com/flannel-io/flannel/cmd/install_conf", "v0.28.9", _GO),
-        # Where flannel's plugin was kept before it got a repository of its own, which cannot be had.
+        # Where flannel's plugin was before it moved to a repository of its own, which is not on the Go module proxy.
         Program("flannel-plugin", "github.com/containernetworking/plugins/plugins/meta/flannel", "v0.9.1", _GO),
         *(
             Program(name, f"github.com/containerd/containerd/v2/cmd/{name}", "v2.4.2", _GO)
@@ -133,10 +133,10 @@ CURRENT = Edition(
     flannel_plugin_tag="v1.9.1-flannel3",
     containerd="2.4.2",
     substitutes={
-        "agnhost:2.53": "is 2.66.1, what the module of Kubernetes 1.37.2 holds",
-        "flannel:v0.28.9": "is built without the backend for Tencent's cloud",
-        "flannel-cni-plugin:v1.9.1-flannel3": "is the plugin flannel of containernetworking's plugins 0.9.1",
-        "containerd.io": "is containerd 2.4.2 as its Go module has it, with Debian's runc",
+        "agnhost:2.53": "is 2.66.1, from the module of Kubernetes 1.37.2",
+        "flannel:v0.28.9": "is built without the backend for Tencent Cloud",
+        "flannel-cni-plugin:v1.9.1-flannel3": "is the flannel plugin of containernetworking's plugins 0.9.1",
+        "containerd.io": "is containerd 2.4.2 from its Go module, with Debian's runc",
     },
 )
 EDITIONS = (SOURCE, CURRENT)
@@ -144,12 +144,12 @@ GO = _GO
 
 
 def edition(kubernetes: str) -> Edition:
-    """Return the edition of a minor, such as "1.37" or "1.37.2"; raises ProvisionerError where there is none."""
+    """Return the edition of a version such as "1.37" or "1.37.2"; raises ProvisionerError if there is none."""
     for each in EDITIONS:
         if kubernetes in (each.minor, each.kubernetes):
             return each
     known = sorted(EDITIONS, key=lambda each: Version.parse(each.kubernetes))
     raise ProvisionerError(
         f"Kubernetes {kubernetes} cannot be built from package registries",
-        f"choose {' or '.join(each.minor for each in known)}",
+        f"use {' or '.join(each.minor for each in known)}",
     )

@@ -1,15 +1,15 @@
-"""Kubernetes 1.20.2, built from Debian's source package: it carries the whole tree with its dependencies.
+"""Kubernetes 1.20.2, built from Debian's source package, which has the whole tree with its dependencies.
 
-Go 1.15 on purpose: with 1.18 or later the vendored reflect2 crashes kubeadm at run time. In the same tree: agnhost,
-Kubernetes' own test image, and the CRI client library, of which our stand-in for crictl is made.
+Go 1.15 on purpose: with 1.18 or later the vendored reflect2 crashes kubeadm at run time. The tree also has agnhost,
+Kubernetes' test image, and the CRI client library that the stand-in for crictl uses.
 """
 
 import shutil
 from pathlib import Path
 
-from tests.mirror import apt, cache
-from tests.mirror.goprograms import LDFLAGS, environment, toolchain
-from tests.mirror.progress import run
+from provisioner.lab.mirror import apt, cache
+from provisioner.lab.mirror.goprograms import LDFLAGS, environment, toolchain
+from provisioner.lab.mirror.progress import run
 
 VERSION = "1.20.2"
 SOURCE = apt.PoolFile(
@@ -24,15 +24,19 @@ _CRICTL = Path(__file__).parent / "crictl/main.go"
 
 
 def build() -> Path:
-    """Return the directory of the binaries: Kubernetes' programs, agnhost, and the stand-in crictl."""
-    recipe: dict[str, object] = {
+    """Return the directory of Kubernetes' programs, agnhost and the stand-in crictl, building it if needed."""
+    return cache.artifact("kubernetes", recipe(), _compile)
+
+
+def recipe() -> dict[str, object]:
+    """Return everything that determines the programs, for the cache."""
+    return {
         "source": SOURCE.sha256,
         "go": GO,
         "ldflags": LDFLAGS,
         "targets": _targets(),
         "crictl": _CRICTL.read_text(),
     }
-    return cache.artefact("kubernetes", recipe, _compile)
 
 
 def _targets() -> tuple[str, ...]:
@@ -51,9 +55,9 @@ def _compile(directory: Path) -> None:
     env = environment() | {
         "GOROOT": str(go.parent.parent),
         "PATH": f"{go.parent}:{environment()['PATH']}",
-        "GO111MODULE": "auto",  # the tree arranges a GOPATH of its own
+        "GO111MODULE": "auto",  # the tree sets up its own GOPATH
         "CGO_ENABLED": "0",
-        # Said here, since there is no git repository to ask.
+        # Otherwise the build asks git, and there is no repository.
         "KUBE_GIT_VERSION": f"v{VERSION}",
         "KUBE_GIT_MAJOR": VERSION.split(".", maxsplit=1)[0],
         "KUBE_GIT_MINOR": VERSION.split(".")[1],
@@ -61,10 +65,10 @@ def _compile(directory: Path) -> None:
         "KUBE_GIT_COMMIT": COMMIT,
     }
     run(["make", "-C", tree, f"GOLDFLAGS={LDFLAGS}", f"WHAT={' '.join(_targets())}"], log, env=env)
-    made = tree / "_output/local/go/bin"
+    binaries = tree / "_output/local/go/bin"
     for target in _targets():
         name = target.rpartition("/")[2]
-        (made / name).rename(directory / name)
+        (binaries / name).rename(directory / name)
     run(["chmod", "-R", "u+w", tree], log)
     shutil.rmtree(tree)
     archive.unlink()

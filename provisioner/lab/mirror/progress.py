@@ -1,6 +1,6 @@
-"""Progress on stderr, one line a stage with elapsed time; every command's output in a log file.
+"""Progress on stderr, one line a stage with elapsed time; the output of every command goes to a log file.
 
-Stages may run beside each other, in threads: half of a first build is waiting for downloads.
+Stages can run in parallel, in threads: half of a first build is waiting for downloads.
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from provisioner.errors import ProvisionerError
 
-QUIET_SECONDS = 30.0  # after which a running command's last line of output is shown
+QUIET_SECONDS = 30.0  # how often the last output line of a running command is shown
 _started = time.monotonic()
 # Seconds that each stage of this process took.
 timings: dict[str, float] = {}
@@ -25,27 +25,27 @@ _running: set[int] = set()  # process groups
 _stopped = threading.Event()
 
 
-def say(text: str) -> None:
+def announce(text: str) -> None:
     """Print a line with the seconds since the program started."""
     print(f"[{time.monotonic() - _started:6.1f} s] mirror: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Say that a stage begins and how long it took."""
+    """Announce a stage, and how long it took."""
     begun = time.monotonic()
-    say(f"{name}: building")
+    announce(f"{name}: started")
     yield
     timings[name] = round(time.monotonic() - begun, 1)
-    say(f"{name}: done in {timings[name]:.1f} s")
+    announce(f"{name}: done in {timings[name]:.1f} s")
 
 
 def run(
     argv: Sequence[str | Path], log: Path, *, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> None:
-    """Run a command with its output going to the end of `log`; say now and then what it said last.
+    """Run a command, append its output to `log`, and show its last line every QUIET_SECONDS.
 
-    env: the whole environment, this process's own by default. Raises ProvisionerError with the last lines.
+    env: the whole environment, by default this process's. Raises ProvisionerError with the last lines.
     """
     _call(argv, log, cwd, env, capture=False)
 
@@ -53,22 +53,22 @@ def run(
 def output(
     argv: Sequence[str | Path], log: Path, *, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> str:
-    """Do as `run` does, but return what the command prints on stdout."""
+    """Run a command as `run` does and return its stdout."""
     return _call(argv, log, cwd, env, capture=True)
 
 
-def beside(tasks: Sequence[Callable[[], Path]], lanes: int) -> list[Path]:
-    """Return what the tasks return; `lanes` of them run beside each other.
+def in_parallel(tasks: Sequence[Callable[[], Path]], lanes: int) -> list[Path]:
+    """Run the tasks, `lanes` at a time, and return their results in order.
 
-    When one fails, or this process is told to end, all the commands of the others end too, and no other begins.
+    When one fails, or this process is interrupted, kill the commands of the others and start no further task.
     """
     failures: list[BaseException] = []
 
     def guarded(task: Callable[[], Path]) -> Path:
-        # Here and not where the results are waited for: this thread would take up the next task before that.
+        # Here and not where the results are awaited: this thread would start its next task before that.
         try:
             if _stopped.is_set():
-                raise ProvisionerError("was not begun: the build was stopped")
+                raise ProvisionerError("not started: the build was stopped")
             return task()
         except BaseException as error:
             failures.append(error)
@@ -84,18 +84,18 @@ def beside(tasks: Sequence[Callable[[], Path]], lanes: int) -> list[Path]:
                 _stop()
                 raise
         if failures:
-            raise failures[0]  # the first; what was stopped because of it failed later
+            raise failures[0]  # the cause; what was stopped because of it failed later
         return [future.result() for future in futures]
     finally:
         _stopped.clear()
 
 
 def _stop() -> None:
-    """End every command, and let none begin."""
+    """Kill every running command and start no new one."""
     with _guard:
         _stopped.set()
         for group in _running:
-            with suppress(ProcessLookupError):  # it ended just now
+            with suppress(ProcessLookupError):  # it has just exited
                 os.killpg(group, signal.SIGKILL)
 
 
@@ -109,7 +109,7 @@ def _call(
         handle.flush()
         with _guard:
             if _stopped.is_set():
-                raise ProvisionerError(f"{words[0]} was not begun: the build was stopped")
+                raise ProvisionerError(f"{words[0]} was not started: the build was stopped")
             process = subprocess.Popen(
                 words,
                 cwd=cwd,
@@ -126,7 +126,7 @@ def _call(
             try:
                 printed = _follow(process, log)
             except BaseException:
-                # Whoever ends the build ends its compilers too.
+                # Interrupting the build must stop its compilers too.
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
             finally:
@@ -134,19 +134,19 @@ def _call(
                     _running.discard(process.pid)
     if process.returncode != 0:
         raise ProvisionerError(
-            f"{words[0]} ended with status {process.returncode}; its last lines:\n{_last_lines(log, 12)}\n",
+            f"{words[0]} exited with status {process.returncode}; its last lines:\n{_last_lines(log, 12)}\n",
             f"see {log}",
         )
     return printed
 
 
 def _follow(process: subprocess.Popen[str], log: Path) -> str:
-    """Wait for a process; return what it printed where its stdout is a pipe."""
+    """Wait for a process; return its stdout if that is a pipe."""
     while True:
         try:
             return process.communicate(timeout=QUIET_SECONDS)[0] or ""
         except subprocess.TimeoutExpired:
-            say(f"  {log.stem}: {_last_lines(log, 1).strip()[:100]}")
+            announce(f"  {log.stem}: {_last_lines(log, 1).strip()[:100]}")
 
 
 def _last_lines(log: Path, count: int) -> str:

@@ -9,14 +9,14 @@ from pathlib import Path
 from types import FrameType
 
 from provisioner.errors import ProvisionerError
-from tests.mirror import registry
+from provisioner.lab.mirror import registry
 
 HTTP_PORT = 80
 REGISTRY_PORT = 5000
 
 
 class _Files(http.server.SimpleHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"  # apt keeps its connection
+    protocol_version = "HTTP/1.1"  # apt reuses its connection
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -25,10 +25,10 @@ class _Server(http.server.ThreadingHTTPServer):
 
 
 def serve(directory: Path, address: str) -> None:
-    """Serve until SIGTERM or SIGINT: `directory`/www as files, `directory`/registry as an image registry.
+    """Serve `directory`/www as files and `directory`/registry as an image registry until SIGTERM or SIGINT.
 
-    Prints a line of JSON with "ready" once both ports listen. address: an IPv4 address of this network namespace.
-    Raises ProvisionerError where a port cannot be had, or when the registry ends by itself.
+    Print a line of JSON with "ready" once both ports listen. address: an IPv4 address in this network namespace.
+    Raises ProvisionerError if a port is taken or the registry exits.
     """
     handler = partial(_Files, directory=str(directory / "www"))
     try:
@@ -36,7 +36,7 @@ def serve(directory: Path, address: str) -> None:
     except OSError as error:
         raise ProvisionerError(
             f"cannot listen on {address}:{HTTP_PORT}: {error.strerror}",
-            "serve inside the network namespace that has this address, as root",
+            "run it as root in the network namespace that has this address",
         ) from error
     stopped = threading.Event()
     with server, registry.running(directory / "registry", address, REGISTRY_PORT, readonly=True) as (process, _):
@@ -54,4 +54,4 @@ def serve(directory: Path, address: str) -> None:
         process.wait()
         server.shutdown()
     if not stopped.is_set():
-        raise ProvisionerError(f"docker-registry ended with status {process.returncode}", "see its lines above")
+        raise ProvisionerError(f"docker-registry exited with status {process.returncode}", "see its output above")

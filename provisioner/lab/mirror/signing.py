@@ -1,4 +1,4 @@
-"""The key that signs the mirror's apt repositories: made once into the cache, for this machine alone."""
+"""The key that signs the mirror's apt repositories: generated once into the cache, for this machine only."""
 
 import shutil
 import tempfile
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.mirror import cache
-from tests.mirror.progress import run
+from provisioner.lab.mirror import cache
+from provisioner.lab.mirror.progress import run
 
 USER = "Mirror of a lab <mirror@lab.invalid>"
 
 
 def key() -> Path:
-    """Return the directory of the key: `secret.asc` (mode 0600) and `public.asc`, both ASCII-armoured."""
-    return cache.artefact("key", {"user": USER, "algorithm": "ed25519"}, _generate)
+    """Return the directory of the key: `secret.asc` (mode 0600) and `public.asc`, both ASCII-armored."""
+    return cache.artifact("key", {"user": USER, "algorithm": "ed25519"}, _generate)
 
 
 def _generate(directory: Path) -> None:
@@ -37,7 +37,7 @@ def sign(directory: Path, release: Path) -> None:
 
 @contextmanager
 def _gpg() -> Iterator[tuple[str | Path, ...]]:
-    """Yield a gpg command with a home of its own, short enough for its agent's socket, and end the agent."""
+    """Yield a gpg command with a temporary home, short enough for the agent's socket; stop the agent afterwards."""
     home = Path(tempfile.mkdtemp(prefix="gpg-"))
     try:
         yield ("gpg", "--homedir", home, "--batch", "--quiet", "--pinentry-mode", "loopback")

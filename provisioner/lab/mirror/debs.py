@@ -1,20 +1,20 @@
-"""Debian packages of our own making: programs that were built, files, and parts of other packages."""
+"""Debian packages made of built programs, files, and parts of other packages."""
 
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mirror import apt, cache
-from tests.mirror.progress import run
+from provisioner.lab.mirror import apt, cache
+from provisioner.lab.mirror.progress import run
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package to make.
+    """A package to build.
 
-    programs: name of a binary -> path on the node; files: path -> text; taken: (package of Debian's, path in it,
-    path on the node); folders: empty ones.
+    programs: (name of a binary, path on the node); files: (path, text); borrowed: (Debian package, path in it, path on
+    the node); directories: empty ones.
     """
 
     name: str
@@ -24,16 +24,16 @@ class Package:
     programs: tuple[tuple[str, str], ...] = ()
     files: tuple[tuple[str, str], ...] = ()
     postinst: str = ""
-    folders: tuple[str, ...] = ()
-    taken: tuple[tuple[str, str, str], ...] = ()
+    directories: tuple[str, ...] = ()
+    borrowed: tuple[tuple[str, str, str], ...] = ()
     conflicts: str = ""
     homepage: str = "https://kubernetes.io"
 
 
-def make(package: Package, binaries: Mapping[str, Path], ingredients: Path, directory: Path, scratch: Path) -> None:
-    """Write the package's file into `directory`. ingredients: Debian's packages; scratch: a folder that is not there.
+def build(package: Package, binaries: Mapping[str, Path], ingredients: Path, directory: Path, scratch: Path) -> None:
+    """Build the package's .deb in `directory`. ingredients: see `apt.ingredients`; scratch: a path to create.
 
-    It is not compressed: emulated machines would spend longer on unpacking than on the wire.
+    It is not compressed: an emulated machine would spend more time on unpacking than on the download.
     """
     log = cache.root() / "logs/packages.log"
     tree = scratch / "tree"
@@ -45,9 +45,9 @@ def make(package: Package, binaries: Mapping[str, Path], ingredients: Path, dire
     for place, text in package.files:
         (tree / place).parent.mkdir(parents=True, exist_ok=True)
         (tree / place).write_text(text)
-    for place in package.folders:
+    for place in package.directories:
         (tree / place).mkdir(parents=True)
-    for number, (other, source, place) in enumerate(package.taken):
+    for number, (other, source, place) in enumerate(package.borrowed):
         unpacked = scratch / str(number)
         apt.unpack(ingredients, other, unpacked)
         (tree / place).parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def make(package: Package, binaries: Mapping[str, Path], ingredients: Path, dire
 
 
 def control(package: Package, kibibytes: int) -> str:
-    """Return the control file of a package whose files take `kibibytes`."""
+    """Return the control file of a package whose files take `kibibytes` KiB."""
     fields = {
         "Package": package.name,
         "Version": package.version,
@@ -82,7 +82,7 @@ def _control(tree: Path, package: Package) -> None:
     size = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
     (tree / "DEBIAN").mkdir()
     (tree / "DEBIAN/control").write_text(control(package, -(-size // 1024)))
-    # What a package has below /etc is its administrator's to change (deb-conffiles(5)).
+    # Administrators may change what a package installs in /etc (deb-conffiles(5)).
     settings = [f"/{place}\n" for place, _ in package.files if place.startswith("etc/")]
     (tree / "DEBIAN/conffiles").write_text("".join(settings))
     if package.postinst:

@@ -1,4 +1,4 @@
-"""Debian packages for the nodes: a closure that apt itself computes, in a signed repository of our own."""
+"""Debian packages for the nodes: a closure that apt computes, in a signed repository."""
 
 import shutil
 from dataclasses import dataclass
@@ -6,23 +6,23 @@ from pathlib import Path
 
 from provisioner.errors import ProvisionerError
 from provisioner.lab.apt import debian_sources
-from tests.mirror import cache, signing
-from tests.mirror.progress import output, run
+from provisioner.lab.mirror import cache, signing
+from provisioner.lab.mirror.progress import output, run
 
 SUITE = "bookworm"
-# What nodes install beyond a bare image: for the product's steps, and for kubelet's and kubeadm's dependencies.
+# What nodes install beyond a bare image: for the steps of apply, and as dependencies of kubelet and kubeadm.
 NODE_PACKAGES = (
     "apparmor", "ca-certificates", "conntrack", "containerd", "containernetworking-plugins", "curl", "ebtables",
     "ethtool", "gnupg", "gpg", "iproute2", "ipset", "iptables", "ipvsadm", "kmod", "mount", "nfs-common",
     "nfs-kernel-server", "runc", "socat", "util-linux",
 )  # fmt: skip
-# What images and packages of ours are made of, each by itself: the base of images whose programs call iptables and
-# its kin (or only need a C library), etcd, a shell, CNI plugins.
+# What the mirror's own images and packages are made of. The base of images whose programs call iptables and the like,
+# or only need a C library:
 BASE_PACKAGES = (
     "conntrack", "ipset", "iptables", "libc6", "libip4tc2", "libip6tc2", "libipset13", "libmnl0",
     "libnetfilter-conntrack3", "libnfnetlink0", "libnftnl11", "libxtables12",
 )  # fmt: skip
-# A web server, with the libraries that it links.
+# A web server with the libraries it links:
 WEB_PACKAGES = ("libc6", "libcrypt1", "libpcre2-8-0", "libssl3", "nginx", "zlib1g")
 INGREDIENTS = (
     *dict.fromkeys((*BASE_PACKAGES, *WEB_PACKAGES)),
@@ -32,14 +32,14 @@ INGREDIENTS = (
 
 @dataclass(frozen=True)
 class PoolFile:
-    """A file of the Debian archive by its path below pool/, and its SHA-256 (hex)."""
+    """A file of the Debian archive: its path below pool/ and its SHA-256 (hex)."""
 
     path: str
     sha256: str
 
 
 def pool_file(wanted: PoolFile, target: Path) -> Path:
-    """Download one file of the archive that this machine's apt uses; apt verifies it."""
+    """Download one file from the archive that this machine's apt uses; apt verifies its checksum."""
     archive = debian_sources(SUITE)[0].split()[2].rstrip("/")
     address = f"{archive}/pool/{wanted.path}"
     checksum = f"SHA256:{wanted.sha256}"
@@ -50,8 +50,8 @@ def pool_file(wanted: PoolFile, target: Path) -> Path:
 def build(status: Path | None) -> Path:
     """Return a directory that is a Debian repository: `pool/*.deb` and signed `dists/bookworm`.
 
-    status: a dpkg status file of the machines that will use it; what is installed there is left out. By default
-    nothing counts as installed, which gives more than any machine needs.
+    status: a dpkg status file of the machines that will use it, to omit what they have installed; by default the
+    repository has all dependencies.
     """
     key = signing.key()
     recipe: dict[str, object] = {
@@ -59,36 +59,44 @@ def build(status: Path | None) -> Path:
         "suite": SUITE,
         "key": str(key),
         "status": _text(status),
-        "steps": cache.own_source("apt.py", "signing.py"),
+        "steps": cache.source_hash("apt.py", "signing.py"),
     }
-    return cache.artefact("debian", recipe, lambda directory: _repository(directory, key, status))
+    return cache.artifact("debian", recipe, lambda directory: _repository(directory, key, status))
 
 
 def ingredients() -> Path:
-    """Return a directory with the .deb files that images and packages of ours are made of."""
-    recipe: dict[str, object] = {"packages": INGREDIENTS, "suite": SUITE, "steps": cache.own_source("apt.py")}
+    """Return a directory with the .deb files that the mirror's own images and packages are made of."""
 
     def fetch(directory: Path) -> None:
         private = directory / "private"
-        options = _private(private, None)
+        options = _options(private, None)
         run(["apt-get", *options, "-q", "update"], _log())
         run(["apt-get", *options, "-q", "download", *INGREDIENTS], _log(), cwd=directory)
         shutil.rmtree(private)
 
-    return cache.artefact("ingredients", recipe, fetch)
+    return cache.artifact("ingredients", _ingredients_recipe(), fetch)
+
+
+def ingredients_path() -> Path:
+    """Return the directory that `ingredients` returns, whether or not it has been built."""
+    return cache.path("ingredients", _ingredients_recipe())
+
+
+def _ingredients_recipe() -> dict[str, object]:
+    return {"packages": INGREDIENTS, "suite": SUITE, "steps": cache.source_hash("apt.py")}
 
 
 def _repository(directory: Path, key: Path, status: Path | None) -> None:
     private = directory / "private"
-    options = _private(private, status)
+    options = _options(private, status)
     run(["apt-get", *options, "-q", "update"], _log())
-    ask = ["apt-get", *options, "-q", "-y", "--no-install-recommends", "--download-only", "install"]
-    run([*ask, *NODE_PACKAGES], _log())
+    download = ["apt-get", *options, "-q", "-y", "--no-install-recommends", "--download-only", "install"]
+    run([*download, *NODE_PACKAGES], _log())
     pool = directory / "pool"
     pool.mkdir()
     for package in sorted((private / "cache/archives").glob("*.deb")):
-        # An epoch's %3a would have to be escaped in URLs; the name of the file carries no meaning.
-        _uncompressed(package, pool / package.name.replace("%3a", "_"), private / "tree")
+        # %3a of an epoch would have to be escaped in URLs; nothing depends on the file's name.
+        _repack(package, pool / package.name.replace("%3a", "_"), private / "tree")
     shutil.rmtree(private)
     index = directory / f"dists/{SUITE}/main/binary-amd64"
     index.mkdir(parents=True)
@@ -101,17 +109,17 @@ def _log() -> Path:
 
 
 def _text(status: Path | None) -> str:
-    """Return a dpkg status file's text, "" for none."""
+    """Return the text of a dpkg status file, "" for none."""
     if status is None:
         return ""
     try:
         return status.read_text(errors="replace")
     except OSError as error:
-        raise ProvisionerError(f"{status} cannot be read: {error.strerror}", "name a dpkg status file") from error
+        raise ProvisionerError(f"{status} cannot be read: {error.strerror}", "pass a dpkg status file") from error
 
 
-def _private(directory: Path, status: Path | None) -> list[str]:
-    """Return the options of an apt that knows the Debian archive only, and keeps its state in `directory`."""
+def _options(directory: Path, status: Path | None) -> list[str]:
+    """Return apt options that limit it to the Debian archive and keep its state in `directory`."""
     for name in ("state/lists/partial", "cache/archives/partial", "parts"):
         (directory / name).mkdir(parents=True)
     sources = directory / "sources.list"
@@ -126,7 +134,7 @@ def _private(directory: Path, status: Path | None) -> list[str]:
         "Dir::State": directory / "state",
         "Dir::State::status": known,
         "Dir::Cache": directory / "cache",
-        # apt's own user cannot enter a cache in somebody's home directory.
+        # apt's own user cannot enter a cache in a home directory.
         "APT::Sandbox::User": "root",
         "APT::Architecture": "amd64",
         "Acquire::Languages": "none",
@@ -134,8 +142,8 @@ def _private(directory: Path, status: Path | None) -> list[str]:
     return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
 
 
-def _uncompressed(package: Path, target: Path, tree: Path) -> None:
-    """Pack a package anew without compression: emulated machines take a minute to unpack containerd from xz."""
+def _repack(package: Path, target: Path, tree: Path) -> None:
+    """Repack a package without compression: an emulated machine takes a minute to unpack containerd from xz."""
     run(["dpkg-deb", "--raw-extract", package, tree], _log())
     run(["dpkg-deb", "-Znone", "--build", tree, target], _log())
     shutil.rmtree(tree)
@@ -144,7 +152,7 @@ def _uncompressed(package: Path, target: Path, tree: Path) -> None:
 def packages_index(directory: Path, below: str, place: Path) -> None:
     """Write the index of the packages in `directory`/`below` into `place`, plain and compressed.
 
-    With SHA-256 alone: apt computes every checksum that an index has for each file, which an emulated machine feels.
+    Only with SHA-256: apt computes every checksum that an index has, which is slow on an emulated machine.
     """
     without = [word for name in ("MD5", "SHA1", "SHA512") for word in ("-o", f"APT::FTPArchive::{name}=false")]
     text = output(["apt-ftparchive", *without, "packages", below], _log(), cwd=directory)
@@ -165,13 +173,13 @@ def release(directory: Path, fields: dict[str, str], key: Path) -> None:
 
 
 def package(directory: Path, name: str) -> Path:
-    """Return the file of a package in the directory of `ingredients`."""
+    """Return the .deb file of a package in the directory of `ingredients`."""
     found = sorted(directory.glob(f"{name}_*.deb"))
     if len(found) != 1:
-        raise ProvisionerError(f"{len(found)} files of the package {name} in {directory}", "remove that directory")
+        raise ProvisionerError(f"{len(found)} files of the package {name} in {directory}", f"rm -r {directory}")
     return found[0]
 
 
 def unpack(directory: Path, name: str, tree: Path) -> None:
-    """Unpack the files of a package of `ingredients` into `tree`, without its maintainer scripts."""
+    """Unpack a package of `ingredients` into `tree`, without its maintainer scripts."""
     run(["dpkg-deb", "-x", package(directory, name), tree], _log())

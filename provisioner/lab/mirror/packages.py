@@ -1,12 +1,12 @@
-"""Kubernetes' own apt repository, laid out and packaged as pkgs.k8s.io does: one flat repository a minor."""
+"""Kubernetes' apt repository, with the layout and packages of pkgs.k8s.io: one flat repository a minor version."""
 
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.mirror import apt, cache, debs, signing
-from tests.mirror.debs import Package
-from tests.mirror.editions import Edition
+from provisioner.lab.mirror import apt, cache, debs, signing
+from provisioner.lab.mirror.debs import Package
+from provisioner.lab.mirror.editions import Edition
 
 REVISION = "1.1"
 
@@ -37,7 +37,7 @@ EnvironmentFile=-/etc/default/kubelet
 ExecStart=
 ExecStart=/usr/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS
 """
-# Enabled, not started: without a configuration it would only end and be started again.
+# Enable the unit but do not start it: without a configuration the kubelet exits and systemd restarts it.
 _KUBELET_POSTINST = """\
 #!/bin/sh
 set -e
@@ -49,12 +49,12 @@ fi
 
 
 def path(edition: Edition) -> str:
-    """Return where the repository lies below the host's name."""
+    """Return the repository's path below the host's name."""
     return f"core:/stable:/v{edition.minor}/deb"
 
 
-def listed(edition: Edition) -> tuple[Package, ...]:
-    """List the packages of the repository."""
+def contents(edition: Edition) -> tuple[Package, ...]:
+    """Return the packages of the repository."""
     release = f"{edition.kubernetes}-{REVISION}"
     crictl = next((program for program in edition.programs if program.name == "crictl"), None)
     tools = f"{crictl.version.removeprefix('v')}-{REVISION}" if crictl else f"{edition.kubernetes}-0.standin"
@@ -68,7 +68,7 @@ def listed(edition: Edition) -> tuple[Package, ...]:
             (("kubelet", "usr/bin/kubelet"),),
             (("usr/lib/systemd/system/kubelet.service", _KUBELET_UNIT),),
             _KUBELET_POSTINST,
-            # As upstream's package has it; without it a worker's kubelet looks for it once a second, and says so.
+            # As in upstream's package; a worker's kubelet without it looks for it, and logs that, once a second.
             ("etc/kubernetes/manifests",),
         ),
         Package(
@@ -86,7 +86,7 @@ def listed(edition: Edition) -> tuple[Package, ...]:
             "",
             "command line client of the container runtime interface"
             if crictl
-            else "stand-in for crictl: the calls that kubeadm makes, by a small CRI client of the lab",
+            else "stand-in for crictl: a small CRI client with the calls that kubeadm makes",
             (("crictl", "usr/bin/crictl"),),
         ),
         Package(
@@ -94,7 +94,7 @@ def listed(edition: Edition) -> tuple[Package, ...]:
             f"1.1.1-{REVISION}",
             "",
             "CNI plugins, from Debian's containernetworking-plugins",
-            taken=(("containernetworking-plugins", "usr/lib/cni", "opt/cni/bin"),),
+            borrowed=(("containernetworking-plugins", "usr/lib/cni", "opt/cni/bin"),),
         ),
     )
 
@@ -102,20 +102,20 @@ def listed(edition: Edition) -> tuple[Package, ...]:
 def build(edition: Edition, binaries: Mapping[str, Path], ingredients: Path) -> Path:
     """Return the repository's directory.
 
-    binaries: Kubernetes' programs and crictl by name; ingredients: Debian's packages.
+    binaries: paths of Kubernetes' programs and crictl by name; ingredients: see `apt.ingredients`.
     """
     recipe: dict[str, object] = {
         "edition": edition.kubernetes,
         "binaries": {name: str(path) for name, path in binaries.items()},
         "ingredients": str(ingredients),
-        "steps": cache.own_source("packages.py", "debs.py", "apt.py"),
+        "steps": cache.source_hash("packages.py", "debs.py", "apt.py"),
     }
-    return cache.artefact("packages", recipe, lambda directory: _make(directory, edition, binaries, ingredients))
+    return cache.artifact("packages", recipe, lambda directory: _make(directory, edition, binaries, ingredients))
 
 
 def _make(directory: Path, edition: Edition, binaries: Mapping[str, Path], ingredients: Path) -> None:
-    for package in listed(edition):
-        debs.make(package, binaries, ingredients, directory / "amd64", directory / "scratch")
+    for package in contents(edition):
+        debs.build(package, binaries, ingredients, directory / "amd64", directory / "scratch")
     apt.packages_index(directory, ".", directory)
     key = signing.key()
     apt.release(directory, {}, key)
