@@ -44,11 +44,21 @@ def pid(directory: Path, name: str, marks: Sequence[str]) -> int | None:
 
 def arguments(number: int) -> tuple[str, ...]:
     """Return the arguments of a process, empty if it is gone."""
-    try:
-        line = Path(f"/proc/{number}/cmdline").read_bytes()
-    except OSError:
-        return ()
-    return tuple(part.decode(errors="replace") for part in line.split(b"\0"))
+    line = b""
+
+    def known() -> bool:
+        nonlocal line
+        try:
+            line = Path(f"/proc/{number}/cmdline").read_bytes()
+            if not line:
+                os.readlink(f"/proc/{number}/exe")  # fails for a zombie and for a kernel thread
+        except OSError:
+            return True
+        return bool(line)
+
+    # A process that is executing another program has no arguments for a moment.
+    wait_until(known, START_SECONDS, pause=0.01)
+    return tuple(part.decode(errors="replace") for part in line.split(b"\0")) if line else ()
 
 
 def stop(directory: Path, name: str, marks: Sequence[str]) -> None:
