@@ -1,7 +1,7 @@
-"""How the API is reached: credentials, connection, tunnel and paths.
+"""Connect to the API server: credentials, tunnel, retries, API discovery.
 
-The API server is reached directly or, where its address is out of reach from here, through an SSH tunnel to a control
-plane. Credentials are read over SSH and held in memory only.
+The API server is reached directly or, if its address cannot be reached from here, through an SSH tunnel to a control
+plane. Credentials are read over SSH and kept in memory only.
 """
 
 from __future__ import annotations
@@ -23,43 +23,43 @@ if TYPE_CHECKING:
     from provisioner.kube.client import Client
 
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
-_BUSY = (429, 502, 503, 504)  # the API server asks to come again
-# What it says with a 500 when it was too busy to decide: etcd's words, and the quota admission's (resourcequota/
-# controller.go), which a loaded machine shows for its first objects of a kind. Nothing was stored then.
-_BUSY_WORDS = (b"etcdserver:", b"context deadline exceeded", b"leader changed", b"quota evaluation timed out")
-# A Service whose address or port could not be allocated is called invalid, also where etcd was too slow for it
+_BUSY = (429, 502, 503, 504)
+# In a 500 these mean that the server was too busy to decide, and stored nothing: they come from etcd and from quota
+# admission (resourcequota/controller.go), the latter for the first objects of a kind on a loaded machine.
+_BUSY_MESSAGES = (b"etcdserver:", b"context deadline exceeded", b"leader changed", b"quota evaluation timed out")
+# A Service whose address or port cannot be allocated is invalid, even if only etcd was too slow
 # (registry/core/service/storage/alloc.go).
 _ALLOCATING = b"failed to allocate"
-# How it refuses a change of what cannot change (the validation.go of each kind).
-_FIXED = ("immutable", "Forbidden: updates to", "may not change once set")
+# How changes of immutable fields are refused (the validation.go of each kind).
+_IMMUTABLE = ("immutable", "Forbidden: updates to", "may not change once set")
 
 
 def retryable(status: int, body: bytes) -> bool:
-    """Tell whether an answer of the API server means "come again", rather than a refusal."""
-    told = status == 500 or (status == 422 and _ALLOCATING in body)
-    return status in _BUSY or (told and any(words in body for words in _BUSY_WORDS))
+    """Return whether a response means that the API server was too busy, rather than a refusal."""
+    has_reason = status == 500 or (status == 422 and _ALLOCATING in body)
+    return status in _BUSY or (has_reason and any(part in body for part in _BUSY_MESSAGES))
 
 
 def exec_status(text: str) -> tuple[bool, str]:
-    """Return whether a command in a pod ended well, and if it was not even run, why.
+    """Return whether a command in a pod succeeded, and the reason if it did not run at all.
 
-    text: the error channel's Status (k8s.io/apimachinery, remotecommand v4). An exit status is a cause of its own; a
-    container that has gone, or a runtime that refuses, is told by words only. Nothing at all: the connection broke.
+    text: the error channel's Status (k8s.io/apimachinery, remotecommand v4). It has a cause for an exit status, only a
+    message for a missing container or a runtime error, and is empty if the connection broke.
     """
     try:
         status = json.loads(text)
     except ValueError:
-        return False, text.strip() or "the connection ended before the command did"
+        return False, text.strip() or "the connection closed before the command finished"
     if status.get("status") == "Success":
         return True, ""
     causes = (status.get("details") or {}).get("causes") or ()
     if any(cause.get("reason") == "ExitCode" for cause in causes):
         return False, ""
-    return False, str(status.get("message") or "the API does not say why")
+    return False, str(status.get("message") or "the API gives no reason")
 
 
 class Api:
-    """A connection to a site's API server, made at first use and again after `disconnect`."""
+    """A connection to a site's API server, opened at first use and reopened after `disconnect`."""
 
     def __init__(self, site: Site, hosts: Mapping[str, Host]) -> None:
         self.site = site
@@ -69,10 +69,10 @@ class Api:
         self._tunnel: Tunnel | None = None
         self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
         self._server = ""
-        self._connecting = threading.RLock()  # the hosts of a step share one connection, and one tunnel
+        self._connecting = threading.RLock()  # all hosts of a step share the connection and the tunnel
 
     def disconnect(self) -> None:
-        """Drop the connection and credentials (a control plane was made or removed)."""
+        """Drop the connection and credentials, for example after a control plane was created or removed."""
         with self._connecting:
             if self._tunnel is not None:
                 self._tunnel.close()
@@ -82,7 +82,7 @@ class Api:
             self._kinds = {}
 
     def kubeconfig(self) -> dict[str, Any] | None:
-        """Return the administrator's kubeconfig as read from a control plane, None when none has one."""
+        """Return the administrator's kubeconfig from a control plane, None if none has one."""
         with self._connecting:
             if self._config is None:
                 for host in self._control_planes:
@@ -95,7 +95,7 @@ class Api:
     def request(
         self, method: str, path: str, body: Any = None, content: str = "application/json", patience: float = 30
     ) -> tuple[int, bytes]:
-        """Return status and body. An API that asks to come again is asked again for `patience` seconds (scaled)."""
+        """Return status and body. Retry a busy or silent API server for `patience` seconds (scaled)."""
         deadline = time.monotonic() + self.site.timeout(patience)
         client = self._connect()
         while True:
@@ -107,13 +107,13 @@ class Api:
                 if time.monotonic() > deadline:
                     raise ClusterError(
                         f"the API at {self._server} does not answer: {error}",
-                        "look at the control plane: provisioner ssh "
+                        "check the control plane: provisioner ssh "
                         f"{self._control_planes[0].name} -- sudo crictl ps -a",
                     ) from error
             time.sleep(min(1.0, self.site.timeout(0.25)))
 
     def exec(self, namespace: str, pod: str, command: Sequence[str], container: str = "", timeout: float = 30) -> str:
-        """Run a command in a pod and return its stdout. Raises ClusterError with stderr when it fails."""
+        """Run a command in a pod and return its stdout; raise ClusterError with its output if it fails."""
         query = [("command", [*command]), ("stdout", "true"), ("stderr", "true")]
         query += [("container", container)] if container else []
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/exec"
@@ -121,20 +121,20 @@ class Api:
         try:
             out, err, status = client.exec(path, query, self.site.timeout(timeout))
         except TimeoutError as error:
-            what = f"{' '.join(command)} in pod {namespace}/{pod} took over {timeout:.0f} s (scaled)"
+            what = f"{' '.join(command)} in pod {namespace}/{pod} timed out after {timeout:.0f} s (scaled)"
             raise ClusterError(what) from error
         except OSError as error:
             reason = status_message(str(error))
             raise ClusterError(f"cannot run a command in pod {namespace}/{pod}: {reason}") from error
-        ended, why = exec_status(status)
-        if not ended:
-            what = f"{' '.join(command)} failed in pod {namespace}/{pod}{f': {why}' if why else ''}"
+        succeeded, reason = exec_status(status)
+        if not succeeded:
+            what = f"{' '.join(command)} failed in pod {namespace}/{pod}{f': {reason}' if reason else ''}"
             raise ClusterError(what, tail=f"{out}{err}".strip())
         return out
 
     def path(self, api_version: str, kind: str, namespace: str | None, name: str | None) -> str | None:
-        """Return the URL path of an object or a collection, None when the API has no such kind."""
-        # A kind that is not known may have been defined since.
+        """Return the URL path of an object or a collection, None if the API has no such kind."""
+        # An unknown kind may have been defined since the last discovery.
         found = self._kinds.get(api_version, {}).get(kind) or self.discover(api_version).get(kind)
         if found is None:
             return None
@@ -145,12 +145,12 @@ class Api:
         return f"{prefix}/{plural}" + (f"/{name}" if name else "")
 
     def discover_all(self, api_versions: set[str]) -> None:
-        """Ask for the kinds of each API version that has not been asked for yet."""
+        """Discover the kinds of each API version that is not known yet."""
         for api_version in api_versions - self._kinds.keys():
             self.discover(api_version)
 
     def discover(self, api_version: str) -> dict[str, tuple[str, bool]]:
-        """Ask the API which kinds it has under an API version: kind -> plural name, whether in a namespace."""
+        """Return the kinds of an API version: kind -> (plural name, whether it is namespaced)."""
         prefix = "/api" if "/" not in api_version else "/apis"
         status, body = self.request("GET", f"{prefix}/{api_version}")
         if status == 404:
@@ -162,7 +162,7 @@ class Api:
             for item in json.loads(body)["resources"]
             if "/" not in item["name"]
         }
-        self._kinds[api_version] = found  # as a whole: other threads read it
+        self._kinds[api_version] = found  # in one assignment, since other threads read it
         return found
 
     def _connect(self) -> Client:
@@ -171,14 +171,14 @@ class Api:
                 config = self.kubeconfig()
                 if config is None:
                     raise ClusterError("there is no cluster yet", "provisioner apply")
-                # The only import of the kubernetes client, which takes longer than `--help` may.
+                # Imported here only: loading the kubernetes client takes longer than `--help` may.
                 from provisioner.kube.client import Client
 
                 self._client = Client(self._address(str(config["clusters"][0]["cluster"]["server"])), config)
             return self._client
 
     def _address(self, server: str) -> str:
-        """Return the API's URL: the server's own, or the near end of a tunnel when that is out of reach."""
+        """Return the API's URL: the server's, or that of a tunnel if the server cannot be reached."""
         address, port = server.removeprefix("https://").rsplit(":", 1)
         self._server = server
         try:
@@ -189,26 +189,27 @@ class Api:
             try:
                 self._tunnel = host.forward(host.spec.address, 6443)
             except HostError as error:
-                raise ClusterError(f"the API at {server} is out of reach, and so is {host.name}: {error}") from error
+                raise ClusterError(
+                    f"cannot reach the API at {server}, directly or through {host.name}: {error}"
+                ) from error
             self._server = f"{server} (through {host.name})"
             return f"https://{self._tunnel.address}:{self._tunnel.port}"
 
 
 def refusal(action: str, what: str, status: int, body: bytes) -> ClusterError:
-    """Return the error for a request that the API answered with a status of 400 or more."""
-    said = status_message(body.decode(errors="replace"))
-    fixed = status == 422 and any(words in said for words in _FIXED)
+    """Return the error for a response with a status of 400 or more."""
+    reason = status_message(body.decode(errors="replace"))
+    immutable = status == 422 and any(part in reason for part in _IMMUTABLE)
     return ClusterError(
-        f"the API refused to {action} {what}: {said} ({status})",
-        "that cannot change while the object is there: put it back as it was, or save what the object keeps for you, "
-        "delete it with kubectl, and apply again"
-        if fixed
+        f"the API refused to {action} {what}: {reason} ({status})",
+        "the field is immutable: restore its value, or save the object's data, delete it with kubectl and apply again"
+        if immutable
         else "",
     )
 
 
 def status_message(text: str) -> str:
-    """Return the message of a Status; of anything else its beginning, on one line."""
+    """Return the message of a Status, or the first 200 characters of any other text on one line."""
     try:
         return str(json.loads(text)["message"])
     except (ValueError, KeyError, TypeError):

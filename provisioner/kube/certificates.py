@@ -1,6 +1,6 @@
-"""Self-signed certificates for a site's own HTTPS, and what is wrong with one that is there.
+"""Self-signed certificates for a site's own HTTPS, and whether an existing one has to be renewed.
 
-Private keys stay in memory: nobody prints, diffs or logs what these functions return as a key.
+Private keys stay in memory: never print, diff or log the keys that these functions return.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DAYS = 365
 RENEW_BEFORE = timedelta(days=30)
-# Clocks of a site's machines and of its clients differ a little.
+# The clocks of machines and clients differ a little.
 _SKEW = timedelta(hours=1)
 
 
@@ -31,7 +31,7 @@ def self_signed(names: Sequence[str], now: datetime | None = None) -> tuple[byte
     """Return (certificate, private key) for host names, both PEM: ECDSA P-256, valid for DAYS from `now`."""
     key = ec.generate_private_key(ec.SECP256R1())
     public = key.public_key()
-    # RFC 5280 limits a common name to 64 characters; clients read the alternative names.
+    # RFC 5280 limits a common name to 64 characters; clients check the subject alternative names.
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
     begin = now or datetime.now(UTC)
     usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
@@ -54,24 +54,24 @@ def self_signed(names: Sequence[str], now: datetime | None = None) -> tuple[byte
 
 
 def reason_to_renew(certificate: bytes, key: bytes, names: Sequence[str], now: datetime | None = None) -> str:
-    """Return why a certificate and its key (PEM) do not do for these host names much longer, "" when they do."""
+    """Return why a certificate and its key (PEM) must be renewed for these host names, "" if they need not be."""
     try:
         found = x509.load_pem_x509_certificate(certificate)
         secret = load_pem_private_key(key, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return "certificate or key cannot be read"
     if found.public_key() != secret.public_key():
-        return "its key belongs to another certificate"
+        return "its key does not match"
     if missing := [name for name in names if name not in dns_names(found)]:
-        return f"it is not for {', '.join(missing)}"
+        return f"it does not cover {', '.join(missing)}"
     end = found.not_valid_after_utc
     if (now or datetime.now(UTC)) > end - RENEW_BEFORE:
-        return f"it ends on {end:%Y-%m-%d}"
+        return f"it expires on {end:%Y-%m-%d}"
     return ""
 
 
 def dns_names(certificate: x509.Certificate) -> list[str]:
-    """Return the DNS names that a certificate is for."""
+    """Return a certificate's DNS names."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -80,7 +80,7 @@ def dns_names(certificate: x509.Certificate) -> list[str]:
 
 
 def pem_to_der(pem: bytes) -> bytes:
-    """Return the first certificate of a PEM text as DER, b"" where there is none."""
+    """Return the first certificate of a PEM text as DER, b"" if there is none."""
     try:
         return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
     except ValueError:
@@ -88,11 +88,11 @@ def pem_to_der(pem: bytes) -> bytes:
 
 
 def describe(certificate: bytes) -> str:
-    """Return in a few words whose a certificate (DER) is, until when, and the start of its SHA-256."""
+    """Return a certificate's (DER) names, expiry and the start of its SHA-256 as a phrase."""
     try:
         found = x509.load_der_x509_certificate(certificate)
     except ValueError:
         return "no readable certificate"
-    whose = ", ".join(dns_names(found)) or found.subject.rfc4514_string() or "nobody"
-    print_ = hashlib.sha256(certificate).hexdigest()[:16]
-    return f"for {whose}, until {found.not_valid_after_utc:%Y-%m-%d}, SHA-256 {print_}…"
+    names = ", ".join(dns_names(found)) or found.subject.rfc4514_string() or "nobody"
+    fingerprint = hashlib.sha256(certificate).hexdigest()[:16]
+    return f"for {names}, until {found.not_valid_after_utc:%Y-%m-%d}, SHA-256 {fingerprint}…"

@@ -1,6 +1,6 @@
 """The kubernetes client: authenticated requests, and commands in pods over a WebSocket.
 
-The only module that imports it and what comes with it; api.py loads this one at its first connection.
+Nothing else imports it and its dependencies; api.py loads this module at its first connection.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from websocket import WebSocketException
 
 
 class Client:
-    """Requests to the API server at a URL with the credentials of a kubeconfig, which stay in memory."""
+    """Send requests to the API server at a URL with the credentials of a kubeconfig, which stay in memory."""
 
     def __init__(self, url: str, kubeconfig: Mapping[str, Any]) -> None:
         user, cluster = kubeconfig["users"][0]["user"], kubeconfig["clusters"][0]["cluster"]
         self._descriptors: list[int] = []
         configuration = Configuration()
         configuration.host = url
-        configuration.tls_server_name = "kubernetes"  # in every API certificate, also through the tunnel
+        configuration.tls_server_name = (
+            "kubernetes"  # every API server certificate has it, so that it also verifies through the tunnel
+        )
         configuration.ssl_ca_cert = self._in_memory(cluster["certificate-authority-data"])
         configuration.cert_file = self._in_memory(user["client-certificate-data"])
         configuration.key_file = self._in_memory(user["client-key-data"])
@@ -36,7 +38,10 @@ class Client:
         self._client = ApiClient(configuration)
 
     def request(self, method: str, path: str, body: Any, content_type: str, timeout: float) -> tuple[int, bytes]:
-        """Send one request and return status and body. timeout: seconds. OSError, with the reason, for no answer."""
+        """Send a request and return status and body; raise OSError with the reason if there is no response.
+
+        timeout: seconds.
+        """
         url, headers = (
             f"{self._configuration.host}{path}",
             {"Content-Type": content_type, "Accept": "application/json"},
@@ -51,14 +56,14 @@ class Client:
     def exec(self, path: str, query: Sequence[tuple[str, Any]], timeout: float) -> tuple[str, str, str]:
         """Run a command in a pod and return stdout, stderr and the error channel's Status (remotecommand v4).
 
-        timeout: seconds. TimeoutError when it takes longer; another OSError, with the reason, for no connection.
+        timeout: seconds. Raise TimeoutError if it takes longer, another OSError with the reason if it cannot connect.
         """
         url = get_websocket_url(f"{self._configuration.host}{path}", query)
         try:
             stream = WSClient(self._configuration, url, {}, True)
             stream.run_forever(timeout=timeout)
         except (OSError, ApiException, WebSocketException) as error:
-            body = getattr(error, "resp_body", None)  # the API's own answer to the handshake
+            body = getattr(error, "resp_body", None)  # the API's response to the handshake
             raise ConnectionError(body.decode(errors="replace") if body else str(error)) from error
         if stream.is_open():
             stream.close()
@@ -66,12 +71,12 @@ class Client:
         return str(stream.read_channel(1)), str(stream.read_channel(2)), str(stream.read_channel(3))
 
     def close(self) -> None:
-        """Drop the credentials."""
+        """Close the credential files."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 
     def _in_memory(self, data: str) -> str:
-        """Return a path under /proc to base64 data kept in anonymous memory, for libraries that insist on a file."""
+        """Return a path in /proc to base64 data in anonymous memory, for libraries that require a file."""
         descriptor = os.memfd_create("provisioner")
         os.write(descriptor, base64.b64decode(data))
         self._descriptors.append(descriptor)
@@ -79,7 +84,7 @@ class Client:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the innermost words of a urllib3 error, which wraps the one that matters."""
+    """Return the message of the innermost error, which urllib3 wraps."""
     inner = getattr(error, "reason", None) or (error.args[-1] if error.args else None)
     if isinstance(inner, BaseException):
         return _reason(inner)

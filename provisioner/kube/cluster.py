@@ -1,7 +1,4 @@
-"""The cluster as its API shows it: objects as plain dicts, server-side apply, diffs, waits.
-
-How the API is reached is api.py's business.
-"""
+"""The cluster through its API: objects as plain dicts, server-side apply, diffs, waits."""
 
 from __future__ import annotations
 
@@ -20,16 +17,16 @@ from provisioner.site import Site
 from provisioner.ssh import Host
 
 T = TypeVar("T")
-Objects = list[Object]  # named before Cluster.list hides the built-in
+Objects = list[Object]  # defined before Cluster.list shadows the built-in
 Lines = list[str]
-# An API server that serves these without field management (1.20) breaks off over a server-side apply of one.
+# 1.20's API server has no field management for these and closes the connection on a server-side apply.
 _MERGED_KINDS = ("APIService",)
-_MAX_READS = 5  # at an object that others keep writing to
-EXPLAIN_AFTER = 15.0  # seconds of waiting, scaled by the site, after which one wants to know what is in the way
+_MAX_READS = 5  # of an object that others keep changing
+EXPLAIN_AFTER = 15.0  # seconds (scaled) after which a wait reports what it is waiting on
 
 
 class ApiState(Enum):
-    """What is known of the API. UNREACHABLE is never read as ABSENT."""
+    """What is known about the API. UNREACHABLE never means ABSENT."""
 
     ABSENT = "no control plane has an admin.conf"
     UNREACHABLE = "the API does not answer"
@@ -37,7 +34,10 @@ class ApiState(Enum):
 
 
 class Cluster:
-    """The Kubernetes API of a site; connects at first use and again after `disconnect`."""
+    """The Kubernetes API of a site; connects at first use and again after `disconnect`.
+
+    api_error: why the API did not answer, after `state` or `reachable`.
+    """
 
     def __init__(self, site: Site, hosts: Mapping[str, Host]) -> None:
         self.site = site
@@ -46,17 +46,17 @@ class Cluster:
         self.api_error = ""
 
     def disconnect(self) -> None:
-        """Drop the connection and credentials (a control plane was made or removed)."""
+        """Drop the connection and credentials, for example after a control plane was created or removed."""
         self._api.disconnect()
 
     close = disconnect
 
     def kubeconfig(self) -> dict[str, Any] | None:
-        """Return the administrator's kubeconfig as read from a control plane, None when none has one."""
+        """Return the administrator's kubeconfig from a control plane, None if none has one."""
         return self._api.kubeconfig()
 
     def state(self) -> ApiState:
-        """Return whether the API is there; `why` then says what was seen."""
+        """Return whether there is an API and whether it answers; set `api_error` if it does not."""
         if self.kubeconfig() is None:
             return ApiState.ABSENT
         try:
@@ -73,7 +73,7 @@ class Cluster:
     # --- reading -------------------------------------------------------------------------------------------
 
     def raw(self, path: str, patience: float = 30) -> Any:
-        """Return what GET `path` answers: the parsed JSON, or text where it is none."""
+        """Return the response to GET `path`: parsed JSON, or text if it is not JSON."""
         status, body = self._api.request("GET", path, patience=patience)
         if status >= 400:
             raise refusal("GET", path, status, body)
@@ -83,7 +83,7 @@ class Cluster:
             return body.decode(errors="replace")
 
     def get(self, kind: str, name: str, namespace: str | None = None, api_version: str = "v1") -> Object | None:
-        """Return one object, None when it (or its kind) does not exist."""
+        """Return an object, None if it or its kind does not exist."""
         path = self._api.path(api_version, kind, namespace, name)
         if path is None:
             return None
@@ -97,7 +97,7 @@ class Cluster:
     def list(
         self, kind: str, namespace: str | None = None, api_version: str = "v1", labels: str = "", fields: str = ""
     ) -> Objects:
-        """Return all objects of a kind; empty where the API has no such kind. Selectors as in kubectl."""
+        """Return all objects of a kind, none if the API has no such kind. Selectors as in kubectl."""
         path = self._api.path(api_version, kind, namespace, None)
         if path is None:
             return []
@@ -111,7 +111,7 @@ class Cluster:
         return {node["metadata"]["name"]: node for node in self.list("Node")}
 
     def events(self, namespace: str, name: str = "") -> Lines:
-        """Return a namespace's events as lines, oldest first; with `name`, those about that object."""
+        """Return a namespace's events as lines, oldest first; with `name`, only those about that object."""
         fields = f"involvedObject.name={name}" if name else ""
         found = self.list("Event", namespace, fields=fields)
         found.sort(key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
@@ -122,7 +122,7 @@ class Cluster:
         ]
 
     def logs(self, namespace: str, pod: str, container: str = "", lines: int = 20, previous: bool = False) -> str:
-        """Return the last lines of a container's log; why it cannot be had, where it cannot."""
+        """Return the last lines of a container's log, or the reason if there is none."""
         query = {"tailLines": str(lines), "previous": str(previous).lower()}
         if container:
             query["container"] = container
@@ -132,7 +132,7 @@ class Cluster:
         return text if status < 400 else f"(no log: {status_message(text)})"
 
     def token(self, namespace: str, account: str, seconds: int) -> str | None:
-        """Return a new token of a ServiceAccount (authentication.k8s.io/v1, TokenRequest), None when there is none."""
+        """Return a new token of a ServiceAccount (authentication.k8s.io/v1, TokenRequest), None without an account."""
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
         wanted = {
             "apiVersion": "authentication.k8s.io/v1",
@@ -143,19 +143,19 @@ class Cluster:
         if status == 404:
             return None
         if status >= 400:
-            raise refusal("give a token of", f"ServiceAccount {namespace}/{account}", status, body)
+            raise refusal("issue a token for", f"ServiceAccount {namespace}/{account}", status, body)
         return str(json.loads(body)["status"]["token"])
 
     # --- writing -------------------------------------------------------------------------------------------
 
     def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Object:
-        """Server-side apply one object as our field manager, taking over fields that others set."""
+        """Server-side apply an object as our field manager, taking over conflicting fields."""
         metadata, name = manifest["metadata"], manifest["metadata"]["name"]
         path = self._api.path(manifest["apiVersion"], manifest["kind"], metadata.get("namespace"), name)
         if path is None:
             raise ClusterError(
-                f"the API does not know {manifest['apiVersion']} {manifest['kind']}",
-                f"{object_name(manifest)} needs its definition (CRD) first",
+                f"the API has no kind {manifest['kind']} in {manifest['apiVersion']}",
+                f"create the CustomResourceDefinition of {object_name(manifest)} first",
             )
         query = {"fieldManager": FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
         if manifest["kind"] in _MERGED_KINDS:
@@ -171,7 +171,7 @@ class Cluster:
         return dict(json.loads(body))
 
     def merge(self, kind: str, name: str, patch: Mapping[str, Any], **where: Any) -> Object:
-        """Merge-patch one object (RFC 7396); `subresource`, `namespace` and `api_version` as keywords."""
+        """Merge-patch an object (RFC 7396); `subresource`, `namespace` and `api_version` as keywords."""
         path = self._api.path(where.get("api_version", "v1"), kind, where.get("namespace"), name)
         path = f"{path}/{where['subresource']}" if where.get("subresource") else path
         status, body = self._api.request("PATCH", str(path), dict(patch), "application/merge-patch+json")
@@ -182,14 +182,14 @@ class Cluster:
     def delete(
         self, kind: str, name: str, namespace: str | None = None, api_version: str = "v1", *, version: str = ""
     ) -> None:
-        """Delete one object, and after it what it has made, as kubectl does; one that is not there is fine.
+        """Delete an object and, in the background, its dependents, as kubectl does; ignore one that does not exist.
 
-        version: the only resourceVersion that may go. Raises ClusterError where the object has changed since.
+        version: raise ClusterError if the object has another resourceVersion.
         """
         path = self._api.path(api_version, kind, namespace, name)
         if path is None:
             return
-        # Unless told otherwise, the API leaves the pods of a Job behind (pkg/registry/batch/job, for batch/v1).
+        # By default the API orphans the pods of a Job (pkg/registry/batch/job, for batch/v1).
         options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         if version:
             options["preconditions"] = {"resourceVersion": version}
@@ -198,9 +198,9 @@ class Cluster:
             raise refusal("delete", f"{kind} {join_name(name, namespace)}", status, body)
 
     def evict(self, namespace: str, pod: str) -> str:
-        """Have a pod deleted if its PodDisruptionBudgets allow it (policy, Eviction); return "", or why not now.
+        """Evict a pod (policy, Eviction); return "", or the reason if a PodDisruptionBudget forbids it now.
 
-        One that is not there is fine. The API takes policy/v1 from 1.22 on, v1beta1 before.
+        Ignore a pod that does not exist. The API accepts policy/v1 from 1.22, v1beta1 before.
         """
         current = self.site.version.at_least(1, 22)
         eviction = {
@@ -217,17 +217,17 @@ class Cluster:
         return ""
 
     def diffs(self, manifests: Sequence[Mapping[str, Any]]) -> Lines:
-        """Return for each manifest what a server-side apply would change, "" for nothing (dry runs, 4 at once)."""
+        """Return the diff of each manifest as `diff` does, 4 in parallel."""
         self._api.discover_all({str(manifest["apiVersion"]) for manifest in manifests})
         with ThreadPoolExecutor(4) as pool:
             return [*pool.map(self.diff, manifests)]
 
     def diff(self, manifest: Mapping[str, Any]) -> str:
-        """Return the unified diff that a server-side apply would cause, "" for none.
+        """Return the unified diff of a server-side apply (a dry run), "" for no change.
 
-        A dry run keeps the version that it started from. Where that is not the one that was read, somebody has written
-        in between (an autoscaler's conditions and figures are annotations to autoscaling/v1), and theirs is no
-        difference of ours: both are asked for again.
+        A dry run returns the resourceVersion that it started from. If it is not the one that was read, somebody else
+        has written in between (an autoscaler keeps its status in annotations for autoscaling/v1), and the diff would
+        show their change: read both again.
         """
         metadata = manifest["metadata"]
         for _ in range(_MAX_READS):
@@ -245,30 +245,33 @@ class Cluster:
 
     # --- waiting -------------------------------------------------------------------------------------------
 
-    def wait(self, what: str, look: Callable[[], T | None], timeout: float, why: Callable[[], str] = lambda: "") -> T:
-        """Look until something true comes back and return it; errors of a busy API count as not yet.
+    def wait(
+        self, what: str, poll: Callable[[], T | None], timeout: float, explain: Callable[[], str] = lambda: ""
+    ) -> T:
+        """Poll until the result is true, and return it; a ClusterError counts as "not yet".
 
-        what: for "waiting for WHAT". timeout: seconds, scaled by the site. why: called when time is up, its lines
-        (events, logs) end up in the error; and now and then before, its last line then ends that of the progress.
-        Raises ClusterError.
+        what: for "waiting for WHAT". timeout: seconds (scaled). explain: returns lines (events, logs) for the error;
+        while waiting, the last of them is shown as progress from time to time. Raise ClusterError at the timeout.
         """
         started = time.monotonic()
         deadline = started + self.site.timeout(timeout)
-        suspicious = started + self.site.timeout(EXPLAIN_AFTER)
+        explain_at = started + self.site.timeout(EXPLAIN_AFTER)
         last = because = ""
         while True:
             try:
-                if found := look():
+                if found := poll():
                     return found
                 last = ""
             except ClusterError as error:
                 last = str(error)
             if time.monotonic() > deadline:
                 waited = f"{time.monotonic() - started:.0f} s"
-                raise ClusterError(f"waited {waited} for {what}" + (f" ({last})" if last else ""), tail=_explain(why))
-            if time.monotonic() > suspicious:
-                suspicious = time.monotonic() + self.site.timeout(EXPLAIN_AFTER)
-                because = "".join(_explain(why).splitlines()[-1:])
+                raise ClusterError(
+                    f"waited {waited} for {what}" + (f" ({last})" if last else ""), tail=_explained(explain)
+                )
+            if time.monotonic() > explain_at:
+                explain_at = time.monotonic() + self.site.timeout(EXPLAIN_AFTER)
+                because = "".join(_explained(explain).splitlines()[-1:])
             passed = f"{time.monotonic() - started:.0f} s"
             self.progress(f"waiting for {what} ({passed})" + (f": {because}" if because else ""))
             time.sleep(min(2.0, self.site.timeout(0.5)))
@@ -280,7 +283,7 @@ class Cluster:
 
 
 def connect(site: Site, hosts: Mapping[str, Host]) -> Cluster:
-    """Return the site's Cluster; nothing is contacted before its first use."""
+    """Return the site's Cluster; it connects at first use."""
     return Cluster(site, hosts)
 
 
@@ -290,7 +293,7 @@ def approve_csr(cluster: Cluster, request: Object) -> None:
         "type": "Approved",
         "status": "True",
         "reason": "ProvisionerApprove",
-        "message": "a host of hosts.toml asks for its own kubelet's addresses",
+        "message": "requested by a host of hosts.toml for its own name and addresses",
     }
     cluster.merge(
         "CertificateSigningRequest",
@@ -301,8 +304,8 @@ def approve_csr(cluster: Cluster, request: Object) -> None:
     )
 
 
-def _explain(why: Callable[[], str]) -> str:
+def _explained(explain: Callable[[], str]) -> str:
     try:
-        return why()
+        return explain()
     except ClusterError as error:
-        return f"(no explanation to be had: {error})"
+        return f"(no explanation: {error})"

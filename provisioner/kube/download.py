@@ -1,4 +1,4 @@
-"""Fetch a pinned file: from the site's cache, else from upstream or the site's mirror, never unverified."""
+"""Fetch a pinned file from the site's cache, upstream or the site's mirror; always verified."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from provisioner.site import Site
 
 
 def fetch(site: Site, download: Download) -> bytes:
-    """Return the bytes of a pinned file, checked against its SHA-256.
+    """Return the content of a pinned file, verified against its SHA-256.
 
-    They are kept under `.provisioner/cache/SHA256`, so that a plan needs no network. With `mirror.manifests` set,
-    `https://HOST/PATH` is read from `MIRROR/HOST/PATH`. Raises ProvisionerError when it cannot be had or differs.
+    It is cached in `.provisioner/cache/SHA256`, so that a plan needs no network. With `mirror.manifests` set,
+    `https://HOST/PATH` is read from `MIRROR/HOST/PATH`. Raise ProvisionerError if the download fails or differs.
     """
-    kept = site.state / "cache" / download.sha256
-    if kept.is_file():
-        content = kept.read_bytes()
+    cached = site.state / "cache" / download.sha256
+    if cached.is_file():
+        content = cached.read_bytes()
         if hashlib.sha256(content).hexdigest() == download.sha256:
             return content
     address = mirrored(download.url, site.mirror.manifests)
@@ -30,15 +30,15 @@ def fetch(site: Site, download: Download) -> bytes:
     found = hashlib.sha256(content).hexdigest()
     if found != download.sha256:
         raise ProvisionerError(
-            f"{address} has SHA-256 {found}, the catalogue pins {download.sha256}",
-            "nothing was applied; check the mirror, or the release if upstream has changed it",
+            f"{address} has SHA-256 {found}, expected {download.sha256}",
+            "nothing was applied; check the mirror, or whether upstream has changed the release",
         )
-    _keep(kept, content)
+    _cache(cached, content)
     return content
 
 
 def mirrored(url: str, mirror: str) -> str:
-    """Return where `url` is read from: itself, or its place in a mirror that keeps upstream's layout."""
+    """Return the URL to read `url` from: itself, or its path in a mirror with upstream's layout."""
     return f"{mirror.rstrip('/')}/{url.removeprefix('https://')}" if mirror else url
 
 
@@ -54,7 +54,7 @@ def _get(address: str, timeout: float) -> bytes:
         ) from error
 
 
-def _keep(path: Path, content: bytes) -> None:
+def _cache(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     partial.write_bytes(content)

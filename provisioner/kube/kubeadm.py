@@ -1,7 +1,7 @@
-"""Build kubeadm's configuration for the API version that a Kubernetes version needs.
+"""Build kubeadm's configuration in the API version of a Kubernetes version.
 
-v1beta2 below 1.22, v1beta3 for 1.22–1.30, v1beta4 from 1.31 (kubernetes.io, "kubeadm Configuration"). In v1beta4
-every extraArgs is a list of name and value, and timeouts moved under `timeouts`.
+v1beta2 before 1.22, v1beta3 for 1.22–1.30, v1beta4 from 1.31 (kubernetes.io, "kubeadm Configuration"). In v1beta4
+every extraArgs is a list of name and value, and timeouts are under `timeouts`.
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ from provisioner.site import HostSpec, Site
 
 Document = dict[str, Any]
 PATCHES = "/var/lib/provisioner/kubeadm-patches"
-# The static pods of a control plane, and how often kubeadm lets each miss its liveness probe, ten seconds apart
+# The static pods of a control plane, and the failureThreshold of their liveness probes, which run every ten seconds
 # (cmd/kubeadm/app/util/staticpod/utils.go, LivenessProbe).
 STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
-MISSES = 8
-TOKEN_LIFETIME = "1h0m0s"  # long enough for the slowest join, short enough to be worthless tomorrow
+FAILURE_THRESHOLD = 8
+TOKEN_LIFETIME = "1h0m0s"  # long enough for the slowest join, worthless the next day
 
 
 def api_version(site: Site) -> str:
-    """Return the kubeadm config API version for the site's Kubernetes, as in `apiVersion`."""
+    """Return the `apiVersion` of kubeadm's configuration for the site's Kubernetes."""
     version = site.version
     beta = "v1beta4" if version.at_least(1, 31) else "v1beta3" if version.at_least(1, 22) else "v1beta2"
     return f"kubeadm.k8s.io/{beta}"
 
 
 def init_documents(site: Site, host: HostSpec) -> list[Document]:
-    """Return the documents for `kubeadm init` on the first control plane; none holds a secret."""
+    """Return the documents for `kubeadm init` on the first control plane; they contain no secret."""
     return [
         {
             "apiVersion": api_version(site),
             "kind": "InitConfiguration",
-            # No token is given: kubeadm makes a random one; it only has to die soon, since joins get their own.
+            # kubeadm generates a token, which only has to expire soon: every join gets its own.
             "bootstrapTokens": [{"ttl": TOKEN_LIFETIME}],
             "localAPIEndpoint": {"advertiseAddress": host.address, "bindPort": 6443},
             "nodeRegistration": _registration(site, host),
             **_timeouts(site),
-            **_patched(site),
+            **_patches(site),
         },
         cluster_configuration(site),
         {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
             "cgroupDriver": "systemd",
-            # Serving certificates signed by the cluster's CA, so that metrics-server can verify kubelets.
+            # The cluster's CA signs serving certificates, so that metrics-server can verify kubelets.
             "serverTLSBootstrap": True,
             **site.kubeadm.kubelet_configuration,
         },
@@ -56,7 +56,7 @@ def init_documents(site: Site, host: HostSpec) -> list[Document]:
 
 
 def cluster_configuration(site: Site) -> Document:
-    """Return the ClusterConfiguration: what all control planes share."""
+    """Return the ClusterConfiguration, which all control planes share."""
     extra = site.kubeadm
     api_server: Document = {
         "certSANs": _certificate_names(site),
@@ -83,10 +83,10 @@ def cluster_configuration(site: Site) -> Document:
 
 
 def join_document(site: Site, host: HostSpec, *, token: str, ca_hash: str, certificate_key: str = "") -> Document:
-    """Return the JoinConfiguration; it holds the bootstrap token, so it is never logged nor kept.
+    """Return the JoinConfiguration; it contains the bootstrap token, so never log or keep it.
 
     token: `abcdef.0123456789abcdef`. ca_hash: `sha256:HEX` of the cluster CA's public key (RFC 7469 style).
-    certificate_key: for a further control plane, the key of the uploaded certificates.
+    certificate_key: for an additional control plane, the key of the uploaded certificates.
     """
     document: Document = {
         "apiVersion": api_version(site),
@@ -109,22 +109,22 @@ def join_document(site: Site, host: HostSpec, *, token: str, ca_hash: str, certi
             "localAPIEndpoint": {"advertiseAddress": host.address, "bindPort": 6443},
             "certificateKey": certificate_key,
         }
-        document |= _patched(site)
+        document |= _patches(site)
     return document
 
 
 def patches(site: Site) -> dict[str, str]:
-    """Return the files, by path, that kubeadm lays over a control plane's static pods; none but on a slow site.
+    """Return kubeadm's patches of a control plane's static pods by path; none unless the site is slow.
 
-    There the kubelet ends none of them for being slow before all else is given up: an API server that begins anew has
-    half a minute to write its roles, with everybody's connections coming back at once, and if it misses that it ends.
+    On a slow site the kubelet must not restart these pods for being slow: a restarted API server has half a minute to
+    write its roles while all clients reconnect at once, and exits if it does not succeed.
     """
     if not site.slow:
         return {}
-    misses = math.ceil(site.timeout(MISSES))
+    threshold = math.ceil(site.timeout(FAILURE_THRESHOLD))
     return {
         f"{PATCHES}/{name}+strategic.json": json.dumps(
-            {"spec": {"containers": [{"name": name, "livenessProbe": {"failureThreshold": misses}}]}}
+            {"spec": {"containers": [{"name": name, "livenessProbe": {"failureThreshold": threshold}}]}}
         )
         + "\n"
         for name in STATIC_PODS
@@ -132,22 +132,22 @@ def patches(site: Site) -> dict[str, str]:
 
 
 def patches_flag(site: Site) -> str:
-    """Return what tells a kubeadm of the patches whose configuration has no word for them (below v1beta3)."""
+    """Return the flag for the patches of a kubeadm whose configuration has no field for them (before v1beta3)."""
     return f" --experimental-patches {PATCHES}" if site.slow and api_version(site).endswith("v1beta2") else ""
 
 
-def _patched(site: Site) -> Document:
+def _patches(site: Site) -> Document:
     if not site.slow or api_version(site).endswith("v1beta2"):
         return {}
     return {"patches": {"directory": PATCHES}}
 
 
 CONTROL_PLANE_KEYS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
-"""What kubeadm calls a control plane, as label and as taint: the second until 1.24, both in between."""
+"""kubeadm's label and taint of a control plane: until 1.24 the second, then for some versions both."""
 
 
 def control_plane_taint(site: Site) -> str:
-    """Return the taint key that kubeadm gives a control plane: `…/master` before 1.24."""
+    """Return the key of the taint that kubeadm puts on a control plane: `…/master` before 1.24."""
     return CONTROL_PLANE_KEYS[0 if site.version.at_least(1, 24) else 1]
 
 
@@ -166,7 +166,7 @@ def _registration(site: Site, host: HostSpec) -> Document:
 
 
 def _taints(host: HostSpec) -> list[Document] | None:
-    """Return the taints at registration; None leaves kubeadm's own default in place."""
+    """Return the taints at registration; None for kubeadm's default."""
     if host.is_control_plane and host.is_worker:
         return []
     return None
@@ -174,15 +174,15 @@ def _taints(host: HostSpec) -> list[Document] | None:
 
 def _certificate_names(site: Site) -> list[str]:
     names = [spec.address for spec in site.control_planes] + [spec.name for spec in site.control_planes]
-    # 127.0.0.1: where the API is reached through an SSH tunnel.
+    # 127.0.0.1: the near end of an SSH tunnel to the API.
     names += [site.endpoint.rsplit(":", 1)[0].strip("[]"), "127.0.0.1", "localhost"]
     return list(dict.fromkeys(names))
 
 
 def _key_algorithm(site: Site) -> Document:
-    """Return what makes kubeadm's keys: a field of its own in v1beta4, a feature gate before."""
+    """Return the key algorithm: a field in v1beta4, a feature gate before."""
     if site.kubeadm.key_algorithm == "RSA-2048":
-        return {}  # kubeadm's own default
+        return {}  # kubeadm's default
     if _is_v1beta4(site):
         return {"encryptionAlgorithm": site.kubeadm.key_algorithm}
     return {"featureGates": {"PublicKeysECDSA": True}}

@@ -1,4 +1,4 @@
-"""The administrator's kubeconfig: under names of the cluster's own, and merged into a person's file."""
+"""The administrator's kubeconfig: renamed after the cluster, and merged into another file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _LISTS = {"clusters": "cluster", "contexts": "context", "users": "user"}
 
 
 def renamed(config: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return a kubeconfig of one cluster, user and context that are called after the cluster.
+    """Return a kubeconfig whose cluster, user and context are named after the cluster.
 
-    kubeadm calls every cluster "kubernetes", so that two would overwrite one another in a merged file.
+    kubeadm names every cluster "kubernetes", so that two would overwrite each other in a merged file.
     """
     user = f"{name}-admin"
     return {
@@ -30,7 +30,7 @@ def renamed(config: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Return `old` with the entries of `new` in place of those of the same name, and its current context."""
+    """Return `old` with the entries of `new` in place of those of the same name, and the current context of `new`."""
     result = {"apiVersion": "v1", "kind": "Config", "preferences": {}, **old}
     for key in _LISTS:
         names = {entry["name"] for entry in new[key]}
@@ -40,7 +40,7 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def merge_into(path: Path, new: dict[str, Any]) -> None:
-    """Merge into a file, atomically and readable by its owner only; what it held is kept as PATH.before."""
+    """Merge into a file, atomically and readable only by its owner; keep the old file as PATH.before."""
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -48,9 +48,9 @@ def merge_into(path: Path, new: dict[str, Any]) -> None:
     try:
         old = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise ProvisionerError(f"{path} is not valid YAML, so nothing was merged", "mend or move it") from error
+        raise ProvisionerError(f"{path} is not valid YAML, so nothing was merged", "fix or move it") from error
     if not isinstance(old, dict):
-        raise ProvisionerError(f"{path} is not a kubeconfig, so nothing was merged", "mend or move it")
+        raise ProvisionerError(f"{path} is not a kubeconfig, so nothing was merged", "fix or move it")
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if text:
         _write(path.with_name(path.name + ".before"), text)
@@ -58,8 +58,8 @@ def merge_into(path: Path, new: dict[str, Any]) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as stream:
         stream.write(text)
-    beside.replace(path)
+    temporary.replace(path)

@@ -1,7 +1,7 @@
-"""Read the YAML manifests that an operator edits, with one strict substitution.
+"""Read the YAML manifests that an operator edits, with strict substitution.
 
-What depends on the site stands in the file as ${name}. A name that nobody gives a value is an error with file
-and line, never an empty string: a manifest with a hole in it is worse than none.
+Values that depend on the site are written as ${name}. A name without a value is an error with file and line, never an
+empty string.
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ from provisioner.errors import ProvisionerError
 from provisioner.kube.download import fetch
 from provisioner.kube.objects import Object, object_name
 from provisioner.site import Site
+from provisioner.text import join_words
 
-# libyaml reads a file of definitions ten times faster, where it is there.
+# libyaml, if available, reads CustomResourceDefinitions ten times faster.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _STRING = "tag:yaml.org,2002:str"
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 _PLACEHOLDER = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
-
-# What this program itself reads in an object. A mistake elsewhere is the API's to tell; one in these would end as a
-# defect of the program, without file and line.
+# The fields that this program reads. The API reports mistakes in other fields; in these they would cause a traceback.
 _POD = ("spec", "spec.template", "spec.template.spec")
 _CONTAINERS = ("spec.template.spec.containers", "spec.template.spec.initContainers")
 _NEEDED = {
@@ -47,7 +46,7 @@ _LISTS = {
 
 
 class _Loader(_SafeLoader):  # type: ignore[misc]
-    """Dates stay text: JSON, and therefore Kubernetes, has none."""
+    """Dates stay strings: JSON, and so Kubernetes, has none."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
         first: [pair for pair in pairs if pair[0] != _TIMESTAMP]
@@ -56,13 +55,12 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
 
 
 def load(source: Path | str, values: Mapping[str, Any] | None = None, name: str = "") -> list[Object]:
-    """Return the objects of a manifest in their order, with ${name} replaced by `values[name]`.
+    """Return the objects of a manifest in order, with ${name} replaced by `values[name]`.
 
-    source: a file, or the YAML text itself; `name` then stands for the file in errors. A scalar that is
-    nothing but one placeholder takes the value's own type (a list stays a list, the text "1" stays text);
-    inside longer text the value is written out. `$${` stands for `${` itself. values=None substitutes nothing
-    (manifests of others). Raises ProvisionerError as `file:line: …` for broken YAML, a key given twice, an
-    unknown name, and a document that is no Kubernetes object.
+    source: a file, or YAML text, for which `name` is the file name in errors. A scalar that is one placeholder takes
+    the type of the value (a list stays a list, the string "1" a string); within a longer string the value is
+    formatted. `$${` is a literal `${`. values=None substitutes nothing (upstream's manifests). Raise ProvisionerError
+    as `file:line: …` for invalid YAML, a duplicate key, an unknown name, and a document that is not an object.
 
     >>> load("{apiVersion: v1, kind: Namespace, metadata: {name: '${course}'}}", {"course": "c1"})
     [{'apiVersion': 'v1', 'kind': 'Namespace', 'metadata': {'name': 'c1'}}]
@@ -77,20 +75,20 @@ def load(source: Path | str, values: Mapping[str, Any] | None = None, name: str 
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}" if mark else name
         problem = " ".join(part for part in (error.context, error.problem) if part)
-        raise ProvisionerError(f"{place}: not YAML: {problem}", "check indentation and quotes there") from error
-    except yaml.YAMLError as error:  # characters that YAML does not admit carry no mark
-        raise ProvisionerError(f"{name}: not YAML: {str(error).splitlines()[0]}") from error
+        raise ProvisionerError(f"{place}: invalid YAML: {problem}", "check indentation and quotes") from error
+    except yaml.YAMLError as error:  # no mark for characters that YAML forbids
+        raise ProvisionerError(f"{name}: invalid YAML: {str(error).splitlines()[0]}") from error
     except RecursionError as error:
-        raise ProvisionerError(f"{name}: not a manifest: it is nested too deeply") from error
+        raise ProvisionerError(f"{name}: not a manifest: nested too deeply") from error
 
 
 def fetch_manifest(site: Site, download: Download) -> list[Object]:
-    """Return the objects of a project's released manifest. Raises ProvisionerError where it cannot be had."""
+    """Return the objects of a pinned upstream manifest; raise ProvisionerError if it cannot be downloaded."""
     return load(fetch(site, download).decode(), name=download.url)
 
 
 def placeholders(source: Path) -> set[str]:
-    """Return the names that a manifest wants values for; comments count too."""
+    """Return the names that a manifest needs values for, including those in comments."""
     found = (match[1] for match in _PLACEHOLDER.finditer(_read(source)))
     return {name for name in found if name is not None}
 
@@ -99,7 +97,7 @@ def _read(source: Path) -> str:
     try:
         return source.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ProvisionerError(f"cannot read {source}: it is not UTF-8 text") from error
+        raise ProvisionerError(f"cannot read {source}: not valid UTF-8") from error
     except OSError as error:
         raise ProvisionerError(f"cannot read {source}: {error.strerror}") from error
 
@@ -108,36 +106,36 @@ def _documents(text: str, values: Mapping[str, Any] | None, name: str) -> Iterat
     loader = _Loader(text)
     try:
         while loader.check_node():
-            node = _Walk(values, name).visit(loader.get_node())
+            node = _Substitution(values, name).visit(loader.get_node())
             document = loader.construct_document(node)
             if document is None:
                 continue
-            yield from _objects(document, node, name, ours=values is not None)
+            yield from _objects(document, node, name, edited=values is not None)
     finally:
         loader.dispose()
 
 
-def _place(node: yaml.Node, name: str) -> str:
+def _location(node: yaml.Node, name: str) -> str:
     return f"{name}:{node.start_mark.line + 1}" if node.start_mark else name
 
 
-def _objects(document: Any, node: yaml.Node, name: str, *, ours: bool) -> Iterator[Object]:
-    """Yield the object that a document is, or those of a List, each checked. ours: as an operator may have edited it.
+def _objects(document: Any, node: yaml.Node, name: str, *, edited: bool) -> Iterator[Object]:
+    """Yield the object of a document, or those of a List, each checked.
 
-    What a project has released is taken as it is.
+    edited: whether an operator may have edited it; upstream's manifests are not checked as closely.
     """
-    place = _place(node, name)
+    place = _location(node, name)
     _check_object(document, place)
     if document["kind"] != "List":
-        if ours:
+        if edited:
             _check_shape(document, place)
             for key in [key for key in ("labels", "annotations") if document["metadata"].get(key, {}) is None]:
-                del document["metadata"][key]  # left empty, which the API takes for left out
+                del document["metadata"][key]  # empty, which the API treats as absent
         yield document
         return
     nodes = next(value.value for key, value in node.value if key.value == "items")
     for item, own in zip(document["items"], nodes, strict=True):
-        yield from _objects(item, own, name, ours=ours)
+        yield from _objects(item, own, name, edited=edited)
 
 
 def _check_object(document: Any, place: str) -> None:
@@ -145,7 +143,7 @@ def _check_object(document: Any, place: str) -> None:
         kind = "nothing" if document is None else f"a {type(document).__name__}"
         raise ProvisionerError(
             f"{place}: a document of a manifest must be an object, not {kind}",
-            "write one with apiVersion, kind and metadata.name, or take it out",
+            "add apiVersion, kind and metadata.name, or remove the document",
         )
     missing = [key for key in ("apiVersion", "kind") if not isinstance(document.get(key), str)]
     metadata = document.get("metadata")
@@ -155,40 +153,39 @@ def _check_object(document: Any, place: str) -> None:
     elif not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
         missing.append("metadata.name")
     if missing:
-        wanted = " and no ".join(missing)
-        raise ProvisionerError(f"{place}: this object has no {wanted}", "every object needs them")
+        raise ProvisionerError(f"{place}: the object has no {join_words(missing, 'or')}", "add what is missing")
 
 
 def _check_shape(document: Object, place: str) -> None:
-    wrong, remedy = _misshapen(document)
+    wrong, remedy = _shape_error(document)
     if wrong:
         raise ProvisionerError(f"{place}: {wrong} in {object_name(document)}", remedy)
 
 
-def _misshapen(document: Object) -> tuple[str, str]:
-    """Return what is not of the form that is read on from here, and a remedy; "" for an object that is well."""
+def _shape_error(document: Object) -> tuple[str, str]:
+    """Return which field has the wrong type, and a remedy; "" for a well-formed object."""
     kind = document["kind"]
     for path in _NEEDED.get(kind, ()):
-        if not isinstance(_at(document, path), dict):
-            return f"there is no {path}", f"write {path.rpartition('.')[2]}: and below it, indented, what it holds"
+        if not isinstance(_value_at(document, path), dict):
+            return f"there is no {path}", f"add {path.rpartition('.')[2]}: with its fields indented below it"
     for path in (*_OBJECTS, *_NEEDED.get(kind, ())):
-        if not isinstance(_at(document, path), dict | None):
-            return f"{path} must be an object", "write it as key: value, each on a line of its own"
+        if not isinstance(_value_at(document, path), dict | None):
+            return f"{path} must be an object", "write it as key: value lines"
     for path in _LISTS.get(kind, ()):
-        entries = _at(document, path, absent=[])
+        entries = _value_at(document, path, absent=[])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             return f"{path} must be a list of objects", f'write it as "- key: value" lines below {path}:'
     if not isinstance(document["metadata"].get("namespace"), str | None):
-        return "metadata.namespace must be text", "put it into quotes"
-    tls = _at(document, "spec.tls", absent=[]) if kind == "Ingress" else []
+        return "metadata.namespace must be a string", "put it in quotes"
+    tls = _value_at(document, "spec.tls", absent=[]) if kind == "Ingress" else []
     hosts = [entry.get("hosts") or [] for entry in tls]
     if not all(isinstance(some, list) and all(isinstance(host, str) for host in some) for some in hosts):
         return "spec.tls.hosts must be a list of names", "write it as hosts: [NAME]"
     return "", ""
 
 
-def _at(document: Object, path: str, absent: Any = None) -> Any:
-    """Return what stands at a path such as "spec.template", `absent` where a key of it is not there."""
+def _value_at(document: Object, path: str, absent: Any = None) -> Any:
+    """Return the value at a path such as "spec.template", `absent` if there is none."""
     found: Any = document
     for key in path.split("."):
         if not isinstance(found, dict) or key not in found:
@@ -197,8 +194,8 @@ def _at(document: Object, path: str, absent: Any = None) -> Any:
     return found
 
 
-class _Walk:
-    """One pass over a document's nodes, each visited once however many aliases point to it."""
+class _Substitution:
+    """Replace the placeholders of a document; visit each node once, however many aliases refer to it."""
 
     def __init__(self, values: Mapping[str, Any] | None, name: str) -> None:
         self.values = values
@@ -213,49 +210,47 @@ class _Walk:
             node.value = [self.visit(item) for item in node.value]
         elif isinstance(node, yaml.MappingNode):
             node.value = [(self.visit(key), self.visit(value)) for key, value in node.value]
-            self._refuse_twins(node)
+            self._refuse_duplicates(node)
         elif isinstance(node, yaml.ScalarNode) and self.values is not None and "${" in node.value:
-            self.done[id(node)] = _scalar(node, self.values, _place(node, self.name))
+            self.done[id(node)] = _substitute(node, self.values, _location(node, self.name))
         return self.done[id(node)]
 
-    def _refuse_twins(self, node: yaml.MappingNode) -> None:
-        """Refuse a key given twice, of which YAML readers silently keep the last."""
+    def _refuse_duplicates(self, node: yaml.MappingNode) -> None:
+        """Refuse a duplicate key, of which YAML parsers silently keep the last."""
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    place = _place(key, self.name)
-                    raise ProvisionerError(f"{place}: the key {key.value!r} is given twice", "keep one of them")
+                    place = _location(key, self.name)
+                    raise ProvisionerError(f"{place}: duplicate key {key.value!r}", "remove one")
                 seen.add(key.value)
 
 
-def _scalar(node: yaml.ScalarNode, values: Mapping[str, Any], place: str) -> yaml.Node:
+def _substitute(node: yaml.ScalarNode, values: Mapping[str, Any], place: str) -> yaml.Node:
     whole = _PLACEHOLDER.fullmatch(node.value)
     if whole and whole[1] is not None:
-        typed: yaml.Node = SafeRepresenter().represent_data(_value(whole, values, place))
-        return typed
+        represented: yaml.Node = SafeRepresenter().represent_data(_value(whole, values, place))
+        return represented
 
-    def written(match: re.Match[str]) -> str:
+    def formatted(match: re.Match[str]) -> str:
         if match[1] is None:
             return "${"
         value = _value(match, values, place)
         if isinstance(value, list | dict) or value is None:
             kind = type(value).__name__
             raise ProvisionerError(
-                f"{place}: ${{{match[1]}}} is a {kind} and cannot stand inside text",
-                "let it be the whole value",
+                f"{place}: ${{{match[1]}}} is a {kind} and cannot be part of a string",
+                "use it as the whole value",
             )
         return str(value).lower() if isinstance(value, bool) else str(value)
 
-    return yaml.ScalarNode(_STRING, _PLACEHOLDER.sub(written, node.value), node.start_mark, node.end_mark)
+    return yaml.ScalarNode(_STRING, _PLACEHOLDER.sub(formatted, node.value), node.start_mark, node.end_mark)
 
 
 def _value(match: re.Match[str], values: Mapping[str, Any], place: str) -> Any:
     wanted = match[1]
     if not match[0].endswith("}") or not _NAME.fullmatch(wanted):
-        raise ProvisionerError(
-            f"{place}: {match[0]!r} is not of the form ${{name}}", "write $${ where the text itself is meant"
-        )
+        raise ProvisionerError(f"{place}: {match[0]!r} is not of the form ${{name}}", "write $${ for a literal ${")
     if wanted not in values:
         close = difflib.get_close_matches(wanted, values, 1)
         meant = f"did you mean ${{{close[0]}}}? " if close else ""

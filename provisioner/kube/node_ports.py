@@ -1,4 +1,4 @@
-"""Whose NodePort it is: the API refuses a port that is taken, and does not say by whom."""
+"""NodePort conflicts: the API refuses an allocated port without naming the Service that has it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from provisioner.errors import ClusterError
 from provisioner.kube.cluster import Cluster
 from provisioner.kube.objects import namespaced_name
 
-# The words of kube-apiserver's port allocator (pkg/registry/core/service/portallocator, ErrAllocated).
+# ErrAllocated of kube-apiserver's port allocator (pkg/registry/core/service/portallocator).
 _REFUSAL = re.compile(r"Invalid value: (\d+): provided port is already allocated")
 
 
 def allocated_port(message: str) -> int:
-    """Return the port that a refusal of the API says is taken, 0 when it says nothing of the kind."""
+    """Return the port that an API error reports as allocated, 0 for any other error."""
     found = _REFUSAL.search(message)
     return int(found[1]) if found else 0
 
 
 def find_holder(cluster: Cluster, port: int) -> str:
-    """Return the Service that holds a NodePort as namespace/name, "" when none does."""
+    """Return the namespace/name of the Service that has a NodePort, "" if none has."""
     for service in cluster.list("Service"):
         spec = service["spec"]
         held = [entry.get("nodePort") for entry in spec.get("ports") or ()]
@@ -32,7 +32,7 @@ def find_holder(cluster: Cluster, port: int) -> str:
 
 @contextmanager
 def explain_conflicts(cluster: Cluster) -> Iterator[None]:
-    """Have a refusal of what is done within name the Service that holds the port, for applies and their dry runs."""
+    """Add the Service that has the port to a conflict in an apply or its dry run."""
     try:
         yield
     except ClusterError as error:
@@ -41,5 +41,5 @@ def explain_conflicts(cluster: Cluster) -> Iterator[None]:
         if not name:
             raise
         raise ClusterError(
-            f"{error.message}: Service {name} holds {port}", "give one of the two another nodePort"
+            f"{error.message}: Service {name} has port {port}", "change the nodePort of one of the two"
         ) from error

@@ -1,4 +1,4 @@
-"""Kubernetes objects as plain dicts: what they are called, how two of them differ. Pure functions."""
+"""Kubernetes objects as plain dicts: their names, their differences, changes to them. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from provisioner.text import unified_diff
 
 Object = dict[str, Any]
 
-FIELD_MANAGER = "provisioner"  # the name that our server-side applies are known by (`managedFields`)
-# What the API server writes by itself and what therefore says nothing about a difference.
+FIELD_MANAGER = "provisioner"  # of our server-side applies, in `managedFields`
+# Written by the API server, so never part of a difference.
 _SERVER_METADATA = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 
 
 def order(manifests: Iterable[Object]) -> list[Object]:
-    """Return manifests with namespaces first, then definitions, the rest in the order given."""
+    """Return manifests with namespaces first, then CustomResourceDefinitions, then the rest in the given order."""
     first = {"Namespace": 0, "CustomResourceDefinition": 1}
     return sorted(manifests, key=lambda manifest: first.get(manifest["kind"], 2))
 
 
 def is_managed(live: Mapping[str, Any]) -> bool:
-    """Tell whether we applied a live object: its managed fields name our field manager."""
+    """Return whether we applied a live object: its managed fields name our field manager."""
     entries = live["metadata"].get("managedFields") or ()
     return any(entry.get("manager") == FIELD_MANAGER for entry in entries)
 
 
 def object_name(manifest: Mapping[str, Any]) -> str:
-    """Return how messages name an object: `Kind namespace/name`, without a namespace `Kind name`."""
+    """Return an object's name for messages: `Kind namespace/name`, or `Kind name` without a namespace."""
     return f"{manifest['kind']} {namespaced_name(manifest)}"
 
 
 def namespaced_name(manifest: Mapping[str, Any]) -> str:
-    """Return an object's `namespace/name`, without a namespace its name."""
+    """Return an object's `namespace/name`, or its name without a namespace."""
     return join_name(manifest["metadata"]["name"], manifest["metadata"].get("namespace"))
 
 
 def join_name(name: str, namespace: str | None) -> str:
-    """Return `namespace/name`, the name alone where the namespace is None or empty."""
+    """Return `namespace/name`, or the name if there is no namespace."""
     return f"{namespace}/{name}" if namespace else name
 
 
 def difference(path: str, live: Mapping[str, Any] | None, wanted: Mapping[str, Any] | None) -> str:
-    """Return the unified diff between a live object and what a dry-run apply made of it; "" when equal.
+    """Return the unified diff between a live object and the result of a dry-run apply; "" if they are equal.
 
-    None: there is no such object, before or afterwards. Server-written metadata and status are left out. The values
-    of Secrets are replaced by their length, and by whether they change.
+    None stands for no object. Status and metadata that the server writes are omitted. Values of Secrets are replaced
+    by their length and whether they change.
     """
     before = _text(live, live) if live is not None else ""
     return unified_diff(path, before, _text(wanted, live) if wanted is not None else "")
 
 
 def with_port_protocols(manifest: Mapping[str, Any]) -> Object:
-    """Return the manifest with the protocol of a Service's ports spelled out.
+    """Return the manifest with an explicit protocol for every port of a Service.
 
-    It is part of a port's key, and API servers below 1.21 refuse a server-side apply that leaves it to its default.
+    The protocol is part of a port's key, and API servers before 1.21 refuse a server-side apply without it.
     """
     if manifest.get("kind") != "Service":
         return dict(manifest)
@@ -69,37 +69,37 @@ def with_port_protocols(manifest: Mapping[str, Any]) -> Object:
 
 
 def without_ca_bundles(manifest: Object) -> Object:
-    """Return the manifest without `caBundle`: the program that owns the webhook writes it at run time."""
+    """Return the manifest without `caBundle`, which the webhook's own controller writes."""
     result = copy.deepcopy(manifest)
     _drop(result, "caBundle")
     return result
 
 
 def containers(manifest: Object) -> list[Object]:
-    """Return the containers, init containers first, of a workload manifest (for patching in place)."""
+    """Return the containers of a workload manifest, init containers first, to be modified in place."""
     spec = manifest.get("spec", {}).get("template", {}).get("spec", {})
     return [*spec.get("initContainers", []), *spec.get("containers", [])]
 
 
 def scale_probes(manifest: Object, scale: float) -> Object:
-    """Return a manifest whose probes wait `scale` times as long, as the site's timeouts do.
+    """Return a manifest whose probes are `scale` times as patient, like the site's timeouts.
 
-    For an answer: a probe's default is one second, which an emulated machine misses while nothing is wrong. And before
-    a container is ended, at its start and later: whoever is ended for being slow begins anew, which is slower still.
-    Readiness ends nothing, and is known as early as ever.
+    The timeout is scaled, since a healthy container on an emulated machine can miss the default of one second. So is
+    the time before a container is restarted, which would only make it slower. A readiness probe restarts nothing: its
+    period and threshold stay.
     """
     result = copy.deepcopy(manifest)
     for container in containers(result):
         for name in ("livenessProbe", "readinessProbe", "startupProbe"):
             if name in container:
-                _scale_probe(container[name], scale, ends=name != "readinessProbe")
+                _scale_probe(container[name], scale, restarts=name != "readinessProbe")
     return result
 
 
-def _scale_probe(probe: Object, scale: float, *, ends: bool) -> None:
-    """Stretch a probe in place (its defaults: core/v1, Probe). ends: whether its failure ends the container."""
+def _scale_probe(probe: Object, scale: float, *, restarts: bool) -> None:
+    """Scale a probe in place (defaults: core/v1, Probe). restarts: whether its failure restarts the container."""
     probe["timeoutSeconds"] = max(1, math.ceil(probe.get("timeoutSeconds", 1) * scale))
-    if ends:
+    if restarts:
         probe["periodSeconds"] = max(probe.get("periodSeconds", 10), probe["timeoutSeconds"])
         probe["failureThreshold"] = math.ceil(probe.get("failureThreshold", 3) * scale)
         if "initialDelaySeconds" in probe:
@@ -117,19 +117,19 @@ def _drop(node: Any, key: str) -> None:
 
 
 def _text(source: Mapping[str, Any], live: Mapping[str, Any] | None) -> str:
-    shown = copy.deepcopy(dict(source))
-    shown.pop("status", None)
-    metadata = shown.get("metadata", {})
+    visible = copy.deepcopy(dict(source))
+    visible.pop("status", None)
+    metadata = visible.get("metadata", {})
     for key in _SERVER_METADATA:
         metadata.pop(key, None)
-    if shown.get("kind") == "Secret":
-        for part in {"data", "stringData"} & shown.keys():
+    if visible.get("kind") == "Secret":
+        for part in {"data", "stringData"} & visible.keys():
             before = (live or source).get(part) or {}
-            shown[part] = {key: _hidden(value, before.get(key)) for key, value in (shown[part] or {}).items()}
-        # kubectl's copy of what it applied, values and all
+            visible[part] = {key: _masked(value, before.get(key)) for key, value in (visible[part] or {}).items()}
+        # kubectl's copy of what it applied, including the values
         metadata.get("annotations", {}).pop("kubectl.kubernetes.io/last-applied-configuration", None)
-    return yaml.safe_dump(shown, sort_keys=True, width=120)
+    return yaml.safe_dump(visible, sort_keys=True, width=120)
 
 
-def _hidden(value: str, before: str | None) -> str:
+def _masked(value: str, before: str | None) -> str:
     return f"({len(value)} characters{'' if value == before else ', changed'})"

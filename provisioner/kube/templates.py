@@ -1,4 +1,4 @@
-"""The manifests of the top-level folders, filled in for a site: the operator's own copy first, then ours."""
+"""The shipped manifests, filled in for a site; an operator's copy beside hosts.toml takes precedence."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from provisioner.errors import ProvisionerError
 from provisioner.kube.manifests import load
 from provisioner.kube.objects import Object
 from provisioner.site import Site
+from provisioner.text import join_words
 
-# A wheel carries the folders within the package; in a checkout they lie beside it, where operators edit them.
+# A wheel has the directories inside the package; a checkout has them at its top level, where operators edit them.
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SHIPPED = _PACKAGE / "manifests" if (_PACKAGE / "manifests").is_dir() else _PACKAGE.parent
 
@@ -19,27 +20,27 @@ _SHIPPED = _PACKAGE / "manifests" if (_PACKAGE / "manifests").is_dir() else _PAC
 def read(site: Site, name: str, **own: Any) -> list[Object]:
     """Return the objects of a manifest such as "workloads/hpa.yaml", with the site's values and `own` filled in.
 
-    The file beside hosts.toml wins over the shipped one. Raises ProvisionerError naming the places looked at, and
-    file and line of a name that nobody gives a value.
+    A file beside hosts.toml takes precedence over the shipped one. Raise ProvisionerError, naming the paths tried or
+    the file and line of a name without a value.
     """
     return load(find(site, name), {**values(site), **own}, name)
 
 
 def find(site: Site, name: str) -> Path:
-    """Return the path of a manifest."""
+    """Return the path of a manifest; raise ProvisionerError if there is none."""
     places = [site.directory / name, _SHIPPED / name]
     for place in places:
         if place.is_file():
             return place
     shipped = sorted(path.stem for path in (_SHIPPED / name).parent.glob("*.yaml"))
     raise ProvisionerError(
-        f"there is no {name} (looked at {', '.join(str(place) for place in places)})",
-        f"shipped are: {', '.join(shipped)}",
+        f"{name} not found (tried {join_words(places, 'and')})",
+        f"the shipped ones are {join_words(shipped)}",
     )
 
 
 def values(site: Site) -> dict[str, Any]:
-    """Return what every manifest may name."""
+    """Return the values that every manifest can use."""
     return {
         "cluster": site.cluster.name,
         "agnhost": agnhost_image(str(site.version)),

@@ -119,7 +119,7 @@ def test_a_refusal_of_what_cannot_change_says_what_to_do(
     cluster.apply(first)
     with pytest.raises(ClusterError, match=r"(?s)refused to apply .* \(422\)") as raised:
         cluster.apply(made(name, "/two" if made is not _stateful_set else "two"))
-    assert raised.value.remedy.startswith("that cannot change while the object is there: put it back")
+    assert raised.value.remedy.startswith("the field is immutable: restore its value")
     where = {"namespace": first["metadata"].get("namespace"), "api_version": first["apiVersion"]}
     if made is _volume:  # no controller is here that would let it go
         cluster.merge(first["kind"], name, {"metadata": {"finalizers": None}}, **where)

@@ -124,7 +124,7 @@ def test_a_definition_and_an_object_of_it_in_one_go(cluster: Cluster, course: st
     }
     assert cluster.get("Widget", "w", course, "example.org/v1") is None
     assert cluster.list("Widget", course, "example.org/v1") == []
-    with pytest.raises(ClusterError, match=r"know example\.org/v1 Widget; Widget course-api/w needs its definition"):
+    with pytest.raises(ClusterError, match=r"no kind Widget in example\.org/v1; create .* of Widget course-api/w"):
         cluster.apply(widget)
     assert all(cluster.diffs([definition, widget]))
 

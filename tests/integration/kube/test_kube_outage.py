@@ -37,7 +37,7 @@ def test_killed_under_a_connection_and_back(
         assert text == (
             f"the API at {control_plane.url} does not answer: "
             "Failed to establish a new connection: [Errno 111] Connection refused; "
-            "look at the control plane: provisioner ssh master -- sudo crictl ps -a"
+            "check the control plane: provisioner ssh master -- sudo crictl ps -a"
         )
         assert cluster.state() is ApiState.UNREACHABLE
         assert cluster.api_error == text
@@ -51,7 +51,8 @@ def test_dead_from_the_start(dead: ControlPlane, impatient: Site, connect: Calla
     """Nothing is known then; it is not taken for a cluster that is absent."""
     cluster = connect(dead.kubeconfig(), at=impatient)
     assert cluster.state() is ApiState.UNREACHABLE
-    assert cluster.api_error == f"the API at {dead.url} is out of reach, and so is master: master: connection refused"
+    reason = "directly or through master: master: connection refused"
+    assert cluster.api_error == f"cannot reach the API at {dead.url}, {reason}"
     dead.start_api()
     assert cluster.state() is ApiState.READY
 

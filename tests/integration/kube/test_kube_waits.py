@@ -94,7 +94,7 @@ def test_an_explanation_that_fails_is_told_too(control_plane: ControlPlane, impa
     short = connect(control_plane.kubeconfig(), at=impatient)
     with pytest.raises(ClusterError, match=r"^waited \d+ s for nothing$") as raised:
         short.wait("nothing", lambda: None, 1, lambda: str(short.raw("/no/such/path")))
-    assert raised.value.tail.startswith("(no explanation to be had: the API refused to GET /no/such/path")
+    assert raised.value.tail.startswith("(no explanation: the API refused to GET /no/such/path")
 
 
 def test_a_long_wait_tells_what_is_in_the_way_before_time_is_up(impatient: Any, connect: Connect) -> None:

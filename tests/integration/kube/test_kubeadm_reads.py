@@ -137,7 +137,7 @@ for name in /etc/kubernetes/manifests/*.yaml; do cat "$name"; echo ---; done
 """
 
 
-@pytest.mark.parametrize(("scale", "misses"), [(1.0, kubeadm.MISSES), (8.0, 64)])
+@pytest.mark.parametrize(("scale", "misses"), [(1.0, kubeadm.FAILURE_THRESHOLD), (8.0, 64)])
 def test_static_pods_of_a_slow_site_are_not_ended_for_being_slow(tmp_path: Path, scale: float, misses: int) -> None:
     if os.geteuid() != 0:
         pytest.skip("an /etc of its own needs root")

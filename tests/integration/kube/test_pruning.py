@@ -192,7 +192,7 @@ def test_a_nodeport_that_is_taken_is_told_with_its_holder(cluster: Cluster, impa
     spec = {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}]}
     metadata = {"name": "web", "namespace": "course"}
     cluster.apply({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
-    taken = r"Service course/web holds 30080; give one of the two another nodePort"
+    taken = r"Service course/web has port 30080; change the nodePort of one"
     with pytest.raises(ClusterError, match=taken):
         apply(cluster, site)
 

@@ -40,8 +40,8 @@ def test_busy(status: int, body: bytes, again: bool) -> None:
         ('{"status":"Failure","reason":"InternalError","message":"Internal error occurred: error executing command",'
          '"details":{"causes":[{"message":"error executing command in container: OCI runtime exec failed"}]}}',
          False, "Internal error occurred: error executing command"),
-        ('{"status":"Failure"}', False, "the API does not say why"),
-        ("", False, "the connection ended before the command did"),
+        ('{"status":"Failure"}', False, "the API gives no reason"),
+        ("", False, "the connection closed before the command finished"),
     ],
 )  # fmt: skip
 def test_how_a_command_in_a_pod_ended(text: str, well: bool, why: str) -> None:

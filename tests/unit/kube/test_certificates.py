@@ -63,13 +63,13 @@ def test_it_can_sign_for_nobody_else() -> None:
     [
         (CERTIFICATE, KEY, NAMES, NOW, ""),
         (CERTIFICATE, KEY, ["course.test"], NOW, ""),
-        (CERTIFICATE, KEY, ["course.test", "new.test"], NOW, "it is not for new.test"),
-        (CERTIFICATE, certificates.self_signed(NAMES)[1], NAMES, NOW, "its key belongs to another certificate"),
+        (CERTIFICATE, KEY, ["course.test", "new.test"], NOW, "it does not cover new.test"),
+        (CERTIFICATE, certificates.self_signed(NAMES)[1], NAMES, NOW, "its key does not match"),
         (CERTIFICATE, b"", NAMES, NOW, "certificate or key cannot be read"),
         (b"", KEY, NAMES, NOW, "certificate or key cannot be read"),
         (b"\xff", b"\xff", NAMES, NOW, "certificate or key cannot be read"),
         (CERTIFICATE, KEY, NAMES, NOW + timedelta(days=330), ""),
-        (CERTIFICATE, KEY, NAMES, NOW + timedelta(days=340), "it ends on "),
+        (CERTIFICATE, KEY, NAMES, NOW + timedelta(days=340), "it expires on "),
     ],
 )
 def test_what_is_wrong_with_one(certificate: bytes, key: bytes, names: list[str], now: datetime, why: str) -> None:

@@ -76,17 +76,17 @@ def test_documents_in_order_empty_ones_left_out_and_lists_unrolled() -> None:
         ),
         (f"{OBJECT}---\n{OBJECT}a:\n- x\n- ${{}}\n", "m.yaml:10: '${}' is not of the form ${name}"),
         (f"{OBJECT}a: '${{open'\n", "m.yaml:4: '${open' is not of the form ${name}; write $${"),
-        (f"{OBJECT}a: 'x ${{list}}'\n", "m.yaml:4: ${list} is a list and cannot stand inside text"),
-        (f"{OBJECT}a: [1\nb: 2\n", "m.yaml:5: not YAML"),
-        (f"{OBJECT}a: b: c\n", "m.yaml:4: not YAML"),
-        (f"{OBJECT}a: *nobody\n", "m.yaml:4: not YAML"),
-        (f"{OBJECT}a: !!python/object:os.system x\n", "m.yaml:4: not YAML"),
-        (f"{OBJECT}a: 1\na: 2\n", "m.yaml:5: the key 'a' is given twice"),
+        (f"{OBJECT}a: 'x ${{list}}'\n", "m.yaml:4: ${list} is a list and cannot be part of a string"),
+        (f"{OBJECT}a: [1\nb: 2\n", "m.yaml:5: invalid YAML"),
+        (f"{OBJECT}a: b: c\n", "m.yaml:4: invalid YAML"),
+        (f"{OBJECT}a: *nobody\n", "m.yaml:4: invalid YAML"),
+        (f"{OBJECT}a: !!python/object:os.system x\n", "m.yaml:4: invalid YAML"),
+        (f"{OBJECT}a: 1\na: 2\n", "m.yaml:5: duplicate key 'a'"),
         (f"{OBJECT}---\n- 1\n", "m.yaml:5: a document of a manifest must be an object, not a list"),
-        (f"{OBJECT}---\nkind: Service\n", "m.yaml:5: this object has no apiVersion and no metadata.name"),
-        ("kind: List\napiVersion: v1\n", "m.yaml:1: this object has no items"),
-        ("\x01", "m.yaml: not YAML"),
-        (f"{OBJECT}a: {'[' * 900}{']' * 900}", "m.yaml: not a manifest: it is nested too deeply"),
+        (f"{OBJECT}---\nkind: Service\n", "m.yaml:5: the object has no apiVersion or metadata.name"),
+        ("kind: List\napiVersion: v1\n", "m.yaml:1: the object has no items"),
+        ("\x01", "m.yaml: invalid YAML"),
+        (f"{OBJECT}a: {'[' * 900}{']' * 900}", "m.yaml: not a manifest: nested too deeply"),
     ],
 )
 def test_a_mistake_names_file_and_line(text: str, message: str) -> None:
@@ -106,7 +106,7 @@ POD = "spec: {template: {spec: {containers: [{name: a}]}}}"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (made("Ingress"), "m.yaml:1: there is no spec in Ingress web; write spec:"),
+        (made("Ingress"), "m.yaml:1: there is no spec in Ingress web; add spec:"),
         (made("Service", "spec:"), "m.yaml:1: there is no spec in Service web"),
         (made("Service", "spec: {ports: [80]}"), "m.yaml:1: spec.ports must be a list of objects in Service web"),
         (made("Service", "spec: {ports: {port: 80}}"), "spec.ports must be a list of objects in Service web"),
@@ -117,12 +117,12 @@ POD = "spec: {template: {spec: {containers: [{name: a}]}}}"
         (made("Deployment", POD.replace("{name: a}", "a")), "spec.template.spec.containers must be a list of objects"),
         (made("Pod", "spec: []"), "spec must be an object in Pod web"),
         (made("ConfigMap", "data: text"), "data must be an object in ConfigMap web"),
-        (made("Pod").replace("name: web", "name: web, namespace: 7"), "metadata.namespace must be text"),
+        (made("Pod").replace("name: web", "name: web, namespace: 7"), "metadata.namespace must be a string"),
         (made("Pod").replace("name: web", "name: web, labels: [a]"), "metadata.labels must be an object"),
         ("apiVersion: v1\nkind: List\nitems:\n- \n", "m.yaml:4: a document of a manifest must be an object, not not"),
         (
             "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: A}\n",
-            "m.yaml:4: this object has no metadata.name",
+            "m.yaml:4: the object has no metadata.name",
         ),
         (
             "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata: {name: web}\n",
@@ -159,7 +159,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(ProvisionerError, match=r"cannot read .*absent\.yaml: No such file or directory"):
         manifests.load(tmp_path / "absent.yaml", {})
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(ProvisionerError, match=r"bytes\.yaml: it is not UTF-8 text"):
+    with pytest.raises(ProvisionerError, match=r"bytes\.yaml: not valid UTF-8"):
         manifests.load(tmp_path / "bytes.yaml", {})
 
 

@@ -86,7 +86,7 @@ def test_it_is_made_again_before_it_ends(tmp_path: Path, monkeypatch: pytest.Mon
         name: base64.b64encode(part).decode() for name, part in zip(("tls.crt", "tls.key"), soon, strict=True)
     }
     (change,) = changes(api, site)
-    assert "it ends on " in change.summary
+    assert "it expires on " in change.summary
     change.do()
     renewed = pair(api.live("Secret", "course-tls", "course"))
     assert renewed not in (old, soon)

@@ -329,7 +329,7 @@ def test_an_operators_own_workload_beside_hosts_toml(tmp_path: Path) -> None:
 
 def test_a_workload_that_there_is_not(tmp_path: Path) -> None:
     host = machine(tmp_path, workloads, rest='[workloads]\nenabled = ["no-such"]')
-    with pytest.raises(ProvisionerError, match=r"there is no workloads/no-such\.yaml .*shipped are: configmap"):
+    with pytest.raises(ProvisionerError, match=r"workloads/no-such\.yaml not found .*shipped ones are configmap"):
         drain(workloads.STEP, host)
 
 

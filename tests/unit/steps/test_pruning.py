@@ -149,5 +149,5 @@ def test_a_nodeport_that_is_taken_is_told_with_who_holds_it(tmp_path: Path) -> N
         raise ClusterError(f"the API refused to apply Service np-pods: {said}allocated (422)")
 
     cluster.apply = refuse  # type: ignore[method-assign]
-    with pytest.raises(ClusterError, match=r"Service default/web holds 30080; give one of the two another nodePort"):
+    with pytest.raises(ClusterError, match=r"Service default/web has port 30080; change the nodePort of one"):
         carry_out(workloads.STEP, machine(tmp_path, "nodeport"), cluster)
