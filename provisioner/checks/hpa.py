@@ -17,9 +17,9 @@ from provisioner.kube.objects import object_name
 from provisioner.site import Site
 from provisioner.text import pluralize
 
-SCALE_OUT = 240.0  # seconds for two scrapes, two syncs of the autoscaler and the start of a pod, doubled
+SCALE_UP = 240.0  # seconds for two scrapes, two syncs of the autoscaler and the start of a pod, doubled
 # kube-controller-manager's --horizontal-pod-autoscaler-downscale-stabilization is five minutes unless it is set.
-SCALE_IN = 480.0
+SCALE_DOWN = 480.0
 
 
 def run(context: Context) -> Iterator[Finding]:
@@ -98,19 +98,19 @@ def _scaling(context: Context, scaler: Object) -> Iterator[Finding]:
         yield _not_ready(context, target, "before any load")
         return
     if target.ready >= most and context.full:
-        finding, target = _scale_in(context, scaler, most, time.monotonic())
+        finding, target = _scale_down(context, scaler, most, time.monotonic())
         if not finding.ok:
             yield finding
             return
     if target.ready >= most:
         yield skipped(
             object_name(scaler),
-            f"still has its maximum of {most} pods, as for minutes after a load; scaling out was not tried "
+            f"still has its maximum of {most} pods, as for minutes after a load; scaling up was not tried "
             "(--full waits first)",
         )
         return
     if not context.thorough:
-        yield skipped(object_name(scaler), "scaling out under load needs --full")
+        yield skipped(object_name(scaler), "scaling up under load needs --full")
         return
     yield from _under_load(context, scaler, target.ready)
 
@@ -127,36 +127,36 @@ def _under_load(context: Context, scaler: Object, before: int) -> Iterator[Findi
             *context.cluster.events(NAMESPACE, WORKLOAD)[-pods.EVENTS :],
         )
         return
-    scaled_out, loaded = _scale_out(context, scaler, before, endpoint)
+    scaled_up, loaded = _scale_up(context, scaler, before, endpoint)
     ended = time.monotonic()
     stable = scale_target.wait_stable(context, scaler)  # also after a failure, or the next plan waits for these pods
-    yield scaled_out
-    if not scaled_out.ok:
+    yield scaled_up
+    if not scaled_up.ok:
         return
     if not stable.complete:
         yield _not_ready(context, stable, "after the load")
     if context.full:
-        yield _scale_in(context, scaler, max(loaded.ready, stable.ready), ended)[0]
+        yield _scale_down(context, scaler, max(loaded.ready, stable.ready), ended)[0]
         return
-    yield skipped(object_name(scaler), f"scaling back in to {before}, about five minutes after the load, needs --full")
+    yield skipped(
+        object_name(scaler), f"scaling back down to {before}, about five minutes after the load, needs --full"
+    )
 
 
-def _scale_out(
-    context: Context, scaler: Object, before: int, endpoint: tuple[str, int]
-) -> tuple[Finding, ScaleTarget]:
+def _scale_up(context: Context, scaler: Object, before: int, endpoint: tuple[str, int]) -> tuple[Finding, ScaleTarget]:
     """Return what load did to the number of ready pods, and the workload at its end.
 
-    The load lasts until more pods are ready, their start included, for SCALE_OUT at most.
+    The load lasts until more pods are ready, their start included, for SCALE_UP at most.
     """
     start = time.monotonic()
-    limit, timeout = context.site.timeout(SCALE_OUT), context.site.timeout(10)
+    limit, timeout = context.site.timeout(SCALE_UP), context.site.timeout(10)
     with load_generator.running(*endpoint, limit=limit, timeout=timeout) as load:
         target = wait_for(
             context,
             f"more ready pods of {WORKLOAD} than {before} under load",
             lambda: scale_target.read(context, scaler),
             lambda target: target.ready > before,
-            timeout=SCALE_OUT,
+            timeout=SCALE_UP,
         )
     duration = f"{time.monotonic() - start:.0f} s of load"
     if target.ready > before:
@@ -192,7 +192,7 @@ def _not_ready(context: Context, target: ScaleTarget, when: str, *evidence: str)
     )
 
 
-def _scale_in(context: Context, scaler: Object, before: int, ended: float) -> tuple[Finding, ScaleTarget]:
+def _scale_down(context: Context, scaler: Object, before: int, ended: float) -> tuple[Finding, ScaleTarget]:
     """Return whether pods were removed after a load, and the workload then.
 
     before: how many were ready. ended: when the load did (time.monotonic).
@@ -202,7 +202,7 @@ def _scale_in(context: Context, scaler: Object, before: int, ended: float) -> tu
         f"fewer pods of {WORKLOAD} than {before}, which takes five minutes",
         lambda: scale_target.read(context, scaler),
         lambda target: target.ready < before and target.complete,
-        timeout=SCALE_IN,
+        timeout=SCALE_DOWN,
         pause=5,
     )
     when = f"{time.monotonic() - ended:.0f} s after the load"

@@ -43,7 +43,7 @@ def run(context: Context) -> Iterator[Finding]:
     """Yield a finding per node, and one on the pods, for each NodePort Service of the shipped workload.
 
     Then, for the first of them: whether a second Service is refused its port, and whether it leads to all pods after
-    its Deployment was scaled out, which is scaled back afterwards. NodePorts of other owners are not checked.
+    its Deployment was scaled up, which is scaled back afterwards. NodePorts of other owners are not checked.
     """
     wanted = workload_manifests.services(context.site, "NodePort", WORKLOAD)
     if not wanted:
@@ -59,7 +59,7 @@ def run(context: Context) -> Iterator[Finding]:
     for service in services[:1]:
         yield _duplicate(context, service)
         if context.thorough:
-            yield from _scaled_out(context, service)
+            yield from _scaled_up(context, service)
         else:
             yield skipped(object_name(service), "scaling its Deployment to twice as many pods needs --full")
 
@@ -179,7 +179,7 @@ def _refusal(context: Context, service: Object, subject: str, error: ClusterErro
     )
 
 
-def _scaled_out(context: Context, service: Object) -> Iterator[Finding]:
+def _scaled_up(context: Context, service: Object) -> Iterator[Finding]:
     """Yield where the Service leads while its Deployment has twice as many pods."""
     cluster = context.cluster
     for deployment in backends.read(context, service).deployments[:1]:

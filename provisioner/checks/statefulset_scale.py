@@ -14,7 +14,7 @@ from provisioner.text import join_words
 
 
 @dataclass
-class ScaleOut:
+class ScaleUp:
     """What was observed, read by read, while the pods were created.
 
     order: their names in the order of creation. early: a pod that existed before its predecessor was ready.
@@ -24,7 +24,7 @@ class ScaleOut:
     order: list[str] = field(default_factory=list)
     early: str = ""
 
-    def observe(self, own: Mapping[str, Object], names: list[str]) -> ScaleOut:
+    def observe(self, own: Mapping[str, Object], names: list[str]) -> ScaleUp:
         """Add one read of the pods; `names` are in their order."""
         self.own = dict(own)
         self.order += [name for name in names if name in own and name not in self.order]
@@ -70,7 +70,7 @@ def judge(
     shown = join_words(claim for claim, _ in volumes.values())
     yield passed("STATEFULSET_KEEPS_VOLUMES", SUBJECT, f"was scaled to 0, and {shown} stayed bound to their volumes")
     scale(len(names))
-    observed = ScaleOut()
+    observed = ScaleUp()
     wait_for(
         context,
         f"{len(names)} pods of {WORKLOAD}, one after the other",
@@ -79,18 +79,18 @@ def judge(
         timeout=120 * len(names),
         pause=1,
     )
-    yield from _scaled_out(context, observed, volumes, path, token)
+    yield from _scaled_up(context, observed, volumes, path, token)
 
 
-def _scaled_out(
-    context: Context, observed: ScaleOut, volumes: Mapping[str, tuple[str, str]], path: str, token: str
+def _scaled_up(
+    context: Context, observed: ScaleUp, volumes: Mapping[str, tuple[str, str]], path: str, token: str
 ) -> Iterator[Finding]:
     names = [*volumes]
     for name in names:
         pod = observed.own.get(name, {})
         if not pods.ready(pod):
             yield statefulset_pods.not_ready(
-                context, "STATEFULSET_NOT_BACK", "is not ready after scaling out", name, pod
+                context, "STATEFULSET_NOT_BACK", "is not ready after scaling up", name, pod
             )
             return
     shown = ", ".join(observed.order)
@@ -113,6 +113,4 @@ def _scaled_out(
         if mismatch:
             yield claims.lost_data(context, observed.own[name], "was created again with", bound[1], mismatch)
             return
-    yield passed(
-        "STATEFULSET_FINDS_VOLUMES", SUBJECT, "was scaled out, and each pod has its volume and its data again"
-    )
+    yield passed("STATEFULSET_FINDS_VOLUMES", SUBJECT, "was scaled up, and each pod has its volume and its data again")

@@ -29,7 +29,7 @@ def verify(options: Options, checks: tuple[str, ...], output: str | None, full: 
     """Prove from this machine, not from a node, that the cluster works. Runs all CHECKS by default.
 
     Checks restore what they change (replicas, a ConfigMap, a deleted pod). Without --full, some proofs are skipped
-    and listed: an autoscaler that scales back in; on slow machines also load and scaling. If verify is killed,
+    and listed: an autoscaler that scales back down; on slow machines also load and scaling. If verify is killed,
     `provisioner plan` shows what was not restored. Checks that change something hold the cluster's lock.
 
     Exit status: 0 all passed, 1 something failed, 2 inconclusive from this machine.

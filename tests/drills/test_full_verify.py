@@ -13,7 +13,7 @@ CODES = {"NODEPORT_PODS", "HPA_RISES", "HPA_FALLS", "STATEFULSET_ORDER", "STATEF
 
 
 def test_full_verify_passes() -> None:
-    """Scaling, load and scaling in run too; the plan is empty afterwards."""
+    """Scaling, load and scaling down run too; the plan is empty afterwards."""
     ran = drive.operator("verify", "--full")
     assert ran.status == 0, ran.text[-6000:]
     findings = [json.loads(line) for line in ran.text.splitlines() if line.startswith('{"check"')]

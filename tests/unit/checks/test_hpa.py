@@ -217,7 +217,7 @@ def test_pods_are_added_under_load_and_scaling_in_is_skipped(tmp_path: Path) -> 
     assert rises.detail.startswith("went from 1 to 2 ready pods after ")
     assert cluster.requests > 0
     (skipped,) = found["NOT_TRIED"]
-    assert skipped.detail == "scaling back in to 1, about five minutes after the load, needs --full"
+    assert skipped.detail == "scaling back down to 1, about five minutes after the load, needs --full"
     assert "HPA_FALLS" not in found
 
 
@@ -239,7 +239,7 @@ def test_the_last_pod_that_the_autoscaler_adds_is_waited_for(tmp_path: Path) -> 
 
 
 def test_added_pods_that_do_not_become_ready_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hpa, "SCALE_OUT", 10.0)
+    monkeypatch.setattr(hpa, "SCALE_UP", 10.0)
     monkeypatch.setattr(scale_target, "REST", 5.0)
     found, _ = under_load(tmp_path, never=1, after=1_000_000)
     assert not found.keys() & {"HPA_RISES", "HPA_NOT_RISEN", "HPA_FALLS"}
@@ -261,7 +261,7 @@ def test_one_ready_pod_passes_and_another_that_is_not_ready_fails(
     assert one.detail == "wants 3 pods, 2 of which are ready after the load (hpa-pods-3: running but not ready)"
 
 
-def test_full_waits_for_scaling_in(tmp_path: Path) -> None:
+def test_full_waits_for_scaling_down(tmp_path: Path) -> None:
     found, cluster = under_load(tmp_path, full=True)
     assert found["HPA_RISES"][0].ok
     assert found["HPA_FALLS"][0].detail.startswith("went down to 1 ready pod ")
@@ -270,7 +270,7 @@ def test_full_waits_for_scaling_in(tmp_path: Path) -> None:
 
 
 def test_pods_removed_before_the_autoscaler_is_stable_count(tmp_path: Path) -> None:
-    """On a slow site that may take as long as scaling in."""
+    """On a slow site that may take as long as scaling down."""
     found, _ = under_load(tmp_path, full=True, after=1)
     assert found["HPA_FALLS"][0].ok
 
@@ -282,14 +282,14 @@ def test_full_waits_until_an_earlier_load_is_over(tmp_path: Path) -> None:
 
 
 def test_pods_that_are_not_added_or_not_removed_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hpa, "SCALE_OUT", 10.0)
+    monkeypatch.setattr(hpa, "SCALE_UP", 10.0)
     found, _ = under_load(tmp_path, scales=False)
     (one,) = found["HPA_NOT_RISEN"]
     assert not one.ok
     assert "has 1 ready pod, no more than before, after " in one.detail
     assert one.evidence[0].startswith("load on 127.0.0.11:")
     assert one.evidence[1] == "Warning Something about course/hpa-pods"
-    monkeypatch.setattr(hpa, "SCALE_IN", 10.0)
+    monkeypatch.setattr(hpa, "SCALE_DOWN", 10.0)
     found, _ = under_load(tmp_path, full=True, after=1_000_000)
     assert "still wants 2 pods, 2 of which are ready, " in found["HPA_NOT_FALLEN"][0].detail
 
@@ -316,9 +316,9 @@ class Falling(FakeCluster):
         ([(3, 3)], "HPA_NOT_FALLEN"),
     ],
 )
-def test_a_failing_pod_is_not_scaling_in(tmp_path: Path, states: list[tuple[int, int]], code: str) -> None:
+def test_a_failing_pod_is_not_scaling_down(tmp_path: Path, states: list[tuple[int, int]], code: str) -> None:
     cluster = Falling(*states)
-    finding, target = hpa._scale_in(on_loopback(tmp_path, cluster, 0.002), scaler(0, 3), 3, time.monotonic())
+    finding, target = hpa._scale_down(on_loopback(tmp_path, cluster, 0.002), scaler(0, 3), 3, time.monotonic())
     assert (finding.ok, finding.code) == (code == "HPA_FALLS", code)
     assert target.ready == states[-1][1]
 

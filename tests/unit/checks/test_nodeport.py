@@ -105,7 +105,7 @@ class Careless(FakeCluster):
 
 
 class Vanishing(Scaling):
-    """An API that goes away while the Deployment is scaled out, and refuses to scale it back `refused` times."""
+    """An API that goes away while the Deployment is scaled up, and refuses to scale it back `refused` times."""
 
     refused = 0
 

@@ -31,7 +31,7 @@ def resolved(*names: str) -> str:
 class Controller(FakeCluster):
     """The StatefulSet controller and its nodes, which make one step at each read of the pods.
 
-    Scaling to 0 deletes all pods; scaling out creates them one by one, each ready one read later. order: of creation.
+    Scaling to 0 deletes all pods; scaling up creates them one by one, each ready one read later. order: of creation.
     eager: the next pod is created before the last is ready. moved: the node on which a deleted pod is recreated.
     """
 
