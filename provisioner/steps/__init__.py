@@ -2,7 +2,7 @@
 
 A step is a module with a STEP, which is in the tuple, or with a function `step`, which the commands `node` and `reset`
 run: drain, uncordon, reset_node and delete_node, put in order by removal. Any other module belongs to the one or two
-steps that its first sentence names. What more of them share lives in engine or kube.
+steps that its first sentence names; what more of them share lives in engine or kube.
 """
 
 from __future__ import annotations

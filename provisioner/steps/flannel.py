@@ -40,9 +40,9 @@ def one_segment(host: Host) -> bool:
     nic = host.facts.address_nic(host.spec.address)
     if nic is None:
         return False
-    mine = ipaddress.ip_address(host.spec.address)
+    own = ipaddress.ip_address(host.spec.address)
     network = next(
-        interface.network for item in nic.addresses if (interface := ipaddress.ip_interface(item)).ip == mine
+        interface.network for item in nic.addresses if (interface := ipaddress.ip_interface(item)).ip == own
     )
     return all(ipaddress.ip_address(other.spec.address) in network for other in host.fleet.values())
 

@@ -39,7 +39,7 @@ def site_at(directory: Path, cluster: str = "", rest: str = "", hosts: str = f"{
 
 
 class Asked(dict[str, V]):
-    """Facts by name, of which only those that the query asked for may be looked at."""
+    """Facts by name; reading one that the query does not name fails."""
 
     def __init__(self, values: Mapping[str, V], asked: Iterable[str], what: str) -> None:
         super().__init__(values)
@@ -47,7 +47,7 @@ class Asked(dict[str, V]):
         self.what = what
 
     def learn(self, values: Mapping[str, V]) -> None:
-        """Take over what a look at the host would find, as far as it is asked for."""
+        """Add facts that the query names."""
         for name in values:
             self._check(name)
         self.update(values)
@@ -70,7 +70,7 @@ class Asked(dict[str, V]):
 
 
 def blank(spec: HostSpec, query: FactQuery, number: int = 0) -> HostFacts:
-    """Return the facts of a machine as Debian 12 installs it; `number` keeps two of them apart."""
+    """Return the facts of a fresh Debian 12; `number` makes them unique."""
     address = f"{spec.address}/24"
     paths = [path for path in (*query.files, *query.exists) if "*" not in path]
     return HostFacts(
@@ -111,9 +111,9 @@ def blank(spec: HostSpec, query: FactQuery, number: int = 0) -> HostFacts:
 
 @dataclass
 class RecordingHost:
-    """Record what a step does to a host; `says` maps a part of a command to the output that it gets.
+    """Record what a step does to a host; `says` maps a part of a command to its output.
 
-    A command that `fails` names a part of ends with status 1.
+    A command that contains a string of `fails` exits with status 1.
     """
 
     spec: HostSpec
@@ -122,14 +122,14 @@ class RecordingHost:
     fleet: dict[str, RecordingHost] = field(default_factory=dict)
     says: dict[str, str] = field(default_factory=dict)
     fails: tuple[str, ...] = ()
-    files: dict[str, tuple[str, int]] = field(default_factory=dict)  # path -> what was put, and its mode
+    files: dict[str, tuple[str, int]] = field(default_factory=dict)  # path -> (content, mode)
     commands: list[str] = field(default_factory=list)
     running_job: str = ""
     closed: threading.Event = field(default_factory=threading.Event)
-    works: dict[str, str] = field(default_factory=dict)  # name of a job -> command
+    works: dict[str, str] = field(default_factory=dict)  # job name -> command
     timeouts: dict[str, float] = field(default_factory=dict)
     silent: bool = False  # does not answer
-    secret: set[str] = field(default_factory=set)  # paths and commands that were declared secret
+    secret: set[str] = field(default_factory=set)  # paths and commands marked as secret
 
     report: Report = field(default_factory=Report)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -171,7 +171,7 @@ class RecordingHost:
             self.secret.add(path)
 
     def follow(self, name: str, script: str, seconds: float, on_output: Callable[[bytes], None]) -> Output:
-        """Take a job for done, recording its command and its time limit; what starts it is jobs.py's own script."""
+        """Record a job's command and timeout, by jobs.py's script, and report success."""
         del seconds, on_output
         job = name.removeprefix("job ")
         mark = re.search(r"cat >script <<'(END-\w+)'\n", script)
@@ -185,7 +185,7 @@ class RecordingHost:
     # --- states ------------------------------------------------------------------------------------------------
 
     def know(self, **facts: Any) -> RecordingHost:
-        """Change facts; `files`, `packages`, `units` and `sysctls` are merged into those that are there."""
+        """Change facts; `files`, `packages`, `units` and `sysctls` are merged."""
         for name, values in facts.items():
             if name in ("files", "packages", "units", "sysctls"):
                 getattr(self.facts, name).learn(values)
@@ -194,7 +194,7 @@ class RecordingHost:
         return self
 
     def keep(self, *, mtime: float = 100.0) -> RecordingHost:
-        """Take over as facts the files that were put, as the next look at the host would find them."""
+        """Add the files that were put to the facts, as if they were read again."""
         found = {
             path: File(exists=True, mode=mode, owner="root:root", content=content, mtime=mtime)
             for path, (content, mode) in self.files.items()
@@ -203,17 +203,17 @@ class RecordingHost:
 
 
 def present(content: str | None = None, mode: int = 0o644, mtime: float = 100.0) -> File:
-    """Return a file that is there."""
+    """Return a file that exists."""
     return File(exists=True, mode=mode, owner="root:root", content=content, mtime=mtime)
 
 
 def running(since: float = 200.0) -> Unit:
-    """Return a unit that is enabled and has run since then."""
+    """Return a unit that is enabled and active since then."""
     return Unit(active=True, enabled=True, state="active/running", file="enabled", since=since)
 
 
 def fleet_for(step: Step, site: Site) -> dict[str, RecordingHost]:
-    """Return the site's hosts as blank machines, with the facts that the step asks for."""
+    """Return the site's hosts as blank machines, with the facts that the step queries."""
     query = step.query(site)
     hosts: dict[str, RecordingHost] = {}
     for number, spec in enumerate(site.hosts, start=1):
@@ -222,7 +222,7 @@ def fleet_for(step: Step, site: Site) -> dict[str, RecordingHost]:
 
 
 def drain(step: Step, host: RecordingHost, cluster: FakeCluster | None = None) -> list[Change]:
-    """Return the changes that a plan would show; nothing is done."""
+    """Return the changes of a plan."""
     return [*_changes(step, host, cluster)]
 
 
@@ -236,7 +236,7 @@ def carry_out(step: Step, host: RecordingHost, cluster: FakeCluster | None = Non
 
 
 def summaries(step: Step, host: RecordingHost, cluster: FakeCluster | None = None) -> list[str]:
-    """Return the summaries of the changes that a plan would show."""
+    """Return the summaries of a plan's changes."""
     return [change.summary for change in drain(step, host, cluster)]
 
 

@@ -1,4 +1,4 @@
-"""The containerd step: its configuration for 1.x and 2.x, registry mirrors, and restarts that were missed."""
+"""The containerd step: configuration for 1.x and 2.x, registry mirrors, restarts after a kill."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def converged(tmp_path: Path, version: str, rest: str = "") -> RecordingHost:
     return host
 
 
-def test_a_blank_host_of_an_old_cluster_takes_debians(tmp_path: Path) -> None:
+def test_a_blank_host_of_an_old_cluster_gets_debians_containerd(tmp_path: Path) -> None:
     host = machine(tmp_path, OLD)
     assert carry_out(STEP, host) == [
         "install containerd, runc",
@@ -46,7 +46,7 @@ def test_a_blank_host_of_an_old_cluster_takes_debians(tmp_path: Path) -> None:
     assert host.commands == ["systemctl enable --quiet containerd.service && systemctl restart containerd.service"]
 
 
-def test_a_blank_host_of_a_current_cluster_takes_dockers_packages(tmp_path: Path) -> None:
+def test_a_blank_host_of_a_current_cluster_gets_dockers_containerd(tmp_path: Path) -> None:
     host = machine(tmp_path, NEW)
     assert carry_out(STEP, host)[:3] == [
         "fetch the signing key of https://download.docker.com/linux/debian",
@@ -60,7 +60,7 @@ def test_a_blank_host_of_a_current_cluster_takes_dockers_packages(tmp_path: Path
 
 
 @pytest.mark.parametrize(("minor", "docker"), [("1.20", False), ("1.35", False), ("1.36", True), ("1.37", True)])
-def test_which_containerd(tmp_path: Path, minor: str, docker: bool) -> None:
+def test_containerd_by_kubernetes_version(tmp_path: Path, minor: str, docker: bool) -> None:
     """1.35 is the last minor that supports containerd 1.x."""
     assert containerd.needs_docker_packages(site_at(tmp_path, f'kubernetes = "{minor}"')) is docker
 
@@ -78,7 +78,7 @@ def test_config_of_1x(tmp_path: Path, minor: str, pause: str) -> None:
     assert cri["cni"] == {"bin_dir": "/opt/cni/bin", "conf_dir": "/etc/cni/net.d"}
 
 
-def test_config_of_2x_has_nothing_in_the_tables_that_it_ignores(tmp_path: Path) -> None:
+def test_config_of_2x_has_no_tables_of_1x(tmp_path: Path) -> None:
     config = tomllib.loads(containerd.config(site_at(tmp_path, NEW)))
     assert config["version"] == 3
     assert config["plugins"].keys() == {"io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"}
@@ -113,7 +113,7 @@ STATES: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize(("facts", "expected"), STATES.values(), ids=STATES)
-def test_half_way(tmp_path: Path, facts: dict[str, Any], expected: list[str]) -> None:
+def test_partial_states(tmp_path: Path, facts: dict[str, Any], expected: list[str]) -> None:
     assert summaries(STEP, converged(tmp_path, OLD).know(**facts)) == expected
 
 

@@ -1,4 +1,4 @@
-"""kubeadm init: done once, recognised when half done, and never undone because the API is silent."""
+"""kubeadm init: runs once, is cleaned up after an interruption, never because the API does not answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def thing(kind: str, name: str, namespace: str) -> Object:
 
 
 def finished() -> FakeCluster:
-    """Return a cluster in which kubeadm init has come to its end."""
+    """Return a cluster in which kubeadm init has finished."""
     return FakeCluster(
         node("master"),
         thing("ConfigMap", "kubeadm-config", "kube-system"),
@@ -58,11 +58,11 @@ def test_a_blank_host(host: RecordingHost) -> None:
     assert lines[0].endswith(f"touch {kubeadm_state.INIT_STARTED}; sync {kubeadm_state.INIT_STARTED}")
     assert lines[1] == f"kubeadm init --config {CONFIG} --skip-token-print"
     assert lines[2].startswith(f"rm -f {kubeadm_state.INIT_STARTED}; sync ")
-    assert cluster.forgotten == 1, "credentials of before are of no use"
+    assert cluster.forgotten == 1, "old credentials are dropped"
     assert cluster.waits == ["the API to answer"]
 
 
-def test_a_slow_site_hands_kubeadm_its_patches(tmp_path: Path) -> None:
+def test_a_slow_site_passes_patches_to_kubeadm(tmp_path: Path) -> None:
     host = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.20.2"\ntimeout_scale = 8.0'))["master"]
     carry_out(STEP, host, FakeCluster())
     assert set(host.files) == {CONFIG, *kubeadm.patches(host.site)}
@@ -76,7 +76,7 @@ def test_a_control_plane_that_answers(host: RecordingHost) -> None:
     assert host.commands == []
 
 
-def test_a_control_plane_that_is_silent_is_an_error_and_never_made_anew(host: RecordingHost) -> None:
+def test_a_silent_control_plane_is_an_error_and_never_recreated(host: RecordingHost) -> None:
     host.know(files=has(kubeadm_state.ADMIN_CONF, kubeadm_state.KUBELET_CONF, kubeadm_state.CA, kubeadm_state.ETCD))
     host.says["crictl ps -a"] = "kube-apiserver Exited\n"
     with pytest.raises(HostError) as raised:
@@ -108,35 +108,37 @@ WHOLE = {**HALF, **has(kubeadm_state.ADMIN_CONF)}
         pytest.param(WHOLE, FakeCluster(api=ApiState.UNREACHABLE), [CLEAN, INIT], id="API never came up"),
         pytest.param(WHOLE, FakeCluster(), [CLEAN, INIT], id="API up, no node yet"),
         pytest.param(WHOLE, FakeCluster(node("master")), [CLEAN, INIT], id="API up, no addons yet"),
-        pytest.param(WHOLE, finished(), [NOTE], id="finished, only the marker is late"),
+        pytest.param(WHOLE, finished(), [NOTE], id="finished, but the marker is left"),
     ],
 )
-def test_half_way(host: RecordingHost, files: dict[str, Any], cluster: FakeCluster, expected: list[str]) -> None:
+def test_states_of_an_interrupted_init(
+    host: RecordingHost, files: dict[str, Any], cluster: FakeCluster, expected: list[str]
+) -> None:
     assert summaries(STEP, host.know(files=files), cluster) == expected
 
 
 @pytest.mark.parametrize("missing", ["kubeadm-config", "cluster-info", "coredns", "kube-proxy"])
-def test_finished_means_all_of_it(host: RecordingHost, missing: str) -> None:
+def test_init_has_finished_only_if_all_its_objects_exist(host: RecordingHost, missing: str) -> None:
     cluster = finished()
     cluster.objects = [item for item in cluster.objects if item["metadata"]["name"] != missing]
     assert summaries(STEP, host.know(files=WHOLE), cluster) == [CLEAN, INIT]
 
 
-def test_the_late_marker_is_removed_and_nothing_else(host: RecordingHost) -> None:
+def test_after_a_finished_init_only_the_marker_is_removed(host: RecordingHost) -> None:
     carry_out(STEP, host.know(files=WHOLE), finished())
     assert host.commands == [f"rm -f {kubeadm_state.INIT_STARTED}"]
     assert host.works == {}
 
 
-def test_the_clean_up_removes_the_marker_last(host: RecordingHost) -> None:
-    """Killed during the clean-up, the next run cleans up again."""
+def test_the_reset_removes_the_marker_last(host: RecordingHost) -> None:
+    """If it is killed, the next run resets again."""
     carry_out(STEP, host.know(files=HALF), FakeCluster())
     lines = host.works["kubeadm-reset"].splitlines()
     assert lines[-1] == f"rm -f {kubeadm_state.INIT_STARTED}"
     assert any(line.startswith("kubeadm reset -f") for line in lines)
 
 
-def test_nothing_is_reset_under_nodes_that_joined(host: RecordingHost) -> None:
+def test_a_control_plane_with_joined_nodes_is_not_reset(host: RecordingHost) -> None:
     host.fleet["worker2"].know(files=has(kubeadm_state.KUBELET_CONF))
     with pytest.raises(HostError, match="interrupted here, but worker2 joined already") as raised:
         drain(STEP, host.know(files=WHOLE), FakeCluster(api=ApiState.UNREACHABLE))
@@ -152,7 +154,7 @@ def test_nothing_is_reset_under_nodes_that_joined(host: RecordingHost) -> None:
         (kubeadm_state.KUBELET_CONF, "/etc/kubernetes/kubelet.conf"),
     ],
 )
-def test_leftovers_of_somebody_are_not_touched(host: RecordingHost, path: str, named: str) -> None:
+def test_files_of_another_cluster_are_not_touched(host: RecordingHost, path: str, named: str) -> None:
     with pytest.raises(HostError) as raised:
         drain(STEP, host.know(files=has(path)), FakeCluster(api=ApiState.ABSENT))
     assert f"has files of another or an older cluster ({named})" in str(raised.value)
@@ -166,7 +168,7 @@ def test_the_plan_shows_the_configuration_and_no_secret(host: RecordingHost) -> 
     assert "token:" not in change.diff
 
 
-def test_a_long_init_timeout_is_not_cut_short(tmp_path: Path) -> None:
+def test_the_timeout_includes_a_long_init_timeout(tmp_path: Path) -> None:
     host = fleet_for(STEP, site_at(tmp_path, rest='[kubeadm]\ninit_timeout = "30m"'))["master"]
     carry_out(STEP, host)
     assert host.timeouts["kubeadm-init"] >= 30 * 60 + 300

@@ -1,4 +1,4 @@
-"""The certificates of the workloads' Ingresses: made once, made again in time, never anybody else's, never shown."""
+"""Certificates of the workloads' Ingresses: created once, renewed in time; others are left alone, keys never shown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def changes(api: FakeCluster, site: Site) -> list[Change]:
 
 
 def made(folder: Path) -> tuple[FakeCluster, Site, Object]:
-    """Return a cluster in which the shipped workload has its certificate."""
+    """Return a cluster with the certificate of the shipped workload."""
     api, site = FakeCluster(), site_at(folder, CLUSTER)
     (change,) = changes(api, site)
     change.do()
@@ -46,7 +46,7 @@ def pair(secret: Object) -> tuple[bytes, bytes]:
     return certificate, key
 
 
-def test_it_is_made_once_and_with_its_namespace(tmp_path: Path) -> None:
+def test_it_is_created_once_with_its_namespace(tmp_path: Path) -> None:
     api, site, secret = made(tmp_path)
     assert [item["kind"] for item in api.applied] == ["Namespace", "Secret"]
     assert secret["type"] == "kubernetes.io/tls"
@@ -54,7 +54,7 @@ def test_it_is_made_once_and_with_its_namespace(tmp_path: Path) -> None:
     assert changes(api, site) == []
 
 
-def test_a_namespace_that_is_there_is_left_alone(tmp_path: Path) -> None:
+def test_an_existing_namespace_is_left_alone(tmp_path: Path) -> None:
     api = FakeCluster({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "course"}})
     (change,) = changes(api, site_at(tmp_path, CLUSTER))
     change.do()
@@ -78,7 +78,7 @@ def test_neither_plan_nor_diff_shows_a_key(tmp_path: Path) -> None:
         assert base64.b64encode(key).decode() not in shown
 
 
-def test_it_is_made_again_before_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_renewed_before_it_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     api, site, secret = made(tmp_path)
     old = pair(secret)
     soon = certificates.self_signed(["course.test"], datetime.now(UTC) - timedelta(days=340))
@@ -93,16 +93,16 @@ def test_it_is_made_again_before_it_ends(tmp_path: Path, monkeypatch: pytest.Mon
     assert changes(api, site) == []
 
 
-def test_one_that_somebody_else_made_is_left_alone(tmp_path: Path) -> None:
+def test_a_secret_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     api, site, secret = made(tmp_path)
     secret["metadata"] = {"name": "course-tls", "namespace": "course"}
     secret["data"]["tls.crt"] = "bm90IG91cnM="
     assert changes(api, site) == []
     elsewhere = site_at(tmp_path, CLUSTER, '[workloads]\nenabled = ["nodeport"]')
-    assert changes(api, elsewhere) == [], "and is not removed"
+    assert changes(api, elsewhere) == [], "and is not deleted"
 
 
-def test_it_goes_with_the_workload(tmp_path: Path) -> None:
+def test_it_is_deleted_with_the_workload(tmp_path: Path) -> None:
     api, _, _ = made(tmp_path)
     without = site_at(tmp_path, CLUSTER, '[workloads]\nenabled = ["nodeport"]')
     (change,) = changes(api, without)
@@ -111,7 +111,7 @@ def test_it_goes_with_the_workload(tmp_path: Path) -> None:
     assert changes(api, without) == []
 
 
-def test_an_operators_own_ingress_gets_one_for_all_its_names(tmp_path: Path) -> None:
+def test_an_operators_ingress_gets_one_for_all_its_names(tmp_path: Path) -> None:
     (tmp_path / "workloads").mkdir()
     (tmp_path / "workloads/shop.yaml").write_text(INGRESS)
     site = site_at(tmp_path, CLUSTER, '[workloads]\nenabled = ["shop"]')

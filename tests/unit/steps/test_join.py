@@ -1,4 +1,4 @@
-"""kubeadm join: done once, cleaned up when half done, and never over another cluster's node."""
+"""kubeadm join: runs once, is cleaned up after an interruption, never on a node of another cluster."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ WAITING = {kubeadm_state.BOOTSTRAP_CONF: present(), kubeadm_state.CA: present(OU
         pytest.param(JOINED, ["master", "worker1"], [], id="a node"),
         pytest.param(STARTED, ["master"], [CLEAN, JOIN], id="killed at once"),
         pytest.param({**STARTED, **WAITING}, ["master"], [CLEAN, JOIN], id="killed before the certificate"),
-        pytest.param(WAITING, ["master"], [CLEAN, JOIN], id="a join of before the markers"),
-        pytest.param({**STARTED, **JOINED}, ["master"], [CLEAN, JOIN], id="killed before it registered"),
-        pytest.param({**STARTED, **JOINED}, ["master", "worker1"], [NOTE], id="finished, the marker is late"),
-        pytest.param(JOINED, ["master"], [GONE, JOIN], id="kubelet.conf, and the API knows no such node"),
-        pytest.param({}, ["master", "worker1"], [JOIN], id="a node object, and the machine was made anew"),
+        pytest.param(WAITING, ["master"], [CLEAN, JOIN], id="interrupted, without a marker"),
+        pytest.param({**STARTED, **JOINED}, ["master"], [CLEAN, JOIN], id="killed before registration"),
+        pytest.param({**STARTED, **JOINED}, ["master", "worker1"], [NOTE], id="finished, but the marker is left"),
+        pytest.param(JOINED, ["master"], [GONE, JOIN], id="kubelet.conf, but no node in the API"),
+        pytest.param({}, ["master", "worker1"], [JOIN], id="a node in the API, but a reinstalled machine"),
     ],
 )
 def test_states(host: RecordingHost, files: dict[str, File], nodes: list[str], expected: list[str]) -> None:
@@ -91,27 +91,27 @@ def test_states(host: RecordingHost, files: dict[str, File], nodes: list[str], e
 
 
 @pytest.mark.parametrize("files", [{}, STARTED, JOINED, {**STARTED, **JOINED}])
-def test_a_silent_api_is_never_read_as_no_node(host: RecordingHost, files: dict[str, File]) -> None:
+def test_a_silent_api_does_not_mean_that_there_is_no_node(host: RecordingHost, files: dict[str, File]) -> None:
     with pytest.raises(ClusterError, match="the API does not answer"):
         drain(STEP, host.know(files=files), FakeCluster(api=ApiState.UNREACHABLE))
     assert host.works == {}
 
 
-@pytest.mark.parametrize("begun", [{}, STARTED])
-def test_another_clusters_node_is_left_alone(host: RecordingHost, begun: dict[str, File]) -> None:
-    host.know(files={**begun, **JOINED, kubeadm_state.CA: present(THEIRS)})
+@pytest.mark.parametrize("started", [{}, STARTED])
+def test_a_node_of_another_cluster_is_left_alone(host: RecordingHost, started: dict[str, File]) -> None:
+    host.know(files={**started, **JOINED, kubeadm_state.CA: present(THEIRS)})
     with pytest.raises(HostError, match="is a node of another cluster") as raised:
         drain(STEP, host, cluster("master"))
     assert "provisioner reset --limit worker1" in raised.value.remedy
     assert host.works == {}
 
 
-def test_a_trailing_newline_makes_no_other_cluster(host: RecordingHost) -> None:
+def test_a_trailing_newline_is_no_difference_of_the_ca(host: RecordingHost) -> None:
     host.know(files={**JOINED, kubeadm_state.CA: present(OURS + "\n")})
     assert drain(STEP, host, cluster("master", "worker1")) == []
 
 
-def test_a_control_plane_has_joined_when_it_is_marked_as_one(tmp_path: Path) -> None:
+def test_a_control_plane_has_joined_once_its_role_label_is_set(tmp_path: Path) -> None:
     site = site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=TWO_CONTROL_PLANES + POOL)
     host = fleet_for(STEP, site)["second"].know(files={**STARTED, **JOINED})
     half = cluster().hold(node("second"))
@@ -120,7 +120,7 @@ def test_a_control_plane_has_joined_when_it_is_marked_as_one(tmp_path: Path) -> 
     assert summaries(STEP, host, whole) == [NOTE]
 
 
-def test_another_role_is_refused_as_kubeadm_cannot_change_it(tmp_path: Path) -> None:
+def test_a_node_with_another_role_is_refused(tmp_path: Path) -> None:
     site = site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=TWO_CONTROL_PLANES + POOL)
     host = fleet_for(STEP, site)["second"].know(files=JOINED)
     with pytest.raises(HostError, match=r"is a worker of the cluster, but a control plane in hosts\.toml"):
@@ -135,13 +135,13 @@ def test_another_role_is_refused_as_kubeadm_cannot_change_it(tmp_path: Path) -> 
 def test_a_join(host: RecordingHost) -> None:
     api = cluster("master")
     (change,) = drain(STEP, host, api)
-    assert change.diff == "", "a diff of a join could only show its token"
+    assert change.diff == "", "a diff would show the token"
     api.hold(node("worker1"))
     change.do()
 
     text, mode = host.files[JOIN_CONFIG]
     assert (mode, JOIN_CONFIG in host.secret) == (0o600, True)
-    assert JOIN_CONFIG.startswith("/run/"), "in memory, gone with a power cut"
+    assert JOIN_CONFIG.startswith("/run/"), "a power cut deletes it"
     document = yaml.safe_load(text)
     token = document["discovery"]["tlsBootstrapToken"]
     (secret,) = api.applied
@@ -155,7 +155,7 @@ def test_a_join(host: RecordingHost) -> None:
     assert api.waits == ["node worker1 to register"]
 
 
-def test_the_token_goes_when_the_join_fails(host: RecordingHost, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_is_deleted_when_the_join_fails(host: RecordingHost, monkeypatch: pytest.MonkeyPatch) -> None:
     api = cluster("master")
 
     def fail(*_: Any, **__: Any) -> None:
@@ -167,7 +167,7 @@ def test_the_token_goes_when_the_join_fails(host: RecordingHost, monkeypatch: py
     assert len(api.deleted) == 1
 
 
-def test_each_join_has_a_token_of_its_own(tmp_path: Path) -> None:
+def test_each_join_has_its_own_token(tmp_path: Path) -> None:
     hosts = hosts_of(site_at(tmp_path))
     api = cluster("master")
     tokens = set()
@@ -179,7 +179,7 @@ def test_each_join_has_a_token_of_its_own(tmp_path: Path) -> None:
     assert len(tokens) == 2
 
 
-def test_the_token_secret_is_kubeadms() -> None:
+def test_the_token_secret_has_kubeadms_format() -> None:
     ttl, before = timedelta(seconds=600), datetime.now(UTC).replace(microsecond=0)
     secret = join.token_secret("abcdef.0123456789abcdef", 600)
     after = datetime.now(UTC)
@@ -192,8 +192,8 @@ def test_the_token_secret_is_kubeadms() -> None:
     assert before + ttl <= expires <= after + ttl
 
 
-def test_the_pin_of_the_ca_is_that_of_its_public_key(tmp_path: Path) -> None:
-    """The command is run for real, on a CA with the serial number 0 as kubeadm makes it."""
+def test_the_ca_hash_is_that_of_its_public_key(tmp_path: Path) -> None:
+    """Runs the real command on a CA with the serial number 0, like kubeadm's."""
     certificate = tmp_path / "ca.crt"
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     made += ["-subj", "/CN=kubernetes", "-set_serial", "0", "-keyout", str(tmp_path / "ca.key")]
@@ -215,7 +215,7 @@ TWO_CONTROL_PLANES = "".join(
 )
 
 
-def test_a_further_control_plane_gets_certificates_under_a_key_that_is_told_nobody(tmp_path: Path) -> None:
+def test_a_further_control_plane_gets_certificates_and_their_key_stays_secret(tmp_path: Path) -> None:
     site = site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=TWO_CONTROL_PLANES + POOL)
     hosts = hosts_of(site)
     api = cluster().hold(node("first"))
@@ -256,26 +256,26 @@ def test_control_planes_join_in_turn(tmp_path: Path, role: str, waits: bool) -> 
 
 
 @pytest.mark.parametrize(("said", "works"), [("context deadline exceeded", True), ("unauthorized", False)])
-def test_an_api_that_was_too_late_for_kubeadm_is_asked_once_more(
+def test_a_join_that_timed_out_in_kubeadm_is_repeated_once(
     host: RecordingHost, monkeypatch: pytest.MonkeyPatch, said: str, works: bool
 ) -> None:
     api = cluster("master")
     (change,) = drain(STEP, host, api)
     api.hold(node("worker1"))
-    begun: list[str] = []
+    names: list[str] = []
     run = jobs.run
 
     def late(host: Host, name: str, command: str, *, timeout: float) -> CommandResult:
-        begun.append(name)
-        if begun.count("kubeadm-join") == 1 and name == "kubeadm-join":
+        names.append(name)
+        if names.count("kubeadm-join") == 1 and name == "kubeadm-join":
             raise HostError(host.name, "`kubeadm join` failed", tail=f"error patching node: {said}\n")
         return run(host, name, command, timeout=timeout)
 
     monkeypatch.setattr(jobs, "run", late)
     if works:
         change.do()
-        assert begun == ["kubeadm-join", "kubeadm-reset", "kubeadm-join"]
+        assert names == ["kubeadm-join", "kubeadm-reset", "kubeadm-join"]
     else:
         with pytest.raises(HostError):
             change.do()
-        assert begun == ["kubeadm-join"]
+        assert names == ["kubeadm-join"]

@@ -1,4 +1,4 @@
-"""Which kubelet's request for a serving certificate is approved: real requests, honest and hostile."""
+"""Which kubelet serving certificate requests are approved: real requests, honest and forged."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ HONEST = [dns("worker1"), ip("192.168.56.11")]
         pytest.param(request(HONEST, organisations=("system:nodes", "system:masters")), False, id="that group too"),
     ],
 )
-def test_belongs(pem: bytes, expected: bool) -> None:
+def test_a_request_may_name_only_its_own_node(pem: bytes, expected: bool) -> None:
     assert belongs(pem, "worker1", OWN) is expected
 
 
@@ -82,7 +82,7 @@ def asked(name: str, user: str = "system:node:worker1", signer: str = SIGNER, **
     return {"kind": "CertificateSigningRequest", "metadata": {"name": name}, "spec": spec, **more}
 
 
-def test_only_its_own_unanswered_serving_requests_are_pending(host: RecordingHost) -> None:
+def test_pending_requests_are_the_hosts_own_unanswered_ones(host: RecordingHost) -> None:
     cluster = FakeCluster(
         asked("own"),
         asked("own-again", status={}),

@@ -1,4 +1,4 @@
-"""The kubernetes step: repository, packages at their version, hold; and never a running node's version."""
+"""The kubernetes step: repository, pinned packages, hold; the version of a running node never changes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_blank_host(host: RecordingHost) -> None:
     assert host.files[LIST] == (f"deb [signed-by={KEY}] {url} /\n", 0o644)
     fetch, hold, enable = host.commands
     assert f"{url}Release.key" in fetch
-    assert fetch.index(".part; ") < fetch.index("mv "), "an interrupted fetch leaves no key"
+    assert fetch.index(".part; ") < fetch.index("mv "), "an interrupted download leaves no key"
     assert hold == "apt-mark hold kubelet kubeadm kubectl"
     assert enable == "systemctl enable --quiet kubelet.service"
     command = host.works["apt-install"].splitlines()[1]
@@ -51,7 +51,7 @@ def test_a_blank_host(host: RecordingHost) -> None:
     assert "--allow-change-held-packages" in command
 
 
-def test_a_converged_host_whose_kubelet_waits_for_its_configuration(converged: RecordingHost) -> None:
+def test_a_converged_host_before_it_is_a_node(converged: RecordingHost) -> None:
     assert drain(STEP, converged) == []
 
 
@@ -81,11 +81,11 @@ STATES: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize(("facts", "expected"), STATES.values(), ids=STATES)
-def test_half_way(converged: RecordingHost, facts: dict[str, Any], expected: list[str]) -> None:
+def test_partial_states(converged: RecordingHost, facts: dict[str, Any], expected: list[str]) -> None:
     assert summaries(STEP, converged.know(**facts)) == expected
 
 
-def test_a_missing_one_brings_all_three(converged: RecordingHost) -> None:
+def test_a_missing_package_installs_all_three(converged: RecordingHost) -> None:
     del converged.facts.packages["kubectl"]  # type: ignore[attr-defined]
     assert summaries(STEP, converged) == [INSTALL, HOLD]
 
@@ -131,7 +131,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("version", "first", "own", "words"), REFUSED.values(), ids=REFUSED)
-def test_a_running_node_keeps_its_version_and_the_remedy_fits_what_runs(
+def test_a_running_node_keeps_its_version_and_the_remedy_matches_the_cluster(
     tmp_path: Path, version: str, first: dict[str, Any], own: dict[str, Any], words: str
 ) -> None:
     fleet = fleet_for(STEP, site_at(tmp_path, f'kubernetes = "{version}"'))
@@ -142,7 +142,7 @@ def test_a_running_node_keeps_its_version_and_the_remedy_fits_what_runs(
     assert str(raised.value) == f"worker1: {words}"
 
 
-def test_while_the_first_control_plane_is_silent_the_nodes_own_version_is_what_runs(tmp_path: Path) -> None:
+def test_without_the_first_control_plane_the_nodes_own_version_counts(tmp_path: Path) -> None:
     fleet = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.31"'))
     fleet["master"].silent = True
     host = fleet["worker1"].know(files={KUBELET_CONF: present()}, **installed("1.31.2"))
@@ -157,7 +157,7 @@ def test_while_the_first_control_plane_is_silent_the_nodes_own_version_is_what_r
         ("1.31.5", "https://pkgs.k8s.io/core:/stable:/v1.31/deb/"),
     ],
 )
-def test_one_repository_a_minor(tmp_path: Path, version: str, url: str) -> None:
+def test_each_minor_has_its_own_repository(tmp_path: Path, version: str, url: str) -> None:
     found = repository(site_at(tmp_path, f'kubernetes = "{version}"'))
     assert (found.url, found.key_url) == (url, f"{url}Release.key")
 
@@ -172,7 +172,7 @@ def test_one_repository_a_minor(tmp_path: Path, version: str, url: str) -> None:
         (Unreachable("master", "the connection was lost", "run it again"), "the connection was lost"),
     ],
 )
-def test_a_key_that_cannot_be_fetched_says_from_where_and_what_else_there_is(
+def test_a_key_that_cannot_be_fetched_is_an_error_with_its_url_and_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: HostError, said: str
 ) -> None:
     host = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.20.2"'))["master"]

@@ -1,4 +1,4 @@
-"""Steps that apply released or shipped manifests: what is adapted, what is left alone, and in which order."""
+"""Steps that apply released or shipped manifests: what they adapt, and in which order they apply it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OLD, NEW = 'kubernetes = "1.20.2"', 'kubernetes = "1.37"'
 
 
 def give(monkeypatch: pytest.MonkeyPatch, *items: Object) -> None:
-    """Have the downloads hold these objects, once."""
+    """Make the next download return these objects."""
     texts = [yaml.safe_dump_all(items).encode()]
     monkeypatch.setattr(manifests, "fetch", lambda site, download: texts.pop() if texts else b"")
 
@@ -83,7 +83,7 @@ CLASS: Object = {
         (OLD, '[ingress]\ncontroller = "traefik"', "traefik"),
     ],
 )
-def test_which_controller(tmp_path: Path, cluster: str, table: str, expected: str) -> None:
+def test_controller_by_site(tmp_path: Path, cluster: str, table: str, expected: str) -> None:
     assert site_at(tmp_path, cluster, table).ingress_controller == expected
 
 
@@ -93,21 +93,21 @@ def test_haproxy_is_adapted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "docker.io/haproxytech/kubernetes-ingress:1.9.15", "the released file has no tag"
     assert container["args"] == ["--configmap=a/b", "--ingress.class=haproxy"]
-    assert container["resources"] == {"requests": {"cpu": "50m", "memory": "96Mi"}}, "2 GiB fit no lab's worker"
+    assert container["resources"] == {"requests": {"cpu": "50m", "memory": "96Mi"}}, "a lab worker has less than 2 GiB"
     assert service["spec"]["type"] == "LoadBalancer"
-    assert service["spec"]["externalTrafficPolicy"] == "Local", "else it never sees a client's address"
+    assert service["spec"]["externalTrafficPolicy"] == "Local", "so it sees the client's address"
     assert made["kind"] == "IngressClass"
     assert made["metadata"]["name"] == "haproxy"
     assert made["spec"] == {"controller": "haproxy.org/ingress-controller/haproxy"}
 
 
-def test_without_metallb_it_stays_on_node_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_metallb_haproxy_has_node_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     give(monkeypatch, NODE_PORT)
     service, _ = ingress.wanted(site_at(tmp_path, OLD, hosts=_single(), rest="[metallb]\nenabled = false"))
     assert service["spec"]["type"] == "NodePort"
 
 
-def test_nginx_is_taken_as_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nginx_is_applied_as_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     give(monkeypatch, NGINX, CLASS)
     assert ingress.wanted(site_at(tmp_path, NEW)) == [NGINX, CLASS]
 
@@ -119,7 +119,7 @@ TRAEFIK = '[ingress]\ncontroller = "traefik"\n'
     ("cluster", "image"),
     [(OLD, "docker.io/library/traefik:v2.11.2"), (NEW, "docker.io/library/traefik:v3.7.13")],
 )
-def test_traefik_comes_from_the_manifest_that_operators_edit(tmp_path: Path, cluster: str, image: str) -> None:
+def test_traefik_comes_from_the_shipped_manifest(tmp_path: Path, cluster: str, image: str) -> None:
     found = {item["kind"]: item for item in ingress.wanted(site_at(tmp_path, cluster, TRAEFIK))}
     assert found["Service"]["metadata"] == {"name": "traefik", "namespace": "traefik"}
     assert found["Service"]["spec"]["type"] == "LoadBalancer"
@@ -136,20 +136,20 @@ def test_traefik_comes_from_the_manifest_that_operators_edit(tmp_path: Path, clu
     assert [rule["resources"] for rule in writing] == [["ingresses/status"]]
 
 
-def test_traefik_waits_as_long_as_the_site_does(tmp_path: Path) -> None:
+def test_traefiks_probes_scale_with_the_site(tmp_path: Path) -> None:
     slow = f"{OLD}\ntimeout_scale = 8.0"
     (deployment,) = [item for item in ingress.wanted(site_at(tmp_path, slow, TRAEFIK)) if item["kind"] == "Deployment"]
     assert containers(deployment)[0]["livenessProbe"]["timeoutSeconds"] == 16
 
 
-def test_traefik_without_metallb_stays_on_node_ports(tmp_path: Path) -> None:
+def test_without_metallb_traefik_has_node_ports(tmp_path: Path) -> None:
     site = site_at(tmp_path, OLD, hosts=_single(), rest=f"{TRAEFIK}[metallb]\nenabled = false")
     (service,) = [item for item in ingress.wanted(site) if item["kind"] == "Service"]
     assert service["spec"]["type"] == "NodePort"
 
 
-def test_ingress_classes_have_names_that_the_workloads_use(tmp_path: Path) -> None:
-    """A LoadBalancer's Service and the class are known by name to the checks and the workloads."""
+def test_ingress_classes_have_the_names_in_the_workloads(tmp_path: Path) -> None:
+    """Checks and workloads refer to the Service and the class by name."""
     for cluster in (OLD, NEW):
         host = machine(tmp_path, workloads, cluster)
         name = host.site.ingress_controller
@@ -186,7 +186,7 @@ SPEAKER: Object = {
 NAMESPACE: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "metallb-system"}}
 
 
-def test_metallbs_own_ca_bundles_are_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metallb_keeps_its_own_ca_bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     give(monkeypatch, WEBHOOK, SPEAKER, DEFINITION, NAMESPACE)
     found = metallb.wanted(site_at(tmp_path, OLD))
     assert [item["kind"] for item in found] == [
@@ -210,7 +210,7 @@ def test_metallb_is_applied_and_then_waited_for(tmp_path: Path, monkeypatch: pyt
     ]
 
 
-def test_the_speakers_key_is_made_once_and_told_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_speakers_key_is_created_once_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metallb, "wanted", lambda site: [])
     host, api = machine(tmp_path, metallb), FakeCluster()
     (change,) = drain(metallb.STEP, host, api)
@@ -264,7 +264,7 @@ def test_metrics_server_is_applied_and_waited_for(tmp_path: Path, monkeypatch: p
         (8.0, "0.6.4", ["--metric-resolution=60s"]),
     ],
 )
-def test_metrics_server_asks_less_often_and_waits_longer_on_a_slow_site(
+def test_metrics_server_scrapes_less_often_and_waits_longer_on_a_slow_site(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float, version: str, args: list[str]
 ) -> None:
     deployment = copy.deepcopy(HAPROXY)
@@ -275,7 +275,7 @@ def test_metrics_server_asks_less_often_and_waits_longer_on_a_slow_site(
     assert containers(found)[0]["args"] == ["--cert-dir=/tmp", *args]
 
 
-def test_workloads_are_all_applied_before_any_is_waited_for(tmp_path: Path) -> None:
+def test_all_workloads_are_applied_before_the_first_wait(tmp_path: Path) -> None:
     said = summaries(workloads.STEP, machine(tmp_path, workloads))
     kinds = [text.split()[0] for text in said]
     assert kinds == sorted(kinds), "apply comes before wait"
@@ -287,7 +287,7 @@ def test_workloads_are_all_applied_before_any_is_waited_for(tmp_path: Path) -> N
     assert "wait for DaemonSet course/ds-pods" in said
 
 
-def test_on_a_slow_site_pods_have_longer_to_answer_a_probe(tmp_path: Path) -> None:
+def test_on_a_slow_site_probes_have_longer_timeouts(tmp_path: Path) -> None:
     def seconds(cluster: str) -> int:
         items = workloads.wanted(site_at(tmp_path, cluster), "nodeport")
         (found,) = (item for item in items if item["kind"] == "Deployment")
@@ -296,7 +296,7 @@ def test_on_a_slow_site_pods_have_longer_to_answer_a_probe(tmp_path: Path) -> No
     assert seconds(f"{OLD}\ntimeout_scale = 8.0") == 8 * seconds(OLD)
 
 
-def test_on_a_slow_site_one_workload_is_waited_for_before_the_next(tmp_path: Path) -> None:
+def test_on_a_slow_site_each_workload_is_waited_for_before_the_next(tmp_path: Path) -> None:
     fast = summaries(workloads.STEP, machine(tmp_path, workloads))
     slow = summaries(workloads.STEP, machine(tmp_path, workloads, f"{OLD}\ntimeout_scale = 8.0"))
     assert sorted(slow) == sorted(fast)
@@ -316,7 +316,7 @@ def test_only_enabled_workloads(tmp_path: Path) -> None:
     ]
 
 
-def test_an_operators_own_workload_beside_hosts_toml(tmp_path: Path) -> None:
+def test_an_operators_workload_next_to_hosts_toml(tmp_path: Path) -> None:
     (tmp_path / "workloads").mkdir()
     (tmp_path / "workloads" / "mine.yaml").write_text(
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: mine, namespace: course}\ndata: {image: '${agnhost}'}\n"
@@ -327,7 +327,7 @@ def test_an_operators_own_workload_beside_hosts_toml(tmp_path: Path) -> None:
     assert "registry.k8s.io/e2e-test-images/agnhost:2.21" in change.diff
 
 
-def test_a_workload_that_there_is_not(tmp_path: Path) -> None:
+def test_a_workload_that_does_not_exist(tmp_path: Path) -> None:
     host = machine(tmp_path, workloads, rest='[workloads]\nenabled = ["no-such"]')
     with pytest.raises(ProvisionerError, match=r"workloads/no-such\.yaml not found .*shipped ones are configmap"):
         drain(workloads.STEP, host)
@@ -342,7 +342,7 @@ UPSTREAM = Path(__file__).parents[4] / "shared/upstream"
 @pytest.mark.parametrize("cluster", [OLD, NEW])
 @pytest.mark.parametrize("module", [ingress, metallb, metrics_server, flannel], ids=lambda module: module.STEP.name)
 def test_the_real_manifests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, cluster: str) -> None:
-    """What upstream publishes fits what the steps expect of it: names, containers, arguments."""
+    """Upstream's manifests have the names, containers and arguments that the steps expect."""
     if not UPSTREAM.is_dir():
         pytest.skip("there is no shared/upstream beside the checkout")
     published = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in UPSTREAM.rglob("*.y*ml")}
@@ -375,7 +375,7 @@ def test_the_real_manifests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mod
 
 
 @pytest.mark.parametrize(("cluster", "counted"), [(OLD, False), (NEW, True)])
-def test_a_metallb_that_asks_for_tokens_gets_an_account_that_may_read_its_counters(
+def test_a_metallb_with_protected_metrics_gets_an_account_that_can_read_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: str, counted: bool
 ) -> None:
     give(monkeypatch, NAMESPACE, SPEAKER)

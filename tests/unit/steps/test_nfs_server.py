@@ -1,4 +1,4 @@
-"""The NFS export: who may mount, what the kernel was told, and the volumes behind the storage class."""
+"""The NFS export: its clients, the kernel's export table, and the volumes of the storage class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for,
 THREE = "192.168.56.10, 192.168.56.11, 192.168.56.12"
 TWO_VOLUMES = "[nfs]\nvolumes = 2\n[workloads]\nenabled = []\n"
 EXPORT = f"export /srv/nfs to {THREE}"
-# As exportfs writes it: one line a client, the options with all defaults.
+# As exportfs writes it: one line per client, with all default options.
 OPTIONS = "rw,sync,wdelay,hide,nocrossmnt,secure,root_squash,no_all_squash,no_subtree_check,secure_locks,acl,no_pnfs"
 KERNEL = "".join(f"/srv/nfs\t192.168.56.{last}({OPTIONS},anonuid=65534,anongid=65534)\n" for last in (12, 10, 11))
 
@@ -104,7 +104,7 @@ STATES: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize(("facts", "expected"), STATES.values(), ids=STATES)
-def test_half_way(converged: RecordingHost, facts: dict[str, Any], expected: list[str]) -> None:
+def test_partial_states(converged: RecordingHost, facts: dict[str, Any], expected: list[str]) -> None:
     assert summaries(STEP, converged.know(**facts)) == expected
 
 
@@ -121,7 +121,7 @@ def test_half_way(converged: RecordingHost, facts: dict[str, Any], expected: lis
     ],
 )
 def test_the_exports_file(tmp_path: Path, table: str, line: str) -> None:
-    """Nobody but the cluster's hosts, root squashed unless it is asked otherwise, and never the world."""
+    """Only the cluster's hosts and nfs.clients, with root_squash by default."""
     text = nfs_server.exports(site_at(tmp_path, rest=f"[nfs]\n{table}"))
     line = line.replace("(R)", "(rw,sync,no_subtree_check,root_squash)")
     line = line.replace("(N)", "(rw,sync,no_subtree_check,no_root_squash)")
@@ -142,7 +142,7 @@ def test_exported(etab: str, expected: list[str]) -> None:
     assert sorted(nfs_server.exported(etab, "/srv/nfs")) == expected
 
 
-def test_another_host_may_serve(tmp_path: Path) -> None:
+def test_another_host_can_be_the_server(tmp_path: Path) -> None:
     nfs = '[nfs]\nserver = "worker2"\nvolumes = 1\nsize = "5Gi"\nexport = "/data"\n'
     site = site_at(tmp_path, rest=f"{nfs}[workloads]\nenabled = []")
     _, volume = storage.wanted(site)
@@ -161,7 +161,7 @@ def test_the_storage_step(host: RecordingHost) -> None:
     assert drain(storage.STEP, host, cluster) == []
 
 
-def test_every_volume_has_a_directory_of_its_own(tmp_path: Path) -> None:
+def test_every_volume_has_its_own_directory(tmp_path: Path) -> None:
     site = site_at(tmp_path, rest="[nfs]\nvolumes = 120")
     paths = nfs_server.volume_paths(site)
     assert paths[0] == "/srv/nfs/nfs-01"
@@ -186,7 +186,7 @@ DRIVER = [
 ]  # fmt: skip
 
 
-def test_with_csi_the_export_belongs_to_whom_root_becomes(tmp_path: Path) -> None:
+def test_with_csi_the_export_belongs_to_the_squashed_user(tmp_path: Path) -> None:
     host = fleet_for(STEP, site_at(tmp_path, rest=CSI))["master"]
     give = "chown nobody:nogroup /srv/nfs, for csi-driver-nfs"
     assert carry_out(STEP, host)[1] == give
@@ -198,7 +198,9 @@ def test_with_csi_the_export_belongs_to_whom_root_becomes(tmp_path: Path) -> Non
     assert not {give, "create /srv/nfs"} & {*carry_out(STEP, unsquashed)}
 
 
-def test_with_csi_the_driver_comes_and_the_class_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_csi_the_driver_is_installed_and_provides_the_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(storage, "csi_driver", lambda site: DRIVER if site.nfs.provisioner == "csi" else [])
     static = fleet_for(storage.STEP, site_at(tmp_path))["master"]
     cluster = FakeCluster()
@@ -217,7 +219,7 @@ def test_with_csi_the_driver_comes_and_the_class_is_its_own(tmp_path: Path, monk
         "subDir": "${pvc.metadata.namespace}-${pvc.metadata.name}-${pv.metadata.name}",
         "mountPermissions": "0777",
     }
-    assert cluster.names("PersistentVolume") == bound, "no volume goes"
+    assert cluster.names("PersistentVolume") == bound, "no volume is deleted"
     assert drain(storage.STEP, csi, cluster) == []
 
 
@@ -225,7 +227,7 @@ MOVED = '[nfs]\nvolumes = 2\nexport = "/data"\n[workloads]\nenabled = []'
 
 
 def moved_volumes(tmp_path: Path, *claimed: str) -> tuple[RecordingHost, FakeCluster]:
-    """Return a host of a site whose export has changed, and its cluster as the old one left it."""
+    """Return a host of a site whose export moved, and the cluster before the move."""
     before = fleet_for(storage.STEP, site_at(tmp_path, rest="[nfs]\nvolumes = 2\n[workloads]\nenabled = []"))["master"]
     cluster = FakeCluster()
     carry_out(storage.STEP, before, cluster)
@@ -235,7 +237,7 @@ def moved_volumes(tmp_path: Path, *claimed: str) -> tuple[RecordingHost, FakeClu
     return fleet_for(storage.STEP, site_at(tmp_path, rest=MOVED))["master"], cluster
 
 
-def test_volumes_that_nobody_claimed_move_with_the_export(tmp_path: Path) -> None:
+def test_unclaimed_volumes_move_with_the_export(tmp_path: Path) -> None:
     host, cluster = moved_volumes(tmp_path)
     assert carry_out(storage.STEP, host, cluster) == [
         f"replace PersistentVolume {name}: it is now at 192.168.56.10:/data/{name}, and was never claimed"
@@ -245,7 +247,7 @@ def test_volumes_that_nobody_claimed_move_with_the_export(tmp_path: Path) -> Non
     assert drain(storage.STEP, host, cluster) == []
 
 
-def test_a_claimed_volume_does_not_move_and_none_with_it(tmp_path: Path) -> None:
+def test_a_claimed_volume_refuses_the_move_of_all(tmp_path: Path) -> None:
     host, cluster = moved_volumes(tmp_path, "nfs-02")
     with pytest.raises(ClusterError) as raised:
         drain(storage.STEP, host, cluster)

@@ -1,4 +1,4 @@
-"""Labels, taints and readiness of nodes; the server-side apply of labels is tested on a real API server."""
+"""Labels, taints and readiness of nodes; server-side apply of labels is tested on a real API server."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ BOTH = "taint worker1 with dedicated=storage:NoSchedule, example.org/slow:Prefer
     [
         pytest.param([], [BOTH], id="none"),
         pytest.param([STORAGE, SLOW], [], id="both"),
-        pytest.param([{**SLOW, "value": ""}, NOT_READY, STORAGE], [], id="in another order, among others"),
+        pytest.param([{**SLOW, "value": ""}, NOT_READY, STORAGE], [], id="other order, other taints too"),
         pytest.param([STORAGE], ["taint worker1 with example.org/slow:PreferNoSchedule"], id="one of them"),
         pytest.param(
             [{**STORAGE, "value": "other"}, SLOW],
@@ -65,7 +65,7 @@ BOTH = "taint worker1 with dedicated=storage:NoSchedule, example.org/slow:Prefer
         pytest.param(
             [STORAGE, {**SLOW, "value": "x"}],
             ["taint worker1 with example.org/slow:PreferNoSchedule"],
-            id="a value where none is wanted",
+            id="an unwanted value",
         ),
     ],
 )
@@ -73,7 +73,7 @@ def test_taints(host: RecordingHost, have: list[dict[str, str]], expected: list[
     assert summaries(STEP, host, cluster(*have)) == expected
 
 
-def test_a_taint_replaces_its_own_place_and_keeps_the_others(host: RecordingHost) -> None:
+def test_a_taint_replaces_the_one_of_its_key_and_effect(host: RecordingHost) -> None:
     api = cluster({**STORAGE, "value": "other"}, NOT_READY, {**STORAGE, "effect": "NoExecute"})
     carry_out(STEP, host, api)
     ((kind, name, patch),) = api.merged
@@ -90,7 +90,7 @@ OLD = {"key": "old", "value": "1", "effect": "NoSchedule"}
 
 
 @pytest.mark.parametrize(
-    ("have", "noted", "expected", "left", "noted_then"),
+    ("have", "noted", "expected", "left", "annotation_after"),
     [
         pytest.param(
             [STORAGE, OLD, SLOW],
@@ -100,29 +100,29 @@ OLD = {"key": "old", "value": "1", "effect": "NoSchedule"}
             "dedicated=storage:NoSchedule,example.org/slow:PreferNoSchedule",
             id="ours",
         ),
-        pytest.param([STORAGE, OLD, SLOW], "dedicated=storage:NoSchedule", "", None, None, id="somebody else's"),
-        pytest.param([STORAGE, SLOW], "old=1:NoSchedule", "", None, None, id="gone already"),
+        pytest.param([STORAGE, OLD, SLOW], "dedicated=storage:NoSchedule", "", None, None, id="not ours"),
+        pytest.param([STORAGE, SLOW], "old=1:NoSchedule", "", None, None, id="removed already"),
         pytest.param([{**OLD, "value": "2"}, STORAGE, SLOW], "old=1:NoSchedule", "", None, None, id="changed since"),
-        pytest.param([STORAGE, SLOW], "nonsense", "", None, None, id="not what we wrote"),
+        pytest.param([STORAGE, SLOW], "nonsense", "", None, None, id="not a taint"),
         pytest.param(
             [OLD, SLOW],
             "old=1:NoSchedule",
             "taint worker1 with dedicated=storage:NoSchedule; remove taint old=1:NoSchedule from worker1",
             [SLOW, STORAGE],
             "dedicated=storage:NoSchedule",
-            id="one goes, one comes",
+            id="one removed, one added",
         ),
     ],
 )
-def test_a_taint_taken_out_of_the_site_goes(
+def test_a_taint_that_left_hosts_toml_is_removed(
     host: RecordingHost,
     have: list[dict[str, str]],
     noted: str,
     expected: str,
     left: list[dict[str, str]] | None,
-    noted_then: str | None,
+    annotation_after: str | None,
 ) -> None:
-    """Only what we set is taken back; SLOW is somebody else's as long as the note does not name it."""
+    """Only if we set it: SLOW is not ours unless the annotation names it."""
     api = cluster(*have)
     api.live("Node", "worker1")["metadata"]["annotations"] = {TAINTS_ANNOTATION: noted}
     assert summaries(STEP, host, api) == ([expected] if expected else [])
@@ -131,7 +131,7 @@ def test_a_taint_taken_out_of_the_site_goes(
         assert api.merged == []
         return
     ((_, _, patch),) = api.merged
-    assert patch == {"metadata": {"annotations": {TAINTS_ANNOTATION: noted_then}}, "spec": {"taints": left}}
+    assert patch == {"metadata": {"annotations": {TAINTS_ANNOTATION: annotation_after}}, "spec": {"taints": left}}
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_taint_taken_out_of_the_site_goes(
         ),
     ],
 )
-def test_the_roles_decide_about_a_control_planes_own_taint(
+def test_the_control_plane_taint_follows_the_roles(
     tmp_path: Path, release: str, roles: str, have: list[Object], expected: str, left: list[Object] | None
 ) -> None:
     site = site_at(tmp_path, f'kubernetes = "{release}"', hosts=TAINTED.replace('"control-plane"', roles))
@@ -180,7 +180,7 @@ def test_the_roles_decide_about_a_control_planes_own_taint(
     )
 
 
-def test_the_note_goes_with_the_last_taint(tmp_path: Path) -> None:
+def test_the_annotation_is_removed_with_the_last_taint(tmp_path: Path) -> None:
     bare = TAINTED.replace('taints = ["dedicated=storage:NoSchedule", "example.org/slow:PreferNoSchedule"]', "")
     api = cluster(OLD)
     api.live("Node", "worker1")["metadata"]["annotations"] = {TAINTS_ANNOTATION: "old=1:NoSchedule"}
@@ -216,7 +216,7 @@ def test_each_node_that_is_not_ready_is_waited_for(host: RecordingHost) -> None:
     assert "Warning Something about default/worker1" in raised.value.tail
 
 
-def test_hosts_that_are_no_nodes(host: RecordingHost) -> None:
+def test_hosts_that_have_not_joined(host: RecordingHost) -> None:
     with pytest.raises(ClusterError) as raised:
         summaries(STEP, host, FakeCluster(node("master")))
     assert str(raised.value) == "the cluster has no node worker1; provisioner apply --from join"

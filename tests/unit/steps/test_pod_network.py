@@ -50,7 +50,7 @@ DAEMON_SET: Object = {
 }
 
 
-def test_flannel_gets_network_and_backend_and_keeps_the_rest() -> None:
+def test_flannel_gets_network_and_backend() -> None:
     before = json.dumps(CONFIG)
     result = flannel.patched(CONFIG, "10.200.0.0/16", "host-gw", {"eth1"}, [])
     assert json.loads(result["data"]["net-conf.json"]) == {
@@ -70,8 +70,8 @@ def test_flannel_gets_network_and_backend_and_keeps_the_rest() -> None:
         (set(), r"--iface-regex=^(192\.168\.56\.10|192\.168\.56\.11)$"),
     ],
 )
-def test_flannel_is_told_the_nic(nics: set[str], argument: str) -> None:
-    """Left alone it takes the default route's: on Vagrant the NAT one that all machines share."""
+def test_flannel_uses_the_clusters_nic(nics: set[str], argument: str) -> None:
+    """Its default is the NIC of the default route, which on Vagrant is the NAT one of all machines."""
     result = flannel.patched(DAEMON_SET, "10.244.0.0/16", "vxlan", nics, ["192.168.56.11", "192.168.56.10"])
     spec = result["spec"]["template"]["spec"]
     assert spec["containers"][0]["args"] == ["--ip-masq", "--kube-subnet-mgr", argument]
@@ -94,13 +94,13 @@ def test_one_segment(tmp_path: Path, prefix: str, other: str, expected: bool) ->
     assert flannel.one_segment(cast(Host, first)) is expected
 
 
-def test_no_nic_is_no_segment(tmp_path: Path) -> None:
+def test_without_a_nic_there_is_no_segment(tmp_path: Path) -> None:
     host = fleet_for(flannel.STEP, site_at(tmp_path))["master"].know(nics=())
     assert not flannel.one_segment(cast(Host, host))
 
 
 @pytest.mark.parametrize(("far", "backend"), [(False, "host-gw"), (True, "vxlan")])
-def test_the_step_chooses_by_what_the_hosts_say(
+def test_the_backend_follows_the_hosts_networks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, far: bool, backend: str
 ) -> None:
     manifest = yaml.safe_dump_all([{"apiVersion": "v1", **CONFIG}, {"apiVersion": "apps/v1", **DAEMON_SET}])
@@ -155,13 +155,13 @@ def test_a_new_node(host: RecordingHost) -> None:
     ]
 
 
-def settled(host: RecordingHost, cluster: FakeCluster) -> RecordingHost:
+def converged(host: RecordingHost, cluster: FakeCluster) -> RecordingHost:
     carry_out(pod_routes.STEP, host, cluster)
     return host.keep(mtime=100.5).know(units={UNIT: running(since=100.0)})
 
 
 def test_a_converged_host(host: RecordingHost) -> None:
-    assert drain(pod_routes.STEP, settled(host, ranges(**ALL)), ranges(**ALL)) == []
+    assert drain(pod_routes.STEP, converged(host, ranges(**ALL)), ranges(**ALL)) == []
 
 
 @pytest.mark.parametrize(
@@ -173,22 +173,22 @@ def test_a_converged_host(host: RecordingHost) -> None:
     ],
     ids=["killed before the restart", "stopped", "restarted later"],
 )
-def test_half_way(host: RecordingHost, since: float, active: bool, expected: list[str]) -> None:
-    settled(host, ranges(**ALL)).know(units={UNIT: replace(running(since), active=active)})
+def test_partial_states(host: RecordingHost, since: float, active: bool, expected: list[str]) -> None:
+    converged(host, ranges(**ALL)).know(units={UNIT: replace(running(since), active=active)})
     assert summaries(pod_routes.STEP, host, ranges(**ALL)) == expected
 
 
-def test_a_node_that_joins_later_is_routed_to(host: RecordingHost) -> None:
-    settled(host, ranges(master="10.244.0.0/24", worker1="10.244.1.0/24"))
+def test_a_node_that_joins_later_gets_a_route(host: RecordingHost) -> None:
+    converged(host, ranges(master="10.244.0.0/24", worker1="10.244.1.0/24"))
     assert summaries(pod_routes.STEP, host, ranges(**ALL)) == [f"change {SCRIPT}", f"enable and start {UNIT}"]
 
 
-def test_a_node_that_is_no_host_of_the_site_has_no_route(host: RecordingHost) -> None:
+def test_a_node_that_is_not_in_hosts_toml_gets_no_route(host: RecordingHost) -> None:
     carry_out(pod_routes.STEP, host, ranges(**ALL, stranger="10.244.9.0/24"))
     assert "10.244.9.0" not in host.files[SCRIPT][0]
 
 
-def test_a_node_without_a_range_is_told_to_come_again(host: RecordingHost) -> None:
+def test_a_node_without_a_pod_cidr_is_an_error(host: RecordingHost) -> None:
     with pytest.raises(HostError, match="has no pod CIDR in the API yet"):
         drain(pod_routes.STEP, host, ranges(master="10.244.0.0/24", worker1=""))
 
@@ -212,8 +212,8 @@ def test_the_conflist() -> None:
     assert plugins["portmap"]["capabilities"] == {"portMappings": True}
 
 
-def test_the_script_is_a_shell_script_that_runs_twice(tmp_path: Path) -> None:
-    """Run for real by sh, with `ip` and `iptables` that only write down what they were asked."""
+def test_the_script_can_run_twice(tmp_path: Path) -> None:
+    """Runs in sh, with `ip` and `iptables` replaced by scripts that record their arguments."""
     text = pod_routes.routes_script("10.244.0.0/16", {"10.244.0.0/24": "192.168.56.10"})
     tools, said = tmp_path / "bin", tmp_path / "said"
     tools.mkdir()

@@ -1,4 +1,4 @@
-"""Addresses of the pools that somebody answers for: which are asked, and how the kernel's answer is read."""
+"""Pool addresses in use on the segment: which are probed, and how the kernel's neighbor table is read."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ TABLE: list[tuple[str, list[str]]] = [
 
 
 @pytest.mark.parametrize(("answer", "expected"), TABLE, ids=[text.strip()[:48] or "nothing" for text, _ in TABLE])
-def test_what_the_kernel_says(tmp_path: Path, answer: str, expected: list[str]) -> None:
+def test_entries_of_the_neighbor_table(tmp_path: Path, answer: str, expected: list[str]) -> None:
     assert conflicts(machine(tmp_path), answer) == expected
 
 
-def asked(host: RecordingHost) -> list[str]:
+def probed(host: RecordingHost) -> list[str]:
     conflicts(host, "")
     (command,) = host.commands
     nic, *addresses = command.rsplit(" scan ", 1)[1].split()
@@ -63,41 +63,41 @@ def asked(host: RecordingHost) -> list[str]:
     return addresses
 
 
-def test_every_address_of_the_segment_is_asked_once(tmp_path: Path) -> None:
+def test_every_address_of_the_segment_is_probed_once(tmp_path: Path) -> None:
     host = machine(tmp_path, "192.168.56.202-192.168.56.203", "192.168.56.240/31", "10.99.0.0/30")
-    assert asked(host) == ["192.168.56.202", "192.168.56.203", "192.168.56.240", "192.168.56.241"]
+    assert probed(host) == ["192.168.56.202", "192.168.56.203", "192.168.56.240", "192.168.56.241"]
 
 
-def test_no_more_than_the_kernels_table_holds(tmp_path: Path) -> None:
+def test_no_more_addresses_than_the_neighbor_table_holds(tmp_path: Path) -> None:
     host = machine(tmp_path, "192.168.64.0/20")
     host.know(nics=(HostNic("eth1", "52:54:00:00:01:01", True, ("192.168.56.10/16",)),))
-    assert len(asked(host)) == MAX_ADDRESSES
+    assert len(probed(host)) == MAX_ADDRESSES
 
 
-def test_ipv6_addresses_of_the_segment_are_asked_as_well(tmp_path: Path) -> None:
+def test_ipv6_addresses_of_the_segment_are_probed_as_well(tmp_path: Path) -> None:
     host = machine(tmp_path, "192.168.56.200/32", "fd00:56::fe-fd00:56::101", "fd00:57::1/128")
     host.know(nics=(HostNic("eth1", "52:54:00:00:01:01", True, ("192.168.56.10/24", "fd00:56::10/64")),))
-    assert asked(host) == ["192.168.56.200", *(f"fd00:56::{last}" for last in ("fe", "ff", "100", "101"))]
+    assert probed(host) == ["192.168.56.200", *(f"fd00:56::{last}" for last in ("fe", "ff", "100", "101"))]
     host.commands.clear()
     assert conflicts(host, "fd00:56::100 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n") == ["fd00:56::100"]
 
 
-def test_of_a_large_ipv6_pool_the_beginning_is_asked(tmp_path: Path) -> None:
+def test_only_the_first_addresses_of_a_large_ipv6_pool_are_probed(tmp_path: Path) -> None:
     host = machine(tmp_path, "192.168.56.200/32", "fd00:56::/64")
     host.know(nics=(HostNic("eth1", "52:54:00:00:01:01", True, ("192.168.56.10/24", "fd00:56::10/64")),))
-    assert len(asked(host)) == MAX_ADDRESSES + 1
+    assert len(probed(host)) == MAX_ADDRESSES + 1
 
 
 @pytest.mark.parametrize("addresses", [("10.99.0.0/30",), ("fd00::1-fd00::9",)])
-def test_a_pool_elsewhere_is_not_asked_about(tmp_path: Path, addresses: tuple[str, ...]) -> None:
+def test_a_pool_on_another_segment_is_not_probed(tmp_path: Path, addresses: tuple[str, ...]) -> None:
     host = machine(tmp_path, *addresses)
     assert conflicts(host, "192.168.56.201 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n") == []
     assert host.commands == []
 
 
 @pytest.mark.parametrize("prefix", [64, 32])
-def test_the_size_of_a_pool_elsewhere_costs_nothing(tmp_path: Path, prefix: int) -> None:
-    assert asked(machine(tmp_path, f"fd00:1::/{prefix}", "172.16.0.0/12", "192.168.56.200/32")) == ["192.168.56.200"]
+def test_a_large_pool_on_another_segment_costs_nothing(tmp_path: Path, prefix: int) -> None:
+    assert probed(machine(tmp_path, f"fd00:1::/{prefix}", "172.16.0.0/12", "192.168.56.200/32")) == ["192.168.56.200"]
 
 
 def test_a_pool_address_on_a_hosts_own_nic(tmp_path: Path) -> None:
@@ -110,6 +110,6 @@ def test_a_pool_address_on_a_hosts_own_nic(tmp_path: Path) -> None:
     assert pool_addresses_of(cast(Host, host), host.site) == []
 
 
-def test_a_host_without_its_address_asks_nobody(tmp_path: Path) -> None:
+def test_a_host_without_its_address_probes_nothing(tmp_path: Path) -> None:
     host = machine(tmp_path).know(nics=())
     assert conflicts(host, "192.168.56.201 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n") == []

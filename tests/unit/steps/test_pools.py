@@ -1,4 +1,4 @@
-"""The pools step: what MetalLB is given, in which order, and that no Service stays behind or loses its address."""
+"""The pools step: which pools MetalLB gets, in which order, and what happens to the Services' addresses."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_pools_are_applied_once(tmp_path: Path) -> None:
         ('IPAddressPool.metallb.io "lab" is invalid: spec.addresses (422)', False),
     ],
 )
-def test_a_webhook_to_come_is_waited_for_and_a_refusal_is_told(tmp_path: Path, said: str, waited: bool) -> None:
+def test_a_missing_webhook_is_waited_for_and_a_refusal_is_not(tmp_path: Path, said: str, waited: bool) -> None:
     host, cluster = machine(tmp_path), FakeCluster()
 
     def refuse(*_: object, **__: object) -> Object:
@@ -112,15 +112,15 @@ def test_a_webhook_to_come_is_waited_for_and_a_refusal_is_told(tmp_path: Path, s
         carry_out(pools.STEP, host, cluster)
     assert str(raised.value).startswith("waited for the webhook to accept IPAddressPool") is waited
     assert said in str(raised.value)
-    assert drain(pools.STEP, host, cluster), "and it is still to do"
+    assert drain(pools.STEP, host, cluster), "still pending"
 
 
-def test_a_silent_api_is_no_plan(tmp_path: Path) -> None:
+def test_a_silent_api_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="does not answer"):
         drain(pools.STEP, machine(tmp_path), FakeCluster(api=ApiState.UNREACHABLE))
 
 
-def test_a_pool_that_hosts_toml_names_no_more_goes_and_only_ours(tmp_path: Path) -> None:
+def test_our_pools_that_left_hosts_toml_are_deleted(tmp_path: Path) -> None:
     theirs = ours("IPAddressPool", "by-hand", addresses=["192.168.56.90-192.168.56.91"])
     theirs["metadata"]["managedFields"] = [{"manager": "kubectl"}]
     cluster = FakeCluster(
@@ -138,7 +138,7 @@ def test_a_pool_that_hosts_toml_names_no_more_goes_and_only_ours(tmp_path: Path)
     assert drain(pools.STEP, machine(tmp_path), cluster) == []
 
 
-def test_a_pool_that_gives_addresses_away_comes_first(tmp_path: Path) -> None:
+def test_a_pool_that_gives_addresses_up_comes_first(tmp_path: Path) -> None:
     giving = '[[metallb.pools]]\nname = "z"\naddresses = ["192.168.56.240/30"]'
     cluster = FakeCluster(ours("IPAddressPool", "z", addresses=["192.168.56.240/30", "192.168.56.200-192.168.56.203"]))
     done = carry_out(pools.STEP, machine(tmp_path, rest=giving), cluster)
@@ -146,8 +146,8 @@ def test_a_pool_that_gives_addresses_away_comes_first(tmp_path: Path) -> None:
     assert "apply IPAddressPool metallb-system/lab" in done[1:]
 
 
-def test_a_range_that_shrinks_is_no_new_range(tmp_path: Path) -> None:
-    """z keeps the upper half of what it had, written in other words; lab takes the lower half."""
+def test_a_pool_that_shrinks_comes_first(tmp_path: Path) -> None:
+    """z keeps the upper half of its range, in other notation; lab takes the lower half."""
     shrunk = '[[metallb.pools]]\nname = "z"\naddresses = ["192.168.56.204-192.168.56.207"]'
     had = ["192.168.56.200-192.168.56.205", "192.168.56.206/31"]
     cluster = FakeCluster(ours("IPAddressPool", "z", addresses=had))
@@ -156,7 +156,7 @@ def test_a_range_that_shrinks_is_no_new_range(tmp_path: Path) -> None:
     assert "apply IPAddressPool metallb-system/lab" in done[1:]
 
 
-def test_a_service_on_a_pool_made_by_hand_stays_there(tmp_path: Path) -> None:
+def test_a_service_on_an_unmanaged_pool_keeps_its_address(tmp_path: Path) -> None:
     theirs = ours("IPAddressPool", "by-hand", addresses=["192.168.56.90/28", "nonsense"])
     theirs["metadata"]["managedFields"] = [{"manager": "kubectl"}]
     cluster = FakeCluster(
@@ -170,7 +170,7 @@ def test_a_service_on_a_pool_made_by_hand_stays_there(tmp_path: Path) -> None:
     assert not [text for text in done if "restart" in text]
 
 
-def test_a_plan_is_told_although_the_webhook_still_sees_the_old_pool(tmp_path: Path) -> None:
+def test_a_plan_is_complete_although_the_webhook_still_sees_the_old_pool(tmp_path: Path) -> None:
     cluster = FakeCluster(ours("IPAddressPool", "old", addresses=["192.168.56.200-192.168.56.203"]))
     judge = cluster.diff
 
@@ -191,7 +191,7 @@ def test_a_plan_is_told_although_the_webhook_still_sees_the_old_pool(tmp_path: P
     ]
 
 
-def test_a_service_outside_of_the_pools_is_moved(tmp_path: Path) -> None:
+def test_a_service_outside_the_pools_gets_a_new_address(tmp_path: Path) -> None:
     stays, moves = load_balancer("stays", "192.168.56.201"), load_balancer("moves", "192.168.56.100")
     cluster = FakeCluster(stays, moves, CONTROLLER, POD)
     cluster.on_delete = lambda kind, name: cluster.hold(load_balancer("moves", "192.168.56.202"))
@@ -231,7 +231,7 @@ def test_no_service_loses_its_address(tmp_path: Path, stranded: list[Object], sa
     assert cluster.deleted == []
 
 
-def test_other_controllers_services_are_not_looked_at(tmp_path: Path) -> None:
+def test_services_of_other_controllers_are_ignored(tmp_path: Path) -> None:
     other = load_balancer("other", "203.0.113.9")
     other["spec"]["loadBalancerClass"] = "example.com/lb"
     cluster = FakeCluster(other)
@@ -240,7 +240,7 @@ def test_other_controllers_services_are_not_looked_at(tmp_path: Path) -> None:
 
 def test_below_013_the_pools_are_one_config_map(tmp_path: Path) -> None:
     hosts = f'{HOSTS}[metallb]\nversion = "0.12.1"\n{POOL}'
-    site = site_at(tmp_path, OLD, POOLS.replace('interfaces = ["eth1"]', ""), hosts=hosts)  # it knows none
+    site = site_at(tmp_path, OLD, POOLS.replace('interfaces = ["eth1"]', ""), hosts=hosts)  # which it does not support
     (config,) = pools.wanted(site)
     assert (config["kind"], config["metadata"]) == ("ConfigMap", {"name": "config", "namespace": "metallb-system"})
     assert yaml.safe_load(config["data"]["config"]) == {
@@ -256,7 +256,7 @@ def test_below_013_the_pools_are_one_config_map(tmp_path: Path) -> None:
 WIDER = POOLS.replace("192.168.56.240/30", "192.168.56.240/29")
 
 
-def test_only_addresses_new_to_the_cluster_are_looked_for_on_the_segment(tmp_path: Path) -> None:
+def test_only_addresses_new_to_the_cluster_are_probed(tmp_path: Path) -> None:
     host = machine(tmp_path, rest=WIDER)
     live = [
         ours("IPAddressPool", "lab", addresses=["192.168.56.200-192.168.56.203"]),
@@ -268,7 +268,7 @@ def test_only_addresses_new_to_the_cluster_are_looked_for_on_the_segment(tmp_pat
     assert command.rsplit(" scan ", 1)[1].split() == ["eth1", *(f"192.168.56.{last}" for last in range(244, 248))]
 
 
-def test_a_new_address_that_somebody_has_stops_the_pools(tmp_path: Path) -> None:
+def test_a_new_address_in_use_is_refused(tmp_path: Path) -> None:
     host = machine(tmp_path, rest=WIDER)
     host.says["neigh show"] = "192.168.56.245 lladdr aa:bb:cc:dd:ee:ff REACHABLE\n"
     cluster = FakeCluster(ours("IPAddressPool", "lab", addresses=["192.168.56.200-192.168.56.203"]))

@@ -1,4 +1,4 @@
-"""Preflight: every reason why a host could not become a node, each in its own words, all at once."""
+"""Preflight: every problem that keeps a host from becoming a node, all reported at once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def told(host: RecordingHost) -> str:
 
 
 @pytest.mark.parametrize("name", ["master", "worker1"])
-def test_a_blank_host_is_fine(fleet: dict[str, RecordingHost], name: str) -> None:
+def test_a_blank_host_passes(fleet: dict[str, RecordingHost], name: str) -> None:
     assert drain(STEP, fleet[name]) == []
     assert fleet[name].works == {}
     assert fleet[name].files == {}
@@ -94,7 +94,7 @@ WORKER: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("facts", "sentence"), WORKER.values(), ids=WORKER)
-def test_each_reason(fleet: dict[str, RecordingHost], facts: dict[str, Any], sentence: str) -> None:
+def test_each_problem(fleet: dict[str, RecordingHost], facts: dict[str, Any], sentence: str) -> None:
     assert told(fleet["worker1"].know(**facts)) == sentence
 
 
@@ -112,7 +112,7 @@ def test_a_control_plane_needs_more(fleet: dict[str, RecordingHost], facts: dict
     assert drain(STEP, fleet["worker1"].know(**facts)) == []
 
 
-def test_all_reasons_at_once(fleet: dict[str, RecordingHost]) -> None:
+def test_all_problems_are_reported_at_once(fleet: dict[str, RecordingHost]) -> None:
     message = told(fleet["worker1"].know(memory_mib=1, clock_skew=100.0, listening=frozenset({10250})))
     assert [part.split()[0] for part in message.split("; ")] == ["its", "has", "port"]
 
@@ -124,12 +124,12 @@ def test_just_enough(fleet: dict[str, RecordingHost], facts: dict[str, Any]) -> 
     assert drain(STEP, fleet["worker1"].know(**facts)) == []
 
 
-def test_cgroup_v1_is_fine_for_an_old_kubelet(tmp_path: Path) -> None:
+def test_an_old_kubelet_accepts_cgroup_v1(tmp_path: Path) -> None:
     host = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.31"'))["worker1"]
     assert drain(STEP, host.know(cgroup=1)) == []
 
 
-def test_cgroup_v2_gives_an_old_kubelet_no_figures(tmp_path: Path) -> None:
+def test_an_old_kubelet_has_no_metrics_with_cgroup_v2(tmp_path: Path) -> None:
     host = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.24"'))["worker1"]
     assert "kubelets below 1.25 report no node metrics" in told(host.know(cgroup=2))
     assert drain(STEP, host.know(cgroup=1)) == []
@@ -146,20 +146,20 @@ def test_the_interface_of_hosts_toml(tmp_path: Path) -> None:
 NODE: dict[str, Any] = {"files": {KUBELET_CONF: present()}}
 
 
-def test_a_node_may_listen_and_needs_less_disk(fleet: dict[str, RecordingHost]) -> None:
+def test_a_node_listens_on_its_ports_and_needs_less_disk(fleet: dict[str, RecordingHost]) -> None:
     taken = frozenset({22, 10250, 6443, 2379, 2380, 10257, 10259})
     host = fleet["master"].know(**NODE, listening=taken, disk_free_mib={"/": 1500})
     assert drain(STEP, host) == []
     assert "has 500 MiB free on /, needs 1024" in told(host.know(disk_free_mib={"/": 500}))
 
 
-def test_half_a_control_plane_is_its_own_steps_business(fleet: dict[str, RecordingHost]) -> None:
+def test_ports_of_half_a_control_plane_are_ignored(fleet: dict[str, RecordingHost]) -> None:
     parts = {path: present() for path in ("/etc/kubernetes/manifests", "/etc/kubernetes/manifests/etcd.yaml")}
     host = fleet["master"].know(files=parts, listening=frozenset({2379, 6443, 10250}))
     assert drain(STEP, host) == []
 
 
-def test_an_empty_manifests_folder_explains_no_port(fleet: dict[str, RecordingHost]) -> None:
+def test_an_empty_manifests_directory_explains_no_port(fleet: dict[str, RecordingHost]) -> None:
     host = fleet["master"].know(files={"/etc/kubernetes/manifests": present()}, listening=frozenset({6443}))
     assert "port 6443 is in use" in told(host)
 
@@ -169,7 +169,7 @@ def has(*names: str) -> dict[str, Any]:
 
 
 RUNC = "has runc installed, in conflict with containerd.io for Kubernetes 1.37: "
-IN_THE_WAY: dict[str, tuple[str, dict[str, Any], str]] = {
+CONFLICTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "Debian's Docker": (
         "1.37",
         has("docker.io", "containerd", "runc"),
@@ -186,13 +186,13 @@ IN_THE_WAY: dict[str, tuple[str, dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("version", "facts", "sentence"), IN_THE_WAY.values(), ids=IN_THE_WAY)
-def test_packages_that_apt_would_have_to_remove(
+@pytest.mark.parametrize(("version", "facts", "sentence"), CONFLICTS.values(), ids=CONFLICTS)
+def test_packages_in_conflict_with_containerds(
     tmp_path: Path, version: str, facts: dict[str, Any], sentence: str
 ) -> None:
     host = fleet_for(STEP, site_at(tmp_path, f'kubernetes = "{version}"'))["worker1"].know(**facts)
     assert told(host) == sentence
-    assert drain(STEP, host.know(**NODE)) == [], "a node runs on what it has"
+    assert drain(STEP, host.know(**NODE)) == [], "a node keeps what it runs on"
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_packages_that_apt_would_have_to_remove(
         ("1.31", ("runc",)),
     ],
 )
-def test_a_docker_of_the_same_kind_stays(tmp_path: Path, version: str, names: tuple[str, ...]) -> None:
+def test_a_docker_from_the_same_source_is_accepted(tmp_path: Path, version: str, names: tuple[str, ...]) -> None:
     host = fleet_for(STEP, site_at(tmp_path, f'kubernetes = "{version}"'))["worker1"]
     assert drain(STEP, host.know(**has(*names))) == []
 
@@ -220,12 +220,12 @@ BRIDGE, FLANNEL = f"{CNI}/10-provisioner-bridge.conflist", f"{CNI}/10-flannel.co
         ("flannel", f"{CNI}/05-cilium.conf", LEFT),
         ("bridge", FLANNEL, LEFT),
         ("flannel", FLANNEL, ""),  # its own, after an interrupted join
-        ("flannel", BRIDGE, ""),  # comes after
+        ("flannel", BRIDGE, ""),  # sorts after flannel's
         ("flannel", f"{CNI}/87-podman-bridge.conflist", ""),
         ("flannel", f"{CNI}/00-readme.txt", ""),
     ],
 )
-def test_a_configuration_that_would_win(tmp_path: Path, network: str, path: str, sentence: str) -> None:
+def test_a_cni_configuration_that_would_win_is_refused(tmp_path: Path, network: str, path: str, sentence: str) -> None:
     host = fleet_for(STEP, site_at(tmp_path, f'{NEW}\nnetwork = "{network}"'))["worker1"]
     host.know(files={path: present()})
     if sentence:
@@ -242,7 +242,7 @@ def test_a_node_keeps_its_pod_network(tmp_path: Path, network: str, path: str, r
 
 
 @pytest.mark.parametrize("path", [FLANNEL, f"{CNI}/00-multus.conf"])
-def test_a_node_may_have_what_others_put_before(fleet: dict[str, RecordingHost], path: str) -> None:
+def test_on_a_node_other_cni_configurations_are_accepted(fleet: dict[str, RecordingHost], path: str) -> None:
     assert drain(STEP, fleet["worker1"].know(files={**NODE["files"], path: present()})) == []
 
 
@@ -257,8 +257,8 @@ def test_a_pool_address_in_use(fleet: dict[str, RecordingHost]) -> None:
     )
 
 
-def test_only_the_first_host_looks_and_only_while_it_is_no_node(fleet: dict[str, RecordingHost]) -> None:
-    """Later the addresses are announced by the cluster itself."""
+def test_only_the_first_host_probes_and_only_before_it_is_a_node(fleet: dict[str, RecordingHost]) -> None:
+    """Later the cluster itself announces the addresses."""
     for host in fleet.values():
         host.says["neigh show"] = ANSWER
     assert drain(STEP, fleet["worker1"]) == []

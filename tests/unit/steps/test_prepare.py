@@ -49,7 +49,7 @@ def test_a_blank_host(host: RecordingHost) -> None:
     assert "nfs-common" in install
 
 
-def test_the_nfs_server_gets_its_package_with_the_others(tmp_path: Path) -> None:
+def test_the_nfs_server_gets_its_package_as_well(tmp_path: Path) -> None:
     server = fleet_for(STEP, site_at(tmp_path))["master"]
     carry_out(STEP, server)
     (install,) = server.works.values()
@@ -70,11 +70,11 @@ STATES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"sysctls": {"net.ipv4.ip_forward": "0"}},
         ["set net.ipv4.ip_forward"],
     ),
-    "somebody's file": (
+    "a file with other content": (
         {"files": {prepare.SYSCTL_FILE: present("net.ipv4.ip_forward = 0\n")}},
         ["change /etc/sysctl.d/90-provisioner.conf"],
     ),
-    "a file that not everybody may read": (
+    "a file with another mode": (
         {"files": {prepare.SYSCTL_FILE: present("".join(f"{k} = {v}\n" for k, v in prepare.SYSCTLS.items()), 0o600)}},
         ["chmod 0644 /etc/sysctl.d/90-provisioner.conf"],
     ),
@@ -85,17 +85,17 @@ STATES: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize(("facts", "expected"), STATES.values(), ids=STATES)
-def test_half_way(converged: RecordingHost, facts: dict[str, Any], expected: list[str]) -> None:
+def test_partial_states(converged: RecordingHost, facts: dict[str, Any], expected: list[str]) -> None:
     assert summaries(STEP, converged.know(**facts)) == expected
 
 
-def test_a_missing_package_only(converged: RecordingHost) -> None:
+def test_a_single_missing_package(converged: RecordingHost) -> None:
     del converged.facts.packages["nfs-common"]  # type: ignore[attr-defined]
     assert carry_out(STEP, converged) == ["install nfs-common"]
     assert converged.works["apt-install"].endswith("install --no-remove --no-install-recommends nfs-common")
 
 
-def test_swap_is_off_now_and_after_a_boot(converged: RecordingHost) -> None:
+def test_swap_is_off_now_and_after_a_reboot(converged: RecordingHost) -> None:
     table = (
         "# comment with swap swap swap\n"
         "UUID=1 / ext4 errors=remount-ro 0 1\n"

@@ -1,4 +1,4 @@
-"""Taking a workload out of hosts.toml: what goes, what stays, and in which order."""
+"""Removing a workload from hosts.toml: what is deleted, what stays, and in which order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIST = ("ConfigMap", "kube-system", "provisioner-workloads")
 
 
 class Api(FakeCluster):
-    """Write into what is applied the one thing of a real server that matters here: who applied it."""
+    """A cluster that records the field manager of what is applied."""
 
     def apply(self, manifest: Object, *, dry_run: bool = False) -> Object:
         applied = super().apply(manifest, dry_run=dry_run)
@@ -33,12 +33,12 @@ def machine(tmp_path: Path, *enabled: str) -> RecordingHost:
 
 
 def applies(said: list[str]) -> list[str]:
-    """Return what is not a wait; every file names the namespace, and only the first has to make it."""
+    """Return the changes that are not waits, each once; every file contains the namespace."""
     return [*dict.fromkeys(text for text in said if not text.startswith("wait for "))]
 
 
 def ran(tmp_path: Path, *enabled: str, cluster: Api) -> list[str]:
-    """Carry out what a plan shows, without the waits: nothing runs here."""
+    """Carry out a plan without its waits, since nothing runs here."""
     host = machine(tmp_path, *enabled)
     planned = summaries(workloads.STEP, host, cluster)
     done = []
@@ -46,11 +46,11 @@ def ran(tmp_path: Path, *enabled: str, cluster: Api) -> list[str]:
         if not change.summary.startswith("wait for "):
             change.do()
             done.append(change.summary)
-    assert done == applies(planned), "nothing happens that the plan did not show"
+    assert done == applies(planned), "an apply does what the plan showed"
     return done
 
 
-def test_a_workload_taken_out_goes_and_only_it(tmp_path: Path) -> None:
+def test_a_workload_that_left_hosts_toml_is_deleted(tmp_path: Path) -> None:
     cluster = Api()
     ran(tmp_path, "nodeport", "hpa", "configmap", cluster=cluster)
     assert ran(tmp_path, "nodeport", "configmap", cluster=cluster) == [
@@ -69,7 +69,7 @@ def test_a_workload_taken_out_goes_and_only_it(tmp_path: Path) -> None:
     assert ran(tmp_path, "nodeport", "configmap", cluster=cluster) == []
 
 
-def test_with_no_workload_left_nothing_is_left_but_the_namespace_and_claims(tmp_path: Path) -> None:
+def test_without_workloads_only_the_namespace_and_claims_stay(tmp_path: Path) -> None:
     cluster = Api()
     ran(tmp_path, "nodeport", "shared-volume", cluster=cluster)
     said = ran(tmp_path, cluster=cluster)
@@ -78,13 +78,13 @@ def test_with_no_workload_left_nothing_is_left_but_the_namespace_and_claims(tmp_
     assert drain(workloads.STEP, machine(tmp_path), cluster) == []
 
 
-def test_nothing_enabled_and_nothing_there(tmp_path: Path) -> None:
+def test_nothing_enabled_and_nothing_recorded(tmp_path: Path) -> None:
     cluster = Api()
     assert carry_out(workloads.STEP, machine(tmp_path), cluster) == []
     assert not cluster.applied
 
 
-def test_an_object_that_its_file_has_no_more_goes(tmp_path: Path) -> None:
+def test_an_object_that_left_its_file_is_deleted(tmp_path: Path) -> None:
     folder = tmp_path / "workloads"
     folder.mkdir()
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NAME, namespace: course}\n"
@@ -96,12 +96,12 @@ def test_an_object_that_its_file_has_no_more_goes(tmp_path: Path) -> None:
         "delete ConfigMap course/a: workload mine no longer contains it",
         "apply ConfigMap kube-system/provisioner-workloads",
     ]
-    # Renaming the file moves its objects to another workload: none goes.
+    # Renaming the file moves its objects to another workload; none is deleted.
     (folder / "mine.yaml").rename(folder / "yours.yaml")
     assert ran(tmp_path, "yours", cluster=cluster) == ["apply ConfigMap kube-system/provisioner-workloads"]
 
 
-def test_another_object_of_the_same_name_is_left_alone(tmp_path: Path) -> None:
+def test_an_object_of_the_same_name_made_by_hand_is_left_alone(tmp_path: Path) -> None:
     cluster = Api()
     ran(tmp_path, "nodeport", "configmap", cluster=cluster)
     by_hand: dict[str, Any] = {"name": "cm-pods", "namespace": "course"}
@@ -114,7 +114,7 @@ def test_another_object_of_the_same_name_is_left_alone(tmp_path: Path) -> None:
     assert "cm-pods" in cluster.names("ConfigMap")
 
 
-def test_a_removal_that_was_killed_goes_on(tmp_path: Path) -> None:
+def test_a_killed_deletion_is_resumed(tmp_path: Path) -> None:
     cluster = Api()
     ran(tmp_path, "nodeport", "hpa", cluster=cluster)
     host = machine(tmp_path, "nodeport")
@@ -127,7 +127,7 @@ def test_a_removal_that_was_killed_goes_on(tmp_path: Path) -> None:
     ]
 
 
-def test_a_list_that_somebody_wrote_into_removes_no_namespace_and_no_claim() -> None:
+def test_an_edited_list_deletes_no_namespace_and_no_claim() -> None:
     text = "v1 Namespace course\nv1 PersistentVolumeClaim course/data\nnonsense\n\nv1 Service course/a\n"
     cluster = Api().hold(
         {"apiVersion": "v1", "kind": LIST[0], "metadata": {"namespace": LIST[1], "name": LIST[2]}, "data": {"x": text}}
@@ -136,7 +136,7 @@ def test_a_list_that_somebody_wrote_into_removes_no_namespace_and_no_claim() -> 
     assert (entry.workload, entry.kind, entry.namespace, entry.name) == ("x", "Service", "course", "a")
 
 
-def test_a_nodeport_that_is_taken_is_told_with_who_holds_it(tmp_path: Path) -> None:
+def test_a_node_port_in_use_is_reported_with_its_holder(tmp_path: Path) -> None:
     cluster = Api()
     port = {"spec": {"ports": [{"nodePort": 30080}]}}
     theirs = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": "web"}, **port}

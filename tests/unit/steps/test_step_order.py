@@ -1,4 +1,4 @@
-"""The tuple of steps: names, order, and that each knows what it may look at."""
+"""The tuple of steps: names, order, scopes and queries."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tests.unit.steps.doubles import POOL, site_at
 BY_NAME = {step.name: step for step in STEPS}
 
 
-def test_names_are_told_apart() -> None:
+def test_names_are_unique() -> None:
     assert len(BY_NAME) == len(STEPS)
     assert all(step.summary and not step.summary.endswith(".") for step in STEPS)
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: str(step.name))
-def test_what_a_step_comes_after_comes_before_it(step: Step) -> None:
+def test_after_names_earlier_steps(step: Step) -> None:
     before = [other.name for other in STEPS[: STEPS.index(step)]]
     assert set(step.after) <= set(before)
 
 
-def test_the_road_is_the_one_that_is_promised() -> None:
+def test_the_order_of_steps() -> None:
     road = ["preflight", "prepare", "containerd", "kubernetes", "control-plane", "network", "join", "nfs", "storage"]
     road += ["metallb", "pools", "metrics-server", "ingress", "workloads", "announcements"]
     assert [step.name for step in STEPS if step.name in road] == road
@@ -40,10 +40,10 @@ def test_the_road_is_the_one_that_is_promised() -> None:
         ("[metallb]\nenabled = false", {"pod-routes", "metallb", "pools", "announcements"}),
         ("[metrics]\nenabled = false", {"pod-routes", "metrics-server"}),
         ("[ingress]\nenabled = false", {"pod-routes", "ingress"}),
-        ("[workloads]\nenabled = []", {"pod-routes"}),  # what was taken out of it is removed
+        ("[workloads]\nenabled = []", {"pod-routes"}),  # workloads still deletes those no longer enabled
     ],
 )
-def test_steps_that_the_site_does_not_want(tmp_path: Path, table: str, off: set[str]) -> None:
+def test_steps_that_a_site_disables(tmp_path: Path, table: str, off: set[str]) -> None:
     hosts = hosts_toml.host("one", "192.168.56.10", "control-plane", "worker")
     if "[metallb]" not in table:
         hosts += POOL
@@ -53,7 +53,7 @@ def test_steps_that_the_site_does_not_want(tmp_path: Path, table: str, off: set[
     assert {step.name for step in STEPS if not step.enabled(site)} == off
 
 
-def test_bridge_and_flannel_exclude_one_another(tmp_path: Path) -> None:
+def test_bridge_and_flannel_exclude_each_other(tmp_path: Path) -> None:
     site = site_at(tmp_path, 'network = "bridge"')
     assert BY_NAME["pod-routes"].enabled(site)
     assert not BY_NAME["network"].enabled(site)
@@ -68,7 +68,7 @@ def test_scopes(tmp_path: Path) -> None:
     assert [spec.name for spec in Scope.CLUSTER.hosts(site)] == ["master"]
 
 
-def test_a_union_of_queries_asks_for_everything_once() -> None:
+def test_a_union_of_queries_has_everything_once() -> None:
     one = FactQuery(files=("/a", "/b"), packages=("p",), sysctls=("s",), disks=("/",))
     two = FactQuery(files=("/b", "/c"), exists=("/e",), units=("u",), disks=("/",))
     assert one | two == FactQuery(("/a", "/b", "/c"), ("/e",), ("p",), ("u",), ("s",), ("/",))
@@ -76,7 +76,7 @@ def test_a_union_of_queries_asks_for_everything_once() -> None:
 
 @pytest.mark.parametrize("version", ["1.20.2", "1.37"])
 def test_no_secret_is_read_as_a_fact(tmp_path: Path, version: str) -> None:
-    """Facts are kept and compared; keys and kubeconfigs are not among them."""
+    """Facts are kept and compared; keys and kubeconfigs must not be among them."""
     site = site_at(tmp_path, f'kubernetes = "{version}"')
     for step in STEPS:
         for path in step.query(site).files:

@@ -1,4 +1,4 @@
-"""What an earlier hosts.toml wanted of storage: what goes, what stays because data may hang on it, and who made it."""
+"""Storage that is no longer configured: what is deleted, and what stays because it may hold data or is not ours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNUSED = "not in hosts.toml, and no volume or claim uses it"
 
 
 class Api(FakeCluster):
-    """Write into what is applied what a real server would: who applied it, a version, and a new volume's phase."""
+    """A cluster that adds what a real server would: field manager, resourceVersion, and a new volume's phase."""
 
     def apply(self, manifest: Object, *, dry_run: bool = False) -> Object:
         kind, name = manifest["kind"], manifest["metadata"]["name"]
@@ -36,7 +36,7 @@ class Api(FakeCluster):
         return made
 
     def diff(self, manifest: Any) -> str:
-        """Compare what is sent only: the server keeps the rest."""
+        """Compare only the fields of the manifest."""
         live = self.get(manifest["kind"], manifest["metadata"]["name"], None, manifest["apiVersion"])
         if live is None:
             return "+"
@@ -53,7 +53,7 @@ def _no_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def left_behind(tmp_path: Path, **phases: str) -> Api:
-    """Return a cluster with four volumes of the class nfs; of those named, a claim is bound or was."""
+    """Return a cluster with four volumes of the class nfs; those named have a claim and this phase."""
     cluster = Api()
     carry_out(storage.STEP, machine(tmp_path, "volumes = 4"), cluster)
     for name, phase in phases.items():
@@ -100,19 +100,19 @@ SHRUNK: dict[str, tuple[str, dict[str, str], list[str]]] = {
 
 
 @pytest.mark.parametrize(("nfs", "phases", "expected"), SHRUNK.values(), ids=SHRUNK)
-def test_what_goes_when_hosts_toml_wants_less(
+def test_what_is_deleted_when_hosts_toml_has_less(
     tmp_path: Path, nfs: str, phases: dict[str, str], expected: list[str]
 ) -> None:
     cluster, host = left_behind(tmp_path, **phases), machine(tmp_path, nfs)
     claimed = [item["metadata"]["name"] for item in cluster.objects if item.get("spec", {}).get("claimRef")]
     planned = summaries(storage.STEP, host, cluster)
     assert removals(planned) == expected
-    assert carry_out(storage.STEP, host, cluster) == planned, "nothing happens that the plan did not show"
+    assert carry_out(storage.STEP, host, cluster) == planned, "an apply does what the plan showed"
     assert {*claimed} <= {*cluster.names("PersistentVolume")}, "what holds data stays"
-    assert drain(storage.STEP, host, cluster) == [], "and no plan goes on about it"
+    assert drain(storage.STEP, host, cluster) == [], "a second plan is empty"
 
 
-def test_a_removal_says_why_and_what_stays(tmp_path: Path) -> None:
+def test_a_deletion_has_a_reason(tmp_path: Path) -> None:
     cluster = left_behind(tmp_path)
     host = machine(tmp_path, 'volumes = 3\nclass = "fast"')
     found = {change.summary: change.diff for change in drain(storage.STEP, host, cluster)}
@@ -151,8 +151,8 @@ def changed(item: Object, **metadata: Any) -> Object:
         ({"managedFields": None}, False),
     ],
 )
-def test_only_what_this_step_made_goes(tmp_path: Path, metadata: dict[str, Any], goes: bool) -> None:
-    """A volume in a workload's own file is applied by the same field manager; one made by hand may bear the label."""
+def test_only_objects_of_this_step_are_deleted(tmp_path: Path, metadata: dict[str, Any], goes: bool) -> None:
+    """A workload's volume has the same field manager, and one made by hand may have the label."""
     host = machine(tmp_path, "volumes = 4")
     cluster = left_behind(tmp_path).hold(changed(CLASS, **metadata))
     assert removals(summaries(storage.STEP, host, cluster)) == (["StorageClass old"] if goes else [])
@@ -161,8 +161,8 @@ def test_only_what_this_step_made_goes(tmp_path: Path, metadata: dict[str, Any],
 
 
 @pytest.mark.parametrize("phase", ["Pending", "Released", "Failed", None])
-def test_only_what_the_cluster_has_seen_to_be_free_goes(tmp_path: Path, phase: str | None) -> None:
-    """A volume that lost its claim a moment ago has the phase still; one just made has none."""
+def test_only_available_volumes_are_deleted(tmp_path: Path, phase: str | None) -> None:
+    """A volume that just lost its claim still has its old phase; a new one has none."""
     cluster = left_behind(tmp_path).hold(FIFTH | {"status": {"phase": phase} if phase else {}})
     assert removals(summaries(storage.STEP, machine(tmp_path, "volumes = 4"), cluster)) == []
 
@@ -189,14 +189,14 @@ USERS: dict[str, tuple[Object, bool]] = {
 
 
 @pytest.mark.parametrize(("user", "kept"), USERS.values(), ids=USERS)
-def test_a_class_stays_while_something_is_of_it(tmp_path: Path, user: Object, kept: bool) -> None:
+def test_a_class_in_use_stays(tmp_path: Path, user: Object, kept: bool) -> None:
     cluster = left_behind(tmp_path).hold(CLASS, user)
     said = removals(summaries(storage.STEP, machine(tmp_path, "volumes = 4"), cluster))
     assert said == ([] if kept else ["StorageClass old"])
 
 
-def test_a_class_that_the_operators_own_volumes_name_stays(tmp_path: Path) -> None:
-    """As their nfs/volume.yaml says, whatever the class of hosts.toml is called."""
+def test_a_class_that_the_operators_volumes_name_stays(tmp_path: Path) -> None:
+    """Their nfs/volume.yaml names it, whatever the class of hosts.toml is called."""
     cluster = left_behind(tmp_path)
     (tmp_path / "nfs").mkdir()
     shipped = (Path(__file__).parents[3] / "nfs/volume.yaml").read_text()
