@@ -38,7 +38,7 @@ def pid(directory: Path, name: str, marks: Sequence[str]) -> int | None:
         number = int((directory / f"{name}.pid").read_text())
     except (OSError, ValueError):
         return None
-    # The PID may have been reused; the arguments tell.
+    # The PID may have been reused by another program.
     return number if set(marks) <= set(arguments(number)) else None
 
 

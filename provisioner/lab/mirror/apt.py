@@ -16,13 +16,13 @@ NODE_PACKAGES = (
     "ethtool", "gnupg", "gpg", "iproute2", "ipset", "iptables", "ipvsadm", "kmod", "mount", "nfs-common",
     "nfs-kernel-server", "runc", "socat", "util-linux",
 )  # fmt: skip
-# What the mirror's own images and packages are made of. The base of images whose programs call iptables and the like,
-# or only need a C library:
+# Ingredients of the mirror's own images and packages: first, for images whose programs call iptables and the like or
+# need a C library.
 BASE_PACKAGES = (
     "conntrack", "ipset", "iptables", "libc6", "libip4tc2", "libip6tc2", "libipset13", "libmnl0",
     "libnetfilter-conntrack3", "libnfnetlink0", "libnftnl11", "libxtables12",
 )  # fmt: skip
-# A web server with the libraries it links:
+# A web server with the libraries it links.
 WEB_PACKAGES = ("libc6", "libcrypt1", "libpcre2-8-0", "libssl3", "nginx", "zlib1g")
 INGREDIENTS = (
     *dict.fromkeys((*BASE_PACKAGES, *WEB_PACKAGES)),
