@@ -46,7 +46,7 @@ destroy: setup ## remove the lab
 
 test: setup lint ## run lint, unit and integration tests (the latter need root on Debian)
 	@$(if $(INTEGRATION),$(BIN)/python -m provisioner.lab.mirror build --for-tests $(if $(KUBERNETES),--kubernetes $(KUBERNETES),) >/dev/null)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 e2e: setup ## run the end-to-end tests on a new lab (SUITE=full, KUBERNETES=1.37)
 	@$(ROOT) $(BIN)/python -m pytest tests/e2e -x -s --timeout=0
