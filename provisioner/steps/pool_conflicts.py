@@ -1,4 +1,4 @@
-"""Shared by preflight and pools: which addresses of the pools are in use on the segment, probed from a host.
+"""Part of the steps preflight and pools: which addresses of the pools are in use on the segment, probed from a host.
 
 A datagram to the discard port makes the host's kernel resolve the address, by ARP or neighbor discovery. This needs no
 raw socket, and nothing to be installed on a blank machine.

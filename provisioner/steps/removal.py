@@ -1,4 +1,7 @@
-"""The steps of `node remove`, `node rebuild` and `reset`, in order, and the nodes that these refuse to remove."""
+"""Put drain, reset_node and delete_node in order for `node remove`, `node rebuild` and `reset`.
+
+Also refuse nodes that must not be removed.
+"""
 
 from __future__ import annotations
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+import re
 from pathlib import Path
 
 import pytest
 
+from provisioner import steps
 from provisioner.engine import Scope, Step
 from provisioner.ssh import FactQuery
 from provisioner.steps import STEPS
@@ -13,6 +17,16 @@ from tests import hosts_toml
 from tests.unit.steps.doubles import POOL, site_at
 
 BY_NAME = {step.name: step for step in STEPS}
+
+
+def test_every_module_is_a_step_or_names_the_steps_it_belongs_to() -> None:
+    in_tuple = {step.changes.__module__ for step in STEPS}
+    names = {name for _, name, _ in pkgutil.iter_modules(steps.__path__)}
+    for name in names:
+        module = importlib.import_module(f"{steps.__name__}.{name}")
+        words = set(re.findall(r"\w+", (module.__doc__ or "").partition("\n")[0]))
+        is_step = module.__name__ in in_tuple or hasattr(module, "step")
+        assert is_step or words & names, f"{name}: {words}"
 
 
 def test_names_are_unique() -> None:
@@ -27,9 +41,9 @@ def test_after_names_earlier_steps(step: Step) -> None:
 
 
 def test_the_order_of_steps() -> None:
-    road = ["preflight", "prepare", "containerd", "kubernetes", "control-plane", "network", "join", "nfs", "storage"]
-    road += ["metallb", "pools", "metrics-server", "ingress", "workloads", "announcements"]
-    assert [step.name for step in STEPS if step.name in road] == road
+    order = ["preflight", "prepare", "containerd", "kubernetes", "control-plane", "network", "join", "nfs", "storage"]
+    order += ["metallb", "pools", "metrics-server", "ingress", "workloads", "announcements"]
+    assert [step.name for step in STEPS if step.name in order] == order
 
 
 @pytest.mark.parametrize(
