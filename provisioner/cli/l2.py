@@ -83,8 +83,8 @@ def _fail(ctx: click.Context, message: str, tail: str = "", prefix: str = "") ->
 def l2() -> None:
     """Find out who answers for an external IP on the wire, or why no node does.
 
-    It sends ARP requests and IPv6 neighbor solicitations that change no neighbor cache. Run it on a machine on the
-    nodes' segment that is not a node. It needs CAP_NET_RAW; without it, it prints the command to run instead.
+    It sends ARP requests and IPv6 neighbor solicitations, which change no neighbor cache entry for the address. Run it
+    on a machine on the nodes' segment that is not a node. It needs CAP_NET_RAW, and without it prints what to run.
     """
 
 

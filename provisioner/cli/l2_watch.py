@@ -102,7 +102,7 @@ def watch(
     """Time a failover of an external IP: the old owner, the silence, the new owner.
 
     Start it, then power off the node or delete its speaker; a drain moves only Services with externalTrafficPolicy
-    Local. Press Ctrl-C to end it with the report. It sends ten requests per second and no announcements.
+    Local. Press Ctrl-C to end it with the report. It sends ten requests per second and no gratuitous ARP.
 
     Exit status: 0 one owner at the end, 1 a fault (no owner, two owners, no gratuitous ARP), 2 inconclusive from here,
     or no failover.

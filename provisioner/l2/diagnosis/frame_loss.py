@@ -60,14 +60,14 @@ def egress_filtered(case: Case) -> Cause | None:
 
 def _responses(case: Case, node: str, sent: int, requests: int) -> str:
     """Return the sentence on the responses that a speaker sent, and on whether they were for this machine."""
-    said = f"{node}'s speaker sent {pluralize(sent, 'response')} for {case.ip}"
+    what = f"{node}'s speaker sent {pluralize(sent, 'response')} for {case.ip}"
     if not case.capture.counted:
-        return f"{said} between the two readings in the facts; whether to this machine is unknown."
+        return f"{what} between the two readings in the facts; whether to this machine is unknown."
     if sent < requests:
-        return f"{said} during this run, fewer than the {requests} requests from here: they may be to another client."
+        return f"{what} during this run, fewer than the {requests} requests from here: they may be to another client."
     received = case.requests_received(node)
     to = f" to {pluralize(received, 'request')}" if received else ""
-    return f"{said}{to} during this run, and none arrived here."
+    return f"{what}{to} during this run, and none arrived here."
 
 
 def ingress_lost(case: Case) -> Cause | None:
@@ -124,13 +124,13 @@ def ndp_responder_failed(case: Case) -> Cause | None:
     """NDP_RESPONDER_FAILED: a node answers for the same Service's IPv4 address, but not for its IPv6 address."""
     if case.ip.version != 6 or not case.silent:
         return None
-    twins = [
+    ipv4 = [
         ip
         for service in case.services
         for ip in map(ip_address, service.ingress_ips)
         if ip.version == 4 and ip in case.segment.answers
     ]
-    working = [(ip, one) for ip in twins if (one := build_case(case.segment, ip).owner) is not None and one.node]
+    working = [(ip, one) for ip in ipv4 if (one := build_case(case.segment, ip).owner) is not None and one.node]
     if not working:
         return None
     ip, owner = working[0]

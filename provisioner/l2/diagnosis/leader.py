@@ -21,8 +21,8 @@ def speaker_down(case: Case) -> Cause | None:
     If another node answers, a missing speaker is a fault only if one is due: see `Case.leader`.
     """
     node, owner = case.leader_node, case.owner
-    elsewhere = owner is not None and bool(owner.node) and owner.node != case.leader
-    if not (case.silent or elsewhere):
+    other_answers = owner is not None and bool(owner.node) and owner.node != case.leader
+    if not (case.silent or other_answers):
         return None
     if node is None:
         return _all_down(case)
@@ -31,7 +31,7 @@ def speaker_down(case: Case) -> Cause | None:
         return None
     state = "has no speaker" if node.speaker == "missing" else "its speaker is failing"
     what = f"{node.name} should announce {case.ip} by MetalLB's election, but {state}."
-    if owner is not None and elsewhere:
+    if owner is not None and other_answers:
         without = [other.name for other in case.facts.nodes if other.speaker == "missing"]
         lacking = case.speakers_lacking
         sure: Confidence = "certain" if node.speaker == "failing" or lacking >= len(without) else "likely"
@@ -143,8 +143,8 @@ def leader_off_segment(case: Case) -> Cause | None:
     if not case.silent or node is None or node.nics is None or not _on_segment(case):
         return None
     down = [nic.name for nic in node.nics if nic.up is False and case.segment.nic_here(nic)]
-    elsewhere = any(case.segment.nic_here(nic) is False for nic in node.nics)
-    if case.segment.nics_here(node) or not (down or elsewhere):
+    off_segment = any(case.segment.nic_here(nic) is False for nic in node.nics)
+    if case.segment.nics_here(node) or not (down or off_segment):
         return None
     own = [
         f"{nic.name} {' '.join(nic.addresses)}" for nic in node.nics if nic.addresses and not _VIRTUAL.match(nic.name)

@@ -10,7 +10,7 @@ from provisioner.l2.probe.capture import Announcement
 from provisioner.l2.result import Result
 from provisioner.l2.watch.report import figures, milestones, tcp_summary, verdict_meaning, warning_texts
 from provisioner.l2.watch.timeline import ONE_ROUND, Timeline
-from provisioner.l2.watch.verdict import Owners, format_seconds, owner_names, title, truncate
+from provisioner.l2.watch.verdict import NO_OWNER, Owners, format_seconds, owner_names, title, truncate
 
 _LEFT = 2  # columns
 
@@ -57,7 +57,7 @@ def render(timeline: Timeline, result: Result, *, width: int = 100, marks: Marks
     for transition in timeline.transitions:
         rows = _columns(figures(timeline, transition))
         if len(timeline.transitions) > 1:
-            rows.insert(0, f"{names.get(transition.before, 'nobody')} → {names.get(transition.after, 'nobody')}:")
+            rows.insert(0, f"{names.get(transition.before, NO_OWNER)} → {names.get(transition.after, NO_OWNER)}:")
         parts.append("\n".join(rows))
     if not timeline.transitions and (tried := tcp_summary(timeline)):
         parts.append("\n".join(_columns([(f"TCP {timeline.recording.port}", tried)])))

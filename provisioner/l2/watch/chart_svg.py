@@ -14,7 +14,7 @@ from provisioner.l2.result import Result
 from provisioner.l2.watch.chart import connected, disconnected, first_frames, round_step, visible_range
 from provisioner.l2.watch.report import figures, milestones, tcp_summary, verdict_meaning, warning_texts
 from provisioner.l2.watch.timeline import Timeline, Transition
-from provisioner.l2.watch.verdict import Owners, format_seconds, owner_names, title, truncate
+from provisioner.l2.watch.verdict import NO_OWNER, Owners, format_seconds, owner_names, title, truncate
 
 _WIDTH, _MARGIN = 960, 28  # pixels
 _LANE, _BAR, _TOP = 54, 22, 104
@@ -238,7 +238,7 @@ def _figures(timeline: Timeline, result: Result, owners: Owners, y: float) -> tu
     names = owner_names(timeline.macs, owners)
     for transition in timeline.transitions[:_SHOWN]:
         if len(timeline.transitions) > 1:
-            path = f"{names.get(transition.before, 'nobody')} → {names.get(transition.after, 'nobody')}"
+            path = f"{names.get(transition.before, NO_OWNER)} → {names.get(transition.after, NO_OWNER)}"
             lines.append(("", path, "name"))
         lines += [(name, text, "") for name, text in figures(timeline, transition)]
     if not timeline.transitions and (tried := tcp_summary(timeline)):

@@ -1,6 +1,6 @@
 """Record a failover: one request every 100 ms, TCP SYNs through the owner, every frame with its kernel timestamp.
 
-The requests are those of a scan, which change no neighbor cache. The timeline derives who answered when.
+The requests are those of a scan, which change no neighbor cache entry for the address.
 """
 
 from __future__ import annotations

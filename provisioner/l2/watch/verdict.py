@@ -16,6 +16,7 @@ from provisioner.l2.watch.timeline import HANDOVER, Timeline, Transition, longes
 from provisioner.text import pluralize
 
 Owners = Mapping[str, AddressOwner]
+NO_OWNER = "no owner"  # in a path of owners
 
 # Verdicts in addition to those of a check.
 VERDICTS = {
@@ -194,10 +195,10 @@ def title(timeline: Timeline, owners: Owners) -> str:
         return f"{ip} stayed on {names[timeline.macs[0]]}: no silence in {whole}"
     if len(transitions) == 1:
         return f"{ip} {_transition_title(timeline, transitions[0], names)}"
-    path = [transitions[0].before or "nobody", *(transition.after or "nobody" for transition in transitions)]
-    shown = " → ".join(word if word == "nobody" else names[word] for word in path)
+    macs = [transitions[0].before, *(transition.after for transition in transitions)]
+    path = " → ".join(names.get(mac, NO_OWNER) for mac in macs)
     total = sum(transition.silence or 0.0 for transition in transitions)
-    return f"{ip} changed {len(transitions)} times, {shown}: silent for {format_seconds(total)} in total"
+    return f"{ip} changed {len(transitions)} times, {path}: silent for {format_seconds(total)} in total"
 
 
 def _transition_title(timeline: Timeline, transition: Transition, names: Mapping[str, str]) -> str:

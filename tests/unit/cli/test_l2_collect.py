@@ -55,9 +55,7 @@ def run(
     return CliRunner().invoke(l2, ["collect", *words], obj=Options())
 
 
-def test_the_file_contains_the_facts_for_the_next_command(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_file_contains_the_facts_for_the_next_command(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = run(monkeypatch, "-o", "my facts.json")
     assert (ended.exit_code, ended.stdout) == (0, "")
     assert facts_file.load(here / "my facts.json") == FACTS

@@ -118,7 +118,7 @@ def test_colors_need_a_terminal_that_allows_them(environment: dict[str, str], tt
     assert terminal.use_color(environment, tty) is expected
 
 
-def test_colours_change_no_word() -> None:
+def test_colors_change_no_word() -> None:
 
     assert click.unstyle(report.render([SPLIT, OK], color=True)) == report.render([SPLIT, OK])
     assert report.render([SPLIT], color=True) != report.render([SPLIT])

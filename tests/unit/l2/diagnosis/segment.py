@@ -218,7 +218,7 @@ def capture(*frames: Answer | Handshake | Announcement | Iterable[Answer], **cha
     return Capture(**{**values, **changes})
 
 
-def well(mac: str = W2) -> Capture:
+def healthy(mac: str = W2) -> Capture:
     """Return a run in which one MAC answers for 192.0.2.200 like a speaker, and serves."""
     return capture(heard(mac), syn(mac))
 

@@ -23,6 +23,7 @@ from tests.unit.l2.diagnosis.segment import (
     capture,
     facts,
     gratuitous,
+    healthy,
     heard,
     judge,
     nic,
@@ -30,7 +31,6 @@ from tests.unit.l2.diagnosis.segment import (
     sharing,
     syn,
     two_nics,
-    well,
 )
 
 PHYSICAL = replace(  # a physical NIC pads every frame to 60 bytes, the kernel's too
@@ -158,7 +158,7 @@ def test_a_handover_names_both_nodes_and_has_one_owner() -> None:
 
 def test_a_short_overlap_of_two_owners_needs_more_probes() -> None:
     assert diagnosis.needs_more_probes(BOTH, address(IP))
-    assert not diagnosis.needs_more_probes(well(), address(IP))
+    assert not diagnosis.needs_more_probes(healthy(), address(IP))
     assert not diagnosis.needs_more_probes(handed_over(), address(IP))
     lasting = capture(heard(W2), heard(W1), heard(W2, "B", later=1.5), heard(W1, "B", later=1.5))
     assert not diagnosis.needs_more_probes(lasting, address(IP))

@@ -23,6 +23,7 @@ from tests.unit.l2.diagnosis.segment import (
     capture,
     each_node,
     facts,
+    healthy,
     heard,
     judge,
     kernels,
@@ -33,72 +34,71 @@ from tests.unit.l2.diagnosis.segment import (
     service,
     syn,
     vantage,
-    well,
 )
 
 # No host answers probes from 0.0.0.0, and one MAC answers for the only node's own address and for the Service's.
 PROXY_ALONE = capture(heard(ROUTER, "BU"), heard(ROUTER, "B", OWN["w1"]), syn(ROUTER), quiet=True)
 STALE = facts(metallb=metallb(config="stale"))
 ONE_OWNER: dict[str, tuple[str, tuple[str, ...], Capture, Facts | None]] = {
-    "the leader": ("OK", (), well(), facts()),
-    "another node": ("OK", ("UNEXPECTED_LEADER",), well(W1), facts()),
+    "the leader": ("OK", (), healthy(), facts()),
+    "another node": ("OK", ("UNEXPECTED_LEADER",), healthy(W1), facts()),
     "another node, and the leader's speaker is failing": (
         "SPEAKER_DOWN",
         (),
-        well(W1),
+        healthy(W1),
         facts(nodes=nodes(w2={"speaker": "failing"})),
     ),
     "another node, and the DaemonSet is short of the leader's speaker": (
         "SPEAKER_DOWN",
         (),
-        well(W1),
+        healthy(W1),
         facts(nodes=nodes(w2={"speaker": "missing"}), metallb=metallb(speakers_wanted=3)),
     ),
     "the first node that should have a speaker": (
         "OK",
         (),
-        well(W1),
+        healthy(W1),
         facts(nodes=nodes(w2={"speaker": "missing"}), metallb=metallb(speakers_wanted=2)),
     ),
     "the first node with a speaker, and how many there should be is unknown": (
         "OK",
         (),
-        well(W1),
+        healthy(W1),
         facts(nodes=nodes(w2={"speaker": "missing"})),
     ),
     "not the first node that should have a speaker": (
         "OK",
         ("UNEXPECTED_LEADER",),
-        well(W3),
+        healthy(W3),
         facts(nodes=nodes(w2={"speaker": "missing"}), metallb=metallb(speakers_wanted=2)),
     ),
     "the leader, and another node's speaker is missing": (
         "OK",
         (),
-        well(),
+        healthy(),
         facts(nodes=nodes(w3={"speaker": "missing"})),
     ),
     "another node, and the configuration is stale": (
         "OK",
         ("PREDICTION_UNKNOWN",),
-        well(W1),
+        healthy(W1),
         STALE,
     ),
-    "the leader, and the configuration is stale": ("OK", ("PREDICTION_UNKNOWN",), well(), STALE),
-    "a foreign host": ("ADDRESS_CONFLICT", (), well(FOREIGN), facts()),
+    "the leader, and the configuration is stale": ("OK", ("PREDICTION_UNKNOWN",), healthy(), STALE),
+    "a foreign host": ("ADDRESS_CONFLICT", (), healthy(FOREIGN), facts()),
     "a foreign host that does not serve": ("ADDRESS_CONFLICT", (), capture(heard(FOREIGN)), facts()),
-    "an unknown MAC": ("UNKNOWN", ("PREDICTION_UNKNOWN",), well(), None),
+    "an unknown MAC": ("UNKNOWN", ("PREDICTION_UNKNOWN",), healthy(), None),
     "a MAC that may be an unlisted node's": (
         "UNKNOWN",
         (),
         capture(heard(FOREIGN), syn(FOREIGN), kernels("w1", "w2"), quiet=True),
         facts(nodes=nodes(w3={"nics": None})),
     ),
-    "a node, and no Service has the address": ("POOL_ADDRESS_IN_USE", (), well(), facts(services=())),
+    "a node, and no Service has the address": ("POOL_ADDRESS_IN_USE", (), healthy(), facts(services=())),
     "a node, no Service has the address and the pools are unknown": (
         "UNKNOWN",
         (),
-        well(),
+        healthy(),
         facts(services=(), pools=None),
     ),
     "proxy ARP by a router, for the node's own address too": (
@@ -110,7 +110,7 @@ ONE_OWNER: dict[str, tuple[str, tuple[str, ...], Capture, Facts | None]] = {
     "the nodes' interfaces are unknown": (
         "OK",
         (),
-        well(),
+        healthy(),
         facts(nodes=each_node(nics=None)),
     ),
     "no port was tried": ("UNKNOWN", (), capture(heard(W2)), facts()),
@@ -141,7 +141,7 @@ ONE_OWNER: dict[str, tuple[str, tuple[str, ...], Capture, Facts | None]] = {
     "the leader has the address configured": (
         "OK",
         ("KERNEL_ALSO_OWNS",),
-        well(),
+        healthy(),
         facts(nodes=nodes(w2={"nics": (nic("w2", addresses=("192.0.2.12/24", "192.0.2.200/32")),)})),
     ),
     "only another node has it configured": (
@@ -159,7 +159,7 @@ ONE_OWNER: dict[str, tuple[str, tuple[str, ...], Capture, Facts | None]] = {
     "probes are dropped here, and the MAC was found on the node": (
         "OK",
         (),
-        replace(well(), answers=tuple(one for one in well().answers if one.kind is not Kind.PROBE)),
+        replace(healthy(), answers=tuple(one for one in healthy().answers if one.kind is not Kind.PROBE)),
         facts(),
     ),
     "the leader missed the probe": ("OK", (), capture(heard(W2, "BU"), syn(W2)), facts()),
@@ -181,7 +181,7 @@ def test_one_owner_is_told_apart(verdict: str, warned: tuple[str, ...], run: Cap
 
 def test_a_kernel_warning_has_the_command_that_removes_the_address() -> None:
     nics = (nic("w2", addresses=("192.0.2.12/24", "192.0.2.200/24")),)
-    result = judge(well(), facts(nodes=nodes(w2={"nics": nics})))
+    result = judge(healthy(), facts(nodes=nodes(w2={"nics": nics})))
     assert (result.verdict, result.warnings) == ("OK", ("KERNEL_ALSO_OWNS",))
     # The kernel deletes an address only with the prefix that it was added with.
     assert result.command == "provisioner exec --limit w2 -- ip address del 192.0.2.200/24 dev eth1"
@@ -199,7 +199,7 @@ def test_this_machines_address_is_removed_with_its_own_prefix() -> None:
 
 
 def test_a_cached_mac_that_is_right_is_not_stale() -> None:
-    run = replace(well(), vantage=vantage(neighbours={address(IP): W2}))
+    run = replace(healthy(), vantage=vantage(neighbours={address(IP): W2}))
     assert judge(run, facts()).verdict == "OK"
 
 
@@ -219,4 +219,4 @@ def test_two_late_replies_to_two_requests_do_not_make_a_kernel_owner() -> None:
 
 def test_before_metallb_013_the_pools_are_in_a_configmap() -> None:
     old = facts(metallb=metallb(version="0.12.1"))
-    assert judge(well(FOREIGN), old).command == "kubectl -n metallb-system edit configmap config"
+    assert judge(healthy(FOREIGN), old).command == "kubectl -n metallb-system edit configmap config"

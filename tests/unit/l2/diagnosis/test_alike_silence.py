@@ -22,6 +22,7 @@ from tests.unit.l2.diagnosis.segment import (
     counted,
     each_node,
     facts,
+    healthy,
     heard,
     judge,
     metallb,
@@ -30,7 +31,6 @@ from tests.unit.l2.diagnosis.segment import (
     nodes,
     service,
     syn,
-    well,
 )
 
 SILENCE: dict[str, tuple[str, Capture, Facts]] = {
@@ -151,7 +151,7 @@ def test_unchanged_counters_prove_a_loss_only_if_metallb_announces_the_address()
 
 
 def test_with_dropped_frames_neither_silence_nor_a_single_owner_is_proven() -> None:
-    for run in (capture(dropped=3), replace(well(), dropped=3)):
+    for run in (capture(dropped=3), replace(healthy(), dropped=3)):
         result = judge(run, facts())
         assert (result.verdict, result.confidence) == ("UNKNOWN", "certain")
         assert result.command == f"provisioner l2 check {IP} --pps 100"

@@ -9,7 +9,7 @@ import pytest
 from provisioner.l2 import diagnosis
 from provisioner.l2.facts import Facts, MetalLB, OtherAnnouncers, Pool, Port, Service, ServiceEvent
 from provisioner.l2.pools import admits
-from tests.unit.l2.diagnosis.segment import IP, facts, metallb, service, well
+from tests.unit.l2.diagnosis.segment import IP, facts, healthy, metallb, service
 
 PENDING = service(name="new", ingress_ips=())
 BUGGY = Pool(name="lab", addresses=("192.0.2.255-192.0.3.0", "192.0.2.200/32"), avoid_buggy_ips=True)
@@ -237,7 +237,7 @@ def test_before_metallb_013_a_full_pool_is_enlarged_in_the_configmap() -> None:
 
 def test_a_service_with_an_address_is_diagnosed_by_its_address_only() -> None:
     both: tuple[Service, ...] = (service(), PENDING)
-    results = diagnosis.diagnose_all(well(), facts(services=both), [], both)
+    results = diagnosis.diagnose_all(healthy(), facts(services=both), [], both)
     assert [(result.service, result.verdict) for result in results] == [("default/new", "NO_ADDRESS")]
 
 

@@ -22,6 +22,7 @@ from tests.unit.l2.diagnosis.segment import (
     address,
     capture,
     facts,
+    healthy,
     heard,
     judge,
     nat,
@@ -30,7 +31,6 @@ from tests.unit.l2.diagnosis.segment import (
     nodes,
     syn,
     vantage,
-    well,
 )
 
 AWAY = (IPv4Interface("203.0.113.1/24"),)
@@ -124,10 +124,10 @@ def test_a_machine_on_the_segment_may_probe(changes: dict[str, Any], known: Fact
 
 
 def test_a_host_that_answers_is_on_this_segment_whatever_its_subnets() -> None:
-    assert judge(replace(well(), vantage=vantage(addresses=())), facts()).verdict == "OK"
+    assert judge(replace(healthy(), vantage=vantage(addresses=())), facts()).verdict == "OK"
     away = vantage(addresses=AWAY)
     # A node answers, and by the nodes' facts the address is in a subnet of the segment.
-    assert judge(replace(well(), vantage=away), facts()).verdict == "OK"
+    assert judge(replace(healthy(), vantage=away), facts()).verdict == "OK"
     silent = judge(replace(capture(), vantage=away), facts())
     assert silent.verdict == "UNKNOWN"
 

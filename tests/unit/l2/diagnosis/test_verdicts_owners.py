@@ -21,6 +21,7 @@ from tests.unit.l2.diagnosis.segment import (
     capture,
     facts,
     gratuitous,
+    healthy,
     heard,
     judge,
     nic,
@@ -32,13 +33,12 @@ from tests.unit.l2.diagnosis.segment import (
     syn,
     two_nics,
     vantage,
-    well,
 )
 
 TABLE: list[Row] = [
     (
         "SPEAKER_DOWN",
-        well(W1),
+        healthy(W1),
         facts(nodes=nodes(w2={"speaker": "failing"})),
         "certain",
         "w2 should announce 192.0.2.200 by MetalLB's election, but its speaker is failing.",
@@ -85,7 +85,7 @@ TABLE: list[Row] = [
         f"{FOREIGN} (not a cluster node, Raspberry Pi Foundation) answers for {IP}.",
         "kubectl -n metallb-system edit ipaddresspool lab",
     ),
-    ("ADDRESS_CONFLICT", well(FOREIGN), facts(), "certain", FOREIGN, "ipaddresspool lab"),
+    ("ADDRESS_CONFLICT", healthy(FOREIGN), facts(), "certain", FOREIGN, "ipaddresspool lab"),
     (
         "POOL_ADDRESS_IN_USE",
         capture(heard(FOREIGN)),
@@ -124,7 +124,7 @@ TABLE: list[Row] = [
     ),
     (
         "AMBIGUOUS_MAC",
-        well(W2),
+        healthy(W2),
         facts(nodes=nodes(w1={"nics": (nic("w1", mac=W2),)})),
         "certain",
         f"{W2} answers for {IP} and belongs to w1 and w2; which of them answers is unknown.",

@@ -18,6 +18,7 @@ from tests.unit.l2.diagnosis.segment import (
     address,
     capture,
     facts,
+    healthy,
     heard,
     ipv6,
     judge,
@@ -27,11 +28,10 @@ from tests.unit.l2.diagnosis.segment import (
     service,
     syn,
     vantage,
-    well,
 )
 
 TABLE: list[Row] = [
-    ("OK", well(), facts(), "certain", f"w2 eth1 ({W2}) answers ARP probes, broadcast requests and unicast", ""),
+    ("OK", healthy(), facts(), "certain", f"w2 eth1 ({W2}) answers ARP probes, broadcast requests and unicast", ""),
     (
         "RETURN_PATH",
         capture(heard(W2), syn(W2, "silent")),
@@ -74,7 +74,7 @@ TABLE: list[Row] = [
     ),
     (
         "INCONCLUSIVE_PROBE_LOCATION",
-        replace(well(), vantage=vantage(mac=W1, own_macs=frozenset({W1}))),
+        replace(healthy(), vantage=vantage(mac=W1, own_macs=frozenset({W1}))),
         facts(),
         "certain",
         f"This machine's MAC {W1} is that of w1's eth1.",
@@ -98,14 +98,14 @@ WARNED: list[tuple[str, Callable[[], tuple[Capture, Facts, str]], str]] = [
         ),
         "expected with MetalLB",
     ),
-    ("UNEXPECTED_LEADER", lambda: (well(W1), facts(), IP), "By MetalLB's election w2 should announce"),
-    ("PREDICTION_UNKNOWN", lambda: (well(), facts(advertisements=None), IP), "cannot be predicted"),
+    ("UNEXPECTED_LEADER", lambda: (healthy(W1), facts(), IP), "By MetalLB's election w2 should announce"),
+    ("PREDICTION_UNKNOWN", lambda: (healthy(), facts(advertisements=None), IP), "cannot be predicted"),
     (
         "KERNEL_ALSO_OWNS",
         lambda: (capture(heard(W2), heard(W2, "ZB", length=42, rtt=0.0003), syn(W2)), facts(), IP),
         "replies twice to one request",
     ),
-    ("ICMP_SILENT", lambda: (replace(well(), echo={address(IP): False}), facts(), IP), "does not answer ping"),
+    ("ICMP_SILENT", lambda: (replace(healthy(), echo={address(IP): False}), facts(), IP), "does not answer ping"),
 ]
 
 
@@ -120,7 +120,7 @@ def test_a_warning_leaves_the_verdict_ok(
 
 
 def test_an_ok_address_of_the_leader_has_no_warnings() -> None:
-    result = judge(well(), facts())
+    result = judge(healthy(), facts())
     assert (result.warnings, result.predicted_leader, result.remedy, result.command) == ((), "w2", "", "")
     (owner,) = result.owners
     assert (owner.node, owner.nic, owner.owner_class, owner.matched_by) == ("w2", "eth1", "speaker", "inventory")

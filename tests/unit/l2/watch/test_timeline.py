@@ -166,7 +166,7 @@ def test_an_address_that_moves_and_goes_silent() -> None:
     assert [(change.before, change.after) for change in timeline.transitions] == [(W1, W2), (W2, "")]
     result = judge(timeline, OWNERS)
     assert result.verdict == "NEVER_RETURNED"
-    assert title(timeline, OWNERS).endswith("worker1 → worker2 → nobody: silent for 2.1 s in total")
+    assert title(timeline, OWNERS).endswith("worker1 → worker2 → no owner: silent for 2.1 s in total")
 
 
 def test_an_address_that_never_answers() -> None:
