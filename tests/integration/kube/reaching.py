@@ -1,4 +1,4 @@
-"""What tests against a real control plane share: a site, Clusters that reach it with no SSH between, an object."""
+"""Shared by tests against a real control plane: a site, Clusters that connect without SSH, an object."""
 
 from __future__ import annotations
 
@@ -39,14 +39,11 @@ enabled = [
 
 @dataclass
 class AdminConf:
-    """A Host as far as Cluster uses one: it holds admin.conf, and leads a tunnel somewhere.
-
-    The real Host is exercised over a real sshd elsewhere; here the API server is what has to be real.
-    """
+    """The parts of Host that Cluster uses: admin.conf and a tunnel. Tests over a real sshd use the real Host."""
 
     spec: HostSpec
     text: str
-    leads_to: Any = None  # what `forward` gives: something with address and port; None: out of reach
+    leads_to: Any = None  # what `forward` returns, with address and port; None: unreachable
     tunnels: list[tuple[str, int]] = field(default_factory=list)
     fleet: dict[str, Any] = field(default_factory=dict)
     facts: Any = None
@@ -57,7 +54,7 @@ class AdminConf:
 
     def run(self, command: str, *, secret: bool = False, **options: Any) -> CommandResult:
         assert command.startswith("cat /etc/kubernetes/admin.conf"), command
-        assert secret, "admin.conf holds a key: neither it nor its content belongs into a log"
+        assert secret, "admin.conf contains a key and must not be logged"
         assert not options
         return CommandResult(self.text, "", 0, 0.0)
 
@@ -74,13 +71,13 @@ def load(folder: Path) -> Site:
 
 
 def load_impatient(folder: Path) -> Site:
-    """Return the site with a tenth of the patience, for tests in which something never comes."""
+    """Return the site with a tenth of the timeouts, for tests that time out."""
     return hosts_toml.load(folder, HOSTS.replace("[[hosts]]", "timeout_scale = 0.1\n[[hosts]]", 1))
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[ControlPlane]:
-    """Give a control plane that runs; folder: for its files."""
+    """Yield a running control plane; folder: for its files."""
     made = ControlPlane(folder)
     try:
         made.start()
@@ -91,7 +88,7 @@ def running(folder: Path) -> Iterator[ControlPlane]:
 
 @contextmanager
 def connecting(site: Site) -> Iterator[Connect]:
-    """Give `connect(admin_conf_text, leads_to=None, at=site)`, which gives a Cluster; close them all at the end."""
+    """Yield `connect(admin_conf_text, leads_to=None, at=site) -> Cluster`; disconnect them all at the end."""
     made: list[Cluster] = []
 
     def build(text: str, leads_to: Any = None, at: Site = site) -> Cluster:

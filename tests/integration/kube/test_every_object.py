@@ -1,4 +1,4 @@
-"""Every object that is ever applied, before a real API server: of 1.20, the oldest minor supported, or another."""
+"""Every object that steps apply, against a real API server: 1.20, the oldest supported minor, or another."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def workload(site: Site, name: str) -> list[Object]:
 
 
 @pytest.mark.parametrize("name", sorted(FOLDERS))
-def test_a_workload_is_taken_whole(cluster: Cluster, site: Site, name: str) -> None:
-    """What the server made of it holds all that was sent: it drops what it does not know."""
+def test_a_workload_is_accepted_without_loss(cluster: Cluster, site: Site, name: str) -> None:
+    """The server drops unknown fields; its answer must contain all that was sent."""
     for item in workload(site, name):
         made = cluster.apply(item, dry_run=True)
         assert lost(item, made) == []
 
 
-def test_what_storage_needs_is_taken_whole(cluster: Cluster, site: Site) -> None:
+def test_storage_is_accepted_without_loss(cluster: Cluster, site: Site) -> None:
     from provisioner.steps import storage
 
     for item in storage.wanted(site):
@@ -64,8 +64,8 @@ def test_a_wrong_object_is_refused(cluster: Cluster, site: Site, mistake: Callab
         cluster.apply(wrong, dry_run=True)
 
 
-def test_every_minor_between_gets_the_same_workloads(site: Site, tmp_path: Path) -> None:
-    """So that what the oldest and the newest three take is what those between get."""
+def test_all_minors_get_the_same_workloads(site: Site, tmp_path: Path) -> None:
+    """So testing the oldest and the newest three covers those in between."""
     for minor in ("1.23.1", "1.28.1", "1.34.1", "1.37"):
         path = tmp_path / "hosts.toml"
         path.write_text(
@@ -85,7 +85,7 @@ def without_images(items: list[Object]) -> list[Object]:
 
 
 def lost(sent: Any, made: Any, path: str = "") -> list[str]:
-    """Return where the answer lacks or changes what was sent; quantities and ports may be written otherwise."""
+    """Return the paths where the answer differs from what was sent; quantities and ports may be in other notation."""
     if isinstance(sent, dict):
         if not isinstance(made, dict):
             return [path]

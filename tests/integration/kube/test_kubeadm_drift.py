@@ -1,4 +1,4 @@
-"""The real kubeadm writes its configuration into a real API server; hosts.toml is held against that."""
+"""Compare hosts.toml with the configuration that the real kubeadm uploads to a real API server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def site_of(directory: Path, text: str) -> Site:
 
 
 def upload(control_plane: ControlPlane, cluster: Cluster, site: Site, directory: Path) -> None:
-    """Have kubeadm do what the end of its init does; it notes the runtime's socket at the node, so one has to be."""
+    """Run the last phase of kubeadm init, which also annotates the node, so create one."""
     (directory / "kubeadm.yaml").write_text(
         yaml.safe_dump_all(kubeadm.init_documents(site, site.first), sort_keys=False)
     )
@@ -56,7 +56,7 @@ def upload(control_plane: ControlPlane, cluster: Cluster, site: Site, directory:
 
 
 @pytest.mark.parametrize("more", ["", MORE], ids=["as shipped", "everything set"])
-def test_what_kubeadm_wrote_is_what_was_asked_for(
+def test_what_kubeadm_uploads_agrees_with_hosts_toml(
     control_plane: ControlPlane, cluster: Cluster, tmp_path: Path, more: str
 ) -> None:
     site = site_of(tmp_path, HOSTS + more)

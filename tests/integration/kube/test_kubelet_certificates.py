@@ -1,4 +1,4 @@
-"""Kubelets' serving certificates, asked for by real node identities, approved here, signed by the real signer."""
+"""Kubelet serving certificates, requested with real node credentials and signed by the real signer."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ pytestmark = pytest.mark.integration
 API = "certificates.k8s.io/v1"
 
 
-def ask(control_plane: ControlPlane, name: str, node: str, addresses: list[str], signer: str = step.SIGNER) -> None:
-    """Ask for a serving certificate as the kubelet of `node` does, with its own credentials."""
+def request_certificate(
+    control_plane: ControlPlane, name: str, node: str, addresses: list[str], signer: str = step.SIGNER
+) -> None:
+    """Request a serving certificate as the kubelet of `node` does, with its credentials."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = [(NameOID.ORGANIZATION_NAME, "system:nodes"), (NameOID.COMMON_NAME, f"system:node:{node}")]
     names: list[x509.GeneralName] = [x509.DNSName(node)]
@@ -57,7 +59,7 @@ def ask(control_plane: ControlPlane, name: str, node: str, addresses: list[str],
 
 
 def machine(name: str, address: str, answers: list[int]) -> Host:
-    """Return a host by name and address; `test -e` of its certificate answers with the statuses given."""
+    """Return a host whose `test -e` of its certificate exits with these statuses in turn."""
     nic = HostNic("eth1", "02:00:00:00:00:01", True, (f"{address}/24",))
 
     def run(command: str, **_: Any) -> CommandResult:
@@ -81,12 +83,12 @@ def signed(cluster: Cluster, name: str) -> str:
     return str(request.get("status", {}).get("certificate", ""))
 
 
-def test_a_nodes_own_request_is_approved_and_signed_and_nobody_elses(
+def test_only_a_nodes_own_request_is_approved_and_signed(
     control_plane: ControlPlane, cluster: Cluster, site: Site
 ) -> None:
-    ask(control_plane, "own", "worker1", ["192.0.2.11"])
-    ask(control_plane, "of-another-node", "worker2", ["192.0.2.12"])
-    ask(control_plane, "greedy", "worker1", ["192.0.2.11", "192.0.2.10"])
+    request_certificate(control_plane, "own", "worker1", ["192.0.2.11"])
+    request_certificate(control_plane, "of-another-node", "worker2", ["192.0.2.12"])
+    request_certificate(control_plane, "greedy", "worker1", ["192.0.2.11", "192.0.2.10"])
     host = machine("worker1", "192.0.2.11", [1, 0])
     assert [request["metadata"]["name"] for request in step.pending(cluster, host)] == ["own"]
     (change,) = step.changes(host, cluster, site)
@@ -104,8 +106,8 @@ def test_a_nodes_own_request_is_approved_and_signed_and_nobody_elses(
         cluster.delete("CertificateSigningRequest", name, None, API)
 
 
-def test_approving_twice_is_fine(control_plane: ControlPlane, cluster: Cluster) -> None:
-    ask(control_plane, "twice", "worker3", ["192.0.2.13"])
+def test_approval_is_idempotent(control_plane: ControlPlane, cluster: Cluster) -> None:
+    request_certificate(control_plane, "twice", "worker3", ["192.0.2.13"])
     request = cluster.get("CertificateSigningRequest", "twice", None, API)
     assert request is not None
     approve_csr(cluster, request)
@@ -116,7 +118,7 @@ def test_approving_twice_is_fine(control_plane: ControlPlane, cluster: Cluster) 
     cluster.delete("CertificateSigningRequest", "twice", None, API)
 
 
-def test_a_kubelet_that_never_asks_is_explained(
+def test_a_kubelet_without_a_request_is_an_error(
     control_plane: ControlPlane, impatient: Site, connect: Callable[..., Cluster]
 ) -> None:
     hasty = impatient.cluster.model_copy(update={"timeout_scale": 0.03})

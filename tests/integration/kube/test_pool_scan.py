@@ -1,4 +1,4 @@
-"""Preflight's question who has a pool's addresses, asked by the real kernel of a real segment."""
+"""Preflight's probe for pool addresses in use, by the real kernel on a real segment."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(*command: str) -> str:
 
 @pytest.fixture
 def segment() -> Iterator[tuple[str, str]]:
-    """Two hosts on a cable: the master, and a stranger with 192.0.2.205 and fd00:2::205 of the pools."""
+    """Yield two connected hosts: the master, and a stranger with pool addresses 192.0.2.205 and fd00:2::205."""
     if os.geteuid() != 0:
         pytest.skip("network namespaces need root")
     names = (f"pool-{os.getpid()}-m", f"pool-{os.getpid()}-s")
@@ -55,7 +55,7 @@ def segment() -> Iterator[tuple[str, str]]:
 
 
 def master(namespace: str, site: Site) -> Host:
-    """Return the master as far as the scan uses it: its commands run in its namespace, as a host runs them."""
+    """Return the master, whose commands run in its network namespace."""
     nic = HostNic("eth1", MASTER, True, ("192.0.2.10/24", "fd00:2::10/64"))
     facts = SimpleNamespace(address_nic=lambda _: nic, nics=(nic,))
 
@@ -67,22 +67,22 @@ def master(namespace: str, site: Site) -> Host:
     return cast(Host, host)
 
 
-def test_who_answers_is_named_and_nobody_else(segment: tuple[str, str], site: Site) -> None:
+def test_only_addresses_that_answer_are_reported(segment: tuple[str, str], site: Site) -> None:
     assert pool_conflicts(master(segment[0], site), ranges(site)) == [
         f"192.0.2.205 of the MetalLB pools is in use by {STRANGER}: remove it from metallb.pools or from that machine"
     ]
 
 
 @pytest.mark.parametrize("state", ["stale", "reachable"])
-def test_a_machine_that_has_gone_is_not_named(segment: tuple[str, str], site: Site, state: str) -> None:
-    """The kernel remembers it for a while, and believes it for half a minute; it is asked anew."""
+def test_a_machine_that_is_gone_is_not_reported(segment: tuple[str, str], site: Site, state: str) -> None:
+    """The kernel keeps its entry, and trusts it for half a minute; it is flushed first."""
     remembered = ["nud", state, "dev", "eth1"]
     run("ip", "-n", segment[0], "neigh", "replace", "192.0.2.206", "lladdr", "02:00:00:00:00:98", *remembered)
     found = pool_conflicts(master(segment[0], site), ranges(site))
     assert [sentence.split()[0] for sentence in found] == ["192.0.2.205"]
 
 
-def test_ipv6_is_asked_by_neighbour_solicitation(segment: tuple[str, str], site: Site) -> None:
+def test_ipv6_is_probed_by_neighbor_solicitation(segment: tuple[str, str], site: Site) -> None:
     found = pool_conflicts(master(segment[0], site), IPV6)
     assert found == [
         f"fd00:2::205 of the MetalLB pools is in use by {STRANGER}: remove it from metallb.pools or from that machine"

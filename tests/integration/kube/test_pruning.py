@@ -1,4 +1,4 @@
-"""Workloads that come and go, on a real API server with its controllers: what is pruned, and what a plan says."""
+"""Workloads and volumes enabled and disabled on a real API server with its controllers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from provisioner.errors import ClusterError
 from provisioner.kube import Cluster, Object
 from provisioner.site import Site
 from provisioner.ssh import Host
-from provisioner.steps import storage as offering
+from provisioner.steps import storage as storage_step
 from provisioner.steps import workloads
 from provisioner.steps.storage import wanted as volumes
 from tests import hosts_toml
@@ -40,7 +40,7 @@ ALL = ("nodeport", "loadbalancer", "hpa", "daemonset", "configmap", "shared-volu
 
 @pytest.fixture
 def fresh(cluster: Cluster) -> Iterator[None]:
-    """Begin and end without any workload, whatever else was tested here."""
+    """Start and end without workloads, whatever other tests left."""
     _clear(cluster)
     yield
     _clear(cluster)
@@ -64,7 +64,7 @@ def site_with(folder: Path, *enabled: str) -> Site:
 
 
 def changes(cluster: Cluster, site: Site) -> Iterator[Change]:
-    """Yield the step's changes but for the waits: there are no nodes here."""
+    """Yield the step's changes without the waits, since there are no nodes."""
     host = cast(Host, AdminConf(site.first, ""))
     return (change for change in workloads.changes(host, cluster, site) if not change.summary.startswith("wait for "))
 
@@ -74,7 +74,7 @@ def plan(cluster: Cluster, site: Site) -> list[str]:
 
 
 def apply(cluster: Cluster, site: Site) -> list[str]:
-    """Carry out what is due; it is what a plan has shown before, no more and no less."""
+    """Apply, and check that it does exactly what the plan showed."""
     shown = plan(cluster, site)
     done = []
     for change in changes(cluster, site):
@@ -85,13 +85,13 @@ def apply(cluster: Cluster, site: Site) -> list[str]:
 
 
 def held(cluster: Cluster) -> set[str]:
-    """Return what there is in the namespace, without what the cluster itself puts into every one."""
+    """Return the objects in the namespace, without those that the cluster creates in every one."""
     found = {f"{kind} {item['metadata']['name']}" for kind, api in KINDS for item in cluster.list(kind, "course", api)}
     return {name for name in found if not name.startswith(("Pod ", "ReplicaSet ")) and "kube-root-ca" not in name}
 
 
 @pytest.mark.usefixtures("fresh")
-def test_a_workload_that_is_taken_out_goes_and_only_it(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_workload_that_left_hosts_toml_is_deleted(cluster: Cluster, tmp_path: Path) -> None:
     apply(cluster, site_with(tmp_path, *ALL))
     everything = held(cluster)
     cluster.wait(
@@ -120,7 +120,7 @@ def test_a_workload_that_is_taken_out_goes_and_only_it(cluster: Cluster, tmp_pat
 
 
 @pytest.mark.usefixtures("fresh")
-def test_two_plans_after_it_are_empty_and_what_comes_back_finds_its_claim(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_plan_is_then_empty_and_an_enabled_workload_finds_its_claim(cluster: Cluster, tmp_path: Path) -> None:
     apply(cluster, site_with(tmp_path, "nodeport", "shared-volume"))
     fewer = site_with(tmp_path, "nodeport")
     apply(cluster, fewer)
@@ -143,7 +143,9 @@ def test_two_plans_after_it_are_empty_and_what_comes_back_finds_its_claim(cluste
 
 
 @pytest.mark.usefixtures("fresh")
-def test_what_somebody_else_made_is_left_alone(control_plane: ControlPlane, cluster: Cluster, tmp_path: Path) -> None:
+def test_objects_of_other_field_managers_are_left_alone(
+    control_plane: ControlPlane, cluster: Cluster, tmp_path: Path
+) -> None:
     apply(cluster, site_with(tmp_path, "nodeport", "configmap"))
     cluster.delete("ConfigMap", "cm-pods", "course")
     theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cm-pods"}, "data": {"own": "1"}}
@@ -154,8 +156,8 @@ def test_what_somebody_else_made_is_left_alone(control_plane: ControlPlane, clus
 
 
 @pytest.mark.usefixtures("fresh")
-def test_a_size_that_a_killed_verify_left_is_in_the_plan(cluster: Cluster, tmp_path: Path) -> None:
-    """The checks scale by the same subresource, and put back; a kill in between is mended by the next apply."""
+def test_replicas_that_a_killed_verify_left_are_in_the_plan(cluster: Cluster, tmp_path: Path) -> None:
+    """Checks scale through the same subresource and scale back; after a kill, the next apply does it."""
     from provisioner.checks import pods
 
     site = site_with(tmp_path, "nodeport", "configmap")
@@ -176,8 +178,8 @@ def test_a_size_that_a_killed_verify_left_is_in_the_plan(cluster: Cluster, tmp_p
 
 
 @pytest.mark.usefixtures("fresh")
-def test_a_nodeport_that_is_taken_is_told_with_its_holder(cluster: Cluster, impatient: Site, tmp_path: Path) -> None:
-    """The words of a real API server are understood, by the check that asks twice and by an apply that cannot."""
+def test_a_node_port_in_use_is_reported_with_its_holder(cluster: Cluster, impatient: Site, tmp_path: Path) -> None:
+    """A real API server's message is parsed, by the check that provokes it and by an apply."""
     site = site_with(tmp_path, "nodeport")
     apply(cluster, site)
     where = Context(impatient, cluster, {})
@@ -203,7 +205,7 @@ def test_a_nodeport_that_is_taken_is_told_with_its_holder(cluster: Cluster, impa
 
 
 def service_like(live: Object, spec: Object) -> Object:
-    """Return a manifest for a Service of that name with another spec."""
+    """Return a manifest of this Service with another spec."""
     metadata = {key: live["metadata"][key] for key in ("name", "namespace")}
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
 
@@ -227,8 +229,8 @@ spec:
 
 
 @pytest.mark.usefixtures("fresh")
-def test_the_pods_of_a_job_go_with_it(cluster: Cluster, tmp_path: Path) -> None:
-    """Unless asked otherwise, the API orphans them."""
+def test_the_pods_of_a_job_are_deleted_with_it(cluster: Cluster, tmp_path: Path) -> None:
+    """By default, the API orphans them."""
 
     def pods() -> list[Object]:
         return cluster.list("Pod", "course", labels="app.kubernetes.io/name=once")
@@ -245,7 +247,7 @@ def test_the_pods_of_a_job_go_with_it(cluster: Cluster, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fresh")
-def test_an_object_that_has_changed_since_is_not_deleted(cluster: Cluster, tmp_path: Path) -> None:
+def test_an_object_that_changed_since_is_not_deleted(cluster: Cluster, tmp_path: Path) -> None:
     apply(cluster, site_with(tmp_path, "configmap"))
     seen = cluster.get("ConfigMap", "cm-pods", "course")
     assert seen
@@ -261,7 +263,7 @@ def test_an_object_that_has_changed_since_is_not_deleted(cluster: Cluster, tmp_p
 
 @pytest.fixture
 def offered(cluster: Cluster, site: Site) -> Iterator[None]:
-    """Offer the site's volumes meanwhile."""
+    """Provide the site's volumes during a test."""
     for item in volumes(site):
         cluster.apply(item)
     yield
@@ -271,7 +273,7 @@ def offered(cluster: Cluster, site: Site) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("fresh", "offered")
-def test_a_claim_that_is_too_large_says_why(cluster: Cluster, site: Site) -> None:
+def test_a_claim_that_is_too_large_has_an_event(cluster: Cluster, site: Site) -> None:
     finding = storage._too_large(Context(site, cluster, {}))
     assert finding.ok, finding
     assert "the volumes have 1Gi each, and it says: " in finding.detail
@@ -281,8 +283,8 @@ def test_a_claim_that_is_too_large_says_why(cluster: Cluster, site: Site) -> Non
 
 
 @pytest.mark.usefixtures("fresh", "offered")
-def test_volumes_that_are_wanted_no_more_go_unless_data_hangs_on_them(cluster: Cluster, tmp_path: Path) -> None:
-    """And so does their class, once nothing is of it."""
+def test_unconfigured_volumes_are_deleted_unless_they_hold_data(cluster: Cluster, tmp_path: Path) -> None:
+    """Their class too, once nothing uses it."""
 
     def phases() -> dict[str, str]:
         return {item["metadata"]["name"]: item["status"]["phase"] for item in cluster.list("PersistentVolume")}
@@ -291,10 +293,10 @@ def test_volumes_that_are_wanted_no_more_go_unless_data_hangs_on_them(cluster: C
         text = f"{HOSTS.partition('[workloads]')[0]}[workloads]\nenabled = []\n[nfs]\n{nfs}\n"
         site = hosts_toml.load(tmp_path, text)
         host = cast(Host, AdminConf(site.first, ""))
-        planned = [change.summary for change in offering.changes(host, cluster, site)]
-        for change in offering.changes(host, cluster, site):
+        planned = [change.summary for change in storage_step.changes(host, cluster, site)]
+        for change in storage_step.changes(host, cluster, site):
             change.do()
-        assert [*offering.changes(host, cluster, site)] == []
+        assert [*storage_step.changes(host, cluster, site)] == []
         return [text.partition(":")[0] for text in planned if text.startswith("delete ")]
 
     metadata = {"name": "kept", "namespace": "course"}

@@ -29,7 +29,7 @@ WEBHOOK = "metallb-webhook-configuration"
 
 @pytest.fixture
 def away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the network away from downloads: what is pinned is in the site's cache."""
+    """Make downloads fail: pinned manifests come from the site's cache."""
 
     def refuse(address: str, timeout: float) -> bytes:
         raise AssertionError(f"{address} may not be downloaded here ({timeout:.0f} s)")
@@ -39,7 +39,7 @@ def away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def host(site: Site) -> Host:
-    """Return the first control plane, with as many facts as the network step asks for."""
+    """Return the first control plane with the facts that the network step reads."""
     fleet: dict[str, Any] = {}
     for spec in site.hosts:
         nic = HostNic("eth1", f"02:00:00:00:00:{len(fleet):02x}", True, (f"{spec.address}/24",))
@@ -49,7 +49,7 @@ def host(site: Site) -> Host:
 
 
 def applies(changes: Iterator[Change]) -> list[Change]:
-    """Return the changes of a step that are not waits: without nodes nothing here ever runs."""
+    """Return a step's changes without the waits, since nothing runs without nodes."""
     return [change for change in changes if not change.summary.startswith("wait for ")]
 
 
@@ -57,9 +57,7 @@ STEPS = (flannel, storage, metallb, metrics_server, ingress, workloads)
 
 
 @pytest.mark.parametrize("module", STEPS, ids=lambda module: str(module.STEP.name))
-def test_a_step_that_was_applied_has_nothing_left_to_apply(
-    module: Any, cluster: Cluster, site: Site, host: Host
-) -> None:
+def test_a_second_plan_is_empty(module: Any, cluster: Cluster, site: Site, host: Host) -> None:
     step: Step = module.STEP
     first = applies(_without_webhook(step.changes(host, cluster, site)))
     assert len(first) >= 5
@@ -93,7 +91,7 @@ def test_pools_after_metallb(cluster: Cluster, site: Site, host: Host) -> None:
     assert [*pools.changes(host, cluster, site)] == []
 
 
-def test_a_webhook_that_is_not_there_yet_is_waited_for_and_a_written_ca_is_no_difference(
+def test_a_missing_webhook_is_waited_for_and_its_ca_bundle_is_no_difference(
     cluster: Cluster, control_plane: ControlPlane, impatient: Site, site: Site, connect: Callable[..., Cluster]
 ) -> None:
     for manifest in metallb.wanted(site):
@@ -120,7 +118,7 @@ def test_a_webhook_that_is_not_there_yet_is_waited_for_and_a_written_ca_is_no_di
         cluster.delete("ValidatingWebhookConfiguration", *where)
 
 
-def test_a_pool_that_is_refused_is_not_waited_for(cluster: Cluster, site: Site) -> None:
+def test_a_refused_pool_is_not_retried(cluster: Cluster, site: Site) -> None:
     for manifest in metallb.wanted(site):
         if manifest["kind"] in ("Namespace", "CustomResourceDefinition"):
             cluster.apply(manifest)
@@ -131,7 +129,7 @@ def test_a_pool_that_is_refused_is_not_waited_for(cluster: Cluster, site: Site) 
         pools._through_webhook(cluster, "the webhook", pool, dry_run=True)
 
 
-def test_a_rollout_that_does_not_end_says_which_pods_and_why(
+def test_a_rollout_that_times_out_names_the_pods_and_their_events(
     control_plane: ControlPlane, impatient: Site, site: Site, host: Host, connect: Callable[..., Cluster]
 ) -> None:
     short = connect(control_plane.kubeconfig(), at=impatient)
@@ -156,7 +154,7 @@ READY = {"status": {"conditions": [{"type": "Ready", "status": "True", "reason":
 
 @pytest.fixture
 def registered(control_plane: ControlPlane, cluster: Cluster, site: Site) -> Iterator[None]:
-    """Register the site's hosts as their kubelets would, Ready; take them away again."""
+    """Register the site's hosts as Ready nodes, as kubelets would; delete them afterwards."""
     role = {"key": kubeadm.control_plane_taint(site), "effect": "NoSchedule"}
     for spec in site.hosts:
         node = {
@@ -186,13 +184,13 @@ def summaries(changes: Iterator[Change]) -> list[str]:
     return found
 
 
-def test_hosts_that_are_no_nodes_yet_are_named(cluster: Cluster, site: Site, host: Host) -> None:
+def test_hosts_that_have_not_joined_are_named(cluster: Cluster, site: Site, host: Host) -> None:
     with pytest.raises(ClusterError, match=r"^the cluster has no node master or worker1; provisioner apply --from"):
         [*nodes.changes(host, cluster, site)]
 
 
 @pytest.mark.usefixtures("registered")
-def test_labels_and_taints_come_once_and_others_stay(cluster: Cluster, site: Site, host: Host) -> None:
+def test_labels_and_taints_are_added_once_and_others_stay(cluster: Cluster, site: Site, host: Host) -> None:
     assert summaries(nodes.changes(host, cluster, site)) == [
         "apply Node worker1",
         "taint worker1 with dedicated=storage:NoSchedule",
@@ -206,7 +204,7 @@ def test_labels_and_taints_come_once_and_others_stay(cluster: Cluster, site: Sit
 
 
 @pytest.mark.usefixtures("registered")
-def test_labels_taken_out_of_hosts_toml_go(cluster: Cluster, site: Site, host: Host, tmp_path: Path) -> None:
+def test_labels_that_left_hosts_toml_are_removed(cluster: Cluster, site: Site, host: Host, tmp_path: Path) -> None:
     summaries(nodes.changes(host, cluster, site))
     text = site.path.read_text().replace('labels = { disk = "ssd" }', "")
     (tmp_path / "hosts.toml").write_text(text)
@@ -219,7 +217,7 @@ def test_labels_taken_out_of_hosts_toml_go(cluster: Cluster, site: Site, host: H
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_taint_taken_out_of_hosts_toml_goes_and_theirs_stay(
+def test_taints_that_left_hosts_toml_are_removed_and_others_stay(
     cluster: Cluster, site: Site, host: Host, tmp_path: Path
 ) -> None:
     summaries(nodes.changes(host, cluster, site))
@@ -235,10 +233,10 @@ def test_a_taint_taken_out_of_hosts_toml_goes_and_theirs_stay(
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_taint_is_added_to_those_that_are_there_when_it_is_added(
+def test_a_taint_is_added_to_the_current_ones(
     control_plane: ControlPlane, cluster: Cluster, site: Site, host: Host
 ) -> None:
-    """A plan is older than its change: a taint that went in between must not come back."""
+    """A taint that was removed since the plan must not come back."""
     changes = [*nodes.changes(host, cluster, site)]
     patch = {"spec": {"taints": None}}
     path = "/api/v1/nodes/worker1"
@@ -251,7 +249,7 @@ def test_a_taint_is_added_to_those_that_are_there_when_it_is_added(
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_node_that_does_not_become_ready_says_its_conditions(
+def test_a_node_that_does_not_become_ready_is_an_error_with_its_conditions(
     control_plane: ControlPlane, impatient: Site, host: Host, connect: Callable[..., Cluster]
 ) -> None:
     short = connect(control_plane.kubeconfig(), at=impatient)
@@ -282,12 +280,12 @@ def _with_bundle(live: Object | None, control_plane: ControlPlane) -> Object:
 
 
 def _without_webhook(changes: Iterator[Change]) -> Iterator[Change]:
-    """Leave the webhook configuration out: nothing answers it here, and it would refuse the pools."""
+    """Leave out the webhook configuration: nothing answers it here, so it would refuse the pools."""
     return (change for change in changes if WEBHOOK not in change.summary)
 
 
 def _let_controllers_write(cluster: Cluster) -> None:
-    """Wait until the controllers have seen every workload and service account, and written into them."""
+    """Wait until the controllers have written to every workload and service account."""
     tokens = not Version.parse(EDITION.kubernetes).at_least(1, 24)  # later accounts get no Secret of their own
 
     def settled() -> bool:

@@ -44,7 +44,7 @@ enabled = ["ingress"]
 
 @pytest.fixture
 def here(tmp_path: Path) -> Site:
-    """Return a site of one node, which is this machine, whose ingress controller is Traefik."""
+    """Return a site whose only node is this machine, with Traefik."""
     head = HOSTS[: HOSTS.index("[[hosts]]")]
     # hosts.toml refuses a loopback address, so this machine's replaces the one that it has.
     host = hosts_toml.host("master", "192.0.2.10", "control-plane", "worker")
@@ -55,7 +55,7 @@ def here(tmp_path: Path) -> Site:
 
 @contextmanager
 def backend(name: str, answers: dict[str, str]) -> Iterator[int]:
-    """Serve what the pods of a Deployment answer, by path; "{client}" becomes what X-Forwarded-For says."""
+    """Serve the answers of a Deployment's pods, by path; "{client}" is replaced by X-Forwarded-For."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -79,8 +79,8 @@ def backend(name: str, answers: dict[str, str]) -> Iterator[int]:
         server.server_close()
 
 
-def behind(cluster: Cluster, ports: dict[str, int], here: Site) -> None:
-    """Apply the workload's Ingress and Services, these leading to servers on loopback, and a ready pod for each."""
+def apply_backends(cluster: Cluster, ports: dict[str, int], here: Site) -> None:
+    """Apply the workload's Ingress, Services that lead to servers on loopback, and a ready pod for each."""
     for item in read(here, "workloads/ingress.yaml"):
         if item["kind"] == "Service":
             item["spec"] |= {"type": "ExternalName", "externalName": "localhost"}
@@ -104,7 +104,7 @@ def _one_pod(deployment: Object) -> Object:
 
 @contextmanager
 def traefik(control_plane: ControlPlane, wanted: list[Object], live: Object, folder: Path) -> Iterator[Path]:
-    """Run Traefik as its Deployment would, on the NodePorts of its Service; give its log."""
+    """Run Traefik with the arguments of its Deployment, on the node ports of its Service; yield its log."""
     (container,) = next(containers(item) for item in wanted if item["kind"] == "Deployment")
     (account,) = [item["metadata"] for item in wanted if item["kind"] == "ServiceAccount"]
     ports = {port["name"]: port["nodePort"] for port in live["spec"]["ports"]}
@@ -165,7 +165,7 @@ def test_the_workload_through_traefik(
     root = {"/": "ing-root-1"}
     info = {"/hname": "ing-info-1\n", "/ip": "client {client}\npod ing-info-1\n"}
     with backend("ing-root", root) as one, backend("ing-info", info) as two:
-        behind(cluster, {"ing-root": one, "ing-info": two}, here)
+        apply_backends(cluster, {"ing-root": one, "ing-info": two}, here)
         with traefik(control_plane, step.wanted(here), live, tmp_path) as log:
             context = Context(here, cluster, {})
             found = findings(context)
@@ -193,7 +193,7 @@ def test_the_workload_through_traefik(
             )
 
 
-def test_traefik_may_read_secrets_and_write_nothing(
+def test_traefik_can_read_secrets_and_write_nothing(
     control_plane: ControlPlane, connect: Callable[..., Cluster], here: Site
 ) -> None:
     cluster = connect(control_plane.kubeconfig(), at=here)
