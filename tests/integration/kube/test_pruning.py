@@ -263,7 +263,8 @@ def test_an_object_that_changed_since_is_not_deleted(cluster: Cluster, tmp_path:
 
 @pytest.fixture
 def offered(cluster: Cluster, site: Site) -> Iterator[None]:
-    """Provide the site's volumes during a test."""
+    """Provide the site's volumes during a test, and the namespace for claims."""
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "course"}})
     for item in volumes(site):
         cluster.apply(item)
     yield
@@ -276,7 +277,7 @@ def offered(cluster: Cluster, site: Site) -> Iterator[None]:
 def test_a_claim_that_is_too_large_has_an_event(cluster: Cluster, site: Site) -> None:
     finding = storage._too_large(Context(site, cluster, {}))
     assert finding.ok, finding
-    assert "the volumes have 1Gi each, and it says: " in finding.detail
+    assert "(the volumes have 1Gi each): " in finding.detail
     cluster.wait(
         "the claim to go", lambda: cluster.get("PersistentVolumeClaim", storage.TOO_LARGE, "course") is None, 60
     )
