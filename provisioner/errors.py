@@ -65,5 +65,9 @@ class ClusterError(ProvisionerError):
         self.tail = tail
 
 
+class ApiUnreachable(ClusterError):
+    """The Kubernetes API does not answer; nothing is known of the cluster's state."""
+
+
 class Inconclusive(ProvisionerError):
     """Nothing can be concluded from this vantage point (exit status 2); the remedy would make it conclusive."""

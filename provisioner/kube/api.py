@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from provisioner.errors import ClusterError, HostError
+from provisioner.errors import ApiUnreachable, ClusterError, HostError
 from provisioner.site import Site
 from provisioner.ssh import Host, Tunnel
 
@@ -105,7 +105,7 @@ class Api:
                     return status, data
             except OSError as error:
                 if time.monotonic() > deadline:
-                    raise ClusterError(
+                    raise ApiUnreachable(
                         f"the API at {self._server} does not answer: {error}",
                         "check the control plane: provisioner ssh "
                         f"{self._control_planes[0].name} -- sudo crictl ps -a",
@@ -189,7 +189,7 @@ class Api:
             try:
                 self._tunnel = host.forward(host.spec.address, 6443)
             except HostError as error:
-                raise ClusterError(
+                raise ApiUnreachable(
                     f"cannot reach the API at {server}, directly or through {host.name}: {error}"
                 ) from error
             self._server = f"{server} (through {host.name})"

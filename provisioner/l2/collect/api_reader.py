@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from provisioner.errors import ClusterError, HostError
+from provisioner.errors import ApiUnreachable, ClusterError, HostError
 from provisioner.kube import Cluster
 from provisioner.redact import redact
 
@@ -68,7 +68,7 @@ class ApiReader:
             return {what: future.result() for what, future in pending.items()}
 
     def _failed(self, what: str, error: ClusterError) -> None:
-        if "does not answer" in error.message:
+        if isinstance(error, ApiUnreachable):
             with self._lock:
                 gone = self.lost or not self.cluster.reachable()
                 self.lost = gone

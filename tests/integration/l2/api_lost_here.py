@@ -14,7 +14,7 @@ from typing import Any
 
 from provisioner.cli import main as cli
 from provisioner.cli import session
-from provisioner.errors import ClusterError
+from provisioner.errors import ApiUnreachable
 from provisioner.kube import ApiState
 from provisioner.l2 import facts_file
 from provisioner.l2.collect import collector
@@ -36,7 +36,7 @@ def main(path: str, at: int, words: list[str]) -> None:
         nonlocal calls
         calls += 1
         if calls == at:
-            raise ClusterError("the API at https://192.0.2.10:6443 does not answer: connection refused")
+            raise ApiUnreachable("the API at https://192.0.2.10:6443 does not answer: connection refused")
 
     def from_cluster(*_: Any, **__: Any) -> Facts:
         call()

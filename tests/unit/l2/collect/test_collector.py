@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from provisioner.errors import ClusterError, HostError
+from provisioner.errors import ApiUnreachable, ClusterError, HostError
 from provisioner.kube import ApiState, Cluster, Object
 from provisioner.l2.collect import collector, nodes, other_announcers, services
 from provisioner.l2.collect.speakers import Components
@@ -280,7 +280,7 @@ def test_a_node_is_matched_to_its_host_by_name_or_address() -> None:
 
 
 def test_a_lost_api_is_not_read_again_but_a_reachable_one_is() -> None:
-    gone = ClusterError("the API at https://192.0.2.10:6443 does not answer: timed out")
+    gone = ApiUnreachable("the API at https://192.0.2.10:6443 does not answer: timed out")
     api = FakeCluster()
     api.errors["Pod"] = gone
     reader, notes = api_reader(api)
