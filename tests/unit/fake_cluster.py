@@ -17,7 +17,7 @@ from provisioner.kube.objects import difference
 class FakeCluster:
     """Store objects and record requests.
 
-    api, why: whether the API answers, and if not, why.
+    api, api_error: whether the API answers, and if not, why.
     errors: what a read raises, by kind or path. answers: what a GET of a path returns.
     shell: what a command in a pod prints. budgets: by pod, why its disruption budget forbids an eviction.
     on_merge, on_delete: stand in for controllers, called after the write.
@@ -41,7 +41,7 @@ class FakeCluster:
         self.deleted: list[tuple[str, str, str]] = []  # (kind, namespace, name)
         self.evicted: list[str] = []
         self.waits: list[str] = []
-        self.forgotten = 0
+        self.disconnects = 0
         self.progress_lines: list[str] = []
         self.progress: Callable[[str], None] = self.progress_lines.append
 
@@ -71,7 +71,7 @@ class FakeCluster:
         return self.api is ApiState.READY
 
     def disconnect(self) -> None:
-        self.forgotten += 1
+        self.disconnects += 1
 
     def kubeconfig(self) -> Object | None:
         return self.admin_conf

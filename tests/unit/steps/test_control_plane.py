@@ -58,7 +58,7 @@ def test_a_blank_host(host: RecordingHost) -> None:
     assert lines[0].endswith(f"touch {kubeadm_state.INIT_STARTED}; sync {kubeadm_state.INIT_STARTED}")
     assert lines[1] == f"kubeadm init --config {CONFIG} --skip-token-print"
     assert lines[2].startswith(f"rm -f {kubeadm_state.INIT_STARTED}; sync ")
-    assert cluster.forgotten == 1, "old credentials are dropped"
+    assert cluster.disconnects == 1, "old credentials are dropped"
     assert cluster.waits == ["the API to answer"]
 
 
