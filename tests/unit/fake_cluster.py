@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from provisioner.errors import ClusterError
+from provisioner.errors import ApiUnreachable, ClusterError
 from provisioner.kube import ApiState, Object
 from provisioner.kube.objects import difference
 
@@ -192,7 +192,7 @@ class FakeCluster:
 
     def _answer(self) -> None:
         if self.api is not ApiState.READY:
-            raise ClusterError(f"the API does not answer: {self.api_error}")
+            raise ApiUnreachable(f"the API does not answer: {self.api_error}")
 
 
 def _identity(item: Mapping[str, Any]) -> tuple[str, str, str]:
