@@ -1,6 +1,6 @@
-"""Kubernetes' own schemas: whether an object is what the API server of a minor takes, all fields known and typed.
+"""Validate objects for a Kubernetes minor: unknown fields and wrong types are errors.
 
-Built-in kinds by the schemas that kubernetes-validate carries, custom resources by the definitions they come with.
+Built-in kinds are checked with the schemas of kubernetes-validate, custom resources with their definitions.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from kubernetes_validate import utils
 
 from provisioner.kube import Object
 
-utils.schema_contents = cache(utils.schema_contents)  # it reads five megabytes of definitions for each object
+utils.schema_contents = cache(utils.schema_contents)  # otherwise it reads five megabytes for each object
 
 
 def problem(item: Object, minor: str, definitions: Sequence[Object] = ()) -> str:
-    """Return what is wrong with an object for a minor of Kubernetes, "" for nothing.
+    """Return what is wrong with an object for a Kubernetes minor, "" if nothing is.
 
-    definitions: the CustomResourceDefinitions that are installed.
+    definitions: the installed CustomResourceDefinitions.
     """
     for definition in definitions:
         spec = definition["spec"]
@@ -58,7 +58,7 @@ def _definition(kind: str, required: Sequence[str] = (), **properties: Object) -
 
 _TEXTS = {"type": "array", "items": {"type": "string"}}
 _FLAG = {"type": "boolean"}
-# What metallb/pool.yaml uses of the definitions that MetalLB publishes, for machines that do not have these.
+# The part of MetalLB's definitions that metallb/pool.yaml uses, for machines without upstream's manifests.
 METALLB_DEFINITIONS = [
     _definition("IPAddressPool", ["addresses"], addresses=_TEXTS, autoAssign=_FLAG, avoidBuggyIPs=_FLAG),
     _definition("L2Advertisement", ipAddressPools=_TEXTS, interfaces=_TEXTS),
@@ -66,10 +66,10 @@ METALLB_DEFINITIONS = [
 
 
 def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a definition's schema with unknown fields as errors, which a server would silently drop."""
+    """Return a definition's schema that forbids unknown fields, which a server would silently drop."""
     found = dict(schema)
     if found.get("nullable"):
-        return {}  # JSON Schema says it otherwise; none of ours is null
+        return {}  # not a JSON Schema keyword; none of our values is null
     if "properties" in found:
         found["properties"] = {name: closed(one) for name, one in found["properties"].items()}
         if not found.get("x-kubernetes-preserve-unknown-fields"):

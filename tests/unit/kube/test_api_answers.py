@@ -1,4 +1,4 @@
-"""What answers of an API server mean: "come again", and how a command in a pod ended."""
+"""Responses of an API server: which to retry, and the result of a command in a pod."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from provisioner.kube.api import exec_status, retryable
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "again"),
+    ("status", "body", "retried"),
     [
         (429, b"", True),
         (503, b"", True),
@@ -27,12 +27,12 @@ from provisioner.kube.api import exec_status, retryable
         (200, b"leader changed", False),
     ],
 )
-def test_busy(status: int, body: bytes, again: bool) -> None:
-    assert retryable(status, body) is again
+def test_a_busy_api_server_is_retried(status: int, body: bytes, retried: bool) -> None:
+    assert retryable(status, body) is retried
 
 
 @pytest.mark.parametrize(
-    ("text", "well", "why"),
+    ("text", "succeeded", "reason"),
     [
         ('{"status":"Success"}', True, ""),
         ('{"status":"Failure","reason":"NonZeroExitCode","message":"command terminated with non-zero exit code",'
@@ -44,5 +44,5 @@ def test_busy(status: int, body: bytes, again: bool) -> None:
         ("", False, "the connection closed before the command finished"),
     ],
 )  # fmt: skip
-def test_how_a_command_in_a_pod_ended(text: str, well: bool, why: str) -> None:
-    assert exec_status(text) == (well, why)
+def test_the_status_of_a_command_in_a_pod(text: str, succeeded: bool, reason: str) -> None:
+    assert exec_status(text) == (succeeded, reason)

@@ -1,4 +1,4 @@
-"""A site's own certificate: what a browser would accept of it, and when it has to be made again."""
+"""A site's self-signed certificate: what clients accept it for, and when it has to be renewed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOW = datetime.now(UTC)
 
 
 def handshake(folder: Path, name: str) -> str:
-    """Return why a client that trusts the certificate, and nothing else, refuses a server of that name; or ""."""
+    """Return why a client that trusts only the certificate refuses a server of that name; "" if it does not."""
     (folder / "both.pem").write_bytes(CERTIFICATE + KEY)
     (folder / "trusted.pem").write_bytes(CERTIFICATE)
     ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -31,7 +31,7 @@ def handshake(folder: Path, name: str) -> str:
         try:
             ours.wrap_socket(server, server_side=True).close()
         except OSError:
-            server.close()  # the client says why
+            server.close()  # the client reports why
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -45,13 +45,13 @@ def handshake(folder: Path, name: str) -> str:
         thread.join()
 
 
-def test_a_client_that_trusts_it_accepts_it_for_its_names_only(tmp_path: Path) -> None:
+def test_a_client_accepts_it_only_for_its_names(tmp_path: Path) -> None:
     assert handshake(tmp_path, "course.test") == ""
     assert handshake(tmp_path, "www.course.test") == ""
     assert "Hostname mismatch" in handshake(tmp_path, "other.test")
 
 
-def test_it_can_sign_for_nobody_else() -> None:
+def test_it_cannot_sign_other_certificates() -> None:
     found = load_pem_x509_certificate(CERTIFICATE)
     assert not found.extensions.get_extension_for_class(BasicConstraints).value.ca
     assert found.not_valid_before_utc < NOW < found.not_valid_after_utc
@@ -72,19 +72,19 @@ def test_it_can_sign_for_nobody_else() -> None:
         (CERTIFICATE, KEY, NAMES, NOW + timedelta(days=340), "it expires on "),
     ],
 )
-def test_what_is_wrong_with_one(certificate: bytes, key: bytes, names: list[str], now: datetime, why: str) -> None:
-    said = certificates.reason_to_renew(certificate, key, names, now)
-    assert said.startswith(why)
-    assert bool(said) is bool(why)
+def test_reasons_to_renew(certificate: bytes, key: bytes, names: list[str], now: datetime, why: str) -> None:
+    reason = certificates.reason_to_renew(certificate, key, names, now)
+    assert reason.startswith(why)
+    assert bool(reason) is bool(why)
 
 
-def test_a_long_name_fits() -> None:
+def test_a_long_name_is_accepted() -> None:
     name = ".".join(["a" * 60, "b" * 60, "test"])
     certificate, key = certificates.self_signed([name])
     assert certificates.reason_to_renew(certificate, key, [name]) == ""
 
 
-def test_it_is_told_apart_in_a_few_words() -> None:
+def test_a_description_has_names_and_expiry() -> None:
     described = certificates.describe(certificates.pem_to_der(CERTIFICATE))
     assert described.startswith("for course.test, www.course.test, until ")
     assert certificates.describe(b"nonsense") == "no readable certificate"

@@ -1,4 +1,4 @@
-"""Downloads from a real HTTP server: verified, kept, and mirrored in upstream's own layout."""
+"""Downloads from a real HTTP server: verified, cached, and mirrored in upstream's layout."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ DOWNLOAD = Download(f"https://{PLACE}", SHA256)
 
 @dataclass
 class Mirror:
-    """A folder served over HTTP, and the paths that were asked for."""
+    """A directory served over HTTP, and the paths that were requested."""
 
     folder: Path
     url: str
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -39,16 +39,16 @@ def mirror(tmp_path: Path) -> Iterator[Mirror]:
     folder = tmp_path / "www"
     (folder / PLACE).parent.mkdir(parents=True)
     (folder / PLACE).write_bytes(CONTENT)
-    asked: list[str] = []
+    requested: list[str] = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
-            asked.append(self.path)
+            requested.append(self.path)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield Mirror(folder, f"http://127.0.0.1:{server.server_port}", asked)
+    yield Mirror(folder, f"http://127.0.0.1:{server.server_port}", requested)
     server.shutdown()
     thread.join()
     server.server_close()
@@ -60,29 +60,29 @@ def site_with(tmp_path: Path, mirror: str) -> Site:
     return hosts_toml.load(tmp_path, f'{host}{pool}[mirror]\nmanifests = "{mirror}"\n')
 
 
-def test_what_is_fetched_once_is_kept(tmp_path: Path, mirror: Mirror) -> None:
+def test_a_download_is_cached(tmp_path: Path, mirror: Mirror) -> None:
     site = site_with(tmp_path, mirror.url)
     assert fetch(site, DOWNLOAD) == CONTENT
     assert fetch(site, DOWNLOAD) == CONTENT
-    assert mirror.asked == [f"/{PLACE}"]
-    assert [path.name for path in (site.state / "cache").iterdir()] == [SHA256], "nothing half-written stays"
+    assert mirror.requested == [f"/{PLACE}"]
+    assert [path.name for path in (site.state / "cache").iterdir()] == [SHA256], "a partial file remains"
 
 
-def test_what_is_kept_needs_no_network(tmp_path: Path, mirror: Mirror) -> None:
+def test_a_cached_file_needs_no_network(tmp_path: Path, mirror: Mirror) -> None:
     fetch(site_with(tmp_path, mirror.url), DOWNLOAD)
-    assert fetch(site_with(tmp_path, _nobody()), DOWNLOAD) == CONTENT
+    assert fetch(site_with(tmp_path, _unused()), DOWNLOAD) == CONTENT
 
 
-def test_what_was_damaged_in_the_cache_is_fetched_again(tmp_path: Path, mirror: Mirror) -> None:
+def test_a_damaged_cache_is_downloaded_again(tmp_path: Path, mirror: Mirror) -> None:
     site = site_with(tmp_path, mirror.url)
     fetch(site, DOWNLOAD)
     (site.state / "cache" / SHA256).write_bytes(CONTENT[:10])
     assert fetch(site, DOWNLOAD) == CONTENT
-    assert len(mirror.asked) == 2
+    assert len(mirror.requested) == 2
     assert (site.state / "cache" / SHA256).read_bytes() == CONTENT
 
 
-def test_what_differs_from_its_pin_is_refused_and_not_kept(tmp_path: Path, mirror: Mirror) -> None:
+def test_a_file_that_differs_from_its_pin_is_refused_and_not_cached(tmp_path: Path, mirror: Mirror) -> None:
     (mirror.folder / PLACE).write_bytes(CONTENT + b"# tampered with\n")
     site = site_with(tmp_path, mirror.url)
     with pytest.raises(ProvisionerError) as raised:
@@ -93,8 +93,8 @@ def test_what_differs_from_its_pin_is_refused_and_not_kept(tmp_path: Path, mirro
     assert not (site.state / "cache").exists()
 
 
-def test_a_server_that_is_not_there(tmp_path: Path) -> None:
-    address = _nobody()
+def test_a_server_that_refuses_the_connection(tmp_path: Path) -> None:
+    address = _unused()
     with pytest.raises(ProvisionerError) as raised:
         fetch(site_with(tmp_path, address), DOWNLOAD)
     assert raised.value.message.startswith(f"cannot download {address}/{PLACE}: ")
@@ -102,13 +102,13 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     assert raised.value.remedy == "check this machine's network, or set mirror.manifests in hosts.toml"
 
 
-def test_a_file_that_is_not_there(tmp_path: Path, mirror: Mirror) -> None:
-    gone = Download("https://github.com/no/such.yaml", SHA256)
+def test_a_missing_file(tmp_path: Path, mirror: Mirror) -> None:
+    missing = Download("https://github.com/no/such.yaml", SHA256)
     with pytest.raises(ProvisionerError, match=r"cannot download http.*/github\.com/no/such\.yaml: .*not found"):
-        fetch(site_with(tmp_path, mirror.url), gone)
+        fetch(site_with(tmp_path, mirror.url), missing)
 
 
-def test_a_server_that_never_answers_and_one_that_breaks_off(tmp_path: Path) -> None:
+def test_a_silent_server_and_a_truncated_response(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         site = site_with(tmp_path, f"http://127.0.0.1:{port}")
@@ -142,6 +142,6 @@ def test_mirrored(mirror: str, expected: str) -> None:
     assert mirrored("https://raw.githubusercontent.com/a/b.yaml", mirror) == expected
 
 
-def _nobody() -> str:
+def _unused() -> str:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"

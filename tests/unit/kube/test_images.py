@@ -1,4 +1,4 @@
-"""The images that are applied are those that upstream wrote: a tag stays, and a digest where there is one."""
+"""Images are applied as upstream wrote them, with their tag or digest."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def deployment(image: str) -> Object:
 
 
 def images(folder: Path, module: ModuleType, cluster: str, tables: str) -> list[str]:
-    """Return the images of what a step applies to a blank cluster, those of init containers too."""
+    """Return the images that a step applies to an empty cluster, including those of init containers."""
     host = fleet_for(module.STEP, site_at(folder, f'kubernetes = "1.37"\n{cluster}', tables))["master"]
     api = FakeCluster()
     for change in drain(module.STEP, host, api):
@@ -66,10 +66,10 @@ def test_an_operators_digest_is_applied(tmp_path: Path, mirror: str) -> None:
     assert images(tmp_path, workloads, "", f'[workloads]\nenabled = ["mine"]{mirror}') == [DIGEST, DIGEST]
 
 
-def test_what_upstream_writes_is_what_is_applied(
+def test_upstreams_images_are_applied_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: dict[str, bytes]
 ) -> None:
-    """Of every manifest that the newest Kubernetes gets, but for the image that has no tag there."""
+    """All manifests of the newest Kubernetes, except for one image without a tag."""
     fetched: list[bytes] = []
 
     def fetch(site: Any, wanted: Download) -> bytes:
@@ -90,10 +90,10 @@ def test_what_upstream_writes_is_what_is_applied(
     assert applied == written - bare | {catalogue.release("haproxy", "1.37").image}
 
 
-def test_every_image_that_is_ours_has_a_version() -> None:
+def test_our_images_have_a_version() -> None:
     ours = [catalogue.agnhost_image("1.37"), catalogue.nginx_image("1.37"), catalogue.pause_image("1.37")]
     ours += [catalogue.release(name, minor).image for name in ("haproxy", "traefik") for minor in ("1.20", "1.37")]
     assert all(re.search(r":v?\d+(\.\d+)+$", image) for image in ours), ours
     text = "".join(path.read_text() for folder in ("workloads", "ingress") for path in ROOT.glob(f"{folder}/*.yaml"))
     named = re.findall(r"\bimage: *(\S+)", text)
-    assert {*named} == {"${agnhost}", "${nginx}", "${traefik}"}, "and these are the catalogue's"
+    assert {*named} == {"${agnhost}", "${nginx}", "${traefik}"}, "the catalogue has these"

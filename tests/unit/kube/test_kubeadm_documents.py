@@ -1,4 +1,4 @@
-"""kubeadm's configuration for each API version; what the real kubeadm makes of it is tested elsewhere."""
+"""kubeadm's configuration for each API version; the integration tests have the real kubeadm read it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def join(made: Site, name: str, key: str = "") -> kubeadm.Document:
 
 
 def listed(arguments: Any, version: str) -> dict[str, str]:
-    """Return extraArgs as a dict, whichever form this version wants them in."""
+    """Return extraArgs as a dict, in whichever form this version has them."""
     if version not in ("1.31", "1.37"):
         assert isinstance(arguments, dict)
         return arguments
@@ -94,7 +94,7 @@ def test_key_algorithm(tmp_path: Path, version: str, beta: str) -> None:
 
 
 @pytest.mark.parametrize(("version", "beta"), BETAS)
-def test_no_extra_arguments_are_no_key(tmp_path: Path, version: str, beta: str) -> None:
+def test_without_extra_arguments_there_is_no_key(tmp_path: Path, version: str, beta: str) -> None:
     del beta
     cluster = init(tmp_path, version)["ClusterConfiguration"]
     assert cluster["controllerManager"] == cluster["scheduler"] == {}
@@ -125,17 +125,17 @@ def test_timeouts(tmp_path: Path, version: str, beta: str, more: str, cluster_li
 
 
 @pytest.mark.parametrize(("version", "beta"), BETAS)
-def test_no_token_in_what_init_reads(tmp_path: Path, version: str, beta: str) -> None:
+def test_the_configuration_of_init_has_no_token(tmp_path: Path, version: str, beta: str) -> None:
     del beta
     documents = init(tmp_path, version, EXTRA)
     (token,) = documents["InitConfiguration"]["bootstrapTokens"]
-    assert token == {"ttl": "1h0m0s"}, "kubeadm makes a random one, and it dies soon"
+    assert token == {"ttl": "1h0m0s"}, "kubeadm generates one, which expires soon"
     text = yaml.safe_dump_all(documents.values())
     assert "certificateKey" not in text
     assert "token:" not in text
 
 
-def test_the_cluster(tmp_path: Path) -> None:
+def test_cluster_configuration(tmp_path: Path) -> None:
     cluster = init(tmp_path, "1.20.2", cluster='pod_cidr = "10.10.0.0/16"\nservice_cidr = "10.20.0.0/16"')[
         "ClusterConfiguration"
     ]
@@ -157,18 +157,18 @@ def test_three_control_planes(tmp_path: Path) -> None:
     assert wanted < set(cluster["apiServer"]["certSANs"])
 
 
-def test_the_kubelet(tmp_path: Path) -> None:
+def test_kubelet_configuration(tmp_path: Path) -> None:
     plain = init(tmp_path, "1.37")["KubeletConfiguration"]
     assert plain["cgroupDriver"] == "systemd"
     assert plain["serverTLSBootstrap"] is True
     own = init(tmp_path, "1.37", EXTRA)["KubeletConfiguration"]
-    assert (own["maxPods"], own["cgroupDriver"]) == (50, "cgroupfs"), "hosts.toml has the last word"
+    assert (own["maxPods"], own["cgroupDriver"]) == (50, "cgroupfs"), "hosts.toml takes precedence"
 
 
 @pytest.mark.parametrize(
     ("version", "scheme"), [("1.20.2", ""), ("1.23", ""), ("1.24", "unix://"), ("1.37", "unix://")]
 )
-def test_the_socket(tmp_path: Path, version: str, scheme: str) -> None:
+def test_the_cri_socket(tmp_path: Path, version: str, scheme: str) -> None:
     registration = init(tmp_path, version)["InitConfiguration"]["nodeRegistration"]
     assert registration["criSocket"] == f"{scheme}/run/containerd/containerd.sock"
 
@@ -182,14 +182,14 @@ def test_the_socket(tmp_path: Path, version: str, scheme: str) -> None:
         ("1.37", "node-role.kubernetes.io/control-plane"),
     ],
 )
-def test_the_control_planes_taint(tmp_path: Path, version: str, taint: str) -> None:
+def test_the_taint_of_a_control_plane(tmp_path: Path, version: str, taint: str) -> None:
     assert kubeadm.control_plane_taint(site(tmp_path, version)) == taint
 
 
-def test_a_control_plane_that_works_too_has_no_taint(tmp_path: Path) -> None:
+def test_a_control_plane_that_is_a_worker_has_no_taint(tmp_path: Path) -> None:
     both = ONE.replace('roles = ["control-plane"]', 'roles = ["control-plane", "worker"]')
     assert init(tmp_path, "1.37", hosts=both)["InitConfiguration"]["nodeRegistration"]["taints"] == []
-    assert "taints" not in init(tmp_path, "1.37")["InitConfiguration"]["nodeRegistration"], "kubeadm's own stays"
+    assert "taints" not in init(tmp_path, "1.37")["InitConfiguration"]["nodeRegistration"], "kubeadm's default applies"
 
 
 def test_a_worker_joins(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_worker_joins(tmp_path: Path) -> None:
     assert "controlPlane" not in document
 
 
-def test_a_further_control_plane_joins(tmp_path: Path) -> None:
+def test_an_additional_control_plane_joins(tmp_path: Path) -> None:
     document = join(site(tmp_path, "1.37", hosts=THREE, cluster='endpoint = "192.168.56.9:7443"'), "cp2", "f" * 64)
     assert document["controlPlane"] == {
         "localAPIEndpoint": {"advertiseAddress": "192.168.56.12", "bindPort": 6443},
@@ -231,11 +231,11 @@ def test_an_ipv6_control_plane(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("version", "field", "flag"), [("1.20", False, True), ("1.22", True, False), ("1.37", True, False)]
 )
-def test_patches_for_a_slow_site_by_the_words_that_a_version_has(
+def test_a_slow_site_has_patches_in_the_form_of_its_version(
     tmp_path: Path, version: str, field: bool, flag: bool
 ) -> None:
-    quick, slow = site(tmp_path, version), site(tmp_path, version, cluster="timeout_scale = 8.0")
-    for made, expected in ((quick, False), (slow, True)):
+    fast, slow = site(tmp_path, version), site(tmp_path, version, cluster="timeout_scale = 8.0")
+    for made, expected in ((fast, False), (slow, True)):
         first = kubeadm.init_documents(made, made.first)[0]
         assert ("patches" in first) is (expected and field)
         assert bool(kubeadm.patches_flag(made)) is (expected and flag)

@@ -116,7 +116,7 @@ def test_the_kubelets_configuration_under_its_old_name_too(tmp_path: Path, name:
     assert "kubeadm.kubelet_configuration.maxPods: the running cluster's kubelets have a different value" in error
 
 
-def test_a_plan_of_a_running_control_plane_looks(tmp_path: Path) -> None:
+def test_a_plan_of_a_running_control_plane_compares_them(tmp_path: Path) -> None:
     cluster = cluster_of(site_at(tmp_path))
     host = fleet_for(STEP, site_at(tmp_path, 'pod_cidr = "10.9.0.0/16"'))["master"]
     host.know(files={kubeadm_state.ADMIN_CONF: present()})

@@ -1,4 +1,4 @@
-"""Manifests: what a substitution makes of each kind of value, and what each mistake says."""
+"""Manifests: the result of substitution for each type of value, and the message for each mistake."""
 
 import doctest
 from pathlib import Path
@@ -48,17 +48,17 @@ def test_values(text: str, values: dict[str, Any] | None, wanted: Any) -> None:
     assert value_of(text, values) == wanted
 
 
-def test_whole_values_are_not_shared_between_places() -> None:
+def test_values_are_copied_for_each_placeholder() -> None:
     found = manifests.load(f"{OBJECT}a: '${{l}}'\nb: '${{l}}'\n", {"l": ["x"]})[0]
     found["a"].append("y")
     assert found["b"] == ["x"]
 
 
-def test_key_is_substituted() -> None:
+def test_a_key_is_substituted() -> None:
     assert manifests.load(f"{OBJECT}data: {{'x-${{a}}': 1}}", {"a": "k"})[0]["data"] == {"x-k": 1}
 
 
-def test_documents_in_order_empty_ones_left_out_and_lists_unrolled() -> None:
+def test_documents_keep_their_order_and_lists_are_unrolled() -> None:
     one, two = OBJECT, OBJECT.replace("one", "two")
     first, second = (f"{{apiVersion: v1, kind: A, metadata: {{name: {name}}}}}" for name in "AB")
     unrolled = f"apiVersion: v1\nkind: List\nitems:\n- {first}\n- {second}\n"
@@ -89,7 +89,7 @@ def test_documents_in_order_empty_ones_left_out_and_lists_unrolled() -> None:
         (f"{OBJECT}a: {'[' * 900}{']' * 900}", "m.yaml: not a manifest: nested too deeply"),
     ],
 )
-def test_a_mistake_names_file_and_line(text: str, message: str) -> None:
+def test_a_mistake_is_reported_with_file_and_line(text: str, message: str) -> None:
     with pytest.raises(ProvisionerError) as caught:
         manifests.load(text, {"ingress_class": "nginx", "list": [1]}, "m.yaml")
     assert message in str(caught.value)
@@ -130,7 +130,7 @@ POD = "spec: {template: {spec: {containers: [{name: a}]}}}"
         ),
     ],
 )
-def test_a_mistake_within_an_object_is_told_too(text: str, message: str) -> None:
+def test_a_wrong_field_is_reported_with_file_and_line(text: str, message: str) -> None:
     with pytest.raises(ProvisionerError) as caught:
         manifests.load(text, {}, "m.yaml")
     assert message in str(caught.value)
@@ -149,8 +149,8 @@ def test_a_mistake_within_an_object_is_told_too(text: str, message: str) -> None
         made("Pod").replace("name: web", "name: web, labels: , annotations: "),
     ],
 )
-def test_what_is_short_and_well(text: str) -> None:
-    assert manifests.load(made("Service"), None), "what others released is theirs to answer for"
+def test_minimal_objects_are_accepted(text: str) -> None:
+    assert manifests.load(made("Service"), None), "upstream's manifests are not checked"
     (one,) = manifests.load(text, {}, "m.yaml")
     assert one["metadata"] == {"name": "web"}
 
@@ -164,7 +164,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))
-def test_a_whole_placeholder_gives_back_its_value_whatever_it_is(value: Any) -> None:
+def test_a_placeholder_alone_takes_the_value_as_it_is(value: Any) -> None:
     assert value_of("${a}", {"a": value}) == value
 
 

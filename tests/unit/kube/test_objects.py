@@ -1,4 +1,4 @@
-"""Kubernetes objects as dicts: parsing, order, differences that hide secrets."""
+"""Kubernetes objects as dicts: order, names, diffs that mask secrets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def secret(**data: str) -> Object:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, "data": data}
 
 
-def test_order_is_namespaces_then_definitions_then_as_given() -> None:
+def test_namespaces_come_first_then_definitions() -> None:
     kinds = ["Role", "CustomResourceDefinition", "Deployment", "Namespace", "Role"]
     given = [{"kind": kind, "n": number} for number, kind in enumerate(kinds)]
     assert [(item["kind"], item["n"]) for item in objects.order(given)] == [
@@ -38,7 +38,7 @@ def test_names(manifest: Object, name: str) -> None:
     assert object_name(manifest) == name
 
 
-def test_what_the_server_writes_is_no_difference() -> None:
+def test_fields_that_the_server_writes_are_not_compared() -> None:
     wanted = {"kind": "A", "metadata": {"name": "a"}, "spec": {"x": 1}}
     live = {
         "kind": "A",
@@ -56,7 +56,7 @@ def test_what_the_server_writes_is_no_difference() -> None:
     }
     before = copy.deepcopy(live)
     assert objects.difference("a", live, wanted) == ""
-    assert live == before, "the caller's objects stay as they are"
+    assert live == before, "the caller's object was modified"
     assert objects.difference("a", live, {**wanted, "spec": {"x": 2}}).splitlines()[-2:] == ["-  x: 1", "+  x: 2"]
 
 
@@ -78,24 +78,24 @@ def test_secrets(live: Object | None, wanted: Object, lines: list[str]) -> None:
     assert "b3RoZXIx" not in diff
 
 
-def test_a_secret_of_nothing() -> None:
+def test_an_empty_secret() -> None:
     empty: Object = {"kind": "Secret", "metadata": {"name": "s"}, "data": None}
     assert objects.difference("s", empty, empty) == ""
 
 
-def test_kubectls_copy_of_a_secret_is_hidden_too() -> None:
+def test_kubectls_copy_of_a_secret_is_masked() -> None:
     live = secret(a="c2VjcmV0")
     live["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": '{"data":{"a":"c2VjcmV0"}}'}
     assert "c2VjcmV0" not in objects.difference("s", live, secret(a="eA=="))
 
 
-def test_ca_bundles_are_dropped_wherever_they_are() -> None:
+def test_ca_bundles_are_removed_at_any_depth() -> None:
     manifest = {"webhooks": [{"clientConfig": {"caBundle": "x", "url": "u"}}], "spec": {"caBundle": "y"}}
     assert objects.without_ca_bundles(manifest) == {"webhooks": [{"clientConfig": {"url": "u"}}], "spec": {}}
     assert manifest["spec"] == {"caBundle": "y"}
 
 
-def test_containers_are_those_of_the_manifest_itself() -> None:
+def test_containers_can_be_modified_in_place() -> None:
     manifest: Object = {
         "spec": {"template": {"spec": {"initContainers": [{"name": "i"}], "containers": [{"name": "c"}]}}}
     }
@@ -107,7 +107,7 @@ def test_containers_are_those_of_the_manifest_itself() -> None:
     assert objects.containers({"kind": "ConfigMap"}) == []
 
 
-def test_ports_of_services_get_their_protocol() -> None:
+def test_ports_of_services_get_an_explicit_protocol() -> None:
     service: Object = {"kind": "Service", "spec": {"ports": [{"port": 1}, {"port": 2, "protocol": "UDP"}]}}
     assert objects.with_port_protocols(service)["spec"]["ports"] == [
         {"port": 1, "protocol": "TCP"},
@@ -134,22 +134,24 @@ def _start(probe: Object) -> int:
 
 @pytest.mark.parametrize("scale", [1, 2, 8, 30])
 @pytest.mark.parametrize("probe", [METALLB, {"periodSeconds": 1}, {}])
-def test_a_slow_site_gives_programs_longer_to_answer_and_to_start(scale: float, probe: Object) -> None:
+def test_probes_are_scaled(scale: float, probe: Object) -> None:
     given = _probed(livenessProbe=dict(probe), startupProbe=dict(probe), readinessProbe=dict(probe))
     made = objects.containers(objects.scale_probes(given, scale))[0]
     had = {"periodSeconds": 10, "failureThreshold": 3, **probe}
     for name in ("livenessProbe", "startupProbe", "readinessProbe"):
         assert made[name]["timeoutSeconds"] == scale
     for name in ("livenessProbe", "startupProbe"):
-        assert made[name]["periodSeconds"] >= scale, "a probe ends before the next one"
-        assert made[name]["failureThreshold"] == had["failureThreshold"] * scale, "not only at the start"
+        assert made[name]["periodSeconds"] >= scale, "probes overlap"
+        assert made[name]["failureThreshold"] == had["failureThreshold"] * scale, "the threshold is not scaled"
         assert _start(made[name]) >= _start(had) * scale
-    assert made["readinessProbe"] == {**probe, "timeoutSeconds": scale}, "readiness is known early"
+    assert made["readinessProbe"] == {**probe, "timeoutSeconds": scale}, (
+        "only the timeout of a readiness probe is scaled"
+    )
     if scale == 1:
         assert made["livenessProbe"].get("initialDelaySeconds") == probe.get("initialDelaySeconds")
     assert given == _probed(livenessProbe=dict(probe), startupProbe=dict(probe), readinessProbe=dict(probe))
 
 
-def test_unified_names_both_sides() -> None:
+def test_a_unified_diff_labels_both_sides() -> None:
     assert unified_diff("/etc/x", "a\n", "b\n") == "--- /etc/x (now)\n+++ /etc/x (wanted)\n@@ -1 +1 @@\n-a\n+b\n"
     assert unified_diff("/etc/x", "a\n", "a\n") == ""

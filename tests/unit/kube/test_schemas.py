@@ -1,9 +1,8 @@
-"""Every object that is ever applied is one that the API servers of the supported minors take.
+"""Every object that apply sends is valid for the API servers of the supported minors.
 
-For each of the three current minors: all of our own, on any machine; what others have released, and the steps adapt,
-where their manifests are at hand. kubernetes-validate has no schemas of the oldest minor, 1.20. There a real API
-server judges, tests/integration/kube/test_every_object.py, and on a machine without the mirror's programs nobody does:
-that test is skipped then, and says so.
+For each of the three current minors this covers our own objects and, if their manifests are available, upstream's as
+the steps adapt them. kubernetes-validate has no schemas for the oldest minor, 1.20: a real API server checks those in
+tests/integration/kube/test_every_object.py, which is skipped without the mirror's programs.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ TABLES = {
 
 
 def applied(folder: Path, minor: str, table: str) -> list[Object]:
-    """Return what an apply from blank would send to the API: each step drained, its changes carried out."""
+    """Return the objects that apply sends to an empty cluster."""
     lines = f'kubernetes = "{minor}"' + ('\nnetwork = "bridge"' if table == "bridge" else "")
     site = site_at(folder, lines, TABLES[table])
     cluster = FakeCluster()
@@ -44,7 +43,7 @@ def applied(folder: Path, minor: str, table: str) -> list[Object]:
         if step.scope is Scope.CLUSTER and step.enabled(site):
             host = fleet_for(step, site)[site.first.name]
             for change in step.changes(host, cluster, site):  # type: ignore[arg-type]
-                if not change.summary.startswith(("wait ", "taint ")):  # nothing runs here; a taint is no object
+                if not change.summary.startswith(("wait ", "taint ")):  # nothing runs here; a taint is not an object
                     change.do()
     return cluster.applied
 
@@ -55,7 +54,7 @@ def _node(name: str) -> Object:
 
 
 def wrong(items: list[Object], minor: str, definitions: list[Object]) -> dict[str, str]:
-    """Return what is wrong with each object that is not well."""
+    """Return what is wrong with each invalid object."""
     said = {f"{item['kind']} {item['metadata']['name']}": problem(item, minor, definitions) for item in items}
     return {name: text for name, text in said.items() if text}
 
@@ -65,14 +64,14 @@ def wrong(items: list[Object], minor: str, definitions: list[Object]) -> dict[st
 
 @pytest.fixture
 def nothing_released(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every download be empty, so that what is left is ours."""
+    """Make every download empty, so that only our own objects remain."""
     monkeypatch.setattr(manifests, "fetch", lambda site, wanted: b"")
 
 
 @pytest.mark.usefixtures("nothing_released")
 @pytest.mark.parametrize("minor", MINORS)
 @pytest.mark.parametrize("table", TABLES)
-def test_all_of_our_own_that_an_apply_sends(tmp_path: Path, minor: str, table: str) -> None:
+def test_our_own_objects_are_valid(tmp_path: Path, minor: str, table: str) -> None:
     found = applied(tmp_path, minor, table)
     names = {(item["kind"], item["metadata"]["name"]) for item in found}
     assert names >= {
@@ -86,7 +85,7 @@ def test_all_of_our_own_that_an_apply_sends(tmp_path: Path, minor: str, table: s
 
 
 @pytest.mark.usefixtures("nothing_released")
-def test_those_are_of_every_file_that_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tables_cover_every_shipped_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: set[Path] = set()
     find = templates.find
 
@@ -102,20 +101,20 @@ def test_those_are_of_every_file_that_is_shipped(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("minor", MINORS)
-def test_the_pools_of_an_old_metallb(tmp_path: Path, minor: str) -> None:
-    """A cluster that still has 0.12 is below 1.25; the ConfigMap is one to every minor all the same."""
+def test_the_pools_of_an_old_metallb_are_valid(tmp_path: Path, minor: str) -> None:
+    """0.12 needs a Kubernetes before 1.25, but its ConfigMap is valid for every minor."""
     hosts = f'{HOSTS}[metallb]\nversion = "0.12.1"\n{POOL}'
     (config,) = pools.wanted(site_at(tmp_path, 'kubernetes = "1.24"', hosts=hosts))
     assert wrong([config], minor, []) == {}
     assert "is not" in problem(config | {"data": {"config": ["lab"]}}, minor)
 
 
-# --- what others have released ------------------------------------------------------------------------------------
+# --- upstream's manifests -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def downloads(monkeypatch: pytest.MonkeyPatch, published: dict[str, bytes]) -> None:
-    """Have the steps' downloads come from there."""
+    """Make the steps download from there."""
 
     def get(site: Any, wanted: Download) -> bytes:
         return published[wanted.sha256]
@@ -126,16 +125,14 @@ def downloads(monkeypatch: pytest.MonkeyPatch, published: dict[str, bytes]) -> N
 @pytest.mark.usefixtures("downloads")
 @pytest.mark.parametrize("minor", MINORS)
 @pytest.mark.parametrize("table", TABLES)
-def test_all_that_an_apply_sends(tmp_path: Path, minor: str, table: str) -> None:
+def test_all_objects_of_an_apply_are_valid(tmp_path: Path, minor: str, table: str) -> None:
     found = applied(tmp_path, minor, table)
     assert len(found) > 60
     assert wrong(found, minor, [item for item in found if item["kind"] == "CustomResourceDefinition"]) == {}
 
 
 @pytest.mark.parametrize("version", ["0.13.12", "0.16.1"])
-def test_the_definitions_that_our_pools_are_held_against_are_metallbs(
-    published: dict[str, bytes], version: str
-) -> None:
+def test_our_pool_definitions_agree_with_metallbs(published: dict[str, bytes], version: str) -> None:
     (download,) = release("metallb", "1.37", version).manifests
     found = {item["metadata"]["name"]: item for item in manifests.load(published[download.sha256].decode())}
     for own in METALLB_DEFINITIONS:
@@ -157,10 +154,10 @@ def _types(schema: Object) -> tuple[str, str]:
     return schema["type"], schema.get("items", {}).get("type", "")
 
 
-# --- what the schemas find ----------------------------------------------------------------------------------------
+# --- mistakes ------------------------------------------------------------------------------------------------------
 
 
-def _misspelt(item: Object) -> None:
+def _misspelled(item: Object) -> None:
     item["spec"]["template"]["spec"]["containers"][0]["imagePullpolicy"] = "Always"
 
 
@@ -177,7 +174,7 @@ def _misplaced(item: Object) -> None:
 
 
 MISTAKES: tuple[tuple[Callable[[Object], None], str], ...] = (
-    (_misspelt, "imagePullpolicy"),
+    (_misspelled, "imagePullpolicy"),
     (_mistyped, "'3' is not"),
     (_lacking, "'selector' is a required property"),
     (_misplaced, "'containers' was unexpected"),
@@ -200,7 +197,7 @@ def test_a_wrong_object_is_found(tmp_path: Path, minor: str, mistake: Callable[[
     assert words in problem(item, minor)
 
 
-def test_a_kind_that_a_minor_does_not_have_is_found(tmp_path: Path) -> None:
+def test_a_kind_that_a_minor_lacks_is_found(tmp_path: Path) -> None:
     item = workload(tmp_path) | {"apiVersion": "extensions/v1beta1"}
     assert "Couldn't find schema" in problem(item, "1.37")
 
@@ -216,8 +213,8 @@ def test_a_wrong_pool_is_found(tmp_path: Path) -> None:
     assert "autoasign" in problem(with_spec(autoasign=True), "1.37", METALLB_DEFINITIONS)
 
 
-def test_every_minor_has_schemas_of_its_own() -> None:
-    """A version that the schemas do not have would be judged by the next lower one."""
+def test_every_minor_has_schemas() -> None:
+    """For an unknown version, the schemas of the next lower one would be used."""
     from kubernetes_validate import utils
 
     assert set(MINORS) <= {utils.major_minor(version) for version in utils.all_versions()}

@@ -1,4 +1,4 @@
-"""What does not come out of a step's plan is valid as well: what checks create, and the token of a join."""
+"""Objects that do not come from a plan are valid, too: those that checks create, and the token of a join."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ CHECKS: dict[str, Callable[[Path, Site], list[Object]]] = {
 
 @pytest.mark.parametrize("minor", MINORS)
 @pytest.mark.parametrize("check", CHECKS)
-def test_what_a_check_creates(tmp_path: Path, check: str, minor: str) -> None:
+def test_objects_of_a_check_are_valid(tmp_path: Path, check: str, minor: str) -> None:
     made = CHECKS[check](tmp_path, site_at(tmp_path, f'kubernetes = "{minor}"'))
     assert made
     assert [problem(item, minor) for item in made] == [""] * len(made)
 
 
-def test_no_other_check_creates_anything() -> None:
+def test_no_other_check_creates_objects() -> None:
     folder = ROOT / "provisioner/checks"
     assert {path.stem for path in folder.glob("*.py") if "cluster.apply(" in path.read_text()} == {*CHECKS}
 
 
 @pytest.mark.parametrize("minor", MINORS)
-def test_the_token_of_a_join(minor: str) -> None:
+def test_the_token_of_a_join_is_valid(minor: str) -> None:
     secret: dict[str, Any] = token_secret("abcdef.0123456789abcdef", 900)
     assert problem(secret, minor) == ""
     assert "is not" in problem(secret | {"stringData": {"expiration": 900}}, minor)

@@ -1,4 +1,4 @@
-"""The manifests that come with the project: complete, small, and apart from each other."""
+"""The shipped manifests: complete, small and independent of each other."""
 
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def test_every_shipped_file_is_covered_here() -> None:
 
 
 @pytest.mark.parametrize("path", VALUES, ids=lambda path: path.name)
-def test_it_wants_no_other_values_and_says_where_each_object_lives(path: Path) -> None:
+def test_a_file_uses_known_values_and_explicit_namespaces(path: Path) -> None:
     assert manifests.placeholders(path) <= VALUES[path].keys()
     for item in objects(path):
         if item["kind"] not in CLUSTER_WIDE:
@@ -67,7 +67,7 @@ def test_it_wants_no_other_values_and_says_where_each_object_lives(path: Path) -
 
 @pytest.mark.parametrize("path", WORKLOADS, ids=lambda path: path.name)
 def test_a_workload_stands_alone(path: Path) -> None:
-    """Any one file can be applied by hand, and no object belongs to two of them."""
+    """Each file can be applied by hand, and no object is in two of them."""
     first, *own = objects(path)
     assert first == NAMESPACE
     here = {(item["kind"], item["metadata"]["name"]) for item in own}
@@ -78,7 +78,7 @@ def test_a_workload_stands_alone(path: Path) -> None:
     assert all(item["metadata"]["labels"]["app.kubernetes.io/part-of"] == "provisioner-workloads" for item in own)
 
 
-def test_the_rules_know_how_many_volumes_are_claimed() -> None:
+def test_the_rules_know_the_number_of_claims() -> None:
     claimed = {}
     for path in WORKLOADS:
         number = sum(item["kind"] == "PersistentVolumeClaim" for item in objects(path))
@@ -90,7 +90,7 @@ def test_the_rules_know_how_many_volumes_are_claimed() -> None:
 
 
 @pytest.mark.parametrize("path", WORKLOADS, ids=lambda path: path.name)
-def test_pods_are_small_and_may_do_little(path: Path) -> None:
+def test_pods_are_small_and_unprivileged(path: Path) -> None:
     assert pods(path)
     for item in pods(path):
         assert item["spec"].get("replicas", 1) <= 3
@@ -99,14 +99,14 @@ def test_pods_are_small_and_may_do_little(path: Path) -> None:
         for container in containers(item):
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
             assert container["resources"]["requests"]["cpu"] in ("10m", "100m")
-            if "command" in container:  # what serves nothing is ready when it runs
+            if "command" in container:  # serves nothing, so it needs no readiness probe
                 continue
             assert container["readinessProbe"]["timeoutSeconds"] >= 5
             assert container["readinessProbe"]["periodSeconds"] >= 5
 
 
 @pytest.mark.parametrize("path", WORKLOADS, ids=lambda path: path.name)
-def test_selectors_meet_their_pods_and_claims_their_class(path: Path) -> None:
+def test_selectors_match_pods_and_claims_name_their_class(path: Path) -> None:
     labels = [item["spec"]["template"]["metadata"]["labels"] for item in pods(path)]
     for item in pods(path):
         selected = item["spec"]["selector"]["matchLabels"]
@@ -114,14 +114,14 @@ def test_selectors_meet_their_pods_and_claims_their_class(path: Path) -> None:
     for item in objects(path):
         if item["kind"] == "Service":
             assert sum(item["spec"]["selector"].items() <= own.items() for own in labels) == 1
-            # As a list keyed by port and protocol, server-side apply of old API servers wants both.
+            # The list is keyed by port and protocol, and old API servers require both in a server-side apply.
             assert all(port["protocol"] == "TCP" for port in item["spec"]["ports"])
         claims = [item] if item["kind"] == "PersistentVolumeClaim" else []
         claims += item.get("spec", {}).get("volumeClaimTemplates", [])
         assert all(claim["spec"]["storageClassName"] == "nfs" for claim in claims)
 
 
-def test_ingress_paths_lead_to_different_services_of_the_file() -> None:
+def test_ingress_paths_lead_to_different_services() -> None:
     found = objects(ROOT / "workloads/ingress.yaml")
     (ingress,) = (item for item in found if item["kind"] == "Ingress")
     backends = [path["backend"]["service"] for path in ingress["spec"]["rules"][0]["http"]["paths"]]
@@ -131,14 +131,14 @@ def test_ingress_paths_lead_to_different_services_of_the_file() -> None:
         assert backend["port"]["number"] == services[backend["name"]]["spec"]["ports"][0]["port"]
 
 
-def test_the_autoscaler_alone_decides_on_replicas() -> None:
+def test_only_the_autoscaler_sets_replicas() -> None:
     found = {item["kind"]: item for item in objects(ROOT / "workloads/hpa.yaml")}
     assert "replicas" not in found["Deployment"]["spec"]
     target = found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
     assert target["name"] == found["Deployment"]["metadata"]["name"]
 
 
-def test_the_configmap_reaches_the_pod_as_a_file_and_in_the_environment() -> None:
+def test_the_configmap_is_a_file_and_an_environment_variable() -> None:
     found = {item["kind"]: item for item in objects(ROOT / "workloads/configmap.yaml")}
     name = found["ConfigMap"]["metadata"]["name"]
     spec = found["Deployment"]["spec"]["template"]["spec"]
@@ -146,11 +146,11 @@ def test_the_configmap_reaches_the_pod_as_a_file_and_in_the_environment() -> Non
     assert variable["valueFrom"]["configMapKeyRef"] == {"name": name, "key": "greeting"}
     (volume,) = spec["volumes"]
     assert volume["configMap"]["name"] == name
-    # A file mounted by subPath would never change.
+    # A file mounted with subPath is never updated.
     assert "subPath" not in spec["containers"][0]["volumeMounts"][0]
 
 
-def test_the_site_rolls_out_every_shipped_workload() -> None:
+def test_every_shipped_workload_is_enabled_by_default() -> None:
     assert set(Workloads().enabled) == {path.stem for path in WORKLOADS}
 
 
