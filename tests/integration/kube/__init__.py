@@ -1,1 +1,1 @@
-"""The product's view of the Kubernetes API, against a real API server."""
+"""Tests of provisioner.kube and its callers against a real API server."""

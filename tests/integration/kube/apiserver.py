@@ -36,8 +36,8 @@ from provisioner.errors import ProvisionerError
 from provisioner.lab.mirror import for_tests
 from provisioner.lab.mirror.editions import SOURCE, edition
 
-PATIENCE = 90.0  # seconds; a machine that builds at the same time starts these programs slowly
-# Whose programs run: KUBERNETES=1.37 for those of the current one, 1.20's by default.
+TIMEOUT = 90.0  # seconds; these programs start slowly on a busy machine
+# The version of the programs: 1.20 by default, KUBERNETES=1.37 for the current one.
 EDITION = edition(os.environ.get("KUBERNETES") or SOURCE.minor)
 
 
@@ -51,7 +51,7 @@ def programs() -> Path:
 
 @dataclass(frozen=True)
 class Pair:
-    """A certificate and its key, each PEM."""
+    """A certificate and its key, both PEM."""
 
     certificate: bytes
     key: bytes
@@ -65,13 +65,13 @@ class Pair:
 
 
 def issue(
-    name: str, *, by: Pair | None = None, organisation: str = "", hosts: Iterable[str] = (), server: bool = False
+    name: str, *, by: Pair | None = None, organization: str = "", hosts: Iterable[str] = (), server: bool = False
 ) -> Pair:
-    """Return a new certificate: a CA with no `by`, else one that `by` signed. hosts: DNS names and addresses."""
+    """Return a new certificate, signed by `by`, or a CA without it. hosts: DNS names and addresses."""
     key = ec.generate_private_key(ec.SECP256R1())
     attributes = [x509.NameAttribute(NameOID.COMMON_NAME, name)]
-    if organisation:
-        attributes.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation))
+    if organization:
+        attributes.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
     subject = x509.Name(attributes)
     now = datetime.now(UTC)
     builder = (
@@ -117,11 +117,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(look: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
-    """Look until it is true; fail the test with `what` when that takes too long."""
-    deadline = time.monotonic() + patience
-    while not look():
-        assert time.monotonic() < deadline, f"waited {patience:.0f} s for {what}"
+def until(condition: Callable[[], bool], what: str, timeout: float = TIMEOUT) -> None:
+    """Wait until the condition is true; fail the test with `what` at the timeout."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout:.0f} s for {what}"
         time.sleep(0.05)
 
 
@@ -129,7 +129,7 @@ def until(look: Callable[[], bool], what: str, patience: float = PATIENCE) -> No
 class ControlPlane:
     """The three programs, their certificates and the administrator's kubeconfig.
 
-    unserved: a group and version that the API server shall not serve.
+    unserved: a group and version that the API server must not serve.
     """
 
     directory: Path
@@ -144,7 +144,7 @@ class ControlPlane:
         self.ca.save(self.directory, "ca")
         serving = issue("kube-apiserver", by=self.ca, hosts=("kubernetes", "127.0.0.1"), server=True)
         serving.save(self.directory, "serving")
-        self.admin = issue("kubernetes-admin", by=self.ca, organisation="system:masters")
+        self.admin = issue("kubernetes-admin", by=self.ca, organization="system:masters")
         accounts = ec.generate_private_key(ec.SECP256R1())
         (self.directory / "accounts.key").write_bytes(
             accounts.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
@@ -155,31 +155,31 @@ class ControlPlane:
 
     @property
     def url(self) -> str:
-        """Return the API's address."""
+        """Return the API's URL."""
         return f"https://127.0.0.1:{self.ports['api']}"
 
     def kubeconfig(self, url: str = "", user: Pair | None = None) -> str:
-        """Return what kubeadm would write as admin.conf, for the API at `url` and another user if given."""
+        """Return an admin.conf as kubeadm writes it, for the API at `url` and another user if given."""
 
         def text(data: bytes) -> str:
             return base64.b64encode(data).decode()
 
         cluster = {"server": url or self.url, "certificate-authority-data": text(self.ca.certificate)}
         pair = user or self.admin
-        person = {"client-certificate-data": text(pair.certificate), "client-key-data": text(pair.key)}
+        credentials = {"client-certificate-data": text(pair.certificate), "client-key-data": text(pair.key)}
         return yaml.safe_dump(
             {
                 "apiVersion": "v1",
                 "kind": "Config",
                 "clusters": [{"name": "kubernetes", "cluster": cluster}],
-                "users": [{"name": "kubernetes-admin", "user": person}],
+                "users": [{"name": "kubernetes-admin", "user": credentials}],
                 "contexts": [{"name": "c", "context": {"cluster": "kubernetes", "user": "kubernetes-admin"}}],
                 "current-context": "c",
             }
         )
 
     def start(self) -> None:
-        """Start everything and wait until the API is ready."""
+        """Start all programs and wait until the API is ready."""
         self.start_etcd()
         self.start_api()
         self.start_manager()
@@ -208,9 +208,11 @@ class ControlPlane:
             str(self.bin / "kube-apiserver"),
             f"--etcd-servers=http://127.0.0.1:{self.ports['etcd']}",
             "--bind-address=127.0.0.1",
-            "--advertise-address=192.0.2.1",  # loopback is refused as an endpoint; nobody goes to this one
+            "--advertise-address=192.0.2.1",  # a loopback address is refused; this one is never contacted
             f"--secure-port={self.ports['api']}",
-            *(["--insecure-port=0"] if EDITION is SOURCE else ()),  # 1.20 would listen without TLS, 1.24 cannot
+            *(
+                ["--insecure-port=0"] if EDITION is SOURCE else ()
+            ),  # 1.20 also listens without TLS by default; 1.24 no longer has the flag
             f"--tls-cert-file={place / 'serving.crt'}",
             f"--tls-private-key-file={place / 'serving.key'}",
             f"--client-ca-file={place / 'ca.crt'}",
@@ -227,7 +229,7 @@ class ControlPlane:
         self._until("kube-apiserver", lambda: _answers(f"{self.url}/readyz", trust))
 
     def start_manager(self) -> None:
-        """Start kube-controller-manager: it writes into the objects as it does in a real cluster, and signs."""
+        """Start kube-controller-manager, which updates objects and signs certificates as in a real cluster."""
         kubeconfig = self.directory / "admin.conf"
         kubeconfig.write_text(self.kubeconfig())
         kubeconfig.chmod(0o600)
@@ -246,15 +248,15 @@ class ControlPlane:
             f"--cluster-signing-cert-file={place / 'ca.crt'}",
             f"--cluster-signing-key-file={place / 'ca.key'}",
         )
-        # It ends itself when the API goes away before all its controllers have started; no kubelet starts it again.
-        # They all get their first objects only after the last one has started, so the work of any of them tells.
+        # It exits if the API goes away before all its controllers have started, and no kubelet restarts it. They get
+        # their first objects only after the last one has started, so the work of any one shows that all run.
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         self._until("kube-controller-manager", lambda: self.ask("GET", account)[0] == 200)
 
     def check(self) -> None:
-        """Fail the test that finds one of the programs ended, and say which."""
+        """Fail the test if one of the programs has exited, and say which."""
         for name, process in self.running.items():
-            assert process.poll() is None, f"{name} has ended:\n{self._last_lines(name)}"
+            assert process.poll() is None, f"{name} has exited:\n{self._last_lines(name)}"
 
     def ask(
         self,
@@ -266,16 +268,16 @@ class ControlPlane:
         token: str = "",
         content: str = "application/json",
     ) -> tuple[int, Any]:
-        """Send one request past the product, as somebody else would; return status and parsed JSON.
+        """Send a request without provisioner, as another client would; return status and parsed JSON.
 
-        A refusal may come as text: of a group that is not served yet the API says "404 page not found".
+        An error can be plain text: for a group that is not served yet it is "404 page not found".
         """
         trust = ssl.create_default_context(cafile=str(self.directory / "ca.crt"))
         headers = {"Content-Type": content}
         if token:
             headers["Authorization"] = f"Bearer {token}"
         else:
-            trust.load_cert_chain(*(user or self.admin).save(self.directory, "somebody"))
+            trust.load_cert_chain(*(user or self.admin).save(self.directory, "client"))
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
         try:
@@ -290,19 +292,19 @@ class ControlPlane:
                 return error.code, said
 
     def kill(self, name: str) -> None:
-        """End one program with SIGKILL."""
+        """Kill one program with SIGKILL."""
         process = self.running.pop(name)
         process.kill()
         process.wait()
 
     def stop(self) -> None:
-        """End all programs."""
+        """Kill all programs."""
         for name in reversed([*self.running]):
             self.kill(name)
 
     def _spawn(self, name: str, *command: str) -> None:
         with open(self.directory / f"{name}.log", "ab") as log:
-            # The kernel ends it with us, however we end.
+            # The kernel kills it when this process exits, for whatever reason.
             self.running[name] = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "--", *command],
                 stdin=subprocess.DEVNULL,
@@ -311,10 +313,10 @@ class ControlPlane:
                 cwd=self.directory,
             )
 
-    def _until(self, name: str, look: Callable[[], bool]) -> None:
+    def _until(self, name: str, condition: Callable[[], bool]) -> None:
         def ready() -> bool:
             self.check()
-            return look()
+            return condition()
 
         until(ready, f"{name} to answer")
 

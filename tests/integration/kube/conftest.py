@@ -1,4 +1,4 @@
-"""One real control plane for all tests of this folder, and Clusters that reach it."""
+"""One real control plane for all tests of this directory, and Clusters that connect to it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 
 @pytest.fixture(autouse=True)
 def _whole(request: pytest.FixtureRequest) -> None:
-    """Stop at once, with its last lines, when a program of the control plane has ended: nothing would be true then."""
+    """Fail at once, with its last log lines, if a program of the control plane has exited."""
     if "control_plane" in request.fixturenames:
         request.getfixturevalue("control_plane").check()
 
@@ -42,7 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 @pytest.fixture(scope="session")
 def connect(site: Site) -> Iterator[Connect]:
-    """Return `connect(admin_conf_text, leads_to=None, at=site)`, which gives a Cluster."""
+    """Return `connect(admin_conf_text, leads_to=None, at=site)`, which returns a Cluster."""
     with reaching.connecting(site) as build:
         yield build
 
@@ -54,20 +54,20 @@ def cluster(control_plane: ControlPlane, connect: Connect) -> Cluster:
 
 @pytest.fixture(scope="session")
 def course(cluster: Cluster) -> str:
-    """Return a namespace of the tests' own."""
+    """Return a namespace for tests."""
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "course-api"}})
     return "course-api"
 
 
 @pytest.fixture
 def name() -> str:
-    """Return a name that no other test uses."""
+    """Return a unique name."""
     return f"thing-{next(_number)}"
 
 
 @pytest.fixture
 def upstream(site: Site) -> Path:
-    """Fill the site's cache with the catalogue's manifests, so that nothing is downloaded; skip without them."""
+    """Fill the site's cache with upstream's manifests, so that nothing is downloaded; skip without them."""
     import hashlib
 
     from provisioner.errors import ProvisionerError

@@ -1,4 +1,4 @@
-"""Cluster against a real API server: what was written is read back, listed, patched and deleted."""
+"""Cluster against a real API server: objects are applied, read, listed, patched and deleted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.integration.kube.reaching import Connect, config_map
 pytestmark = pytest.mark.integration
 
 
-def test_what_was_applied_is_read_back(cluster: Cluster, course: str, name: str) -> None:
+def test_an_applied_object_is_read_back(cluster: Cluster, course: str, name: str) -> None:
     assert cluster.get("ConfigMap", name, course) is None
     applied = cluster.apply(config_map(name, course, {"a": "1"}))
     found = cluster.get("ConfigMap", name, course)
@@ -23,12 +23,12 @@ def test_what_was_applied_is_read_back(cluster: Cluster, course: str, name: str)
     assert found["data"] == applied["data"] == {"a": "1"}
 
 
-def test_a_dry_run_leaves_nothing(cluster: Cluster, course: str, name: str) -> None:
+def test_a_dry_run_creates_nothing(cluster: Cluster, course: str, name: str) -> None:
     assert cluster.apply(config_map(name, course, {"a": "1"}), dry_run=True)["data"] == {"a": "1"}
     assert cluster.get("ConfigMap", name, course) is None
 
 
-def test_lists_are_selected_and_say_what_they_hold(cluster: Cluster, course: str, name: str) -> None:
+def test_lists_take_selectors_and_items_have_their_kind(cluster: Cluster, course: str, name: str) -> None:
     cluster.apply(config_map(name, course, {}, {"of": name}))
     cluster.apply(config_map(f"{name}-b", course, {}, {"of": name}))
     found = cluster.list("ConfigMap", course, labels=f"of={name}")
@@ -40,7 +40,7 @@ def test_lists_are_selected_and_say_what_they_hold(cluster: Cluster, course: str
     assert {"kube-system", course} <= {item["metadata"]["namespace"] for item in everywhere}
 
 
-def test_deleting_is_done_when_it_is_gone(cluster: Cluster, course: str, name: str) -> None:
+def test_deleting_a_missing_object_succeeds(cluster: Cluster, course: str, name: str) -> None:
     cluster.apply(config_map(name, course, {}))
     cluster.delete("ConfigMap", name, course)
     assert cluster.get("ConfigMap", name, course) is None
@@ -48,7 +48,7 @@ def test_deleting_is_done_when_it_is_gone(cluster: Cluster, course: str, name: s
     cluster.delete("Widget", name, course, "no.such.group/v1")
 
 
-def test_a_merge_patch_changes_only_what_it_names(cluster: Cluster, course: str, name: str) -> None:
+def test_a_merge_patch_changes_only_its_fields(cluster: Cluster, course: str, name: str) -> None:
     cluster.apply(config_map(name, course, {"a": "1", "b": "2"}))
     patched = cluster.merge("ConfigMap", name, {"data": {"a": "3", "b": None}}, namespace=course)
     assert patched["data"] == {"a": "3"}
@@ -56,7 +56,7 @@ def test_a_merge_patch_changes_only_what_it_names(cluster: Cluster, course: str,
         cluster.merge("ConfigMap", "gone", {"data": {}}, namespace=course)
 
 
-def test_a_refusal_names_the_object_and_the_reason(cluster: Cluster, course: str) -> None:
+def test_an_error_names_the_object_and_the_reason(cluster: Cluster, course: str) -> None:
     with pytest.raises(ClusterError, match=r"refused to apply ConfigMap course-api/Not_A_Name: .*Invalid value"):
         cluster.apply(config_map("Not_A_Name", course, {}))
 
@@ -112,7 +112,7 @@ def _stateful_set(name: str, storage_class: str) -> Object:
 
 @pytest.mark.usefixtures("course")
 @pytest.mark.parametrize("made", [_volume, _class, _stateful_set])
-def test_a_refusal_of_what_cannot_change_says_what_to_do(
+def test_a_change_of_an_immutable_field_has_a_remedy(
     cluster: Cluster, name: str, made: Callable[[str, str], Object]
 ) -> None:
     first = made(name, "/one" if made is not _stateful_set else "one")
@@ -121,14 +121,14 @@ def test_a_refusal_of_what_cannot_change_says_what_to_do(
         cluster.apply(made(name, "/two" if made is not _stateful_set else "two"))
     assert raised.value.remedy.startswith("the field is immutable: restore its value")
     where = {"namespace": first["metadata"].get("namespace"), "api_version": first["apiVersion"]}
-    if made is _volume:  # no controller is here that would let it go
+    if made is _volume:  # there is no controller to remove its finalizer
         cluster.merge(first["kind"], name, {"metadata": {"finalizers": None}}, **where)
     cluster.delete(first["kind"], name, **where)
     cluster.wait("it to go", lambda: cluster.get(first["kind"], name, **where) is None, 30)
 
 
-def test_many_threads_find_every_kind_while_one_is_unknown(control_plane: ControlPlane, connect: Connect) -> None:
-    """A look for a kind that is not there must not make the others disappear for a moment."""
+def test_threads_find_every_kind_while_one_is_unknown(control_plane: ControlPlane, connect: Connect) -> None:
+    """Discovery for an unknown kind must not drop the known ones, even briefly."""
     fresh = connect(control_plane.kubeconfig())
 
     def look(number: int) -> bool:

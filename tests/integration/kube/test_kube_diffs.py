@@ -1,4 +1,4 @@
-"""A diff is what an apply would change, all of it and nothing else, by a real API server's own account."""
+"""A diff is exactly what an apply changes, as a real API server reports it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.integration.kube.reaching import config_map
 pytestmark = pytest.mark.integration
 
 
-def test_a_new_object_is_all_diff_and_an_unchanged_one_none(cluster: Cluster, course: str, name: str) -> None:
+def test_a_new_object_is_all_added_and_an_unchanged_one_has_no_diff(cluster: Cluster, course: str, name: str) -> None:
     wanted = config_map(name, course, {"a": "1"})
     diff = cluster.diff(wanted)
     assert f"+++ ConfigMap {course}/{name} (wanted)" in diff
@@ -21,14 +21,14 @@ def test_a_new_object_is_all_diff_and_an_unchanged_one_none(cluster: Cluster, co
     assert cluster.diff(wanted) == ""
 
 
-def test_a_changed_object_shows_the_change_alone(cluster: Cluster, course: str, name: str) -> None:
+def test_a_changed_object_shows_only_the_change(cluster: Cluster, course: str, name: str) -> None:
     cluster.apply(config_map(name, course, {"a": "1", "b": "2"}))
     diff = cluster.diff(config_map(name, course, {"a": "1", "b": "3"}))
     changed = [line for line in diff.splitlines() if line[0] in "+-" and line[:3] not in ("+++", "---")]
     assert changed == ["-  b: '2'", "+  b: '3'"]
 
 
-def test_a_field_taken_out_of_the_manifest_goes(cluster: Cluster, course: str, name: str) -> None:
+def test_a_field_removed_from_the_manifest_is_removed(cluster: Cluster, course: str, name: str) -> None:
     cluster.apply(config_map(name, course, {"a": "1", "b": "2"}))
     fewer = config_map(name, course, {"a": "1"})
     assert "-  b: '2'" in cluster.diff(fewer)
@@ -36,7 +36,7 @@ def test_a_field_taken_out_of_the_manifest_goes(cluster: Cluster, course: str, n
     assert cluster.diff(fewer) == ""
 
 
-def test_what_others_set_stays_and_is_no_difference(
+def test_fields_of_other_managers_are_kept_and_not_compared(
     cluster: Cluster, control_plane: ControlPlane, course: str, name: str
 ) -> None:
     wanted = config_map(name, course, {"a": "1"})
@@ -52,28 +52,28 @@ def test_what_others_set_stays_and_is_no_difference(
     assert cluster.apply(wanted)["data"] == {"a": "1", "theirs": "x"}
 
 
-def test_what_others_write_between_two_looks_is_no_difference(
+def test_concurrent_changes_are_not_in_the_diff(
     cluster: Cluster, control_plane: ControlPlane, course: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = config_map(name, course, {"a": "1"})
     cluster.apply(wanted)
     path = f"/api/v1/namespaces/{course}/configmaps/{name}?fieldManager=somebody"
-    look, looks = cluster.get, 0
+    read, reads = cluster.get, 0
 
     def get(*what: str) -> Object | None:
-        """Look; twice, somebody writes right after."""
-        nonlocal looks
-        looks += 1
-        found = look(*what)
-        if looks <= 2:
-            theirs = {"metadata": {"annotations": {"figures": str(looks)}}}
+        """Read; after the first two times, another client writes."""
+        nonlocal reads
+        reads += 1
+        found = read(*what)
+        if reads <= 2:
+            theirs = {"metadata": {"annotations": {"figures": str(reads)}}}
             control_plane.ask("PATCH", path, theirs, content="application/merge-patch+json")
         return found
 
     monkeypatch.setattr(cluster, "get", get)
     assert cluster.diff(wanted) == ""
-    assert looks == 3
-    looks = 0
+    assert reads == 3
+    reads = 0
     changed = cluster.diff(config_map(name, course, {"a": "2"}))
     assert [line for line in changed.splitlines() if line[0] in "+-" and line[:3] not in ("+++", "---")] == [
         "-  a: '1'",
@@ -81,7 +81,7 @@ def test_what_others_write_between_two_looks_is_no_difference(
     ]
 
 
-def test_what_others_overwrote_is_taken_back(
+def test_overwritten_fields_are_restored(
     cluster: Cluster, control_plane: ControlPlane, course: str, name: str
 ) -> None:
     wanted = config_map(name, course, {"a": "1"})
@@ -92,7 +92,7 @@ def test_what_others_overwrote_is_taken_back(
     assert cluster.apply(wanted)["data"] == {"a": "1"}
 
 
-def test_objects_of_a_namespace_to_come_are_all_diff(cluster: Cluster, name: str) -> None:
+def test_objects_of_a_missing_namespace_are_all_added(cluster: Cluster, name: str) -> None:
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     wanted = [namespace, config_map("one", name, {"a": "1"}), config_map("two", name, {"a": "1"})]
     assert all(cluster.diffs(wanted))
@@ -101,7 +101,7 @@ def test_objects_of_a_namespace_to_come_are_all_diff(cluster: Cluster, name: str
     assert cluster.diffs(wanted) == ["", "", ""]
 
 
-def test_a_definition_and_an_object_of_it_in_one_go(cluster: Cluster, course: str) -> None:
+def test_a_definition_and_its_object_are_applied_together(cluster: Cluster, course: str) -> None:
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     definition = {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -136,7 +136,7 @@ def test_a_definition_and_an_object_of_it_in_one_go(cluster: Cluster, course: st
 
 
 def test_a_service_without_protocol_can_be_applied(cluster: Cluster, course: str, name: str) -> None:
-    """API servers below 1.21 refuse it in a server-side apply: the protocol is part of the port's key."""
+    """API servers before 1.21 refuse it in a server-side apply: the protocol is part of the port's key."""
     service: Object = {
         "apiVersion": "v1",
         "kind": "Service",
@@ -145,11 +145,11 @@ def test_a_service_without_protocol_can_be_applied(cluster: Cluster, course: str
     }
     cluster.apply(service)
     assert cluster.diff(service) == ""
-    assert "protocol" not in service["spec"]["ports"][0], "the caller's manifest is its own"
+    assert "protocol" not in service["spec"]["ports"][0], "the caller's manifest was modified"
 
 
 def test_an_api_service_can_be_applied(cluster: Cluster, name: str) -> None:
-    """An API server of 1.20 panics over a server-side apply of one."""
+    """1.20's API server panics on a server-side apply of one."""
     group = f"{name}.example.org"
     manifest: Object = {
         "apiVersion": "apiregistration.k8s.io/v1",

@@ -1,4 +1,4 @@
-"""An API server that dies and returns: said in one line with its address and a remedy, and survived."""
+"""An API server that is killed and restarted: the error has its URL and a remedy, and the client recovers."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def dead(control_plane: ControlPlane) -> Iterator[ControlPlane]:
-    """Give a control plane whose API server was killed; it is back after the test."""
+    """Return a control plane whose API server was killed; restart it after the test."""
     control_plane.kill("kube-apiserver")
     yield control_plane
     if "kube-apiserver" not in control_plane.running:
         control_plane.start_api()
 
 
-def test_killed_under_a_connection_and_back(
+def test_a_connection_survives_a_restart(
     control_plane: ControlPlane, impatient: Site, connect: Callable[..., Cluster]
 ) -> None:
     cluster = connect(control_plane.kubeconfig(), at=impatient)
@@ -47,8 +47,10 @@ def test_killed_under_a_connection_and_back(
     assert "kube-system" in {item["metadata"]["name"] for item in cluster.list("Namespace")}
 
 
-def test_dead_from_the_start(dead: ControlPlane, impatient: Site, connect: Callable[..., Cluster]) -> None:
-    """Nothing is known then; it is not taken for a cluster that is absent."""
+def test_an_api_that_never_answered_is_unreachable(
+    dead: ControlPlane, impatient: Site, connect: Callable[..., Cluster]
+) -> None:
+    """It must not be mistaken for an absent cluster."""
     cluster = connect(dead.kubeconfig(), at=impatient)
     assert cluster.state() is ApiState.UNREACHABLE
     reason = "directly or through master: master: connection refused"
@@ -57,18 +59,18 @@ def test_dead_from_the_start(dead: ControlPlane, impatient: Site, connect: Calla
     assert cluster.state() is ApiState.READY
 
 
-def test_a_wait_outlives_the_api_server(control_plane: ControlPlane, connect: Callable[..., Cluster]) -> None:
+def test_a_wait_survives_a_restart(control_plane: ControlPlane, connect: Callable[..., Cluster]) -> None:
     cluster = connect(control_plane.kubeconfig())
-    looked = threading.Event()
+    polled = threading.Event()
     found: list[object] = []
 
-    def look() -> object:
-        looked.set()
+    def poll() -> object:
+        polled.set()
         return cluster.get("Namespace", "after-the-outage")
 
-    waiting = threading.Thread(target=lambda: found.append(cluster.wait("the namespace", look, 120)))
+    waiting = threading.Thread(target=lambda: found.append(cluster.wait("the namespace", poll, 120)))
     waiting.start()
-    assert looked.wait(30)
+    assert polled.wait(30)
     control_plane.kill("kube-apiserver")
     control_plane.start_api()
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "after-the-outage"}}

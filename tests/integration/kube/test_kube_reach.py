@@ -1,4 +1,4 @@
-"""Whether a real API server is there: by which way it is reached, whom it is believed, whom it lets in."""
+"""Connections to a real API server: directly or through a tunnel, TLS verification, authorization."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_it_reads_the_version_and_plain_text(cluster: Cluster) -> None:
     assert cluster.raw("/readyz") == "ok"
 
 
-def test_what_the_api_does_not_have_is_one_line_with_its_answer(cluster: Cluster) -> None:
+def test_a_missing_path_is_an_error_with_the_response(cluster: Cluster) -> None:
     with pytest.raises(ClusterError, match=r"^the API refused to GET /no/such/path: .* \(404\)$"):
         cluster.raw("/no/such/path")
 
@@ -37,17 +37,17 @@ def test_without_an_admin_conf_there_is_no_cluster(connect: Connect) -> None:
         nothing.nodes()
 
 
-def test_an_address_out_of_reach_is_reached_through_the_control_plane(
+def test_an_unreachable_address_is_reached_through_the_control_plane(
     control_plane: ControlPlane, connect: Connect
 ) -> None:
-    """The certificate names neither the tunnel's end nor its port; it is verified all the same."""
+    """The certificate is verified, although it names neither the tunnel's address nor its port."""
     end = SimpleNamespace(address="127.0.0.1", port=control_plane.ports["api"], close=lambda: None)
     through = connect(control_plane.kubeconfig(f"https://127.0.0.1:{free_port()}"), end)
     assert through.state() is ApiState.READY
     assert through.get("Namespace", "kube-system")
 
 
-def test_many_threads_share_one_tunnel(control_plane: ControlPlane, connect: Connect) -> None:
+def test_threads_share_one_tunnel(control_plane: ControlPlane, connect: Connect) -> None:
     end = SimpleNamespace(address="127.0.0.1", port=control_plane.ports["api"], close=lambda: None)
     through = connect(control_plane.kubeconfig(f"https://127.0.0.1:{free_port()}"), end)
     with ThreadPoolExecutor(8) as pool:
@@ -57,9 +57,7 @@ def test_many_threads_share_one_tunnel(control_plane: ControlPlane, connect: Con
     assert host.tunnels == [("192.0.2.10", 6443)]
 
 
-def test_an_api_that_another_ca_vouches_for_is_not_believed(
-    control_plane: ControlPlane, connect: Connect, impatient: Any
-) -> None:
+def test_a_certificate_of_another_ca_is_refused(control_plane: ControlPlane, connect: Connect, impatient: Any) -> None:
     right = base64.b64encode(control_plane.ca.certificate).decode()
     wrong = base64.b64encode(issue("kubernetes").certificate).decode()
     text = control_plane.kubeconfig()
@@ -75,7 +73,7 @@ def test_an_api_that_another_ca_vouches_for_is_not_believed(
     assert "certificate verify failed" in stranger.api_error
 
 
-def test_a_user_without_rights_is_told_so(control_plane: ControlPlane, connect: Connect) -> None:
+def test_a_user_without_permission_gets_an_error(control_plane: ControlPlane, connect: Connect) -> None:
     nobody = connect(control_plane.kubeconfig(user=issue("nobody", by=control_plane.ca)))
     with pytest.raises(ClusterError, match=r'nodes is forbidden: User "nobody".*\(403\)'):
         nobody.nodes()

@@ -1,4 +1,4 @@
-"""Secrets of a real API server: none shows its values, and a join token opens the door no longer than it may."""
+"""Secrets on a real API server: diffs never show their values, and a join token expires."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def secret(name: str, namespace: str, **values: str) -> Object:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": values}
 
 
-def test_a_secret_never_shows_its_values(cluster: Cluster, course: str, name: str) -> None:
+def test_the_diff_of_a_secret_masks_its_values(cluster: Cluster, course: str, name: str) -> None:
     first, second = "correct-horse", "battery-stapl"
     assert len(first) == len(second)
     hidden = [text for value in (first, second) for text in (value, base64.b64encode(value.encode()).decode())]
@@ -31,7 +31,7 @@ def test_a_secret_never_shows_its_values(cluster: Cluster, course: str, name: st
     assert not [text for text in hidden for diff in diffs if text in diff]
 
 
-def test_nor_does_kubectls_own_copy_of_it(
+def test_the_diff_omits_kubectls_copy_of_a_secret(
     cluster: Cluster, control_plane: ControlPlane, course: str, name: str
 ) -> None:
     cluster.apply(secret(name, course, password="correct-horse"))
@@ -44,23 +44,23 @@ def test_nor_does_kubectls_own_copy_of_it(
     assert "correct-horse" not in diff
 
 
-def test_a_join_token_opens_the_door_until_it_is_deleted(cluster: Cluster, control_plane: ControlPlane) -> None:
+def test_a_join_token_is_valid_until_it_is_deleted(cluster: Cluster, control_plane: ControlPlane) -> None:
     token = "abcdef.0123456789abcdef"
 
-    def knock() -> tuple[int, str]:
+    def log_in() -> tuple[int, str]:
         status, said = control_plane.ask("GET", "/api/v1/nodes", token=token)
         return status, str(said.get("message", ""))
 
-    assert knock()[0] == 401
+    assert log_in()[0] == 401
     cluster.apply(token_secret(token, 600))
-    cluster.wait("the token to be known", lambda: knock()[0] != 401, 20)
-    status, said = knock()
-    assert (status, "system:bootstrap:abcdef" in said) == (403, True), said  # known, and allowed no more than to join
+    cluster.wait("the token to be known", lambda: log_in()[0] != 401, 20)
+    status, said = log_in()
+    assert (status, "system:bootstrap:abcdef" in said) == (403, True), said  # authenticated, but only allowed to join
     cluster.delete("Secret", "bootstrap-token-abcdef", "kube-system")
-    cluster.wait("the token to be forgotten", lambda: knock()[0] == 401, 20)
+    cluster.wait("the token to be forgotten", lambda: log_in()[0] == 401, 20)
 
 
-def test_a_join_token_ends_by_itself(cluster: Cluster, control_plane: ControlPlane) -> None:
+def test_a_join_token_expires(cluster: Cluster, control_plane: ControlPlane) -> None:
     token = "fedcba.0123456789abcdef"
     cluster.apply(token_secret(token, -1))
     assert cluster.get("Secret", "bootstrap-token-fedcba", "kube-system")

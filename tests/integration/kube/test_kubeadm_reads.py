@@ -1,4 +1,4 @@
-"""The real kubeadm reads the documents that are built for it, every field of them."""
+"""The real kubeadm reads every field of the documents that are built for it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def arguments(of: kubeadm.Document) -> dict[str, str]:
 
 
 def read(documents: list[kubeadm.Document], tmp_path: Path, *command: str) -> str:
-    """Have kubeadm read a configuration; return its stdout. What it does not know it says as a warning."""
+    """Have kubeadm read a configuration; return its stdout. Fail on its warnings about unknown fields."""
     path = tmp_path / "kubeadm.yaml"
     path.write_text(yaml.safe_dump_all(documents, sort_keys=False))
     done = subprocess.run(
@@ -51,8 +51,8 @@ def read(documents: list[kubeadm.Document], tmp_path: Path, *command: str) -> st
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told = [line for line in done.stderr.splitlines() if "unknown field" in line or "error unmarshaling" in line]
-    assert told == []
+    warnings = [line for line in done.stderr.splitlines() if "unknown field" in line or "error unmarshaling" in line]
+    assert warnings == []
     return done.stdout
 
 
@@ -62,14 +62,14 @@ def test_init(tmp_path: Path, more: str) -> None:
     documents = kubeadm.init_documents(site, site.first)
     images = read(documents, tmp_path, "config", "images", "list").split()
     assert f"registry.k8s.io/kube-apiserver:v{EDITION.kubernetes}" in images
-    assert pause_image(EDITION.kubernetes) in images, "the sandbox image that containerd is told is kubeadm's own"
+    assert pause_image(EDITION.kubernetes) in images, "containerd is configured with another sandbox image"
     said = yaml.safe_load_all(read(documents, tmp_path, "config", "migrate"))
     found = {document["kind"]: document for document in said}
     assert found["InitConfiguration"]["localAPIEndpoint"]["advertiseAddress"] == "192.0.2.10"
     assert arguments(found["InitConfiguration"]["nodeRegistration"])["node-ip"] == "192.0.2.10"
     (token,) = found["InitConfiguration"]["bootstrapTokens"]
     assert token["ttl"] == kubeadm.TOKEN_LIFETIME
-    if "timeouts" in found["InitConfiguration"]:  # from v1beta4 on
+    if "timeouts" in found["InitConfiguration"]:  # from v1beta4
         timeout = found["InitConfiguration"]["timeouts"]["controlPlaneComponentHealthCheck"]
     else:
         timeout = found["ClusterConfiguration"]["apiServer"]["timeoutForControlPlane"]
@@ -77,7 +77,7 @@ def test_init(tmp_path: Path, more: str) -> None:
 
 
 @pytest.mark.parametrize(("more", "kind"), [("", RSAPrivateKey), (FULL, EllipticCurvePrivateKey)])
-def test_keys_are_of_the_algorithm_that_is_asked_for(tmp_path: Path, more: str, kind: type) -> None:
+def test_keys_have_the_configured_algorithm(tmp_path: Path, more: str, kind: type) -> None:
     site = hosts_toml.load(tmp_path, HOSTS + more)
     documents = kubeadm.init_documents(site, site.first)
     documents[1]["certificatesDir"] = str(tmp_path / "pki")
@@ -107,9 +107,9 @@ def test_join(tmp_path: Path, leads: bool) -> None:
 
 
 def liveness(of: str) -> dict[str, int]:
-    """Return the failures that kubeadm lets the liveness probe of each static pod have, for a hosts.toml's text.
+    """Return the failureThreshold of each static pod's liveness probe that kubeadm writes.
 
-    kubeadm writes to /etc/kubernetes and nowhere else: it is given an /etc of its own, which nobody else sees.
+    of: a directory, see WRITE. kubeadm only writes to /etc/kubernetes, so it runs with a private /etc.
     """
     made = subprocess.run(
         ["unshare", "--mount", "sh", "-euc", WRITE, "sh", of, programs() / "kubeadm"],
@@ -124,7 +124,7 @@ def liveness(of: str) -> dict[str, int]:
     return {one["name"]: one["livenessProbe"]["failureThreshold"] for one in containers}
 
 
-# $1: a folder with kubeadm.yaml, patches and flag; $2: kubeadm.
+# $1: a directory with kubeadm.yaml, patches and flag; $2: kubeadm.
 WRITE = """
 mkdir "$1/own"
 mount -t tmpfs none "$1/own"
@@ -137,10 +137,10 @@ for name in /etc/kubernetes/manifests/*.yaml; do cat "$name"; echo ---; done
 """
 
 
-@pytest.mark.parametrize(("scale", "misses"), [(1.0, kubeadm.FAILURE_THRESHOLD), (8.0, 64)])
-def test_static_pods_of_a_slow_site_are_not_ended_for_being_slow(tmp_path: Path, scale: float, misses: int) -> None:
+@pytest.mark.parametrize(("scale", "threshold"), [(1.0, kubeadm.FAILURE_THRESHOLD), (8.0, 64)])
+def test_the_probes_of_static_pods_are_scaled(tmp_path: Path, scale: float, threshold: int) -> None:
     if os.geteuid() != 0:
-        pytest.skip("an /etc of its own needs root")
+        pytest.skip("a private /etc needs root")
     site = hosts_toml.load(tmp_path, HOSTS.replace("[cluster]", f"[cluster]\ntimeout_scale = {scale}", 1))
     (tmp_path / "patches").mkdir()
     for path, content in kubeadm.patches(site).items():
@@ -148,11 +148,11 @@ def test_static_pods_of_a_slow_site_are_not_ended_for_being_slow(tmp_path: Path,
     text = yaml.safe_dump_all(kubeadm.init_documents(site, site.first), sort_keys=False)
     (tmp_path / "kubeadm.yaml").write_text(text.replace(kubeadm.PATCHES, f"{tmp_path}/patches"))
     (tmp_path / "flag").write_text(kubeadm.patches_flag(site).replace(kubeadm.PATCHES, f"{tmp_path}/patches"))
-    assert liveness(str(tmp_path)) == dict.fromkeys(kubeadm.STATIC_PODS, misses)
+    assert liveness(str(tmp_path)) == dict.fromkeys(kubeadm.STATIC_PODS, threshold)
 
 
-def test_kubeadm_says_a_field_that_it_does_not_know(tmp_path: Path) -> None:
-    """Else the tests above could not fail."""
+def test_kubeadm_reports_an_unknown_field(tmp_path: Path) -> None:
+    """Otherwise the tests above could not fail."""
     site = hosts_toml.load(tmp_path, HOSTS)
     documents = kubeadm.init_documents(site, site.first)
     documents[0]["nonsense"] = True

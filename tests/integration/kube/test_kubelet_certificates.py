@@ -43,7 +43,7 @@ def request_certificate(
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(key, hashes.SHA256())
     )
-    kubelet = issue(f"system:node:{node}", by=control_plane.ca, organisation="system:nodes")
+    kubelet = issue(f"system:node:{node}", by=control_plane.ca, organization="system:nodes")
     body = {
         "apiVersion": API,
         "kind": "CertificateSigningRequest",
