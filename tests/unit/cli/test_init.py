@@ -84,4 +84,4 @@ def test_a_mistake_in_hosts_toml_is_reported_on_one_line(tmp_path: Path) -> None
     done = provisioner(tmp_path, "plan")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert f'hosts.toml:{number}: cluster.kubernetes: "1.99" is not a Kubernetes version that can be' in line
+    assert f'hosts.toml:{number}: cluster.kubernetes: "1.99" is not a supported Kubernetes version;' in line
