@@ -51,7 +51,11 @@ def init_documents(site: Site, host: HostSpec) -> list[Document]:
             "serverTLSBootstrap": True,
             **site.kubeadm.kubelet_configuration,
         },
-        {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"},
+        {
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "kind": "KubeProxyConfiguration",
+            **site.kubeadm.kube_proxy_configuration,
+        },
     ]
 
 
@@ -159,6 +163,8 @@ def _registration(site: Site, host: HostSpec) -> Document:
         "criSocket": f"{scheme}/run/containerd/containerd.sock",
         "kubeletExtraArgs": _arguments(site, kubelet),
     }
+    if site.kubeadm.ignore_preflight_errors:
+        document["ignorePreflightErrors"] = list(site.kubeadm.ignore_preflight_errors)
     taints = _taints(host)
     if taints is not None:
         document["taints"] = taints

@@ -1,8 +1,8 @@
 """Compare hosts.toml with the settings that kubeadm fixed when it created the cluster, and refuse differences.
 
-kubeadm keeps them in the cluster: ConfigMap kubeadm-config, and kubelet-config for the configuration of every kubelet
-(kubernetes.io, "kubeadm init phase upload-config"). apply does not change them in a running cluster; refusing keeps a
-plan from reporting "nothing to do" after somebody has edited one.
+kubeadm keeps them in the cluster: ConfigMap kubeadm-config, kubelet-config for the configuration of every kubelet, and
+kube-proxy (kubernetes.io, "kubeadm init phase"). apply does not change them in a running cluster; refusing keeps a plan
+from reporting "nothing to do" after somebody has edited one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-
 
 def refuse_differences(cluster: Cluster, site: Site) -> None:
     """Raise SiteErrors, with lines of hosts.toml, for settings that differ from the running cluster's."""
-    differences = [*_cluster_differences(cluster, site), *_kubelet_differences(cluster, site)]
+    differences = [
+        *_cluster_differences(cluster, site),
+        *_kubelet_differences(cluster, site),
+        *_kube_proxy_differences(cluster, site),
+    ]
     if differences:
         text = site.path.read_text(encoding="utf-8-sig") if site.path.is_file() else ""
         raise SiteErrors(messages.locate(differences, text, site.path))
@@ -70,15 +74,27 @@ def _cluster_differences(cluster: Cluster, site: Site) -> Iterator[Problem]:
 
 def _kubelet_differences(cluster: Cluster, site: Site) -> Iterator[Problem]:
     wanted = site.kubeadm.kubelet_configuration
-    if not wanted:
-        return
-    old = f"kubelet-config-{site.version.minor_text}"  # until 1.23
-    live = _document(cluster, "kubelet-config", "kubelet") or _document(cluster, old, "kubelet")
+    if wanted:
+        old = f"kubelet-config-{site.version.minor_text}"  # until 1.23
+        live = _document(cluster, "kubelet-config", "kubelet") or _document(cluster, old, "kubelet")
+        yield from _configuration_differences(live, wanted, "kubelet_configuration", "kubelets have")
+
+
+def _kube_proxy_differences(cluster: Cluster, site: Site) -> Iterator[Problem]:
+    wanted = site.kubeadm.kube_proxy_configuration
+    if wanted:
+        live = _document(cluster, "kube-proxy", "config.conf")
+        yield from _configuration_differences(live, wanted, "kube_proxy_configuration", "kube-proxy has")
+
+
+def _configuration_differences(
+    live: Mapping[str, Any] | None, wanted: Mapping[str, Any], table: str, owner: str
+) -> Iterator[Problem]:
     for key, value in wanted.items() if live is not None else ():
         if not _agrees(live.get(key) if live else None, value):
             yield Problem(
-                ("kubeadm", "kubelet_configuration", key),
-                "the running cluster's kubelets have a different value, which apply does not change",
+                ("kubeadm", table, key),
+                f"the running cluster's {owner} a different value, which apply does not change",
                 BY_HAND,
             )
 

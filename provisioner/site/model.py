@@ -191,6 +191,7 @@ class Kubeadm(Model):
     """`[kubeadm]`. Extra arguments by component, passed through; init_timeout, not scaled.
 
     key_algorithm: of the keys that `kubeadm init` generates, as in v1beta4's encryptionAlgorithm.
+    ignore_preflight_errors: names of kubeadm's preflight checks that may fail.
     """
 
     api_server: Flags = Field(default_factory=dict)
@@ -199,6 +200,12 @@ class Kubeadm(Model):
     etcd: Flags = Field(default_factory=dict)
     kubelet: Flags = Field(default_factory=dict)
     kubelet_configuration: Annotated[types.JsonObject, Field(examples=[{"maxPods": 50}])] = Field(default_factory=dict)
+    kube_proxy_configuration: Annotated[types.JsonObject, Field(examples=[{"mode": "nftables"}])] = Field(
+        default_factory=dict
+    )
+    ignore_preflight_errors: Annotated[
+        tuple[types.Text, ...], AsTuple, Unique, Field(examples=[["SystemVerification"]])
+    ] = ()
     key_algorithm: Literal["RSA-2048", "ECDSA-P256"] = "RSA-2048"
     init_timeout: types.Duration = "4m"
 

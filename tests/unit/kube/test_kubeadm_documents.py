@@ -23,6 +23,8 @@ scheduler = { "v" = "3" }
 etcd = { "snapshot-count" = "5000" }
 kubelet = { "v" = "4" }
 kubelet_configuration = { maxPods = 50, cgroupDriver = "cgroupfs" }
+kube_proxy_configuration = { mode = "ipvs", conntrack = { maxPerCore = 0 } }
+ignore_preflight_errors = ["SystemVerification"]
 init_timeout = "1m30s"
 """
 BETAS = [
@@ -82,6 +84,16 @@ def test_extra_arguments(tmp_path: Path, version: str, beta: str) -> None:
     assert listed(own, version) == {"node-ip": "192.168.56.10", "v": "4"}
     other = join(site(tmp_path, version, EXTRA), "worker1")["nodeRegistration"]["kubeletExtraArgs"]
     assert listed(other, version) == {"node-ip": "192.168.56.11", "v": "4"}
+
+
+def test_kube_proxy_and_ignored_preflight_checks(tmp_path: Path) -> None:
+    documents = init(tmp_path, "1.37", EXTRA)
+    proxy = documents["KubeProxyConfiguration"]
+    assert (proxy["mode"], proxy["conntrack"]) == ("ipvs", {"maxPerCore": 0})
+    joining = join(site(tmp_path, "1.37", EXTRA), "worker1")
+    for document in (documents["InitConfiguration"], joining):
+        assert document["nodeRegistration"]["ignorePreflightErrors"] == ["SystemVerification"]
+    assert "ignorePreflightErrors" not in init(tmp_path, "1.37")["InitConfiguration"]["nodeRegistration"]
 
 
 @pytest.mark.parametrize(("version", "beta"), BETAS)

@@ -122,3 +122,15 @@ def test_a_plan_of_a_running_control_plane_compares_them(tmp_path: Path) -> None
     host.know(files={kubeadm_state.ADMIN_CONF: present()})
     with pytest.raises(SiteErrors):
         drain(STEP, host, cluster)
+
+
+def test_kube_proxys_configuration_is_compared_with_the_clusters(tmp_path: Path) -> None:
+    table = "[kubeadm.kube_proxy_configuration.conntrack]\nmaxPerCore = 0"
+    site = site_at(tmp_path, 'kubernetes = "1.37"', table)
+    same, other = (
+        FakeCluster(document("kube-proxy", "config.conf", {"conntrack": {"maxPerCore": each, "min": 131072}}))
+        for each in (0, 32768)
+    )
+    kubeadm_drift.refuse_differences(same, site)  # type: ignore[arg-type]
+    (error,) = refused(other, site)
+    assert "kubeadm.kube_proxy_configuration.conntrack: the running cluster's kube-proxy has" in error
