@@ -36,8 +36,8 @@ verify: few ## check that the cluster works
 status: few ## show the nodes
 	@$(BIN)/provisioner -f $(SITE) status
 
-lab: setup ## turn three blank VMs on this machine into a verified cluster (SMALL=1: fewer workloads; KUBERNETES=1.37)
-	@$(ROOT) $(BIN)/provisioner lab up $(if $(SMALL),--small,) $(if $(KUBERNETES),--kubernetes $(KUBERNETES),)
+lab: setup ## turn three blank machines into a verified cluster (SMALL=1: fewer workloads; KUBERNETES=1.37; NODES=containers)
+	@$(ROOT) $(BIN)/provisioner lab up $(if $(NODES),--nodes $(NODES),) $(if $(SMALL),--small,) $(if $(KUBERNETES),--kubernetes $(KUBERNETES),)
 	@$(ROOT) $(BIN)/provisioner lab exec -- $(BIN)/provisioner -f $(LAB) apply -y
 	@$(ROOT) $(BIN)/provisioner lab exec -- $(BIN)/provisioner -f $(LAB) verify
 

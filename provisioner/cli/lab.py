@@ -15,6 +15,7 @@ from provisioner.catalogue import kubernetes_version
 from provisioner.cli.hints import INSIDE, invocation, runnable
 from provisioner.lab import guest, lifecycle, requirements, snapshots, spec, upstream
 from provisioner.lab.inventory import NETWORKS
+from provisioner.lab.kinds import KINDS
 from provisioner.lab.spec import MAX_WORKERS
 
 _DIRECTORY = click.option(
@@ -28,7 +29,7 @@ _DIRECTORY = click.option(
 
 @click.group(name="lab")
 def lab() -> None:
-    """Run blank virtual machines on this machine, to try a cluster.
+    """Run blank machines on this machine, virtual ones or containers, to try a cluster.
 
     The lab is in its own network namespaces and unreachable from outside; enter it with `lab exec` and
     `lab ssh`.
@@ -50,6 +51,12 @@ def lab() -> None:
     callback=lambda context, option, value: _check_version(value),
     help="Kubernetes version, such as 1.37.  [default: the current one; of a mirror, the quickest to build]",
 )
+@click.option(
+    "--nodes",
+    type=click.Choice(list(KINDS)),
+    default=None,
+    help="Run the machines as virtual machines (QEMU) or as system containers.  [default: vms]",
+)
 @click.option("--name", default=None, help="Name of the lab, to run several.  [default: provlab]")
 @click.option("--no-mirror", is_flag=True, help="Only blank VMs: neither probe upstream nor build a mirror.")
 @click.option(
@@ -63,6 +70,7 @@ def up(
     workers: int | None,
     network: str | None,
     kubernetes: str | None,
+    nodes: str | None,
     name: str | None,
     no_mirror: bool,
     small: bool | None,
@@ -71,9 +79,9 @@ def up(
 
     Example: provisioner lab up --workers 3
     """
-    requirements.check()
     begun = time.monotonic()
     existing = spec.load(directory)
+    requirements.check(nodes or (existing.nodes if existing else ""))
     wanted = spec.LabSpec(
         directory=directory.resolve(),
         name=name or (existing.name if existing else "provlab"),
@@ -81,6 +89,7 @@ def up(
         network=network or "",
         small=small if small is not None else existing.small if existing else False,
         kubernetes=kubernetes or (existing.kubernetes if existing else ""),
+        nodes=nodes or "",
     )
     mirror = None if no_mirror else upstream.ensure(_progress, wanted.small, wanted.kubernetes)
     uplink = mirror is None and not no_mirror
@@ -106,12 +115,15 @@ def status(directory: Path, output: str) -> None:
     if output == "json":
         machines = [asdict(row.vm) | {"state": row.state, "pid": row.pid} for row in now.vms]
         click.echo(json.dumps({
-            "name": now.spec.name, "directory": str(now.spec.directory), "accelerator": now.accelerator,
+            "name": now.spec.name, "directory": str(now.spec.directory), "nodes": now.spec.nodes or "vms",
+            "accelerator": now.accelerator,
             "uplink": now.uplink, "mirror": now.mirror, "machines": machines, "snapshots": names,
         }, indent=2))  # fmt: skip
         return
     uplink = "with uplink" if now.uplink else "no uplink"
-    click.echo(f"lab {now.spec.name} ({now.accelerator}, {uplink}) in {_relative(now.spec.directory)}")
+    click.echo(
+        f"lab {now.spec.name} ({now.accelerator or now.spec.nodes}, {uplink}) in {_relative(now.spec.directory)}"
+    )
     for row in now.vms:
         process = f"pid {row.pid}" if row.pid else ""
         size = f"{row.vm.cpus} CPU  {row.vm.memory} MiB"
@@ -153,7 +165,7 @@ def execute(directory: Path, command: tuple[str, ...]) -> None:
 @_DIRECTORY
 @click.argument("name")
 def snapshot(directory: Path, name: str) -> None:
-    """Save the memory and disks of all running machines as NAME.
+    """Save all running machines as NAME: memory and disks of VMs, disks of containers.
 
     Example: provisioner lab snapshot converged
     """

@@ -1,8 +1,8 @@
 """Compare hosts.toml with the settings that kubeadm fixed when it created the cluster, and refuse differences.
 
-kubeadm keeps them in the cluster: ConfigMap kubeadm-config, kubelet-config for the configuration of every kubelet, and
-kube-proxy (kubernetes.io, "kubeadm init phase"). apply does not change them in a running cluster; refusing keeps a plan
-from reporting "nothing to do" after somebody has edited one.
+kubeadm keeps them in the cluster: ConfigMap kubeadm-config, kubelet-config for every kubelet, and
+kube-proxy (kubernetes.io, "kubeadm init phase"). apply does not change them in a running cluster; refusing keeps a
+plan from reporting "nothing to do" after somebody has edited one.
 """
 
 from __future__ import annotations

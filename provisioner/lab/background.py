@@ -11,6 +11,7 @@ from provisioner.errors import ProvisionerError
 
 START_SECONDS = 10.0
 STOP_SECONDS = 10.0
+_EXEC_POLLS = 5
 # The shell execs the program, so its PID is that of the program.
 _WRITE_PID = 'echo $$ >"$0.new" && mv "$0.new" "$0" && exec "$@"'
 
@@ -38,8 +39,14 @@ def pid(directory: Path, name: str, marks: Sequence[str]) -> int | None:
         number = int((directory / f"{name}.pid").read_text())
     except (OSError, ValueError):
         return None
+    found = arguments(number)
+    for _ in range(_EXEC_POLLS):
+        if found != ("",):
+            break
+        time.sleep(0.02)  # no arguments: a zombie, or in the middle of execve
+        found = arguments(number)
     # The PID may have been reused by another program.
-    return number if set(marks) <= set(arguments(number)) else None
+    return number if set(marks) <= set(found) else None
 
 
 def arguments(number: int) -> tuple[str, ...]:

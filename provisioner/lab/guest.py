@@ -1,4 +1,4 @@
-"""Reach a running VM over SSH from the operator's machine."""
+"""Reach a running machine over SSH from the operator's machine."""
 
 import subprocess
 import threading
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from provisioner.errors import Unreachable
-from provisioner.lab import background, monitor, network, qemu
+from provisioner.lab import background, network
+from provisioner.lab.machine import Machine
 from provisioner.lab.spec import LabSpec, VmSpec
 
 USER = "vagrant"
@@ -28,11 +29,11 @@ def ssh_command(spec: LabSpec, vm: VmSpec, remote: Sequence[str] = (), *, termin
     return network.inside(spec.operator, argv)
 
 
-def wait_for_ssh(spec: LabSpec, vms: Sequence[VmSpec], seconds: float) -> dict[str, float]:
-    """Wait until each VM accepts a login; return the seconds each took. Raises Unreachable after `seconds`."""
+def wait_for_ssh(spec: LabSpec, machines: Sequence[Machine], seconds: float) -> dict[str, float]:
+    """Wait until each machine accepts a login; return the seconds each took. Raises Unreachable after `seconds`."""
     stopped = threading.Event()
-    with ThreadPoolExecutor(max_workers=max(1, len(vms))) as pool:
-        waits = [pool.submit(_wait_one, spec, vm, seconds, stopped) for vm in vms]
+    with ThreadPoolExecutor(max_workers=max(1, len(machines))) as pool:
+        waits = [pool.submit(_wait_one, spec, machine, seconds, stopped) for machine in machines]
         try:
             done, _ = wait(waits, return_when=FIRST_EXCEPTION)
         finally:
@@ -41,10 +42,11 @@ def wait_for_ssh(spec: LabSpec, vms: Sequence[VmSpec], seconds: float) -> dict[s
         if failure:
             raise failure
     times = [found.result() for found in waits]
-    return {vm.name: taken for vm, taken in zip(vms, times, strict=True)}
+    return {machine.vm.name: taken for machine, taken in zip(machines, times, strict=True)}
 
 
-def _wait_one(spec: LabSpec, vm: VmSpec, seconds: float, stopped: threading.Event) -> float:
+def _wait_one(spec: LabSpec, machine: Machine, seconds: float, stopped: threading.Event) -> float:
+    vm = machine.vm
     begun = time.monotonic()
     last = ""
 
@@ -52,10 +54,8 @@ def _wait_one(spec: LabSpec, vm: VmSpec, seconds: float, stopped: threading.Even
         nonlocal last
         if stopped.is_set():
             raise Unreachable(vm.name, f"no login before another machine failed ({last})", "provisioner lab up")
-        if qemu.pid(spec, vm) is None:
-            raise Unreachable(
-                vm.name, "its QEMU process has exited", f"see {spec.files(vm) / 'serial.log'}; provisioner lab up"
-            )
+        if machine.pid() is None:
+            raise Unreachable(vm.name, "it is off again", f"see {machine.log}; provisioner lab up")
         login = subprocess.run(
             ssh_command(spec, vm, ["true"]),
             stdin=subprocess.DEVNULL,
@@ -67,11 +67,12 @@ def _wait_one(spec: LabSpec, vm: VmSpec, seconds: float, stopped: threading.Even
         return login.returncode == 0
 
     # Each attempt costs an emulated machine a key exchange, so do not poll faster.
-    if not background.wait_until(answers, seconds, pause=1.0):
+    pause = 1.0 if machine.made_of == "tcg" else 0.2
+    if not background.wait_until(answers, seconds, pause=pause):
         raise Unreachable(
             vm.name,
             f"no login within {seconds:.0f} s ({last})",
-            f"see {spec.files(vm) / 'serial.log'}; to retry: provisioner lab up",
+            f"see {machine.log}; to retry: provisioner lab up",
         )
     return time.monotonic() - begun
 
@@ -103,12 +104,14 @@ def _set_clock(spec: LabSpec, vm: VmSpec) -> None:
         raise Unreachable(vm.name, f"setting its clock failed: {errors.strip()}", "provisioner lab status")
 
 
-def shut_down(spec: LabSpec, vms: Sequence[VmSpec], seconds: float) -> tuple[str, ...]:
-    """Press the VMs' power buttons; return the names of those still running after `seconds`."""
-    running = [vm for vm in vms if qemu.pid(spec, vm) is not None]
-    for vm in running:
-        with monitor.connect(qemu.monitor_socket(spec, vm), vm.name) as qmp:
-            qmp.command("cont")  # a VM paused by an interrupted snapshot would ignore the button
-            qmp.command("system_powerdown")
+def shut_down(machines: Sequence[Machine], seconds: float) -> tuple[Machine, ...]:
+    """Press the machines' power buttons; return those still running after `seconds`."""
+    running = [machine for machine in machines if machine.pid() is not None]
+    for machine in running:
+        machine.request_shutdown()
     deadline = time.monotonic() + seconds
-    return tuple(vm.name for vm in running if not qemu.wait_until_off(spec, vm, max(0.0, deadline - time.monotonic())))
+
+    def is_off(machine: Machine) -> bool:
+        return background.wait_until(lambda: machine.pid() is None, max(0.0, deadline - time.monotonic()))
+
+    return tuple(machine for machine in running if not is_off(machine))

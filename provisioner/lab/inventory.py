@@ -38,6 +38,12 @@ volumeStatsAggPeriod = "10m"
 evictionHard = {{ "memory.available" = "0%" }}
 {local_storage}
 """
+# nf_conntrack_max belongs to the initial network namespace, and kube-proxy exits if it cannot set it.
+_CONNTRACK = """
+[kubeadm.kube_proxy_configuration.conntrack]
+maxPerCore = 0
+min = 0
+"""
 _NO_ELECTION = '"leader-elect" = "false"'
 
 
@@ -106,5 +112,8 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
             *([f'containerd = "{mirror.containerd}"'] if mirror.containerd else []),
         ]
     text = "\n".join(lines) + "\n"
-    slow = _low_load(kubernetes or default_minor())
-    return text + slow if timeout_scale > 1 else text
+    if timeout_scale > 1:
+        text += _low_load(kubernetes or default_minor())
+    elif spec.nodes == "containers":
+        text += "\n[kubeadm]\n"
+    return text + _CONNTRACK if spec.nodes == "containers" else text

@@ -3,27 +3,18 @@
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from provisioner.errors import ProvisionerError
-from provisioner.lab import (
-    apt,
-    guest,
-    identity,
-    image,
-    inventory,
-    monitor,
-    network,
-    qemu,
-    recipe,
-    requirements,
-)
+from provisioner.lab import apt, guest, identity, image, inventory, network, recipe, requirements
 from provisioner.lab import spec as specs
 from provisioner.lab import upstream as mirrors
-from provisioner.lab.image import Image, Progress
+from provisioner.lab.image import Progress
+from provisioner.lab.kinds import kind_of, machines_of
+from provisioner.lab.machine import Machine, State
 from provisioner.lab.ownership import claim, end_orphans, locked, owner, release
-from provisioner.lab.settings import Settings, decide, settings_of, write_text
+from provisioner.lab.settings import decide, settings_of, write_text
 from provisioner.lab.spec import LabSpec, MirrorInfo, VmSpec
 
 DEFAULT_DIRECTORY = Path(".provisioner/lab")
@@ -32,10 +23,10 @@ SHUTDOWN_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class VmStatus:
-    """The state of one machine: running, paused, lost or off; `pid` is QEMU's or None."""
+    """The state of one machine; `pid` is that of the process that runs it, or None."""
 
     vm: VmSpec
-    state: str
+    state: State
     pid: int | None
 
 
@@ -44,7 +35,7 @@ class LabStatus:
     """The state of the lab; `mirror` is the mirror's PID or None."""
 
     spec: LabSpec
-    accelerator: str
+    accelerator: str | None
     uplink: bool
     mirror: int | None
     vms: tuple[VmStatus, ...]
@@ -84,74 +75,74 @@ def up(
     uplink: bool = False,
     progress: Progress,
 ) -> LabSpec:
-    """Bring the lab up and return it when every VM accepts a login; running VMs are kept.
+    """Bring the lab up and return it when every machine accepts a login; running machines are kept.
 
-    With a `mirror`, VMs can reach nothing else; with an `uplink` they reach other networks through QEMU's NAT.
+    With a `mirror`, machines can reach nothing else; with an `uplink` they reach other networks through a NAT.
     """
-    requirements.check()
+    requirements.check(wanted.nodes)
     spec = specs.merged(wanted, specs.load(wanted.directory))
     pod_network = inventory.choose_network(spec.network, mirror)
     with locked(spec):
         claim(spec)
         specs.save(spec)
-        end_orphans(spec, progress)
         built = image.ensure(progress)
+        spec = replace(spec, nodes=spec.nodes or "vms")
+        specs.save(spec)
         settings = decide(spec, built, mirror, uplink, progress)
+        all_machines = machines_of(spec, settings)
+        end_orphans(spec, all_machines, progress)
         network.ensure(spec)
         if mirror:
             mirrors.serve(spec, mirror)
         _login_key(spec)
         scale = spec.timeout_scale or settings.timeout_scale
-        machines = [_machine(spec, vm, settings) for vm in spec.vms]
-        identities = [_identity(machine, mirror) for machine in machines]
+        identities = [_identity(spec, vm, mirror) for vm in spec.vms]
         # Reboot machines whose boot-time data changed.
-        stale = [m.vm for m, content in zip(machines, identities, strict=True) if qemu.is_stale(m, content)]
-        _shut_down(spec, stale, scale, progress)
-        _warn_of_memory(spec, progress)
-        for machine, content in zip(machines, identities, strict=True):
-            qemu.make_disk(machine)
-            qemu.write_identity(machine, content)
-            _run(machine, progress)
-        progress(f"vms: waiting for {len(machines)} logins")
-        times = guest.wait_for_ssh(spec, spec.vms, guest.BOOT_SECONDS * scale)
-        progress("vms: ready " + ", ".join(f"{name} ({taken:.0f} s)" for name, taken in times.items()))
+        pairs = list(zip(all_machines, identities, strict=True))
+        _shut_down([machine for machine, content in pairs if machine.is_stale(content)], scale, progress)
+        _warn_of_memory(all_machines, progress)
+        kind_of(spec).prepare_host(spec, progress)
+        for machine, content in pairs:
+            machine.prepare(content)
+            _start(machine, progress)
+        progress(f"{spec.nodes}: waiting for {len(all_machines)} logins")
+        times = guest.wait_for_ssh(spec, all_machines, guest.BOOT_SECONDS * scale)
+        progress(f"{spec.nodes}: ready " + ", ".join(f"{name} ({taken:.0f} s)" for name, taken in times.items()))
         write_text(spec.site, inventory.render_site(spec, mirror, pod_network, scale))
     return spec
 
 
 def start(spec: LabSpec, name: str, progress: Progress) -> None:
-    """Start one VM and wait until it accepts a login."""
+    """Start one machine and wait until it accepts a login."""
     settings = settings_of(spec)
-    machine = _machine(spec, spec.vm(name), settings)
+    machine = _machine(spec, name)
     with locked(spec):
-        _run(machine, progress)
+        _start(machine, progress)
         scale = spec.timeout_scale or settings.timeout_scale
-        guest.wait_for_ssh(spec, [machine.vm], guest.BOOT_SECONDS * scale)
+        guest.wait_for_ssh(spec, [machine], guest.BOOT_SECONDS * scale)
 
 
 def power_off(spec: LabSpec, name: str) -> None:
-    """Power a VM off without a shutdown, as unplugging it would."""
-    qemu.power_off(spec, spec.vm(name))
+    """Power a machine off without a shutdown, as unplugging it would."""
+    _machine(spec, name).power_off()
 
 
 def down(spec: LabSpec, progress: Progress) -> None:
-    """Shut all VMs down, powering off those that do not respond, and stop the mirror; keep disks and snapshots."""
+    """Shut all machines down, powering off those that do not respond, and stop the mirror; keep disks."""
     requirements.require_root()
     with locked(spec):
         settings = settings_of(spec)
         scale = spec.timeout_scale or settings.timeout_scale
-        _shut_down(spec, spec.vms, scale, progress)
+        _shut_down(machines_of(spec, settings), scale, progress)
         mirrors.stop(spec)
 
 
 def destroy(spec: LabSpec) -> None:
-    """Remove the lab: VMs, mirror, namespaces, sockets and its state directory."""
+    """Remove the lab: machines, mirror, namespaces, cgroups, sockets and its state directory."""
     requirements.require_root()
     with locked(spec):
-        for vm in spec.vms:
-            qemu.power_off(spec, vm)
         mirrors.stop(spec)
-        if owner(spec) in (None, spec.directory):
+        if owner(spec) in (None, spec.directory):  # else everything that runs under this name is another lab's
             release(spec)
         # Remove lab.json last, so that an interrupted destroy can be run again.
         for entry in spec.directory.iterdir():
@@ -164,18 +155,8 @@ def status(spec: LabSpec) -> LabStatus:
     """Return the state of each machine and of the mirror."""
     requirements.require_root()
     settings = settings_of(spec)
-    rows = []
-    for vm in spec.vms:
-        rows.append(VmStatus(vm, _state(spec, vm), qemu.pid(spec, vm)))
-    return LabStatus(spec, settings.accelerator, settings.uplink, mirrors.pid(spec), tuple(rows))
-
-
-def _state(spec: LabSpec, vm: VmSpec) -> str:
-    if qemu.pid(spec, vm) is None:
-        return "off"
-    if qemu.is_lost(spec, vm):
-        return "lost"
-    return "paused" if qemu.paused(spec, vm) else "running"
+    rows = tuple(VmStatus(machine.vm, machine.state(), machine.pid()) for machine in machines_of(spec, settings))
+    return LabStatus(spec, settings.accelerator, settings.uplink, mirrors.pid(spec), rows)
 
 
 def exec_command(spec: LabSpec, argv: list[str]) -> list[str]:
@@ -183,10 +164,14 @@ def exec_command(spec: LabSpec, argv: list[str]) -> list[str]:
     return network.inside(spec.operator, argv)
 
 
-def machines(spec: LabSpec) -> tuple[qemu.Machine, ...]:
+def machines(spec: LabSpec) -> tuple[Machine, ...]:
     """Return all machines of a lab that has been up before."""
-    settings = settings_of(spec)
-    return tuple(_machine(spec, vm, settings) for vm in spec.vms)
+    return machines_of(spec, settings_of(spec))
+
+
+def _machine(spec: LabSpec, name: str) -> Machine:
+    vm = spec.vm(name)
+    return next(machine for machine in machines(spec) if machine.vm == vm)
 
 
 def _login_key(spec: LabSpec) -> None:
@@ -200,52 +185,44 @@ def _login_key(spec: LabSpec) -> None:
     )
 
 
-def _machine(spec: LabSpec, vm: VmSpec, settings: Settings) -> qemu.Machine:
-    return qemu.Machine(spec, vm, Image(settings.image), settings.accelerator, settings.uplink, settings.cgroup_v1)
-
-
-def _identity(machine: qemu.Machine, mirror: MirrorInfo | None) -> bytes:
+def _identity(spec: LabSpec, vm: VmSpec, mirror: MirrorInfo | None) -> bytes:
     if mirror:
         sources = identity.mirror_sources(mirror.apt, mirror.key)
     else:
         sources = identity.Sources(apt.debian_sources(recipe.SUITE))
-    public_key = machine.spec.key.with_suffix(".pub").read_text()
-    return identity.archive(machine.vm, public_key, sources)
+    return identity.archive(vm, spec.key.with_suffix(".pub").read_text(), sources)
 
 
-def _shut_down(spec: LabSpec, vms: Sequence[VmSpec], scale: float, progress: Progress) -> None:
-    power_off_lost(spec, vms, progress)
-    on = [vm for vm in vms if qemu.pid(spec, vm) is not None]
+def _shut_down(all_machines: Sequence[Machine], scale: float, progress: Progress) -> None:
+    for machine in all_machines:
+        _power_off_if_lost(machine, progress)
+    on = [machine for machine in all_machines if machine.pid() is not None]
     if not on:
         return
-    progress(f"vms: shutting down {', '.join(vm.name for vm in on)}")
-    for name in guest.shut_down(spec, on, SHUTDOWN_SECONDS * scale):
-        progress(f"{name}: did not shut down in time; powering it off")
-        qemu.power_off(spec, spec.vm(name))
+    progress(f"shutting down {', '.join(machine.vm.name for machine in on)}")
+    for machine in guest.shut_down(on, SHUTDOWN_SECONDS * scale):
+        progress(f"{machine.vm.name}: did not shut down in time; powering it off")
+        machine.power_off()
 
 
-def power_off_lost(spec: LabSpec, vms: Sequence[VmSpec], progress: Progress) -> None:
-    """Power off machines whose monitor socket is gone."""
-    for vm in vms:
-        if qemu.is_lost(spec, vm):
-            progress(f"{vm.name}: its monitor socket is gone; powering it off")
-            qemu.power_off(spec, vm)
+def _power_off_if_lost(machine: Machine, progress: Progress) -> None:
+    if machine.state() == "lost":
+        progress(f"{machine.vm.name}: cannot be controlled any more; powering it off")
+        machine.power_off()
 
 
-def _warn_of_memory(spec: LabSpec, progress: Progress) -> None:
-    wanted = sum(vm.memory for vm in spec.vms if qemu.pid(spec, vm) is None)
+def _warn_of_memory(all_machines: Sequence[Machine], progress: Progress) -> None:
+    wanted = sum(machine.vm.memory for machine in all_machines if machine.pid() is None)
     fields = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
     free = next(int(words[1]) for words in fields if words[0] == "MemAvailable:") // 1024
     if wanted > free:
         progress(f"memory: the machines can use {wanted} MiB, and only {free} MiB are free; use fewer workers")
 
 
-def _run(machine: qemu.Machine, progress: Progress) -> None:
-    spec, vm = machine.spec, machine.vm
-    power_off_lost(spec, [vm], progress)
-    if qemu.pid(spec, vm) is None:
-        progress(f"{vm.name}: starting at {vm.address} ({machine.accelerator}, {vm.cpus} CPU, {vm.memory} MiB)")
-        qemu.start(machine)
-    elif qemu.paused(spec, vm):
-        with monitor.connect(qemu.monitor_socket(spec, vm), vm.name) as qmp:
-            qmp.command("cont")
+def _start(machine: Machine, progress: Progress) -> None:
+    _power_off_if_lost(machine, progress)
+    vm = machine.vm
+    if machine.pid() is None:
+        progress(f"{vm.name}: starting at {vm.address} ({machine.made_of}, {vm.cpus} CPU, {vm.memory} MiB)")
+    if machine.state() != "running":
+        machine.start()

@@ -32,11 +32,11 @@ def ensure(spec: LabSpec) -> None:
     """Create the namespaces, the bridge and the operator's link, unless they exist."""
     for namespace in (spec.namespace, spec.operator):
         if not exists(namespace):
-            _ip("netns", "add", namespace)
-        _ip("-n", namespace, "link", "set", "lo", "up")
+            ip("netns", "add", namespace)
+        ip("-n", namespace, "link", "set", "lo", "up")
     links = _links(spec.namespace)
     if BRIDGE not in links:
-        _ip(
+        ip(
             "-n",
             spec.namespace,
             "link",
@@ -50,20 +50,20 @@ def ensure(spec: LabSpec) -> None:
             "0",
         )
     if _UPLINK_OF_OPERATOR not in links:
-        _ip("-n", spec.namespace, "link", "add", _UPLINK_OF_OPERATOR, "type", "veth",
+        ip("-n", spec.namespace, "link", "add", _UPLINK_OF_OPERATOR, "type", "veth",
             "peer", "name", "eth1", "netns", spec.operator)  # fmt: skip
-    _ip("-n", spec.namespace, "link", "set", _UPLINK_OF_OPERATOR, "master", BRIDGE, "up")
-    _ip("-n", spec.namespace, "link", "set", BRIDGE, "up")
-    _ip("-n", spec.namespace, "address", "replace", f"{MIRROR}/{PREFIX}", "dev", BRIDGE)
-    _ip("-n", spec.operator, "link", "set", "eth1", "up")
-    _ip("-n", spec.operator, "address", "replace", f"{OPERATOR}/{PREFIX}", "dev", "eth1")
+    ip("-n", spec.namespace, "link", "set", _UPLINK_OF_OPERATOR, "master", BRIDGE, "up")
+    ip("-n", spec.namespace, "link", "set", BRIDGE, "up")
+    ip("-n", spec.namespace, "address", "replace", f"{MIRROR}/{PREFIX}", "dev", BRIDGE)
+    ip("-n", spec.operator, "link", "set", "eth1", "up")
+    ip("-n", spec.operator, "address", "replace", f"{OPERATOR}/{PREFIX}", "dev", "eth1")
 
 
 def remove(spec: LabSpec) -> None:
     """Delete both namespaces, if they exist, and everything in them."""
     for namespace in (spec.operator, spec.namespace):
         if exists(namespace):
-            _ip("netns", "delete", namespace)
+            ip("netns", "delete", namespace)
 
 
 def exists(namespace: str) -> bool:
@@ -88,7 +88,7 @@ def open_tap(spec: LabSpec, tap: str) -> int:
     """Add a tap device to the lab's bridge and return its file descriptor; closing that removes it."""
     fd = within(spec.namespace, lambda: _tap(tap))
     try:
-        _ip("-n", spec.namespace, "link", "set", tap, "master", BRIDGE, "up")
+        ip("-n", spec.namespace, "link", "set", tap, "master", BRIDGE, "up")
     except ProvisionerError:
         os.close(fd)
         raise
@@ -134,10 +134,10 @@ def _tap(name: str) -> int:
 
 
 def _links(namespace: str) -> frozenset[str]:
-    return frozenset(link["ifname"] for link in json.loads(_ip("-n", namespace, "-json", "link", "show")))
+    return frozenset(link["ifname"] for link in json.loads(ip("-n", namespace, "-json", "link", "show")))
 
 
-def _ip(*arguments: str) -> str:
+def ip(*arguments: str) -> str:
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ProvisionerError(

@@ -3,14 +3,16 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from provisioner.errors import ProvisionerError
-from provisioner.lab import background, network, qemu
+from provisioner.lab import background, network
 from provisioner.lab import upstream as mirrors
 from provisioner.lab.image import Progress
+from provisioner.lab.kinds import KINDS
+from provisioner.lab.machine import Machine
 from provisioner.lab.settings import write_text
 from provisioner.lab.spec import LabSpec
 
@@ -53,21 +55,25 @@ def claim(spec: LabSpec) -> None:
 
 
 def release(spec: LabSpec) -> None:
-    """Kill every process in the lab's network but this one and its ancestors, then remove the network."""
-    users = {*qemu.orphans(spec), *network.processes(spec.namespace), *network.processes(spec.operator)}
+    """Kill every process of the lab but this one and its ancestors, then remove its network and cgroups."""
+    users = {*network.processes(spec.namespace), *network.processes(spec.operator)}
+    # Of all kinds: a lab whose directory was deleted no longer says what its machines are.
+    users.update(number for kind in KINDS.values() for number in kind.orphans(spec))
     for number in users - background.ancestry():
         background.kill(number)
+    for kind in KINDS.values():
+        kind.remove(spec)
     network.remove(spec)
     shutil.rmtree(spec.run, ignore_errors=True)
     with suppress(OSError):  # other labs may exist
         spec.run.parent.rmdir()
 
 
-def end_orphans(spec: LabSpec, progress: Progress) -> None:
+def end_orphans(spec: LabSpec, machines: Sequence[Machine], progress: Progress) -> None:
     """Kill the processes of an earlier lab of this name whose state directory was deleted."""
-    found = set(qemu.orphans(spec))
+    found = {number for kind in KINDS.values() for number in kind.orphans(spec)}
     if mirrors.pid(spec) is None:
         found.update(network.processes(spec.namespace))
-    for number in found - {qemu.pid(spec, vm) for vm in spec.vms}:
-        progress(f"vms: killing process {number} of a lab whose files are gone")
+    for number in found - {machine.pid() for machine in machines}:
+        progress(f"lab: killing process {number} of a lab whose files are gone")
         background.kill(number)

@@ -7,32 +7,38 @@ import sys
 from provisioner.errors import ProvisionerError
 
 # program -> Debian package
-PROGRAMS = {
-    "qemu-system-x86_64": "qemu-system-x86",
-    "qemu-img": "qemu-utils",
+_OF_VMS = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils"}
+_OF_CONTAINERS = {"slirp4netns": "slirp4netns", "nsenter": "util-linux"}
+_OF_ALL = {
     "mmdebstrap": "mmdebstrap",
     "mkfs.ext4": "e2fsprogs",
     "ip": "iproute2",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
 }
+# By what the machines are; "" is either.
+PROGRAMS = {
+    "vms": _OF_ALL | _OF_VMS,
+    "containers": _OF_ALL | _OF_CONTAINERS,
+    "": _OF_ALL | _OF_VMS | _OF_CONTAINERS,
+}
 
 
-def check() -> None:
-    """Raise ProvisionerError unless this process is root and all programs are installed."""
+def check(nodes: str = "") -> None:
+    """Raise ProvisionerError unless this process is root and all programs for such machines are installed."""
     require_root()
-    missing = missing_programs()
+    missing = missing_programs(nodes)
     if missing:
-        packages = " ".join(sorted({PROGRAMS[program] for program in missing}))
+        packages = " ".join(sorted({PROGRAMS[nodes][program] for program in missing}))
         raise ProvisionerError(
             f"the lab needs {', '.join(missing)}", f"apt-get install --no-install-recommends {packages}"
         )
 
 
-def missing_programs() -> tuple[str, ...]:
-    """List the programs that are not installed."""
+def missing_programs(nodes: str = "") -> tuple[str, ...]:
+    """List the programs for such machines, "" for either kind, that are not installed."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    return tuple(program for program in PROGRAMS if shutil.which(program, path=path) is None)
+    return tuple(program for program in PROGRAMS[nodes] if shutil.which(program, path=path) is None)
 
 
 def require_root() -> None:

@@ -16,10 +16,10 @@ class Settings:
     """The decisions for one lab.
 
     `image` is the directory of the disks' backing image, `fingerprint` identifies its build. `uplink`: VMs can reach
-    networks outside the lab.
+    networks outside the lab. `accelerator` is None if machines are containers.
     """
 
-    accelerator: accel.Accelerator
+    accelerator: accel.Accelerator | None
     image: Path
     fingerprint: str
     uplink: bool
@@ -33,7 +33,7 @@ class Settings:
     @property
     def timeout_scale(self) -> float:
         """The factor for timeouts on this accelerator."""
-        return accel.TIMEOUT_SCALE[self.accelerator]
+        return accel.TIMEOUT_SCALE[self.accelerator] if self.accelerator else 1.0
 
 
 def decide(spec: LabSpec, built: Image, mirror: MirrorInfo | None, uplink: bool, progress: Progress) -> Settings:
@@ -47,7 +47,8 @@ def decide(spec: LabSpec, built: Image, mirror: MirrorInfo | None, uplink: bool,
                 f"the backing image of the lab's disks, in {before.image}, is gone",
                 "start over: provisioner lab destroy, then provisioner lab up",
             )
-    settings = Settings(accel.choose(built, progress), base.directory, base.fingerprint, uplink, mirror)
+    accelerator = None if spec.nodes == "containers" else accel.choose(built, progress)
+    settings = Settings(accelerator, base.directory, base.fingerprint, uplink, mirror)
     stored = {
         "accelerator": settings.accelerator,
         "image": str(settings.image),
@@ -73,6 +74,11 @@ def settings_of(spec: LabSpec) -> Settings:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
     scratch = path.with_name(path.name + ".new")
-    scratch.write_text(text)
+    scratch.write_bytes(content)
     scratch.rename(path)

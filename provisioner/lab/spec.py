@@ -69,7 +69,7 @@ class LabSpec:
 
     `network` is flannel, bridge, or "" for flannel if available; `timeout_scale` 0 means that of the accelerator.
     `small`: few workloads, no autoscaler, no ingress. `kubernetes` is a minor version such as "1.37", "" for the
-    default.
+    default. `nodes` is what the machines are, vms or containers, "" for the default.
     """
 
     directory: Path
@@ -83,6 +83,7 @@ class LabSpec:
     timeout_scale: float = 0.0
     small: bool = False
     kubernetes: str = ""
+    nodes: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9]{0,11}", self.name):
@@ -192,5 +193,10 @@ def merged(wanted: LabSpec, existing: LabSpec | None) -> LabSpec:
         raise ProvisionerError(
             f"the lab's machines were created for Kubernetes {existing.kubernetes or 'of the default version'}",
             "start over with another version: provisioner lab destroy",
+        )
+    if wanted.nodes not in ("", existing.nodes or "vms"):
+        raise ProvisionerError(
+            f"the lab's machines are {existing.nodes or 'vms'}",
+            f"start over with {wanted.nodes}: provisioner lab destroy",
         )
     return replace(existing, workers=wanted.workers, network=wanted.network or existing.network, small=wanted.small)

@@ -21,7 +21,9 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.timeout(900),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespaces and a Debian image"),
-    pytest.mark.skipif(bool(requirements.missing_programs()), reason=f"needs {requirements.missing_programs()}"),
+    pytest.mark.skipif(
+        bool(requirements.missing_programs("vms")), reason=f"needs {requirements.missing_programs('vms')}"
+    ),
 ]
 CHECKOUT = Path(__file__).resolve().parents[3]
 # `up` in another process: a folder, a name and the number of workers.

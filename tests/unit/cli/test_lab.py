@@ -58,7 +58,7 @@ def test_without_root_the_error_has_the_command_with_sudo(monkeypatch: pytest.Mo
 def test_one_error_lists_all_missing_programs_and_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(
-        requirements, "PROGRAMS", {"no-such-one": "package-a", "no-such-two": "package-b", "sh": "dash"}
+        requirements, "PROGRAMS", {"": {"no-such-one": "package-a", "no-such-two": "package-b", "sh": "dash"}}
     )
     with pytest.raises(ProvisionerError, match="no-such-one, no-such-two") as refusal:
         requirements.check()

@@ -106,3 +106,10 @@ def test_a_machine_that_is_not_emulated_has_no_special_settings(tmp_path: Path) 
     site = tomllib.loads(render_site(LabSpec(tmp_path), None, "flannel", 1.0))
     assert "kubeadm" not in site
     assert "mirror" not in site
+
+
+def test_containers_leave_the_hosts_conntrack_alone(tmp_path: Path) -> None:
+    for scale in (1.0, 8.0):
+        text = render_site(LabSpec(tmp_path, nodes="containers"), None, timeout_scale=scale)
+        assert tomllib.loads(text)["kubeadm"]["kube_proxy_configuration"]["conntrack"]["maxPerCore"] == 0
+    assert "kube_proxy" not in render_site(LabSpec(tmp_path), None)

@@ -82,3 +82,11 @@ def test_a_lab_can_grow_but_neither_shrink_nor_change_name_or_version() -> None:
     with pytest.raises(ProvisionerError, match="of the default version"):
         specs.merged(replace(two, kubernetes="1.20"), two)
     assert specs.merged(replace(two, kubernetes=""), replace(two, kubernetes="1.37")).kubernetes == "1.37"
+
+
+def test_a_lab_keeps_the_kind_of_its_machines(tmp_path: Path) -> None:
+    existing = LabSpec(tmp_path, nodes="containers")
+    assert specs.merged(LabSpec(tmp_path), existing).nodes == "containers"
+    assert specs.merged(LabSpec(tmp_path, nodes="vms"), LabSpec(tmp_path)).nodes == ""
+    with pytest.raises(ProvisionerError, match="containers"):
+        specs.merged(LabSpec(tmp_path, nodes="vms"), existing)

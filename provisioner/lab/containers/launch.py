@@ -1,0 +1,53 @@
+"""What the supervisor of a node is given: one JSON file in the node's folder."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from provisioner.lab.settings import write_text
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A node to boot.
+
+    files: its folder. namespace: the lab's network namespace; port: its link on the bridge there; mac: of eth1.
+    memory: in MiB. uplink: whether its NAT leads out of this machine.
+    """
+
+    lab: str
+    node: str
+    files: str
+    machine_id: str
+    namespace: str
+    port: str
+    mac: str
+    memory: int
+    uplink: bool
+
+    @property
+    def disk(self) -> Path:
+        """Its disk, an ext4 file system."""
+        return Path(self.files, "disk.ext4")
+
+    @property
+    def identity(self) -> Path:
+        """The archive that makes the blank disk this node."""
+        return Path(self.files, "identity.tar")
+
+    @property
+    def root(self) -> Path:
+        """Where its disk is mounted, in its own mount namespace only."""
+        return Path(self.files, "root")
+
+
+def write(launch: Launch) -> Path:
+    """Write the file for the supervisor and return its path."""
+    path = Path(launch.files, "launch.json")
+    write_text(path, json.dumps(asdict(launch)))
+    return path
+
+
+def read(path: Path) -> Launch:
+    """Read what `write` wrote."""
+    return Launch(**json.loads(path.read_text()))
