@@ -2,6 +2,7 @@
 
 from provisioner.catalogue import default_minor
 from provisioner.errors import ProvisionerError
+from provisioner.lab.containers import cgroups
 from provisioner.lab.guest import USER
 from provisioner.lab.spec import LabSpec, MirrorInfo
 from provisioner.version import Version
@@ -44,6 +45,12 @@ _CONNTRACK = """
 maxPerCore = 0
 min = 0
 """
+# A kubelet refuses cgroup v1 since 1.35, and kubeadm's check of the system with it.
+_CGROUP_V1 = """
+[kubeadm]
+ignore_preflight_errors = ["SystemVerification"]
+kubelet_configuration = { failCgroupV1 = false }
+"""
 _NO_ELECTION = '"leader-elect" = "false"'
 
 
@@ -61,6 +68,11 @@ def _low_load(kubernetes: str) -> str:
             local_storage=f"featureGates = {{ {gate} = false }}",
         )
     return _LOW_LOAD.format(scheduler=_NO_ELECTION, local_storage="localStorageCapacityIsolation = false")
+
+
+def _shared_kernel(kubernetes: str, cgroup_v1: bool) -> str:
+    """Return tables for nodes that share this host's kernel. kubernetes: "1.20.2" or "1.37"."""
+    return (_CGROUP_V1 if cgroup_v1 and Version.parse(kubernetes).at_least(1, 35) else "") + _CONNTRACK
 
 
 def choose_network(wanted: str, mirror: MirrorInfo | None) -> str:
@@ -112,8 +124,6 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
             *([f'containerd = "{mirror.containerd}"'] if mirror.containerd else []),
         ]
     text = "\n".join(lines) + "\n"
-    if timeout_scale > 1:
-        text += _low_load(kubernetes or default_minor())
-    elif spec.nodes == "containers":
-        text += "\n[kubeadm]\n"
-    return text + _CONNTRACK if spec.nodes == "containers" else text
+    if spec.nodes == "containers":
+        return text + _shared_kernel(kubernetes or default_minor(), cgroups.is_v1(cgroups.hierarchies()))
+    return text + _low_load(kubernetes or default_minor()) if timeout_scale > 1 else text

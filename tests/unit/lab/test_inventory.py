@@ -3,11 +3,13 @@
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from provisioner.catalogue import release
 from provisioner.errors import ProvisionerError
+from provisioner.lab.containers import cgroups
 from provisioner.lab.inventory import NETWORKS, choose_network, render_site
 from provisioner.lab.mirror.editions import SOURCE
 from provisioner.lab.spec import LabSpec, MirrorInfo
@@ -108,8 +110,25 @@ def test_a_machine_that_is_not_emulated_has_no_special_settings(tmp_path: Path) 
     assert "mirror" not in site
 
 
+def kubeadm_tables(text: str) -> dict[str, Any]:
+    return dict(tomllib.loads(text)["kubeadm"])
+
+
 def test_containers_leave_the_hosts_conntrack_alone(tmp_path: Path) -> None:
     for scale in (1.0, 8.0):
-        text = render_site(LabSpec(tmp_path, nodes="containers"), None, timeout_scale=scale)
-        assert tomllib.loads(text)["kubeadm"]["kube_proxy_configuration"]["conntrack"]["maxPerCore"] == 0
+        tables = kubeadm_tables(render_site(LabSpec(tmp_path, nodes="containers"), MIRROR, timeout_scale=scale))
+        assert tables == {"kube_proxy_configuration": {"conntrack": {"maxPerCore": 0, "min": 0}}}
     assert "kube_proxy" not in render_site(LabSpec(tmp_path), None)
+
+
+@pytest.mark.parametrize(
+    ("version", "cgroup_v1", "wanted"), [("1.37.2", True, True), ("1.37.2", False, False), ("1.34.1", True, False)]
+)
+def test_a_current_kubelet_is_let_start_on_cgroup_v1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, cgroup_v1: bool, wanted: bool
+) -> None:
+    monkeypatch.setattr(cgroups, "is_v1", lambda found: cgroup_v1)
+    mirror = replace(MIRROR, kubernetes=version)
+    tables = kubeadm_tables(render_site(LabSpec(tmp_path, nodes="containers"), mirror))
+    assert (tables.get("kubelet_configuration") == {"failCgroupV1": False}) is wanted
+    assert (tables.get("ignore_preflight_errors") == ["SystemVerification"]) is wanted
