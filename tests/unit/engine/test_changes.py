@@ -143,8 +143,8 @@ class Refusing(FakeCluster):
 @pytest.mark.parametrize(
     ("reason", "spec", "message"),
     [
-        (TAKEN, {"ports": [{"nodePort": 30080}]}, "(422): Service default/other holds 30080; give one of the two"),
-        (TAKEN, {"healthCheckNodePort": 30080}, "(422): Service default/other holds 30080; give one of the two"),
+        (TAKEN, {"ports": [{"nodePort": 30080}]}, "(422): Service default/other has port 30080; change the nodePort"),
+        (TAKEN, {"healthCheckNodePort": 30080}, "(422): Service default/other has port 30080; change the nodePort"),
         (TAKEN, {"ports": [{"nodePort": 30081}]}, "already allocated (422); unchanged"),
         ("it has no name", {"ports": [{"nodePort": 30080}]}, "it has no name (422); unchanged"),
     ],
