@@ -108,7 +108,7 @@ def run(program: Path, folder: Path, *words: str) -> subprocess.CompletedProcess
 
 
 def contents(path: Path) -> dict[str, bytes]:
-    """Return the files of a wheel by name, but for RECORD's order."""
+    """Return the files of a wheel by name, without RECORD."""
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist() if not name.endswith("/RECORD")}
 

@@ -42,7 +42,7 @@ def setup(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(("words", "wanted"), [((), LISTED), (("--few",), FEW)])
-def test_what_setup_would_install(checkout: Path, words: tuple[str, ...], wanted: list[str]) -> None:
+def test_setup_names_the_missing_packages(checkout: Path, words: tuple[str, ...], wanted: list[str]) -> None:
     done = setup(checkout, *words)
     assert done.returncode == 1
     (names,) = re.findall(r"apt-get install (.+)$", done.stderr, re.MULTILINE)
@@ -65,6 +65,6 @@ def test_an_unknown_argument_is_rejected(checkout: Path) -> None:
 )
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_each_target_sets_up_what_it_needs(verb: str, call: str) -> None:
-    """Printed by make, not run."""
-    said = subprocess.run(["make", "-n", "-C", str(TOP), verb, "CI="], capture_output=True, text=True, check=True)
-    assert [line for line in said.stdout.splitlines() if "setup.sh" in line] == [call]
+    """make only prints the recipe here."""
+    printed = subprocess.run(["make", "-n", "-C", str(TOP), verb, "CI="], capture_output=True, text=True, check=True)
+    assert [line for line in printed.stdout.splitlines() if "setup.sh" in line] == [call]
