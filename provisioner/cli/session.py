@@ -16,7 +16,6 @@ from provisioner.cli.screen import JsonLines, Plain, Viewer
 from provisioner.engine import Step, lock, runner
 from provisioner.errors import ProvisionerError
 from provisioner.kube import Cluster
-from provisioner.kube import cluster as kube
 from provisioner.report import Log, Report
 from provisioner.site import Site, load_site
 from provisioner.ssh import Host, Sudo, host
@@ -58,7 +57,7 @@ def open_session(options: Options, command: str, steps: Sequence[Step] = ()) -> 
     sudo = Sudo(site, _prompt_sudo_password if sys.stdin.isatty() else None)
     sudo.prompt_early()
     hosts = host.fleet(site, report, runner.combined_query(steps, site), sudo)
-    cluster = kube.connect(site, hosts)
+    cluster = Cluster(site, hosts)
     cluster.progress = runner.progress(report)
     session = Session(options, site, report, hosts, cluster)
     try:
@@ -76,7 +75,7 @@ def open_session(options: Options, command: str, steps: Sequence[Step] = ()) -> 
     finally:
         viewer.close()
         report.close()
-        cluster.close()
+        cluster.disconnect()
         host.close(hosts)
         log.close()
 

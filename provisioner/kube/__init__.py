@@ -11,7 +11,6 @@ __all__ = [
     "Object",
     "address_pools",
     "certificates",
-    "cluster",
     "download",
     "kubeadm",
     "kubeadm_drift",

@@ -49,8 +49,6 @@ class Cluster:
         """Drop the connection and credentials, for example after a control plane was created or removed."""
         self._api.disconnect()
 
-    close = disconnect
-
     def kubeconfig(self) -> dict[str, Any] | None:
         """Return the administrator's kubeconfig from a control plane, None if none has one."""
         return self._api.kubeconfig()
@@ -280,28 +278,6 @@ class Cluster:
         collection = path.removesuffix(f"/{name}")
         status, body = self._api.request("PATCH", f"{path}?{query}", dict(manifest), "application/merge-patch+json")
         return (status, body) if status != 404 else self._api.request("POST", f"{collection}?{query}", dict(manifest))
-
-
-def connect(site: Site, hosts: Mapping[str, Host]) -> Cluster:
-    """Return the site's Cluster; it connects at first use."""
-    return Cluster(site, hosts)
-
-
-def approve_csr(cluster: Cluster, request: Object) -> None:
-    """Approve a certificate signing request (certificates.k8s.io/v1, subresource `approval`)."""
-    condition = {
-        "type": "Approved",
-        "status": "True",
-        "reason": "ProvisionerApprove",
-        "message": "requested by a host of hosts.toml for its own name and addresses",
-    }
-    cluster.merge(
-        "CertificateSigningRequest",
-        request["metadata"]["name"],
-        {"status": {"conditions": [condition]}},
-        api_version="certificates.k8s.io/v1",
-        subresource="approval",
-    )
 
 
 def _explained(explain: Callable[[], str]) -> str:

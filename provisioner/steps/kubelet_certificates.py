@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
 from provisioner.engine import Change, Scope, Step
 from provisioner.kube import Cluster, Object
-from provisioner.kube.cluster import approve_csr
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
 
@@ -33,10 +35,27 @@ def _approve(host: Host, cluster: Cluster) -> None:
     def approved() -> bool:
         # The kubelet sends new requests until one is signed, so approve whatever is pending.
         for request in pending(cluster, host):
-            approve_csr(cluster, request)
+            approve(cluster, request)
         return host.run(f"test -e {SERVING}", check=False).status == 0
 
     cluster.wait(f"the serving certificate of {host.name}'s kubelet", approved, 120, lambda: _why(cluster, host))
+
+
+def approve(cluster: Cluster, request: Object) -> None:
+    """Approve a certificate signing request."""
+    condition = {
+        "type": "Approved",
+        "status": "True",
+        "reason": "ProvisionerApprove",
+        "message": "requested by a host of hosts.toml for its own name and addresses",
+    }
+    cluster.merge(
+        "CertificateSigningRequest",
+        request["metadata"]["name"],
+        {"status": {"conditions": [condition]}},
+        api_version=API,
+        subresource="approval",
+    )
 
 
 def pending(cluster: Cluster, host: Host) -> list[Object]:
@@ -56,9 +75,6 @@ def belongs(pem: bytes, name: str, addresses: set[str]) -> bool:
 
     Source: kubernetes.io, "Certificate Signing Requests", rules for approvers of kubernetes.io/kubelet-serving.
     """
-    from cryptography import x509
-    from cryptography.x509.oid import NameOID
-
     request = x509.load_pem_x509_csr(pem)
     wanted = {NameOID.COMMON_NAME: f"system:node:{name}", NameOID.ORGANIZATION_NAME: "system:nodes"}
     for oid, value in wanted.items():

@@ -55,7 +55,7 @@ WRONG = (
         "from provisioner.site.partial import conflicts",
         "partial.conflicts, which provisioner.site does not",
     ),
-    ("cli/init.py", "from provisioner.kube.cluster import _explain", "_explain, which provisioner.kube does not"),
+    ("cli/init.py", "from provisioner.kube.objects import _masked", "_masked, which provisioner.kube does not"),
 )
 
 

@@ -101,7 +101,7 @@ def connecting(site: Site) -> Iterator[Connect]:
         yield build
     finally:
         for cluster in made:
-            cluster.close()
+            cluster.disconnect()
 
 
 def config_map(name: str, namespace: str, data: dict[str, str], labels: dict[str, str] | None = None) -> Object:

@@ -17,7 +17,6 @@ from cryptography.x509.oid import NameOID
 
 from provisioner.errors import ClusterError
 from provisioner.kube import Cluster
-from provisioner.kube.cluster import approve_csr
 from provisioner.site import Site
 from provisioner.ssh import Host, HostNic
 from provisioner.ssh.command import CommandResult
@@ -110,8 +109,8 @@ def test_approval_is_idempotent(control_plane: ControlPlane, cluster: Cluster) -
     request_certificate(control_plane, "twice", "worker3", ["192.0.2.13"])
     request = cluster.get("CertificateSigningRequest", "twice", None, API)
     assert request is not None
-    approve_csr(cluster, request)
-    approve_csr(cluster, request)
+    step.approve(cluster, request)
+    step.approve(cluster, request)
     found = cluster.get("CertificateSigningRequest", "twice", None, API)
     assert found is not None
     assert [condition["type"] for condition in found["status"]["conditions"]] == ["Approved"]
