@@ -55,7 +55,7 @@ def read(context: Context, wanted: set[str]) -> PodMetrics:
 
 def _usage(context: Context) -> tuple[dict[str, str], str]:
     try:
-        answer = context.cluster.raw(PATH, patience=0)
+        answer = context.cluster.raw(PATH, retry_for=0)
     except ClusterError as error:
         return {}, error.message
     items = answer.get("items") or [] if isinstance(answer, dict) else []

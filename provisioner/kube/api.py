@@ -93,14 +93,14 @@ class Api:
             return self._config
 
     def request(
-        self, method: str, path: str, body: Any = None, content: str = "application/json", patience: float = 30
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json", retry_for: float = 30
     ) -> tuple[int, bytes]:
-        """Return status and body. Retry a busy or silent API server for `patience` seconds (scaled)."""
-        deadline = time.monotonic() + self.site.timeout(patience)
+        """Return status and body. Retry a busy or silent API server for `retry_for` seconds (scaled)."""
+        deadline = time.monotonic() + self.site.timeout(retry_for)
         client = self._connect()
         while True:
             try:
-                status, data = client.request(method, path, body, content, self.site.timeout(15))
+                status, data = client.request(method, path, body, content_type, self.site.timeout(15))
                 if not retryable(status, data) or time.monotonic() > deadline:
                     return status, data
             except OSError as error:

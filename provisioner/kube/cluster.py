@@ -58,7 +58,7 @@ class Cluster:
         if self.kubeconfig() is None:
             return ApiState.ABSENT
         try:
-            self.raw("/version", patience=0)
+            self.raw("/version", retry_for=0)
         except ClusterError as error:
             self.api_error = str(error)
             return ApiState.UNREACHABLE
@@ -70,9 +70,9 @@ class Cluster:
 
     # --- reading -------------------------------------------------------------------------------------------
 
-    def raw(self, path: str, patience: float = 30) -> Any:
+    def raw(self, path: str, retry_for: float = 30) -> Any:
         """Return the response to GET `path`: parsed JSON, or text if it is not JSON."""
-        status, body = self._api.request("GET", path, patience=patience)
+        status, body = self._api.request("GET", path, retry_for=retry_for)
         if status >= 400:
             raise refusal("GET", path, status, body)
         try:
@@ -137,7 +137,7 @@ class Cluster:
             "kind": "TokenRequest",
             "spec": {"expirationSeconds": seconds},
         }
-        status, body = self._api.request("POST", path, wanted, patience=0)
+        status, body = self._api.request("POST", path, wanted, retry_for=0)
         if status == 404:
             return None
         if status >= 400:
@@ -160,9 +160,9 @@ class Cluster:
             status, body = self._create_or_merge(path, name, urlencode(query), manifest)
         else:
             query["force"] = "true"
-            content = "application/apply-patch+yaml"
+            content_type = "application/apply-patch+yaml"
             status, body = self._api.request(
-                "PATCH", f"{path}?{urlencode(query)}", with_port_protocols(manifest), content
+                "PATCH", f"{path}?{urlencode(query)}", with_port_protocols(manifest), content_type
             )
         if status >= 400:
             raise refusal("apply", object_name(manifest), status, body)
@@ -207,7 +207,7 @@ class Cluster:
             "metadata": {"name": pod, "namespace": namespace},
         }
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
-        status, body = self._api.request("POST", path, eviction, patience=0)
+        status, body = self._api.request("POST", path, eviction, retry_for=0)
         if status == 429:
             return status_message(body.decode(errors="replace"))
         if status >= 400 and status != 404:

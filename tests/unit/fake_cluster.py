@@ -78,7 +78,7 @@ class FakeCluster:
 
     # --- reading -----------------------------------------------------------------------------------------------
 
-    def raw(self, path: str, patience: float = 30) -> Any:
+    def raw(self, path: str, retry_for: float = 30) -> Any:
         self._request(path)
         if path not in self.answers:
             raise ClusterError(f"the API refused to GET {path}: not found (404)")

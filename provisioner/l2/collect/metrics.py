@@ -123,7 +123,7 @@ def _fetching(
             path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}:{port.port}/proxy/metrics"
             try:
                 answer: Any
-                answer = client.metrics(pod, port.port) if port.secure else reader.cluster.raw(path, patience=0)
+                answer = client.metrics(pod, port.port) if port.secure else reader.cluster.raw(path, retry_for=0)
             except (ClusterError, HostError) as error:
                 failure = failure or error
                 continue
@@ -154,7 +154,7 @@ def _reading(reader: ApiReader, pod: Object) -> Callable[[], tuple[str, str]]:
 
     def read() -> tuple[str, str]:
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/log?{query}"
-        answer: Any = reader.cluster.raw(path, patience=0)
+        answer: Any = reader.cluster.raw(path, retry_for=0)
         # A log of one line of JSON comes back parsed.
         return spec["nodeName"], answer if isinstance(answer, str) else json.dumps(answer)
 

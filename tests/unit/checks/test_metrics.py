@@ -25,7 +25,7 @@ class Scraped(FakeCluster):
         self.requests = 0
         self.on_request: Callable[[], None] = lambda: None
 
-    def raw(self, path: str, patience: float = 30) -> Any:
+    def raw(self, path: str, retry_for: float = 30) -> Any:
         assert path == metrics.PATH
         self.requests += 1
         self.on_request()

@@ -63,10 +63,10 @@ def test_an_api_lost_midway_leaves_the_rest_unknown(
     dying = connect()
     original = dying.raw
 
-    def raw(path: str, patience: float = 30) -> Any:
+    def raw(path: str, retry_for: float = 30) -> Any:
         if path == "/apis/metallb.io/v1beta1" and "kube-apiserver" in control_plane.running:
             control_plane.kill("kube-apiserver")
-        return original(path, patience)
+        return original(path, retry_for)
 
     dying.raw = raw  # type: ignore[method-assign]
     try:

@@ -60,9 +60,9 @@ def test_before_0_13_pools_are_in_a_config_map(connect: Connect, site: Site, adm
     old = connect()
     original = old.raw
 
-    def raw(path: str, patience: float = 30) -> Any:
+    def raw(path: str, retry_for: float = 30) -> Any:
         """Hide the CRDs that this API server has."""
-        answer = original(path, patience)
+        answer = original(path, retry_for)
         if path == "/apis":
             answer["groups"] = [group for group in answer["groups"] if group["name"] != "metallb.io"]
         return answer
