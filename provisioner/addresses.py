@@ -75,7 +75,7 @@ def subtract_ranges(ranges: Iterable[Range], removed: Iterable[Range]) -> list[R
 
 
 def _cut(part: Range, hole: Range) -> Iterator[Range]:
-    """Yield what a range has before and after a hole."""
+    """Yield the parts of a range before and after a hole."""
     if not part.overlaps(hole):
         yield part
         return

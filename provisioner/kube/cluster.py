@@ -238,7 +238,7 @@ class Cluster:
     # --- pods ----------------------------------------------------------------------------------------------
 
     def exec(self, namespace: str, pod: str, command: Sequence[str], container: str = "", timeout: float = 30) -> str:
-        """Run a command in a pod and return its stdout. Raises ClusterError with stderr when it fails."""
+        """Run a command in a pod and return its stdout; raise ClusterError with its output if it fails."""
         return self._api.exec(namespace, pod, command, container, timeout)
 
     # --- waiting -------------------------------------------------------------------------------------------
