@@ -13,8 +13,7 @@ import click
 
 from provisioner.catalogue import kubernetes_version
 from provisioner.cli.hints import INSIDE, invocation, runnable
-from provisioner.lab import guest, lifecycle, requirements, snapshots, spec, upstream
-from provisioner.lab.inventory import NETWORKS
+from provisioner.lab import guest, inventory, lifecycle, requirements, snapshots, spec, upstream
 from provisioner.lab.kinds import KINDS
 from provisioner.lab.spec import MAX_WORKERS
 
@@ -42,7 +41,10 @@ def lab() -> None:
 @_DIRECTORY
 @click.option("--workers", type=click.IntRange(0, MAX_WORKERS), default=None, help="Number of workers.  [default: 2]")
 @click.option(
-    "--network", type=click.Choice(NETWORKS), default=None, help="Pod network.  [default: flannel if available]"
+    "--network",
+    type=click.Choice(inventory.NETWORKS),
+    default=None,
+    help="Pod network.  [default: flannel if available]",
 )
 @click.option(
     "--kubernetes",
@@ -99,6 +101,8 @@ def up(
     site = _relative(made.site)
     seconds = time.monotonic() - begun
     click.echo(f"lab {made.name}: {len(made.vms)} machines up after {seconds:.0f} s; {site} describes them")
+    if lacking := inventory.missing_storage(made):
+        click.echo(lacking)
     click.echo(f"next: {_sudo()}{invocation()} lab exec -- {invocation()} -f {site} apply")
 
 

@@ -1,10 +1,15 @@
 """The hosts.toml of a lab: the cluster that `provisioner apply` makes of its VMs."""
 
+import json
+
 from provisioner.catalogue import default_minor
 from provisioner.errors import ProvisionerError
-from provisioner.lab.containers import cgroups
+from provisioner.lab.containers import cgroups, kernel
 from provisioner.lab.guest import USER
 from provisioner.lab.spec import LabSpec, MirrorInfo
+from provisioner.site import Workloads
+from provisioner.site.rules import CLAIMS
+from provisioner.text import join_words
 from provisioner.version import Version
 
 POOL = "192.168.56.200-192.168.56.230"
@@ -75,6 +80,29 @@ def _shared_kernel(kubernetes: str, cgroup_v1: bool) -> str:
     return (_CGROUP_V1 if cgroup_v1 and Version.parse(kubernetes).at_least(1, 35) else "") + _CONNTRACK
 
 
+def missing_storage(spec: LabSpec) -> str:
+    """Return why the lab is without storage, "" if it has some."""
+    if spec.nodes != "containers" or kernel.has_nfs():
+        return ""
+    return (
+        "no storage: this machine's kernel has no NFS, so the lab's hosts.toml disables [nfs] and leaves out "
+        f"{join_words(CLAIMS)}; --nodes vms (make lab NODES=vms) has all of it"
+    )
+
+
+def _omissions(spec: LabSpec) -> dict[str, str]:
+    """Return the tables that leave something out, each with its line."""
+    tables = dict(SMALL) if spec.small else {}
+    if missing_storage(spec):
+        kept = [
+            name
+            for name in Workloads().enabled
+            if name not in CLAIMS and (not spec.small or name in tables["workloads"])
+        ]
+        tables |= {"nfs": "enabled = false", "workloads": f"enabled = {json.dumps(kept)}"}
+    return tables
+
+
 def choose_network(wanted: str, mirror: MirrorInfo | None) -> str:
     """Return the pod network: `wanted`, or if that is "", flannel, or bridge if the mirror lacks flannel."""
     why = mirror.lacks("flannel") if mirror else ""
@@ -109,10 +137,9 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
         lines += ["", "[[hosts]]", f'name = "{vm.name}"', f'address = "{vm.address}"', f'roles = ["{role}"]']
     lines += ["", "[metallb]", *([f'version = "{mirror.metallb}"'] if mirror else [])]
     lines += ["", "[[metallb.pools]]", 'name = "lab"', f'addresses = ["{POOL}"]']
-    if spec.small:
-        for table, line in SMALL.items():
-            lines += ["", f"[{table}]", line]
-    elif mirror:
+    for table, line in _omissions(spec).items():
+        lines += ["", f"[{table}]", line]
+    if mirror and not spec.small:
         lines += ["", "[metrics]", f'version = "{mirror.metrics_server}"']
         lines += ["", "[ingress]", 'controller = "traefik"  # the only one in the mirror']
     if mirror:

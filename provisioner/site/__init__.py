@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from provisioner.site.load import SiteErrors, load_site, parse_site
-from provisioner.site.model import HostSpec, Site
+from provisioner.site.model import HostSpec, Site, Workloads
 
 __all__ = [
     "HostSpec",
     "Site",
     "SiteErrors",
+    "Workloads",
     "load_site",
     "messages",
     "parse_site",

@@ -6,4 +6,4 @@ A supervisor process stands for each node, as a QEMU process stands for a VM: ki
 from provisioner.lab.containers import cgroups
 from provisioner.lab.containers.machine import CONTAINERS
 
-__all__ = ["CONTAINERS", "cgroups"]
+__all__ = ["CONTAINERS", "cgroups", "kernel"]

@@ -63,6 +63,12 @@ def present(names: Iterable[str] = MODULES) -> frozenset[str]:
     return (loaded() | shipped | built_in(configuration(), wanted)) & frozenset(wanted)
 
 
+def has_nfs() -> bool:
+    """Return whether the kernel has an NFS client and an NFS server now (proc(5), filesystems)."""
+    kinds = {line.split()[-1] for line in Path("/proc/filesystems").read_text().splitlines()}
+    return {"nfs", "nfsd"} <= kinds
+
+
 def load_modules(spec: LabSpec, progress: Progress) -> None:
     """Load what nodes need of the host's modules and record it, so that `unload_modules` restores the host."""
     missing = [name for name in MODULES if name not in present()] if _MODULES.exists() else []
