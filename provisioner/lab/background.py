@@ -11,7 +11,7 @@ from provisioner.errors import ProvisionerError
 
 START_SECONDS = 10.0
 STOP_SECONDS = 10.0
-_EXEC_POLLS = 5
+_KERNEL_THREAD = 0x00200000  # PF_KTHREAD in include/linux/sched.h
 # The shell execs the program, so its PID is that of the program.
 _WRITE_PID = 'echo $$ >"$0.new" && mv "$0.new" "$0" && exec "$@"'
 
@@ -39,32 +39,30 @@ def pid(directory: Path, name: str, marks: Sequence[str]) -> int | None:
         number = int((directory / f"{name}.pid").read_text())
     except (OSError, ValueError):
         return None
-    found = arguments(number)
-    for _ in range(_EXEC_POLLS):
-        if found != ("",):
-            break
-        time.sleep(0.02)  # no arguments: a zombie, or in the middle of execve
-        found = arguments(number)
     # The PID may have been reused by another program.
-    return number if set(marks) <= set(found) else None
+    return number if set(marks) <= set(arguments(number)) else None
 
 
 def arguments(number: int) -> tuple[str, ...]:
-    """Return the arguments of a process, empty if it is gone."""
+    """Return the arguments of a process, empty if it has exited.
+
+    A process has none for a moment while it executes another program, and while it exits: its memory goes first, then
+    its files and devices. Both are waited for, so that what an exited process held is free.
+    """
     line = b""
 
-    def known() -> bool:
+    def settled() -> bool:
         nonlocal line
         try:
             line = Path(f"/proc/{number}/cmdline").read_bytes()
-            if not line:
-                os.readlink(f"/proc/{number}/exe")  # fails for a zombie and for a kernel thread
+            # proc_pid_stat(5): after the name in parentheses, the state is the first field and the flags the seventh.
+            fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
         except OSError:
+            line = b""
             return True
-        return bool(line)
+        return bool(line) or fields[0] in ("Z", "X") or bool(int(fields[6]) & _KERNEL_THREAD)
 
-    # A process that is executing another program has no arguments for a moment.
-    wait_until(known, START_SECONDS, pause=0.01)
+    wait_until(settled, START_SECONDS, pause=0.01)
     return tuple(part.decode(errors="replace") for part in line.split(b"\0")) if line else ()
 
 

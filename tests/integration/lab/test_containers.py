@@ -57,9 +57,10 @@ def sysctls() -> dict[str, str]:
 
 
 def mounts() -> list[str]:
-    """List the host's mounts, without the network namespaces of other tests."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return sorted(line.split(" ", 1)[1] for line in lines if " nsfs " not in line or "/run/netns/pytest" in line)
+    """List the host's mounts, without the network namespaces of others and the mount that holds all of them."""
+    fields = [line.split(" ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    others = [line for line in fields if line[4] != "/run/netns" and ("nsfs" not in line or "pytest" in line[4])]
+    return sorted(" ".join(line[2:]) for line in others)
 
 
 def host() -> dict[str, object]:
@@ -75,7 +76,7 @@ def host() -> dict[str, object]:
         "mounts": mounts(),
         "links": sorted(links.splitlines()),
         "namespaces": sorted(path.name for path in Path("/run/netns").glob("pytest*")),
-        "loops": loops,
+        "loops": sorted(line for line in loops.splitlines() if "/pytest" in line),
         "hostname": os.uname().nodename,
     }
 
