@@ -47,7 +47,8 @@ def arguments(number: int) -> tuple[str, ...]:
     """Return the arguments of a process, empty if it has exited.
 
     A process has none for a moment while it executes another program, and while it exits: its memory goes first, then
-    its files and devices. Both are waited for, so that what an exited process held is free.
+    its files and devices, which its last thread closes; the first is a zombie until then. All of it is waited for, so
+    that what an exited process held is free.
     """
     line = b""
 
@@ -55,12 +56,14 @@ def arguments(number: int) -> tuple[str, ...]:
         nonlocal line
         try:
             line = Path(f"/proc/{number}/cmdline").read_bytes()
-            # proc_pid_stat(5): after the name in parentheses, the state is the first field and the flags the seventh.
+            # proc_pid_stat(5): after the name in parentheses, the state is the first field, the flags are the seventh and
+            # the number of threads is the eighteenth.
             fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             line = b""
             return True
-        return bool(line) or fields[0] in ("Z", "X") or bool(int(fields[6]) & _KERNEL_THREAD)
+        exited = fields[0] in ("Z", "X") and int(fields[17]) <= 1
+        return bool(line) or exited or bool(int(fields[6]) & _KERNEL_THREAD)
 
     wait_until(settled, START_SECONDS, pause=0.01)
     return tuple(part.decode(errors="replace") for part in line.split(b"\0")) if line else ()

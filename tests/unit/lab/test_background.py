@@ -22,6 +22,20 @@ print("held", flush=True)
 time.sleep(600)
 """
 
+# Its first thread exits and leaves a zombie; another thread holds the file for a second more.
+SURVIVOR = """
+import ctypes, fcntl, os, sys, threading, time
+held = open(sys.argv[1], "w")
+fcntl.flock(held, fcntl.LOCK_EX)
+def survive():
+    print("held", flush=True)
+    time.sleep(1)
+    os._exit(0)
+threading.Thread(target=survive).start()
+EXIT = {"x86_64": 60, "aarch64": 93}[os.uname().machine]
+ctypes.CDLL(None).syscall(EXIT, 0)
+"""
+
 
 def test_what_a_killed_process_held_is_free(tmp_path: Path) -> None:
     file = tmp_path / "held"
@@ -29,6 +43,19 @@ def test_what_a_killed_process_held_is_free(tmp_path: Path) -> None:
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"held\n"
     assert background.kill(holder.pid)
+    with file.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    holder.wait()
+    holder.stdout.close()
+
+
+def test_a_process_whose_first_thread_has_exited_is_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "held"
+    holder = subprocess.Popen([sys.executable, "-c", SURVIVOR, str(file)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    assert background.wait_until(lambda: b"(zombie)" in Path(f"/proc/{holder.pid}/status").read_bytes(), 10, pause=0.01)
+    assert background.arguments(holder.pid) == ()
     with file.open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     holder.wait()
