@@ -25,6 +25,7 @@ SUBCOMMANDS = {
     "check": ("provisioner.cli.l2_check:check", "Diagnose external IPs: a verdict, evidence and a remedy."),
     "watch": ("provisioner.cli.l2_watch:watch", "Time a failover."),
     "collect": ("provisioner.cli.l2_collect:collect", "Save the cluster's facts for check --facts."),
+    "explain": ("provisioner.cli.l2_explain:explain", "Explain a verdict: cause, look in tcpdump, remedy."),
 }
 _REPORTING = ("scan", "check")  # their JSON is l2report/v1
 

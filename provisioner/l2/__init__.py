@@ -5,6 +5,7 @@ __all__ = [
     "collect",
     "diagnosis",
     "election",
+    "explanations",
     "facts",
     "facts_file",
     "facts_values",

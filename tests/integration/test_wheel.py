@@ -155,6 +155,13 @@ def test_help(installed: Path, empty: Path, command: str) -> None:
     assert "Usage: provisioner" in done.stdout
 
 
+def test_pages_of_verdicts_travel(installed: Path, empty: Path) -> None:
+    done = run(installed / "provisioner", empty, "l2", "explain", "split-brain")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("# SPLIT_BRAIN\n")
+    assert "## How to fix it" in done.stdout
+
+
 def test_init_writes_a_site_that_is_read_back(installed: Path, empty: Path) -> None:
     assert run(installed / "provisioner", empty, "init").returncode == 0
     script = "import pathlib, provisioner.site as s; print(s.load_site(pathlib.Path('hosts.toml')).cluster.name)"
