@@ -58,7 +58,7 @@ if command -v dpkg-query >/dev/null; then
         for package in $missing; do
             case $package in
             openssh-server) units="ssh.service ssh.socket" ;;
-            keepalived | docker-registry) units=$package.service ;;
+            keepalived | docker-registry | haproxy) units=$package.service ;;
             *) continue ;;
             esac
             for unit in $units; do

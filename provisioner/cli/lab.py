@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,7 +15,7 @@ from provisioner.catalogue import kubernetes_version
 from provisioner.cli.hints import INSIDE, invocation, runnable
 from provisioner.lab import guest, inventory, lifecycle, requirements, snapshots, spec, upstream
 from provisioner.lab.kinds import KINDS
-from provisioner.lab.spec import MAX_WORKERS
+from provisioner.lab.spec import MAX_CONTROL_PLANES, MAX_WORKERS
 
 _DIRECTORY = click.option(
     "--directory",
@@ -39,6 +39,12 @@ def lab() -> None:
 
 @lab.command()
 @_DIRECTORY
+@click.option(
+    "--control-planes",
+    type=click.IntRange(1, MAX_CONTROL_PLANES),
+    default=None,
+    help="Number of control planes; several are behind a load balancer.  [default: 1]",
+)
 @click.option("--workers", type=click.IntRange(0, MAX_WORKERS), default=None, help="Number of workers.  [default: 2]")
 @click.option(
     "--network",
@@ -69,6 +75,7 @@ def lab() -> None:
 def up(
     directory: Path,
     *,
+    control_planes: int | None,
     workers: int | None,
     network: str | None,
     kubernetes: str | None,
@@ -82,17 +89,18 @@ def up(
     Example: provisioner lab up --workers 3
     """
     begun = time.monotonic()
-    existing = spec.load(directory)
-    requirements.check(nodes or (existing.nodes if existing else ""))
-    wanted = spec.LabSpec(
-        directory=directory.resolve(),
-        name=name or (existing.name if existing else "provlab"),
-        workers=workers if workers is not None else existing.workers if existing else 2,
+    before = spec.load(directory) or spec.LabSpec(directory.resolve())
+    wanted = replace(
+        before,
+        name=name or before.name,
+        workers=before.workers if workers is None else workers,
+        control_planes=control_planes or before.control_planes,
         network=network or "",
-        small=small if small is not None else existing.small if existing else False,
-        kubernetes=kubernetes or (existing.kubernetes if existing else ""),
+        small=before.small if small is None else small,
+        kubernetes=kubernetes or before.kubernetes,
         nodes=nodes or "",
     )
+    requirements.check(nodes or before.nodes, balanced=bool(wanted.endpoint))
     mirror = None if no_mirror else upstream.ensure(_progress, wanted.small, wanted.kubernetes)
     uplink = mirror is None and not no_mirror
     made = lifecycle.up(wanted, mirror, uplink=uplink, progress=_progress)
@@ -121,7 +129,8 @@ def status(directory: Path, output: str) -> None:
         click.echo(json.dumps({
             "name": now.spec.name, "directory": str(now.spec.directory), "nodes": now.spec.nodes or "vms",
             "accelerator": now.accelerator,
-            "uplink": now.uplink, "mirror": now.mirror, "machines": machines, "snapshots": names,
+            "uplink": now.uplink, "mirror": now.mirror, "endpoint": now.spec.endpoint, "balancer": now.balancer,
+            "machines": machines, "snapshots": names,
         }, indent=2))  # fmt: skip
         return
     uplink = "with uplink" if now.uplink else "no uplink"
@@ -132,7 +141,9 @@ def status(directory: Path, output: str) -> None:
         process = f"pid {row.pid}" if row.pid else ""
         size = f"{row.vm.cpus} CPU  {row.vm.memory} MiB"
         click.echo(f"  {row.vm.name:<9} {row.vm.address:<15} {row.state:<8} {size:<17} {process}".rstrip())
-    click.echo(f"  mirror    {f'running, pid {now.mirror}' if now.mirror else 'not running'}")
+    if now.spec.endpoint:
+        click.echo(f"  {'endpoint':<9} {now.spec.endpoint:<24} {_running(now.balancer)}")
+    click.echo(f"  {'mirror':<9} {_running(now.mirror)}")
     click.echo(f"  snapshots {', '.join(names) or 'none'}")
 
 
@@ -190,6 +201,26 @@ def restore(directory: Path, name: str) -> None:
 
 @lab.command()
 @_DIRECTORY
+@click.argument("action", type=click.Choice(["off", "cut", "on"]))
+@click.argument("host")
+def power(directory: Path, action: str, host: str) -> None:
+    """Shut one machine down (off), end it as pulling its plug does (cut), or start it again (on).
+
+    Example: provisioner lab power cut worker1; provisioner lab power on worker1
+    """
+    spec = lifecycle.find_up(directory)
+    spec.vm(host)
+    if action == "on":
+        lifecycle.start(spec, host, _progress)
+    elif action == "off":
+        lifecycle.shut_down(spec, host, _progress)
+    else:
+        lifecycle.power_off(spec, host)
+    click.echo(f"{host}: {'running' if action == 'on' else 'off'}")
+
+
+@lab.command()
+@_DIRECTORY
 def down(directory: Path) -> None:
     """Shut the machines down; keep disks and snapshots.
 
@@ -222,6 +253,10 @@ def _check_version(text: str | None) -> str | None:
         except ValueError as error:
             raise click.BadParameter(f"{text!r} {error}") from error
     return text
+
+
+def _running(pid: int | None) -> str:
+    return f"running, pid {pid}" if pid else "not running"
 
 
 def _progress(text: str) -> None:

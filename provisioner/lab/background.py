@@ -56,8 +56,8 @@ def arguments(number: int) -> tuple[str, ...]:
         nonlocal line
         try:
             line = Path(f"/proc/{number}/cmdline").read_bytes()
-            # proc_pid_stat(5): after the name in parentheses, the state is the first field, the flags are the seventh and
-            # the number of threads is the eighteenth.
+            # proc_pid_stat(5): after the name in parentheses, the state is the first field, the flags are the seventh
+            # and the number of threads is the eighteenth.
             fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             line = b""

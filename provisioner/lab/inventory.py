@@ -124,6 +124,7 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
         f'name = "{spec.name}"',
         *([f'kubernetes = "{kubernetes}"'] if kubernetes else []),
         f'network = "{network}"',
+        *([f'endpoint = "{spec.endpoint}"'] if spec.endpoint else []),
         f"timeout_scale = {timeout_scale:.1f}",
         "",
         "[ssh]",
@@ -133,8 +134,7 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
         f'known_hosts = "{spec.known_hosts}"',
     ]
     for vm in spec.vms:
-        role = "control-plane" if vm.name == "master" else "worker"
-        lines += ["", "[[hosts]]", f'name = "{vm.name}"', f'address = "{vm.address}"', f'roles = ["{role}"]']
+        lines += ["", "[[hosts]]", f'name = "{vm.name}"', f'address = "{vm.address}"', f'roles = ["{vm.role}"]']
     lines += ["", "[metallb]", *([f'version = "{mirror.metallb}"'] if mirror else [])]
     lines += ["", "[[metallb.pools]]", 'name = "lab"', f'addresses = ["{POOL}"]']
     for table, line in _omissions(spec).items():

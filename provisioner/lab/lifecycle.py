@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from provisioner.errors import ProvisionerError
-from provisioner.lab import apt, guest, identity, image, inventory, network, recipe, requirements
+from provisioner.lab import apt, balancer, guest, identity, image, inventory, network, recipe, requirements
 from provisioner.lab import spec as specs
 from provisioner.lab import upstream as mirrors
 from provisioner.lab.image import Progress
@@ -32,12 +32,13 @@ class VmStatus:
 
 @dataclass(frozen=True)
 class LabStatus:
-    """The state of the lab; `mirror` is the mirror's PID or None."""
+    """The state of the lab; `mirror` and `balancer` are their PIDs or None."""
 
     spec: LabSpec
     accelerator: str | None
     uplink: bool
     mirror: int | None
+    balancer: int | None
     vms: tuple[VmStatus, ...]
 
 
@@ -79,7 +80,7 @@ def up(
 
     With a `mirror`, machines can reach nothing else; with an `uplink` they reach other networks through a NAT.
     """
-    requirements.check(wanted.nodes)
+    requirements.check(wanted.nodes, balanced=bool(wanted.endpoint))
     spec = specs.merged(wanted, specs.load(wanted.directory))
     pod_network = inventory.choose_network(spec.network, mirror)
     with locked(spec):
@@ -94,6 +95,7 @@ def up(
         network.ensure(spec)
         if mirror:
             mirrors.serve(spec, mirror)
+        balancer.ensure(spec)
         _login_key(spec)
         scale = spec.timeout_scale or settings.timeout_scale
         identities = [_identity(spec, vm, mirror) for vm in spec.vms]
@@ -124,6 +126,14 @@ def start(spec: LabSpec, name: str, progress: Progress) -> None:
         guest.wait_for_ssh(spec, [machine], guest.BOOT_SECONDS * scale)
 
 
+def shut_down(spec: LabSpec, name: str, progress: Progress) -> None:
+    """Shut one machine down as its power button does, and power it off if it does not respond."""
+    settings = settings_of(spec)
+    machine = _machine(spec, name)
+    with locked(spec):
+        _shut_down([machine], spec.timeout_scale or settings.timeout_scale, progress)
+
+
 def power_off(spec: LabSpec, name: str) -> None:
     """Power a machine off without a shutdown, as unplugging it would."""
     _machine(spec, name).power_off()
@@ -137,6 +147,7 @@ def down(spec: LabSpec, progress: Progress) -> None:
         scale = spec.timeout_scale or settings.timeout_scale
         _shut_down(machines_of(spec, settings), scale, progress)
         mirrors.stop(spec)
+        balancer.stop(spec)
 
 
 def destroy(spec: LabSpec) -> None:
@@ -144,6 +155,7 @@ def destroy(spec: LabSpec) -> None:
     requirements.require_root()
     with locked(spec):
         mirrors.stop(spec)
+        balancer.stop(spec)
         if owner(spec) in (None, spec.directory):  # else everything that runs under this name is another lab's
             release(spec)
         # Remove lab.json last, so that an interrupted destroy can be run again.
@@ -158,7 +170,7 @@ def status(spec: LabSpec) -> LabStatus:
     requirements.require_root()
     settings = settings_of(spec)
     rows = tuple(VmStatus(machine.vm, machine.state(), machine.pid()) for machine in machines_of(spec, settings))
-    return LabStatus(spec, settings.accelerator, settings.uplink, mirrors.pid(spec), rows)
+    return LabStatus(spec, settings.accelerator, settings.uplink, mirrors.pid(spec), balancer.pid(spec), rows)
 
 
 def exec_command(spec: LabSpec, argv: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ import ctypes
 import fcntl
 import json
 import os
+import socket
 import struct
 import subprocess
 import threading
@@ -57,6 +58,24 @@ def ensure(spec: LabSpec) -> None:
     ip("-n", spec.namespace, "address", "replace", f"{MIRROR}/{PREFIX}", "dev", BRIDGE)
     ip("-n", spec.operator, "link", "set", "eth1", "up")
     ip("-n", spec.operator, "address", "replace", f"{OPERATOR}/{PREFIX}", "dev", "eth1")
+
+
+def add_address(spec: LabSpec, address: str) -> None:
+    """Give the bridge, on which the lab's own services are, another address of the segment."""
+    ip("-n", spec.namespace, "address", "replace", f"{address}/{PREFIX}", "dev", BRIDGE)
+
+
+def listens(namespace: str, address: str, port: int) -> bool:
+    """Return whether a TCP connection to the port can be made from within the namespace."""
+
+    def connect() -> None:
+        socket.create_connection((address, port), timeout=5).close()
+
+    try:
+        within(namespace, connect)
+    except OSError:
+        return False
+    return True
 
 
 def remove(spec: LabSpec) -> None:

@@ -9,6 +9,7 @@ from provisioner.errors import ProvisionerError
 # program -> Debian package
 _OF_VMS = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils"}
 _OF_CONTAINERS = {"slirp4netns": "slirp4netns", "nsenter": "util-linux"}
+_OF_BALANCED = {"haproxy": "haproxy"}
 _OF_ALL = {
     "mmdebstrap": "mmdebstrap",
     "mkfs.ext4": "e2fsprogs",
@@ -24,21 +25,26 @@ PROGRAMS = {
 }
 
 
-def check(nodes: str = "") -> None:
-    """Raise ProvisionerError unless this process is root and all programs for such machines are installed."""
+def check(nodes: str = "", *, balanced: bool = False) -> None:
+    """Raise ProvisionerError unless this process is root and all programs for such machines are installed.
+
+    balanced: the lab has several control planes behind a load balancer.
+    """
     require_root()
-    missing = missing_programs(nodes)
+    missing = missing_programs(nodes, balanced=balanced)
     if missing:
-        packages = " ".join(sorted({PROGRAMS[nodes][program] for program in missing}))
+        known = PROGRAMS[nodes] | _OF_BALANCED
+        packages = " ".join(sorted({known[program] for program in missing}))
         raise ProvisionerError(
             f"the lab needs {', '.join(missing)}", f"apt-get install --no-install-recommends {packages}"
         )
 
 
-def missing_programs(nodes: str = "") -> tuple[str, ...]:
+def missing_programs(nodes: str = "", *, balanced: bool = False) -> tuple[str, ...]:
     """List the programs for such machines, "" for either kind, that are not installed."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    return tuple(program for program in PROGRAMS[nodes] if shutil.which(program, path=path) is None)
+    programs = [*PROGRAMS[nodes], *(_OF_BALANCED if balanced else ())]
+    return tuple(program for program in programs if shutil.which(program, path=path) is None)
 
 
 def require_root() -> None:

@@ -6,7 +6,7 @@ Of VMs that is memory and disks; of containers the disks, to which coming back i
 import re
 
 from provisioner.errors import ProvisionerError
-from provisioner.lab import guest, network
+from provisioner.lab import balancer, guest, network
 from provisioner.lab import upstream as mirrors
 from provisioner.lab.image import Progress
 from provisioner.lab.kinds import kind_of
@@ -45,6 +45,7 @@ def restore(spec: LabSpec, name: str, progress: Progress) -> None:
         network.ensure(spec)
         if settings.mirror:
             mirrors.serve(spec, settings.mirror)
+        balancer.ensure(spec)
         progress(f"restore {name}: loading {len(all_machines)} machines")
         kind.load(all_machines, name)
         guest.wait_for_ssh(spec, all_machines, guest.BOOT_SECONDS * scale)

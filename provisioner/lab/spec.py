@@ -1,7 +1,8 @@
 """What a lab is: its name, its machines and their addresses, and where its files are.
 
-The addresses are fixed, as in a Vagrant lab: operator .1, mirror .2, master .10, workers from .11 on 192.168.56.0/24.
-They exist only in network namespaces and cannot conflict with anything outside.
+The addresses are fixed, as in a Vagrant lab: operator .1, mirror .2, the API's load balancer .3, master .10, workers
+from .11, master2 .22, master3 .23 and so on, on 192.168.56.0/24. They exist
+only in network namespaces and cannot conflict with anything outside.
 """
 
 import json
@@ -15,7 +16,10 @@ SEGMENT = "192.168.56"
 PREFIX = 24
 OPERATOR = f"{SEGMENT}.1"
 MIRROR = f"{SEGMENT}.2"
+BALANCER = f"{SEGMENT}.3"
 MAX_WORKERS = 9
+MAX_CONTROL_PLANES = 5
+API_PORT = 6443
 # The same on every VM, as on Vagrant's NAT interface; it must never become a node address.
 NAT_ADDRESS = "10.0.2.15"
 NAT_MAC = "52:54:00:12:34:56"
@@ -23,13 +27,14 @@ NAT_MAC = "52:54:00:12:34:56"
 
 @dataclass(frozen=True)
 class VmSpec:
-    """One machine: IPv4 `address` on the segment, `mac` of eth1, memory in MiB."""
+    """One machine: IPv4 `address` on the segment, `mac` of eth1, memory in MiB, `role` as in hosts.toml."""
 
     name: str
     address: str
     mac: str
     cpus: int
     memory: int
+    role: str = "worker"
 
     @property
     def tap(self) -> str:
@@ -84,6 +89,7 @@ class LabSpec:
     small: bool = False
     kubernetes: str = ""
     nodes: str = ""
+    control_planes: int = 1
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9]{0,11}", self.name):
@@ -93,6 +99,11 @@ class LabSpec:
             )
         if not 0 <= self.workers <= MAX_WORKERS:
             raise ProvisionerError(f"a lab cannot have {self.workers} workers", f"use --workers 0 to {MAX_WORKERS}")
+        if not 1 <= self.control_planes <= MAX_CONTROL_PLANES:
+            raise ProvisionerError(
+                f"a lab cannot have {self.control_planes} control planes",
+                f"use --control-planes 1 to {MAX_CONTROL_PLANES}",
+            )
 
     @property
     def namespace(self) -> str:
@@ -126,13 +137,19 @@ class LabSpec:
 
     @property
     def vms(self) -> tuple[VmSpec, ...]:
-        """All machines, the master first."""
-        master = VmSpec("master", f"{SEGMENT}.10", mac(10), self.master_cpus, self.master_memory)
-        workers = (
-            VmSpec(f"worker{n}", f"{SEGMENT}.{10 + n}", mac(10 + n), self.worker_cpus, self.worker_memory)
-            for n in range(1, self.workers + 1)
+        """All machines, control planes first."""
+        cpus, memory = self.master_cpus, self.master_memory
+        masters = [("master", 10), *((f"master{n}", 20 + n) for n in range(2, self.control_planes + 1))]
+        workers = [(f"worker{n}", 10 + n) for n in range(1, self.workers + 1)]
+        return (
+            *(VmSpec(name, f"{SEGMENT}.{n}", mac(n), cpus, memory, "control-plane") for name, n in masters),
+            *(VmSpec(name, f"{SEGMENT}.{n}", mac(n), self.worker_cpus, self.worker_memory) for name, n in workers),
         )
-        return (master, *workers)
+
+    @property
+    def endpoint(self) -> str:
+        """The host and port of the API's load balancer, "" where one control plane needs none."""
+        return f"{BALANCER}:{API_PORT}" if self.control_planes > 1 else ""
 
     def vm(self, name: str) -> VmSpec:
         """Return a machine by its name; raises ProvisionerError if there is none."""
@@ -173,7 +190,7 @@ def load(directory: Path) -> LabSpec | None:
 
 
 def merged(wanted: LabSpec, existing: LabSpec | None) -> LabSpec:
-    """Return the spec to bring up: the existing lab, with the additional workers wanted.
+    """Return the spec to bring up: the existing lab, with the additional machines wanted.
 
     Machines are never removed or resized: their disks may hold work.
     """
@@ -189,6 +206,12 @@ def merged(wanted: LabSpec, existing: LabSpec | None) -> LabSpec:
             f"the lab already has {existing.workers} workers and cannot shrink to {wanted.workers}",
             "start over with a smaller one: provisioner lab destroy",
         )
+    if wanted.control_planes < existing.control_planes or wanted.endpoint != existing.endpoint:
+        raise ProvisionerError(
+            f"the lab has {existing.control_planes} control plane{'s' * (existing.control_planes > 1)}, and "
+            f"{wanted.control_planes} cannot be made of it: its cluster's endpoint is fixed",
+            "start over with another number: provisioner lab destroy",
+        )
     if wanted.kubernetes not in ("", existing.kubernetes):
         raise ProvisionerError(
             f"the lab's machines were created for Kubernetes {existing.kubernetes or 'of the default version'}",
@@ -199,4 +222,10 @@ def merged(wanted: LabSpec, existing: LabSpec | None) -> LabSpec:
             f"the lab's machines are {existing.nodes or 'vms'}",
             f"start over with {wanted.nodes}: provisioner lab destroy",
         )
-    return replace(existing, workers=wanted.workers, network=wanted.network or existing.network, small=wanted.small)
+    return replace(
+        existing,
+        workers=wanted.workers,
+        control_planes=wanted.control_planes,
+        network=wanted.network or existing.network,
+        small=wanted.small,
+    )

@@ -14,7 +14,7 @@ from provisioner.errors import ProvisionerError
 from provisioner.lab import lifecycle, ownership, requirements, upstream
 from provisioner.lab.spec import LabSpec
 
-VERBS = ("up", "status", "ssh", "exec", "snapshot", "restore", "down", "destroy")
+VERBS = ("up", "status", "ssh", "exec", "power", "snapshot", "restore", "down", "destroy")
 
 
 def test_the_commands_of_the_lab() -> None:
@@ -29,7 +29,8 @@ def test_help_has_an_example(verb: str) -> None:
     assert all(parameter.help for parameter in lab.commands[verb].params if isinstance(parameter, click.Option))
 
 
-@pytest.mark.parametrize("arguments", [["status"], ["down"], ["snapshot", "a"], ["ssh", "master"], ["exec", "true"]])
+@pytest.mark.parametrize("arguments", [["status"], ["down"], ["snapshot", "a"], ["ssh", "master"], ["exec", "true"],
+                                       ["power", "cut", "master"]])  # fmt: skip
 def test_without_a_lab_the_error_says_how_to_create_one(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +64,16 @@ def test_one_error_lists_all_missing_programs_and_the_packages(monkeypatch: pyte
     with pytest.raises(ProvisionerError, match="no-such-one, no-such-two") as refusal:
         requirements.check()
     assert refusal.value.remedy == "apt-get install --no-install-recommends package-a package-b"
+
+
+def test_several_control_planes_require_a_load_balancer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(requirements, "PROGRAMS", {"": {}})
+    monkeypatch.setattr("shutil.which", lambda program, path: None)
+    requirements.check()
+    with pytest.raises(ProvisionerError, match="haproxy") as refusal:
+        requirements.check(balanced=True)
+    assert refusal.value.remedy == "apt-get install --no-install-recommends haproxy"
 
 
 def test_a_second_command_is_refused_while_one_runs(tmp_path: Path) -> None:

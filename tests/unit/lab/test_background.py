@@ -54,7 +54,9 @@ def test_a_process_whose_first_thread_has_exited_is_waited_for(tmp_path: Path) -
     holder = subprocess.Popen([sys.executable, "-c", SURVIVOR, str(file)], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"held\n"
-    assert background.wait_until(lambda: b"(zombie)" in Path(f"/proc/{holder.pid}/status").read_bytes(), 10, pause=0.01)
+    assert background.wait_until(
+        lambda: b"(zombie)" in Path(f"/proc/{holder.pid}/status").read_bytes(), 10, pause=0.01
+    )
     assert background.arguments(holder.pid) == ()
     with file.open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -33,6 +33,15 @@ def test_a_lab_site_is_valid(tmp_path: Path, network: str, mirror: MirrorInfo | 
     assert (str(site.version) == "1.20.2") == (mirror is not None)
 
 
+def test_several_control_planes_have_the_endpoint_of_their_load_balancer(tmp_path: Path) -> None:
+    lab = LabSpec(tmp_path, control_planes=3, workers=5)
+    lab.site.write_text(render_site(lab, MIRROR, "bridge"))
+    site = load_site(lab.site)
+    assert [host.name for host in site.control_planes] == ["master", "master2", "master3"]
+    assert site.endpoint == "192.168.56.3:6443"
+    assert len(site.hosts) == 8
+
+
 def test_a_lab_site_has_the_mirrors_addresses_and_versions(tmp_path: Path) -> None:
     site = tomllib.loads(render_site(LabSpec(tmp_path), MIRROR, "flannel", 8.0))
     assert site["mirror"] == {

@@ -24,12 +24,25 @@ def test_addresses() -> None:
 
 
 def test_the_largest_lab_has_unique_addresses_outside_the_pool() -> None:
-    lab = LabSpec(Path("/x"), workers=specs.MAX_WORKERS)
-    addresses = [ip_address(vm.address) for vm in lab.vms] + [ip_address(specs.OPERATOR), ip_address(specs.MIRROR)]
+    lab = LabSpec(Path("/x"), workers=specs.MAX_WORKERS, control_planes=specs.MAX_CONTROL_PLANES)
+    own = (specs.OPERATOR, specs.MIRROR, specs.BALANCER)
+    addresses = [ip_address(address) for address in (*(vm.address for vm in lab.vms), *own)]
     assert len(set(addresses)) == len(addresses)
     assert all(address in ip_network("192.168.56.0/25") for address in addresses)
     assert len({vm.mac for vm in lab.vms}) == len(lab.vms)
     assert all(len(vm.tap) < 16 for vm in lab.vms), "IFNAMSIZ"
+
+
+def test_several_control_planes_share_an_endpoint() -> None:
+    assert LabSpec(Path("/x")).endpoint == ""
+    lab = LabSpec(Path("/x"), control_planes=3, workers=1)
+    assert lab.endpoint == "192.168.56.3:6443"
+    assert [(vm.name, vm.address, vm.role) for vm in lab.vms] == [
+        ("master", "192.168.56.10", "control-plane"),
+        ("master2", "192.168.56.22", "control-plane"),
+        ("master3", "192.168.56.23", "control-plane"),
+        ("worker1", "192.168.56.11", "worker"),
+    ]
 
 
 def test_two_labs_share_neither_namespaces_nor_sockets() -> None:
@@ -49,6 +62,12 @@ def test_an_invalid_name_is_rejected(name: str) -> None:
 def test_an_invalid_number_of_workers_is_rejected(workers: int) -> None:
     with pytest.raises(ProvisionerError, match="workers"):
         LabSpec(Path("/x"), workers=workers)
+
+
+@pytest.mark.parametrize("number", [0, specs.MAX_CONTROL_PLANES + 1])
+def test_an_invalid_number_of_control_planes_is_rejected(number: int) -> None:
+    with pytest.raises(ProvisionerError, match="control-planes"):
+        LabSpec(Path("/x"), control_planes=number)
 
 
 def test_the_error_for_an_unknown_machine_lists_the_machines() -> None:
@@ -82,6 +101,14 @@ def test_a_lab_can_grow_but_neither_shrink_nor_change_name_or_version() -> None:
     with pytest.raises(ProvisionerError, match="of the default version"):
         specs.merged(replace(two, kubernetes="1.20"), two)
     assert specs.merged(replace(two, kubernetes=""), replace(two, kubernetes="1.37")).kubernetes == "1.37"
+
+
+def test_a_lab_with_an_endpoint_takes_more_control_planes_and_one_without_does_not() -> None:
+    one, three = LabSpec(Path("/x")), LabSpec(Path("/x"), control_planes=3)
+    assert specs.merged(replace(three, control_planes=5), three).control_planes == 5
+    for wanted, existing in ((three, one), (one, three), (replace(three, control_planes=2), three)):
+        with pytest.raises(ProvisionerError, match=r"control plane.*endpoint"):
+            specs.merged(wanted, existing)
 
 
 def test_a_lab_keeps_the_kind_of_its_machines(tmp_path: Path) -> None:
