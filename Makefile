@@ -48,8 +48,8 @@ test: setup lint ## run lint, unit and integration tests (the latter need root o
 	@$(if $(INTEGRATION),$(BIN)/python -m provisioner.lab.mirror build --for-tests $(if $(KUBERNETES),--kubernetes $(KUBERNETES),) >/dev/null)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4
 
-e2e: setup ## run the end-to-end tests on a new lab (SUITE=full, KUBERNETES=1.37)
-	@$(ROOT) $(BIN)/python -m pytest tests/e2e -x -s --timeout=0
+e2e: setup ## run the end-to-end tests on a new lab (NODES=vms, SUITE=machines, KUBERNETES=1.37)
+	@$(ROOT) $(BIN)/python -m pytest tests/e2e tests/drills -x -s --timeout=0
 
 drills: setup ## cause failovers, storage faults and pool changes on the lab that `make lab` created
 	@$(ROOT) $(BIN)/python -m pytest tests/drills -s --timeout=0

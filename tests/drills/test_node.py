@@ -1,4 +1,4 @@
-"""A node is drained, rebuilt in spite of a kill, removed and joined again; then the whole cluster is reset."""
+"""A node is drained, rebuilt in spite of a kill, removed and joined again."""
 
 from __future__ import annotations
 
@@ -9,16 +9,9 @@ import pytest
 
 from provisioner.lab import lifecycle
 from tests.e2e import drive
+from tests.e2e.node_state import CLUSTER_STATE, RUNTIME_STATE, done, live
 
 pytestmark = pytest.mark.drill
-# Prints what a removed node must not have any more.
-CLUSTER_STATE = (
-    "ls /etc/kubernetes/kubelet.conf /etc/kubernetes/pki/ca.crt /etc/cni/net.d/*.conflist 2>/dev/null; "
-    "ip -brief link | grep -E 'cni0|flannel|veth'; iptables-save | grep -E 'KUBE-|FLANNEL-|CNI-|PROVISIONER-MASQ'; "
-    "ip route | grep 10.244; mount | grep nfs4; true"
-)
-# Prints "active": packages and the container runtime stay.
-RUNTIME_STATE = "dpkg -s kubelet >/dev/null && systemctl is-active containerd"
 
 
 @pytest.fixture
@@ -37,16 +30,6 @@ def site() -> Path:
     return drive.other_site("daemonset", (old, old.replace("[", '["daemonset", ')))
 
 
-def live(name: str) -> dict[str, str]:
-    """Return uid and whether a node is cordoned, {} without one."""
-    items = json.loads(drive.kubectl("get nodes -o json"))["items"]
-    found = {item["metadata"]["name"]: item for item in items}
-    if name not in found:
-        return {}
-    cordoned = json.dumps(found[name]["spec"].get("unschedulable", False))
-    return {"uid": found[name]["metadata"]["uid"], "cordoned": cordoned}
-
-
 def movable_pods(node: str) -> list[str]:
     """Return the pods on a node that a drain has to evict."""
     items = json.loads(drive.kubectl(f"get pods -A -o json --field-selector spec.nodeName={node}"))["items"]
@@ -55,13 +38,6 @@ def movable_pods(node: str) -> list[str]:
         for item in items
     }
     return [name for name, owners in kinds.items() if "DaemonSet" not in owners and "Node" not in owners]
-
-
-def done(*command: str, at: Path = drive.SITE) -> drive.Ran:
-    """Run a provisioner command that has to succeed."""
-    ran = drive.operator(*command, site=at)
-    assert ran.status == 0, ran.text[-4000:]
-    return ran
 
 
 def test_a_node_is_drained_and_uncordoned(worker: str) -> None:
@@ -105,21 +81,3 @@ def test_a_removed_node_keeps_nothing_of_the_cluster_and_joins_again(worker: str
     assert worker in drive.nodes_of("course", "app.kubernetes.io/name=ds-pods")
     assert worker in drive.nodes_of("metallb-system", "component=speaker")
     done("verify", "nodes", "system", "daemonset", "loadbalancer", at=site)
-
-
-def test_the_whole_cluster_is_reset_and_the_data_stays() -> None:
-    """The lab is restored from a snapshot afterwards."""
-    assert drive.lab("snapshot", "before-reset").status == 0
-    hosts = ["master", *(f"worker{number + 1}" for number in range(lifecycle.find_up(drive.LAB).workers))]
-    before = drive.ssh("master", "find /srv/nfs -type f | sort | head -50").text
-    try:
-        done("reset", "-y")
-        for host in hosts:
-            assert drive.ssh(host, CLUSTER_STATE).text.strip() == "", host
-            assert drive.ssh(host, RUNTIME_STATE).text.strip() == "active", host
-        assert drive.ssh("master", "ls /var/lib/etcd 2>/dev/null; true").text.strip() == ""
-        assert set(before.split()) <= set(drive.ssh("master", "find /srv/nfs -type f").text.split())
-        again = drive.operator("reset", "-y")
-        assert (again.status, again.changes()) == (0, [])
-    finally:
-        assert drive.lab("restore", "before-reset").status == 0

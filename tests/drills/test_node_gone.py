@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from provisioner.lab import lifecycle
-from tests.drills.test_node import CLUSTER_STATE, RUNTIME_STATE, done, live
 from tests.e2e import drive
+from tests.e2e.node_state import CLUSTER_STATE, RUNTIME_STATE, done, live
 
 pytestmark = pytest.mark.drill
 

@@ -91,6 +91,13 @@ spec:
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[str]:
+    """Return the writer's directory on the NFS server."""
+    with writing() as path:
+        yield path
+
+
+@contextmanager
+def writing() -> Iterator[str]:
     """Run the writer and yield its directory on the NFS server; remove it and release the volume afterwards."""
     drive.kubectl("apply -f -", stdin=MANIFEST.replace("IMAGE", image()))
     drive.until("the writer to be created", lambda: drive.kubectl(f"-n {NAMESPACE} get pods -o name") != "")

@@ -1,26 +1,39 @@
-"""A suite runs the files of SUITES in order and stops at the first failure: each test needs the one before it.
+"""A suite runs its files in order, on a lab of its own, and stops at the first failure: each needs the one before it.
 
-The first suite has few workloads and all kills. SUITE=full has all workloads, applies them without a kill, and runs
-the kills separately, which takes more than an hour on two cores. KUBERNETES=1.37 selects that version.
+SUITE=cluster, the default, takes the machines that `lab up` takes: blank machines become a cluster although apply is
+killed in every step; then a node is lost, all lose power, and the cluster is reset. SUITE=machines is what only
+virtual machines prove: their kernel with its modules and its NFS, a boot, and a power cut during writes. In an
+automatic run whose machines are containers, it runs beside the other.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from provisioner.lab import lifecycle
 from tests import labs
 from tests.e2e import drive
 
 SUITES = {
-    "first": ("test_mistakes", "test_killed_apply", "test_proofs", "test_end"),
-    "full": ("test_mistakes", "test_apply", "test_proofs", "test_kills", "test_end"),
+    "cluster": (
+        "test_mistakes",
+        "test_killed_apply",
+        "test_proofs",
+        "test_node_gone",
+        "test_power_cut",
+        "test_reset",
+        "test_end",
+    ),
+    "machines": ("test_apply", "test_power_cut", "test_end"),
 }
-
-
-SUITE = os.environ.get("SUITE") or "first"
+SUITE = os.environ.get("SUITE") or "cluster"
+MACHINES_LAB = drive.ROOT / ".provisioner" / "lab-machines"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,8 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if SUITE not in SUITES:
         pytest.exit(f"unknown suite {SUITE}; the suites are {', '.join(SUITES)}", returncode=1)
     files = SUITES[SUITE]
-    unknown = {item.path.stem for item in items} - {name for names in SUITES.values() for name in names}
-    if unknown:
+    here = {item.path.stem for item in items if item.path.parent.name == "e2e"}
+    if unknown := here - {name for names in SUITES.values() for name in names}:
         pytest.exit(f"no suite has {', '.join(sorted(unknown))}", returncode=1)
     items[:] = sorted(
         (item for item in items if item.path.stem in files), key=lambda item: files.index(item.path.stem)
@@ -47,27 +60,75 @@ def lab() -> Iterator[None]:
     if os.environ.get("REUSE_LAB"):
         yield
         return
-    drive.lab("destroy")
-    options = ["--small" if SUITE == "first" else "--whole"]
-    if version := os.environ.get("KUBERNETES"):
-        options += ["--kubernetes", version]
     if os.environ.get("CI"):
-        # Nobody cleans up after a killed CI run, or debugs what it leaves.
+        # Nobody cleans up after a killed automatic run, or debugs what it leaves.
         labs.clear()
-        options += ["--name", labs.named("e")]
-    up = drive.lab("up", *options)
+    drive.lab("destroy")
+    up = drive.lab("up", *_options())
     assert up.status == 0, up.text
     drive.say(f"lab up after {up.seconds:.0f} s")
-    yield
+    if os.environ.get("CI") and lifecycle.find_up(drive.LAB).nodes == "containers":
+        with _machines_beside():
+            yield
+    else:
+        yield
     if os.environ.get("KEEP_LAB"):
         return
     destroyed = drive.lab("destroy")
     assert destroyed.status == 0, destroyed.text
 
 
+def _options() -> list[str]:
+    """Return the options of `lab up` for this suite."""
+    options = []
+    if SUITE == "machines":
+        options += ["--nodes", "vms", "--workers", "1", "--small"]
+    elif nodes := os.environ.get("NODES"):
+        options += ["--nodes", nodes]
+    if os.environ.get("SMALL"):
+        options += ["--small"]
+    if version := os.environ.get("KUBERNETES"):
+        options += ["--kubernetes", version]
+    if os.environ.get("CI") or SUITE == "machines":
+        options += ["--name", labs.named("m" if SUITE == "machines" else "e")]
+    return options
+
+
+@contextmanager
+def _machines_beside() -> Iterator[None]:
+    """Run the suite of virtual machines beside this one; show what it printed when both have ended."""
+    MACHINES_LAB.parent.mkdir(exist_ok=True)
+    log = MACHINES_LAB.with_suffix(".log")
+    environment = {**os.environ, "SUITE": "machines", "E2E_LAB": str(MACHINES_LAB), "KUBERNETES": ""}
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "tests/e2e",
+        "tests/drills",
+        "-x",
+        "-s",
+        "--timeout=0",
+        "-p",
+        "no:cacheprovider",
+    ]
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            argv, cwd=drive.ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        ) as process,
+    ):
+        drive.say(f"virtual machines run beside this suite: {log}")
+        yield
+        drive.say("waiting for the suite of virtual machines")
+        process.wait()
+    print(log.read_text(), flush=True)
+    assert process.returncode == 0, "the suite of virtual machines failed"
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Keep the lab for debugging when a test fails, except in CI."""
+    """Keep the lab for debugging when a test fails, except in an automatic run."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     if report.failed and not os.environ.get("CI"):

@@ -17,7 +17,8 @@ from typing import Any
 from provisioner.lab.inventory import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
-LAB = ROOT / ".provisioner" / "lab"
+# Another suite may run beside this one, on a lab of its own.
+LAB = Path(os.environ.get("E2E_LAB") or ROOT / ".provisioner" / "lab")
 SITE = LAB / "hosts.toml"
 LOGS = LAB / ".provisioner" / "logs"
 CLI = [sys.executable, "-m", "provisioner"]
@@ -53,6 +54,11 @@ def begins(step: str) -> Callable[[dict[str, Any]], bool]:
     return lambda event: event["kind"] == "step" and event.get("step") == step
 
 
+def ends(step: str) -> Callable[[dict[str, Any]], bool]:
+    """Return a predicate on events: this step has ended on every host."""
+    return lambda event: event["kind"] == "step-done" and event.get("step") == step
+
+
 def changing(step: str, words: str = "") -> Callable[[dict[str, Any]], bool]:
     """Return a predicate on events: this step makes a change whose summary starts with `words`."""
     return lambda event: (
@@ -60,14 +66,15 @@ def changing(step: str, words: str = "") -> Callable[[dict[str, Any]], bool]:
     )
 
 
-def lab(*arguments: str) -> Ran:
-    """Run `provisioner lab …` on this machine and show its output."""
-    return _run([*CLI, "lab", *arguments])
+def lab(verb: str, *arguments: str, quiet: bool = False) -> Ran:
+    """Run `provisioner lab VERB …` on this machine; quiet: without showing its output."""
+    return _run([*CLI, "lab", verb, "--directory", str(LAB), *arguments], quiet=quiet)
 
 
 def on_site(*arguments: str, site: Path = SITE) -> list[str]:
     """Return the argument vector of a provisioner command on the lab's operator machine."""
-    return [*CLI, "lab", "exec", "--", *CLI, "-f", str(site), "-o", "json", *arguments]
+    inside = [*CLI, "lab", "exec", "--directory", str(LAB), "--"]
+    return [*inside, *CLI, "-f", str(site), "-o", "json", *arguments]
 
 
 def operator(*arguments: str, site: Path = SITE, quiet: bool = False) -> Ran:
@@ -100,7 +107,7 @@ def small_site() -> Path:
 
 def ssh(host: str, command: str) -> Ran:
     """Run a shell command as root on a machine of the lab."""
-    return _run([*CLI, "lab", "ssh", host, "sudo", "sh", "-c", shlex.quote(command)], quiet=True)
+    return lab("ssh", host, "sudo", "sh", "-c", shlex.quote(command), quiet=True)
 
 
 def kubectl(arguments: str, stdin: str = "", *, unless: tuple[str, ...] = ()) -> str:
@@ -152,14 +159,16 @@ def killed_during(
     with subprocess.Popen(
         on_site(*command, site=site), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
     ) as process:
-        started = []
+        started: list[str] = []
+        last: list[str] = []
         for event in _events(process):
+            last = [*last[-20:], json.dumps(event)]
             if event["kind"] == "change":
                 started.append(str(event.get("text")))
             if at(event):
                 break
         else:
-            raise AssertionError(f"it exited with {process.wait()} before {what} started:\n" + "\n".join(started))
+            raise AssertionError(f"it exited with {process.wait()} before {what} started:\n" + "\n".join(last))
         deadline = time.monotonic() + 600
         while not running():
             assert process.poll() is None, f"it exited before {what} ran on the host"

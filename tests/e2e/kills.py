@@ -1,30 +1,65 @@
-"""Kill apply during `kubeadm init`, a join, the NFS step and the MetalLB step, as an operator or a power cut would."""
+"""Kill apply at the start, in the middle and at the end of every step, as an operator or a power cut would."""
 
 from __future__ import annotations
 
+import itertools
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from provisioner.site import load_site
+from provisioner.steps import STEPS
 from tests.e2e import drive, secrets
-from tests.e2e.drive import changing
+
+# Seconds between the report of a change and the kill, in turn: before the host has begun, and while it is at it.
+DELAYS = (0.0, 0.3, 1.0)
 
 
-def at_every_point(site: Path) -> None:
-    """Start without a control plane; each apply continues where the last one was killed."""
-    drive.killed_during(
-        changing("control-plane", "kubeadm init"), lambda: _runs("master", "kubeadm"), "kubeadm init", site=site
-    )
-    # As after a power cut: the kubeadm that was left running does not finish.
-    assert drive.ssh("master", "pkill -9 -x kubeadm").status == 0
-    started = drive.killed_during(
-        changing("join", "kubeadm join"), lambda: _runs("worker1", "kubeadm"), "a join", site=site
-    )
-    assert any(text.startswith("clean up after an interrupted kubeadm init") for text in started), started
-    # The one moment at which a token is in use.
-    secrets.none_in_arguments("worker1")
-    assert drive.ssh("worker1", "pkill -9 -x kubeadm || true").status == 0
-    # The file is written, but exportfs has not run.
-    drive.killed_during(changing("nfs", "export "), lambda: True, "the NFS step", site=site)
-    drive.killed_during(changing("metallb"), lambda: True, "the MetalLB step", site=site)
+def at_every_step(site: Path) -> int:
+    """Start with blank machines; each apply continues where the last one was killed. Return the number of kills."""
+    delays = itertools.cycle(DELAYS)
+    kills, described = 0, load_site(site)
+    for step in (step.name for step in STEPS if step.enabled(described)):
+        drive.killed_during(drive.begins(step), lambda: True, f"the start of {step}", site=site)
+        kills += 1 + _in_the_middle(step, site, next(delays))
+        drive.killed_during(drive.ends(step), lambda: True, f"the end of {step}", site=site)
+        kills += 1
+    return kills
+
+
+def _in_the_middle(step: str, site: Path, delay: float) -> int:
+    """Kill apply while a step makes its first change; return 0 if it makes none."""
+    if step == "control-plane":
+        drive.killed_during(
+            drive.changing(step, "kubeadm init"), lambda: _runs("master", "kubeadm"), "kubeadm init", site=site
+        )
+        # As after a power cut: the kubeadm that was left running does not finish.
+        assert drive.ssh("master", "pkill -9 -x kubeadm").status == 0
+        return 1
+    if step == "join":
+        drive.killed_during(drive.changing(step, "kubeadm join"), lambda: _runs("worker1", "kubeadm"), step, site=site)
+        # The one moment at which a token is in use.
+        secrets.none_in_arguments("worker1")
+        assert drive.ssh("worker1", "pkill -9 -x kubeadm || true").status == 0
+        return 1
+    changed = False
+
+    def middle(event: dict[str, Any]) -> bool:
+        nonlocal changed
+        changed = changed or drive.changing(step)(event)
+        return changed or drive.ends(step)(event)
+
+    drive.killed_during(middle, _after(delay), f"the middle of {step}", site=site)
+    return int(changed)
+
+
+def _after(delay: float) -> Callable[[], bool]:
+    def wait() -> bool:
+        time.sleep(delay)
+        return True
+
+    return wait
 
 
 def _runs(host: str, process: str) -> bool:
