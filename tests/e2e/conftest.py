@@ -85,6 +85,8 @@ def _options() -> list[str]:
         options += ["--nodes", "vms", "--workers", "1", "--small"]
     elif nodes := os.environ.get("NODES"):
         options += ["--nodes", nodes]
+    if count := os.environ.get("CONTROL_PLANES"):
+        options += ["--control-planes", count]
     if os.environ.get("SMALL"):
         options += ["--small"]
     if version := os.environ.get("KUBERNETES"):

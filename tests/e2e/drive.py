@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from provisioner.lab.inventory import SMALL
+from provisioner.lab import lifecycle
 
 ROOT = Path(__file__).resolve().parents[2]
 # Another suite may run beside this one, on a lab of its own.
@@ -22,7 +22,6 @@ LAB = Path(os.environ.get("E2E_LAB") or ROOT / ".provisioner" / "lab")
 SITE = LAB / "hosts.toml"
 LOGS = LAB / ".provisioner" / "logs"
 CLI = [sys.executable, "-m", "provisioner"]
-HOSTS = ("master", "worker1", "worker2")
 STARTED = time.monotonic()
 
 
@@ -71,6 +70,11 @@ def lab(verb: str, *arguments: str, quiet: bool = False) -> Ran:
     return _run([*CLI, "lab", verb, "--directory", str(LAB), *arguments], quiet=quiet)
 
 
+def hosts() -> tuple[str, ...]:
+    """Return the names of the lab's machines, the first control plane first."""
+    return tuple(vm.name for vm in lifecycle.find_up(LAB).vms)
+
+
 def on_site(*arguments: str, site: Path = SITE) -> list[str]:
     """Return the argument vector of a provisioner command on the lab's operator machine."""
     inside = [*CLI, "lab", "exec", "--directory", str(LAB), "--"]
@@ -98,11 +102,6 @@ def other_site(name: str, *replacements: tuple[str, str], tables: Mapping[str, s
     path = LAB / f"{name}.toml"
     path.write_text(text)
     return path
-
-
-def small_site() -> Path:
-    """Write the lab's site with the workloads of a small lab."""
-    return other_site("small", tables=SMALL)
 
 
 def ssh(host: str, command: str) -> Ran:
@@ -177,28 +176,6 @@ def killed_during(
         process.wait()
     say(f"killed during {what}")
     return started
-
-
-def pausing(at: Callable[[dict[str, Any]], bool], then: Callable[[], None]) -> Ran:
-    """Run an apply that is stopped (SIGSTOP) at an event while `then` runs."""
-    say("provisioner apply -y")
-    start = time.monotonic()
-    with subprocess.Popen(
-        on_site("apply", "-y"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
-    ) as process:
-        events, stopped = [], False
-        for event in _events(process):
-            events.append(event)
-            if not stopped and at(event):
-                stopped = True
-                os.kill(process.pid, signal.SIGSTOP)
-                try:
-                    then()
-                finally:
-                    os.kill(process.pid, signal.SIGCONT)
-        status = process.wait()
-    text = "\n".join(json.dumps(event) for event in events)
-    return Ran(status, text, time.monotonic() - start, events)
 
 
 def _events(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:

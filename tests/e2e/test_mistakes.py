@@ -8,7 +8,6 @@ import subprocess
 import pytest
 
 from tests.e2e import drive
-from tests.e2e.drive import HOSTS
 
 pytestmark = pytest.mark.e2e
 
@@ -18,7 +17,7 @@ def test_a_wrong_key_is_refused() -> None:
     key = drive.LAB / "unknown-key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     ran = drive.operator("apply", "-y", site=drive.other_site("wrong-key", (str(drive.LAB / "id_ed25519"), str(key))))
-    _refused(ran, *HOSTS)
+    _refused(ran, *drive.hosts())
 
 
 def test_an_unreachable_host_is_named() -> None:
@@ -31,12 +30,15 @@ def test_an_unreachable_host_is_named() -> None:
 
 def test_a_missing_sudo_password_is_named() -> None:
     """sudo needs a password and none is given; no host is changed."""
-    for host in HOSTS:
+    for host in drive.hosts():
         made = drive.ssh(
             host, "useradd -m -G sudo ops && cp -a /home/vagrant/.ssh /home/ops/ && chown -R ops /home/ops"
         )
         assert made.status == 0, made.text
-    _refused(drive.operator("apply", "-y", site=drive.other_site("ops", ('user = "vagrant"', 'user = "ops"'))), *HOSTS)
+    _refused(
+        drive.operator("apply", "-y", site=drive.other_site("ops", ('user = "vagrant"', 'user = "ops"'))),
+        *drive.hosts(),
+    )
 
 
 def test_a_full_disk_stops_in_preflight() -> None:

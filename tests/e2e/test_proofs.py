@@ -7,7 +7,6 @@ import json
 import pytest
 
 from tests.e2e import drive, secrets
-from tests.e2e.drive import HOSTS
 
 pytestmark = pytest.mark.e2e
 
@@ -46,7 +45,7 @@ def test_verdicts_from_a_facts_file_equal_those_from_the_cluster() -> None:
 def test_no_secret_is_left_anywhere() -> None:
     """No token, key or password is in a log, an argument list or a world-readable file of a node."""
     secrets.none_in_logs()
-    for host in HOSTS:
+    for host in drive.hosts():
         secrets.none_readable(host)
         secrets.none_in_arguments(host)
 

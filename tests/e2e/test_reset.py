@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.lab import lifecycle
 from tests.e2e import drive
 from tests.e2e.node_state import CLUSTER_STATE, RUNTIME_STATE, done
 
@@ -16,7 +15,7 @@ def test_the_whole_cluster_is_reset_and_the_data_stays() -> None:
     """A second reset has nothing to do."""
     before = drive.ssh("master", FILES).text
     done("reset", "-y")
-    for host in [vm.name for vm in lifecycle.find_up(drive.LAB).vms]:
+    for host in drive.hosts():
         assert drive.ssh(host, CLUSTER_STATE).text.strip() == "", host
         assert drive.ssh(host, RUNTIME_STATE).text.strip() == "active", host
     assert drive.ssh("master", "ls /var/lib/etcd 2>/dev/null; true").text.strip() == ""
