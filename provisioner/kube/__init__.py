@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from provisioner.kube.cluster import ApiState, Cluster
+from provisioner.kube.cluster import Cluster
+from provisioner.kube.cluster_view import ApiState, ClusterView
 from provisioner.kube.objects import Object
 
 __all__ = [
     "ApiState",
     "Cluster",
+    "ClusterView",
     "Object",
     "address_pools",
     "certificates",
@@ -16,6 +18,7 @@ __all__ = [
     "kubeadm_drift",
     "kubeadm_state",
     "kubeconfig",
+    "kubeconfig_file",
     "load_balancers",
     "manifests",
     "node_ports",

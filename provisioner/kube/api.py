@@ -1,28 +1,19 @@
-"""Connect to the API server: credentials, tunnel, retries, API discovery.
-
-The API server is reached directly or, if its address cannot be reached from here, through an SSH tunnel to a control
-plane. Credentials are read over SSH and kept in memory only.
-"""
+"""Connect to the API server: requests, retries, API discovery; access.py knows how it is reached."""
 
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from provisioner.errors import ApiUnreachable, ClusterError, HostError
-from provisioner.site import Site
-from provisioner.ssh import Host, Tunnel
+from provisioner.errors import ApiUnreachable, ClusterError
+from provisioner.kube.access import Access
 
 if TYPE_CHECKING:
     from provisioner.kube.client import Client
 
-ADMIN_CONF = "/etc/kubernetes/admin.conf"
 _BUSY = (429, 502, 503, 504)
 # In a 500 these mean that the server was too busy to decide, and stored nothing: they come from etcd and from quota
 # admission (resourcequota/controller.go), the latter for the first objects of a kind on a loaded machine.
@@ -59,58 +50,44 @@ def exec_status(text: str) -> tuple[bool, str]:
 
 
 class Api:
-    """A connection to a site's API server, opened at first use and reopened after `disconnect`."""
+    """A connection to an API server, opened at first use and reopened after `disconnect`."""
 
-    def __init__(self, site: Site, hosts: Mapping[str, Host]) -> None:
-        self.site = site
-        self._control_planes = [hosts[spec.name] for spec in site.control_planes]
+    def __init__(self, access: Access) -> None:
+        self.access = access
         self._client: Client | None = None
-        self._config: dict[str, Any] | None = None
-        self._tunnel: Tunnel | None = None
         self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
-        self._server = ""
         self._connecting = threading.RLock()  # all hosts of a step share the connection and the tunnel
 
     def disconnect(self) -> None:
         """Drop the connection and credentials, for example after a control plane was created or removed."""
         with self._connecting:
-            if self._tunnel is not None:
-                self._tunnel.close()
+            self.access.close()
             if self._client is not None:
                 self._client.close()
-            self._client = self._config = self._tunnel = None
+            self._client = None
             self._kinds = {}
 
     def kubeconfig(self) -> dict[str, Any] | None:
-        """Return the administrator's kubeconfig from a control plane, None if none has one."""
+        """Return the credentials as a kubeconfig, None if there is no cluster yet."""
         with self._connecting:
-            if self._config is None:
-                for host in self._control_planes:
-                    text = host.run(f"cat {ADMIN_CONF} 2>/dev/null || true", secret=True).stdout
-                    if text.strip():
-                        self._config = yaml.safe_load(text)
-                        break
-            return self._config
+            return self.access.kubeconfig()
 
     def request(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json", retry_for: float = 30
     ) -> tuple[int, bytes]:
         """Return status and body. Retry a busy or silent API server for `retry_for` seconds (scaled)."""
-        deadline = time.monotonic() + self.site.timeout(retry_for)
+        deadline = time.monotonic() + self.access.timeout(retry_for)
         client = self._connect()
         while True:
             try:
-                status, data = client.request(method, path, body, content_type, self.site.timeout(15))
+                status, data = client.request(method, path, body, content_type, self.access.timeout(15))
                 if not retryable(status, data) or time.monotonic() > deadline:
                     return status, data
             except OSError as error:
                 if time.monotonic() > deadline:
-                    raise ApiUnreachable(
-                        f"the API at {self._server} does not answer: {error}",
-                        "check the control plane: provisioner ssh "
-                        f"{self._control_planes[0].name} -- sudo crictl ps -a",
-                    ) from error
-            time.sleep(min(1.0, self.site.timeout(0.25)))
+                    what = f"the API at {self.access.server} does not answer: {error}"
+                    raise ApiUnreachable(what, self.access.remedy) from error
+            time.sleep(min(1.0, self.access.timeout(0.25)))
 
     def exec(self, namespace: str, pod: str, command: Sequence[str], container: str = "", timeout: float = 30) -> str:
         """Run a command in a pod and return its stdout; raise ClusterError with its output if it fails."""
@@ -119,7 +96,7 @@ class Api:
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/exec"
         client = self._connect()
         try:
-            out, err, status = client.exec(path, query, self.site.timeout(timeout))
+            out, err, status = client.exec(path, query, self.access.timeout(timeout))
         except TimeoutError as error:
             what = f"{' '.join(command)} in pod {namespace}/{pod} timed out after {timeout:.0f} s (scaled)"
             raise ClusterError(what) from error
@@ -168,32 +145,8 @@ class Api:
     def _connect(self) -> Client:
         with self._connecting:
             if self._client is None:
-                config = self.kubeconfig()
-                if config is None:
-                    raise ClusterError("there is no cluster yet", "provisioner apply")
-                # Imported here only: loading the kubernetes client takes longer than `--help` may.
-                from provisioner.kube.client import Client
-
-                self._client = Client(self._address(str(config["clusters"][0]["cluster"]["server"])), config)
+                self._client = self.access.connect()
             return self._client
-
-    def _address(self, server: str) -> str:
-        """Return the API's URL: the server's, or that of a tunnel if the server cannot be reached."""
-        address, port = server.removeprefix("https://").rsplit(":", 1)
-        self._server = server
-        try:
-            with socket.create_connection((address.strip("[]"), int(port)), timeout=self.site.timeout(3)):
-                return server
-        except OSError:
-            host = self._control_planes[0]
-            try:
-                self._tunnel = host.forward(host.spec.address, 6443)
-            except HostError as error:
-                raise ApiUnreachable(
-                    f"cannot reach the API at {server}, directly or through {host.name}: {error}"
-                ) from error
-            self._server = f"{server} (through {host.name})"
-            return f"https://{self._tunnel.address}:{self._tunnel.port}"
 
 
 def refusal(action: str, what: str, status: int, body: bytes) -> ClusterError:

@@ -57,7 +57,7 @@ class MetricsClient:
         place = f"https://{address}:{port}/metrics, requested from {name},"
         with self._hosts[name].tunnel(address, port) as tunnel:
             connection = http.client.HTTPSConnection(
-                tunnel.address, tunnel.port, timeout=self._cluster.site.timeout(10), context=_unverified()
+                tunnel.address, tunnel.port, timeout=self._cluster.timeout(10), context=_unverified()
             )
             try:
                 connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {token}"})

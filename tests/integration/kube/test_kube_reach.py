@@ -53,7 +53,8 @@ def test_threads_share_one_tunnel(control_plane: ControlPlane, connect: Connect)
     with ThreadPoolExecutor(8) as pool:
         answers = [*pool.map(lambda _: through.get("Namespace", "default"), range(8))]
     assert all(answers)
-    host: Any = through._api._control_planes[0]
+    access: Any = through._api.access
+    host = access._control_planes[0]
     assert host.tunnels == [("192.0.2.10", 6443)]
 
 
@@ -63,7 +64,8 @@ def test_a_certificate_of_another_ca_is_refused(control_plane: ControlPlane, con
     text = control_plane.kubeconfig()
     assert right in text.replace("\n", "").replace(" ", "")
     stranger = connect("", at=impatient)
-    host: Any = stranger._api._control_planes[0]
+    access: Any = stranger._api.access
+    host = access._control_planes[0]
     import yaml
 
     config = yaml.safe_load(text)
