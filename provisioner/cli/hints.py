@@ -15,6 +15,7 @@ from pathlib import Path
 # Set by `lab exec` to the command line that runs this program outside the lab.
 INSIDE = "PROVISIONER_LAB"
 
+PLUGIN = "kubectl-l2"
 _WITHOUT_SITE = ("init", "lab")
 _WITH_SITE = ("apply", "exec", "kubeconfig", "l2", "node", "plan", "reset", "ssh", "status", "unlock", "verify")
 COMMANDS = (*_WITHOUT_SITE, *_WITH_SITE)
@@ -32,12 +33,30 @@ def runnable(text: str, site: str = "") -> str:
 
     def rewrite(match: re.Match[str]) -> str:
         own_site, command = match.groups()
+        if command == "l2" and this_is_the_plugin():
+            return "kubectl "
         if command in _WITHOUT_SITE:
             return f"{lab or program} "
         prefix = f"{lab} lab exec -- " if lab else ""
         return f"{prefix}{program}{own_site or site} "
 
     return _OURS.sub(rewrite, text)
+
+
+# What needs hosts.toml, and what does the same without: node names are those of the cluster.
+_WITHOUT_SITE_INSTEAD = (
+    (re.compile(r"\bprovisioner exec --limit (\S+) -- "), r"ssh \1 sudo "),
+    (re.compile(r"\bprovisioner ssh (\S+) -- "), r"ssh \1 "),
+    (re.compile(r"\bprovisioner status\b"), "kubectl get nodes"),
+)
+_KUBECTL = re.compile(r"\bkubectl (?!l2\b|--)")
+
+
+def without_site(text: str, options: str = "") -> str:
+    """Return a text whose commands need no hosts.toml. options: with which kubectl finds the cluster."""
+    for ours, instead in _WITHOUT_SITE_INSTEAD:
+        text = ours.sub(instead, text)
+    return _KUBECTL.sub(lambda found: f"kubectl{options} ", text) if options else text
 
 
 def invocation() -> str:
@@ -49,6 +68,11 @@ def invocation() -> str:
         return "provisioner"
     found = shutil.which("provisioner")
     return "provisioner" if found and Path(found).absolute() == this.absolute() else str(_relative(this))
+
+
+def this_is_the_plugin() -> bool:
+    """Return whether this program was started as `kubectl l2`."""
+    return Path(sys.argv[0]).name == PLUGIN
 
 
 def _relative(path: Path) -> Path:

@@ -128,7 +128,7 @@ def probe_options(command: Callable[..., None]) -> Callable[..., None]:
         no_zero_option,
         click.option("--pps", default=200, type=click.IntRange(1, 500), show_default=True, help="Frames per second."),
         interface_option,
-        click.option("--offline", is_flag=True, help="Use hosts.toml only; do not contact the cluster."),
+        click.option("--offline", is_flag=True, help="Contact no cluster; use hosts.toml only, if there is one."),
         click.option(
             "--facts",
             type=click.Path(path_type=Path),

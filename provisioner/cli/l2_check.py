@@ -8,12 +8,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
 from provisioner import __version__
 from provisioner.cli.l2 import probe_options, progress
+from provisioner.cli.l2_selection import Selection, cluster_options
 from provisioner.cli.l2_sources import Source, open_source
 from provisioner.cli.options import Options
 from provisioner.errors import Inconclusive
@@ -28,13 +28,13 @@ from provisioner.redact import redact
 @click.command()
 @click.argument("words", nargs=-1, metavar="[SERVICE|IP]...")
 @probe_options
+@cluster_options
 @click.pass_obj
 def check(
     options: Options | None,
     words: tuple[str, ...],
     *,
-    facts: Path | None,
-    offline: bool,
+    selection: Selection,
     interface: str,
     pps: int,
     no_zero: bool,
@@ -49,11 +49,11 @@ def check(
     Example: provisioner l2 check default/web 192.168.56.201
     """
     options = options or Options()
-    same = f" --facts {shlex.quote(str(facts))}" if facts else " --offline" if offline else ""
+    same = selection.words()
     same += f" --interface {shlex.quote(interface)}" if interface else ""
     same += " --no-zero" * no_zero
     same += f" --timeout {timeout:g}" if timeout != 1 else ""
-    with open_source(options, "l2-check", facts, offline=offline) as source:
+    with open_source(options, "l2-check", selection) as source:
         with source.blame_missing_facts():
             wanted = targets.for_check(words, source.facts)
         try:

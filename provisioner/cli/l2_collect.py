@@ -11,9 +11,11 @@ from pathlib import Path
 
 import click
 
+from provisioner.cli.l2_selection import Selection, cluster_options, missing_kubeconfig
+from provisioner.cli.l2_sources import open_cluster
 from provisioner.cli.options import Options
-from provisioner.cli.session import open_session
 from provisioner.errors import Inconclusive, ProvisionerError
+from provisioner.kube import ApiState
 from provisioner.l2 import facts_file
 from provisioner.l2.collect import collector
 from provisioner.l2.facts import Facts, Metrics
@@ -23,12 +25,13 @@ from provisioner.redact import redact
 @click.command()
 @click.option("-o", "--output", "file", required=True, metavar="FILE", help="Write to this file; - for stdout.")
 @click.option("--again", is_flag=True, help="After a check with FILE, add the speakers' counters since then to it.")
+@cluster_options
 @click.pass_obj
-def collect(options: Options | None, *, file: str, again: bool) -> None:
+def collect(options: Options | None, *, file: str, again: bool, selection: Selection) -> None:
     """Save the facts about nodes, MetalLB, kube-proxy and Services for `check --facts FILE`.
 
-    It reads the API and, over SSH, the nodes' interfaces. The file contains names, addresses and labels, no secrets.
-    Attach it when you ask for help.
+    It reads the API and, with hosts.toml, the nodes' interfaces over SSH. The file contains names, addresses and
+    labels, no secrets. Attach it when you ask for help.
 
     The speakers' counters show whether requests reach a node and replies leave it. A check on another machine cannot
     read them: collect, check there, collect --again, and check again.
@@ -41,15 +44,21 @@ def collect(options: Options | None, *, file: str, again: bool) -> None:
     if again and file == "-":
         raise click.UsageError("--again adds to a file: give the one that the check used")
     earlier = facts_file.load(Path(file)) if again else None
-    with open_session(options, "l2-collect") as session:
+    with open_cluster(options, "l2-collect", selection) as opened:
+        if opened is None:
+            raise Inconclusive(
+                "there is no cluster to read: neither hosts.toml nor a kubeconfig", missing_kubeconfig()
+            )
+        if opened.cluster.state() is ApiState.ABSENT:
+            raise Inconclusive("there is no cluster yet", "provisioner status")
         notes: list[str] = []
         if earlier is None:
-            facts = collector.from_cluster(session.cluster, session.hosts, session.site, note=notes.append)
+            facts = collector.from_cluster(opened.cluster, opened.hosts, opened.site, note=notes.append)
         else:
-            now = collector.metrics(session.cluster, session.hosts, note=notes.append)
+            now = collector.metrics(opened.cluster, opened.hosts, note=notes.append)
             facts = _counted_since(earlier, now, notes)
-        session.report.emit("idle")
-        unreachable = notes and not session.cluster.reachable()
+        opened.settle()
+        unreachable = notes and not opened.cluster.reachable()
     for note in notes:
         click.echo(redact(f"note: {note}"), err=True)
     text = facts_file.dump(facts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,6 +14,7 @@ import click
 from provisioner import __version__
 from provisioner.cli.l2 import probe_options, progress, require_folder
 from provisioner.cli.l2_collect import write
+from provisioner.cli.l2_selection import Selection, cluster_options
 from provisioner.cli.l2_sources import Source, open_source
 from provisioner.cli.options import Options
 from provisioner.errors import Inconclusive, ProvisionerError
@@ -34,13 +34,13 @@ CONFIRM_ABOVE = 1024  # addresses; at the default rate that is ten seconds
 @probe_options
 @click.option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Also draw the map into this file.")
 @click.option("-y", "--yes", is_flag=True, help=f"Sweep more than {CONFIRM_ABOVE} addresses without confirmation.")
+@cluster_options
 @click.pass_obj
 def scan(
     options: Options | None,
     words: tuple[str, ...],
     *,
-    facts: Path | None,
-    offline: bool,
+    selection: Selection,
     interface: str,
     pps: int,
     no_zero: bool,
@@ -60,7 +60,7 @@ def scan(
     """
     options = options or Options()
     require_folder(svg)
-    with open_source(options, "l2-scan", facts, offline=offline) as source:
+    with open_source(options, "l2-scan", selection) as source:
         with source.blame_missing_facts():
             sweep = targets.for_scan(words, source.facts)
         _confirm(len(sweep.ips), pps, yes)
@@ -76,7 +76,7 @@ def scan(
             _draw(svg, capture, addresses)
         except ProvisionerError as error:  # the results are shown all the same
             source.problems.append(str(error))
-    _show(options, capture, addresses, source, facts)
+    _show(options, capture, addresses, source, selection)
     for note in (*source.notes, *sweep.notes):
         click.echo(redact(f"note: {note}"), err=True)
     for line in source.problems:
@@ -124,7 +124,7 @@ def _sweep(
 
 
 def _show(
-    options: Options, capture: Capture, addresses: tuple[SweptAddress, ...], source: Source, facts: Path | None
+    options: Options, capture: Capture, addresses: tuple[SweptAddress, ...], source: Source, selection: Selection
 ) -> None:
     if options.output == "json":
         document = table.document(capture, addresses, __version__, "; ".join(source.problems))
@@ -132,11 +132,10 @@ def _show(
         return
     tty = sys.stdout.isatty()
     color, width = terminal.use_color(os.environ, tty), terminal.columns(tty)
-    known = f" --facts {shlex.quote(str(facts))}" if facts else ""
     parts = [
         table.render(addresses, color=color),
         picture.render(addresses, color=color, width=width),
-        table.summary(addresses, options.runnable(f"provisioner l2 check {{}}{known}")),
+        table.summary(addresses, options.runnable(f"provisioner l2 check {{}}{selection.words()}")),
     ]
     click.echo("\n\n".join(part for part in parts if part))
 

@@ -1,25 +1,35 @@
-"""Where the cluster's facts come from: a facts file, the cluster itself, hosts.toml, or nowhere.
+"""Where the cluster's facts come from: a facts file, the cluster itself, hosts.toml, or nowhere (l2_selection.py).
 
 Without the cluster the segment can still be probed; missing facts are reported, and never taken for "no".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from provisioner.cli.l2_selection import Selection, missing_kubeconfig
 from provisioner.cli.options import Options
-from provisioner.cli.session import Session, open_session
-from provisioner.errors import Inconclusive, ProvisionerError
-from provisioner.kube import ApiState
+from provisioner.cli.session import open_session
+from provisioner.errors import ClusterError, Inconclusive, ProvisionerError
+from provisioner.kube import ApiState, ClusterView
 from provisioner.l2 import facts_file
 from provisioner.l2.collect import collector
 from provisioner.l2.facts import Facts, Metrics, Node, Pool
 from provisioner.site import Site, load_site
+from provisioner.ssh import Host
 
-DEFAULT = Path("hosts.toml")
+
+@dataclass(frozen=True)
+class OpenCluster:
+    """A cluster to read. hosts: reached over SSH, None without; name: of a kubeconfig's context, for messages."""
+
+    cluster: ClusterView
+    hosts: Mapping[str, Host] | None = None
+    site: Site | None = None
+    name: str = ""
+    settle: Callable[[], None] = lambda: None
 
 
 @dataclass
@@ -53,53 +63,75 @@ class Source:
 
 
 @contextmanager
-def open_source(
-    options: Options, command: str, file: Path | None = None, *, offline: bool = False
-) -> Iterator[Source]:
-    """Provide the cluster's facts: from `file`, else from the cluster of hosts.toml, else from hosts.toml alone.
+def open_cluster(options: Options, command: str, selection: Selection) -> Iterator[OpenCluster | None]:
+    """Provide the cluster that is asked about; None if there is neither hosts.toml nor a kubeconfig."""
+    if selection.site(options):
+        with open_session(options, command) as session:
+            yield OpenCluster(session.cluster, session.hosts, session.site, settle=lambda: session.report.emit("idle"))
+        return
+    kubeconfig = selection.load_kubeconfig()
+    if kubeconfig is None:
+        yield None
+        return
+    cluster = ClusterView.of_kubeconfig(kubeconfig)
+    name = f"context {kubeconfig.context} of {kubeconfig.files} ({kubeconfig.server})"
+    try:
+        yield OpenCluster(cluster, name=name)
+    finally:
+        cluster.disconnect()
 
-    offline: do not contact the cluster. Raises ProvisionerError for an invalid file; an unreachable cluster is added
-    to `problems`.
+
+@contextmanager
+def open_source(options: Options, command: str, selection: Selection) -> Iterator[Source]:
+    """Provide the cluster's facts, from the source that is selected; offline, from hosts.toml alone.
+
+    Raises ProvisionerError for an invalid file; an unreachable cluster is added to `problems`.
     """
-    if file is not None:
-        yield Source(facts_file.load(file))
+    if selection.facts is not None:
+        yield Source(facts_file.load(selection.facts))
         return
-    if options.file == DEFAULT and not options.file.exists():
-        yield Source(notes=["neither --facts nor hosts.toml, so nothing is known about the cluster"])
+    if selection.offline:
+        if selection.site(options):
+            yield Source(site_facts(load_site(options.file)), notes=["the cluster was not contacted (--offline)"])
+        else:
+            yield Source(notes=["no cluster was contacted (--offline), and there is no hosts.toml"])
         return
-    if offline:
-        yield Source(site_facts(load_site(options.file)), notes=["the cluster was not contacted (--offline)"])
-        return
-
-    with open_session(options, command) as session:
-        source = _cluster_source(session)
+    with open_cluster(options, command, selection) as opened:
+        if opened is None:
+            without = "no kubeconfig" if options.plugin else "neither hosts.toml nor a kubeconfig"
+            yield Source(notes=[f"{without}, so nothing is known about the cluster; {missing_kubeconfig()}"])
+            return
+        source = _cluster_source(opened)
+        if opened.name and not selection.explicit and not source.problems:
+            source.note(f"the cluster is {opened.name}")
         source.settle()
         yield source
 
 
-def _cluster_source(session: Session) -> Source:
-    source = Source(settle=lambda: session.report.emit("idle"))
+def _cluster_source(opened: OpenCluster) -> Source:
+    source = Source(settle=opened.settle)
+    hosts = opened.hosts
+    known = site_facts(opened.site) if opened.site is not None else None
     try:
-        state = session.cluster.state()
+        state = opened.cluster.state()
         if state is ApiState.ABSENT:
-            source.facts = site_facts(session.site)
+            source.facts = known
             source.note("there is no cluster yet, so only hosts.toml is known")
             return source
         if state is ApiState.UNREACHABLE:
-            raise ProvisionerError(session.cluster.api_error or "the API does not answer")
-        source.facts = collector.from_cluster(
-            session.cluster, session.hosts, session.site, metrics=False, note=source.note
-        )
+            raise ClusterError(opened.cluster.api_error or "the API does not answer")
+        source.facts = collector.from_cluster(opened.cluster, hosts, opened.site, metrics=False, note=source.note)
     except ProvisionerError as error:
-        source.facts = site_facts(session.site)
-        source.problems.append(f"cannot read the cluster: {error}")
+        source.facts = known
+        where = f" ({opened.name}; --offline probes without it)" if opened.name else ""
+        source.problems.append(f"cannot read the cluster{where}: {error}")
         return source
 
     def metrics() -> Metrics | None:
         if source.problems:
             return None  # do not wait again for a cluster that is gone
         try:
-            return collector.metrics(session.cluster, session.hosts, note=source.note)
+            return collector.metrics(opened.cluster, hosts, note=source.note)
         except ProvisionerError as error:
             # The replies on the segment are still worth showing.
             source.problems.append(f"lost the cluster during the run: {error}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,6 +15,7 @@ import click
 from provisioner import __version__
 from provisioner.cli.l2 import interface_option, no_zero_option, require_folder
 from provisioner.cli.l2_collect import write
+from provisioner.cli.l2_selection import Selection, cluster_options
 from provisioner.cli.l2_sources import open_source
 from provisioner.cli.options import Options
 from provisioner.errors import Inconclusive, ProvisionerError
@@ -83,6 +85,7 @@ DEFAULT_TIMEOUT = 4 * 3600.0  # seconds; every frame is kept, so a forgotten wat
     help="Shortest silence to report if the same owner ends it.",
 )
 @no_zero_option
+@cluster_options
 @click.pass_obj
 def watch(
     options: Options | None,
@@ -97,7 +100,7 @@ def watch(
     gap: float,
     no_zero: bool,
     svg: Path | None,
-    facts: Path | None,
+    selection: Selection,
 ) -> None:
     """Time a failover of an external IP: the old owner, the silence, the new owner.
 
@@ -111,11 +114,13 @@ def watch(
     """
     options = options or Options()
     target = _address(ip)
-    # The API is not read: during a failover it may not answer.
-    with open_source(options, "l2-watch", facts, offline=True) as source:
+    # The API is read once, if at all: during a failover it may not answer. hosts.toml names the nodes without it.
+    if selection.site(options):
+        selection = replace(selection, offline=True)
+    with open_source(options, "l2-watch", selection) as source:
         known = source.facts
-        if known is None:
-            click.echo(f"note: {'; '.join(source.notes)}; use --facts for node names", err=True)
+        for note in source.problems or (source.notes if known is None else ()):
+            click.echo(redact(f"note: {note}; nodes have no names here"), err=True)
     place = check.choose_interface(interfaces.read(), [target], known, interface)
     _require_vantage(place, target, known)
     plan = WatchPlan(

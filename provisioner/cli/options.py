@@ -5,22 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from provisioner.cli.hints import runnable
+from provisioner.cli.hints import runnable, without_site
+
+DEFAULT_FILE = Path("hosts.toml")
 
 
 @dataclass(frozen=True)
 class Options:
-    """The global options of the command line."""
+    """The global options of the command line.
 
-    file: Path = Path("hosts.toml")
+    plugin: run as `kubectl l2`; siteless: there is no hosts.toml in use, so the commands in messages may not need one.
+    kubectl: the options with which kubectl finds the same cluster.
+    """
+
+    file: Path = DEFAULT_FILE
     verbose: int = 0
     parallel: int = 8
     log: Path | None = None
     output: str = "text"
+    plugin: bool = False
+    siteless: bool = False
+    kubectl: str = ""
 
     def runnable(self, text: str) -> str:
         """Return a text whose commands can be run here as they stand, for the same site."""
-        return runnable(text, "" if self.file == Path("hosts.toml") else f" -f {self.file}")
+        if self.siteless and self.file == DEFAULT_FILE:
+            text = without_site(text, self.kubectl)
+        return runnable(text, "" if self.file == DEFAULT_FILE else f" -f {self.file}")
 
 
 def split_names(text: str) -> tuple[str, ...]:

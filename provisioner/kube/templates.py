@@ -39,6 +39,11 @@ def find(site: Site, name: str) -> Path:
     )
 
 
+def shipped(name: str) -> Path:
+    """Return the path of a shipped manifest such as "l2/rbac.yaml"."""
+    return _SHIPPED / name
+
+
 def values(site: Site) -> dict[str, Any]:
     """Return the values that every manifest can use."""
     return {

@@ -14,7 +14,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from provisioner.errors import ApiUnreachable, ClusterError, HostError
-from provisioner.kube import Cluster
+from provisioner.kube import ClusterView
 from provisioner.redact import redact
 
 T = TypeVar("T")
@@ -22,9 +22,9 @@ CONCURRENT = 6  # requests; the connection pool of api.py holds eight
 
 
 class ApiReader:
-    """Reads from a Cluster, passes failures to `note`, and stops reading once the API is gone."""
+    """Reads from a cluster, passes failures to `note`, and stops reading once the API is gone."""
 
-    def __init__(self, cluster: Cluster, note: Callable[[str], None]) -> None:
+    def __init__(self, cluster: ClusterView, note: Callable[[str], None]) -> None:
         self.cluster = cluster
         self.lost = False
         self._note = note

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from provisioner.errors import ClusterError
-from provisioner.kube import Cluster, Object
+from provisioner.kube import ClusterView, Object
 from provisioner.l2.collect import configuration, other_announcers, services
 from provisioner.l2.collect import metrics as collect_metrics
 from provisioner.l2.collect import nodes as collect_nodes
@@ -32,12 +32,17 @@ def _discard(text: str) -> None:
 
 
 def from_cluster(
-    cluster: Cluster, hosts: Mapping[str, Host], site: Site | None, *, metrics: bool = True, note: Note = _discard
+    cluster: ClusterView,
+    hosts: Mapping[str, Host] | None,
+    site: Site | None = None,
+    *,
+    metrics: bool = True,
+    note: Note = _discard,
 ) -> Facts:
     """Read everything a diagnosis needs to know of the cluster.
 
-    hosts: those whose NICs are read over SSH. metrics: also read the speakers' counters. note: receives what could not
-    be read and stays unknown. Raises ClusterError if the API does not answer at all.
+    hosts: those whose NICs are read over SSH, None without SSH. metrics: also read the speakers' counters. note:
+    receives what could not be read and stays unknown. Raises ClusterError if the API does not answer at all.
     """
     cluster.raw("/version")
     reader = ApiReader(cluster, note)
@@ -62,11 +67,11 @@ def from_cluster(
     )
 
 
-def metrics(cluster: Cluster, hosts: Mapping[str, Host], note: Note = _discard) -> Metrics | None:
+def metrics(cluster: ClusterView, hosts: Mapping[str, Host] | None, note: Note = _discard) -> Metrics | None:
     """Read the speakers' counters now; None if no speaker exposes any.
 
-    hosts: reached over SSH for speakers that require a token (MetalLB from 0.16). A node listed without an address has
-    counted nothing for it. Raises ClusterError if the API is gone.
+    hosts: reached over SSH for speakers that require a token (MetalLB from 0.16), None without SSH. A node listed
+    without an address has counted nothing for it. Raises ClusterError if the API is gone.
     """
     reader = ApiReader(cluster, note)
     found = components(cluster.list("Pod"), ())
@@ -85,7 +90,7 @@ def with_metrics_after(facts: Facts, after: Metrics | None) -> Facts:
     return facts.model_copy(update={"metrics_after": after})
 
 
-def _sources(cluster: Cluster) -> dict[str, Callable[[], Any]]:
+def _sources(cluster: ClusterView) -> dict[str, Callable[[], Any]]:
     return {
         "nodes": cluster.nodes,
         "pods": lambda: cluster.list("Pod"),
@@ -96,13 +101,13 @@ def _sources(cluster: Cluster) -> dict[str, Callable[[], Any]]:
     }
 
 
-def _served(cluster: Cluster) -> frozenset[str]:
+def _served(cluster: ClusterView) -> frozenset[str]:
     groups = cluster.raw("/apis")["groups"]
     return frozenset(version["groupVersion"] for group in groups for version in group["versions"])
 
 
 def _metallb_facts(
-    reader: ApiReader, found: Mapping[str, Any], parts: Components, hosts: Mapping[str, Host], counters: bool
+    reader: ApiReader, found: Mapping[str, Any], parts: Components, hosts: Mapping[str, Host] | None, counters: bool
 ) -> Facts:
     """Return the facts about MetalLB and other announcers; nodes and Services are added later."""
     pods, served = found["pods"], found["the API's versions"]
@@ -130,7 +135,7 @@ def _metallb_facts(
 
 
 def _samples(
-    reader: ApiReader, parts: Components, known: MetalLB, down: frozenset[str], hosts: Mapping[str, Host]
+    reader: ApiReader, parts: Components, known: MetalLB, down: frozenset[str], hosts: Mapping[str, Host] | None
 ) -> list[collect_metrics.Sample]:
     """Fetch the metrics of speakers and controllers: counters, and whether they accepted their configuration."""
     client = MetricsClient(reader.cluster, hosts, parts.namespace)

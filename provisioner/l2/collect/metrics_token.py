@@ -13,12 +13,12 @@ import threading
 from collections.abc import Mapping
 
 from provisioner.errors import ClusterError
-from provisioner.kube import Cluster, Object
+from provisioner.kube import ClusterView, Object, templates
 from provisioner.l2.collect.nodes import host_of
 from provisioner.ssh import Host
 
 ACCOUNT = "provisioner-metrics"  # metallb/metrics.yaml
-REMEDY = "kubectl apply -f metallb/metrics.yaml"
+REMEDY = f"kubectl create -f {templates.shipped('metallb/metrics.yaml')}"
 SECONDS = 600  # the shortest lifetime that the API grants (TokenRequestSpec.expirationSeconds)
 # Unknown user; not allowed; MetalLB itself may not ask the API about the user (controller-runtime, filters).
 _REFUSALS = (401, 403, 500)
@@ -27,7 +27,7 @@ _REFUSALS = (401, 403, 500)
 class MetricsClient:
     """Reads pods' metrics with a token, requested on first use."""
 
-    def __init__(self, cluster: Cluster, hosts: Mapping[str, Host], namespace: str) -> None:
+    def __init__(self, cluster: ClusterView, hosts: Mapping[str, Host] | None, namespace: str) -> None:
         self._cluster = cluster
         self._hosts = hosts
         self._namespace = namespace
@@ -51,11 +51,14 @@ class MetricsClient:
         """Return the metrics at a port of a pod's own address. Raises ClusterError or HostError."""
         token, status = self.token(), pod.get("status") or {}
         node, address = pod["spec"].get("nodeName") or "", status.get("podIP") or status.get("hostIP") or ""
-        name = host_of(node, [status.get("hostIP") or ""], self._hosts)
+        hosts = self._hosts
+        if hosts is None:
+            raise ClusterError("the API's proxy drops the token that they require, and there is no SSH to the node")
+        name = host_of(node, [status.get("hostIP") or ""], hosts)
         if name is None or not address:
             raise ClusterError(f"the API's proxy drops tokens, and its node {node or '(none)'} is not in hosts.toml")
         place = f"https://{address}:{port}/metrics, requested from {name},"
-        with self._hosts[name].tunnel(address, port) as tunnel:
+        with hosts[name].tunnel(address, port) as tunnel:
             connection = http.client.HTTPSConnection(
                 tunnel.address, tunnel.port, timeout=self._cluster.timeout(10), context=_unverified()
             )

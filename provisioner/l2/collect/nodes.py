@@ -19,8 +19,11 @@ _POD_NIC = re.compile(r"veth|cali|lxc|tap[0-9a-f]{8}")
 _NO_MAC = "00:00:00:00:00:00"
 
 
-def inventory(hosts: Mapping[str, Host], note: Callable[[str], None]) -> dict[str, tuple[Nic, ...] | None]:
-    """Read all hosts' NICs concurrently; None for a host that cannot be read."""
+def inventory(hosts: Mapping[str, Host] | None, note: Callable[[str], None]) -> dict[str, tuple[Nic, ...] | None]:
+    """Read all hosts' NICs concurrently; None for a host that cannot be read. hosts: None without SSH."""
+    if hosts is None:
+        note("the nodes' interfaces are unknown without SSH; their MACs are learned from their own answers")
+        return {}
 
     def read(host: Host) -> tuple[Nic, ...] | None:
         try:
@@ -36,7 +39,7 @@ def inventory(hosts: Mapping[str, Host], note: Callable[[str], None]) -> dict[st
 def nodes(
     found: Mapping[str, Object],
     nics: Mapping[str, tuple[Nic, ...] | None],
-    hosts: Mapping[str, Host],
+    hosts: Mapping[str, Host] | None,
     components: Components,
     note: Callable[[str], None],
 ) -> tuple[Node, ...]:
@@ -44,8 +47,8 @@ def nodes(
     made = []
     for name, item in sorted(found.items()):
         status, ips = item.get("status") or {}, _internal_ips(item)
-        host = host_of(name, ips, hosts)
-        if host is None:
+        host = host_of(name, ips, hosts or {})
+        if host is None and hosts is not None:
             note(f"node {name} is not in hosts.toml, so its NICs are unknown")
         made.append(
             Node(

@@ -46,6 +46,8 @@ def test_help_imports_nothing_heavy(subcommand: str) -> None:
 @pytest.fixture(autouse=True)
 def _without_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
 
 
 def run(tmp_path: Path, *words: str, output: str = "text", facts: str | None = None) -> tuple[int, str, str]:
@@ -121,7 +123,7 @@ def test_an_unwritable_map_does_not_lose_the_results(tmp_path: Path, monkeypatch
 def test_a_watch_without_a_site_has_a_note(tmp_path: Path) -> None:
     status, _, stderr = run(tmp_path, "watch", "203.0.113.9")
     assert status == 2
-    assert stderr.startswith("note: neither --facts nor hosts.toml, so nothing is known about the cluster;")
+    assert stderr.startswith("note: neither hosts.toml nor a kubeconfig, so nothing is known about the cluster;")
 
 
 def test_the_next_command_has_the_same_files_and_interface(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

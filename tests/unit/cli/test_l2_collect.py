@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from provisioner.cli import l2_collect
+from provisioner.cli import l2_sources
 from provisioner.cli.l2 import l2
 from provisioner.cli.options import Options
 from provisioner.errors import ClusterError
+from provisioner.kube import ApiState
 from provisioner.l2 import facts_file
 from provisioner.l2.collect import collector
 from provisioner.l2.facts import Counters, Facts, Metrics, Node, Service
@@ -26,6 +27,9 @@ FACTS = Facts(nodes=(Node(name="w1"),), services=(Service(namespace="a", name="w
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    (tmp_path / "hosts.toml").touch()
     return tmp_path
 
 
@@ -34,13 +38,14 @@ def run(
     *words: str,
     note: str = "",
     reachable: bool = True,
+    state: ApiState = ApiState.READY,
     counted: Metrics | None = None,
 ) -> Result:
     """Run the command with a cluster that returns FACTS and the metrics `counted`. note: on what could not be read."""
 
     @contextmanager
     def open_session(*_: Any) -> Iterator[Any]:
-        cluster = SimpleNamespace(reachable=lambda: reachable)
+        cluster = SimpleNamespace(reachable=lambda: reachable, state=lambda: state)
         yield SimpleNamespace(cluster=cluster, hosts={}, site=None, report=SimpleNamespace(emit=lambda *_: None))
 
     def from_cluster(*_: Any, note: Any, **__: Any) -> Facts:
@@ -49,7 +54,7 @@ def run(
         return FACTS
 
     unread = note
-    monkeypatch.setattr(l2_collect, "open_session", open_session)
+    monkeypatch.setattr(l2_sources, "open_session", open_session)
     monkeypatch.setattr(collector, "from_cluster", from_cluster)
     monkeypatch.setattr(collector, "metrics", lambda *_, **__: counted)
     return CliRunner().invoke(l2, ["collect", *words], obj=Options())
@@ -83,7 +88,7 @@ def test_without_a_cluster_the_old_file_is_unchanged(here: Path, monkeypatch: py
     def open_session(*_: Any) -> Any:
         raise ClusterError("there is no cluster yet", "provisioner apply")
 
-    monkeypatch.setattr(l2_collect, "open_session", open_session)
+    monkeypatch.setattr(l2_sources, "open_session", open_session)
     ended = CliRunner().invoke(l2, ["collect", "-o", "facts.json"], obj=Options())
     assert (ended.exit_code, ended.stderr) == (2, "there is no cluster yet; provisioner apply\n")
     assert (here / "facts.json").read_text() == "old"
