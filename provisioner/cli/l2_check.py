@@ -13,7 +13,7 @@ import click
 
 from provisioner import __version__
 from provisioner.cli.l2 import probe_options, progress
-from provisioner.cli.l2_selection import Selection, cluster_options
+from provisioner.cli.l2_selection import Selection, cluster_options, output_option
 from provisioner.cli.l2_sources import Source, open_source
 from provisioner.cli.options import Options
 from provisioner.errors import Inconclusive
@@ -28,6 +28,7 @@ from provisioner.redact import redact
 @click.command()
 @click.argument("words", nargs=-1, metavar="[SERVICE|IP]...")
 @probe_options
+@output_option
 @cluster_options
 @click.pass_obj
 def check(

@@ -14,7 +14,7 @@ import click
 from provisioner import __version__
 from provisioner.cli.l2 import probe_options, progress, require_folder
 from provisioner.cli.l2_collect import write
-from provisioner.cli.l2_selection import Selection, cluster_options
+from provisioner.cli.l2_selection import Selection, cluster_options, output_option
 from provisioner.cli.l2_sources import Source, open_source
 from provisioner.cli.options import Options
 from provisioner.errors import Inconclusive, ProvisionerError
@@ -34,6 +34,7 @@ CONFIRM_ABOVE = 1024  # addresses; at the default rate that is ten seconds
 @probe_options
 @click.option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Also draw the map into this file.")
 @click.option("-y", "--yes", is_flag=True, help=f"Sweep more than {CONFIRM_ABOVE} addresses without confirmation.")
+@output_option
 @cluster_options
 @click.pass_obj
 def scan(

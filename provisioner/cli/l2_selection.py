@@ -81,6 +81,11 @@ def missing_kubeconfig() -> str:
     return f"$KUBECONFIG and ~/.kube/config name no file that exists: use {known}"
 
 
+output_option = click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), help="Output format. [default: text]"
+)
+
+
 def cluster_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add --kubeconfig and --context, and pass what was chosen as `selection`, with --facts and --offline.
 
@@ -94,12 +99,15 @@ def cluster_options(command: Callable[..., None]) -> Callable[..., None]:
         context: str,
         facts: Path | None = None,
         offline: bool = False,
+        output: str | None = None,
         **others: Any,
     ) -> None:
         selection = Selection(facts, offline, kubeconfig, context)
         here: click.Context | None = click.get_current_context()
         options = (here.obj if here is not None else None) or Options()
         selection.require_consistent(options)
+        if output is not None:
+            options = replace(options, output=output)
         if not selection.site(options):
             options = replace(options, siteless=True, kubectl=selection.words(cluster_only=True))
         while here is not None:  # errors are printed by the group

@@ -15,7 +15,7 @@ import click
 from provisioner import __version__
 from provisioner.cli.l2 import interface_option, no_zero_option, require_folder
 from provisioner.cli.l2_collect import write
-from provisioner.cli.l2_selection import Selection, cluster_options
+from provisioner.cli.l2_selection import Selection, cluster_options, output_option
 from provisioner.cli.l2_sources import open_source
 from provisioner.cli.options import Options
 from provisioner.errors import Inconclusive, ProvisionerError
@@ -85,6 +85,7 @@ DEFAULT_TIMEOUT = 4 * 3600.0  # seconds; every frame is kept, so a forgotten wat
     help="Shortest silence to report if the same owner ends it.",
 )
 @no_zero_option
+@output_option
 @cluster_options
 @click.pass_obj
 def watch(

@@ -93,11 +93,17 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user error is a line on stderr and exit status 1, never a traceback."""
+    run(cli, arguments)
+
+
+def run(command: click.Command, arguments: Sequence[str] | None = None, prog_name: str | None = None) -> None:
+    """Run a command and exit; prog_name: how usage and errors call it."""
     # Stopped by a service manager or a closed terminal, release the lock as after Ctrl-C.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
-        status = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        words = list(arguments) if arguments is not None else None
+        status = command.main(args=words, prog_name=prog_name, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(

@@ -23,7 +23,7 @@ from tests.integration.ssh.nodes import Machine, network
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
-MANIFESTS = ("workloads", "nfs", "metallb", "ingress")
+MANIFESTS = ("workloads", "nfs", "metallb", "ingress", "l2")
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q")
 
 UNREACHABLE = """

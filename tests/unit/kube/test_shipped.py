@@ -30,6 +30,8 @@ VALUES: dict[Path, dict[str, Any]] = {
         "nfs_path": "/srv/nfs/0",
         "size": "1Gi",
     },
+    ROOT / "l2/rbac.yaml": {},
+    ROOT / "l2/rbac-metallb.yaml": {},
     ROOT / "metallb/config.yaml": {"config": "address-pools: []"},
     ROOT / "metallb/metrics.yaml": {},
     ROOT / "metallb/pool.yaml": {
@@ -53,7 +55,7 @@ def pods(path: Path) -> list[Object]:
 
 
 def test_every_shipped_file_is_covered_here() -> None:
-    shipped = {path for folder in ("workloads", "nfs", "metallb") for path in (ROOT / folder).glob("*.yaml")}
+    shipped = {path for folder in ("workloads", "nfs", "metallb", "l2") for path in (ROOT / folder).glob("*.yaml")}
     assert shipped == set(VALUES)
 
 
@@ -62,7 +64,7 @@ def test_a_file_uses_known_values_and_explicit_namespaces(path: Path) -> None:
     assert manifests.placeholders(path) <= VALUES[path].keys()
     for item in objects(path):
         if item["kind"] not in CLUSTER_WIDE:
-            assert item["metadata"]["namespace"] in ("course", "metallb-system")
+            assert item["metadata"]["namespace"] in ("course", "metallb-system", "kube-system")
 
 
 @pytest.mark.parametrize("path", WORKLOADS, ids=lambda path: path.name)
