@@ -18,7 +18,7 @@ from provisioner.cli.l2 import l2
 from provisioner.cli.l2_selection import Selection
 from provisioner.cli.options import Options
 from provisioner.errors import ApiUnreachable, Inconclusive
-from provisioner.kube import ApiState
+from provisioner.kube import ApiState, ClusterView
 from provisioner.l2.collect import collector
 from provisioner.l2.facts import Facts, Node
 
@@ -57,7 +57,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         servers.append(cluster._api.access.server)
         return FACTS
 
-    monkeypatch.setattr(l2_sources.ClusterView, "state", lambda self: ApiState.READY)
+    monkeypatch.setattr(ClusterView, "state", lambda self: ApiState.READY)
     monkeypatch.setattr(collector, "from_cluster", from_cluster)
     return servers
 
@@ -135,7 +135,7 @@ def test_an_unreachable_cluster_says_which_and_how_to_probe_without(
     def raw(self: Any, path: str, retry_for: float = 30) -> Any:
         raise ApiUnreachable("the API at https://home.example does not answer: timed out")
 
-    monkeypatch.setattr(l2_sources.ClusterView, "raw", raw)
+    monkeypatch.setattr(ClusterView, "raw", raw)
     path = kubeconfig(home / ".kube/config", "home")
     ended = run("check", "default/web")
     assert f"cannot read the cluster (context home of {path} (https://home.example); --offline probes" in ended.stderr

@@ -1,4 +1,4 @@
-"""A kubeconfig instead of SSH: with l2/rbac.yaml an account reads what an administrator reads, with less it says so."""
+"""With a kubeconfig and l2/rbac.yaml an account reads what an administrator reads; with less it says so."""
 
 from __future__ import annotations
 

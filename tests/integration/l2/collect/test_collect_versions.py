@@ -10,6 +10,7 @@ import pytest
 from provisioner.kube import Cluster
 from provisioner.kube import templates as site_manifests
 from provisioner.l2 import facts_file
+from provisioner.l2.collect.metrics_token import REMEDY
 from provisioner.site import Site
 from tests.integration.kube.reaching import Connect
 from tests.integration.l2.collect.cluster import MASTER, SECRET, pod, templates
@@ -49,7 +50,7 @@ def test_a_speaker_of_0_16_serves_its_metrics_over_https_with_a_token(
         assert facts.metrics is not None
         assert "master" not in facts.metrics
         (note,) = (note for note in notes if note.startswith("the metrics of speaker-new: unknown:"))
-        remedy = "kubectl apply -f metallb/metrics.yaml"
+        remedy = REMEDY
         assert note.endswith(f"does not accept the token of provisioner-metrics (401): {remedy}")
     finally:
         admin.delete("Pod", "speaker-new", "metallb-system")

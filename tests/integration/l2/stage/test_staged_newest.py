@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from provisioner.kube import Cluster, templates
+from provisioner.l2.collect.metrics_token import REMEDY
 from provisioner.site import Site
 from tests.integration.kube import reaching
 from tests.integration.kube.apiserver import ControlPlane
@@ -102,7 +103,7 @@ def test_counters_are_unreadable_before_the_manifest_is_applied(newest_stage: Ne
     assert newest_stage.metallb.counters(newest_stage.cluster, notes) is None
     assert notes == [
         "MetalLB's counters: unknown: they require a token, and there is no ServiceAccount "
-        "provisioner-metrics in metallb-system: kubectl apply -f metallb/metrics.yaml"
+        f"provisioner-metrics in metallb-system: {REMEDY}"
     ]
     newest_stage.cluster.apply(account)
     notes.clear()
@@ -110,7 +111,7 @@ def test_counters_are_unreadable_before_the_manifest_is_applied(newest_stage: Ne
     assert len(notes) == 2
     for note in notes:
         assert "does not accept the token of provisioner-metrics (" in note
-        assert note.endswith("kubectl apply -f metallb/metrics.yaml")
+        assert note.endswith(REMEDY)
     found = authorize(newest_stage)
     assert found.keys() == {"w1", "w2"}
 
