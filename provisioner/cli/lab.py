@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from provisioner.catalogue import kubernetes_version
 from provisioner.cli.hints import INSIDE, invocation, runnable
 from provisioner.lab import guest, inventory, lifecycle, requirements, snapshots, spec, upstream
 from provisioner.lab.kinds import KINDS
+from provisioner.lab.recipe import DISK_GIB, SYSTEM, SYSTEMS
 from provisioner.lab.spec import MAX_CONTROL_PLANES, MAX_WORKERS
 
 _DIRECTORY = click.option(
@@ -65,6 +67,20 @@ def lab() -> None:
     default=None,
     help="Run the machines as virtual machines (QEMU) or as system containers.  [default: vms]",
 )
+@click.option(
+    "--os",
+    "system",
+    default=None,
+    metavar="SYSTEM[,SYSTEM]",
+    help=f"What the machines run, in turn: {', '.join(SYSTEMS)}.  [default: {SYSTEM}]",
+)
+@click.option(
+    "--disk",
+    default=None,
+    metavar="SIZE",
+    callback=lambda context, option, value: _mebibytes(value),
+    help=f"Size of each machine's disk, such as 4G or 3500M.  [default: {DISK_GIB}G]",
+)
 @click.option("--name", default=None, help="Name of the lab, to run several.  [default: provlab]")
 @click.option("--no-mirror", is_flag=True, help="Only blank VMs: neither probe upstream nor build a mirror.")
 @click.option(
@@ -80,6 +96,8 @@ def up(
     network: str | None,
     kubernetes: str | None,
     nodes: str | None,
+    system: str | None,
+    disk: int,
     name: str | None,
     no_mirror: bool,
     small: bool | None,
@@ -99,9 +117,17 @@ def up(
         small=before.small if small is None else small,
         kubernetes=kubernetes or before.kubernetes,
         nodes=nodes or "",
+        os=system or before.os,
+        disk=disk or before.disk,
     )
     requirements.check(nodes or before.nodes, balanced=bool(wanted.endpoint))
-    mirror = None if no_mirror else upstream.ensure(_progress, wanted.small, wanted.kubernetes)
+    mirror = (
+        None
+        if no_mirror
+        else upstream.ensure(
+            _progress, wanted.small, wanted.kubernetes, [SYSTEMS[system] for system in wanted.systems]
+        )
+    )
     uplink = mirror is None and not no_mirror
     made = lifecycle.up(wanted, mirror, uplink=uplink, progress=_progress)
     if uplink:
@@ -140,7 +166,8 @@ def status(directory: Path, output: str) -> None:
     for row in now.vms:
         process = f"pid {row.pid}" if row.pid else ""
         size = f"{row.vm.cpus} CPU  {row.vm.memory} MiB"
-        click.echo(f"  {row.vm.name:<9} {row.vm.address:<15} {row.state:<8} {size:<17} {process}".rstrip())
+        text = f"  {row.vm.name:<9} {row.vm.address:<15} {row.state:<8} {size:<17} {row.vm.os:<9} {process}"
+        click.echo(text.rstrip())
     if now.spec.endpoint:
         click.echo(f"  {'endpoint':<9} {now.spec.endpoint:<24} {_running(now.balancer)}")
     click.echo(f"  {'mirror':<9} {_running(now.mirror)}")
@@ -253,6 +280,16 @@ def _check_version(text: str | None) -> str | None:
         except ValueError as error:
             raise click.BadParameter(f"{text!r} {error}") from error
     return text
+
+
+def _mebibytes(text: str | None) -> int:
+    """Parse a size such as 4G or 3500M; 0 for none."""
+    if text is None:
+        return 0
+    match = re.fullmatch(r"([1-9][0-9]{0,6})([GM])i?B?", text)
+    if not match:
+        raise click.BadParameter(f"{text!r} is no size; write 4G or 3500M")
+    return int(match[1]) << (10 if match[2] == "G" else 0)
 
 
 def _running(pid: int | None) -> str:

@@ -5,6 +5,7 @@ share one image.
 """
 
 import io
+import re
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +18,23 @@ _VAGRANT = 1000
 
 @dataclass(frozen=True)
 class Sources:
-    """The package sources of a VM: one-line entries, and the key file that verifies them, if not Debian's."""
+    """The package sources of a machine: one-line entries, and the key file that verifies them, if not Debian's."""
 
     lines: tuple[str, ...]
     key: Path | None = None
 
 
-def mirror_sources(url: str, key: Path) -> Sources:
+def mirror_sources(url: str, key: Path, suite: str = "bookworm") -> Sources:
     """Return the only source of a machine that can reach only the lab's mirror."""
-    return Sources((f"deb [signed-by={MIRROR_KEYRING}] {url} bookworm main",), key)
+    return Sources((f"deb [signed-by={MIRROR_KEYRING}] {url} {suite} main",), key)
+
+
+def deb822(line: str) -> str:
+    """Return a one-line source as the stanza that Debian has as its default since 13 (sources.list(5))."""
+    match = re.fullmatch(r"deb \[signed-by=(\S+)\] (\S+) (\S+) (.+)", line)
+    assert match
+    keyring, uri, suite, components = match.groups()
+    return f"Types: deb\nURIs: {uri}\nSuites: {suite}\nComponents: {components}\nSigned-By: {keyring}\n"
 
 
 def archive(vm: VmSpec, public_key: str, sources: Sources) -> bytes:
@@ -37,7 +46,11 @@ def archive(vm: VmSpec, public_key: str, sources: Sources) -> bytes:
         _add(tar, "etc/hostname", vm.name + "\n")
         _add(tar, "etc/hosts", hosts)
         _add(tar, "etc/network/interfaces.d/eth1", segment)
-        _add(tar, "etc/apt/sources.list", "".join(line + "\n" for line in sources.lines))
+        if vm.os == "debian12":
+            _add(tar, "etc/apt/sources.list", "".join(line + "\n" for line in sources.lines))
+        else:
+            _add(tar, "etc/apt/sources.list", "")
+            _add(tar, "etc/apt/sources.list.d/debian.sources", "\n".join(map(deb822, sources.lines)))
         if sources.key:
             _add(tar, MIRROR_KEYRING.lstrip("/"), sources.key.read_text())
         _add(tar, "home/vagrant/.ssh", None, mode=0o700, owner=_VAGRANT)

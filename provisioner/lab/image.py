@@ -65,28 +65,28 @@ def cache_root() -> Path:
     return Path(base) / "provisioner" / "lab"
 
 
-def cached() -> Image | None:
-    """Return the image of the current recipe, or None if the cache lacks it."""
-    image = Image(cache_root() / f"image-{recipe.recipe_hash()}")
+def cached(system: str = recipe.SYSTEM) -> Image | None:
+    """Return the system's image of the current recipe, or None if the cache lacks it."""
+    image = Image(cache_root() / f"image-{recipe.recipe_hash(system)}")
     return image if image.directory.is_dir() else None
 
 
-def ensure(progress: Progress) -> Image:
-    """Return the image of the current recipe, building it (a few minutes) if the cache lacks it."""
-    found = cached()
+def ensure(progress: Progress, system: str = recipe.SYSTEM) -> Image:
+    """Return the system's image of the current recipe, building it (a few minutes) if the cache lacks it."""
+    found = cached(system)
     if found:
         return found
     root = cache_root()
     root.mkdir(parents=True, exist_ok=True)
-    final = root / f"image-{recipe.recipe_hash()}"
+    final = root / f"image-{recipe.recipe_hash(system)}"
     with tempfile.TemporaryDirectory(prefix=".image-", dir=root) as scratch:
         work = Path(scratch)
         work.chmod(0o755)  # apt drops to its own user, who must be able to reach the tree
         product = work / "image"
         product.mkdir(mode=0o755)
         tree = work / "tree"
-        progress("image: building the lab's Debian image; takes a few minutes, once")
-        _unpack(tree, work, progress)
+        progress(f"image: building the lab's image of {system}; takes a few minutes, once")
+        _unpack(tree, work, recipe.SYSTEMS[system], progress)
         _check_modules(tree)
         _copy_boot_files(tree, product)
         progress("image: writing the file system")
@@ -101,7 +101,49 @@ def ensure(progress: Progress) -> Image:
     return Image(final)
 
 
-def _unpack(tree: Path, work: Path, progress: Progress) -> None:
+def copy(source: Path, target: Path) -> None:
+    """Copy a disk, without its holes and with one step from absent to complete."""
+    scratch = _copied(source, target)
+    scratch.rename(target)
+
+
+def copy_of(image: Image, target: Path, mebibytes: int) -> None:
+    """Copy the image's disk with a file system of this size; raises ProvisionerError if its files do not fit."""
+    scratch = _copied(image.disk, target)
+    if image.disk.stat().st_size != mebibytes << 20:
+        try:
+            # resize2fs wants to see that it was checked.
+            _on_disk(target, ["e2fsck", "-f", "-p", str(scratch)], accepted=(0, 1))
+            _on_disk(target, ["resize2fs", str(scratch), f"{mebibytes}M"])
+            os.truncate(scratch, mebibytes << 20)
+        except ProvisionerError:
+            scratch.unlink(missing_ok=True)
+            raise
+    scratch.rename(target)
+
+
+def _copied(source: Path, target: Path) -> Path:
+    scratch = target.with_name(target.name + ".new")
+    try:
+        _on_disk(target, ["cp", "--sparse=always", "--reflink=auto", str(source), str(scratch)])
+    except ProvisionerError:
+        scratch.unlink(missing_ok=True)
+        raise
+    scratch.chmod(0o600)
+    return scratch
+
+
+def _on_disk(target: Path, argv: list[str], accepted: tuple[int, ...] = (0,)) -> None:
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=os.environ | {"PATH": path})
+    if done.returncode not in accepted:
+        raise ProvisionerError(
+            f"{target.parent.name}: {argv[0]} failed: {done.stderr.strip()}",
+            "free space on this machine's disk, or ask for a larger --disk",
+        )
+
+
+def _unpack(tree: Path, work: Path, suite: str, progress: Progress) -> None:
     early = work / "early"
     _write_files(early, recipe.EARLY_FILES)
     late = work / "late"
@@ -114,7 +156,7 @@ def _unpack(tree: Path, work: Path, progress: Progress) -> None:
         f'--setup-hook=cp -a --no-preserve=ownership {early}/. "$1"/',
         f'--customize-hook=cp -a --no-preserve=ownership {late}/. "$1"/',
         *[f"--customize-hook=chroot \"$1\" sh -c '{command}'" for command in recipe.COMMANDS],
-        recipe.SUITE, str(tree), *apt.debian_sources(recipe.SUITE),
+        suite, str(tree), *apt.debian_sources(suite),
     ]  # fmt: skip
     log = cache_root() / "image.log"
     with log.open("w") as output:

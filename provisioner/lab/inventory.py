@@ -33,7 +33,7 @@ _LOW_LOAD = """\
 [kubeadm]
 key_algorithm = "ECDSA-P256"
 api_server = {{ "enable-priority-and-fairness" = "false" }}
-controller_manager = {{ "leader-elect" = "false", "node-monitor-grace-period" = "2m" }}
+controller_manager = {{ {election}, "node-monitor-grace-period" = "2m" }}
 scheduler = {{ {scheduler} }}
 kubelet = {{ "housekeeping-interval" = "30s" }}
 
@@ -50,17 +50,22 @@ _CONNTRACK = """
 maxPerCore = 0
 min = 0
 """
-# A kubelet refuses cgroup v1 since 1.35, and kubeadm's check of the system with it.
-_CGROUP_V1 = """
-[kubeadm]
-ignore_preflight_errors = ["SystemVerification"]
-kubelet_configuration = { failCgroupV1 = false }
+# etcd's defaults, a heartbeat of 100 ms and an election after 1 s without one, are for members with processors and
+# disks of their own. All members of a lab share one machine's: while it is busy they elect leaders all the time, and
+# every election fails the requests that are under way (etcd.io, "Tuning"). So with the leases of the components.
+_ONE_MACHINE = """
+[kubeadm.etcd]
+"heartbeat-interval" = "500"
+"election-timeout" = "5000"
 """
 _NO_ELECTION = '"leader-elect" = "false"'
+_LONG_LEASES = '"leader-elect-lease-duration" = "60s", "leader-elect-renew-deadline" = "40s"'
 
 
-def _low_load(kubernetes: str) -> str:
+def _low_load(kubernetes: str, election: str) -> str:
     """Return tables that reduce the load of a cluster on emulated machines. kubernetes: "1.20.2" or "1.37".
+
+    election: arguments of the controller manager and the scheduler.
 
     Local storage isolation is a feature gate up to 1.24 and a kubelet setting since 1.25. The gate is also needed for
     the scheduler: it would see no local storage left next to etcd, whose static pod requests some, and schedule
@@ -69,15 +74,28 @@ def _low_load(kubernetes: str) -> str:
     if not Version.parse(kubernetes).at_least(1, 25):
         gate = "LocalStorageCapacityIsolation"
         return _LOW_LOAD.format(
-            scheduler=f'{_NO_ELECTION}, "feature-gates" = "{gate}=false"',
+            election=election,
+            scheduler=f'{election}, "feature-gates" = "{gate}=false"',
             local_storage=f"featureGates = {{ {gate} = false }}",
         )
-    return _LOW_LOAD.format(scheduler=_NO_ELECTION, local_storage="localStorageCapacityIsolation = false")
+    return _LOW_LOAD.format(
+        election=election, scheduler=election, local_storage="localStorageCapacityIsolation = false"
+    )
 
 
-def _shared_kernel(kubernetes: str, cgroup_v1: bool) -> str:
-    """Return tables for nodes that share this host's kernel. kubernetes: "1.20.2" or "1.37"."""
-    return (_CGROUP_V1 if cgroup_v1 and Version.parse(kubernetes).at_least(1, 35) else "") + _CONNTRACK
+def _shared_kernel(kubernetes: str, cgroup_v1: bool, *, several: bool) -> str:
+    """Return tables for nodes that share this host's kernel. kubernetes: "1.20.2" or "1.37".
+
+    A kubelet refuses cgroup v1 since 1.35, and kubeadm's check of the system with it.
+    """
+    refuses_v1 = cgroup_v1 and Version.parse(kubernetes).at_least(1, 35)
+    leases = ("controller_manager", "scheduler") if several else ()
+    lines = [
+        *(['ignore_preflight_errors = ["SystemVerification"]'] if refuses_v1 else []),
+        *(["kubelet_configuration = { failCgroupV1 = false }"] if refuses_v1 else []),
+        *(f"{component} = {{ {_LONG_LEASES} }}" for component in leases),
+    ]
+    return ("\n[kubeadm]\n" + "".join(f"{line}\n" for line in lines) if lines else "") + _CONNTRACK
 
 
 def missing_storage(spec: LabSpec) -> str:
@@ -150,7 +168,11 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
             f'manifests = "{mirror.manifests}"',
             *([f'containerd = "{mirror.containerd}"'] if mirror.containerd else []),
         ]
+    several = spec.control_planes > 1
+    version = kubernetes or default_minor()
     text = "\n".join(lines) + "\n"
     if spec.nodes == "containers":
-        return text + _shared_kernel(kubernetes or default_minor(), cgroups.is_v1(cgroups.hierarchies()))
-    return text + _low_load(kubernetes or default_minor()) if timeout_scale > 1 else text
+        text += _shared_kernel(version, cgroups.is_v1(cgroups.hierarchies()), several=several)
+    elif timeout_scale > 1:
+        text += _low_load(version, _LONG_LEASES if several else _NO_ELECTION)
+    return text + (_ONE_MACHINE if several else "")

@@ -86,7 +86,7 @@ def up(
     with locked(spec):
         claim(spec)
         specs.save(spec)
-        built = image.ensure(progress)
+        built = {system: image.ensure(progress, system) for system in spec.systems}
         spec = replace(spec, nodes=spec.nodes or "vms")
         specs.save(spec)
         settings = decide(spec, built, mirror, uplink, progress)
@@ -200,10 +200,11 @@ def _login_key(spec: LabSpec) -> None:
 
 
 def _identity(spec: LabSpec, vm: VmSpec, mirror: MirrorInfo | None) -> bytes:
+    suite = recipe.SYSTEMS[vm.os]
     if mirror:
-        sources = identity.mirror_sources(mirror.apt, mirror.key)
+        sources = identity.mirror_sources(mirror.repository(suite), mirror.key, suite)
     else:
-        sources = identity.Sources(apt.debian_sources(recipe.SUITE))
+        sources = identity.Sources(apt.debian_sources(suite))
     return identity.archive(vm, spec.key.with_suffix(".pub").read_text(), sources)
 
 

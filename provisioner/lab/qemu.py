@@ -8,7 +8,7 @@ from pathlib import Path
 
 from provisioner.errors import ProvisionerError
 from provisioner.lab import accel, background, monitor, network
-from provisioner.lab.image import Image
+from provisioner.lab.image import Image, copy_of
 from provisioner.lab.spec import NAT_MAC, LabSpec, VmSpec
 
 
@@ -86,13 +86,17 @@ def command(machine: Machine, machine_id: str, tap_fd: int, paused: bool) -> lis
 
 
 def make_disk(machine: Machine) -> None:
-    """Create the VM's disk, backed by the read-only image, unless it exists."""
+    """Create the VM's disk, backed by the read-only image or a copy of another size, unless it exists."""
     if machine.disk.exists():
         return
     machine.files.mkdir(parents=True, exist_ok=True)
+    backing = machine.image.disk
+    if backing.stat().st_size != machine.vm.disk << 20:
+        backing = machine.files / "base.ext4"
+        copy_of(machine.image, backing, machine.vm.disk)
     scratch = machine.disk.with_suffix(".new")
     made = subprocess.run(
-        ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(machine.image.disk), "-F", "raw", str(scratch)],
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(backing), "-F", "raw", str(scratch)],
         capture_output=True,
         text=True,
         check=False,

@@ -7,7 +7,9 @@ cached image is named by the hash of this recipe; changing a line here builds a 
 import hashlib
 import json
 
-SUITE = "bookworm"
+# What a machine can run, by the word after `--os`: Debian's name of the release.
+SYSTEMS = {"debian12": "bookworm", "debian13": "trixie"}
+SYSTEM = "debian12"
 DISK_GIB = 8
 # Drivers for the virtual hardware, loaded before systemd starts: no wait for udev to settle.
 INITRD_MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "qemu_fw_cfg")
@@ -124,10 +126,10 @@ COMMANDS = (
 )
 
 
-def recipe_hash() -> str:
-    """Return the first 12 hexadecimal digits of the SHA-256 of everything that shapes the image."""
+def recipe_hash(system: str = SYSTEM) -> str:
+    """Return the first 12 hexadecimal digits of the SHA-256 of everything that shapes the system's image."""
     parts = [
-        SUITE, DISK_GIB, KERNEL_MODULES, PACKAGES, sorted(EARLY_FILES.items()), sorted(FILES.items()),
+        SYSTEMS[system], DISK_GIB, KERNEL_MODULES, PACKAGES, sorted(EARLY_FILES.items()), sorted(FILES.items()),
         COMMANDS,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]

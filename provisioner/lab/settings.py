@@ -8,22 +8,26 @@ from typing import Any
 from provisioner.errors import ProvisionerError
 from provisioner.lab import accel
 from provisioner.lab.image import Image, Progress
-from provisioner.lab.spec import LabSpec, MirrorInfo
+from provisioner.lab.spec import LabSpec, MirrorInfo, VmSpec
 
 
 @dataclass(frozen=True)
 class Settings:
     """The decisions for one lab.
 
-    `image` is the directory of the disks' backing image, `fingerprint` identifies its build. `uplink`: VMs can reach
-    networks outside the lab. `accelerator` is None if machines are containers.
+    `images` has, by system, the directory of the disks' backing image; `fingerprints` identify their builds. `uplink`:
+    VMs can reach networks outside the lab. `accelerator` is None if machines are containers.
     """
 
     accelerator: accel.Accelerator | None
-    image: Path
-    fingerprint: str
+    images: dict[str, Path]
+    fingerprints: dict[str, str]
     uplink: bool
     mirror: MirrorInfo | None
+
+    def image(self, vm: VmSpec) -> Image:
+        """Return the image that backs a machine's disk."""
+        return Image(self.images[vm.os])
 
     @property
     def cgroup_v1(self) -> bool:
@@ -36,23 +40,35 @@ class Settings:
         return accel.TIMEOUT_SCALE[self.accelerator] if self.accelerator else 1.0
 
 
-def decide(spec: LabSpec, built: Image, mirror: MirrorInfo | None, uplink: bool, progress: Progress) -> Settings:
-    """Choose the accelerator, keep the backing image of existing disks, and save the settings."""
-    base = built
+def decide(
+    spec: LabSpec, built: dict[str, Image], mirror: MirrorInfo | None, uplink: bool, progress: Progress
+) -> Settings:
+    """Choose the accelerator, keep the backing images of existing disks, and save the settings.
+
+    built: the images of the current recipe, by system.
+    """
+    images = dict(built)
     if any(spec.directory.glob("vms/*/disk.qcow2")):
         before = settings_of(spec)
-        base = Image(before.image)
-        if not base.disk.exists() or base.fingerprint != before.fingerprint:
-            raise ProvisionerError(
-                f"the backing image of the lab's disks, in {before.image}, is gone",
-                "start over: provisioner lab destroy, then provisioner lab up",
-            )
-    accelerator = None if spec.nodes == "containers" else accel.choose(built, progress)
-    settings = Settings(accelerator, base.directory, base.fingerprint, uplink, mirror)
+        for system, directory in before.images.items():
+            images[system] = Image(directory)
+            if not images[system].disk.exists() or images[system].fingerprint != before.fingerprints[system]:
+                raise ProvisionerError(
+                    f"the backing image of the lab's disks, in {directory}, is gone",
+                    "start over: provisioner lab destroy, then provisioner lab up",
+                )
+    accelerator = None if spec.nodes == "containers" else accel.choose(next(iter(built.values())), progress)
+    settings = Settings(
+        accelerator,
+        {system: image.directory for system, image in images.items()},
+        {system: image.fingerprint for system, image in images.items()},
+        uplink,
+        mirror,
+    )
     stored = {
         "accelerator": settings.accelerator,
-        "image": str(settings.image),
-        "fingerprint": settings.fingerprint,
+        "images": {system: str(directory) for system, directory in settings.images.items()},
+        "fingerprints": settings.fingerprints,
         "uplink": uplink,
         "mirror": vars(mirror) if mirror else None,
     }
@@ -67,7 +83,8 @@ def settings_of(spec: LabSpec) -> Settings:
         mirror = stored["mirror"]
         if mirror:
             mirror = MirrorInfo(**(mirror | {"directory": Path(mirror["directory"]), "key": Path(mirror["key"])}))
-        return Settings(stored["accelerator"], Path(stored["image"]), stored["fingerprint"], stored["uplink"], mirror)
+        images = {system: Path(directory) for system, directory in stored["images"].items()}
+        return Settings(stored["accelerator"], images, stored["fingerprints"], stored["uplink"], mirror)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ProvisionerError("the lab has never been up completely", "provisioner lab up") from error
 

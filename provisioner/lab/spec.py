@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from provisioner.errors import ProvisionerError
+from provisioner.lab import recipe
 
 SEGMENT = "192.168.56"
 PREFIX = 24
@@ -20,6 +21,7 @@ BALANCER = f"{SEGMENT}.3"
 MAX_WORKERS = 9
 MAX_CONTROL_PLANES = 5
 API_PORT = 6443
+MIN_DISK = 2048
 # The same on every VM, as on Vagrant's NAT interface; it must never become a node address.
 NAT_ADDRESS = "10.0.2.15"
 NAT_MAC = "52:54:00:12:34:56"
@@ -27,7 +29,10 @@ NAT_MAC = "52:54:00:12:34:56"
 
 @dataclass(frozen=True)
 class VmSpec:
-    """One machine: IPv4 `address` on the segment, `mac` of eth1, memory in MiB, `role` as in hosts.toml."""
+    """One machine: IPv4 `address` on the segment, `mac` of eth1, memory and disk in MiB, `role` as in hosts.toml.
+
+    os: a key of recipe.SYSTEMS.
+    """
 
     name: str
     address: str
@@ -35,6 +40,8 @@ class VmSpec:
     cpus: int
     memory: int
     role: str = "worker"
+    os: str = recipe.SYSTEM
+    disk: int = recipe.DISK_GIB << 10
 
     @property
     def tap(self) -> str:
@@ -63,6 +70,10 @@ class MirrorInfo:
     manifests: str = f"http://{MIRROR}"
     containerd: str = ""
 
+    def repository(self, suite: str) -> str:
+        """Return the base URL of the Debian repository of a suite."""
+        return self.apt if suite == recipe.SYSTEMS[recipe.SYSTEM] else f"{self.apt}-{suite}"
+
     def lacks(self, program: str) -> str:
         """Return why `program` is not served, "" if it is."""
         return next((why for name, why in self.left_out.items() if program in name), "")
@@ -74,7 +85,8 @@ class LabSpec:
 
     `network` is flannel, bridge, or "" for flannel if available; `timeout_scale` 0 means that of the accelerator.
     `small`: few workloads, no autoscaler, no ingress. `kubernetes` is a minor version such as "1.37", "" for the
-    default. `nodes` is what the machines are, vms or containers, "" for the default.
+    default. `os` has keys of recipe.SYSTEMS, separated by commas, which the machines take in turn, "" for the default.
+    `disk`: MiB, 0 for the image's size. `nodes` is what the machines are, vms or containers, "" for the default.
     """
 
     directory: Path
@@ -90,6 +102,8 @@ class LabSpec:
     kubernetes: str = ""
     nodes: str = ""
     control_planes: int = 1
+    os: str = ""
+    disk: int = 0
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9]{0,11}", self.name):
@@ -104,6 +118,18 @@ class LabSpec:
                 f"a lab cannot have {self.control_planes} control planes",
                 f"use --control-planes 1 to {MAX_CONTROL_PLANES}",
             )
+
+        if unknown := set(self.systems) - set(recipe.SYSTEMS):
+            raise ProvisionerError(
+                f"the lab cannot make machines with {', '.join(sorted(unknown))}", f"use {', '.join(recipe.SYSTEMS)}"
+            )
+        if self.disk and self.disk < MIN_DISK:
+            raise ProvisionerError(f"a disk of {self.disk} MiB is too small for the image", f"use {MIN_DISK}M or more")
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """The systems that the lab's machines run."""
+        return tuple(dict.fromkeys(self.os.split(","))) if self.os else (recipe.SYSTEM,)
 
     @property
     def namespace(self) -> str:
@@ -137,13 +163,25 @@ class LabSpec:
 
     @property
     def vms(self) -> tuple[VmSpec, ...]:
-        """All machines, control planes first."""
-        cpus, memory = self.master_cpus, self.master_memory
+        """All machines, control planes first. Each role takes the systems in turn, so that a lab may grow."""
         masters = [("master", 10), *((f"master{n}", 20 + n) for n in range(2, self.control_planes + 1))]
         workers = [(f"worker{n}", 10 + n) for n in range(1, self.workers + 1)]
         return (
-            *(VmSpec(name, f"{SEGMENT}.{n}", mac(n), cpus, memory, "control-plane") for name, n in masters),
-            *(VmSpec(name, f"{SEGMENT}.{n}", mac(n), self.worker_cpus, self.worker_memory) for name, n in workers),
+            *(self._machine(name, octet, turn, "control-plane") for turn, (name, octet) in enumerate(masters)),
+            *(self._machine(name, octet, turn, "worker") for turn, (name, octet) in enumerate(workers, start=1)),
+        )
+
+    def _machine(self, name: str, octet: int, turn: int, role: str) -> VmSpec:
+        master = role == "control-plane"
+        return VmSpec(
+            name,
+            f"{SEGMENT}.{octet}",
+            mac(octet),
+            cpus=self.master_cpus if master else self.worker_cpus,
+            memory=self.master_memory if master else self.worker_memory,
+            role=role,
+            os=self.systems[turn % len(self.systems)],
+            disk=self.disk or recipe.DISK_GIB << 10,
         )
 
     @property
@@ -217,6 +255,11 @@ def merged(wanted: LabSpec, existing: LabSpec | None) -> LabSpec:
             f"the lab's machines were created for Kubernetes {existing.kubernetes or 'of the default version'}",
             "start over with another version: provisioner lab destroy",
         )
+    for option, new, old in (("--os", wanted.os, existing.os), ("--disk", wanted.disk, existing.disk)):
+        if new and new != old:
+            raise ProvisionerError(
+                f"the lab's machines were created with another {option}", "start over: provisioner lab destroy"
+            )
     if wanted.nodes not in ("", existing.nodes or "vms"):
         raise ProvisionerError(
             f"the lab's machines are {existing.nodes or 'vms'}",

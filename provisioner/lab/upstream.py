@@ -30,17 +30,19 @@ _SERVE = ("-m", "provisioner.lab.mirror", "serve")
 _PACKAGES = Path(__file__).resolve().parents[2]
 
 
-def ensure(progress: Progress, small: bool = False, kubernetes: str = "") -> MirrorInfo | None:
+def ensure(
+    progress: Progress, small: bool = False, kubernetes: str = "", suites: Sequence[str] = ()
+) -> MirrorInfo | None:
     """Return None if upstream is reachable; else build the mirror, unless it is cached, and return its description.
 
     small: omit what only metrics and ingress need. kubernetes: a minor version such as "1.37", "" for the mirror's
-    default.
+    default. suites: the Debian releases that machines run.
     """
     unreachable = [host for host, why in probe() if why]
     if not unreachable:
         return None
     progress(f"upstream: {', '.join(unreachable)}: unreachable; using a mirror instead")
-    return build(progress, small, kubernetes)
+    return build(progress, small, kubernetes, suites)
 
 
 def probe(targets: Sequence[tuple[str, str]] = UPSTREAM, timeout: float = PROBE_SECONDS) -> list[tuple[str, str]]:
@@ -78,7 +80,7 @@ def prefetch(site_file: Path, progress: Progress) -> None:
             fetch(site, download)
 
 
-def build(progress: Progress, small: bool = False, kubernetes: str = "") -> MirrorInfo:
+def build(progress: Progress, small: bool = False, kubernetes: str = "", suites: Sequence[str] = ()) -> MirrorInfo:
     """Build what the cache lacks and return the mirror's description; for the parameters see `ensure`."""
     # Progress (stderr) goes straight to the screen; stdout is one line of JSON.
     done = subprocess.run(
@@ -86,6 +88,7 @@ def build(progress: Progress, small: bool = False, kubernetes: str = "") -> Mirr
             *(sys.executable, "-m", "provisioner.lab.mirror", "build"),
             *(["--small"] if small else []),
             *(["--kubernetes", kubernetes] if kubernetes else []),
+            *(word for suite in suites for word in ("--suite", suite)),
         ],
         cwd=_PACKAGES,
         stdout=subprocess.PIPE,

@@ -10,7 +10,7 @@ from typing import Any
 
 from provisioner.errors import ProvisionerError
 from provisioner.lab import monitor, qemu
-from provisioner.lab.image import Image, Progress
+from provisioner.lab.image import Progress
 from provisioner.lab.machine import Machine, State
 from provisioner.lab.monitor import Monitor
 from provisioner.lab.settings import Settings
@@ -76,9 +76,10 @@ class _Vms:
 
     def machines(self, spec: LabSpec, settings: Settings) -> tuple[Machine, ...]:
         assert settings.accelerator is not None
-        image, accelerator = Image(settings.image), settings.accelerator
+        accelerator = settings.accelerator
         return tuple(
-            Vm(qemu.Machine(spec, vm, image, accelerator, settings.uplink, settings.cgroup_v1)) for vm in spec.vms
+            Vm(qemu.Machine(spec, vm, settings.image(vm), accelerator, settings.uplink, settings.cgroup_v1))
+            for vm in spec.vms
         )
 
     def prepare_host(self, spec: LabSpec, progress: Progress) -> None:

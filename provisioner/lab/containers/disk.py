@@ -5,29 +5,28 @@ be full without the host being full, container runtimes and NFS servers find an 
 """
 
 import re
-import subprocess
 from pathlib import Path
 
-from provisioner.errors import ProvisionerError
+from provisioner.lab.image import Image, copy, copy_of
 
 _SNAPSHOT = re.compile(r"snapshot-(.+)\.ext4")
 
 
-def make(image: Path, disk: Path) -> None:
-    """Make the disk as a copy of the image, unless it exists."""
+def make(image: Image, disk: Path, mebibytes: int) -> None:
+    """Make the disk as a copy of the image with a file system of `mebibytes`, unless it exists."""
     if not disk.exists():
         disk.parent.mkdir(parents=True, exist_ok=True)
-        _copy(image, disk)
+        copy_of(image, disk, mebibytes)
 
 
 def save(disk: Path, name: str) -> None:
     """Keep a copy of the disk under `name`, replacing one of that name; nothing may write to it meanwhile."""
-    _copy(disk, _snapshot(disk, name))
+    copy(disk, _snapshot(disk, name))
 
 
 def load(disk: Path, name: str) -> None:
     """Put the copy `name` in the disk's place; the node must be off."""
-    _copy(_snapshot(disk, name), disk)
+    copy(_snapshot(disk, name), disk)
 
 
 def forget(disk: Path, name: str) -> None:
@@ -44,18 +43,3 @@ def names(disk: Path) -> tuple[str, ...]:
 
 def _snapshot(disk: Path, name: str) -> Path:
     return disk.parent / f"snapshot-{name}.ext4"
-
-
-def _copy(source: Path, target: Path) -> None:
-    scratch = target.with_name(target.name + ".new")
-    copied = subprocess.run(
-        ["cp", "--sparse=always", "--reflink=auto", str(source), str(scratch)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if copied.returncode != 0:
-        scratch.unlink(missing_ok=True)
-        raise ProvisionerError(f"{target.parent.name}: no disk: {copied.stderr.strip()}", "free space on this disk")
-    scratch.chmod(0o600)
-    scratch.rename(target)

@@ -69,7 +69,7 @@ class Container:
         return uplink != self.uplink or self._launch("").identity.read_bytes() != identity
 
     def prepare(self, identity: bytes) -> None:
-        disk.make(self.image.disk, self.disk)
+        disk.make(self.image, self.disk, self.vm.disk)
         write_bytes(self._launch("").identity, identity)
 
     def start(self) -> None:
@@ -117,7 +117,7 @@ class _Containers:
     own_clocks = False  # Linux has no namespace for the time of day
 
     def machines(self, spec: LabSpec, settings: Settings) -> tuple[Machine, ...]:
-        return tuple(Container(spec, vm, Image(settings.image), settings.uplink) for vm in spec.vms)
+        return tuple(Container(spec, vm, settings.image(vm), settings.uplink) for vm in spec.vms)
 
     def prepare_host(self, spec: LabSpec, progress: Progress) -> None:
         kernel.load_modules(spec, progress)

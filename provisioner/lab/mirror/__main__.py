@@ -32,6 +32,9 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--dpkg-status", type=Path, help="omit from the Debian repository what this dpkg status file has as installed"
     )
+    build.add_argument(
+        "--suite", action="append", default=[], help="a Debian release that nodes run beside bookworm, such as trixie"
+    )
     extent = build.add_mutually_exclusive_group()
     extent.add_argument("--small", action="store_true", help="omit metrics-server and Traefik unless they are cached")
     extent.add_argument(
@@ -56,7 +59,8 @@ def _run(arguments: argparse.Namespace) -> None:
         if arguments.for_tests:
             print(json.dumps({"bin": str(for_tests.build(wanted))}))
         else:
-            print(json.dumps(assembly.build(wanted, arguments.dpkg_status, small=arguments.small)))
+            made = assembly.build(wanted, arguments.dpkg_status, small=arguments.small, suites=arguments.suite)
+            print(json.dumps(made))
     elif arguments.verb == "info":
         print(json.dumps(assembly.info(assembly.newest(edition(arguments.kubernetes)))))
     elif arguments.verb == "requirements":

@@ -9,6 +9,7 @@ from provisioner.lab.apt import debian_sources
 from provisioner.lab.mirror import cache, signing
 from provisioner.lab.mirror.progress import output, run
 
+# The release that the mirror's own images and packages are made of; nodes may run another.
 SUITE = "bookworm"
 # What nodes install beyond a bare image: for the steps of apply, and as dependencies of kubelet and kubeadm.
 NODE_PACKAGES = (
@@ -47,8 +48,8 @@ def pool_file(wanted: PoolFile, target: Path) -> Path:
     return target
 
 
-def build(status: Path | None) -> Path:
-    """Return a directory that is a Debian repository: `pool/*.deb` and signed `dists/bookworm`.
+def build(status: Path | None, suite: str = SUITE) -> Path:
+    """Return a directory that is a Debian repository: `pool/*.deb` and signed `dists/SUITE`.
 
     status: a dpkg status file of the machines that will use it, to omit what they have installed; by default the
     repository has all dependencies.
@@ -56,12 +57,12 @@ def build(status: Path | None) -> Path:
     key = signing.key()
     recipe: dict[str, object] = {
         "packages": NODE_PACKAGES,
-        "suite": SUITE,
+        "suite": suite,
         "key": str(key),
         "status": _text(status),
         "steps": cache.source_hash("apt.py", "signing.py"),
     }
-    return cache.artifact("debian", recipe, lambda directory: _repository(directory, key, status))
+    return cache.artifact("debian", recipe, lambda directory: _repository(directory, key, status, suite))
 
 
 def ingredients() -> Path:
@@ -69,7 +70,7 @@ def ingredients() -> Path:
 
     def fetch(directory: Path) -> None:
         private = directory / "private"
-        options = _options(private, None)
+        options = _options(private, None, SUITE)
         run(["apt-get", *options, "-q", "update"], _log())
         run(["apt-get", *options, "-q", "download", *INGREDIENTS], _log(), cwd=directory)
         shutil.rmtree(private)
@@ -86,9 +87,9 @@ def _ingredients_recipe() -> dict[str, object]:
     return {"packages": INGREDIENTS, "suite": SUITE, "steps": cache.source_hash("apt.py")}
 
 
-def _repository(directory: Path, key: Path, status: Path | None) -> None:
+def _repository(directory: Path, key: Path, status: Path | None, suite: str) -> None:
     private = directory / "private"
-    options = _options(private, status)
+    options = _options(private, status, suite)
     run(["apt-get", *options, "-q", "update"], _log())
     download = ["apt-get", *options, "-q", "-y", "--no-install-recommends", "--download-only", "install"]
     run([*download, *NODE_PACKAGES], _log())
@@ -98,10 +99,10 @@ def _repository(directory: Path, key: Path, status: Path | None) -> None:
         # %3a of an epoch would have to be escaped in URLs; nothing depends on the file's name.
         _repack(package, pool / package.name.replace("%3a", "_"), private / "tree")
     shutil.rmtree(private)
-    index = directory / f"dists/{SUITE}/main/binary-amd64"
+    index = directory / f"dists/{suite}/main/binary-amd64"
     index.mkdir(parents=True)
     packages_index(directory, "pool", index)
-    release(index.parents[1], {"Suite": SUITE, "Codename": SUITE, "Components": "main"}, key)
+    release(index.parents[1], {"Suite": suite, "Codename": suite, "Components": "main"}, key)
 
 
 def _log() -> Path:
@@ -118,12 +119,12 @@ def _text(status: Path | None) -> str:
         raise ProvisionerError(f"{status} cannot be read: {error.strerror}", "pass a dpkg status file") from error
 
 
-def _options(directory: Path, status: Path | None) -> list[str]:
+def _options(directory: Path, status: Path | None, suite: str) -> list[str]:
     """Return apt options that limit it to the Debian archive and keep its state in `directory`."""
     for name in ("state/lists/partial", "cache/archives/partial", "parts"):
         (directory / name).mkdir(parents=True)
     sources = directory / "sources.list"
-    sources.write_text("".join(f"{line}\n" for line in debian_sources(SUITE)))
+    sources.write_text("".join(f"{line}\n" for line in debian_sources(suite)))
     known = directory / "status"
     known.write_text(_text(status))
     settings = {

@@ -16,21 +16,24 @@ from provisioner.lab.mirror.progress import announce, in_parallel, stage, timing
 OPTIONAL = ("metrics-server", traefik.NAME)
 
 
-def build(edition: Edition = SOURCE, status: Path | None = None, *, small: bool = False) -> dict[str, Any]:
+def build(
+    edition: Edition = SOURCE, status: Path | None = None, *, small: bool = False, suites: Sequence[str] = (apt.SUITE,)
+) -> dict[str, Any]:
     """Build what the cache lacks and return the description.
 
-    status: see `apt.build`. small: without the optional programs, unless they are cached.
+    status: see `apt.build`. small: without the optional programs, unless they are cached. suites: the Debian releases
+    that nodes run.
     """
     manifests.folder()  # fail before the programs are built, not after
     with cache.locked():
-        debian = apt.build(status)
+        debian = {suite: apt.build(status, suite) for suite in dict.fromkeys((apt.SUITE, *suites))}
         ingredients = apt.ingredients()  # before the parts that run in parallel and use it
         wanted = programs_of(edition, small)
         kube, *built = in_parallel([parts.kubernetes(edition).build, *(part.build for part in wanted.values())], 2)
         programs = dict(zip(wanted, built, strict=True))
         binaries = {path.name: path for path in kube.iterdir()} | programs
         made = {
-            "debian": debian,
+            **{_repository(suite): path for suite, path in debian.items()},
             "packages": packages.build(edition, binaries, ingredients),
             "images": images.build(edition, kube, programs, ingredients),
             "manifests": manifests.build(),
@@ -54,6 +57,11 @@ def build(edition: Edition = SOURCE, status: Path | None = None, *, small: bool 
     return info(whole) | {"seconds": timings}
 
 
+def _repository(suite: str) -> str:
+    """Return the path of a suite's repository below the mirror's root."""
+    return "debian" if suite == apt.SUITE else f"debian-{suite}"
+
+
 def programs_of(edition: Edition, small: bool) -> dict[str, Part]:
     """Return the programs to build, by name."""
     programs = parts.programs(edition)
@@ -66,7 +74,8 @@ def _assemble(
 ) -> None:
     www = directory / "www"
     shutil.copytree(made["manifests"], www)
-    (www / "debian").symlink_to(made["debian"])
+    for name in (name for name in made if name.startswith("debian")):
+        (www / name).symlink_to(made[name])
     repositories = {f"pkgs.k8s.io/{packages.path(edition)}": "packages"}
     if edition.containerd:
         repositories[f"download.docker.com/{docker.PATH}"] = "docker"

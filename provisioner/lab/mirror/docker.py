@@ -14,6 +14,7 @@ from provisioner.lab.mirror.editions import Edition
 # The repository's path below the host's name, with its key as `gpg`.
 PATH = "linux/debian"
 PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr")
+SUITES = ("bookworm", "trixie")  # one package for both: its programs link nothing that differs
 _REVISION = "1~debian.12~bookworm"
 
 _UNIT = """\
@@ -81,12 +82,12 @@ def build(edition: Edition, programs: Mapping[str, Path], ingredients: Path) -> 
 
     def make(directory: Path) -> None:
         debs.build(package(edition), binaries, ingredients, directory / "pool", directory / "scratch")
-        index = directory / f"dists/{apt.SUITE}/stable/binary-amd64"
-        index.mkdir(parents=True)
-        apt.packages_index(directory, "pool", index)
         key = signing.key()
-        fields = {"Suite": apt.SUITE, "Codename": apt.SUITE, "Components": "stable"}
-        apt.release(index.parents[1], fields, key)
+        for suite in SUITES:
+            index = directory / f"dists/{suite}/stable/binary-amd64"
+            index.mkdir(parents=True)
+            apt.packages_index(directory, "pool", index)
+            apt.release(index.parents[1], {"Suite": suite, "Codename": suite, "Components": "stable"}, key)
         shutil.copy(key / "public.asc", directory / "gpg")
 
     return cache.artifact("docker", recipe, make)

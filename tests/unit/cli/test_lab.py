@@ -76,6 +76,17 @@ def test_several_control_planes_require_a_load_balancer(monkeypatch: pytest.Monk
     assert refusal.value.remedy == "apt-get install --no-install-recommends haproxy"
 
 
+@pytest.mark.parametrize(("size", "mebibytes"), [("4G", 4096), ("3500M", 3500), ("4GiB", 4096)])
+def test_sizes_of_disks(size: str, mebibytes: int) -> None:
+    assert lab.commands["up"].make_context("up", ["--disk", size]).params["disk"] == mebibytes
+
+
+@pytest.mark.parametrize("size", ["4", "0G", "4T", "four", "-1G"])
+def test_an_invalid_size_is_rejected(size: str) -> None:
+    with pytest.raises(click.BadParameter, match="4G or 3500M"):
+        lab.commands["up"].make_context("up", ["--disk", size])
+
+
 def test_a_second_command_is_refused_while_one_runs(tmp_path: Path) -> None:
     spec = LabSpec(tmp_path)
     with (

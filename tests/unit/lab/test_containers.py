@@ -8,6 +8,7 @@ import pytest
 from provisioner.lab.containers import boot, cgroups, disk, kernel, launch
 from provisioner.lab.containers.cgroups import Hierarchy
 from provisioner.lab.containers.launch import Launch
+from provisioner.lab.image import Image
 
 HYBRID = """\
 26 21 0:23 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -64,11 +65,11 @@ def test_systemd_is_told_its_identity_and_the_hosts_cgroups(node: Launch, v1: bo
 
 
 def test_snapshots_of_a_disk(tmp_path: Path) -> None:
-    image, own = tmp_path / "root.ext4", tmp_path / "vms" / "worker1" / "disk.ext4"
-    image.write_bytes(b"blank" + bytes(1 << 20))
-    disk.make(image, own)
+    image, own = Image(tmp_path), tmp_path / "vms" / "worker1" / "disk.ext4"
+    image.disk.write_bytes(b"blank" + bytes((1 << 20) - 5))
+    disk.make(image, own, 1)
     own.write_bytes(b"work" + bytes(1 << 20))
-    disk.make(image, own)
+    disk.make(image, own, 1)
     assert own.read_bytes().startswith(b"work")
     disk.save(own, "one")
     own.write_bytes(b"later")

@@ -1,14 +1,17 @@
 """What the image contains, where it comes from, and the identity that a VM gets at boot."""
 
 import io
+import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from provisioner.errors import ProvisionerError
 from provisioner.lab import identity, image, recipe
 from provisioner.lab.apt import KEYRING, select_debian
 from provisioner.lab.identity import MIRROR_KEYRING, Sources, mirror_sources
+from provisioner.lab.image import Image
 from provisioner.lab.spec import LabSpec
 
 TARGETS = """\
@@ -47,6 +50,55 @@ def test_the_recipe_hash_depends_on_the_content(monkeypatch: pytest.MonkeyPatch)
     with_package = recipe.recipe_hash()
     monkeypatch.setitem(recipe.FILES, "etc/motd", (0o644, "hello\n"))
     assert len({before, with_package, recipe.recipe_hash()}) == 3
+
+
+def test_each_system_has_an_image_of_its_own() -> None:
+    assert len({recipe.recipe_hash(system) for system in recipe.SYSTEMS}) == len(recipe.SYSTEMS)
+
+
+def file_system(image: Image, mebibytes: int) -> int:
+    """Make an image with a file in it; return the file system's size in MiB."""
+    tree = image.directory / "tree"
+    tree.mkdir()
+    (tree / "file").write_bytes(bytes(range(256)) * 4096)
+    with image.disk.open("wb") as disk:
+        disk.truncate(mebibytes << 20)
+    subprocess.run(["/sbin/mkfs.ext4", "-q", "-F", "-d", str(tree), str(image.disk)], check=True)
+    return size_of(image.disk)
+
+
+def size_of(disk: Path) -> int:
+    shown = subprocess.run(["/sbin/dumpe2fs", "-h", str(disk)], capture_output=True, text=True, check=True).stdout
+    fields = {name: value.strip() for name, _, value in (line.partition(":") for line in shown.splitlines())}
+    return int(fields["Block count"]) * int(fields["Block size"]) >> 20
+
+
+needs_ext4 = pytest.mark.skipif(not Path("/sbin/mkfs.ext4").exists(), reason="needs e2fsprogs")
+
+
+@needs_ext4
+@pytest.mark.parametrize("wanted", [24, 64, 96])
+def test_a_copy_of_an_image_has_the_wanted_size_and_the_same_files(tmp_path: Path, wanted: int) -> None:
+    built, target = Image(tmp_path), tmp_path / "disk.ext4"
+    assert file_system(built, 64) == 64
+    image.copy_of(built, target, wanted)
+    assert size_of(target) == wanted
+    assert target.stat().st_size == wanted << 20
+    content = subprocess.run(
+        ["/sbin/debugfs", "-R", "cat /file", str(target)], capture_output=True, check=True
+    ).stdout  # fmt: skip
+    assert content == bytes(range(256)) * 4096
+    assert subprocess.run(["/sbin/e2fsck", "-fn", str(target)], capture_output=True, check=False).returncode == 0
+
+
+@needs_ext4
+def test_a_disk_too_small_for_the_image_is_refused_and_not_left(tmp_path: Path) -> None:
+    built = Image(tmp_path)
+    file_system(built, 64)
+    with pytest.raises(ProvisionerError, match="resize2fs") as refusal:
+        image.copy_of(built, tmp_path / "disk.ext4", 1)
+    assert "--disk" in refusal.value.remedy
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("disk")] == []
 
 
 def test_the_image_has_nothing_of_a_cluster() -> None:
@@ -90,6 +142,18 @@ def test_identity_of_a_machine_that_uses_the_mirror(tmp_path: Path) -> None:
     authorized, text = found["home/vagrant/.ssh/authorized_keys"]
     assert (authorized.mode, authorized.uid, text) == (0o600, 1000, "ssh-ed25519 AAAA lab\n")
     assert found["home/vagrant/.ssh"][0].mode == 0o700
+
+
+def test_debian_13_gets_its_sources_as_it_has_them(tmp_path: Path) -> None:
+    key = tmp_path / "key.asc"
+    key.write_text("key\n")
+    sources = mirror_sources("http://192.168.56.2/debian-trixie", key, "trixie")
+    found = members(identity.archive(LabSpec(tmp_path, os="debian13").vm("master"), "k\n", sources))
+    assert found["etc/apt/sources.list"][1] == ""
+    assert found["etc/apt/sources.list.d/debian.sources"][1] == (
+        "Types: deb\nURIs: http://192.168.56.2/debian-trixie\nSuites: trixie\nComponents: main\n"
+        "Signed-By: /usr/share/keyrings/lab-mirror.asc\n"
+    )
 
 
 def test_identity_without_a_mirror_has_no_key(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from provisioner.lab.containers import cgroups, kernel
 from provisioner.lab.inventory import NETWORKS, choose_network, missing_storage, render_site
 from provisioner.lab.mirror.editions import SOURCE
 from provisioner.lab.spec import LabSpec, MirrorInfo
-from provisioner.site import load_site
+from provisioner.site import Site, load_site
 from provisioner.steps import STEPS
 
 MIRROR = MirrorInfo(Path("/cache/mirror"), Path("/cache/mirror/key.asc"), "1.20.2", "0.13.12", "0.9.0")
@@ -40,6 +40,24 @@ def test_several_control_planes_have_the_endpoint_of_their_load_balancer(tmp_pat
     assert [host.name for host in site.control_planes] == ["master", "master2", "master3"]
     assert site.endpoint == "192.168.56.3:6443"
     assert len(site.hosts) == 8
+    assert site.kubeadm.etcd == {"heartbeat-interval": "500", "election-timeout": "5000"}
+
+
+@pytest.mark.parametrize("nodes", ["vms", "containers"])
+@pytest.mark.parametrize("scale", [1.0, 8.0])
+def test_several_control_planes_never_run_without_leader_election(tmp_path: Path, nodes: str, scale: float) -> None:
+    lab = LabSpec(tmp_path, control_planes=3, nodes=nodes)
+    lab.site.write_text(render_site(lab, MIRROR, "bridge", scale))
+    kubeadm = load_site(lab.site).kubeadm
+    for arguments in (kubeadm.controller_manager, kubeadm.scheduler):
+        assert "leader-elect" not in arguments
+    assert "leader-elect" in load_site_of_one(tmp_path).kubeadm.scheduler
+
+
+def load_site_of_one(tmp_path: Path) -> Site:
+    lab = LabSpec(tmp_path)
+    lab.site.write_text(render_site(lab, MIRROR, "bridge", 8.0))
+    return load_site(lab.site)
 
 
 def test_a_lab_site_has_the_mirrors_addresses_and_versions(tmp_path: Path) -> None:

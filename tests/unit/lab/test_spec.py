@@ -3,6 +3,7 @@
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,31 @@ def test_an_invalid_name_is_rejected(name: str) -> None:
 def test_an_invalid_number_of_workers_is_rejected(workers: int) -> None:
     with pytest.raises(ProvisionerError, match="workers"):
         LabSpec(Path("/x"), workers=workers)
+
+
+def test_machines_take_the_systems_in_turn_and_keep_theirs_while_the_lab_grows() -> None:
+    assert {vm.os for vm in LabSpec(Path("/x")).vms} == {"debian12"}
+    assert [vm.os for vm in LabSpec(Path("/x"), os="debian13").vms] == ["debian13"] * 3
+    mixed = LabSpec(Path("/x"), os="debian12,debian13", workers=1)
+    assert [vm.os for vm in mixed.vms] == ["debian12", "debian13"]
+    before = {vm.name: vm for vm in mixed.vms}
+    grown = {vm.name: vm for vm in replace(mixed, workers=4, control_planes=3).vms}
+    assert grown | before == grown
+    assert [grown[name].os for name in ("master2", "master3", "worker2")] == ["debian13", "debian12", "debian12"]
+
+
+@pytest.mark.parametrize("wrong", [{"os": "ubuntu"}, {"os": "debian12,"}, {"disk": 100}])
+def test_an_unknown_system_and_a_tiny_disk_are_rejected(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ProvisionerError, match=r"machines with|too small"):
+        LabSpec(Path("/x"), **wrong)
+
+
+@pytest.mark.parametrize("other", [{"os": "debian13"}, {"disk": 4096}])
+def test_machines_keep_their_system_and_disk(other: dict[str, Any]) -> None:
+    with pytest.raises(ProvisionerError, match="destroy") as refusal:
+        specs.merged(LabSpec(Path("/x"), **other), LabSpec(Path("/x")))
+    assert f"--{next(iter(other))}" in str(refusal.value)
+    assert specs.merged(LabSpec(Path("/x")), LabSpec(Path("/x"), **other)) == LabSpec(Path("/x"), **other)
 
 
 @pytest.mark.parametrize("number", [0, specs.MAX_CONTROL_PLANES + 1])
