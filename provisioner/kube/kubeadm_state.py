@@ -28,6 +28,23 @@ RESET = (
     "mkdir -p /etc/kubernetes/manifests\n"
 )
 
+# `kubeadm reset` deletes etcd's data even if it could not take the member out of etcd's cluster
+# (cmd/phases/reset/removeetcdmember.go). The others would count it for ever, and two members of which one is gone have
+# no quorum and lose the cluster. So it must be out first. An etcd whose member was removed exits by itself.
+_LEAVE_ETCD = """\
+if [ -e /etc/kubernetes/manifests/etcd.yaml ] && [ -n "$(ss -Hltn 'sport = :2379')" ]; then
+  said=$(kubeadm reset phase remove-etcd-member 2>&1) || said="$said, failed to remove etcd member"
+  printf '%s\\n' "$said"
+  case $said in
+  *'member not found'*) ;;
+  *'ailed to remove etcd member'* | *'nable to fetch the kubeadm-config'*)
+    echo 'this machine is still a member of etcd; nothing was reset'
+    exit 1
+    ;;
+  esac
+fi
+"""
+
 
 def run_marked(host: Host, name: str, marker: str, command: str, *, timeout: float) -> None:
     """Run a kubeadm command as a job that survives this process, with its marker around it.
@@ -52,9 +69,11 @@ def unmark(host: Host, marker: str) -> None:
 def reset(host: Host, marker: str) -> None:
     """Remove what an interrupted kubeadm left, so that it can start again on a clean machine.
 
-    Call it only if the marker or the API shows that kubeadm was interrupted here.
+    Call it only if the marker or the API shows that kubeadm was interrupted here. Raise HostError, with everything in
+    place, for a control plane that etcd does not let go.
     """
-    jobs.run(host, "kubeadm-reset", f"{RESET}rm -f {marker}", timeout=300)
+    leave = _LEAVE_ETCD if marker == JOIN_STARTED else ""  # who interrupts init has the only member
+    jobs.run(host, "kubeadm-reset", f"{leave}{RESET}rm -f {marker}", timeout=300)
 
 
 def exists(host: Host, path: str) -> bool:

@@ -17,8 +17,9 @@ from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
 
 JOIN_CONFIG = "/run/provisioner/kubeadm-join.yaml"
-# kubeadm's client reports this for a request that took more than its 10 s, which cannot be configured.
-_TIMED_OUT = "context deadline exceeded"
+# kubeadm's client reports these for a request that took more than its 10 s, which cannot be configured, and for one
+# that an API server or etcd dropped, as they do when etcd elects another leader while a member joins.
+_PASSING = ("context deadline exceeded", ": EOF", "etcdserver: ")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -58,10 +59,10 @@ def _join_in_turn(host: Host, cluster: Cluster, site: Site) -> None:
         try:
             _join(host, cluster, site)
         except HostError as error:
-            if _TIMED_OUT not in error.tail:
+            if not any(words in error.tail for words in _PASSING):
                 raise
             host.report.emit(
-                "note", "the API answered kubeadm too late: cleaning up and joining once more", host=host.name
+                "note", "the API did not answer kubeadm in time: cleaning up and joining once more", host=host.name
             )
             kubeadm_state.reset(host, kubeadm_state.JOIN_STARTED)
             _join(host, cluster, site)

@@ -7,6 +7,7 @@ addresses.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import yaml
@@ -37,6 +38,9 @@ from provisioner.version import Version
 
 KINDS = ("L2Advertisement", "IPAddressPool")
 CONTROLLER = "app=metallb,component=controller"
+# An API server that has missed a change of Services, as one may for minutes after etcd lost its leader while a control
+# plane joined (kubernetes issue 97294): behind a load balancer, another one knows better.
+_SERVICE_UNSEEN = re.compile(r'service ".*" not found')
 _WEBHOOK_NOT_READY = ("failed calling webhook", "no endpoints available", "connection refused", "x509")
 _OVERLAP = "overlap"  # internal/config/config.go: "CIDR … overlaps with already defined CIDR"
 
@@ -193,6 +197,8 @@ def _through_webhook(cluster: Cluster, what: str, manifest: Object, *, dry_run: 
             cluster.apply(manifest)
         except ClusterError as error:
             if any(words in error.message for words in _WEBHOOK_NOT_READY):
+                if _SERVICE_UNSEEN.search(error.message):
+                    cluster.disconnect()  # the next attempt may reach another API server
                 raise
             refusals.append(error)
         return ("",)

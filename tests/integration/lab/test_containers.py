@@ -93,7 +93,10 @@ def host_as_before() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, host_as_before: None) -> Iterator[LabSpec]:
     del host_as_before
-    wanted = LabSpec(tmp_path_factory.mktemp("lab"), labs.named("c"), workers=1, nodes="containers")
+    directory = tmp_path_factory.mktemp("lab")
+    wanted = LabSpec(
+        directory, labs.named("c"), workers=1, nodes="containers", os="debian12,debian13", disk=4096
+    )  # fmt: skip
     try:
         yield lifecycle.up(wanted, None, progress=say)
     finally:
@@ -167,7 +170,15 @@ def test_the_hosts_settings_are_not_the_nodes_to_change(lab: LabSpec) -> None:
 
 def test_a_disk_has_a_limit_of_its_own(lab: LabSpec) -> None:
     size = int(on(lab, "worker1", "df --output=size -B1 / | tail -1"))
-    assert 6 << 30 < size < 8 << 30
+    assert 3 << 30 < size < 4 << 30
+
+
+def test_each_machine_runs_its_system(lab: LabSpec) -> None:
+    assert [vm.os for vm in lab.vms] == ["debian12", "debian13"]
+    assert on(lab, "master", ". /etc/os-release; echo $ID$VERSION_ID") == "debian12"
+    assert on(lab, "worker1", ". /etc/os-release; echo $ID$VERSION_ID") == "debian13"
+    for name in ("master", "worker1"):
+        assert on(lab, name, "sudo apt-get indextargets --format '$(SITE)' | sort -u").splitlines() != []
 
 
 def test_a_node_reboots(lab: LabSpec) -> None:

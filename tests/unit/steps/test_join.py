@@ -255,8 +255,16 @@ def test_control_planes_join_in_turn(tmp_path: Path, role: str, waits: bool) -> 
     assert hosts["second"].works
 
 
-@pytest.mark.parametrize(("said", "works"), [("context deadline exceeded", True), ("unauthorized", False)])
-def test_a_join_that_timed_out_in_kubeadm_is_repeated_once(
+@pytest.mark.parametrize(
+    ("said", "works"),
+    [
+        ("context deadline exceeded", True),
+        ('Post "https://192.168.56.3:6443/api/v1/namespaces/kube-system/configmaps?timeout=10s": EOF', True),
+        ("etcdserver: leader changed", True),
+        ("unauthorized", False),
+    ],
+)
+def test_a_join_whose_request_was_lost_is_repeated_once(
     host: RecordingHost, monkeypatch: pytest.MonkeyPatch, said: str, works: bool
 ) -> None:
     api = cluster("master")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -113,6 +114,28 @@ def test_a_missing_webhook_is_waited_for_and_a_refusal_is_not(tmp_path: Path, sa
     assert str(raised.value).startswith("waited for the webhook to accept IPAddressPool") is waited
     assert said in str(raised.value)
     assert drain(pools.STEP, host, cluster), "still pending"
+
+
+@pytest.mark.parametrize(
+    ("said", "connections"),
+    [('failed calling webhook "x": service "webhook-service" not found (500)', 2), ("connection refused (500)", 0)],
+)
+def test_another_api_server_is_asked_when_one_has_missed_the_service(
+    tmp_path: Path, said: str, connections: int
+) -> None:
+    """As one may for minutes after etcd lost its leader; each connection leads to the next server of the endpoint."""
+    host, cluster = machine(tmp_path), FakeCluster()
+    apply, refusals = cluster.apply, [said, said]
+
+    def stale(manifest: Object, *arguments: Any, **options: Any) -> Object:
+        if refusals:
+            raise ClusterError(f"the API refused to apply: {refusals.pop()}")
+        return apply(manifest, *arguments, **options)
+
+    cluster.apply = stale  # type: ignore[method-assign]
+    carry_out(pools.STEP, host, cluster)
+    assert cluster.disconnects == connections
+    assert drain(pools.STEP, host, cluster) == []
 
 
 def test_a_silent_api_is_an_error(tmp_path: Path) -> None:
