@@ -1,3 +1,3 @@
 """The lab: blank machines on this machine, for people without spare hardware and for the end-to-end tests."""
 
-__all__ = ["guest", "inventory", "kinds", "lifecycle", "requirements", "snapshots", "spec", "upstream"]
+__all__ = ["guest", "inventory", "kinds", "lifecycle", "recipe", "requirements", "snapshots", "spec", "upstream"]
