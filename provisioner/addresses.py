@@ -54,6 +54,18 @@ def network_range(network: IPNetwork) -> Range:
     return Range(network[0], network[-1])
 
 
+# No host's own address (RFC 6890, RFC 4291), and what to say of one.
+UNUSABLE = (
+    (network_range(IPv4Network("0.0.0.0/32")), "is the unspecified address"),
+    (network_range(IPv4Network("127.0.0.0/8")), "is a loopback address"),
+    (network_range(IPv4Network("224.0.0.0/4")), "is a multicast address"),
+    (network_range(IPv4Network("255.255.255.255/32")), "is the broadcast address"),
+    (network_range(IPv6Network("::/128")), "is the unspecified address"),
+    (network_range(IPv6Network("::1/128")), "is the loopback address"),
+    (network_range(IPv6Network("ff00::/8")), "is a multicast address"),
+)
+
+
 def merge_ranges(ranges: Iterable[Range]) -> list[Range]:
     """Return the same addresses as sorted ranges that neither overlap nor touch."""
     merged: list[Range] = []
@@ -83,6 +95,20 @@ def _cut(part: Range, hole: Range) -> Iterator[Range]:
         yield Range(part.first, hole.first - 1)
     if int(hole.last) < int(part.last):
         yield Range(hole.last + 1, part.last)
+
+
+def why_unusable(ip: IPAddress, subnets: Iterable[IPNetwork] = ()) -> str:
+    """Return why no host can have an address, as "is a multicast address"; "" if one can.
+
+    subnets: those of the segment, whose broadcast addresses are no host's either.
+
+    >>> why_unusable(ipaddress.ip_address("192.0.2.255"), [ipaddress.ip_network("192.0.2.0/24")])
+    'is the broadcast address of 192.0.2.0/24'
+    """
+    if why := next((why for held, why in UNUSABLE if ip in held), ""):
+        return why
+    broadcast = (net for net in subnets if net.version == 4 and net.prefixlen < 31 and ip == net.broadcast_address)
+    return next((f"is the broadcast address of {net}" for net in broadcast), "")
 
 
 def parse_network(text: str) -> IPNetwork:

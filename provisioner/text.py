@@ -34,6 +34,19 @@ def pluralize(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def printable(text: str) -> str:
+    """Return a text on one line with nothing that a terminal would obey: what is not printable is escaped.
+
+    Messages contain what others chose: names, annotations, file names. None may add a line to a report or a color.
+
+    >>> printable("a\\x1b[2Jb\\nc")
+    'a\\\\x1b[2Jb c'
+    """
+    return "".join(
+        one if one.isprintable() else " " if one in "\t\n\r" else one.encode("unicode_escape").decode() for one in text
+    )
+
+
 def duration(seconds: float) -> str:
     """Return a duration with at most two units.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from provisioner.cli.options import Options
 from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.l2 import report
 from provisioner.redact import redact
+from provisioner.text import printable
 
 # name -> (module:attribute, one line of help)
 SUBCOMMANDS = {
@@ -56,10 +58,22 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in SUBCOMMANDS.items()])
 
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
+        """Parse the group's own arguments; a mistake in them exits with status 2."""
+        try:
+            return super().make_context(info_name, args, *rest, **extra)
+        except click.ClickException as error:
+            error.show()
+            raise click.exceptions.Exit(2) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand; an error is printed to stderr (and in the JSON) and exits with status 2."""
         try:
             return super().invoke(ctx)
+        except click.ClickException as error:  # an unknown option, a value out of range
+            _print_problem(ctx, error.format_message())
+            error.show()
+            ctx.exit(2)
         except ProvisionerError as error:
             _fail(ctx, str(error), getattr(error, "tail", ""), "inconclusive: " * isinstance(error, Inconclusive))
         except OSError as error:
@@ -69,11 +83,16 @@ class LazyGroup(click.Group):
             _fail(ctx, f"{error.filename}: {error.strerror}")
 
 
+def _print_problem(ctx: click.Context, message: str) -> None:
+    """Print an error as a report without results, for a program that reads one from stdout."""
+    if ctx.obj is not None and ctx.obj.output == "json" and ctx.invoked_subcommand in _REPORTING:
+        click.echo(redact(json.dumps(report.document(None, (), __version__, message), indent=2)))
+
+
 def _fail(ctx: click.Context, message: str, tail: str = "", prefix: str = "") -> NoReturn:
     options = ctx.obj
-    if options is not None and options.output == "json" and ctx.invoked_subcommand in _REPORTING:
-        click.echo(redact(json.dumps(report.document(None, (), __version__, message), indent=2)))
-    line = redact(f"{prefix}{message}")
+    _print_problem(ctx, message)
+    line = printable(redact(f"{prefix}{message}"))
     click.echo(runnable(line) if options is None else options.runnable(line), err=True)
     for line in redact(tail).splitlines():
         click.echo(f"  | {line}", err=True)
@@ -107,6 +126,19 @@ def require_folder(path: Path | None) -> None:
         raise ProvisionerError(f"no such folder: {path.absolute().parent}", "create it, or choose another file")
 
 
+class Seconds(click.FloatRange):
+    """A number of seconds in a range; NaN, which is in every range for click, is in none."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number; fail if it is none."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return number
+
+
 interface_option = click.option(
     "--interface", default="", metavar="IF", help="Probe from this interface. [default: the segment's]"
 )
@@ -121,7 +153,7 @@ def probe_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--timeout",
             default=1.0,
-            type=click.FloatRange(1, 60),
+            type=Seconds(1, 60),
             show_default=True,
             help="Seconds to wait for replies after the last request.",
         ),

@@ -58,10 +58,13 @@ def check(
         with source.blame_missing_facts():
             wanted = targets.for_check(words, source.facts)
         try:
-            here = choose_interface(interfaces.read(), wanted.ips, source.facts, interface) if wanted.ips else None
+            machine = interfaces.read() if wanted.ips else ()
+            here = choose_interface(machine, wanted.ips, source.facts, interface) if wanted.ips else None
         except Inconclusive as error:
             results = off_segment(error, source.facts, wanted)
             _finish(options, None, _runnable(results, options, same), source)
+        if here is not None:
+            targets.refuse_unusable(wanted.ips, source.facts, here.subnets, interfaces.own_addresses(machine))
         with progress(options) as show:
             capture, results = run(
                 source.facts,

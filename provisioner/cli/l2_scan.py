@@ -106,7 +106,10 @@ def _sweep(
     ips: Sequence[Address], source: Source, name: str, *, pps: int, arp_probe: bool, timeout: float
 ) -> tuple[Capture, tuple[SweptAddress, ...]]:
     facts = source.facts
-    interface = check.choose_interface(interfaces.read(), ips, facts, name)
+    machine = interfaces.read()
+    interface = check.choose_interface(machine, ips, facts, name)
+    if set(ips) <= (own := interfaces.own_addresses(machine)):
+        targets.refuse_unusable(ips, facts, own=own)
     if facts is not None and (node := check.on_a_node(interfaces.vantage(interface), facts, ips)) is not None:
         raise Inconclusive(" ".join([*node.evidence, node.remedy]))
     services = targets.services_by_ip(facts)

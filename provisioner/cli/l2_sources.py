@@ -14,7 +14,7 @@ from provisioner.cli.options import Options
 from provisioner.cli.session import open_session
 from provisioner.errors import ClusterError, Inconclusive, ProvisionerError
 from provisioner.kube import ApiState, ClusterView
-from provisioner.l2 import facts_file
+from provisioner.l2 import facts_doubts, facts_file
 from provisioner.l2.collect import collector
 from provisioner.l2.facts import Facts, Metrics, Node, Pool
 from provisioner.site import Site, load_site
@@ -88,7 +88,8 @@ def open_source(options: Options, command: str, selection: Selection) -> Iterato
     Raises ProvisionerError for an invalid file; an unreachable cluster is added to `problems`.
     """
     if selection.facts is not None:
-        yield Source(facts_file.load(selection.facts))
+        facts = facts_file.load(selection.facts)
+        yield Source(facts, notes=list(facts_doubts.doubts(facts)))
         return
     if selection.offline:
         if selection.site(options):

@@ -7,13 +7,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from ipaddress import ip_address
 from pathlib import Path
 
 import click
 
 from provisioner import __version__
-from provisioner.cli.l2 import interface_option, no_zero_option, require_folder
+from provisioner.cli.l2 import Seconds, interface_option, no_zero_option, require_folder
 from provisioner.cli.l2_collect import write
 from provisioner.cli.l2_selection import Selection, cluster_options, output_option
 from provisioner.cli.l2_sources import open_source
@@ -43,14 +42,14 @@ DEFAULT_TIMEOUT = 4 * 3600.0  # seconds; every frame is kept, so a forgotten wat
 @click.option(
     "--stable-for",
     default=6.0,
-    type=click.FloatRange(1, 3600),
+    type=Seconds(1, 3600),
     show_default=True,
     metavar="SECONDS",
     help="How long only one owner must answer. Less than 6 misses some of MetalLB's gratuitous frames.",
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(1, 86400),
+    type=Seconds(1, 86400),
     metavar="SECONDS",
     help="End after this time. [default: 4 hours; with --until-stable 600]",
 )
@@ -71,7 +70,7 @@ DEFAULT_TIMEOUT = 4 * 3600.0  # seconds; every frame is kept, so a forgotten wat
 @click.option(
     "--interval",
     default=0.1,
-    type=click.FloatRange(0.02, 10),
+    type=Seconds(0.02, 10),
     show_default=True,
     metavar="SECONDS",
     help="Time between requests, which is the resolution of the silence.",
@@ -79,7 +78,7 @@ DEFAULT_TIMEOUT = 4 * 3600.0  # seconds; every frame is kept, so a forgotten wat
 @click.option(
     "--gap",
     default=1.0,
-    type=click.FloatRange(0.1, 60),
+    type=Seconds(0.1, 60),
     show_default=True,
     metavar="SECONDS",
     help="Shortest silence to report if the same owner ends it.",
@@ -115,6 +114,7 @@ def watch(
     """
     options = options or Options()
     target = _address(ip)
+    targets.refuse_unusable([target], None)
     # The API is read once, if at all: during a failover it may not answer. hosts.toml names the nodes without it.
     if selection.site(options):
         selection = replace(selection, offline=True)
@@ -123,6 +123,7 @@ def watch(
         for note in source.problems or (source.notes if known is None else ()):
             click.echo(redact(f"note: {note}; nodes have no names here"), err=True)
     place = check.choose_interface(interfaces.read(), [target], known, interface)
+    targets.refuse_unusable([target], None, place.subnets)
     _require_vantage(place, target, known)
     plan = WatchPlan(
         ip=target,
@@ -140,10 +141,9 @@ def watch(
 
 
 def _address(text: str) -> Address:
-    try:
-        return ip_address(text)
-    except ValueError as error:
-        raise ProvisionerError(f"{text!r} is not an IP address", "write 192.0.2.200 or 2001:db8::200") from error
+    if (ip := targets.address(text)) is None:
+        raise ProvisionerError(f"{text!r} is not an IP address", "write 192.0.2.200 or 2001:db8::200")
+    return ip
 
 
 def _require_vantage(place: Interface, target: Address, facts: Facts | None) -> None:

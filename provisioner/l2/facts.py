@@ -1,4 +1,4 @@
-"""The cluster's side of a diagnosis, l2facts/v1: what nodes, MetalLB, kube-proxy and Services report.
+"""The cluster's side of a diagnosis, l2facts/v2: what nodes, MetalLB, kube-proxy and Services report.
 
 Frozen types only, so that a diagnosis is a function of facts and frames. None and a missing key mean "unknown", never
 "no". Written by `l2 collect`, read by `l2 check --facts`.
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from provisioner.l2.facts_values import (
     AddressText,
@@ -24,17 +24,25 @@ from provisioner.l2.facts_values import (
     RangeText,
     Selector,
     VersionText,
+    on_one_line,
     quoted,
 )
 
 Address = IPv4Address | IPv6Address
-SCHEMA: Literal["l2facts/v1"] = "l2facts/v1"
+SCHEMA: Literal["l2facts/v2"] = "l2facts/v2"
+READABLE = ("l2facts/v1", SCHEMA)  # v2 has every key of v1, with the same meaning, and more
 
 
 class Part(BaseModel):
     """A frozen part of the facts; an unknown key is an error, since a typo must not read as unknown."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    @field_validator("*")
+    @classmethod
+    def _on_one_line(cls, value: Any) -> Any:
+        """Keep what others wrote from adding lines or colors to a report."""
+        return on_one_line(value)
 
 
 class MetalLB(Part):
@@ -205,9 +213,9 @@ Metrics = Mapping[str, Mapping[AddressText, Counters]]  # node -> external IP ->
 
 
 class Facts(Part):
-    """All of l2facts/v1. None: unknown; an empty tuple: none exist."""
+    """All of l2facts/v2. None: unknown; an empty tuple: none exist."""
 
-    schema_: Literal["l2facts/v1"] = Field(default=SCHEMA, alias="schema")
+    schema_: Literal["l2facts/v1", "l2facts/v2"] = Field(default=SCHEMA, alias="schema")
     metallb: MetalLB = MetalLB()
     kube_proxy: KubeProxy = KubeProxy()
     others: OtherAnnouncers = OtherAnnouncers()
@@ -219,6 +227,13 @@ class Facts(Part):
     speaker_log: Mapping[str, SpeakerLog] | None = None
     metrics: Metrics | None = None
     metrics_after: Metrics | None = None
+
+    @field_validator("schema_")
+    @classmethod
+    def _current(cls, schema: str) -> str:
+        """Return the current schema: facts of an earlier one are current ones once they are read."""
+        del schema
+        return SCHEMA
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:

@@ -1,4 +1,4 @@
-"""Facts files, l2facts/v1: read with errors that name place and remedy, written so that they diff well.
+"""Facts files, l2facts/v2 and v1: read with errors that name place and remedy, written so that they diff well.
 
 A facts file is written by `l2 collect`, copied around, cut and edited by hand. Any mistake in one is a one-line error:
 a diagnosis from half-understood facts would be worse than none.
@@ -17,8 +17,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from provisioner.errors import Inconclusive
-from provisioner.l2.facts import SCHEMA, Facts, Part
+from provisioner.l2 import facts_doubts
+from provisioner.l2.facts import READABLE, SCHEMA, Facts, Part
 from provisioner.l2.facts_values import quoted
+from provisioner.text import join_words, printable
 
 MAX_BYTES = 64 * 1024 * 1024  # some 50,000 Services; anything larger is not a facts file
 _COLLECT = "write one with: provisioner l2 collect -o FILE"
@@ -36,8 +38,18 @@ _TYPES = {
 }
 
 
+# Free text, which may have had line breaks in files of earlier versions.
+_PROSE = frozenset({"message", "config_error", "allow_shared_ip", "wanted_pool"})
+# Line and paragraph separators, and marks that reorder the characters around them (Unicode, UAX #9).
+_INVISIBLE = frozenset("\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
 class _Duplicate(ValueError):
     """A key that appears twice in a JSON object."""
+
+
+class _NotANumber(ValueError):
+    """NaN or Infinity, which JSON does not have."""
 
 
 def load(path: Path) -> Facts:
@@ -56,22 +68,27 @@ def load(path: Path) -> Facts:
         raise Inconclusive(
             f"{path}: nodes is missing" + (f" (did you mean {quoted(close[0])}?)" if close else ""), _COLLECT
         )
+    _refuse_control_characters(document, path)
     try:
-        return Facts.model_validate_json(text, strict=True)
+        facts = Facts.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise _invalid(path, error) from None
+    if contradiction := facts_doubts.contradiction(facts):
+        raise Inconclusive(f"{path}: {contradiction}", "correct it, or collect again")
+    return facts
 
 
 def dump(facts: Facts) -> str:
     """Return facts as a facts file: indented, keys sorted, unknown values omitted; `load` reads the same back."""
-    document = facts.model_dump(mode="json", by_alias=True, exclude_none=True)
+    document = facts.model_dump(mode="json", by_alias=True, exclude_none=True) | {"schema": SCHEMA}
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _read(path: Path) -> str:
     try:
-        if not path.is_file() and path.exists() and path.is_dir():
-            raise Inconclusive(f"{path}: is a directory", "name a facts file")
+        if path.exists() and not path.is_file():  # a named pipe would be waited for, a device never ends
+            kind = "directory" if path.is_dir() else "named pipe" if path.is_fifo() else "device or socket"
+            raise Inconclusive(f"{path}: is a {kind}", "name a facts file")
         with path.open("rb") as file:
             body = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
@@ -92,12 +109,14 @@ def _parse(text: str, path: Path) -> Any:
     if not text.strip():
         raise Inconclusive(f"{path}: is empty", _COLLECT)
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_not_a_number)
     except json.JSONDecodeError as error:
         place = f"{path}:{error.lineno}"
         raise Inconclusive(f"{place}: is not JSON: {error.msg} (column {error.colno})", "correct that line") from None
     except _Duplicate as error:
         raise Inconclusive(f"{path}: the key {error} appears twice in one object", "remove one of them") from None
+    except _NotANumber as error:
+        raise Inconclusive(f"{path}: {error} is not JSON", "write a number, or leave the key out") from None
     except RecursionError:
         raise Inconclusive(f"{path}: is nested too deeply for a facts file", _COLLECT) from None
     except ValueError:  # the only other one: a number with thousands of digits
@@ -112,9 +131,31 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
+def _not_a_number(word: str) -> Any:
+    raise _NotANumber(word)
+
+
+def _refuse_control_characters(value: Any, path: Path, place: tuple[int | str, ...] = ()) -> None:
+    """Raise Inconclusive for a string, other than free text, that could forge a line or a color of a report."""
+    if isinstance(value, str):
+        found = next((one for one in value if ord(one) < 32 or 127 <= ord(one) < 160 or one in _INVISIBLE), "")
+        if found and not (place and place[-1] in _PROSE):
+            where = f"{_place(place)}: " if place else ""
+            raise Inconclusive(
+                f"{path}: {where}{quoted(value)} contains the control character U+{ord(found):04X}", "remove it"
+            )
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_control_characters(key, path, (*place, key))
+            _refuse_control_characters(inner, path, (*place, key))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            _refuse_control_characters(inner, path, (*place, number))
+
+
 def _check_schema(document: Mapping[str, Any], path: Path) -> None:
     schema = document.get("schema")
-    if schema == SCHEMA:
+    if isinstance(schema, str) and schema in READABLE:
         return
     remedy = f'the first key of a facts file is "schema": "{SCHEMA}"; {_COLLECT}'
     if "schema" not in document:
@@ -123,7 +164,7 @@ def _check_schema(document: Mapping[str, Any], path: Path) -> None:
         raise Inconclusive(f"{path}: schema: {quoted(schema)} is a report, not facts", _COLLECT)
     if isinstance(schema, str) and schema.startswith("l2facts/"):
         raise Inconclusive(
-            f"{path}: schema: this version reads {SCHEMA}, not {quoted(schema)}",
+            f"{path}: schema: this version reads {join_words(READABLE)}, not {quoted(schema)}",
             "collect again with this version, or read it with the version that wrote it",
         )
     raise Inconclusive(f"{path}: schema: is {quoted(schema)}, not {quoted(SCHEMA)}", remedy)
@@ -201,7 +242,7 @@ def _value(value: Any) -> str:
     """Return a JSON value as the file shows it, truncated if long."""
     if isinstance(value, dict | list):
         return _kind(value)
-    text = json.dumps(value, ensure_ascii=False)
+    text = printable(json.dumps(value, ensure_ascii=False))
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 

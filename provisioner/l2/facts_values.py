@@ -10,9 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from provisioner.addresses import Range, network_range
+from provisioner.text import printable
 
 _MAC = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5}")
 _OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
@@ -123,18 +124,68 @@ def _expression(expression: Any) -> None:
         raise ValueError(f"Kubernetes refuses {operator} with {'values' if values else 'no values'}")
 
 
+def on_one_line(value: Any) -> Any:
+    """Return a value in which each string, also in lists and objects, is printable and on one line.
+
+    The API admits nothing else in names; annotations, messages and interface names may hold anything.
+    """
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list | tuple):
+        return type(value)(on_one_line(one) for one in value)
+    if isinstance(value, Mapping):
+        return {on_one_line(key): on_one_line(one) for key, one in value.items()}
+    return value
+
+
 def quoted(value: object) -> str:
     """Return a value as an error shows it: quoted, truncated if long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-AddressText = Annotated[str, AfterValidator(address)]
-PrefixedAddressText = Annotated[str, AfterValidator(address_with_prefix)]
-NetworkText = Annotated[str, AfterValidator(network)]
-RangeText = Annotated[str, AfterValidator(_range)]
-MacText = Annotated[str, AfterValidator(mac)]
-VersionText = Annotated[str, AfterValidator(version)]
+AddressText = Annotated[
+    str,
+    AfterValidator(address),
+    WithJsonSchema({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}], "examples": ["192.0.2.200"]}),
+]
+PrefixedAddressText = Annotated[
+    str,
+    AfterValidator(address_with_prefix),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9a-fA-F.:]+/\d{1,3}$", "examples": ["192.0.2.11/24"]}),
+]
+NetworkText = Annotated[
+    str,
+    AfterValidator(network),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9a-fA-F.:]+/\d{1,3}$", "examples": ["192.0.2.0/24"]}),
+]
+RangeText = Annotated[
+    str,
+    AfterValidator(_range),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^\s*[0-9a-fA-F.:]+\s*(/\d{1,3}|-\s*[0-9a-fA-F.:]+)\s*$",
+            "examples": ["192.0.2.200-192.0.2.210", "192.0.2.0/28"],
+        }
+    ),
+]
+MacText = Annotated[
+    str,
+    AfterValidator(mac),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^([0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5})?$",
+            "examples": ["52:54:00:00:00:11"],
+        }
+    ),
+]
+VersionText = Annotated[
+    str,
+    AfterValidator(version),
+    WithJsonSchema({"type": "string", "pattern": r"^v?\d{1,5}(\.\d{1,5}){1,2}$", "examples": ["0.16.1"]}),
+]
 Selector = Annotated[Mapping[str, Any], AfterValidator(selector)]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=0)]

@@ -6,6 +6,7 @@ from __future__ import annotations
 VERDICTS = {
     "OK": "Exactly one node answers, and the Service is reachable.",
     "NO_ADDRESS": "The Service has no external IP, so there is nothing to announce.",
+    "ADDRESS_UNUSABLE": "The Service has an address that no host can have.",
     "POOL_EXHAUSTED": "The Service is pending, and its pool has no free address.",
     "CONFIG_INVALID": "MetalLB rejects its configuration and keeps running the previous one.",
     "CONFIG_STALE": "MetalLB has not loaded its latest configuration.",

@@ -10,6 +10,7 @@ from typing import Any
 from provisioner.l2 import phrases, terminal
 from provisioner.l2.probe.capture import Capture
 from provisioner.l2.result import AddressOwner, Result
+from provisioner.text import printable
 
 SCHEMA = "l2report/v1"
 _LABEL = 10  # columns
@@ -124,7 +125,7 @@ def _block(result: Result, color: bool, width: int) -> list[str]:
     sentence = phrases.VERDICTS.get(result.verdict, "") + ("" if proven else f" ({result.confidence})")
     lines += textwrap.wrap(sentence, width, initial_indent="  ", subsequent_indent="  ")
     lines += _section("owner", [describe_owner(owner) for owner in result.owners], width)
-    if not result.owners and result.ip and result.verdict != "INCONCLUSIVE_PROBE_LOCATION":
+    if not result.owners and result.ip and result.verdict not in ("INCONCLUSIVE_PROBE_LOCATION", "ADDRESS_UNUSABLE"):
         lines += _section("owner", ["no reply"], width)
     lines += _section("evidence", result.evidence, width)
     lines += _section("warning", [f"{phrases.WARNINGS.get(code, '')} ({code})" for code in result.warnings], width)
@@ -151,7 +152,7 @@ def describe_owner(owner: AddressOwner) -> str:
 
 def _section(label: str, entries: Iterable[str], width: int) -> list[str]:
     lines = []
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(map(printable, entries)):
         first = f"  {label if number == 0 else '':<{_LABEL}}"
         lines += textwrap.wrap(
             entry, width, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False

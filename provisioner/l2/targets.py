@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from provisioner.addresses import Range, parse_network, parse_range
+from provisioner.addresses import UNUSABLE, IPNetwork, Range, parse_network, parse_range, subtract_ranges, why_unusable
 from provisioner.errors import ProvisionerError
 from provisioner.l2.facts import Facts, Service
 from provisioner.l2.facts_values import pool_range
@@ -101,10 +101,15 @@ def _ranges(word: str, known: Pools) -> tuple[Range, ...]:
     if "/" in word and (network := parse_network(word)).version == 4 and network.prefixlen < 31:
         # No host has the network or broadcast address of a subnet; a pool may still contain them.
         found = Range(network[1], network[-2])
+    if not subtract_ranges([found], [held for held, _ in UNUSABLE]):
+        why = why_unusable(found.first)
+        what = f"{word} {why}" if found.size == 1 else f"every address of {word} {why}"
+        raise ProvisionerError(f"{what}, which no host can have", "name addresses of the segment")
     return (found,)
 
 
 def _expand(ranges: Sequence[Range]) -> tuple[Address, ...]:
+    ranges = [part for one in ranges for part in subtract_ranges([one], [held for held, _ in UNUSABLE])]
     total = sum(one.size for one in ranges)
     if total > MOST:
         largest = max(ranges, key=lambda one: one.size)
@@ -144,13 +149,46 @@ def for_check(words: Sequence[str], facts: Facts | None) -> Targets:
             )
         chosen += services
     for word in words:
-        try:
-            ips.append(ip_address(word))
-        except ValueError:
+        if (ip := address(word)) is None:
             chosen.append(_service(word, services))
+        else:
+            refuse_unusable([ip], facts)
+            ips.append(ip)
     ips += [ip for service in chosen for ip in external_ips(service)]
     pending = {service.key: service for service in chosen if not service.ingress_ips}
     return Targets(tuple(dict.fromkeys(ips)), tuple(pending.values()))
+
+
+def address(word: str) -> Address | None:
+    """Return the address that a word is, None if it is none. Raises ProvisionerError for one with a zone."""
+    try:
+        ip = ip_address(word)
+    except ValueError:
+        return None
+    if "%" in word:
+        plain = word.partition("%")[0]
+        raise ProvisionerError(f"{word!r} has a zone", f"write {plain}, and choose the interface with --interface")
+    return ip
+
+
+def refuse_unusable(
+    ips: Iterable[Address],
+    facts: Facts | None,
+    subnets: Sequence[IPNetwork] = (),
+    own: Iterable[Address] = (),
+) -> None:
+    """Raise ProvisionerError for an address that no host can have, or that is this machine's own.
+
+    One that a Service has all the same gets a verdict. subnets: those of the segment; own: this machine's addresses.
+    """
+    assigned, here = services_by_ip(facts), set(own)
+    for ip in ips:
+        if ip in assigned:
+            continue
+        if why := why_unusable(ip, subnets):
+            raise ProvisionerError(f"{ip} {why}, which no host can have", "name an external IP")
+        if ip in here:
+            raise ProvisionerError(f"{ip} is this machine's own address", "run it on another machine on the segment")
 
 
 def _service(word: str, services: Sequence[Service] | None) -> Service:

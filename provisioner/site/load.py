@@ -23,6 +23,10 @@ class SiteErrors(ProvisionerError):
 def load_site(path: Path) -> Site:
     """Read and validate hosts.toml; raise SiteErrors with a line for each mistake."""
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a named pipe would be waited for
+            raise SiteErrors(
+                (SiteError(str(path), 0, "is not a regular file", "-f takes a file, as in -f hosts.toml"),)
+            )
         content = path.read_bytes()
     except FileNotFoundError:
         error = SiteError(str(path), 0, "no such file", "`provisioner init` creates one, -f selects another")

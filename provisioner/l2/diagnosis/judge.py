@@ -72,6 +72,8 @@ def diagnose_location(vantage: Vantage, facts: Facts | None, ips: Sequence[Addre
 
 def _judge(segment: Segment, ip: Address, on_node: Cause | None) -> Result:
     case = build_case(segment, ip)
+    if unusable := location.unusable(case):
+        return _result(case, unusable, (), ())
     # A host that answered is on this segment, whatever the subnets are.
     heard = bool(case.answers) or segment.nodes_heard
     off_segment = None if heard else location.off_segment(segment.capture.vantage, segment.facts, [ip])
@@ -96,7 +98,7 @@ def _notes(case: Case) -> tuple[str, ...]:
 
 def _result(case: Case, cause: Cause, others: tuple[str, ...], notes: tuple[str, ...]) -> Result:
     inconclusive = cause.code == "INCONCLUSIVE_PROBE_LOCATION"
-    warned = () if inconclusive else warnings.find(case, cause.code)
+    warned = () if inconclusive or cause.code == "ADDRESS_UNUSABLE" else warnings.find(case, cause.code)
     fields = _fields(case)
     remedy, command = _remedy(cause, fields)
     codes = tuple(code for code, _ in warned)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_interface
 
+from provisioner.addresses import why_unusable
+from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.cause import Cause
 from provisioner.l2.facts import Facts
 from provisioner.l2.probe.capture import Address, Vantage
@@ -12,6 +14,20 @@ from provisioner.text import join_words
 
 # VirtualBox and QEMU assign this address, and often one MAC, to every VM behind their NAT: it identifies no machine.
 _NAT = ip_address("10.0.2.15")
+
+
+def unusable(case: Case) -> Cause | None:
+    """Return ADDRESS_UNUSABLE if no host can have the address, whoever answers for it here."""
+    subnets = [own.network for own in case.capture.vantage.addresses]
+    why = why_unusable(case.ip, subnets)
+    if not why:
+        return None
+    evidence = [f"{case.ip} {why}, which no host can have."]
+    if case.owners:
+        evidence.append(f"{join_words(owner.mac for owner in case.owners)} answers; clients do not ask.")
+    pool = f"Leave it out of pool {case.pool.name}, and give" if case.pool is not None else ""
+    remedy = f"{pool} the Service another address: delete and create it." if pool else ""
+    return Cause("ADDRESS_UNUSABLE", "certain", tuple(evidence), remedy=remedy)
 
 
 def on_node(vantage: Vantage, facts: Facts | None) -> Cause | None:

@@ -52,6 +52,10 @@ REMEDIES: Mapping[str, Remedy] = {
         "Check the events of {the_service} and the log of MetalLB's controller.",
         ("kubectl -n {namespace} describe service {name}", *_CONTROLLER),
     ),
+    "ADDRESS_UNUSABLE": Remedy(
+        "Find out what wrote this address into the status of {the_service}, and give it one that a host can have.",
+        ("kubectl -n {namespace} get service {name} -o yaml --show-managed-fields", "kubectl get services -A"),
+    ),
     "POOL_EXHAUSTED": Remedy("Enlarge {the_pool}, or delete a Service that has one of its addresses.", _ANY_POOL),
     "CONFIG_INVALID": Remedy("Fix the configuration that the controller's log names.", _CONTROLLER),
     "CONFIG_STALE": Remedy("Check the controller's log for why it did not load the configuration.", _CONTROLLER),

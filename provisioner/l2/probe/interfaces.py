@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface
 from typing import Any
 
 from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.l2.probe import scapy_light
 from provisioner.l2.probe.capture import Address, Vantage
+from provisioner.text import printable
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Interface:
     up: bool
     ethernet: bool
     addresses: tuple[IPv4Interface | IPv6Interface, ...] = ()
+
+    @property
+    def subnets(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Return the on-link subnets."""
+        return tuple(own.network for own in self.addresses)
 
     def source_for(self, target: Address) -> Address | None:
         """Return the source address for a question, None where the interface has none.
@@ -74,10 +80,15 @@ def vantage(interface: Interface) -> Vantage:
         mac=interface.mac,
         addresses=interface.addresses,
         own_macs=frozenset(one.mac for one in here if one.ethernet and one.mac),
-        own_addresses=frozenset(own.ip for one in here for own in one.addresses),
+        own_addresses=own_addresses(here),
         neighbours=_neighbours(neighbours),
         gateways=tuple(dict.fromkeys(gateway for text in routes for gateway in _gateways(text))),
     )
+
+
+def own_addresses(interfaces: Iterable[Interface]) -> frozenset[Address]:
+    """Return the addresses of a machine with these interfaces."""
+    return frozenset(own.ip for one in interfaces for own in one.addresses)
 
 
 def _neighbours(text: str) -> dict[Address, str]:
@@ -172,7 +183,7 @@ def _named(interfaces: Sequence[Interface], name: str) -> Interface:
     found = next((interface for interface in interfaces if interface.name == name), None)
     if found is None:
         known = ", ".join(interface.name for interface in interfaces if interface.ethernet)
-        raise Inconclusive(f"no interface {name} on this machine", f"choose one of: {known}")
+        raise Inconclusive(f"no interface {printable(name)} on this machine", f"choose one of: {known}")
     if not found.ethernet:
         raise Inconclusive(f"{name} does not use ARP", "choose an Ethernet interface")
     if not found.up:

@@ -50,7 +50,7 @@ def test_a_dump_is_stable_and_loads_as_the_same_facts(tmp_path: Path) -> None:
     assert load(tmp_path, text) == facts
     lines = text.splitlines()
     assert lines[1] == '  "advertisements": ['
-    assert '  "schema": "l2facts/v1",' in lines
+    assert '  "schema": "l2facts/v2",' in lines
     assert "null" not in text, "unknown values are omitted"
 
 

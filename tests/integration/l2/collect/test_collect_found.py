@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from ipaddress import ip_address
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from provisioner.errors import Unreachable
 from provisioner.kube import Cluster
-from provisioner.l2 import facts_file
+from provisioner.l2 import facts_file, facts_schema
 from provisioner.l2.collect import collector
 from provisioner.l2.election import predictor
 from provisioner.l2.facts import Endpoint
@@ -83,6 +85,8 @@ def test_the_file_loads_as_the_same_facts_without_secrets(
     path.write_text(facts_file.dump(facts))
     assert facts_file.load(path) == facts
     text = path.read_text()
+    schema = json.loads(facts_schema.PATH.read_text(encoding="utf-8"))
+    assert not list(jsonschema.Draft202012Validator(schema).iter_errors(json.loads(text)))
     assert SECRET not in text
     assert "METALLB_ML" not in text
 
