@@ -14,10 +14,12 @@ import click
 
 from provisioner.catalogue import kubernetes_version
 from provisioner.cli.hints import INSIDE, invocation, runnable
-from provisioner.lab import guest, inventory, lifecycle, requirements, snapshots, spec, upstream
+from provisioner.cli.lab_link import link
+from provisioner.lab import guest, inventory, lifecycle, links, requirements, snapshots, spec, upstream
 from provisioner.lab.kinds import KINDS
+from provisioner.lab.links import Fault
 from provisioner.lab.recipe import DISK_GIB, SYSTEM, SYSTEMS
-from provisioner.lab.spec import MAX_CONTROL_PLANES, MAX_WORKERS
+from provisioner.lab.spec import EXTRAS, MAX_CONTROL_PLANES, MAX_WORKERS
 
 _DIRECTORY = click.option(
     "--directory",
@@ -37,6 +39,9 @@ def lab() -> None:
 
     Example: provisioner lab up && provisioner lab exec -- provisioner -f .provisioner/lab/hosts.toml apply
     """
+
+
+lab.add_command(link)
 
 
 @lab.command()
@@ -81,6 +86,13 @@ def lab() -> None:
     callback=lambda context, option, value: _mebibytes(value),
     help=f"Size of each machine's disk, such as 4G or 3500M.  [default: {DISK_GIB}G]",
 )
+@click.option(
+    "--with",
+    "extras",
+    type=click.Choice(list(EXTRAS)),
+    multiple=True,
+    help="Create the lab with " + "; ".join(f"{name}: {what}" for name, what in EXTRAS.items()) + ". Repeatable.",
+)
 @click.option("--name", default=None, help="Name of the lab, to run several.  [default: provlab]")
 @click.option("--no-mirror", is_flag=True, help="Only blank VMs: neither probe upstream nor build a mirror.")
 @click.option(
@@ -98,6 +110,7 @@ def up(
     nodes: str | None,
     system: str | None,
     disk: int,
+    extras: tuple[str, ...],
     name: str | None,
     no_mirror: bool,
     small: bool | None,
@@ -119,6 +132,7 @@ def up(
         nodes=nodes or "",
         os=system or before.os,
         disk=disk or before.disk,
+        extras=",".join(dict.fromkeys(extras)) or before.extras,
     )
     requirements.check(nodes or before.nodes, balanced=bool(wanted.endpoint))
     mirror = (
@@ -150,13 +164,17 @@ def status(directory: Path, output: str) -> None:
     """
     now = lifecycle.status(lifecycle.find(directory))
     names = snapshots.list_snapshots(now.spec)
+    faults = links.faults(now.spec)
     if output == "json":
-        machines = [asdict(row.vm) | {"state": row.state, "pid": row.pid} for row in now.vms]
+        machines = [
+            asdict(row.vm) | {"state": row.state, "pid": row.pid, "faults": vars(faults.get(row.vm.name, Fault()))}
+            for row in now.vms
+        ]
         click.echo(json.dumps({
             "name": now.spec.name, "directory": str(now.spec.directory), "nodes": now.spec.nodes or "vms",
             "accelerator": now.accelerator,
-            "uplink": now.uplink, "mirror": now.mirror, "endpoint": now.spec.endpoint, "balancer": now.balancer,
-            "machines": machines, "snapshots": names,
+            "uplink": now.uplink, "mirror": now.mirror, "with": now.spec.extras, "endpoint": now.spec.endpoint,
+            "balancer": now.balancer, "machines": machines, "snapshots": names,
         }, indent=2))  # fmt: skip
         return
     uplink = "with uplink" if now.uplink else "no uplink"
@@ -168,9 +186,13 @@ def status(directory: Path, output: str) -> None:
         size = f"{row.vm.cpus} CPU  {row.vm.memory} MiB"
         text = f"  {row.vm.name:<9} {row.vm.address:<15} {row.state:<8} {size:<17} {row.vm.os:<9} {process}"
         click.echo(text.rstrip())
+        if row.vm.name in faults:
+            click.echo(f"  {'':<9} its links: {faults[row.vm.name].words()}")
     if now.spec.endpoint:
         click.echo(f"  {'endpoint':<9} {now.spec.endpoint:<24} {_running(now.balancer)}")
     click.echo(f"  {'mirror':<9} {_running(now.mirror)}")
+    if now.spec.extras:
+        click.echo(f"  {'with':<9} {now.spec.extras.replace(',', ', ')}")
     click.echo(f"  snapshots {', '.join(names) or 'none'}")
 
 

@@ -10,7 +10,7 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from provisioner.lab.spec import PREFIX, VmSpec
+from provisioner.lab.spec import PREFIX, PREFIX6, VmSpec
 
 MIRROR_KEYRING = "/usr/share/keyrings/lab-mirror.asc"
 _VAGRANT = 1000
@@ -41,11 +41,16 @@ def archive(vm: VmSpec, public_key: str, sources: Sources) -> bytes:
     """Return the identity archive of a machine as tar bytes, with paths relative to its root directory."""
     hosts = f"127.0.0.1 localhost\n127.0.1.1 {vm.name}\n::1 localhost ip6-localhost ip6-loopback\n"
     segment = f"auto eth1\niface eth1 inet static\n  address {vm.address}/{PREFIX}\n"
+    if vm.address6:
+        segment += f"iface eth1 inet6 static\n  address {vm.address6}/{PREFIX6}\n  dad-attempts 0\n"
+    second = f"auto eth2\niface eth2 inet static\n  address {vm.second}/{PREFIX}\n"
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         _add(tar, "etc/hostname", vm.name + "\n")
         _add(tar, "etc/hosts", hosts)
         _add(tar, "etc/network/interfaces.d/eth1", segment)
+        if vm.second:
+            _add(tar, "etc/network/interfaces.d/eth2", second)
         if vm.os == "debian12":
             _add(tar, "etc/apt/sources.list", "".join(line + "\n" for line in sources.lines))
         else:

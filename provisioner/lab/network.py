@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from provisioner.errors import ProvisionerError
-from provisioner.lab.spec import MIRROR, OPERATOR, PREFIX, LabSpec
+from provisioner.lab.spec import MIRROR, OPERATOR, PREFIX, PREFIX6, SEGMENT6, LabSpec
 
 BRIDGE = "br0"
 _UPLINK_OF_OPERATOR = "op"
@@ -58,6 +58,10 @@ def ensure(spec: LabSpec) -> None:
     ip("-n", spec.namespace, "address", "replace", f"{MIRROR}/{PREFIX}", "dev", BRIDGE)
     ip("-n", spec.operator, "link", "set", "eth1", "up")
     ip("-n", spec.operator, "address", "replace", f"{OPERATOR}/{PREFIX}", "dev", "eth1")
+    if spec.has("dual-stack"):
+        for namespace, device, number in ((spec.namespace, BRIDGE, 2), (spec.operator, "eth1", 1)):
+            # nodad: usable at once; nobody else can have it.
+            ip("-n", namespace, "address", "replace", f"{SEGMENT6}:{number}/{PREFIX6}", "dev", device, "nodad")
 
 
 def add_address(spec: LabSpec, address: str) -> None:

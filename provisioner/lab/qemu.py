@@ -3,6 +3,7 @@
 import os
 import subprocess
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +55,8 @@ def machine_uuid(files: Path) -> str:
     return path.read_text().strip()
 
 
-def command(machine: Machine, machine_id: str, tap_fd: int, paused: bool) -> list[str]:
-    """Return QEMU's command line; `tap_fd` is the open tap device on the lab's bridge."""
+def command(machine: Machine, machine_id: str, tap_fds: Sequence[int], paused: bool) -> list[str]:
+    """Return QEMU's command line; `tap_fds` are the open tap devices of its ports on the lab's bridge."""
     vm = machine.vm
     # The machine ID is derived from the UUID: unique, stable, and known before the disk is mounted.
     kernel_line = [
@@ -78,8 +79,14 @@ def command(machine: Machine, machine_id: str, tap_fd: int, paused: bool) -> lis
         # eth0, then eth1: the guest numbers them by bus address.
         "-netdev", "user,id=nat,ipv6=off",
         "-device", f"virtio-net-pci,netdev=nat,mac={NAT_MAC},romfile=,addr=0x10",
-        "-netdev", f"tap,id=segment,fd={tap_fd}",
-        "-device", f"virtio-net-pci,netdev=segment,mac={vm.mac},romfile=,addr=0x11",
+        *(
+            word
+            for number, (fd, (_, mac)) in enumerate(zip(tap_fds, vm.ports.values(), strict=True))
+            for word in (
+                "-netdev", f"tap,id=segment{number},fd={fd}",
+                "-device", f"virtio-net-pci,netdev=segment{number},mac={mac},romfile=,addr={0x11 + number:#x}",
+            )
+        ),
         "-rtc", "base=utc", "-daemonize", "-pidfile", str(machine.files / "vm.pid"),
         *(["-S"] if paused else []),
     ]  # fmt: skip
@@ -131,16 +138,19 @@ def start(machine: Machine, paused: bool = False) -> None:
     only the tap device on the lab's bridge.
     """
     machine.spec.run.mkdir(parents=True, exist_ok=True, mode=0o700)
-    tap_fd = network.open_tap(machine.spec, machine.vm.tap)
+    tap_fds: list[int] = []
     try:
-        argv = command(machine, machine_uuid(machine.files), tap_fd, paused)
+        for port, _ in machine.vm.ports.values():
+            tap_fds.append(network.open_tap(machine.spec, port))
+        argv = command(machine, machine_uuid(machine.files), tap_fds, paused)
         if not machine.uplink:
             argv = network.inside(machine.spec.namespace, argv)
         started = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, pass_fds=(tap_fd,)
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, pass_fds=tap_fds
         )
     finally:
-        os.close(tap_fd)
+        for fd in tap_fds:
+            os.close(fd)
     if started.returncode != 0:
         raise ProvisionerError(
             f"{machine.vm.name}: QEMU did not start: {started.stderr.strip()}",

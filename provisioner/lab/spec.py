@@ -22,6 +22,13 @@ MAX_WORKERS = 9
 MAX_CONTROL_PLANES = 5
 API_PORT = 6443
 MIN_DISK = 2048
+# What a lab can have besides, by the word after `--with`.
+EXTRAS = {
+    "dual-stack": "IPv6 addresses on the segment, fd00:56::/64, beside IPv4",
+    "second-nic": "a second NIC on the same segment, eth2",
+}
+SEGMENT6 = "fd00:56:"
+PREFIX6 = 64
 # The same on every VM, as on Vagrant's NAT interface; it must never become a node address.
 NAT_ADDRESS = "10.0.2.15"
 NAT_MAC = "52:54:00:12:34:56"
@@ -31,7 +38,8 @@ NAT_MAC = "52:54:00:12:34:56"
 class VmSpec:
     """One machine: IPv4 `address` on the segment, `mac` of eth1, memory and disk in MiB, `role` as in hosts.toml.
 
-    os: a key of recipe.SYSTEMS.
+    os: a key of recipe.SYSTEMS. `address6` is its IPv6 address on the segment, `second` the IPv4 address of eth2; ""
+    where the lab has none.
     """
 
     name: str
@@ -42,11 +50,19 @@ class VmSpec:
     role: str = "worker"
     os: str = recipe.SYSTEM
     disk: int = recipe.DISK_GIB << 10
+    address6: str = ""
+    second: str = ""
 
     @property
     def tap(self) -> str:
-        """The name of its tap device on the lab's bridge."""
+        """The name of its port on the lab's bridge."""
         return f"tap-{self.name}"
+
+    @property
+    def ports(self) -> dict[str, tuple[str, str]]:
+        """Its NICs on the segment, each with its port on the lab's bridge and its MAC."""
+        second = {"eth2": (f"tap2-{self.name}", self.mac.replace(":56:00:", ":56:01:"))} if self.second else {}
+        return {"eth1": (self.tap, self.mac), **second}
 
 
 @dataclass(frozen=True)
@@ -86,7 +102,8 @@ class LabSpec:
     `network` is flannel, bridge, or "" for flannel if available; `timeout_scale` 0 means that of the accelerator.
     `small`: few workloads, no autoscaler, no ingress. `kubernetes` is a minor version such as "1.37", "" for the
     default. `os` has keys of recipe.SYSTEMS, separated by commas, which the machines take in turn, "" for the default.
-    `disk`: MiB, 0 for the image's size. `nodes` is what the machines are, vms or containers, "" for the default.
+    `disk`: MiB, 0 for the image's size. `extras` has keys of EXTRAS, separated by commas. `nodes` is what the machines
+    are, vms or containers, "" for the default.
     """
 
     directory: Path
@@ -104,6 +121,7 @@ class LabSpec:
     control_planes: int = 1
     os: str = ""
     disk: int = 0
+    extras: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9]{0,11}", self.name):
@@ -118,11 +136,12 @@ class LabSpec:
                 f"a lab cannot have {self.control_planes} control planes",
                 f"use --control-planes 1 to {MAX_CONTROL_PLANES}",
             )
-
         if unknown := set(self.systems) - set(recipe.SYSTEMS):
             raise ProvisionerError(
                 f"the lab cannot make machines with {', '.join(sorted(unknown))}", f"use {', '.join(recipe.SYSTEMS)}"
             )
+        if unknown := set(filter(None, self.extras.split(","))) - set(EXTRAS):
+            raise ProvisionerError(f"a lab has no {', '.join(sorted(unknown))}", f"use {', '.join(EXTRAS)}")
         if self.disk and self.disk < MIN_DISK:
             raise ProvisionerError(f"a disk of {self.disk} MiB is too small for the image", f"use {MIN_DISK}M or more")
 
@@ -182,7 +201,13 @@ class LabSpec:
             role=role,
             os=self.systems[turn % len(self.systems)],
             disk=self.disk or recipe.DISK_GIB << 10,
+            address6=f"{SEGMENT6}:{octet}" if self.has("dual-stack") else "",
+            second=f"{SEGMENT}.{100 + octet}" if self.has("second-nic") else "",
         )
+
+    def has(self, extra: str) -> bool:
+        """Return whether the lab was created with an extra, a key of EXTRAS."""
+        return extra in self.extras.split(",")
 
     @property
     def endpoint(self) -> str:
@@ -255,7 +280,11 @@ def merged(wanted: LabSpec, existing: LabSpec | None) -> LabSpec:
             f"the lab's machines were created for Kubernetes {existing.kubernetes or 'of the default version'}",
             "start over with another version: provisioner lab destroy",
         )
-    for option, new, old in (("--os", wanted.os, existing.os), ("--disk", wanted.disk, existing.disk)):
+    for option, new, old in (
+        ("--os", wanted.os, existing.os),
+        ("--disk", wanted.disk, existing.disk),
+        ("--with", wanted.extras, existing.extras),
+    ):
         if new and new != old:
             raise ProvisionerError(
                 f"the lab's machines were created with another {option}", "start over: provisioner lab destroy"

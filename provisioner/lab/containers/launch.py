@@ -11,8 +11,8 @@ from provisioner.lab.settings import write_text
 class Launch:
     """A node to boot.
 
-    files: its folder. namespace: the lab's network namespace; port: its link on the bridge there; mac: of eth1.
-    memory: in MiB. uplink: whether its NAT leads out of this machine.
+    files: its folder. namespace: the lab's network namespace; ports: of each NIC on the segment, its link on the
+    bridge there and its MAC. memory: in MiB. uplink: whether its NAT leads out of this machine.
     """
 
     lab: str
@@ -20,8 +20,7 @@ class Launch:
     files: str
     machine_id: str
     namespace: str
-    port: str
-    mac: str
+    ports: dict[str, tuple[str, str]]
     memory: int
     uplink: bool
 
@@ -50,4 +49,5 @@ def write(launch: Launch) -> Path:
 
 def read(path: Path) -> Launch:
     """Read what `write` wrote."""
-    return Launch(**json.loads(path.read_text()))
+    stored = json.loads(path.read_text())
+    return Launch(**stored | {"ports": {nic: tuple(port) for nic, port in stored["ports"].items()}})

@@ -106,7 +106,7 @@ class Container:
         spec, vm = self.spec, self.vm
         return Launch(
             lab=spec.name, node=vm.name, files=str(self.files), machine_id=machine_id, namespace=spec.namespace,
-            port=vm.tap, mac=vm.mac, memory=vm.memory, uplink=self.uplink,
+            ports=vm.ports, memory=vm.memory, uplink=self.uplink,
         )  # fmt: skip
 
     def _marks(self) -> list[str]:

@@ -110,16 +110,18 @@ def _child(launch: Launch, console: str, tell_unshared: int, go: int, tell_faile
 
 
 def _plug(launch: Launch, pid: int) -> None:
-    """Make eth1 of the process's network namespace, a port on the lab's bridge."""
+    """Make eth1 and what follows of the process's network namespace, each with a port on the lab's bridge."""
     _unplug(launch)
-    network.ip("-n", launch.namespace, "link", "add", launch.port, "type", "veth",
-               "peer", "name", "eth1", "address", launch.mac, "netns", str(pid))  # fmt: skip
-    network.ip("-n", launch.namespace, "link", "set", launch.port, "master", network.BRIDGE, "up")
+    for nic, (port, mac) in launch.ports.items():
+        network.ip("-n", launch.namespace, "link", "add", port, "type", "veth",
+                   "peer", "name", nic, "address", mac, "netns", str(pid))  # fmt: skip
+        network.ip("-n", launch.namespace, "link", "set", port, "master", network.BRIDGE, "up")
 
 
 def _unplug(launch: Launch) -> None:
-    """Delete what an earlier run has left of the port: a namespace takes its links with it, but not at once."""
-    subprocess.run(["ip", "-n", launch.namespace, "link", "delete", launch.port], capture_output=True, check=False)
+    """Delete what an earlier run has left of the ports: a namespace takes its links with it, but not at once."""
+    for port, _ in launch.ports.values():
+        subprocess.run(["ip", "-n", launch.namespace, "link", "delete", port], capture_output=True, check=False)
 
 
 def _copy_console(master: int, pid: int) -> None:

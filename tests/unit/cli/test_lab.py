@@ -14,7 +14,7 @@ from provisioner.errors import ProvisionerError
 from provisioner.lab import lifecycle, ownership, requirements, upstream
 from provisioner.lab.spec import LabSpec
 
-VERBS = ("up", "status", "ssh", "exec", "power", "snapshot", "restore", "down", "destroy")
+VERBS = ("up", "status", "ssh", "exec", "power", "link", "snapshot", "restore", "down", "destroy")
 
 
 def test_the_commands_of_the_lab() -> None:

@@ -49,7 +49,7 @@ def test_modules_that_are_built_in() -> None:
 def node(tmp_path: Path) -> Launch:
     return Launch(
         lab="t", node="worker1", files=str(tmp_path), machine_id="f3f8bda0-ca64-4ffd-a0c1-3777865dc8dd",
-        namespace="t", port="tap-worker1", mac="52:54:00:56:00:0b", memory=512, uplink=False,
+        namespace="t", ports={"eth1": ("tap-worker1", "52:54:00:56:00:0b")}, memory=512, uplink=False,
     )  # fmt: skip
 
 

@@ -156,6 +156,18 @@ def test_debian_13_gets_its_sources_as_it_has_them(tmp_path: Path) -> None:
     )
 
 
+def test_a_lab_without_extras_gives_the_same_identity_as_ever_and_one_with_them_more(tmp_path: Path) -> None:
+    sources = Sources(("deb http://x.example y main",))
+    plain = members(identity.archive(LabSpec(tmp_path).vm("worker1"), "k\n", sources))
+    folder = "etc/network/interfaces.d/"
+    assert [name for name in plain if name.startswith(folder)] == [f"{folder}eth1"]
+    more = LabSpec(tmp_path, extras="dual-stack,second-nic").vm("worker1")
+    found = members(identity.archive(more, "k\n", sources))
+    assert found[f"{folder}eth1"][1].startswith(plain[f"{folder}eth1"][1])
+    assert "address fd00:56::11/64" in found[f"{folder}eth1"][1]
+    assert "address 192.168.56.111/24" in found[f"{folder}eth2"][1]
+
+
 def test_identity_without_a_mirror_has_no_key(tmp_path: Path) -> None:
     found = members(identity.archive(LabSpec(tmp_path).vm("master"), "k\n", Sources(("deb http://x.example y main",))))
     assert found["etc/apt/sources.list"][1] == "deb http://x.example y main\n"

@@ -27,15 +27,24 @@ def after(argv: list[str], option: str) -> list[str]:
 
 
 def test_two_nics_as_with_vagrant(machine: Machine) -> None:
-    argv = qemu.command(machine, ID, 7, paused=False)
+    argv = qemu.command(machine, ID, [7], paused=False)
     nat, segment = after(argv, "-netdev")
     assert nat.startswith("user,")
-    assert segment == "tap,id=segment,fd=7"
+    assert segment == "tap,id=segment0,fd=7"
     first, second = (device for device in after(argv, "-device") if "net-pci" in device)
     assert f"mac={NAT_MAC}" in first
     assert "mac=52:54:00:56:00:0c" in second
     places = [int(device.rpartition("addr=")[2], 16) for device in (first, second)]
     assert places == sorted(places), "eth0 is the NAT interface by its bus address"
+
+
+def test_a_second_nic_on_the_segment(tmp_path: Path) -> None:
+    lab = LabSpec(tmp_path, "labunit", extras="second-nic")
+    argv = qemu.command(Machine(lab, lab.vm("worker2"), Image(tmp_path), "tcg", uplink=False), ID, [7, 8], False)
+    assert after(argv, "-netdev")[1:] == ["tap,id=segment0,fd=7", "tap,id=segment1,fd=8"]
+    devices = [device for device in after(argv, "-device") if "net-pci" in device]
+    assert "netdev=segment1,mac=52:54:00:56:01:0c" in devices[2]
+    assert [device.rpartition("addr=")[2] for device in devices] == ["0x10", "0x11", "0x12"]
 
 
 @pytest.mark.parametrize(("gib", "mib"), [(2, 512), (8, 682), (24, 2048), (64, 2048)])
@@ -46,26 +55,26 @@ def test_the_translation_cache_is_a_share_of_the_memory(monkeypatch: pytest.Monk
 
 
 def test_size_accelerator_and_uuid(machine: Machine) -> None:
-    argv = qemu.command(machine, ID, 7, paused=False)
+    argv = qemu.command(machine, ID, [7], paused=False)
     assert after(argv, "-smp") == ["1"]
     assert after(argv, "-m") == ["2048"]
     assert after(argv, "-accel")[0].startswith("tcg,thread=multi,tb-size=")
     assert after(argv, "-uuid") == [ID]
     assert f"systemd.machine_id={ID.replace('-', '')}" in after(argv, "-append")[0]
     assert "-S" not in argv
-    assert "-S" in qemu.command(machine, ID, 7, paused=True)
+    assert "-S" in qemu.command(machine, ID, [7], paused=True)
 
 
 def test_only_emulated_machines_get_parameters_for_emulation(machine: Machine) -> None:
-    emulated = qemu.command(machine, ID, 7, paused=False)
+    emulated = qemu.command(machine, ID, [7], paused=False)
     assert {"norandmaps", "tsc=reliable"} <= set(after(emulated, "-append")[0].split())
-    real = qemu.command(replace(machine, accelerator="kvm"), ID, 7, paused=False)
+    real = qemu.command(replace(machine, accelerator="kvm"), ID, [7], paused=False)
     assert not {"norandmaps", "tsc=reliable"} & set(after(real, "-append")[0].split())
     assert after(real, "-cpu") == ["host"]
 
 
 def test_every_disk_supports_snapshots(machine: Machine) -> None:
-    for drive in after(qemu.command(machine, ID, 7, paused=False), "-drive"):
+    for drive in after(qemu.command(machine, ID, [7], paused=False), "-drive"):
         assert "format=qcow2" in drive
 
 

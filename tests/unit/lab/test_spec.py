@@ -76,18 +76,31 @@ def test_machines_take_the_systems_in_turn_and_keep_theirs_while_the_lab_grows()
     assert [grown[name].os for name in ("master2", "master3", "worker2")] == ["debian13", "debian12", "debian12"]
 
 
-@pytest.mark.parametrize("wrong", [{"os": "ubuntu"}, {"os": "debian12,"}, {"disk": 100}])
+@pytest.mark.parametrize("wrong", [{"os": "ubuntu"}, {"os": "debian12,"}, {"disk": 100}, {"extras": "router"}])
 def test_an_unknown_system_and_a_tiny_disk_are_rejected(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ProvisionerError, match=r"machines with|too small"):
+    with pytest.raises(ProvisionerError, match=r"machines with|too small|has no router"):
         LabSpec(Path("/x"), **wrong)
 
 
-@pytest.mark.parametrize("other", [{"os": "debian13"}, {"disk": 4096}])
+@pytest.mark.parametrize("other", [{"os": "debian13"}, {"disk": 4096}, {"extras": "dual-stack"}])
 def test_machines_keep_their_system_and_disk(other: dict[str, Any]) -> None:
     with pytest.raises(ProvisionerError, match="destroy") as refusal:
         specs.merged(LabSpec(Path("/x"), **other), LabSpec(Path("/x")))
-    assert f"--{next(iter(other))}" in str(refusal.value)
+    option = {"extras": "with"}.get(next(iter(other)), next(iter(other)))
+    assert f"--{option}" in str(refusal.value)
     assert specs.merged(LabSpec(Path("/x")), LabSpec(Path("/x"), **other)) == LabSpec(Path("/x"), **other)
+
+
+def test_extra_addresses_are_unique_and_outside_the_pool() -> None:
+    lab = LabSpec(Path("/x"), workers=9, control_planes=5, extras="dual-stack,second-nic")
+    assert (lab.vms[0].address6, lab.vms[0].second) == ("fd00:56::10", "192.168.56.110")
+    every = [address for vm in lab.vms for address in (vm.address, vm.address6, vm.second)]
+    assert len(set(every)) == len(every)
+    assert all(ip_address(vm.second) in ip_network("192.168.56.0/25") for vm in lab.vms)
+    ports = [port for vm in lab.vms for port in vm.ports.values()]
+    assert len({mac for _, mac in ports}) == len({name for name, _ in ports}) == 2 * len(lab.vms)
+    assert all(len(name) < 16 for name, _ in ports), "IFNAMSIZ"
+    assert (LabSpec(Path("/x")).vms[0].address6, LabSpec(Path("/x")).vms[0].second) == ("", "")
 
 
 @pytest.mark.parametrize("number", [0, specs.MAX_CONTROL_PLANES + 1])
