@@ -8,6 +8,7 @@ from typing import Any
 from provisioner.errors import ProvisionerError
 from provisioner.lab import accel
 from provisioner.lab.image import Image, Progress
+from provisioner.lab.recipe import SYSTEM
 from provisioner.lab.spec import LabSpec, MirrorInfo, VmSpec
 
 
@@ -83,6 +84,8 @@ def settings_of(spec: LabSpec) -> Settings:
         mirror = stored["mirror"]
         if mirror:
             mirror = MirrorInfo(**(mirror | {"directory": Path(mirror["directory"]), "key": Path(mirror["key"])}))
+        if "image" in stored:  # of an older lab, which has one system
+            stored |= {"images": {SYSTEM: stored["image"]}, "fingerprints": {SYSTEM: stored["fingerprint"]}}
         images = {system: Path(directory) for system, directory in stored["images"].items()}
         return Settings(stored["accelerator"], images, stored["fingerprints"], stored["uplink"], mirror)
     except (OSError, ValueError, KeyError, TypeError) as error:

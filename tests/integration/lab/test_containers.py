@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.lab import background, guest, lifecycle, network, requirements, snapshots
+from provisioner.errors import ProvisionerError
+from provisioner.lab import background, guest, lifecycle, links, network, requirements, snapshots
 from provisioner.lab.containers import cgroups
 from provisioner.lab.kinds import KINDS
+from provisioner.lab.links import Fault
 from provisioner.lab.spec import LabSpec
 from tests import labs
 
@@ -95,7 +97,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory, host_as_before: None) -> Itera
     del host_as_before
     directory = tmp_path_factory.mktemp("lab")
     wanted = LabSpec(
-        directory, labs.named("c"), workers=1, nodes="containers", os="debian12,debian13", disk=4096
+        directory, labs.named("c"), workers=1, nodes="containers", os="debian12,debian13", disk=4096,
+        extras="dual-stack,second-nic",
     )  # fmt: skip
     try:
         yield lifecycle.up(wanted, None, progress=say)
@@ -121,6 +124,70 @@ def test_nodes_look_like_machines(lab: LabSpec) -> None:
             assert part in seen
         assert on(lab, vm.name, "systemctl is-system-running --wait || systemctl --failed") == "running"
         assert on(lab, vm.name, "sudo modprobe -a overlay veth nf_conntrack && echo loaded") == "loaded"
+
+
+def pings(lab: LabSpec, name: str, address: str) -> bool:
+    return attempt(lab, name, f"ping -n -c 1 -W 2 {address}").returncode == 0
+
+
+def test_the_segment_has_ipv6_and_each_node_a_second_nic(lab: LabSpec) -> None:
+    for vm in lab.vms:
+        port, mac = vm.ports["eth2"]
+        assert port == f"tap2-{vm.name}"
+        seen = on(lab, vm.name, "ip -brief address show eth1; ip -brief address show eth2; ip -brief link show eth2")
+        for part in (f"{vm.address6}/64", f"{vm.second}/24", mac):
+            assert part in seen
+    master, worker = lab.vms
+    for address in (worker.address6, worker.second, worker.address):
+        assert pings(lab, "master", address), address
+        from_operator = network.inside(lab.operator, ["ping", "-n", "-c", "1", "-W", "2", address])
+        assert subprocess.run(from_operator, capture_output=True, check=False).returncode == 0, address
+    assert master.address6 != worker.address6
+
+
+def test_faults_on_links(lab: LabSpec) -> None:
+    master, worker = lab.vms
+    on(lab, "worker1", "sudo systemd-run --quiet --collect --unit web python3 -m http.server 8080")
+    page = f"curl -s -o /dev/null --max-time 2 --retry 3 --retry-connrefused http://{worker.address}:8080/"
+    assert attempt(lab, "master", page).returncode == 0
+    try:
+        links.put(lab, "worker1", Fault(block=("tcp/8080",)))
+        assert attempt(lab, "master", page).returncode != 0
+        assert pings(lab, "master", worker.address), "only that port"
+        links.put(lab, "worker1", Fault(block=("master",)))
+        for address in (worker.address, worker.address6, worker.second):
+            assert not pings(lab, "master", address), address
+        assert on(lab, "worker1", "hostname") == "worker1", "the operator still reaches both"
+        links.put(lab, "worker1", Fault(loss=100))
+        assert lifecycle.status(lab).vms[1].state == "running"
+        assert not pings(lab, "master", worker.address)
+        assert links.faults(lab) == {"worker1": Fault(loss=100)}
+    finally:
+        links.put(lab, "worker1", Fault())
+    assert links.faults(lab) == {}
+    assert pings(lab, "master", worker.address)
+    assert pings(lab, "worker1", master.address6)
+    assert attempt(lab, "master", page).returncode == 0
+
+
+def test_a_delayed_link_or_why_not(lab: LabSpec) -> None:
+    worker = lab.vms[1]
+    tried = ["tc qdisc add dev lo root netem delay 1ms ", " tc qdisc del dev lo root"]
+    has_netem = all(
+        subprocess.run(network.inside(lab.operator, words.split()), capture_output=True, check=False).returncode == 0
+        for words in tried
+    )
+    if not has_netem:
+        with pytest.raises(ProvisionerError) as refusal:
+            links.put(lab, "worker1", Fault(delay=300))
+        assert "netem" in refusal.value.remedy
+        assert links.faults(lab) == {}
+        return
+    links.put(lab, "worker1", Fault(delay=300))
+    times = on(lab, "master", f"ping -n -c 2 -W 5 {worker.address} | tail -1")
+    assert float(times.split("=")[1].split("/")[0]) >= 300
+    links.put(lab, "worker1", Fault())
+    assert "netem" not in network.ip("-n", lab.namespace, "link", "show", worker.tap)
 
 
 def test_nodes_are_unlike_each_other(lab: LabSpec) -> None:
