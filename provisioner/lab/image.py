@@ -154,7 +154,8 @@ def _unpack(tree: Path, work: Path, suite: str, progress: Progress) -> None:
         "--include=" + ",".join(recipe.PACKAGES),
         # Before packages are unpacked, so that the first initrd is already the right one.
         f'--setup-hook=cp -a --no-preserve=ownership {early}/. "$1"/',
-        f'--customize-hook=cp -a --no-preserve=ownership {late}/. "$1"/',
+        # Not through links: /etc/default/locale is one in Debian 13.
+        f'--customize-hook=cp -a --remove-destination --no-preserve=ownership {late}/. "$1"/',
         *[f"--customize-hook=chroot \"$1\" sh -c '{command}'" for command in recipe.COMMANDS],
         suite, str(tree), *apt.debian_sources(suite),
     ]  # fmt: skip
