@@ -36,7 +36,7 @@ verify: few ## check that the cluster works
 status: few ## show the nodes
 	@$(BIN)/provisioner -f $(SITE) status
 
-lab: setup ## turn three blank machines into a verified cluster (SMALL=1: fewer workloads; KUBERNETES=1.37; NODES=containers)
+lab: setup ## turn three blank machines into a verified cluster (SMALL=1: fewer workloads; NODES=vms or containers; KUBERNETES=1.20)
 	@$(ROOT) $(BIN)/provisioner lab up $(if $(NODES),--nodes $(NODES),) $(if $(SMALL),--small,) $(if $(KUBERNETES),--kubernetes $(KUBERNETES),)
 	@$(ROOT) $(BIN)/provisioner lab exec -- $(BIN)/provisioner -f $(LAB) apply -y
 	@$(ROOT) $(BIN)/provisioner lab exec -- $(BIN)/provisioner -f $(LAB) verify
@@ -45,7 +45,7 @@ destroy: setup ## remove the lab
 	@$(ROOT) $(BIN)/provisioner lab destroy
 
 test: setup lint ## run lint, unit and integration tests (the latter need root on Debian)
-	@$(if $(INTEGRATION),$(BIN)/python -m provisioner.lab.mirror build --for-tests $(if $(KUBERNETES),--kubernetes $(KUBERNETES),) >/dev/null)
+	@$(if $(INTEGRATION),$(BIN)/python -m provisioner.lab.mirror build --for-tests --kubernetes $(or $(KUBERNETES),1.20) >/dev/null)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 e2e: setup ## run the end-to-end tests on a new lab (NODES=vms, SUITE=machines, KUBERNETES=1.37)

@@ -10,7 +10,7 @@ from pathlib import Path
 from provisioner.errors import ProvisionerError
 from provisioner.lab import mirror
 from provisioner.lab.mirror import assembly, for_tests, requirements
-from provisioner.lab.mirror.editions import SOURCE, edition
+from provisioner.lab.mirror.editions import CURRENT, edition
 from provisioner.lab.mirror.serve import serve
 
 
@@ -42,7 +42,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     info = verbs.add_parser("info", help="print the description of the newest mirror as JSON")
     for verb in (build, info):
-        verb.add_argument("--kubernetes", default=SOURCE.minor, help="minor version (default: %(default)s)")
+        verb.add_argument("--kubernetes", default=CURRENT.minor, help="version, such as 1.37 (default: %(default)s)")
+    build.add_argument(
+        "--also", action="append", default=[], metavar="VERSION", help="another version, for an upgrade; repeatable"
+    )
     verbs.add_parser("requirements", help="list the Debian packages that a build needs and that are not installed")
     foreground = verbs.add_parser("serve", help="serve on ports 80 and 5000 until SIGTERM or SIGINT")
     foreground.add_argument("--directory", type=Path, required=True, help="`directory` of the description")
@@ -59,7 +62,8 @@ def _run(arguments: argparse.Namespace) -> None:
         if arguments.for_tests:
             print(json.dumps({"bin": str(for_tests.build(wanted))}))
         else:
-            made = assembly.build(wanted, arguments.dpkg_status, small=arguments.small, suites=arguments.suite)
+            editions = [wanted, *(edition(version) for version in arguments.also)]
+            made = assembly.build(editions, arguments.dpkg_status, small=arguments.small, suites=arguments.suite)
             print(json.dumps(made))
     elif arguments.verb == "info":
         print(json.dumps(assembly.info(assembly.newest(edition(arguments.kubernetes)))))

@@ -1,8 +1,11 @@
-"""The whole mirror: build every part, assemble them, describe the result."""
+"""The whole mirror, of one edition or several: build every part, assemble them, describe the result."""
 
 import json
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,49 +13,78 @@ from provisioner.errors import ProvisionerError
 from provisioner.lab.mirror import apt, cache, docker, images, manifests, packages, parts, signing, traefik
 from provisioner.lab.mirror.editions import SOURCE, Edition
 from provisioner.lab.mirror.parts import Part
-from provisioner.lab.mirror.progress import announce, in_parallel, stage, timings
+from provisioner.lab.mirror.progress import announce, in_parallel, timings
 
 # Needed only by the autoscaler and the Ingress; they take a third of the build time.
 OPTIONAL = ("metrics-server", traefik.NAME)
+# More than the compilers need: others download meanwhile.
+_LANES = 3
+
+
+@dataclass(frozen=True)
+class Built:
+    """An edition with the directory of its Kubernetes and the path of every other program by name."""
+
+    edition: Edition
+    kubernetes: Path
+    programs: Mapping[str, Path]
+
+    @property
+    def binaries(self) -> dict[str, Path]:
+        """All programs by name."""
+        return {path.name: path for path in self.kubernetes.iterdir()} | dict(self.programs)
 
 
 def build(
-    edition: Edition = SOURCE, status: Path | None = None, *, small: bool = False, suites: Sequence[str] = (apt.SUITE,)
+    wanted: Sequence[Edition] = (SOURCE,),
+    status: Path | None = None,
+    *,
+    small: bool = False,
+    suites: Sequence[str] = (apt.SUITE,),
 ) -> dict[str, Any]:
     """Build what the cache lacks and return the description.
 
-    status: see `apt.build`. small: without the optional programs, unless they are cached. suites: the Debian releases
-    that nodes run.
+    wanted: the edition that a cluster starts with, then those that it can be upgraded to. status: see `apt.build`.
+    small: without the optional programs, unless they are cached. suites: the Debian releases that nodes run.
     """
     manifests.folder()  # fail before the programs are built, not after
-    with cache.locked():
-        debian = {suite: apt.build(status, suite) for suite in dict.fromkeys((apt.SUITE, *suites))}
-        ingredients = apt.ingredients()  # before the parts that run in parallel and use it
-        wanted = programs_of(edition, small)
-        kube, *built = in_parallel([parts.kubernetes(edition).build, *(part.build for part in wanted.values())], 2)
-        programs = dict(zip(wanted, built, strict=True))
-        binaries = {path.name: path for path in kube.iterdir()} | programs
-        made = {
+    with cache.in_use():
+        debian, ingredients, built = _build(wanted, status, small, tuple(dict.fromkeys((apt.SUITE, *suites))))
+        minors: dict[str, list[Built]] = {}
+        for each in built:
+            minors.setdefault(each.edition.minor, []).append(each)
+        with_containerd = [(each.edition, each.programs) for each in built if each.edition.containerd]
+        repositories = {
             **{_repository(suite): path for suite, path in debian.items()},
-            "packages": packages.build(edition, binaries, ingredients),
-            "images": images.build(edition, kube, programs, ingredients),
-            "manifests": manifests.build(),
-            "kubernetes": kube,
-            "key": signing.key(),
-            **({"docker": docker.build(edition, programs, ingredients)} if edition.containerd else {}),
+            **{
+                f"pkgs.k8s.io/{packages.path(minor)}": packages.build(
+                    [(each.edition, each.binaries) for each in patches], ingredients
+                )
+                for minor, patches in minors.items()
+            },
+            **(
+                {f"download.docker.com/{docker.PATH}": docker.build(with_containerd, ingredients)}
+                if with_containerd
+                else {}
+            ),
         }
-        omitted = [name for name in OPTIONAL if name not in programs]
+        registries = [
+            images.build(each.edition, each.kubernetes, each.programs, ingredients) / "registry" for each in built
+        ]
+        served = {"manifests": manifests.build(), "key": signing.key()}
         recipe = {
-            "edition": edition.kubernetes,
-            "parts": made,
-            "programs": programs,
+            "editions": [each.edition.kubernetes for each in built],
+            "parts": (repositories, registries, served),
+            "programs": [each.binaries for each in built],
             "steps": cache.source_hash("assembly.py", "editions.py"),
         }
         whole = cache.artifact(
-            "mirror", recipe, lambda directory: _assemble(directory, edition, made, programs, omitted)
+            "mirror",
+            recipe,
+            lambda directory: _assemble(
+                directory, built, repositories, registries, manifests=served["manifests"], key=served["key"]
+            ),
         )
-        with stage("pruning the cache"):
-            cache.prune()
         announce(f"complete in {whole}")
     return info(whole) | {"seconds": timings}
 
@@ -60,6 +92,36 @@ def build(
 def _repository(suite: str) -> str:
     """Return the path of a suite's repository below the mirror's root."""
     return "debian" if suite == apt.SUITE else f"debian-{suite}"
+
+
+def _build(
+    wanted: Sequence[Edition], status: Path | None, small: bool, suites: Sequence[str]
+) -> tuple[dict[str, Path], Path, list[Built]]:
+    """Return the repository of each suite, the directory of the ingredients and the editions.
+
+    What takes longest is first. Editions share every part whose recipe is the same.
+    """
+    of_editions = [parts.kubernetes(edition) for edition in wanted]
+    others = [programs_of(edition, small) for edition in wanted]
+    shared = {
+        part.directory: part
+        for part in (
+            *of_editions,
+            *sorted(
+                (part for programs in others for part in programs.values()), key=lambda part: part.name != traefik.NAME
+            ),
+        )
+    }
+    tasks = [part.build for part in shared.values()]
+    from_debian = [apt.ingredients, *(partial(apt.build, status, suite) for suite in suites)]
+    ingredients, *paths = in_parallel([*from_debian, *tasks], _LANES)
+    debian = dict(zip(suites, paths, strict=False))
+    made = dict(zip(shared, paths[len(suites) :], strict=True))
+    built = [
+        Built(edition, made[kubernetes.directory], {name: made[part.directory] for name, part in programs.items()})
+        for edition, kubernetes, programs in zip(wanted, of_editions, others, strict=True)
+    ]
+    return debian, ingredients, built
 
 
 def programs_of(edition: Edition, small: bool) -> dict[str, Part]:
@@ -70,38 +132,65 @@ def programs_of(edition: Edition, small: bool) -> dict[str, Part]:
 
 
 def _assemble(
-    directory: Path, edition: Edition, made: dict[str, Path], programs: dict[str, Path], omitted: Sequence[str]
+    directory: Path,
+    built: Sequence[Built],
+    repositories: Mapping[str, Path],
+    registries: Sequence[Path],
+    *,
+    manifests: Path,
+    key: Path,
 ) -> None:
     www = directory / "www"
-    shutil.copytree(made["manifests"], www)
-    for name in (name for name in made if name.startswith("debian")):
-        (www / name).symlink_to(made[name])
-    repositories = {f"pkgs.k8s.io/{packages.path(edition)}": "packages"}
-    if edition.containerd:
-        repositories[f"download.docker.com/{docker.PATH}"] = "docker"
-    for path, part in repositories.items():
-        (www / path).parent.mkdir(parents=True)
-        (www / path).symlink_to(made[part])
-    (directory / "registry").symlink_to(made["images"] / "registry")
-    (directory / "key.asc").symlink_to(made["key"] / "public.asc")
+    shutil.copytree(manifests, www)
+    for path, repository in repositories.items():
+        (www / path).parent.mkdir(parents=True, exist_ok=True)
+        (www / path).symlink_to(repository)
+    if len(registries) == 1:
+        (directory / "registry").symlink_to(registries[0])
+    else:
+        join_registries(registries, directory / "registry")
+    (directory / "key.asc").symlink_to(key / "public.asc")
     bin_directory = directory / "bin"
     bin_directory.mkdir()
-    for name, program in ({path.name: path for path in made["kubernetes"].iterdir()} | programs).items():
+    for name, program in built[0].binaries.items():
         (bin_directory / name).symlink_to(program)
-    description = {
-        "kubernetes": edition.kubernetes,
-        "metallb": edition.metallb,
-        "metrics_server": edition.metrics_server,
-        "containerd": edition.containerd,
-        "images": _image_sizes(made["images"] / "registry"),
-        "manifests": sorted(
-            str(path.relative_to(made["manifests"])) for path in made["manifests"].rglob("*") if path.is_file()
-        ),
-        "substitutes": edition.substitutions(),
-        "left_out": edition.left_out()
+    (directory / "info.json").write_text(json.dumps(_description(built, directory / "registry", manifests)))
+
+
+def _description(built: Sequence[Built], registry: Path, manifests: Path) -> dict[str, object]:
+    first = built[0].edition
+    omitted = [name for name in OPTIONAL if any(name not in each.programs for each in built)]
+    return {
+        "kubernetes": first.kubernetes,
+        "also": [each.edition.kubernetes for each in built[1:]],
+        "metallb": first.metallb,
+        "metrics_server": first.metrics_server,
+        "containerd": next((each.edition.containerd for each in built if each.edition.containerd), ""),
+        "images": _image_sizes(registry),
+        "manifests": sorted(str(path.relative_to(manifests)) for path in manifests.rglob("*") if path.is_file()),
+        "substitutes": _merged(each.edition.substitutions() for each in built),
+        "left_out": _merged(each.edition.left_out() for each in built)
         | dict.fromkeys(omitted, "is not built for a small lab; provisioner lab up --whole builds it"),
     }
-    (directory / "info.json").write_text(json.dumps(description))
+
+
+def _merged(descriptions: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Return all descriptions; those of the first edition count where several describe the same name."""
+    return {name: text for each in reversed(list(descriptions)) for name, text in each.items()}
+
+
+def join_registries(storages: Sequence[Path], target: Path) -> None:
+    """Make one registry's storage of several, by hard links: blobs are named by their content.
+
+    Where two have the same tag, the first one's counts.
+    """
+
+    def link(source: str, destination: str) -> None:
+        if not os.path.exists(destination):
+            os.link(source, destination)
+
+    for storage in storages:
+        shutil.copytree(storage, target, copy_function=link, dirs_exist_ok=True)
 
 
 def _image_sizes(storage: Path) -> dict[str, int]:

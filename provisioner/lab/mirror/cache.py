@@ -1,6 +1,7 @@
 """The cache: each artifact in a directory named by the hash of its recipe, complete or absent.
 
-A build can be killed at any time: what it had not renamed into place is discarded by the next one.
+A build can be killed at any time: what it had not renamed into place is discarded by the next one. Builds run next to
+each other, and wait only for an artifact that another one is building.
 """
 
 import fcntl
@@ -12,9 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from provisioner.lab.mirror.progress import announce, stage
+from provisioner.lab.mirror.progress import announce, pause, stage
 
+_POLL_SECONDS = 0.5
 KEEP_SECONDS = 14 * 24 * 3600  # artifacts that no build has used for this long are removed
 
 
@@ -36,16 +39,34 @@ def work() -> Path:
 
 
 @contextmanager
-def locked() -> Iterator[None]:
-    """Lock the cache for one build; a second one waits. The lock goes with the process."""
-    root().mkdir(parents=True, exist_ok=True)
-    with open(root() / "lock", "w") as handle:
+def in_use() -> Iterator[None]:
+    """Keep the cache from being pruned during a build, and prune it afterwards unless another build is using it."""
+    with _lock(root() / "lock", fcntl.LOCK_SH, "another build to clear the cache") as handle:
+        yield
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            announce("waiting for another build of the mirror to finish")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+            return  # the last build to finish prunes it
+        with stage("pruning the cache"):
+            prune()
+
+
+@contextmanager
+def _lock(file: Path, kind: int, what: str) -> Iterator[IO[str]]:
+    """Hold a lock of flock(2), which goes with the process; say so before waiting for `what`."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(file, "w") as handle:
+        said = False
+        while True:
+            try:
+                fcntl.flock(handle, kind | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not said:
+                    announce(f"waiting for {what}")
+                said = True
+                pause(_POLL_SECONDS)
+        yield handle
 
 
 def key(recipe: Mapping[str, object]) -> str:
@@ -74,14 +95,18 @@ def artifact(name: str, recipe: Mapping[str, object], build: Callable[[Path], No
     if final.is_dir():
         os.utime(final)
         return final
-    # Per process: compilers of a killed build may still be writing to theirs.
-    unfinished = root() / f"unfinished-{name}-{os.getpid()}"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    with stage(name):
-        build(unfinished)
-    unfinished.rename(final)
-    os.utime(final)
+    with _lock(root() / "locks" / final.name, fcntl.LOCK_EX, f"{name}, which another build makes"):
+        if final.is_dir():
+            os.utime(final)
+            return final
+        # Per process: compilers of a killed build may still be writing to theirs.
+        unfinished = root() / f"unfinished-{final.name}-{os.getpid()}"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        with stage(name):
+            build(unfinished)
+        unfinished.rename(final)
+        os.utime(final)
     return final
 
 
@@ -91,17 +116,10 @@ def source_hash(*modules: str) -> str:
     return hashlib.sha256(b"".join((here / name).read_bytes() for name in modules)).hexdigest()
 
 
-def discard_work() -> None:
-    """Remove the work directory and unfinished artifacts."""
-    for entry in root().iterdir():
-        if entry.is_dir() and (entry.name == "work" or entry.name.startswith("unfinished-")):
-            shutil.rmtree(entry, ignore_errors=True)  # what cannot be removed now is removed next time
-
-
 def prune(now: float | None = None) -> None:
-    """Discard the work directory, and remove the artifacts that no build has used for KEEP_SECONDS."""
-    discard_work()
+    """Remove what only running builds need, and the artifacts that no build has used for KEEP_SECONDS."""
     oldest = (time.time() if now is None else now) - KEEP_SECONDS
     for entry in root().iterdir():
-        if entry.is_dir() and entry.name != "logs" and entry.stat().st_mtime < oldest:
-            shutil.rmtree(entry, ignore_errors=True)
+        leftover = entry.name in ("work", "locks") or entry.name.startswith("unfinished-")
+        if entry.is_dir() and entry.name != "logs" and (leftover or entry.stat().st_mtime < oldest):
+            shutil.rmtree(entry, ignore_errors=True)  # what cannot be removed now is removed next time

@@ -29,6 +29,11 @@ class Package:
     conflicts: str = ""
     homepage: str = "https://kubernetes.io"
 
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return f"{self.name}_{self.version}_amd64.deb"
+
 
 def build(package: Package, binaries: Mapping[str, Path], ingredients: Path, directory: Path, scratch: Path) -> None:
     """Build the package's .deb in `directory`. ingredients: see `apt.ingredients`; scratch: a path to create.
@@ -54,7 +59,7 @@ def build(package: Package, binaries: Mapping[str, Path], ingredients: Path, dir
         (unpacked / source).rename(tree / place)
     _control(tree, package)
     directory.mkdir(parents=True, exist_ok=True)
-    target = directory / f"{package.name}_{package.version}_amd64.deb"
+    target = directory / package.file
     run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, target], log)
     shutil.rmtree(scratch)
 

@@ -5,7 +5,7 @@ disables the CRI plugin until it is replaced.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from provisioner.lab.mirror import apt, cache, debs, signing
@@ -70,18 +70,23 @@ def package(edition: Edition) -> debs.Package:
     )
 
 
-def build(edition: Edition, programs: Mapping[str, Path], ingredients: Path) -> Path:
-    """Return the repository's directory. ingredients: see `apt.ingredients`."""
-    binaries = {name: programs[name] for name in PROGRAMS}
+def build(editions: Sequence[tuple[Edition, Mapping[str, Path]]], ingredients: Path) -> Path:
+    """Return the repository's directory.
+
+    editions: those with a containerd, each with the paths of its programs by name; ingredients: see `apt.ingredients`.
+    """
+    versions = {edition.containerd: (edition, programs) for edition, programs in editions}
     recipe: dict[str, object] = {
-        "version": edition.containerd,
-        "binaries": {name: str(path) for name, path in binaries.items()},
+        "versions": {
+            version: {name: str(programs[name]) for name in PROGRAMS} for version, (_, programs) in versions.items()
+        },
         "ingredients": str(ingredients),
         "steps": cache.source_hash("docker.py", "debs.py", "apt.py"),
     }
 
     def make(directory: Path) -> None:
-        debs.build(package(edition), binaries, ingredients, directory / "pool", directory / "scratch")
+        for edition, programs in versions.values():
+            debs.build(package(edition), programs, ingredients, directory / "pool", directory / "scratch")
         key = signing.key()
         for suite in SUITES:
             index = directory / f"dists/{suite}/stable/binary-amd64"

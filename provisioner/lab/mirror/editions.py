@@ -7,13 +7,11 @@ version under such a tag is listed in `substitutes`.
 from dataclasses import dataclass, field
 
 from provisioner.errors import ProvisionerError
-from provisioner.lab.mirror.goprograms import Program
+from provisioner.lab.mirror.goprograms import GO, Program
 from provisioner.version import Version
 
 _NO_FLANNEL = 'of that age is not on the Go module proxy; use cluster.network = "bridge"'
-# One toolchain for everything current: one download.
-_GO = "1.26.8"
-METRICS_SERVER = Program("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server", "v0.9.0", "1.26.4")
+METRICS_SERVER = Program("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server", "v0.9.0", GO)
 
 
 @dataclass(frozen=True)
@@ -102,54 +100,69 @@ SOURCE = Edition(
     },
 )
 
-# From the modules that Kubernetes publishes: see kubernetes_modules.py.
-CURRENT = Edition(
-    kubernetes="1.37.2",
-    etcd_tag="3.7.0-0",
-    coredns="coredns/coredns",
-    coredns_tag="v1.14.6",
-    pause_tags=("3.10.2",),
-    agnhost="2.66.1",
-    agnhost_tag="2.53",
-    nginx_tag="1.28.0",
-    metallb="0.16.1",
-    traefik="3.7.13",
-    programs=(
-        *_metallb("0.16.1", "1.25.10"),
-        Program("coredns", "github.com/coredns/coredns", "v1.14.6", _GO),
-        METRICS_SERVER,
-        Program("etcd", "go.etcd.io/etcd/server/v3", "v3.7.0", _GO, "go.etcd.io/etcd/server/v3"),
-        Program("etcdctl", "go.etcd.io/etcd/etcdctl/v3", "v3.7.0", _GO, "go.etcd.io/etcd/etcdctl/v3"),
-        Program("crictl", "sigs.k8s.io/cri-tools/cmd/crictl", "v1.37.0", _GO),
-        Program("install-conf", "github.com/flannel-io/flannel/cmd/install_conf", "v0.28.9", _GO),
-        # Where flannel's plugin was before it moved to a repository of its own, which is not on the Go module proxy.
-        Program("flannel-plugin", "github.com/containernetworking/plugins/plugins/meta/flannel", "v0.9.1", _GO),
-        *(
-            Program(name, f"github.com/containerd/containerd/v2/cmd/{name}", "v2.4.2", _GO)
-            for name in ("containerd", "containerd-shim-runc-v2", "ctr")
+
+def _of_modules(kubernetes: str, *, etcd: str, coredns: str, agnhost: str, crictl: str) -> Edition:
+    """Return the edition of a current Kubernetes, see kubernetes_modules.py, with what fits any of them."""
+    return Edition(
+        kubernetes=kubernetes,
+        etcd_tag=f"{etcd}-0",
+        coredns="coredns/coredns",
+        coredns_tag=f"v{coredns}",
+        pause_tags=("3.10.2",),
+        agnhost=agnhost,
+        agnhost_tag="2.53",
+        nginx_tag="1.28.0",
+        metallb="0.16.1",
+        traefik="3.7.13",
+        programs=(
+            *_metallb("0.16.1", GO),
+            Program("coredns", "github.com/coredns/coredns", f"v{coredns}", GO),
+            METRICS_SERVER,
+            *(
+                Program(name, f"go.etcd.io/etcd/{module}/v3", f"v{etcd}", GO, f"go.etcd.io/etcd/{module}/v3")
+                for name, module in {"etcd": "server", "etcdctl": "etcdctl", "etcdutl": "etcdutl"}.items()
+            ),
+            Program("crictl", "sigs.k8s.io/cri-tools/cmd/crictl", f"v{crictl}", GO),
+            Program("install-conf", "github.com/flannel-io/flannel/cmd/install_conf", "v0.28.9", GO),
+            # Where flannel's plugin was before it moved to a repository of its own, which is not on the Go module
+            # proxy.
+            Program("flannel-plugin", "github.com/containernetworking/plugins/plugins/meta/flannel", "v0.9.1", GO),
+            *(
+                Program(name, f"github.com/containerd/containerd/v2/cmd/{name}", "v2.4.2", GO)
+                for name in ("containerd", "containerd-shim-runc-v2", "ctr")
+            ),
         ),
-    ),
-    flannel="0.28.9",
-    flannel_plugin_tag="v1.9.1-flannel3",
-    containerd="2.4.2",
-    substitutes={
-        "agnhost:2.53": "is 2.66.1, from the module of Kubernetes 1.37.2",
-        "flannel:v0.28.9": "is built without the backend for Tencent Cloud",
-        "flannel-cni-plugin:v1.9.1-flannel3": "is the flannel plugin of containernetworking's plugins 0.9.1",
-        "containerd.io": "is containerd 2.4.2 from its Go module, with Debian's runc",
-    },
-)
-EDITIONS = (SOURCE, CURRENT)
-GO = _GO
+        flannel="0.28.9",
+        flannel_plugin_tag="v1.9.1-flannel3",
+        containerd="2.4.2",
+        substitutes={
+            "agnhost:2.53": f"is {agnhost}, from the module of Kubernetes {kubernetes}",
+            "flannel:v0.28.9": "is built without the backend for Tencent Cloud",
+            "flannel-cni-plugin:v1.9.1-flannel3": "is the flannel plugin of containernetworking's plugins 0.9.1",
+            "containerd.io": "is containerd 2.4.2 from its Go module, with Debian's runc",
+        },
+    )
+
+
+# etcd and CoreDNS as in kubeadm's constants, agnhost as in test/images/agnhost/VERSION of each.
+CURRENT = _of_modules("1.37.2", etcd="3.7.0", coredns="1.14.6", agnhost="2.66.1", crictl="1.37.0")
+# What a cluster of the current version is upgraded from: the minor before it, and a patch of the same minor.
+PREVIOUS = _of_modules("1.36.4", etcd="3.6.8", coredns="1.14.2", agnhost="2.63.0", crictl="1.36.0")
+PATCH = _of_modules("1.37.1", etcd="3.7.0", coredns="1.14.6", agnhost="2.66.1", crictl="1.37.0")
+EDITIONS = (SOURCE, PREVIOUS, PATCH, CURRENT)
 
 
 def edition(kubernetes: str) -> Edition:
-    """Return the edition of a version such as "1.37" or "1.37.2"; raises ProvisionerError if there is none."""
-    for each in EDITIONS:
-        if kubernetes in (each.minor, each.kubernetes):
-            return each
+    """Return the edition of a version such as "1.37.1", or of the newest patch of a minor such as "1.37".
+
+    Raises ProvisionerError if there is none.
+    """
     known = sorted(EDITIONS, key=lambda each: Version.parse(each.kubernetes))
-    raise ProvisionerError(
-        f"Kubernetes {kubernetes} cannot be built from package registries",
-        f"use {' or '.join(each.minor for each in known)}",
-    )
+    fitting = [each for each in known if kubernetes in (each.minor, each.kubernetes)]
+    if not fitting:
+        raise ProvisionerError(
+            f"Kubernetes {kubernetes} cannot be built from package registries",
+            f"use one of {', '.join(dict.fromkeys(each.minor for each in known))} for its newest patch, or one of "
+            f"{', '.join(each.kubernetes for each in known)}",
+        )
+    return fitting[-1]

@@ -19,6 +19,8 @@ from provisioner.lab.mirror import cache
 from provisioner.lab.mirror.progress import output, run
 from provisioner.lab.mirror.requirements import find_program
 
+# The toolchain of everything current: one download, and its standard library is compiled once.
+GO = "1.26.8"
 LDFLAGS = "-s -w"
 # The user's own proxy settings are kept; the rest of Go's environment is replaced.
 _INHERITED = ("GOPROXY", "GONOPROXY", "GOPRIVATE", "GOSUMDB", "GONOSUMDB")

@@ -24,6 +24,7 @@ _CALM = ("GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1", "GOGC=200")
 _TITLE = "org.opencontainers.image.title"
 _VERSION = "org.opencontainers.image.version"
 NGINX = "1.22.1"  # Debian's
+_ETCD = ("etcd", "etcdctl", "etcdutl")  # the last since 3.5
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def images(
             "etcd",
             (edition.etcd_tag,),
             etcd_version,
-            {f"usr/local/bin/{name}": programs[name] for name in ("etcd", "etcdctl")},
+            {f"usr/local/bin/{name}": programs[name] for name in _ETCD if name in programs},
             shared_layer="base",
             entrypoint=("etcd",),
         ),

@@ -1,7 +1,7 @@
 """Kubernetes' apt repository, with the layout and packages of pkgs.k8s.io: one flat repository a minor version."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from provisioner.lab.mirror import apt, cache, debs, signing
@@ -48,9 +48,9 @@ fi
 """
 
 
-def path(edition: Edition) -> str:
-    """Return the repository's path below the host's name."""
-    return f"core:/stable:/v{edition.minor}/deb"
+def path(minor: str) -> str:
+    """Return the path of a minor version's repository below the host's name."""
+    return f"core:/stable:/v{minor}/deb"
 
 
 def contents(edition: Edition) -> tuple[Package, ...]:
@@ -99,23 +99,33 @@ def contents(edition: Edition) -> tuple[Package, ...]:
     )
 
 
-def build(edition: Edition, binaries: Mapping[str, Path], ingredients: Path) -> Path:
-    """Return the repository's directory.
+def build(patches: Sequence[tuple[Edition, Mapping[str, Path]]], ingredients: Path) -> Path:
+    """Return the directory of one minor version's repository.
 
-    binaries: paths of Kubernetes' programs and crictl by name; ingredients: see `apt.ingredients`.
+    patches: editions of that minor, each with the paths of Kubernetes' programs and crictl by name; ingredients: see
+    `apt.ingredients`.
     """
     recipe: dict[str, object] = {
-        "edition": edition.kubernetes,
-        "binaries": {name: str(path) for name, path in binaries.items()},
+        "editions": [
+            (edition.kubernetes, {name: str(binaries[name]) for name in programs(edition)})
+            for edition, binaries in patches
+        ],
         "ingredients": str(ingredients),
         "steps": cache.source_hash("packages.py", "debs.py", "apt.py"),
     }
-    return cache.artifact("packages", recipe, lambda directory: _make(directory, edition, binaries, ingredients))
+    return cache.artifact("packages", recipe, lambda directory: _make(directory, patches, ingredients))
 
 
-def _make(directory: Path, edition: Edition, binaries: Mapping[str, Path], ingredients: Path) -> None:
-    for package in contents(edition):
-        debs.build(package, binaries, ingredients, directory / "amd64", directory / "scratch")
+def programs(edition: Edition) -> tuple[str, ...]:
+    """Return the names of the programs in an edition's packages."""
+    return tuple(name for package in contents(edition) for name, _ in package.programs)
+
+
+def _make(directory: Path, patches: Sequence[tuple[Edition, Mapping[str, Path]]], ingredients: Path) -> None:
+    for edition, binaries in patches:
+        for package in contents(edition):
+            if not (directory / "amd64" / package.file).exists():  # several patches can need the same one
+                debs.build(package, binaries, ingredients, directory / "amd64", directory / "scratch")
     apt.packages_index(directory, ".", directory)
     key = signing.key()
     apt.release(directory, {}, key)

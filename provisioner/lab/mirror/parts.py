@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from provisioner.lab.mirror import cache, etcd, flannel, goprograms, kubernetes_modules, kubernetes_source, traefik
-from provisioner.lab.mirror.editions import GO, SOURCE, Edition
-from provisioner.lab.mirror.goprograms import Program
+from provisioner.lab.mirror.editions import SOURCE, Edition
+from provisioner.lab.mirror.goprograms import GO, Program
 
 
 @dataclass(frozen=True)

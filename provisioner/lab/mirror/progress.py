@@ -90,6 +90,12 @@ def in_parallel(tasks: Sequence[Callable[[], Path]], lanes: int) -> list[Path]:
         _stopped.clear()
 
 
+def pause(seconds: float) -> None:
+    """Wait; raises ProvisionerError if the build is stopped meanwhile."""
+    if _stopped.wait(seconds):
+        raise ProvisionerError("the build was stopped")
+
+
 def _stop() -> None:
     """Kill every running command and start no new one."""
     with _guard:

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from provisioner.errors import ProvisionerError
 from provisioner.lab.mirror import cache
-from provisioner.lab.mirror.goprograms import LDFLAGS, build_from_tree
+from provisioner.lab.mirror.goprograms import GO, LDFLAGS, build_from_tree
 
 NAME = "traefik"
-_GO = "1.26.4"  # metrics-server's toolchain: one download less
 _ACME = "pkg/provider/acme/provider.go"
 _DNS_PROVIDERS = re.compile(r'"(github\.com/go-acme/lego/v\d+)/providers/dns"')
 _NONE = "pkg/nodns"
@@ -56,7 +55,7 @@ def recipe(version: str) -> dict[str, object]:
     """Return everything that determines the program, for the cache."""
     return {
         "module": f"{_module(version)}@v{version}",
-        "go": _GO,
+        "go": GO,
         "ldflags": LDFLAGS,
         "changes": (_ACME, _NONE_SOURCE, (_EXTENSION_SOURCES, _FORK) if _major(version) > 2 else ""),
     }
@@ -85,7 +84,7 @@ def _compile(version: str, directory: Path) -> None:
     mode = "-mod=mod" if _major(version) > 2 else "-mod=readonly"  # go.sum lacks the other fork
     flags = f"{LDFLAGS} -X {module}/pkg/version.Version={version}"
     argv = (mode, "-ldflags", flags, "./cmd/traefik")
-    build_from_tree(module, version, change, *argv, go=_GO, target=directory / NAME)
+    build_from_tree(module, version, change, *argv, go=GO, target=directory / NAME)
 
 
 def _remove_dns_providers(tree: Path, version: str) -> None:

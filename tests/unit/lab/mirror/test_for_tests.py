@@ -8,7 +8,7 @@ from provisioner.errors import ProvisionerError
 from provisioner.lab.mirror import apt, cache, for_tests, parts
 from provisioner.lab.mirror.editions import EDITIONS, Edition
 
-NOT_STARTED = {"coredns", "metrics-server", "flanneld", "install-conf", "containerd"}
+NOT_STARTED = {"coredns", "metrics-server", "flanneld", "install-conf", "containerd", "metallb-controller"}
 
 
 @pytest.fixture

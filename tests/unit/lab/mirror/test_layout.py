@@ -20,7 +20,7 @@ from provisioner.lab.mirror import (
     requirements,
     traefik,
 )
-from provisioner.lab.mirror.editions import CURRENT, EDITIONS, SOURCE, Edition, edition
+from provisioner.lab.mirror.editions import CURRENT, EDITIONS, PATCH, PREVIOUS, SOURCE, Edition, edition
 from provisioner.version import Version
 
 
@@ -111,7 +111,7 @@ def test_the_mirror_has_the_images_that_the_product_pulls(of: Edition) -> None:
 @pytest.mark.parametrize("of", EDITIONS)
 def test_an_edition_has_the_versions_of_the_catalogue(of: Edition) -> None:
     """Exactly those that a site of that Kubernetes gets; only metrics-server of 1.20 differs."""
-    assert of.kubernetes == catalogue.newest_patches()[of.minor]
+    assert edition(of.minor).kubernetes == catalogue.newest_patches()[of.minor]
     assert of.metallb == catalogue.release("metallb", of.kubernetes).version
     assert of.traefik == catalogue.release("traefik", of.kubernetes).version
     assert of.flannel in ("", catalogue.release("flannel", of.kubernetes).version)
@@ -126,10 +126,49 @@ def test_substitutes_are_listed_under_the_names_that_are_served(of: Edition) -> 
         assert ":" not in name or name in served
 
 
-def test_an_edition_is_selected_by_its_minor_version() -> None:
+def test_an_edition_is_selected_by_its_version_or_its_minor_version() -> None:
     assert edition("1.37") is edition("1.37.2") is CURRENT
-    with pytest.raises(ProvisionerError, match=r"1\.30 cannot be built from package registries.*1\.20 or 1\.37"):
+    assert edition("1.37.1") is PATCH
+    assert edition("1.36") is PREVIOUS
+    with pytest.raises(
+        ProvisionerError,
+        match=r"1\.30 cannot be built from package registries.*1\.20, 1\.36, 1\.37.*1\.37\.1, 1\.37\.2",
+    ):
         edition("1.30")
+
+
+def test_editions_share_what_they_have_in_common() -> None:
+    """Only Kubernetes and what each version of it wants in a version of its own are built for each."""
+    current, patch, previous = (
+        {name: part.directory for name, part in parts.programs(of).items()} for of in (CURRENT, PATCH, PREVIOUS)
+    )
+    assert patch == current
+    own = {name for name in current if current[name] != previous[name]}
+    assert own == {"etcd", "etcdctl", "etcdutl", "coredns", "crictl"}
+    assert parts.kubernetes(PATCH).directory != parts.kubernetes(CURRENT).directory
+
+
+def test_two_patches_of_one_minor_are_in_one_repository() -> None:
+    files = [{package.file for package in packages.contents(of)} for of in (PATCH, CURRENT)]
+    assert files[0] & files[1] == {"cri-tools_1.37.0-1.1_amd64.deb", "kubernetes-cni_1.1.1-1.1_amd64.deb"}
+    assert {"kubelet_1.37.1-1.1_amd64.deb", "kubelet_1.37.2-1.1_amd64.deb"} <= files[0] | files[1]
+    assert packages.path(PATCH.minor) == packages.path(CURRENT.minor) != packages.path(PREVIOUS.minor)
+
+
+def test_the_registries_of_two_editions_are_joined(tmp_path: Path) -> None:
+    """Blobs of both are there, on the disk once; of a tag that both have, the first one's counts."""
+    for name, tag in (("first", "a"), ("second", "b")):
+        root = tmp_path / name
+        for path in (f"blobs/{name}", "blobs/common", "tags/2.53/link", f"tags/{tag}/link"):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(name)
+    assembly.join_registries([tmp_path / "first", tmp_path / "second"], tmp_path / "both")
+    joined = {str(path.relative_to(tmp_path / "both")) for path in (tmp_path / "both").rglob("*") if path.is_file()}
+    assert joined == {
+        "blobs/first", "blobs/second", "blobs/common", "tags/2.53/link", "tags/a/link", "tags/b/link",
+    }  # fmt: skip
+    assert (tmp_path / "both/tags/2.53/link").read_text() == "first"
+    assert (tmp_path / "both/blobs/second").samefile(tmp_path / "second/blobs/second")
 
 
 @pytest.mark.parametrize(("version", "lego"), [("2.11.2", "v4"), ("3.7.13", "v5")])
