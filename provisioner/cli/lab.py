@@ -15,8 +15,7 @@ import click
 from provisioner.catalogue import kubernetes_version
 from provisioner.cli.hints import INSIDE, invocation, runnable
 from provisioner.cli.lab_link import link
-from provisioner.lab import guest, inventory, lifecycle, links, requirements, snapshots, spec, upstream
-from provisioner.lab.kinds import KINDS
+from provisioner.lab import guest, inventory, kinds, lifecycle, links, requirements, snapshots, spec, upstream
 from provisioner.lab.links import Fault
 from provisioner.lab.recipe import DISK_GIB, SYSTEM, SYSTEMS
 from provisioner.lab.spec import EXTRAS, MAX_CONTROL_PLANES, MAX_WORKERS
@@ -64,13 +63,21 @@ lab.add_command(link)
     default=None,
     metavar="VERSION",
     callback=lambda context, option, value: _check_version(value),
-    help="Kubernetes version, such as 1.37.  [default: the current one; of a mirror, the quickest to build]",
+    help="Kubernetes version, such as 1.37.  [default: 1.37; 1.20 from a mirror on emulated machines]",
+)
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="VERSION",
+    callback=lambda context, option, values: tuple(filter(None, map(_check_version, values))),
+    help="Serve this version too if there is a mirror, to upgrade to it; can be repeated.",
 )
 @click.option(
     "--nodes",
-    type=click.Choice(list(KINDS)),
+    type=click.Choice(list(kinds.KINDS)),
     default=None,
-    help="Run the machines as virtual machines (QEMU) or as system containers.  [default: vms]",
+    help="Run the machines as virtual machines (QEMU) or as system containers.  [default: vms where KVM works, else "
+    "containers]",
 )
 @click.option(
     "--os",
@@ -94,7 +101,7 @@ lab.add_command(link)
     help="Create the lab with " + "; ".join(f"{name}: {what}" for name, what in EXTRAS.items()) + ". Repeatable.",
 )
 @click.option("--name", default=None, help="Name of the lab, to run several.  [default: provlab]")
-@click.option("--no-mirror", is_flag=True, help="Only blank VMs: neither probe upstream nor build a mirror.")
+@click.option("--no-mirror", is_flag=True, help="Only blank machines: neither probe upstream nor build a mirror.")
 @click.option(
     "--small/--whole",
     default=None,
@@ -107,6 +114,7 @@ def up(
     workers: int | None,
     network: str | None,
     kubernetes: str | None,
+    also: tuple[str, ...],
     nodes: str | None,
     system: str | None,
     disk: int,
@@ -120,28 +128,28 @@ def up(
     Example: provisioner lab up --workers 3
     """
     begun = time.monotonic()
-    before = spec.load(directory) or spec.LabSpec(directory.resolve())
-    wanted = replace(
+    existing = spec.load(directory)
+    before = existing or spec.LabSpec(directory.resolve())
+    asked = replace(
         before,
         name=name or before.name,
         workers=before.workers if workers is None else workers,
         control_planes=control_planes or before.control_planes,
         network=network or "",
         small=before.small if small is None else small,
-        kubernetes=kubernetes or before.kubernetes,
+        kubernetes=kubernetes or "",
         nodes=nodes or "",
         os=system or before.os,
         disk=disk or before.disk,
         extras=",".join(dict.fromkeys(extras)) or before.extras,
+        also=also,
     )
-    requirements.check(nodes or before.nodes, balanced=bool(wanted.endpoint))
-    mirror = (
-        None
-        if no_mirror
-        else upstream.ensure(
-            _progress, wanted.small, wanted.kubernetes, [SYSTEMS[system] for system in wanted.systems]
-        )
-    )
+    wanted = spec.merged(asked, existing)
+    kinds.require(wanted)
+    wanted = replace(wanted, nodes=wanted.nodes or kinds.default(_progress))
+    mirror = None if no_mirror else upstream.ensure(wanted, _progress)
+    if mirror and not existing and not wanted.kubernetes:
+        wanted = replace(wanted, kubernetes=mirror.minor)  # a lab keeps it, whatever the default becomes
     uplink = mirror is None and not no_mirror
     made = lifecycle.up(wanted, mirror, uplink=uplink, progress=_progress)
     if uplink:
@@ -171,7 +179,7 @@ def status(directory: Path, output: str) -> None:
             for row in now.vms
         ]
         click.echo(json.dumps({
-            "name": now.spec.name, "directory": str(now.spec.directory), "nodes": now.spec.nodes or "vms",
+            "name": now.spec.name, "directory": str(now.spec.directory), "nodes": now.spec.nodes,
             "accelerator": now.accelerator,
             "uplink": now.uplink, "mirror": now.mirror, "with": now.spec.extras, "endpoint": now.spec.endpoint,
             "balancer": now.balancer, "machines": machines, "snapshots": names,

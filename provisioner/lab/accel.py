@@ -10,6 +10,7 @@ import re
 import select
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -63,22 +64,30 @@ def kernel_arguments(accelerator: Accelerator) -> tuple[str, ...]:
     return _EMULATED_KERNEL if accelerator == "tcg" else ()
 
 
-def choose(image: Image, progress: Progress) -> Accelerator:
-    """Return "kvm" if a kernel boots with it within the time limit, else "tcg"."""
-    if not os.access(_DEVICE, os.R_OK | os.W_OK):
-        return "tcg"
+def usable() -> bool:
+    """Return whether this process may open /dev/kvm, which is then worth a trial."""
+    return os.access(_DEVICE, os.R_OK | os.W_OK)
+
+
+def why_not_kvm(image: Callable[[], Image], progress: Progress) -> str:
+    """Return why KVM does not work here, "" if a kernel boots with it within the time limit.
+
+    image: returns the image whose kernel to try; called for the trial only.
+    """
+    if not usable():
+        return f"{_DEVICE} cannot be opened" if _DEVICE.exists() else f"there is no {_DEVICE}"
     cached = cache_root() / f"accelerator-{_fingerprint()}"
     if cached.exists():
-        return "kvm" if cached.read_text().strip() == "kvm" else "tcg"
-    progress(f"kvm: trying /dev/kvm once, for up to {TRIAL_SECONDS:.0f} s")
-    why = trial(image, "kvm")
-    works = not why
-    answer: Accelerator = "kvm" if works else "tcg"
-    progress("kvm: works" if works else f"kvm: does not work here ({why}); the lab is emulated and slower")
+        answer, _, why = cached.read_text().strip().partition("\n")
+        return "" if answer == "kvm" else why or "no kernel booted with it"
+    built = image()
+    progress(f"kvm: trying {_DEVICE} once, for up to {TRIAL_SECONDS:.0f} s")
+    why = trial(built, "kvm")
+    progress(f"kvm: does not work here: {why}" if why else "kvm: works")
     scratch = cached.with_suffix(f".{os.getpid()}")
-    scratch.write_text(answer + "\n")
+    scratch.write_text(f"tcg\n{why}\n" if why else "kvm\n")
     scratch.rename(cached)
-    return answer
+    return why
 
 
 def trial(image: Image, accelerator: Accelerator, seconds: float = TRIAL_SECONDS) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from provisioner.errors import ProvisionerError
-from provisioner.lab import apt, balancer, guest, identity, image, inventory, network, recipe, requirements
+from provisioner.lab import apt, balancer, guest, identity, image, inventory, kinds, network, recipe, requirements
 from provisioner.lab import spec as specs
 from provisioner.lab import upstream as mirrors
 from provisioner.lab.image import Progress
@@ -80,15 +80,14 @@ def up(
 
     With a `mirror`, machines can reach nothing else; with an `uplink` they reach other networks through a NAT.
     """
-    requirements.check(wanted.nodes, balanced=bool(wanted.endpoint))
     spec = specs.merged(wanted, specs.load(wanted.directory))
+    kinds.require(spec)
+    spec = replace(spec, nodes=spec.nodes or kinds.default(progress))
     pod_network = inventory.choose_network(spec.network, mirror)
     with locked(spec):
         claim(spec)
         specs.save(spec)
         built = {system: image.ensure(progress, system) for system in spec.systems}
-        spec = replace(spec, nodes=spec.nodes or "vms")
-        specs.save(spec)
         settings = decide(spec, built, mirror, uplink, progress)
         all_machines = machines_of(spec, settings)
         end_orphans(spec, all_machines, progress)

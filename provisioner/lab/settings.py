@@ -58,7 +58,12 @@ def decide(
                     f"the backing image of the lab's disks, in {directory}, is gone",
                     "start over: provisioner lab destroy, then provisioner lab up",
                 )
-    accelerator = None if spec.nodes == "containers" else accel.choose(next(iter(built.values())), progress)
+    accelerator: accel.Accelerator | None = None
+    if spec.nodes == "vms":
+        why = accel.why_not_kvm(lambda: next(iter(built.values())), progress)
+        accelerator = "tcg" if why else "kvm"
+        if why:
+            progress(f"vms: emulated and slow, since KVM does not work here ({why}); --nodes containers are not")
     settings = Settings(
         accelerator,
         {system: image.directory for system, image in images.items()},

@@ -86,6 +86,11 @@ class MirrorInfo:
     manifests: str = f"http://{MIRROR}"
     containerd: str = ""
 
+    @property
+    def minor(self) -> str:
+        """Return "1.37" of "1.37.2"."""
+        return ".".join(self.kubernetes.split(".")[:2])
+
     def repository(self, suite: str) -> str:
         """Return the base URL of the Debian repository of a suite."""
         return self.apt if suite == recipe.SYSTEMS[recipe.SYSTEM] else f"{self.apt}-{suite}"
@@ -103,7 +108,8 @@ class LabSpec:
     `small`: few workloads, no autoscaler, no ingress. `kubernetes` is a minor version such as "1.37", "" for the
     default. `os` has keys of recipe.SYSTEMS, separated by commas, which the machines take in turn, "" for the default.
     `disk`: MiB, 0 for the image's size. `extras` has keys of EXTRAS, separated by commas. `nodes` is what the machines
-    are, vms or containers, "" for the default.
+    are, vms or containers, "" for what suits this machine. `also`: versions of Kubernetes that the mirror has too, for
+    upgrades.
     """
 
     directory: Path
@@ -122,6 +128,7 @@ class LabSpec:
     os: str = ""
     disk: int = 0
     extras: str = ""
+    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9]{0,11}", self.name):
@@ -242,12 +249,13 @@ def save(spec: LabSpec) -> None:
 
 
 def load(directory: Path) -> LabSpec | None:
-    """Return the spec of the lab in `directory`, or None if there is none."""
+    """Return the spec of the lab in `directory`, or None if there is none. One that does not say so has VMs."""
     file = directory / "lab.json"
     if not file.exists():
         return None
     try:
-        return LabSpec(directory=directory.resolve(), **json.loads(file.read_text()))
+        spec = LabSpec(directory=directory.resolve(), **json.loads(file.read_text()))
+        return replace(spec, nodes=spec.nodes or "vms", also=tuple(spec.also))
     except (ValueError, TypeError) as error:
         raise ProvisionerError(f"{file} is damaged ({error})", "start over: provisioner lab destroy") from error
 
@@ -289,9 +297,9 @@ def merged(wanted: LabSpec, existing: LabSpec | None) -> LabSpec:
             raise ProvisionerError(
                 f"the lab's machines were created with another {option}", "start over: provisioner lab destroy"
             )
-    if wanted.nodes not in ("", existing.nodes or "vms"):
+    if wanted.nodes not in ("", existing.nodes):
         raise ProvisionerError(
-            f"the lab's machines are {existing.nodes or 'vms'}",
+            f"the lab's machines are {existing.nodes}",
             f"start over with {wanted.nodes}: provisioner lab destroy",
         )
     return replace(
@@ -300,4 +308,5 @@ def merged(wanted: LabSpec, existing: LabSpec | None) -> LabSpec:
         control_planes=wanted.control_planes,
         network=wanted.network or existing.network,
         small=wanted.small,
+        also=wanted.also or existing.also,
     )

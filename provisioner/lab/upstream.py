@@ -17,8 +17,9 @@ from typing import Any
 from provisioner.catalogue import release
 from provisioner.errors import ProvisionerError
 from provisioner.kube.download import fetch
-from provisioner.lab import background, network
+from provisioner.lab import background, kinds, network, recipe
 from provisioner.lab.image import Progress
+from provisioner.lab.mirror import editions
 from provisioner.lab.spec import MIRROR, LabSpec, MirrorInfo
 from provisioner.site import load_site
 
@@ -30,19 +31,18 @@ _SERVE = ("-m", "provisioner.lab.mirror", "serve")
 _PACKAGES = Path(__file__).resolve().parents[2]
 
 
-def ensure(
-    progress: Progress, small: bool = False, kubernetes: str = "", suites: Sequence[str] = ()
-) -> MirrorInfo | None:
-    """Return None if upstream is reachable; else build the mirror, unless it is cached, and return its description.
+def ensure(wanted: LabSpec, progress: Progress) -> MirrorInfo | None:
+    """Return None if upstream is reachable; else build the lab's mirror, unless cached, and return its description.
 
-    small: omit what only metrics and ingress need. kubernetes: a minor version such as "1.37", "" for the mirror's
-    default. suites: the Debian releases that machines run.
+    A lab that names no Kubernetes gets the current one or, on emulated machines, the oldest: it is lighter.
     """
     unreachable = [host for host, why in probe() if why]
     if not unreachable:
         return None
     progress(f"upstream: {', '.join(unreachable)}: unreachable; using a mirror instead")
-    return build(progress, small, kubernetes, suites)
+    default = editions.SOURCE if kinds.emulated(wanted, progress) else editions.CURRENT
+    suites = [recipe.SYSTEMS[system] for system in wanted.systems]
+    return build(progress, wanted.small, (wanted.kubernetes or default.minor, *wanted.also), suites)
 
 
 def probe(targets: Sequence[tuple[str, str]] = UPSTREAM, timeout: float = PROBE_SECONDS) -> list[tuple[str, str]]:
@@ -80,14 +80,19 @@ def prefetch(site_file: Path, progress: Progress) -> None:
             fetch(site, download)
 
 
-def build(progress: Progress, small: bool = False, kubernetes: str = "", suites: Sequence[str] = ()) -> MirrorInfo:
-    """Build what the cache lacks and return the mirror's description; for the parameters see `ensure`."""
+def build(progress: Progress, small: bool, versions: Sequence[str], suites: Sequence[str]) -> MirrorInfo:
+    """Build what the cache lacks and return the mirror's description.
+
+    small: omit what only metrics and ingress need. versions: of Kubernetes, such as "1.37", the lab's own first.
+    suites: the Debian releases that machines run.
+    """
     # Progress (stderr) goes straight to the screen; stdout is one line of JSON.
     done = subprocess.run(
         [
             *(sys.executable, "-m", "provisioner.lab.mirror", "build"),
             *(["--small"] if small else []),
-            *(["--kubernetes", kubernetes] if kubernetes else []),
+            *("--kubernetes", versions[0]),
+            *(word for version in versions[1:] for word in ("--also", version)),
             *(word for suite in suites for word in ("--suite", suite)),
         ],
         cwd=_PACKAGES,

@@ -35,12 +35,18 @@ from provisioner.lab.spec import LabSpec
 
 folder, name, workers = sys.argv[1:]
 small = {"master_cpus": 1, "master_memory": 512, "worker_memory": 512}
-lifecycle.up(LabSpec(Path(folder), name, workers=int(workers), **small), None, progress=print)
+lifecycle.up(LabSpec(Path(folder), name, workers=int(workers), nodes="vms", **small), None, progress=print)
 """
 
 
 def progress(text: str) -> None:
     print(text, file=sys.stderr)
+
+
+def small(directory: Path, purpose: str, workers: int) -> LabSpec:
+    """Return a lab of small VMs, also where containers are the default."""
+    name = labs.named(purpose)
+    return LabSpec(directory, name, workers=workers, master_cpus=1, master_memory=512, worker_memory=512, nodes="vms")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,9 +58,7 @@ def cleared() -> None:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabSpec]:
     """Two running VMs in a lab with its own name, next to any other lab that is up."""
-    wanted = LabSpec(
-        tmp_path_factory.mktemp("lab"), labs.named("t"), workers=1, master_cpus=1, master_memory=512, worker_memory=512
-    )
+    wanted = small(tmp_path_factory.mktemp("lab"), "t", workers=1)
     try:
         yield lifecycle.up(wanted, None, progress=progress)
     finally:
@@ -174,7 +178,7 @@ def test_tcg_passes_the_trial_that_kvm_has_to_pass(lab: LabSpec) -> None:
 
 
 def test_up_can_be_killed_and_run_again_and_destroy_leaves_nothing(tmp_path: Path) -> None:
-    wanted = LabSpec(tmp_path / "lab", labs.named("k"), workers=1, master_cpus=1, master_memory=512, worker_memory=512)
+    wanted = small(tmp_path / "lab", "k", workers=1)
     try:
         for seconds in (0.3, 0.5, 0.7, 0.9, 1.2, 2.0):
             run = subprocess.Popen([sys.executable, "-c", UP, wanted.directory, wanted.name, "1"], cwd=CHECKOUT)
@@ -200,7 +204,7 @@ def test_up_can_be_killed_and_run_again_and_destroy_leaves_nothing(tmp_path: Pat
 
 
 def test_a_lab_whose_directory_was_deleted_is_found_and_destroyed(tmp_path: Path) -> None:
-    spec = LabSpec(tmp_path / "lab", labs.named("g"), workers=0, master_cpus=1, master_memory=512)
+    spec = small(tmp_path / "lab", "g", workers=0)
     lifecycle.up(spec, None, progress=progress)
     shutil.rmtree(spec.directory)
     remains = lifecycle.find_remains(spec.directory)

@@ -43,31 +43,46 @@ def test_the_output_of_an_aborting_qemu_is_quoted(fake_qemu: Path) -> None:
     assert "Assertion failed" in accel.trial(Image(Path("/none")), "kvm", seconds=10)
 
 
-@pytest.mark.parametrize(("script", "answer"), [("exit 1", "tcg"), ("echo Linux version 6.1", "kvm")])
-def test_the_result_is_cached(fake_qemu: Path, script: str, answer: str) -> None:
+def tried(shown: list[str]) -> str:
+    return accel.why_not_kvm(lambda: Image(Path("/none")), shown.append)
+
+
+@pytest.mark.parametrize(
+    ("script", "why"), [("echo no such MSR; exit 1", "QEMU exited: no such MSR"), ("echo Linux version 6.1", "")]
+)
+def test_the_result_and_its_reason_are_cached(fake_qemu: Path, script: str, why: str) -> None:
     behave(fake_qemu, script)
     shown: list[str] = []
     for _ in range(2):
-        assert accel.choose(Image(Path("/none")), shown.append) == answer
+        assert tried(shown) == why
     assert (fake_qemu.parent / "starts").read_text() == "x\n"
-    assert any("trying /dev/kvm once" in line for line in shown)
+    assert [line for line in shown if "trying" in line] == [f"kvm: trying {fake_qemu.parent}/kvm once, for up to 20 s"]
+
+
+def test_a_result_that_was_cached_without_a_reason(fake_qemu: Path) -> None:
+    behave(fake_qemu, "exit 1")
+    tried([])
+    for cached in fake_qemu.parent.glob("cache/provisioner/lab/accelerator-*"):
+        cached.write_text("tcg\n")
+    assert tried([]) == "no kernel booted with it"
 
 
 def test_another_qemu_is_tried_again(fake_qemu: Path) -> None:
     behave(fake_qemu, "exit 1")
-    accel.choose(Image(Path("/none")), lambda _: None)
+    assert tried([])
     behave(fake_qemu, "echo Linux version 6.1")
     fake_qemu.write_text(fake_qemu.read_text().replace("version 1", "version 2"))
-    assert accel.choose(Image(Path("/none")), lambda _: None) == "kvm"
+    assert tried([]) == ""
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can open every device")
 def test_a_device_without_permission_is_not_tried(fake_qemu: Path) -> None:
     behave(fake_qemu, "echo Linux version 6.1")
     (fake_qemu.parent / "kvm").chmod(0)
-    assert accel.choose(Image(Path("/none")), lambda _: None) == "tcg"
+    assert tried([]).endswith("cannot be opened")
 
 
-def test_without_a_device_machines_are_emulated(fake_qemu: Path) -> None:
+def test_without_a_device_nothing_is_tried(fake_qemu: Path) -> None:
     (fake_qemu.parent / "kvm").unlink()
-    assert accel.choose(Image(Path("/none")), lambda _: None) == "tcg"
+    assert tried([]) == f"there is no {fake_qemu.parent}/kvm"
+    assert not (fake_qemu.parent / "starts").exists()

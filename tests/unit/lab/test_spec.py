@@ -115,7 +115,15 @@ def test_the_error_for_an_unknown_machine_lists_the_machines() -> None:
 
 
 def test_a_saved_spec_is_loaded(tmp_path: Path) -> None:
-    lab = LabSpec(tmp_path.resolve(), name="second", workers=4, worker_memory=3072, timeout_scale=3.0)
+    lab = LabSpec(
+        tmp_path.resolve(),
+        name="second",
+        workers=4,
+        worker_memory=3072,
+        timeout_scale=3.0,
+        nodes="vms",
+        also=("1.36",),
+    )
     specs.save(lab)
     assert specs.load(tmp_path) == lab
 
@@ -153,6 +161,13 @@ def test_a_lab_with_an_endpoint_takes_more_control_planes_and_one_without_does_n
 def test_a_lab_keeps_the_kind_of_its_machines(tmp_path: Path) -> None:
     existing = LabSpec(tmp_path, nodes="containers")
     assert specs.merged(LabSpec(tmp_path), existing).nodes == "containers"
-    assert specs.merged(LabSpec(tmp_path, nodes="vms"), LabSpec(tmp_path)).nodes == ""
     with pytest.raises(ProvisionerError, match="containers"):
         specs.merged(LabSpec(tmp_path, nodes="vms"), existing)
+
+
+def test_a_lab_that_names_no_kind_has_vms(tmp_path: Path) -> None:
+    """One of before there were others; a new lab is saved with the kind that was chosen for it."""
+    specs.save(LabSpec(tmp_path))
+    loaded = specs.load(tmp_path)
+    assert loaded is not None
+    assert loaded.nodes == "vms"
