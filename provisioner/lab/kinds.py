@@ -22,7 +22,7 @@ def machines_of(spec: LabSpec, settings: Settings) -> tuple[Machine, ...]:
 
 
 def require(spec: LabSpec) -> None:
-    """Raise ProvisionerError unless this machine has what the lab needs, of either kind while `default` may be either."""
+    """Raise ProvisionerError unless this machine has what the lab needs: of both kinds while it may become either."""
     nodes = spec.nodes or ("" if accel.usable() else "containers")
     requirements.check(nodes, balanced=bool(spec.endpoint))
 
