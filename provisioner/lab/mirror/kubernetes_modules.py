@@ -8,7 +8,7 @@ libraries by what is published; all other versions are those of Kubernetes' go.m
 from pathlib import Path
 
 from provisioner.lab.mirror import cache
-from provisioner.lab.mirror.goprograms import LDFLAGS, go_mod_lines, install, toolchain
+from provisioner.lab.mirror.goprograms import LDFLAGS, NO_DEBUGGING, go_mod_lines, install, toolchain
 from provisioner.lab.mirror.kubernetes_source import PROGRAMS
 
 MODULE = "k8s.io/kubernetes"
@@ -42,8 +42,7 @@ def _flags(version: str) -> str:
 
 
 def _compile(version: str, go: str, directory: Path) -> None:
-    log = cache.root() / "logs/kubernetes.log"
-    program = toolchain(go)
-    lines = go_mod_lines(MODULE, f"v{version}", program, log, siblings=f"v0.{version.partition('.')[2]}")
-    argv = ["install", "-mod=mod", "-v", "-trimpath", "-ldflags", _flags(version), *_packages()]
-    install(program, argv, directory, log, lines)
+    log = cache.root() / f"logs/kubernetes-{version}.log"
+    lines = go_mod_lines(MODULE, f"v{version}", toolchain(go), log, siblings=f"v0.{version.partition('.')[2]}")
+    argv = ["install", "-mod=mod", "-v", "-trimpath", *NO_DEBUGGING, "-ldflags", _flags(version), *_packages()]
+    install(go, argv, directory, log, lines)

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from provisioner.lab.mirror import apt, cache
-from provisioner.lab.mirror.goprograms import LDFLAGS, environment, toolchain
+from provisioner.lab.mirror.goprograms import LDFLAGS, environment, garbage, toolchain
 from provisioner.lab.mirror.progress import run
 
 VERSION = "1.20.2"
@@ -52,7 +52,7 @@ def _compile(directory: Path) -> None:
     (tree / "cmd/crictl").mkdir()
     shutil.copy(_CRICTL, tree / "cmd/crictl/main.go")
     go = toolchain(GO)
-    env = environment() | {
+    env = environment() | garbage(GO) | {
         "GOROOT": str(go.parent.parent),
         "PATH": f"{go.parent}:{environment()['PATH']}",
         "GO111MODULE": "auto",  # the tree sets up its own GOPATH
