@@ -56,7 +56,8 @@ def _system(facts: HostFacts, site: Site) -> Iterator[str]:
         yield f"runs {facts.os_id} {facts.os_version}, but only {known} are supported"
     if facts.arch not in ("amd64", "arm64"):
         yield f"is {facts.arch}, but packages exist only for amd64 and arm64"
-    if facts.cgroup != 2 and site.version.at_least(1, 35):
+    refuses_v1 = site.kubeadm.kubelet_configuration.get("failCgroupV1") is not False
+    if facts.cgroup != 2 and site.version.at_least(1, 35) and refuses_v1:
         yield "uses cgroup v1, which kubelets refuse since 1.35: boot with systemd.unified_cgroup_hierarchy=1"
     if facts.cgroup != 1 and not site.version.at_least(1, 25) and site.metrics.enabled:
         yield (

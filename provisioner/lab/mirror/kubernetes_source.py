@@ -52,18 +52,22 @@ def _compile(directory: Path) -> None:
     (tree / "cmd/crictl").mkdir()
     shutil.copy(_CRICTL, tree / "cmd/crictl/main.go")
     go = toolchain(GO)
-    env = environment() | garbage(GO) | {
-        "GOROOT": str(go.parent.parent),
-        "PATH": f"{go.parent}:{environment()['PATH']}",
-        "GO111MODULE": "auto",  # the tree sets up its own GOPATH
-        "CGO_ENABLED": "0",
-        # Otherwise the build asks git, and there is no repository.
-        "KUBE_GIT_VERSION": f"v{VERSION}",
-        "KUBE_GIT_MAJOR": VERSION.split(".", maxsplit=1)[0],
-        "KUBE_GIT_MINOR": VERSION.split(".")[1],
-        "KUBE_GIT_TREE_STATE": "clean",
-        "KUBE_GIT_COMMIT": COMMIT,
-    }
+    env = (
+        environment()
+        | garbage(GO)
+        | {
+            "GOROOT": str(go.parent.parent),
+            "PATH": f"{go.parent}:{environment()['PATH']}",
+            "GO111MODULE": "auto",  # the tree sets up its own GOPATH
+            "CGO_ENABLED": "0",
+            # Otherwise the build asks git, and there is no repository.
+            "KUBE_GIT_VERSION": f"v{VERSION}",
+            "KUBE_GIT_MAJOR": VERSION.split(".", maxsplit=1)[0],
+            "KUBE_GIT_MINOR": VERSION.split(".")[1],
+            "KUBE_GIT_TREE_STATE": "clean",
+            "KUBE_GIT_COMMIT": COMMIT,
+        }
+    )
     run(["make", "-C", tree, f"GOLDFLAGS={LDFLAGS}", f"WHAT={' '.join(_targets())}"], log, env=env)
     binaries = tree / "_output/local/go/bin"
     for target in _targets():

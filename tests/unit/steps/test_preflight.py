@@ -129,6 +129,11 @@ def test_an_old_kubelet_accepts_cgroup_v1(tmp_path: Path) -> None:
     assert drain(STEP, host.know(cgroup=1)) == []
 
 
+def test_a_kubelet_that_is_told_so_accepts_cgroup_v1(tmp_path: Path) -> None:
+    told_so = site_at(tmp_path, rest="[kubeadm]\nkubelet_configuration = { failCgroupV1 = false }")
+    assert drain(STEP, fleet_for(STEP, told_so)["worker1"].know(cgroup=1)) == []
+
+
 def test_an_old_kubelet_has_no_metrics_with_cgroup_v2(tmp_path: Path) -> None:
     host = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.24"'))["worker1"]
     assert "kubelets below 1.25 report no node metrics" in told(host.know(cgroup=2))
