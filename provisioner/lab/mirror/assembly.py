@@ -113,8 +113,8 @@ def _build(
         )
     }
     tasks = [part.build for part in shared.values()]
-    from_debian = [apt.ingredients, *(partial(apt.build, status, suite) for suite in suites)]
-    ingredients, *paths = in_parallel([*from_debian, *tasks], _LANES)
+    repositories = [partial(apt.build, status, suite) for suite in suites]
+    ingredients, *paths = in_parallel([apt.ingredients, *repositories, *tasks], _LANES)
     debian = dict(zip(suites, paths, strict=False))
     made = dict(zip(shared, paths[len(suites) :], strict=True))
     built = [
