@@ -29,7 +29,7 @@ _SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 
 Line = tuple[str, int, int, str, str]  # label, code, k, target if true, target if false; "" is the next line
 
-_PROGRAM: Sequence[Line] = (
+ANSWERS: Sequence[Line] = (
     # To this host or to all: neither a frame to others (seen by a promiscuous interface) nor one of our own.
     ("", _LOAD_BYTE, _PACKET_TYPE, "", ""),
     ("", _AT_LEAST, _OTHER_HOST, "drop", ""),
@@ -80,8 +80,32 @@ _PROGRAM: Sequence[Line] = (
     ("drop", _RETURN, 0, "", ""),
 )
 
+# VRRP, CARP and HSRP to all hosts, of this segment: IPv4 by protocol or UDP port behind a header of any length, IPv6
+# without extension headers.
+ROUTERS: Sequence[Line] = (
+    ("", _LOAD_WORD, _VLAN_TAG, "", ""),
+    ("", _AND, 0xFFF, "", ""),
+    ("", _EQUAL, 0, "", "drop"),
+    ("", _LOAD_HALF, 12, "", ""),
+    ("", _EQUAL, 0x86DD, "ipv6", ""),
+    ("", _EQUAL, 0x0800, "", "drop"),
+    ("", _LOAD_BYTE, 23, "", ""),
+    ("", _EQUAL, 112, "keep", ""),
+    ("", _EQUAL, 17, "", "drop"),
+    ("", _X_HEADER, 14, "", ""),
+    ("", _LOAD_HALF_X, 16, "", ""),
+    ("", _EQUAL, 1985, "keep", "drop"),
+    ("ipv6", _LOAD_BYTE, 20, "", ""),
+    ("", _EQUAL, 112, "keep", ""),
+    ("", _EQUAL, 17, "", "drop"),
+    ("", _LOAD_HALF, 56, "", ""),
+    ("", _EQUAL, 2029, "keep", "drop"),
+    ("keep", _RETURN, 0xFFFF, "", ""),
+    ("drop", _RETURN, 0, "", ""),
+)
 
-def assemble(program: Sequence[Line] = _PROGRAM) -> bytes:
+
+def assemble(program: Sequence[Line] = ANSWERS) -> bytes:
     """Return a program as the kernel's struct sock_filter, eight bytes per instruction."""
     places = {label: number for number, (label, *_) in enumerate(program) if label}
     return b"".join(
@@ -90,8 +114,8 @@ def assemble(program: Sequence[Line] = _PROGRAM) -> bytes:
     )
 
 
-def attach(opened: socket.socket) -> None:
-    """Attach the filter to a socket that is not yet bound, so that no frame precedes it. Raises OSError."""
-    code = assemble()
+def attach(opened: socket.socket, program: Sequence[Line] = ANSWERS) -> None:
+    """Attach a filter to a socket that is not yet bound, so that no frame precedes it. Raises OSError."""
+    code = assemble(program)
     kept = ctypes.create_string_buffer(code, len(code))  # must live until setsockopt returns
     opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(code) // 8, ctypes.addressof(kept)))

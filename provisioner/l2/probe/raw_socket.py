@@ -28,13 +28,21 @@ _SO_RCVBUFFORCE = 33
 _SOL_PACKET = 263
 _PACKET_STATISTICS = 6
 _PACKET_IGNORE_OUTGOING = 23
+_ADD_MEMBERSHIP = 1
+_MULTICAST = 0
+_MEMBERSHIP = struct.Struct("@iHH8s")
 _TIMESPEC = struct.Struct("@ll")
 
 
 class RawSocket:
-    """An open socket on the interface `name`. Raises Inconclusive without CAP_NET_RAW or if the interface is gone."""
+    """An open socket on the interface `name`. Raises Inconclusive without CAP_NET_RAW or if the interface is gone.
 
-    def __init__(self, name: str) -> None:
+    program: the packet filter; groups: Ethernet multicast groups to hear as well.
+    """
+
+    def __init__(
+        self, name: str, program: Sequence[packet_filter.Line] = packet_filter.ANSWERS, groups: Sequence[str] = ()
+    ) -> None:
         self.name = name
         try:
             # Protocol 0 receives nothing until bind, so no frame of another interface gets in.
@@ -44,8 +52,13 @@ class RawSocket:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-            packet_filter.attach(self._socket)
+            packet_filter.attach(self._socket, program)
             self._enlarge_buffer()
+            for group in groups:
+                request = _MEMBERSHIP.pack(
+                    socket.if_nametoindex(name), _MULTICAST, 6, bytes.fromhex(group.replace(":", ""))
+                )
+                self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, request)
             self._socket.bind((name, _ETH_P_ALL))
         except OSError as error:
             self._socket.close()
