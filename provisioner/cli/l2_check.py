@@ -43,7 +43,8 @@ def check(
 ) -> None:
     """Diagnose external IPs: a verdict for each address, with evidence and a remedy.
 
-    A SERVICE is namespace/name. The default is every Service of type LoadBalancer, including pending ones.
+    A SERVICE is namespace/name; api is the API's own address. The default is every Service of type LoadBalancer,
+    including pending ones.
 
     Exit status: 0 all OK (warnings allowed), 1 a fault, 2 inconclusive from here, or an error in the input.
 
@@ -56,6 +57,7 @@ def check(
     same += f" --timeout {timeout:g}" if timeout != 1 else ""
     with open_source(options, "l2-check", selection) as source:
         with source.blame_missing_facts():
+            words, source.facts = targets.with_api(words, source.facts)
             wanted = targets.for_check(words, source.facts)
         try:
             machine = interfaces.read() if wanted.ips else ()

@@ -40,6 +40,11 @@ class ClusterView:
         """Return the cluster of a context of a kubeconfig."""
         return cls(KubeconfigAccess(kubeconfig))
 
+    @property
+    def server(self) -> str:
+        """Return the API's URL; "" before the first connection to a site's."""
+        return self._api.access.server
+
     def timeout(self, seconds: float) -> float:
         """Return a timeout in seconds as this cluster needs it."""
         return self._api.access.timeout(seconds)

@@ -6,6 +6,7 @@ their MACs where SSH could not. Two owners are probed again, since a handover ha
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,11 +18,13 @@ from provisioner.l2.facts import Facts, Metrics
 from provisioner.l2.probe import interfaces
 from provisioner.l2.probe.capture import Capture, Vantage
 from provisioner.l2.probe.interfaces import Interface
+from provisioner.l2.probe.router_listener import RouterListener
 from provisioner.l2.probe.sequence import ProbeTarget, probe
 from provisioner.l2.result import Result
-from provisioner.l2.targets import Address, Targets, services_by_ip
+from provisioner.l2.targets import API_KEY, Address, Targets, services_by_ip
 
 PPS = 200
+LONGEST = 12.0  # seconds to listen for VRRP where an address is shared by it
 RETRIES = 3  # further probe runs, of a second each, while two owners may still be a handover
 
 
@@ -69,9 +72,18 @@ def run(
     if (node := on_a_node(vantage, facts, targets.ips)) is not None:
         return Capture(vantage, targets.ips, pps=pps), _everywhere(node, facts, targets)
     before = metrics() if metrics is not None else None
-    capture = probe_segment(
-        facts, targets.ips, interface, pps=pps, arp_probe=arp_probe, timeout=timeout, progress=progress
-    )
+    with RouterListener(interface.name) as routers:
+        began = time.monotonic()
+        capture = probe_segment(
+            facts, targets.ips, interface, pps=pps, arp_probe=arp_probe, timeout=timeout, progress=progress
+        )
+        heard = routers.listen()
+        shared, external = {ip for advert in heard for ip in advert.addresses} & {*targets.ips}, services_by_ip(facts)
+        if shared or any(service.key == API_KEY for ip in targets.ips for service in external.get(ip, ())):
+            # Long enough for a backup to take over, and for two masters to be heard twice each.
+            longest = max([1.0, *(advert.interval for advert in heard if shared & {*advert.addresses})])
+            heard = routers.listen(max(0.0, began + min(LONGEST, 4 * longest) - time.monotonic()))
+    capture = replace(capture, routers=heard)
     if facts is not None and metrics is not None:
         after = metrics()
         facts = facts.model_copy(update={"metrics": before, "metrics_after": after})
@@ -148,7 +160,7 @@ def merge(first: Capture, second: Capture) -> Capture:
 def node_addresses(facts: Facts | None) -> dict[Address, str]:
     """Return the nodes' own addresses, each with its node's name."""
     nodes = facts.nodes if facts is not None else ()
-    return {ip_address(text): node.name for node in nodes for text in node.internal_ips}
+    return {ip_address(text): node.name for node in nodes for text in (*node.internal_ips, *node.external_ips)}
 
 
 def known_macs(facts: Facts | None, interface: Interface) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from provisioner.l2.facts_values import (
 )
 
 Address = IPv4Address | IPv6Address
+Announcer = Literal["metallb", "kube-vip", "cilium", "servicelb", "keepalived", "node", "other"]
 SCHEMA: Literal["l2facts/v2"] = "l2facts/v2"
 READABLE = ("l2facts/v1", SCHEMA)  # v2 has every key of v1, with the same meaning, and more
 
@@ -50,7 +51,7 @@ class MetalLB(Part):
 
     load_balancer_class: the only class it serves, "" for all Services without one. excluded_interfaces: Go regular
     expressions from the ConfigMap metallb-excludel2. speakers_wanted: how many nodes the DaemonSets should run a
-    speaker on (desiredNumberScheduled).
+    speaker on (desiredNumberScheduled). installed: whether MetalLB is in the cluster at all.
     """
 
     version: VersionText | None = None
@@ -62,6 +63,7 @@ class MetalLB(Part):
     load_balancer_class: str | None = None
     excluded_interfaces: tuple[str, ...] | None = None
     speakers_wanted: Count | None = None
+    installed: bool | None = None
 
 
 class KubeProxy(Part):
@@ -95,7 +97,11 @@ class Nic(Part):
 
 
 class Node(Part):
-    """A node. nics: None if they could not be read; speaker: the state of MetalLB's pod; unschedulable: cordoned."""
+    """A node. nics: None if they could not be read; speaker: the state of MetalLB's pod; unschedulable: cordoned.
+
+    external_ips: its addresses of the type ExternalIP. speaker_interfaces: those on which its speaker answers, by its
+    log; None: unknown.
+    """
 
     name: Name
     internal_ips: tuple[AddressText, ...] = ()
@@ -105,6 +111,8 @@ class Node(Part):
     speaker: Literal["ready", "missing", "failing"] | None = None
     nics: tuple[Nic, ...] | None = None
     unschedulable: bool | None = None
+    external_ips: tuple[AddressText, ...] = ()
+    speaker_interfaces: tuple[Name, ...] | None = None
 
 
 class Pool(Part):
@@ -159,11 +167,21 @@ class ServiceEvent(Part):
     message: str = ""
 
 
+class Lease(Part):
+    """Which node a program has elected. name: namespace/name; holder: a node's name, "" for none."""
+
+    name: Name
+    holder: str = ""
+    expired: bool | None = None
+
+
 class Service(Part):
     """A Service of type LoadBalancer. endpoints: None if unknown; ingress_ips: empty while it is pending.
 
     labels: for an advertisement's service selectors. wanted_ips, wanted_pool: requested by its annotations or spec;
-    families: the IP families it needs an address of, empty if unknown.
+    families: the IP families it needs an address of, empty if unknown. announcer: which program announces it, "other"
+    for an unknown one or none, None: unknown (MetalLB is assumed); announcer_reason: how that is known; lease: of the
+    announcer.
     """
 
     namespace: Name
@@ -180,11 +198,24 @@ class Service(Part):
     wanted_ips: tuple[AddressText, ...] = ()
     wanted_pool: str = ""
     families: tuple[Literal["IPv4", "IPv6"], ...] = ()
+    announcer: Announcer | None = None
+    announcer_reason: str = ""
+    lease: Lease | None = None
 
     @property
     def key(self) -> str:
         """Return namespace/name."""
         return f"{self.namespace}/{self.name}"
+
+
+class ApiAddress(Part):
+    """The address at which clients reach the API. announcer: "node" for a node's own address, without failover."""
+
+    endpoint: Name
+    addresses: tuple[AddressText, ...] = ()
+    port: PortNumber = 6443
+    announcer: Announcer | None = None
+    lease: Lease | None = None
 
 
 class L2Status(Part):
@@ -227,6 +258,7 @@ class Facts(Part):
     speaker_log: Mapping[str, SpeakerLog] | None = None
     metrics: Metrics | None = None
     metrics_after: Metrics | None = None
+    api: ApiAddress | None = None
 
     @field_validator("schema_")
     @classmethod

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from provisioner.addresses import UNUSABLE, IPNetwork, Range, parse_network, parse_range, subtract_ranges, why_unusable
 from provisioner.errors import ProvisionerError
-from provisioner.l2.facts import Facts, Service
+from provisioner.l2.facts import Facts, Port, Service
 from provisioner.l2.facts_values import pool_range
 
 Address = IPv4Address | IPv6Address
@@ -54,6 +54,43 @@ def services_by_ip(facts: Facts | None) -> dict[Address, tuple[Service, ...]]:
 def external_ips(service: Service) -> tuple[Address, ...]:
     """Return a service's external IPs."""
     return tuple(map(ip_address, service.ingress_ips))
+
+
+API_KEY = "default/kubernetes"  # the Service of the API inside the cluster stands for its address outside
+_API_WORDS = ("api", "kubernetes", API_KEY)
+
+
+def with_api(words: Sequence[str], facts: Facts | None) -> tuple[tuple[str, ...], Facts | None]:
+    """Return the arguments and the facts with the API's own address as one more external IP, if it is asked for.
+
+    Raises ProvisionerError if it is unknown, or if a Service has the same name.
+    """
+    if not set(words) & set(_API_WORDS):
+        return tuple(words), facts
+    taken = [one.key for one in (facts.services if facts is not None else None) or () if one.name == "api"]
+    if "api" in words and taken:
+        raise ProvisionerError(
+            f"api is the API's own address and the Service {taken[0]}", f"write {API_KEY} or {taken[0]}"
+        )
+    if facts is None or facts.api is None:
+        raise ProvisionerError(
+            "the API's own address is not known here",
+            "name the address, or use --kubeconfig, hosts.toml, or a file that this version of `l2 collect` wrote",
+        )
+    api = facts.api
+    service = Service(
+        namespace="default",
+        name="kubernetes",
+        ingress_ips=api.addresses,
+        external_traffic_policy="Cluster",
+        ports=(Port(port=api.port),),
+        announcer=api.announcer or "other",
+        announcer_reason="who announces the API's address is unknown",
+        lease=api.lease,
+    )
+    known = tuple(one for one in facts.services or () if one.key != API_KEY)
+    found = facts.model_copy(update={"services": (*known, service)})
+    return tuple(API_KEY if word in _API_WORDS else word for word in words), found
 
 
 def for_scan(words: Sequence[str], facts: Facts | None) -> ScanTargets:

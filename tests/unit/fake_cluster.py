@@ -73,6 +73,8 @@ class FakeCluster:
     def disconnect(self) -> None:
         self.disconnects += 1
 
+    server = ""
+
     def kubeconfig(self) -> Object | None:
         return self.admin_conf
 

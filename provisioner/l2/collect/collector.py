@@ -12,7 +12,7 @@ from typing import Any
 
 from provisioner.errors import ClusterError
 from provisioner.kube import ClusterView, Object
-from provisioner.l2.collect import configuration, other_announcers, services
+from provisioner.l2.collect import announced, api_address, configuration, other_announcers, services
 from provisioner.l2.collect import metrics as collect_metrics
 from provisioner.l2.collect import nodes as collect_nodes
 from provisioner.l2.collect.api_reader import ApiReader
@@ -59,12 +59,13 @@ def from_cluster(
     made = None
     if nodes is not None:
         made = reader.interpret("nodes", lambda: collect_nodes.nodes(nodes, nics, hosts, parts, reader.note))
-    return facts.model_copy(
+    facts = facts.model_copy(
         update={
             "nodes": made if made is not None else collect_nodes.without_api(nics, site, parts),
             "services": _services(reader, found, facts),
         }
     )
+    return _with_announcers(reader, found, facts, site)
 
 
 def metrics(cluster: ClusterView, hosts: Mapping[str, Host] | None, note: Note = _discard) -> Metrics | None:
@@ -98,6 +99,7 @@ def _sources(cluster: ClusterView) -> dict[str, Callable[[], Any]]:
         "services": lambda: cluster.list("Service"),
         "events": lambda: cluster.list("Event", fields="involvedObject.kind=Service"),
         "the API's versions": lambda: _served(cluster),
+        "the announcers' leases": lambda: cluster.list("Lease", api_version="coordination.k8s.io/v1"),
     }
 
 
@@ -122,16 +124,28 @@ def _metallb_facts(
         [(one.gauge(f"{_CONFIG}_loaded_bool"), one.gauge(f"{_CONFIG}_stale_bool")) for one in samples]
     )
     excluded = configuration.excluded_interfaces(reader, known)
+    installed = _installed(parts, kinds)
     return Facts(
-        metallb=known.model_copy(update={**state, "excluded_interfaces": excluded}),
+        metallb=known.model_copy(update={**state, "excluded_interfaces": excluded, "installed": installed}),
         kube_proxy=other_announcers.kube_proxy(reader, pods),
-        others=other_announcers.others(reader, pods, served),
+        others=other_announcers.others(reader, pods, served, found["the announcers' leases"]),
         pools=settings.pools,
         advertisements=settings.advertisements,
         l2_status=_l2_status(reader, kinds),
         speaker_log=collect_metrics.logs(reader, parts.speakers, down) if parts.speakers else None,
         metrics=collect_metrics.metrics(samples) if counters else None,
     )
+
+
+def _with_announcers(reader: ApiReader, found: Mapping[str, Any], facts: Facts, site: Site | None) -> Facts:
+    """Add who announces each Service, and the API's own address."""
+
+    def add() -> Facts:
+        texts = announced.written(found["services"], found["pods"], found["the announcers' leases"])
+        api = api_address.api_address(reader, facts, site, texts, found["pods"])
+        return announced.with_announcers(facts, texts).model_copy(update={"api": api})
+
+    return reader.interpret("who announces each Service", add) or facts
 
 
 def _samples(
@@ -142,6 +156,16 @@ def _samples(
     speakers = collect_metrics.samples(reader, parts.speakers or (), known.version, down, client, speakers=True)
     controllers = collect_metrics.samples(reader, parts.controllers or (), known.version, down, client, speakers=False)
     return [*speakers, *controllers]
+
+
+def _installed(parts: Components, kinds: frozenset[str] | None) -> bool | None:
+    """Return whether MetalLB is in the cluster: its pods, its DaemonSets, or at least its kinds."""
+    known = (parts.speakers, parts.controllers, parts.templates)
+    if any(known):
+        return True
+    if None in known:
+        return None
+    return False if kinds is not None and not kinds else None if kinds is None else bool(kinds)
 
 
 def _services(reader: ApiReader, found: Mapping[str, Any], facts: Facts) -> tuple[Service, ...] | None:

@@ -138,7 +138,9 @@ def _ports(pod: Object, version: str | None) -> list[_MetricsPort]:
     """Return the ports where a pod may serve its metrics, the likeliest first."""
     secure = version is not None and tuple(map(int, version.split("."))) >= (0, 16)
     found: dict[_MetricsPort, None] = {}
-    for container in pod["spec"]["containers"]:
+    # Of an FRR mode's pod only the speaker counts requests: frr-metrics serves BGP's under the same name.
+    own = [each for each in pod["spec"]["containers"] if not each["name"].startswith(("frr", "reloader"))]
+    for container in own:
         for port in container.get("ports") or ():
             if "metrics" in port.get("name", "") or port.get("name") == "monitoring":
                 found[_MetricsPort(int(port["containerPort"]), "https" in port["name"])] = None

@@ -46,7 +46,7 @@ def nodes(
     """Return the API's nodes, each with the NICs of its host."""
     made = []
     for name, item in sorted(found.items()):
-        status, ips = item.get("status") or {}, _internal_ips(item)
+        status, ips = item.get("status") or {}, _ips(item, "InternalIP")
         host = host_of(name, ips, hosts or {})
         if host is None and hosts is not None:
             note(f"node {name} is not in hosts.toml, so its NICs are unknown")
@@ -61,6 +61,7 @@ def nodes(
                 speaker=speaker_state(components, name),
                 nics=None if host is None else nics.get(host),
                 unschedulable=bool(item["spec"].get("unschedulable")),
+                external_ips=_ips(item, "ExternalIP"),
             )
         )
     return tuple(made)
@@ -82,9 +83,9 @@ def without_api(
     )
 
 
-def _internal_ips(item: Object) -> tuple[str, ...]:
+def _ips(item: Object, kind: str) -> tuple[str, ...]:
     given = (item.get("status") or {}).get("addresses") or ()
-    return tuple(dict.fromkeys(address(each["address"]) for each in given if each["type"] == "InternalIP"))
+    return tuple(dict.fromkeys(address(each["address"]) for each in given if each["type"] == kind))
 
 
 def host_of(name: str, ips: Iterable[str], hosts: Mapping[str, Host]) -> str | None:

@@ -16,7 +16,6 @@ from provisioner.l2.facts import KubeProxy, OtherAnnouncers
 
 _MODES = {"": "iptables", "iptables": "iptables", "ipvs": "ipvs", "nftables": "nftables"}
 _CILIUM = "CiliumL2AnnouncementPolicy"
-_LEASES = "coordination.k8s.io/v1"
 
 
 def kube_proxy(reader: ApiReader, pods: Sequence[Object] | None) -> KubeProxy:
@@ -24,12 +23,17 @@ def kube_proxy(reader: ApiReader, pods: Sequence[Object] | None) -> KubeProxy:
     return reader.read("kube-proxy's mode", lambda: _kube_proxy(reader, pods)) or KubeProxy()
 
 
-def others(reader: ApiReader, pods: Sequence[Object] | None, served: frozenset[str] | None) -> OtherAnnouncers:
-    """Find other announcers. pods: the whole cluster's; served: the API versions; None: unknown."""
+def others(
+    reader: ApiReader,
+    pods: Sequence[Object] | None,
+    served: frozenset[str] | None,
+    leases: Sequence[Object] | None = None,
+) -> OtherAnnouncers:
+    """Find other announcers. pods, leases: the whole cluster's; served: the API versions; None: unknown."""
     return OtherAnnouncers(
         kube_vip=None if pods is None else _kube_vip(pods),
         servicelb=None if pods is None else any(pod["metadata"]["name"].startswith("svclb-") for pod in pods),
-        cilium_l2=reader.read("Cilium's layer-2 announcements", lambda: _cilium(reader, served)),
+        cilium_l2=reader.read("Cilium's layer-2 announcements", lambda: _cilium(reader, served, leases)),
     )
 
 
@@ -82,11 +86,13 @@ def _serves_services(container: Object) -> bool | None:
     return None if container.get("envFrom") else False
 
 
-def _cilium(reader: ApiReader, served: frozenset[str] | None) -> bool | None:
+def _cilium(reader: ApiReader, served: frozenset[str] | None, leases: Sequence[Object] | None) -> bool | None:
     if served is None:
         return None
     for version in sorted(served):
         if version.startswith("cilium.io/") and reader.cluster.list(_CILIUM, api_version=version):
             return True
-    leases = reader.cluster.list("Lease", "kube-system", _LEASES) if _LEASES in served else []
-    return any(lease["metadata"]["name"].startswith("cilium-l2announce-") for lease in leases)
+    if any(lease["metadata"]["name"].startswith("cilium-l2announce-") for lease in leases or ()):
+        return True
+    # Without Cilium's kinds there is no Cilium, whether its Leases may be read or not.
+    return None if leases is None and any(version.startswith("cilium.io/") for version in served) else False

@@ -39,9 +39,10 @@ UNKNOWN = Components(NAMESPACE, None, None, None)
 
 def components(pods: Sequence[Object] | None, daemon_sets: Sequence[Object] | None) -> Components:
     """Find MetalLB's pods among all pods, and the speakers' DaemonSets."""
-    speakers = None if pods is None else tuple(pod for pod in pods if is_part(pod, "speaker"))
-    controllers = None if pods is None else tuple(pod for pod in pods if is_part(pod, "controller"))
-    owners = None if daemon_sets is None else tuple(item for item in daemon_sets if is_part(item, "speaker"))
+    by = is_part if any(is_part(item, "speaker") for item in (*(pods or ()), *(daemon_sets or ()))) else has_image
+    speakers = None if pods is None else tuple(pod for pod in pods if by(pod, "speaker"))
+    controllers = None if pods is None else tuple(pod for pod in pods if by(pod, "controller"))
+    owners = None if daemon_sets is None else tuple(item for item in daemon_sets if by(item, "speaker"))
     found = [*(speakers or ()), *(owners or ()), *(controllers or ())]
     return Components(
         namespace=found[0]["metadata"]["namespace"] if found else NAMESPACE,
@@ -64,6 +65,16 @@ def is_part(item: Object, component: str) -> bool:
     labels = item["metadata"].get("labels") or {}
     name = labels.get("app.kubernetes.io/name") or labels.get("app") or ""
     return name == "metallb" and component in (labels.get("app.kubernetes.io/component"), labels.get("component"))
+
+
+def has_image(item: Object, component: str) -> bool:
+    """Return whether a pod or DaemonSet runs an image of MetalLB's, whatever its labels are.
+
+    A chart may be renamed (nameOverride), and distributions mirror the images: rancher/mirrored-metallb-speaker.
+    """
+    spec = item["spec"].get("template", item)["spec"]
+    images = [container.get("image", "") for container in spec.get("containers") or ()]
+    return any(re.search(rf"metallb[-/]{component}(?=$|[:@])", image) for image in images)
 
 
 def metallb(found: Components, note: Callable[[str], None]) -> MetalLB:

@@ -10,7 +10,7 @@ from provisioner.l2 import owners
 from provisioner.l2.diagnosis import handover
 from provisioner.l2.diagnosis.handover import Handover
 from provisioner.l2.diagnosis.segment import IPVS_NIC, Segment
-from provisioner.l2.election import predictor
+from provisioner.l2.election import elsewhere, predictor
 from provisioner.l2.election.predictor import Prediction
 from provisioner.l2.facts import Advertisement, Facts, Node, Pool, Service
 from provisioner.l2.gratuitous import by_metallb
@@ -18,6 +18,7 @@ from provisioner.l2.pools import pool_of
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.probe.capture import Address, Answer, Capture, Handshake, Outcome
 from provisioner.l2.result import AddressOwner, OwnerClass
+from provisioner.l2.targets import API_KEY
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,16 @@ class Case:
     def service(self) -> Service | None:
         """Return the first Service that has the address."""
         return self.services[0] if self.services else None
+
+    @property
+    def by_metallb(self) -> bool:
+        """Tell whether MetalLB announces it, as far as is known."""
+        return all(map(elsewhere.by_metallb, self.services))
+
+    @property
+    def is_api(self) -> bool:
+        """Tell whether it is the API's own address."""
+        return any(service.key == API_KEY for service in self.services)
 
     @property
     def unassigned(self) -> bool:
@@ -262,6 +273,8 @@ def _owner(case: Case, mac: str) -> AddressOwner:
         )
     else:
         kind = "unknown"
+    if kind == "speaker" and not case.by_metallb:
+        kind = "unknown"  # another program sends such replies too
     return AddressOwner(
         mac,
         whose.node,

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from provisioner.l2.diagnosis import announcers, configuration, connection, duplicates, foreign, frame_loss, leader
+from provisioner.l2.diagnosis import (
+    announcers,
+    configuration,
+    connection,
+    duplicates,
+    elsewhere,
+    foreign,
+    frame_loss,
+    leader,
+    routers,
+)
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.cause import Cause
 from provisioner.l2.result import Confidence
@@ -43,10 +53,39 @@ CAUSES: tuple[Callable[[Case], Cause | None], ...] = (
     frame_loss.buggy_ip,
 )
 
+# For an address that another program announces: first what that program did wrong, then what concerns no announcer.
+ELSEWHERE: tuple[Callable[[Case], Cause | None], ...] = (
+    routers.vrrp_id_in_use,
+    routers.vrrp_two_masters,
+    routers.vrrp_priority_war,
+    elsewhere.no_announcer,
+    elsewhere.lease_expired,
+    elsewhere.holder_silent,
+    elsewhere.announced_twice,
+)
+# What only MetalLB does, or only its facts can show.
+_METALLB = frozenset(
+    {
+        *(one for one in CAUSES if one.__module__ in (configuration.__name__, leader.__name__, announcers.__name__)),
+        frame_loss.egress_filtered,
+        frame_loss.ingress_lost,
+        frame_loss.ndp_responder_failed,
+        duplicates.split_brain,
+        duplicates.shared_ip_split,
+        foreign.pool_address_in_use,
+        foreign.pool_off_subnet,
+    }
+)
+_WITHOUT_METALLB = (*ELSEWHERE, *(cause for cause in CAUSES if cause not in _METALLB))
+_WITH_METALLB = (*CAUSES, *ELSEWHERE[:3])
 _RANK: tuple[Confidence, ...] = ("certain", "likely", "possible")
 
 
 def supported(case: Case) -> tuple[Cause, ...]:
     """Return every cause that the evidence supports, the most certain first, ties in the table's order."""
-    found = [found for cause in CAUSES if (found := cause(case)) is not None]
+    found = [found for cause in _tried(case) if (found := cause(case)) is not None]
     return tuple(sorted(found, key=lambda found: _RANK.index(found.confidence)))
+
+
+def _tried(case: Case) -> tuple[Callable[[Case], Cause | None], ...]:
+    return _WITH_METALLB if case.by_metallb else _WITHOUT_METALLB

@@ -25,8 +25,8 @@ def address_conflict(case: Case) -> Cause | None:
         remedy = "Remove the address from this machine or from the pool."
         commands = ("sudo ip address del {own} dev {here}", "ip address show to {ip}")
         return Cause("ADDRESS_CONFLICT", "certain", (what,), (), here, remedy, commands)
-    if case.unassigned:
-        return None
+    if case.unassigned or (case.is_api and case.owner is not None and case.served(case.owner.mac)):
+        return None  # a load balancer in front of the control planes need not be a node
     foreign = [owner for owner in case.owners if owner.owner_class == "foreign" and not proxy_confidence(case, owner)]
     if not foreign:
         return None

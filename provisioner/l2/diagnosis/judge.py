@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from provisioner.l2.diagnosis import causes, frame_loss, location, ok, pending, unknown, warnings
+from provisioner.l2.diagnosis import causes, frame_loss, location, ok, pending, routers, unknown, warnings
 from provisioner.l2.diagnosis.case import Case, build_case
 from provisioner.l2.diagnosis.cause import Cause
 from provisioner.l2.diagnosis.foreign import overlaps
-from provisioner.l2.diagnosis.remedies import REMEDIES, fill
+from provisioner.l2.diagnosis.remedies import REMEDIES, fill, without_metallb
 from provisioner.l2.diagnosis.segment import Segment, build_segment
 from provisioner.l2.election.rules import since
 from provisioner.l2.facts import Facts, Service
@@ -93,14 +93,14 @@ def _judge(segment: Segment, ip: Address, on_node: Cause | None) -> Result:
 
 
 def _notes(case: Case) -> tuple[str, ...]:
-    return tuple(filter(None, (ok.handover_note(case), overlaps(case))))
+    return tuple(filter(None, (ok.handover_note(case), overlaps(case), routers.note(case))))
 
 
 def _result(case: Case, cause: Cause, others: tuple[str, ...], notes: tuple[str, ...]) -> Result:
     inconclusive = cause.code == "INCONCLUSIVE_PROBE_LOCATION"
     warned = () if inconclusive or cause.code == "ADDRESS_UNUSABLE" else warnings.find(case, cause.code)
     fields = _fields(case)
-    remedy, command = _remedy(cause, fields)
+    remedy, command = _remedy(cause, fields, metallb=case.by_metallb)
     codes = tuple(code for code, _ in warned)
     if cause.code == "OK" and "KERNEL_ALSO_OWNS" in codes:
         remedy, command = _remedy(_kernel(case), fields)
@@ -161,6 +161,6 @@ def _pool_fields(facts: Facts, pool: str) -> dict[str, str]:
     return {"pool": pool} if pool else {}
 
 
-def _remedy(cause: Cause, fields: dict[str, str]) -> tuple[str, str]:
-    table = REMEDIES[cause.code]
+def _remedy(cause: Cause, fields: dict[str, str], *, metallb: bool = True) -> tuple[str, str]:
+    table = REMEDIES[cause.code] if metallb else without_metallb(cause.code)
     return fill(cause.remedy or table.sentence, cause.commands or table.commands, {**fields, **cause.fields})

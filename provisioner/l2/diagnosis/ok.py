@@ -16,6 +16,8 @@ def is_ok(case: Case) -> bool:
     Each part must be observed: an untried port, a dropped frame or an unknown Service proves nothing.
     """
     owner = case.owner
+    if owner is not None and case.is_api and not owner.node:
+        return bool({"Z", "B"} & set(owner.answered)) and not case.capture.dropped and case.served(owner.mac) is True
     if owner is None or not owner.node or owner.owner_class == "foreign" or not {"Z", "B"} & set(owner.answered):
         return False
     if case.capture.dropped or case.unassigned or not _answers_for_itself(case, owner):
@@ -35,6 +37,7 @@ def confidence(case: Case) -> Confidence:
     """Return how sure OK is; it is likely only if the MAC's owner or the Service is unproven, or after a handover."""
     owner = case.owner
     proven = owner is not None and (owner.matched_by == "inventory" or "Z" in owner.answered or case.ip.version == 6)
+    proven = proven and owner is not None and bool(owner.node)
     return "certain" if proven and case.service is not None and case.handover is None else "likely"
 
 
@@ -43,9 +46,12 @@ def evidence(case: Case) -> tuple[str, ...]:
     owner = case.owner
     assert owner is not None
     found = [answers(case, owner)]
+    if not owner.node:
+        found.append("It is no node: a load balancer in front of the control planes, or a virtual MAC of VRRP.")
     if case.prediction.leader == owner.node:
         candidates = join_words(case.prediction.candidates or ())
-        found.append(f"{owner.node} is the leader by MetalLB's election among {candidates}.")
+        elected = f"{owner.node} is the leader by MetalLB's election among {candidates}"
+        found.append(f"{case.prediction.because or elected}.")
     if case.tcp_ports == () and not case.outcomes(owner.mac):
         found.append("The Service has no TCP port, so no connection was tried.")
     else:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 
 from provisioner.l2 import pools
 from provisioner.l2.diagnosis.cause import Cause
 from provisioner.l2.diagnosis.configuration import config_problem
+from provisioner.l2.election import elsewhere
 from provisioner.l2.facts import Facts, Pool, Service
 from provisioner.text import join_words
 
 
 def find(facts: Facts, service: Service) -> Cause:
     """Return why a Service has no address: the first cause that the facts support."""
+    if not elsewhere.by_metallb(service):
+        return _elsewhere(service)
     causes = (_other_class, _no_pool, _not_admitted, _exhausted, _config, _impossible_request, _no_auto_assign)
     evidence = (f"Service {service.key} has no external IP.", *_events(service))
     for cause in causes:
@@ -23,6 +27,35 @@ def find(facts: Facts, service: Service) -> Cause:
     exhausted = ("POOL_EXHAUSTED",) if facts.pools is None or facts.services is None else ()
     invalid = ("CONFIG_INVALID",) if facts.metallb.config == "unknown" else ()
     return Cause("NO_ADDRESS", "certain", evidence, (*exhausted, *invalid, *others))
+
+
+# By announcer: what gives a Service its address, and where to look.
+_ASSIGNED: Mapping[str, tuple[str, str]] = {
+    "cilium": (
+        "Create a CiliumLoadBalancerIPPool that admits the Service and has a free address.",
+        "kubectl get ciliumloadbalancerippools",
+    ),
+    "kube-vip": (
+        "kube-vip assigns no addresses: set the annotation kube-vip.io/loadbalancerIPs, or run its cloud provider.",
+        "kubectl -n {namespace} describe service {name}",
+    ),
+    "servicelb": (
+        "Get the pods that ServiceLB runs for it ready; they wait while a port of the Service is taken on the nodes.",
+        "kubectl -n kube-system get pods -l svccontroller.k3s.cattle.io/svcname={name} -o wide",
+    ),
+}
+
+
+def _elsewhere(service: Service) -> Cause:
+    """Return why a Service has no address that another program than MetalLB would announce."""
+    evidence: tuple[str, ...] = (f"Service {service.key} has no external IP.",)
+    if service.announcer_reason:
+        who = f"It is {elsewhere.program(service)}'s" if service.announcer != "other" else "It is nobody's"
+        evidence += (f"{who}: {service.announcer_reason}.",)
+    if service.announcer is None or service.announcer not in _ASSIGNED:
+        return Cause("NO_ANNOUNCER", "likely", evidence, ("NO_ADDRESS",))
+    remedy, command = _ASSIGNED[service.announcer]
+    return Cause("NO_ADDRESS", "likely", evidence, ("NO_ANNOUNCER",), remedy=remedy, commands=(command,))
 
 
 def _other_class(facts: Facts, service: Service) -> Cause | None:

@@ -19,7 +19,7 @@ class Remedy:
 
 
 # What a sentence says if a placeholder is unknown. Commands are never filled from these.
-_UNNAMED = {"node": "the node", "nic": "its interface", "mac": "that host"}
+_UNNAMED = {"program": "its announcer", "node": "the node", "nic": "its interface", "mac": "that host"}
 # What may be filled into a command: Kubernetes names, interfaces, addresses, or several of them. Anybody may have
 # written a facts file, and a command is pasted into a shell.
 _SAFE = re.compile(r"\w[\w.:/%@-]*( \w[\w.:/%@-]*)*", re.ASCII)
@@ -190,6 +190,34 @@ REMEDIES: Mapping[str, Remedy] = {
         "Let one program announce Services: restrict Cilium's L2 policies, or give each its loadBalancerClass.",
         ("kubectl get ciliuml2announcementpolicies -o yaml",),
     ),
+    "NO_ANNOUNCER": Remedy(
+        "Install a program that announces Services, or give {the_service} a loadBalancerClass that one serves.",
+        ("kubectl -n {namespace} get service {name} -o yaml",),
+    ),
+    "LEASE_EXPIRED": Remedy(
+        "Find out why {program} no longer renews the Lease: its pods, their log, the API's load.",
+        ("kubectl -n {lease_namespace} describe lease {lease}", "kubectl get leases -A"),
+    ),
+    "LEASE_HOLDER_SILENT": Remedy(
+        "Check {program}'s log on {node}, the interface that it uses, and spoof guards on the way.",
+        ("kubectl get pods -A -o wide --field-selector spec.nodeName={node}", "kubectl get leases -A"),
+    ),
+    "ANNOUNCED_TWICE": Remedy(
+        "Remove {ip} from {node}, where {program} has left it, and find out why it did.",
+        ("provisioner exec --limit {node} -- ip address show to {ip}", "kubectl get leases -A"),
+    ),
+    "VRRP_ID_IN_USE": Remedy(
+        "Give one of the groups a number that is free on the segment (keepalived: virtual_router_id).",
+        ("sudo tcpdump -c 20 -vni {interface} ip proto 112",),
+    ),
+    "VRRP_TWO_MASTERS": Remedy(
+        "Allow protocol 112 to 224.0.0.18 between them (or unicast_peer), and compare version and authentication.",
+        ("sudo tcpdump -c 20 -vni {interface} ip proto 112",),
+    ),
+    "VRRP_PRIORITY_WAR": Remedy(
+        "Fix the check that changes the priority, or set nopreempt, with state BACKUP on both.",
+        ("sudo tcpdump -c 60 -vni {interface} ip proto 112",),
+    ),
     "NDP_RESPONDER_FAILED": Remedy(
         "Give {nic} of {node} a unique link-local address, and restart its speaker.",
         (
@@ -212,6 +240,29 @@ REMEDIES: Mapping[str, Remedy] = {
     ),
     "UNKNOWN": Remedy("Check again with more facts.", ("provisioner l2 collect -o facts.json",)),
 }
+
+
+# For an address that MetalLB does not announce, where the remedy above speaks of MetalLB or its pools.
+_ELSEWHERE = {
+    "ADDRESS_CONFLICT": "Find {mac} and remove the address from it, or give {the_service} another one.",
+    "KERNEL_ALSO_OWNS": "Remove {ip} from {nic} of {node}.",
+    "MULTI_NIC_SAME_SEGMENT": "Let the announcer use one of the interfaces, or disconnect the other one.",
+    "POOL_OVERLAPS_NODE": "Give {the_service} an address that no node or router has.",
+    "BUGGY_IP": "Give {the_service} an address that does not end in .0 or .255.",
+    "GARP_MISSING": "Flush the clients' entries, and find out where the gratuitous ARP is lost.",
+}
+_OF_METALLB = ("{ns}", "component=speaker", "ipaddresspool", "l2advertisement", "{configmap}")
+
+
+_SERVICE = ("kubectl -n {namespace} describe service {name}", "kubectl get services -A")
+
+
+def without_metallb(code: str) -> Remedy:
+    """Return a verdict's remedy for an address that another program announces."""
+    found = REMEDIES[code]
+    commands = tuple(one for one in found.commands if not any(word in one for word in _OF_METALLB))
+    fallback = () if code == "OK" else _SERVICE
+    return Remedy(_ELSEWHERE.get(code, found.sentence), commands or fallback)
 
 
 def fill(sentence: str, commands: tuple[str, ...], fields: Mapping[str, str]) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from provisioner.l2 import owners
 from provisioner.l2.facts import Facts, Nic, Node, Service
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.probe.capture import Address, Announcement, Answer, Capture, Handshake
+from provisioner.l2.redundancy import Group, Master, groups
 
 _Frame = TypeVar("_Frame", Answer, Announcement, Handshake)
 IPVS_NIC = "kube-ipvs0"  # where kube-proxy in IPVS mode assigns every Service's addresses
@@ -64,6 +65,19 @@ class Segment:
             )
         ]
         return owners.from_facts(self.facts, direct, self.gateways)
+
+    @cached_property
+    def router_groups(self) -> tuple[Group, ...]:
+        """Return the groups of VRRP, HSRP and CARP that were heard."""
+        return groups(self.capture.routers)
+
+    def masters_of(self, ip: Address) -> tuple[tuple[Group, Master], ...]:
+        """Return who advertised an address, with the group."""
+        return tuple((one, own) for one in self.router_groups for own in one.masters if ip in own.addresses)
+
+    def node_at(self, ip: Address) -> str:
+        """Return the name of the node that has an address of its own, "" for none."""
+        return next((name for name, own in self.addresses.items() if ip in own), "")
 
     def answered(self, ip: Address, mac: str, kind: Kind) -> bool:
         """Tell whether a MAC answered that kind of request for an address."""

@@ -76,10 +76,10 @@ def _ruled_out(case: Case) -> tuple[str, ...]:
     if not case.segment.informed:
         return ("Nothing is known about the cluster, so no cause within it is ruled out.",)
     found = []
-    if case.facts.pools is not None and case.pool is None:
+    if case.facts.pools is not None and case.pool is None and case.by_metallb:
         found.append(f"{case.ip} is in no MetalLB pool, so MetalLB does not announce it.")
     wanted = case.service.load_balancer_class if case.service is not None else None
-    if case.service is not None and wanted not in (None, case.facts.metallb.load_balancer_class):
+    if case.service is not None and case.by_metallb and wanted not in (None, case.facts.metallb.load_balancer_class):
         found.append(f"Service {case.service.key} has loadBalancerClass {wanted}, perhaps another controller's.")
     if case.endpoints:
         where = sorted(node for node in case.endpoints if node)
@@ -92,7 +92,7 @@ def _ruled_out(case: Case) -> tuple[str, ...]:
         found += [f"{why.rstrip('.')}." for why in list(case.prediction.ruled_out.values())[:8]]
     node = case.facts.node(case.prediction.leader)
     if node is not None:
-        if node.speaker == "ready":
+        if node.speaker == "ready" and case.by_metallb:
             found.append(f"The speaker on {node.name}, the predicted leader, is ready.")
         if here := case.segment.nics_here(node):
             found.append(f"{node.name}'s {join_words(nic.name for nic in here)} is on this segment.")
@@ -115,6 +115,8 @@ def _possible(case: Case) -> tuple[str, ...]:
         unserved = case.outcomes(case.owner.mac) and not case.served(case.owner.mac)
         foreign = () if case.owner.nodes else ("ADDRESS_CONFLICT",)
         return (*foreign, *(("NOT_SERVING",) if unserved else ()))
+    if not case.by_metallb:
+        return () if case.prediction.leader else ("NO_ANNOUNCER",)
     codes = [] if case.endpoints else ["NO_ENDPOINTS"]
     codes += [] if case.advertisements or case.facts.advertisements is not None else ["NO_L2ADVERTISEMENT"]
     node = case.facts.node(case.prediction.leader or case.leader)
@@ -147,6 +149,9 @@ def _probe_again(case: Case) -> tuple[str, tuple[str, ...]]:
     return f"Probe again{' at a lower rate' if slower else ''}.", (f"provisioner l2 check {case.ip}{slower}",)
 
 
+_PODS = "kubectl get pods -A -o wide"
+
+
 def _next(case: Case) -> tuple[str, tuple[str, ...]]:
     """Return the next measurement: a sentence, and commands in order of preference."""
     if case.capture.dropped or not case.probed:
@@ -155,7 +160,7 @@ def _next(case: Case) -> tuple[str, tuple[str, ...]]:
         return "Collect the cluster's facts where its API is reachable.", ("provisioner l2 collect -o facts.json",)
     if case.unassigned and not case.answers:
         return "Nothing to do; a Service may be assigned the address.", ("kubectl get services -A",)
-    if case.facts.pools is not None and case.pool is None and case.service is not None:
+    if case.facts.pools is not None and case.pool is None and case.service is not None and case.by_metallb:
         return "Find out what assigned the address.", ("kubectl -n {namespace} describe service {name}",)
     if case.answers:
         return "Check again with the interfaces of all nodes.", ("provisioner l2 collect -o facts.json",)
@@ -163,6 +168,6 @@ def _next(case: Case) -> tuple[str, tuple[str, ...]]:
         "Capture on {node} whether the requests arrive and whether it replies.",
         (
             "provisioner exec --limit {node} -- timeout 10 tcpdump -eni {nic} '{filter}'",
-            "kubectl -n {ns} logs -l component=speaker --prefix --tail=50",
+            "kubectl -n {ns} logs -l component=speaker --prefix --tail=50" if case.by_metallb else _PODS,
         ),
     )

@@ -30,6 +30,8 @@ def _unexpected(case: Case) -> str:
         return f"By the facts no node should announce {case.ip}, but {owner.node} does."
     leader = case.facts.node(prediction.leader)
     state = " (not ready)" if leader is not None and leader.ready is False else ""
+    if prediction.because:
+        return f"{prediction.because}{state}, but {owner.node} answers for {case.ip}."
     return f"By MetalLB's election {prediction.leader}{state} should announce {case.ip}, but {owner.node} does."
 
 
@@ -49,6 +51,7 @@ def _unicast(case: Case) -> str:
     heard = {answer.kind for answer in case.answers}
     if (
         case.ip.version != 6
+        or not case.by_metallb
         or Kind.UNICAST not in case.kinds_sent
         or Kind.UNICAST in heard
         or Kind.REQUEST not in heard

@@ -1,3 +1,3 @@
 """Who should announce an address: MetalLB's leader election, predicted from facts alone."""
 
-__all__ = ["predictor", "rules"]
+__all__ = ["elsewhere", "predictor", "rules"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from ipaddress import ip_address
 
-from provisioner.l2.election import eligibility
+from provisioner.l2.election import eligibility, elsewhere
 from provisioner.l2.election.eligibility import Eligibility
 from provisioner.l2.election.rules import covers, since
 from provisioner.l2.facts import Address, Advertisement, Facts, Service
@@ -31,6 +31,7 @@ class Prediction:
     nothing is announced without memberlist).
     ruled_out: node -> why it is no candidate, a sentence. unknown: which facts are missing, sentences.
     would_lead: the leader if all nodes' speakers were up, "" for nobody or unknown.
+    because: how the leader is known if not by MetalLB's election, a sentence.
     """
 
     candidates: tuple[str, ...] | None
@@ -39,6 +40,7 @@ class Prediction:
     ruled_out: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     would_lead: str = ""
+    because: str = ""
 
 
 def order(nodes: Iterable[str], ip: Address) -> tuple[str, ...]:
@@ -73,6 +75,11 @@ def predict(facts: Facts, ip: Address, service: Service | None) -> Prediction:
         if facts.services is not None:
             return Prediction(())
         return Prediction(None, unknown=("which Service has the address is unknown",))
+    if not elsewhere.by_metallb(service):
+        found = elsewhere.elected(facts, ip, service)
+        if not found.node:
+            return Prediction(None, unknown=(found.why,))
+        return Prediction((found.node,), found.node, would_lead=found.node, because=found.why)
     nodes = eligibility.classify(facts, ip, service)
     if since(facts, "0.11") is False and nodes.why != "NO_ENDPOINTS":
         return Prediction(None, unknown=("before MetalLB 0.11 the leader depends on the Service's name",))

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Literal
 
 from provisioner.l2.probe.arp import Kind
+from provisioner.l2.probe.router_adverts import RouterAdvert
 
 Address = IPv4Address | IPv6Address
 Outcome = Literal["open", "refused", "unreachable", "silent"]
@@ -97,6 +98,7 @@ class Capture:
     echo: whether an ICMP echo was answered, by address (absent: none was sent); never a criterion. sent, received:
     frames; dropped: frames the kernel dropped for lack of buffer: above 0, silence proves nothing. started: Unix time.
     counted: the speakers' counters in the facts were read just before and after this run; those of a file were not.
+    routers: advertisements of VRRP, HSRP and CARP that were heard meanwhile.
     """
 
     vantage: Vantage
@@ -114,6 +116,7 @@ class Capture:
     dropped: int = 0
     pps: int = 0
     counted: bool = False
+    routers: tuple[RouterAdvert, ...] = ()
 
     def answers_for(self, ip: Address) -> tuple[Answer, ...]:
         """Return the answers for one address, in order of arrival."""

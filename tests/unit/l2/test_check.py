@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_interface
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -162,6 +164,8 @@ def test_only_counters_read_before_and_after_a_run_count_for_it(
     heard = Capture(Vantage("eth1", SEGMENT.mac, SEGMENT.addresses), (ip_address("192.0.2.200"),))
     monkeypatch.setattr(interfaces, "vantage", lambda _: heard.vantage)
     monkeypatch.setattr(check, "probe_segment", lambda *_, **__: heard)
+    quiet = SimpleNamespace(listen=lambda *_: ())
+    monkeypatch.setattr(check, "RouterListener", lambda _: nullcontext(quiet))
     capture, _ = check.run(FACTS, Targets(heard.targets, ()), SEGMENT, metrics=metrics)
     assert capture is not None
     assert capture.counted is counted

@@ -131,13 +131,14 @@ def test_servicelb_and_cilium() -> None:
         "apiVersion": "coordination.k8s.io/v1",
         "metadata": {"name": "cilium-l2announce-default-web", "namespace": "kube-system"},
     }
-    assert other_announcers.others(api_reader(cluster_with(Lease=[lease]))[0], pods, served).cilium_l2 is True
+    assert other_announcers.others(api_reader()[0], pods, served, [lease]).cilium_l2 is True
     other = {
         "apiVersion": "coordination.k8s.io/v1",
         "metadata": {"name": "cilium-operator", "namespace": "kube-system"},
     }
-    assert other_announcers.others(api_reader(cluster_with(Lease=[other]))[0], pods, served).cilium_l2 is False
-    assert other_announcers.others(api_reader()[0], pods, served).cilium_l2 is False
+    assert other_announcers.others(api_reader()[0], pods, served, [other]).cilium_l2 is False
+    assert other_announcers.others(api_reader()[0], pods, served, None).cilium_l2 is None, "not readable"
+    assert other_announcers.others(api_reader()[0], pods, served, []).cilium_l2 is False
     assert other_announcers.others(api_reader()[0], None, None) == OtherAnnouncers()
 
 

@@ -21,5 +21,14 @@ def test_a_name_that_a_shell_would_interpret_is_in_no_command(name: str) -> None
 def test_every_verdict_has_a_test_and_a_remedy() -> None:
     other_tests = {"POOL_OVERLAPS_NODE", "NO_ADDRESS", "POOL_EXHAUSTED"}
     of_watch, warning = {"GARP_MISSING"}, {"KERNEL_ALSO_OWNS"}
+    of_others = {  # test_elsewhere.py
+        "NO_ANNOUNCER",
+        "LEASE_EXPIRED",
+        "LEASE_HOLDER_SILENT",
+        "ANNOUNCED_TWICE",
+        "VRRP_ID_IN_USE",
+        "VRRP_TWO_MASTERS",
+        "VRRP_PRIORITY_WAR",
+    }
     tested = {row[0] for row in (*silence.TABLE, *owners.TABLE, *serving.TABLE)}
-    assert set(diagnosis.REMEDIES) == tested | other_tests | of_watch | warning
+    assert set(diagnosis.REMEDIES) == tested | other_tests | of_watch | warning | of_others
