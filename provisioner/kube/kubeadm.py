@@ -221,6 +221,9 @@ def _timeouts(site: Site) -> Document:
             "controlPlaneComponentHealthCheck": timeout,
             "discovery": timeout,
             "kubeletHealthCheck": timeout,
+            # Also how long init waits for the API server (EnsureAdminClusterRoleBinding in phases/kubeconfig), one
+            # minute by default.
+            "kubernetesAPICall": timeout,
             "tlsBootstrap": timeout,
         }
     }

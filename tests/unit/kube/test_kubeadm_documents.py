@@ -126,7 +126,7 @@ def test_timeouts(tmp_path: Path, version: str, beta: str, more: str, cluster_li
     if beta == "v1beta4":
         assert first["timeouts"] == joining["timeouts"]
         assert set(first["timeouts"].values()) == {seconds}
-        assert "controlPlaneComponentHealthCheck" in first["timeouts"]
+        assert {"controlPlaneComponentHealthCheck", "kubernetesAPICall"} <= set(first["timeouts"])
         assert "timeoutForControlPlane" not in cluster["apiServer"]
         assert "timeout" not in joining["discovery"]
     else:
