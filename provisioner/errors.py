@@ -69,5 +69,9 @@ class ApiUnreachable(ClusterError):
     """The Kubernetes API does not answer; nothing is known of the cluster's state."""
 
 
+class ApiForbidden(ClusterError):
+    """The Kubernetes API answers, but its authorization refuses this user the request."""
+
+
 class Inconclusive(ProvisionerError):
     """Nothing can be concluded from this vantage point (exit status 2); the remedy would make it conclusive."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from provisioner.errors import ApiUnreachable, ClusterError
+from provisioner.errors import ApiForbidden, ApiUnreachable, ClusterError
 from provisioner.kube.access import Access
 
 if TYPE_CHECKING:
@@ -153,7 +153,8 @@ def refusal(action: str, what: str, status: int, body: bytes) -> ClusterError:
     """Return the error for a response with a status of 400 or more."""
     reason = status_message(body.decode(errors="replace"))
     immutable = status == 422 and any(part in reason for part in _IMMUTABLE)
-    return ClusterError(
+    kind = ApiForbidden if status == 403 else ClusterError
+    return kind(
         f"the API refused to {action} {what}: {reason} ({status})",
         "the field is immutable: restore its value, or save the object's data, delete it with kubectl and apply again"
         if immutable

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import yaml
 
 from provisioner.engine import Change, Scope, Step
-from provisioner.errors import ClusterError, HostError
+from provisioner.errors import ApiForbidden, ClusterError, HostError
 from provisioner.kube import ApiState, Cluster, kubeadm, kubeadm_drift, kubeadm_state
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
@@ -71,9 +71,12 @@ def _finished(host: Host, cluster: Cluster) -> bool:
         ("Deployment", "coredns", "kube-system", "apps/v1"),
         ("DaemonSet", "kube-proxy", "kube-system", "apps/v1"),
     )
-    if host.name not in cluster.nodes():
+    try:
+        if host.name not in cluster.nodes():
+            return False
+        return all(cluster.get(kind, name, namespace, version) for kind, name, namespace, version in wanted)
+    except ApiForbidden:  # since 1.29 admin.conf exists before its ClusterRoleBinding
         return False
-    return all(cluster.get(kind, name, namespace, version) for kind, name, namespace, version in wanted)
 
 
 def _refuse_where_others_joined(host: Host) -> None:

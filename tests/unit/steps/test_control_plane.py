@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import yaml
 
 from provisioner.errors import HostError
 from provisioner.kube import ApiState, Object, kubeadm, kubeadm_state
+from provisioner.kube.api import refusal
 from provisioner.steps.control_plane import CONFIG, STEP
 from tests.unit.fake_cluster import FakeCluster
 from tests.unit.objects import node
@@ -115,6 +116,18 @@ def test_states_of_an_interrupted_init(
     host: RecordingHost, files: dict[str, Any], cluster: FakeCluster, expected: list[str]
 ) -> None:
     assert summaries(STEP, host.know(files=files), cluster) == expected
+
+
+def test_an_init_that_was_killed_before_admin_conf_had_rights(
+    host: RecordingHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = finished()
+
+    def refuse(*arguments: object) -> NoReturn:
+        raise refusal("GET", "/api/v1/nodes", 403, b'nodes is forbidden: User "kubernetes-admin" cannot list them')
+
+    monkeypatch.setattr(cluster, "nodes", refuse)
+    assert summaries(STEP, host.know(files=WHOLE), cluster) == [CLEAN, INIT]
 
 
 @pytest.mark.parametrize("missing", ["kubeadm-config", "cluster-info", "coredns", "kube-proxy"])
