@@ -16,6 +16,16 @@ def join_words(items: Iterable[object], word: str = "and") -> str:
     return f"{', '.join(words[:-1])} {word} {words[-1]}" if len(words) > 1 else "".join(words)
 
 
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question with the known word that is closest to a mistyped one, "" if none is close.
+
+    >>> did_you_mean("kubernets", ["containerd", "kubernetes"])
+    'did you mean kubernetes?'
+    """
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f"did you mean {close[0]}?" if close else ""
+
+
 def times(count: int) -> str:
     """Return a count of occurrences in words.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
@@ -11,6 +10,7 @@ from queue import SimpleQueue
 
 from provisioner.checks.check import Check, Context, Finding, failed, passed
 from provisioner.errors import ClusterError, HostError, Inconclusive, ProvisionerError
+from provisioner.text import did_you_mean
 
 
 def choose(checks: Sequence[Check], names: Sequence[str]) -> tuple[Check, ...]:
@@ -21,9 +21,9 @@ def choose(checks: Sequence[Check], names: Sequence[str]) -> tuple[Check, ...]:
     known = {check.name: check for check in checks}
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise ProvisionerError(f"unknown check {name!r}", f"{hint}the checks are {', '.join(known)}")
+            raise ProvisionerError(
+                f"unknown check {name!r}", did_you_mean(name, known) or f"the checks are {', '.join(known)}"
+            )
     return tuple(check for check in checks if not names or check.name in names)
 
 

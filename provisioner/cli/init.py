@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from provisioner.cli.hints import runnable
+from provisioner.cli.options import Options
 from provisioner.errors import ProvisionerError
 
 
@@ -43,17 +44,17 @@ def write_site(path: Path, *, force: bool = False) -> None:
 
 
 @click.command("init")
-@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.argument("file", required=False, metavar="[FILE]", type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-@click.pass_context
-def command(context: click.Context, file: Path | None, force: bool) -> None:
+@click.pass_obj
+def command(options: Options, file: Path | None, force: bool) -> None:
     """Write a commented hosts.toml that describes a lab of four machines.
 
     FILE defaults to hosts.toml, or to the file given with -f. An existing file is not overwritten.
 
     Example: provisioner init && provisioner plan
     """
-    path = file or Path(context.find_root().params.get("file") or "hosts.toml")
+    path = file or options.file
     write_site(path, force=force)
     click.echo(f"Wrote {path}. Describe your machines in it; its comments explain every key.")
     named = "" if path == Path("hosts.toml") else f" -f {path}"

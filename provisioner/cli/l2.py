@@ -7,13 +7,13 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from provisioner import __version__
+from provisioner.cli.groups import LazyGroup
 from provisioner.cli.hints import runnable
 from provisioner.cli.options import Options
 from provisioner.errors import Inconclusive, ProvisionerError
@@ -32,31 +32,13 @@ SUBCOMMANDS = {
 _REPORTING = ("scan", "check")  # their JSON is l2report/v1
 
 
-class LazyGroup(click.Group):
-    """A group that imports a subcommand's module on use, and exits with status 2 on an error.
+class L2Group(LazyGroup):
+    """The subcommands of l2, which exit with status 2 on an error.
 
     Status 1 would mean a fault in the cluster, and none was found.
     """
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the subcommands in the order of the table."""
-        del ctx
-        return list(SUBCOMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a subcommand, importing its module."""
-        del ctx
-        if cmd_name not in SUBCOMMANDS:
-            return None
-        module, _, attribute = SUBCOMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(import_module(module), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the subcommands without importing them."""
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in SUBCOMMANDS.items()])
+    table = SUBCOMMANDS
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
         """Parse the group's own arguments; a mistake in them exits with status 2."""
@@ -84,9 +66,13 @@ class LazyGroup(click.Group):
 
 
 def _print_problem(ctx: click.Context, message: str) -> None:
-    """Print an error as a report without results, for a program that reads one from stdout."""
-    if ctx.obj is not None and ctx.obj.output == "json" and ctx.invoked_subcommand in _REPORTING:
+    """Print an error as JSON, for a program that reads stdout: a report without results where reports are expected."""
+    if ctx.obj is None:
+        return
+    if ctx.obj.output == "json" and ctx.invoked_subcommand in _REPORTING:
         click.echo(redact(json.dumps(report.document(None, (), __version__, message), indent=2)))
+    else:
+        ctx.obj.error(message)
 
 
 def _fail(ctx: click.Context, message: str, tail: str = "", prefix: str = "") -> NoReturn:
@@ -99,7 +85,7 @@ def _fail(ctx: click.Context, message: str, tail: str = "", prefix: str = "") ->
     ctx.exit(2)
 
 
-@click.group(cls=LazyGroup)
+@click.group(cls=L2Group)
 def l2() -> None:
     """Find out who answers for an external IP on the wire, or why no node does.
 

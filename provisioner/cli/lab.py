@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from provisioner.catalogue import kubernetes_version
+from provisioner.cli.groups import Group
 from provisioner.cli.hints import INSIDE, invocation, runnable
 from provisioner.cli.lab_link import link
 from provisioner.lab import guest, inventory, kinds, lifecycle, links, requirements, snapshots, spec, upstream
@@ -29,7 +30,7 @@ _DIRECTORY = click.option(
 )
 
 
-@click.group(name="lab")
+@click.group(name="lab", cls=Group)
 def lab() -> None:
     """Run blank machines on this machine, virtual ones or containers, to try a cluster.
 

@@ -7,13 +7,13 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from provisioner import __version__
+from provisioner.cli.groups import LazyGroup, global_options
 from provisioner.cli.hints import runnable
 from provisioner.cli.options import InternalError, Options
 from provisioner.errors import Inconclusive, ProvisionerError
@@ -41,52 +41,32 @@ LAZY = {
 }
 
 
-class Commands(click.Group):
-    """A group that imports a command's module only to run that command or show its help."""
+class Commands(LazyGroup):
+    """All commands, in the order in which they are typically used."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return all command names, in the order in which they are typically used."""
-        del ctx
-        return [*LAZY, *self.commands]
+    table = LAZY
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command, importing its module if necessary."""
-        if cmd_name not in LAZY:
-            return super().get_command(ctx, cmd_name)
-        module, _, attribute = LAZY[cmd_name][0].partition(":")
-        command: click.Command = getattr(import_module(module), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands with one line of help each, without importing them."""
-        rows = []
-        for name in self.list_commands(ctx):
-            rows.append((name, LAZY[name][1] if name in LAZY else self.commands[name].get_short_help_str(100)))
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; with `-o json` its error is also a JSON object on stdout."""
+        try:
+            return super().invoke(ctx)
+        except ProvisionerError as error:
+            ctx.obj.error(str(error))
+            raise
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option(
-    "-f",
-    "--file",
-    default="hosts.toml",
-    type=click.Path(path_type=Path),
-    show_default=True,
-    help="The hosts.toml of the site.",
+@click.group(
+    cls=Commands,
+    params=list(global_options()),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.option("-v", "--verbose", count=True, help="Show all output; -vv adds the traceback of an internal error.")
-@click.option(
-    "--parallel", default=8, type=click.IntRange(1), show_default=True, help="Maximum number of hosts at a time."
-)
-@click.option("--log", type=click.Path(path_type=Path), help="Log file. [default: .provisioner/logs/…]")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Output format.")
 @click.version_option(__version__)
 @click.pass_context
 def cli(ctx: click.Context, /, **options: Any) -> None:
     """Turn machines that answer SSH into a kubeadm cluster with NFS and MetalLB, and verify it from the wire.
 
-    Start with `provisioner init`, edit hosts.toml, then `provisioner plan` and `provisioner apply`.
+    Start with `provisioner init`, edit hosts.toml, then `provisioner plan` and `provisioner apply`. The options below
+    may also follow the command.
     """
     ctx.obj = Options(**options)
 
@@ -105,10 +85,12 @@ def run(command: click.Command, arguments: Sequence[str] | None = None, prog_nam
         words = list(arguments) if arguments is not None else None
         status = command.main(args=words, prog_name=prog_name, standalone_mode=False)
     except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        if context is not None and isinstance(context.obj, Options):
+            context.obj.error(error.format_message())
         error.show()
-        sys.exit(
-            1
-        )  # click would exit with 2, which means "changes pending" for plan and "inconclusive" for verify and l2
+        # click would exit with 2, which means "changes pending" for plan and "inconclusive" for verify and l2.
+        sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except ProvisionerError as error:

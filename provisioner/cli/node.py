@@ -9,6 +9,7 @@ import click
 
 from provisioner.cli import execute
 from provisioner.cli.execute import FollowUp
+from provisioner.cli.groups import Group
 from provisioner.cli.options import Options, split_names
 from provisioner.cli.session import open_session
 from provisioner.engine import Step
@@ -19,7 +20,7 @@ from provisioner.steps import STEPS, drain, l2_proof, removal, uncordon
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@click.group()
+@click.group(cls=Group)
 def node() -> None:
     """Drain, uncordon, remove or rebuild a node.
 

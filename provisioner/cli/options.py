@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 from provisioner.cli.hints import runnable, without_site
+from provisioner.redact import redact
 
 DEFAULT_FILE = Path("hosts.toml")
 
@@ -32,6 +36,11 @@ class Options:
         if self.siteless and self.file == DEFAULT_FILE:
             text = without_site(text, self.kubectl)
         return runnable(text, "" if self.file == DEFAULT_FILE else f" -f {self.file}")
+
+    def error(self, message: str) -> None:
+        """Print an error as a JSON object, kind error, on stdout if the output is JSON."""
+        if self.output == "json":
+            click.echo(redact(json.dumps({"kind": "error", "text": self.runnable(message)})))
 
 
 def split_names(text: str) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from provisioner.kube import Cluster
 from provisioner.report import Report
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host, jobs
+from provisioner.text import did_you_mean
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -90,11 +91,11 @@ def select(steps: Iterable[Step], site: Site, selection: Selection) -> tuple[Ste
     names = [step.name for step in every]
     for name in (*selection.only, *filter(None, (selection.start,))):
         if name not in names:
-            raise ProvisionerError(f"unknown step {name}", f"the steps are: {', '.join(names)}")
-    known = [spec.name for spec in site.hosts]
+            raise ProvisionerError(
+                f"unknown step {name!r}", did_you_mean(name, names) or f"the steps are {', '.join(names)}"
+            )
     for name in selection.limit:
-        if name not in known:
-            raise ProvisionerError(f"{site.path} has no host {name}", f"the hosts are: {', '.join(known)}")
+        site.host(name)
     first = names.index(selection.start) if selection.start else 0
     return tuple(
         step for step in every[first:] if step.enabled(site) and (not selection.only or step.name in selection.only)

@@ -13,6 +13,7 @@ from provisioner.addresses import UNUSABLE, IPNetwork, Range, parse_network, par
 from provisioner.errors import ProvisionerError
 from provisioner.l2.facts import Facts, Port, Service
 from provisioner.l2.facts_values import pool_range
+from provisioner.text import did_you_mean
 
 Address = IPv4Address | IPv6Address
 Pools = Mapping[str, tuple[Range, ...]]
@@ -126,7 +127,7 @@ def _ranges(word: str, known: Pools) -> tuple[Range, ...]:
     if word.startswith("pool:"):
         if word[5:] not in known:
             there = f"the pools are {', '.join(known)}" if known else "no pools are known: use --facts or hosts.toml"
-            raise ProvisionerError(f"pool {word[5:]!r} not found", there)
+            raise ProvisionerError(f"pool {word[5:]!r} not found", did_you_mean(word[5:], known) or there)
         return known[word[5:]]
     try:
         found = parse_range(word if set("/-") & set(word) else f"{word}-{word}")

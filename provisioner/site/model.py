@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +17,7 @@ from provisioner.catalogue import default_minor, kubernetes_version
 from provisioner.errors import ProvisionerError
 from provisioner.site import syntax, types
 from provisioner.site.types import AsTuple, Unique
+from provisioner.text import did_you_mean
 from provisioner.version import Version
 
 API_PORT = 6443
@@ -288,8 +288,7 @@ class Site(Model):
         names = [host.name for host in self.hosts]
         if name in names:
             return self.hosts[names.index(name)]
-        near = get_close_matches(name, names, 1)
-        remedy = f'did you mean "{near[0]}"?' if near else f"the hosts are {', '.join(names)}"
+        remedy = did_you_mean(name, names) or f"the hosts are {', '.join(names)}"
         raise ProvisionerError(f"{self._path} has no host {name!r}", remedy)
 
     @property

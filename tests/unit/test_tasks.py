@@ -79,7 +79,7 @@ def test_a_failed_task_is_the_last_one() -> None:
     [
         ("prepare", "stdin is not a terminal; use -y"),
         ("prepare --yes --file {0}/no.toml", "no.toml: no such file"),
-        ("-H one,nowhere prepare --yes --file {0}/hosts.toml", "hosts.toml has no host nowhere; the hosts are: "),
+        ("-H one,nowhere prepare --yes --file {0}/hosts.toml", "hosts.toml has no host 'nowhere'; the hosts are "),
         ("-H one prepare --limit two", "-H and --limit are the same"),
         ("-H one verify", "verify always covers the whole site; run it without -H"),
         ("-H one plan --diff", "--diff always covers the whole site"),

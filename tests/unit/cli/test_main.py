@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -90,7 +91,12 @@ def test_every_command_is_listed_with_one_line_of_help() -> None:
         (["plan"], 1, r"hosts\.toml: no such file; .*provisioner init"),
         (["-f", "other.toml", "apply", "-y"], 1, r"other\.toml: no such file"),
         (["apply"], 1, r"stdin is not a terminal; use -y to proceed without confirmation"),
-        (["frobnicate"], 1, r"No such command 'frobnicate'"),
+        (["frobnicate"], 1, r"no such command 'frobnicate'; the commands are init, "),
+        (["plam"], 1, r"no such command 'plam'; did you mean plan\?"),
+        (["l2", "chek"], 1, r"no such command 'chek'; did you mean check\?"),
+        (["lab", "statu"], 1, r"no such command 'statu'; did you mean status\?"),
+        (["node", "drian"], 1, r"no such command 'drian'; did you mean drain\?"),
+        (["plan", "-f", "other.toml"], 1, r"other\.toml: no such file"),
         (["plan", "--frobnicate"], 1, r"No such option"),
         (["--parallel", "0", "plan"], 1, r"0 is not in the range"),
         (["ssh", "nowhere"], 1, r"hosts\.toml: no such file"),
@@ -104,6 +110,26 @@ def test_a_user_error_is_reported_without_a_traceback(
     assert re.search(message, done.stderr)
     assert "Traceback" not in done.stdout + done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", ["-o json plan", "plan -o json", "l2 collect -f none.toml", "plan --frobnicate"])
+def test_an_error_is_json_on_stdout_where_json_is_wanted(tmp_path: Path, words: str) -> None:
+    given = words if "json" in words else f"-o json {words}"
+    done = provisioner(*given.split(), cwd=tmp_path)
+    (line,) = done.stdout.splitlines()
+    error = json.loads(line)
+    assert error["kind"] == "error"
+    assert error["text"] in done.stderr.replace("\n", " ")
+
+
+def test_global_options_may_follow_the_command(tmp_path: Path) -> None:
+    site = tmp_path / "other.toml"
+    assert provisioner("init", "-f", str(site), cwd=tmp_path).returncode == 0
+    assert site.exists()
+    before = provisioner("-f", str(site), "apply", "-y", "--only", "nothing", cwd=tmp_path)
+    after = provisioner("apply", "-y", "--only", "nothing", "-f", str(site), cwd=tmp_path)
+    assert (after.returncode, after.stderr) == (before.returncode, before.stderr)
+    assert "unknown step 'nothing'" in after.stderr
 
 
 def test_an_internal_error_names_the_log_with_its_traceback(tmp_path: Path) -> None:

@@ -178,9 +178,9 @@ def test_limit_only_and_from(world: World) -> None:
 @pytest.mark.parametrize(
     ("selection", "message"),
     [
-        (Selection(only=("z",)), "unknown step z; the steps are: a"),
-        (Selection(start="z"), "unknown step z; the steps are: a"),
-        (Selection(limit=("three",)), "no host three"),
+        (Selection(only=("z",)), "unknown step 'z'; the steps are a"),
+        (Selection(start="z"), "unknown step 'z'; the steps are a"),
+        (Selection(limit=("three",)), "no host 'three'"),
     ],
 )
 def test_an_unknown_name_is_refused(world: World, selection: Selection, message: str) -> None:
