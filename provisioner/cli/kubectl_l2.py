@@ -8,12 +8,12 @@ from __future__ import annotations
 import click
 
 from provisioner import __version__
-from provisioner.cli.l2 import LazyGroup, l2
+from provisioner.cli.l2 import L2Group, l2
 from provisioner.cli.main import run
 from provisioner.cli.options import Options
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=L2Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Output format.")
 @click.version_option(__version__)
 @click.pass_context
