@@ -138,12 +138,24 @@ def parse_range(text: str) -> Range:
         first = ipaddress.ip_address(first_text.strip())
         last = ipaddress.ip_address(last_text.strip())
     except ValueError as error:
-        raise ValueError(f"is not an address range; {form}") from error
+        completed = _completed(first_text.strip(), last_text.strip())
+        remedy = f'write "{completed}"' if completed else form
+        raise ValueError(f"is not an address range; {remedy}") from error
     if first.version != last.version or "%" in text:
         raise ValueError(f"is not an address range of one family; {form}")
     if int(last) < int(first):
         raise ValueError(f'ends before it begins; use "{last}-{first}"')
     return Range(first, last)
+
+
+def _completed(first: str, last: str) -> str:
+    """Return the whole range of one whose end has only its last octets, as in "192.0.2.200-230"; else ""."""
+    octets, given = first.split("."), last.split(".")
+    whole = ".".join([*octets[: 4 - len(given)], *given])
+    try:
+        return f"{ipaddress.IPv4Address(first)}-{ipaddress.IPv4Address(whole)}"
+    except ValueError:
+        return ""
 
 
 def host_port(host: str, port: int) -> str:

@@ -41,10 +41,11 @@ def require_terminal() -> None:
 
 
 def new_run(session: Session, steps: Sequence[Step], selection: Selection) -> Run:
-    """Return the run of these steps; raise ProvisionerError for an unknown step or host before connecting."""
+    """Return the run of these steps; raise ProvisionerError for what is wrong with them before connecting."""
     run = runner.Run(session.site, session.hosts, session.cluster, session.report, steps, selection)
     run.parallel = session.options.parallel
-    runner.select(steps, session.site, selection)
+    for step in runner.select(steps, session.site, selection):
+        step.validate(session.site)
     return run
 
 

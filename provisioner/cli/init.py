@@ -23,6 +23,8 @@ def template() -> str:
 
 def write_site(path: Path, *, force: bool = False) -> None:
     """Write the commented hosts.toml to `path`; raise ProvisionerError if it exists, unless `force`."""
+    if path.is_dir():
+        raise ProvisionerError(f"{path} is a folder", f"provisioner init {path / 'hosts.toml'}")
     try:
         if force:
             # Through a temporary file, so that the old one is kept if writing fails.

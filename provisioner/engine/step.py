@@ -59,6 +59,7 @@ class Step:
         a plan shows "after: STEP" instead.
     reads_only: the step checks and refuses but never yields a change (preflight).
     enabled: whether the site uses the step at all.
+    validate: raises ProvisionerError for a mistake that can be seen without any host, such as a file that is missing.
     only_on: names of hosts that restrict the scope; empty for no restriction.
     proof: verifies from outside the hosts that the step serves its purpose, after every apply, changed or not. Its
         sentences are shown (one may say that the vantage point allows no conclusion); an exception stops the run.
@@ -72,5 +73,6 @@ class Step:
     after: tuple[str, ...] = ()
     reads_only: bool = False
     enabled: Callable[[Site], bool] = lambda site: True
+    validate: Callable[[Site], object] = lambda site: None
     only_on: tuple[str, ...] = ()
     proof: Callable[[Host, Cluster, Site], Iterable[str]] = lambda host, cluster, site: ()

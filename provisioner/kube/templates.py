@@ -10,7 +10,7 @@ from provisioner.errors import ProvisionerError
 from provisioner.kube.manifests import load
 from provisioner.kube.objects import Object
 from provisioner.site import Site
-from provisioner.text import join_words
+from provisioner.text import did_you_mean, join_words
 
 # A wheel has the directories inside the package; a checkout has them at its top level, where operators edit them.
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -35,7 +35,7 @@ def find(site: Site, name: str) -> Path:
     shipped = sorted(path.stem for path in (_SHIPPED / name).parent.glob("*.yaml"))
     raise ProvisionerError(
         f"{name} not found (tried {join_words(places, 'and')})",
-        f"the shipped ones are {join_words(shipped)}",
+        did_you_mean(Path(name).stem, shipped) or f"the shipped ones are {join_words(shipped)}",
     )
 
 

@@ -79,6 +79,9 @@ def toml_error(content: bytes | str, path: Path, error: Exception) -> SiteError:
     # tomllib quotes keys and single characters, never values; but a key can contain anything.
     reason = escape(re.sub(r" \(at .*\)$", "", message[:1].lower() + message[1:]))
     remedy = next((remedy for part, remedy in _SYNTAX.items() if part in reason), _SYNTAX[""])
+    if array := re.search(r"\('(hosts)',\)|\('(metallb)', '(pools)'\)", reason):
+        header = ".".join(filter(None, array.groups()))
+        remedy = f"write [[{header}]], in double brackets, for each of them"
     return SiteError(
         escape(str(path), 4096), toml_lines.error_line(text, message), f"is not valid TOML: {reason}", remedy
     )
@@ -103,8 +106,17 @@ def locate(found: list[Problem], text: str, path: Path) -> tuple[SiteError, ...]
         place = problem.path if problem.path in lines or problem.other not in lines else problem.other
         line = toml_lines.line_of(place, lines)
         message = f"{dotted_key(problem.path)}: {message}" if problem.path else message
-        errors.setdefault((line, message), SiteError(escape(str(path), 4096), line, message, problem.remedy))
+        remedy = _in_quotes(problem, text, line) or problem.remedy
+        errors.setdefault((line, message), SiteError(escape(str(path), 4096), line, message, remedy))
     return tuple(errors[key] for key in sorted(errors, key=lambda key: key[0]))
+
+
+def _in_quotes(problem: Problem, text: str, line: int) -> str:
+    """Return the remedy for a version without quotes: as it is written, since as a number 1.30 is 1.3; else ""."""
+    if not problem.message.endswith("is a float, expected a string"):
+        return ""
+    written = re.search(r"=\s*([0-9][0-9._]*)\s*(?:#.*)?$", text.splitlines()[line - 1])
+    return f'set {_toml_key(str(problem.path[-1]))} = "{written[1]}"' if written else ""
 
 
 def dotted_key(path: KeyPath) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Hashable, Iterable, Iterator
+from ipaddress import ip_network
 from typing import NamedTuple
 
 from provisioner import catalogue
@@ -168,6 +169,13 @@ def _repeated(items: Iterable[tuple[KeyPath, str]], message: str, remedy: str) -
             seen[value] = path
 
 
+def _network_for(hosts: int, mask: int, pods: IPNetwork) -> str:
+    """Return a pod network from which that many hosts each get a /mask."""
+    example = "fd00:10:244::" if pods.version == 6 else "10.244.0.0"
+    prefix = min(48 if pods.version == 6 else 16, mask - (hosts - 1).bit_length())
+    return str(ip_network(f"{example}/{prefix}", strict=False))
+
+
 def _network_sizes(site: Site) -> Iterator[Problem]:
     pods, services = parse_network(site.cluster.pod_cidr), parse_network(site.cluster.service_cidr)
     mask = _node_mask(site, pods)
@@ -177,7 +185,7 @@ def _network_sizes(site: Site) -> Iterator[Problem]:
         yield Problem(
             ("cluster", "pod_cidr"),
             f'"{pods}" is too small for {len(site.hosts)} hosts, each of which gets a /{mask} of it',
-            f'use one such as "{"fd00:10:244::/48" if pods.version == 6 else "10.244.0.0/16"}"',
+            f'use one such as "{_network_for(len(site.hosts), mask, pods)}"',
         )
     elif mask - pods.prefixlen > 16:
         yield Problem(

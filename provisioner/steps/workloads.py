@@ -39,10 +39,17 @@ def wanted(site: Site, name: str) -> list[Object]:
     )
 
 
+def validate(site: Site) -> None:
+    """Raise ProvisionerError, with the closest name, for a workload that has no file."""
+    for name in site.workloads.enabled:
+        templates.find(site, f"workloads/{name}.yaml")
+
+
 STEP = Step(
     name="workloads",
     summary="workloads that hosts.toml enables",
     scope=Scope.CLUSTER,
     changes=changes,
+    validate=validate,
     after=("control-plane", "nodes", "storage", "pools", "ingress", "metrics-server"),
 )

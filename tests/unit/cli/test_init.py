@@ -64,7 +64,16 @@ def test_force_replaces_an_existing_file(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("arguments", [["no/hosts.toml"], ["--force", "no/hosts.toml"], ["--force", "folder"]])
+@pytest.mark.parametrize("arguments", [["folder"], ["--force", "folder"], ["-f", "folder"]])
+def test_a_folder_is_completed_to_a_file_in_it(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "folder").mkdir()
+    done = provisioner(tmp_path, "init", *arguments)
+    assert done.returncode == 1
+    assert f"folder is a folder; {sys.executable} -m provisioner init folder/hosts.toml\n" in done.stderr
+    assert not list((tmp_path / "folder").iterdir())
+
+
+@pytest.mark.parametrize("arguments", [["no/hosts.toml"], ["--force", "no/hosts.toml"]])
 def test_an_unwritable_path_is_reported(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "folder").mkdir()
     done = provisioner(tmp_path, "init", *arguments)

@@ -122,6 +122,13 @@ def test_an_error_is_json_on_stdout_where_json_is_wanted(tmp_path: Path, words: 
     assert error["text"] in done.stderr.replace("\n", " ")
 
 
+def test_a_workload_without_a_file_is_reported_before_any_connection(tmp_path: Path) -> None:
+    (tmp_path / "hosts.toml").write_text(f'{HOSTS}[workloads]\nenabled = ["nodeprt"]\n')
+    done = provisioner("plan", cwd=tmp_path)
+    assert done.returncode == 1
+    assert re.search(r"workloads/nodeprt\.yaml not found .*; did you mean nodeport\?", done.stderr)
+
+
 def test_global_options_may_follow_the_command(tmp_path: Path) -> None:
     site = tmp_path / "other.toml"
     assert provisioner("init", "-f", str(site), cwd=tmp_path).returncode == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.catalogue import default_minor, newest_patches
+from provisioner.catalogue import newest_patches
 from provisioner.errors import ProvisionerError
 from provisioner.site import SiteErrors, load_site, parse_site
 from provisioner.version import Version
@@ -36,7 +36,10 @@ SINGLE: dict[str, tuple[str, int, str]] = {
     "unknown key of a pool": (HOSTS + "[[metallb.pools]]\nname='a'\naddresses=['192.0.2.0/24']\nx=1\n", 12, "pools[0].x: "),
     "text for a number": (HOSTS + '[ssh]\nport = "22"\n', 10, 'ssh.port: "22" is a string, expected an integer; set port = 22'),
     "number for text": (HOSTS + "[cluster]\nname = 5\n", 10, 'is an integer, expected a string; set name = "5"'),
-    "fraction for a version": (HOSTS + "[cluster]\nkubernetes = 1.20\n", 10, 'expected a string; set kubernetes = "'+default_minor()),
+    "fraction for a version": (HOSTS + "[cluster]\nkubernetes = 1.20\n", 10, '1.2 is a float, expected a string; set kubernetes = "1.20"'),
+    "fraction with a comment": (HOSTS + "[metallb]\nversion = 0.10 # old\n", 10, 'expected a string; set version = "0.10"'),
+    "table for a list, twice": ("[hosts]\nname = 'a'\n[hosts]\nname = 'b'\n", 3, "twice; write [[hosts]], in double brackets, for each of them"),
+    "pools as a table, twice": (HOSTS + "[metallb.pools]\nname = 'a'\n[metallb.pools]\nname = 'b'\n", 11, "write [[metallb.pools]], in double brackets"),
     "text for a boolean": (HOSTS + '[nfs]\nenabled = "True"\n', 10, "expected true or false; set enabled = true"),
     "number for a boolean": (HOSTS + "[nfs]\nenabled = 1\n", 10, "1 is an integer, expected true or false; set ena"),
     "boolean for a number": (HOSTS + "[nfs]\nvolumes = true\n", 10, "true is a boolean, expected an integer; set volumes = 8"),
@@ -101,6 +104,7 @@ SINGLE: dict[str, tuple[str, int, str]] = {
     "small pod network": (HOSTS + '[cluster]\npod_cidr = "10.244.0.0/24"\n', 10, '"10.244.0.0/24" is too small for 2 hosts, each of which gets a /24'),
     "large pod network": (HOSTS + '[cluster]\npod_cidr = "16.0.0.0/4"\n', 10, "is too large: Kubernetes allocates at most 65536"),
     "large service network": (HOSTS + '[cluster]\nservice_cidr = "11.0.0.0/8"\n', 10, "is too large for services; use a prefix from /12 to /28"),
+    "many hosts": (HOSTS + "".join(f'[[hosts]]\nname = "w{n}"\naddress = "10.9.{n // 250}.{n % 250 + 1}"\nroles = ["worker"]\n' for n in range(300)) + '[cluster]\npod_cidr = "10.244.0.0/16"\n', 1210, 'is too small for 302 hosts, each of which gets a /24 of it; use one such as "10.244.0.0/15"'),
     "small service network": (HOSTS + '[cluster]\nservice_cidr = "11.0.0.0/30"\n', 10, "is too small for services; use a prefix from /12"),
     "pods in services": (HOSTS + '[cluster]\npod_cidr = "10.96.0.0/16"\n', 10, "the service network, 10.96.0.0/16, overlaps the pod network, 10.96.0.0/16 on line 10; change one"),
     "services in pods": (
@@ -181,6 +185,8 @@ POOLS: dict[str, tuple[str, int, str]] = {
     "single address": (pool("192.168.56.200"), 11, "is neither a range nor a network"),
     "bad end": (pool("192.168.56.200-300"), 11, "is not an address range; use"),
     "reversed": (pool("192.0.2.9-192.0.2.3"), 11, 'ends before it begins; use "192.0.2.3-192.0.2.9"'),
+    "short end": (pool("192.0.2.200-230"), 11, 'is not an address range; write "192.0.2.200-192.0.2.230"'),
+    "two octets of an end": (pool("10.9.0.200-1.9"), 11, 'is not an address range; write "10.9.0.200-10.9.1.9"'),
     "two families": (pool("192.0.2.9-fd00::1"), 11, "is not an address range of one family"),
     "host bits": (pool("192.0.2.9/24"), 11, 'has host bits set; use "192.0.2.0/24"'),
     "no addresses": (pool(), 11, 'is empty; set addresses = ["192.168.56.200-192.168.56.230"]'),
