@@ -93,7 +93,7 @@ def test_every_command_is_listed_with_one_line_of_help() -> None:
         (["apply"], 1, r"stdin is not a terminal; use -y to proceed without confirmation"),
         (["frobnicate"], 1, r"no such command 'frobnicate'; the commands are init, "),
         (["plam"], 1, r"no such command 'plam'; did you mean plan\?"),
-        (["l2", "chek"], 1, r"no such command 'chek'; did you mean check\?"),
+        (["l2", "chek"], 2, r"no such command 'chek'; did you mean check\?"),
         (["lab", "statu"], 1, r"no such command 'statu'; did you mean status\?"),
         (["node", "drian"], 1, r"no such command 'drian'; did you mean drain\?"),
         (["plan", "-f", "other.toml"], 1, r"other\.toml: no such file"),
