@@ -27,6 +27,7 @@ SUBCOMMANDS = {
     "check": ("provisioner.cli.l2_check:check", "Diagnose external IPs: a verdict, evidence and a remedy."),
     "watch": ("provisioner.cli.l2_watch:watch", "Time a failover."),
     "collect": ("provisioner.cli.l2_collect:collect", "Save the cluster's facts for check --facts."),
+    "guard": ("provisioner.cli.l2_guard:guard", "Watch a segment for days: conflicts, silence, strangers in pools."),
     "explain": ("provisioner.cli.l2_explain:explain", "Explain a verdict: cause, look in tcpdump, remedy."),
 }
 _REPORTING = ("scan", "check")  # their JSON is l2report/v1

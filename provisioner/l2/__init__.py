@@ -12,6 +12,7 @@ __all__ = [
     "facts_schema",
     "facts_values",
     "gratuitous",
+    "guard",
     "owners",
     "phrases",
     "pools",

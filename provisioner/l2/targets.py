@@ -123,6 +123,11 @@ def _everything(known: Pools, external: Iterable[Address]) -> ScanTargets:
     return ScanTargets(_expand(ranges), tuple(notes))
 
 
+def ranges(word: str, facts: Facts | None) -> tuple[Range, ...]:
+    """Return the ranges that an argument means: a network, a range or pool:NAME. Raises ProvisionerError."""
+    return _ranges(word, pool_ranges(facts))
+
+
 def _ranges(word: str, known: Pools) -> tuple[Range, ...]:
     if word.startswith("pool:"):
         if word[5:] not in known:

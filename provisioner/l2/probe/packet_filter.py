@@ -104,6 +104,37 @@ ROUTERS: Sequence[Line] = (
     ("drop", _RETURN, 0, "", ""),
 )
 
+# What a guard hears of others: ARP, neighbor solicitations and advertisements, VRRP and CARP, DHCP in both directions.
+OVERHEARD: Sequence[Line] = (
+    ("", _LOAD_BYTE, _PACKET_TYPE, "", ""),
+    ("", _AT_LEAST, _OTHER_HOST, "drop", ""),
+    ("", _LOAD_WORD, _VLAN_TAG, "", ""),
+    ("", _AND, 0xFFF, "", ""),
+    ("", _EQUAL, 0, "", "drop"),
+    ("", _LOAD_HALF, 12, "", ""),
+    ("", _EQUAL, 0x0806, "keep", ""),
+    ("", _EQUAL, 0x86DD, "ipv6", ""),
+    ("", _EQUAL, 0x0800, "", "drop"),
+    ("", _LOAD_HALF, 20, "", ""),
+    ("", _ANY_BIT, 0x1FFF, "drop", ""),
+    ("", _LOAD_BYTE, 23, "", ""),
+    ("", _EQUAL, 112, "keep", ""),
+    ("", _EQUAL, 17, "", "drop"),
+    ("", _X_HEADER, 14, "", ""),
+    ("", _LOAD_HALF_X, 16, "", ""),
+    ("", _EQUAL, 67, "keep", ""),
+    ("", _EQUAL, 68, "keep", ""),
+    ("", _EQUAL, 1985, "keep", "drop"),
+    ("ipv6", _LOAD_BYTE, 20, "", ""),
+    ("", _EQUAL, 112, "keep", ""),
+    ("", _EQUAL, ICMPV6, "", "drop"),
+    ("", _LOAD_BYTE, 54, "", ""),
+    ("", _EQUAL, ADVERTISEMENT, "keep", ""),
+    ("", _EQUAL, ADVERTISEMENT - 1, "keep", "drop"),  # a solicitation
+    ("keep", _RETURN, 0xFFFF, "", ""),
+    ("drop", _RETURN, 0, "", ""),
+)
+
 
 def assemble(program: Sequence[Line] = ANSWERS) -> bytes:
     """Return a program as the kernel's struct sock_filter, eight bytes per instruction."""

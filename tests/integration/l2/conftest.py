@@ -99,6 +99,7 @@ def segment(tmp_path: Path) -> Iterator[Segment]:
         made.run("bridge", "ip", "link", "add", "br0", "type", "bridge")
         made.run("bridge", "ip", "link", "set", "br0", "up")
         made.host("prober", 1, "192.0.2.1/24")
+        made.run("prober", "ip", "link", "set", "lo", "up")
         yield made
     finally:
         for name in made.names:

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 HEAVY = ("scapy", "kubernetes", "fabric", "paramiko", "rich")
 
 
-@pytest.mark.parametrize("subcommand", ["", "scan", "check", "collect", "watch", "explain"])
+@pytest.mark.parametrize("subcommand", ["", "scan", "check", "collect", "watch", "explain", "guard"])
 def test_help_imports_nothing_heavy(subcommand: str) -> None:
     words = ["l2", *([subcommand] if subcommand else []), "--help"]
     program = (

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from provisioner.l2 import phrases
 from provisioner.l2.diagnosis import REMEDIES
+from provisioner.l2.guard import history
 from provisioner.l2.scan import survey
 
 PAGE = (Path(__file__).parents[3] / "docs" / "l2.md").read_text(encoding="utf-8")
@@ -41,6 +42,13 @@ def test_every_map_letter_is_explained_with_its_label() -> None:
     assert set(letters) == {state.letter for state in survey.AddressState}
     for state in survey.AddressState:
         assert letters[state.letter][1].startswith(state.label), state
+
+
+def test_every_event_of_a_guard_is_explained() -> None:
+    folder = Path(__file__).parents[3] / "provisioner" / "l2" / "guard"
+    sources = (folder / "watcher.py").read_text() + (folder / "masters.py").read_text()
+    assert set(rows("For days: guard")) == set(re.findall(r'"([A-Z][A-Z_]{4,})"', sources))
+    assert set(history.STATES) | {"DHCP_IN_POOL"} == set(rows("For days: guard"))
 
 
 def test_every_exit_status_is_explained() -> None:
