@@ -3,9 +3,13 @@
 __all__ = [
     "arp",
     "capture",
+    "dhcp",
     "interfaces",
+    "ndp",
+    "packet_filter",
     "prober",
     "questions",
+    "raw_socket",
     "router_adverts",
     "router_listener",
     "scapy_light",
