@@ -158,8 +158,8 @@ def up(
     site = _relative(made.site)
     seconds = time.monotonic() - begun
     click.echo(f"lab {made.name}: {len(made.vms)} machines up after {seconds:.0f} s; {site} describes them")
-    if lacking := inventory.missing_storage(made):
-        click.echo(lacking)
+    if stand_in := inventory.storage_stand_in(made):
+        click.echo(stand_in)
     click.echo(f"next: {_sudo()}{invocation()} lab exec -- {invocation()} -f {site} apply")
 
 

@@ -5,7 +5,8 @@ configured for them. Entries of other vendors are ignored; they may be unreachab
 """
 
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from provisioner.errors import ProvisionerError
 
@@ -49,3 +50,33 @@ def select_debian(targets: Iterable[str], suite: str) -> tuple[str, ...]:
         name = f"{suite}-{suffix}" if suffix else suite
         found[f"deb [signed-by={KEYRING}] {uri} {name} main"] = None
     return tuple(found)
+
+
+def download(names: Sequence[str], suite: str, directory: Path) -> None:
+    """Download packages of a suite into an empty directory, without what they depend on; apt verifies them.
+
+    Raises ProvisionerError with apt's words.
+    """
+    for name in ("state/lists/partial", "cache/archives/partial", "parts"):
+        (directory / ".apt" / name).mkdir(parents=True)
+    private = directory / ".apt"
+    (private / "sources.list").write_text("".join(f"{line}\n" for line in debian_sources(suite)))
+    (private / "status").write_text("")
+    settings = {
+        "Dir::Etc::sourcelist": private / "sources.list",
+        "Dir::Etc::sourceparts": private / "parts",
+        "Dir::Etc::preferences": "/dev/null",
+        "Dir::Etc::preferencesparts": private / "parts",
+        "Dir::State": private / "state",
+        "Dir::State::status": private / "status",
+        "Dir::Cache": private / "cache",
+        "APT::Sandbox::User": "root",  # apt's own user cannot enter a cache in a home directory
+        "Acquire::Languages": "none",
+    }
+    options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+    for command in (["update"], ["download", *names]):
+        done = subprocess.run(
+            ["apt-get", *options, "-q", *command], cwd=directory, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise ProvisionerError(f"apt-get {command[0]} failed: {done.stderr.strip()}", "apt-get update")

@@ -1,15 +1,10 @@
 """The hosts.toml of a lab: the cluster that `provisioner apply` makes of its VMs."""
 
-import json
-
 from provisioner.catalogue import default_minor
 from provisioner.errors import ProvisionerError
-from provisioner.lab.containers import cgroups, kernel
+from provisioner.lab.containers import cgroups, nfs
 from provisioner.lab.guest import USER
 from provisioner.lab.spec import LabSpec, MirrorInfo
-from provisioner.site import Workloads
-from provisioner.site.rules import CLAIMS
-from provisioner.text import join_words
 from provisioner.version import Version
 
 POOL = "192.168.56.200-192.168.56.230"
@@ -98,27 +93,9 @@ def _shared_kernel(kubernetes: str, cgroup_v1: bool, *, several: bool) -> str:
     return ("\n[kubeadm]\n" + "".join(f"{line}\n" for line in lines) if lines else "") + _CONNTRACK
 
 
-def missing_storage(spec: LabSpec) -> str:
-    """Return why the lab is without storage, "" if it has some."""
-    if spec.nodes != "containers" or kernel.has_nfs():
-        return ""
-    return (
-        "no storage: this machine's kernel has no NFS, so the lab's hosts.toml disables [nfs] and leaves out "
-        f"{join_words(CLAIMS)}; --nodes vms (make lab NODES=vms) has all of it"
-    )
-
-
-def _omissions(spec: LabSpec) -> dict[str, str]:
-    """Return the tables that leave something out, each with its line."""
-    tables = dict(SMALL) if spec.small else {}
-    if missing_storage(spec):
-        kept = [
-            name
-            for name in Workloads().enabled
-            if name not in CLAIMS and (not spec.small or name in tables["workloads"])
-        ]
-        tables |= {"nfs": "enabled = false", "workloads": f"enabled = {json.dumps(kept)}"}
-    return tables
+def storage_stand_in(spec: LabSpec) -> str:
+    """Return a sentence on what stands in for the kernel's NFS in this lab, "" where nothing does."""
+    return nfs.stand_in() if spec.nodes == "containers" else ""
 
 
 def choose_network(wanted: str, mirror: MirrorInfo | None) -> str:
@@ -155,7 +132,7 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
         lines += ["", "[[hosts]]", f'name = "{vm.name}"', f'address = "{vm.address}"', f'roles = ["{vm.role}"]']
     lines += ["", "[metallb]", *([f'version = "{mirror.metallb}"'] if mirror else [])]
     lines += ["", "[[metallb.pools]]", 'name = "lab"', f'addresses = ["{POOL}"]']
-    for table, line in _omissions(spec).items():
+    for table, line in (SMALL if spec.small else {}).items():
         lines += ["", f"[{table}]", line]
     if mirror and not spec.small:
         lines += ["", "[metrics]", f'version = "{mirror.metrics_server}"']

@@ -103,8 +103,8 @@ def up(
         _shut_down([machine for machine, content in pairs if machine.is_stale(content)], scale, progress)
         _warn_of_memory(all_machines, progress)
         kind_of(spec).prepare_host(spec, progress)
-        if lacking := inventory.missing_storage(spec):
-            progress(lacking)
+        if stand_in := inventory.storage_stand_in(spec):
+            progress(stand_in)
         for machine, content in pairs:
             machine.prepare(content)
             _start(machine, progress)

@@ -3,7 +3,7 @@
 A supervisor process stands for each node, as a QEMU process stands for a VM: killing it cuts the node's power.
 """
 
-from provisioner.lab.containers import cgroups
+from provisioner.lab.containers import cgroups, nfs
 from provisioner.lab.containers.machine import CONTAINERS
 
-__all__ = ["CONTAINERS", "cgroups", "kernel"]
+__all__ = ["CONTAINERS", "cgroups", "kernel", "nfs"]

@@ -10,7 +10,7 @@ import subprocess
 import uuid
 from pathlib import Path
 
-from provisioner.lab.containers import cgroups, devices, kernel, syscalls
+from provisioner.lab.containers import cgroups, devices, kernel, nfs, syscalls
 from provisioner.lab.containers.cgroups import Hierarchy
 from provisioner.lab.containers.launch import Launch
 
@@ -127,6 +127,8 @@ def _give_identity(root: Path, launch: Launch) -> None:
         (root / "etc/fstab").write_text("")
         seen.parent.mkdir(exist_ok=True)
         shutil.copyfile(launch.identity, seen)
+    if launch.nfs:
+        nfs.lay_down(Path(launch.nfs), root)
     socket.sethostname((root / "etc/hostname").read_text().strip())
     kernel.list_modules(root)
     wrapper = root / "usr/local/sbin/runc"

@@ -20,6 +20,7 @@ PREFIX = "provisioner-"
 _INSIDE = "inside"
 END_SECONDS = 20.0
 FREEZE_SECONDS = 20.0
+_FREEZES = 4  # a process that waits for a FUSE daemon which is frozen already cannot be frozen
 # What a kubelet and systemd in a node want of the v2 hierarchy, where it has them.
 _V2_CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids")
 
@@ -133,10 +134,12 @@ def remove(lab: str, node: str = "") -> None:
 def freeze(lab: str, node: str) -> None:
     """Stop all processes of a node without their noticing; ProvisionerError where the kernel does not manage."""
     file, word = _freezer(lab, node)
-    file.write_text(word)
-    if not background.wait_until(lambda: is_frozen(lab, node), FREEZE_SECONDS, pause=0.02):
+    for _ in range(_FREEZES):
+        file.write_text(word)
+        if background.wait_until(lambda: is_frozen(lab, node), FREEZE_SECONDS / _FREEZES, pause=0.02):
+            return
         thaw(lab, node)
-        raise ProvisionerError(f"{node}: its processes cannot be frozen", "provisioner lab down, then snapshot it")
+    raise ProvisionerError(f"{node}: its processes cannot be frozen", "provisioner lab down, then snapshot it")
 
 
 def thaw(lab: str, node: str = "") -> None:

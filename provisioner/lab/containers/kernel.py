@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from provisioner.lab.image import Progress
@@ -64,9 +65,15 @@ def present(names: Iterable[str] = MODULES) -> frozenset[str]:
 
 
 def has_nfs() -> bool:
-    """Return whether the kernel has an NFS client and an NFS server now (proc(5), filesystems)."""
+    """Return whether the kernel has an NFS client and an NFS server now, both usable in a network namespace."""
     kinds = {line.split()[-1] for line in Path("/proc/filesystems").read_text().splitlines()}
-    return {"nfs", "nfsd"} <= kinds
+    return {"nfs", "nfsd"} <= kinds and _serves_nfs_in_a_namespace()
+
+
+@cache
+def _serves_nfs_in_a_namespace() -> bool:
+    mount = ["unshare", "--mount", "--net", "--", "mount", "-t", "nfsd", "nfsd", "/proc/fs/nfsd"]
+    return subprocess.run(mount, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
 
 
 def load_modules(spec: LabSpec, progress: Progress) -> None:

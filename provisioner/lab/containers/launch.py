@@ -13,6 +13,7 @@ class Launch:
 
     files: its folder. namespace: the lab's network namespace; ports: of each NIC on the segment, its link on the
     bridge there and its MAC. memory: in MiB. uplink: whether its NAT leads out of this machine.
+    nfs: the archive of what stands in for the kernel's NFS, "" where that has NFS.
     """
 
     lab: str
@@ -23,6 +24,7 @@ class Launch:
     ports: dict[str, tuple[str, str]]
     memory: int
     uplink: bool
+    nfs: str = ""
 
     @property
     def disk(self) -> Path:

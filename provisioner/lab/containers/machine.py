@@ -12,7 +12,7 @@ from pathlib import Path
 import provisioner
 from provisioner.errors import ProvisionerError
 from provisioner.lab import background
-from provisioner.lab.containers import cgroups, disk, kernel, syscalls
+from provisioner.lab.containers import cgroups, disk, kernel, nfs, syscalls
 from provisioner.lab.containers.launch import Launch, write
 from provisioner.lab.image import Image, Progress
 from provisioner.lab.machine import Machine, State
@@ -107,6 +107,7 @@ class Container:
         return Launch(
             lab=spec.name, node=vm.name, files=str(self.files), machine_id=machine_id, namespace=spec.namespace,
             ports=vm.ports, memory=vm.memory, uplink=self.uplink,
+            nfs=nfs.made(),
         )  # fmt: skip
 
     def _marks(self) -> list[str]:
@@ -121,6 +122,8 @@ class _Containers:
 
     def prepare_host(self, spec: LabSpec, progress: Progress) -> None:
         kernel.load_modules(spec, progress)
+        if not kernel.has_nfs():
+            nfs.ensure(progress)
 
     def orphans(self, spec: LabSpec) -> tuple[int, ...]:
         supervisors = (

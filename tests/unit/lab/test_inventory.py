@@ -10,7 +10,7 @@ import pytest
 from provisioner.catalogue import release
 from provisioner.errors import ProvisionerError
 from provisioner.lab.containers import cgroups, kernel
-from provisioner.lab.inventory import NETWORKS, choose_network, missing_storage, render_site
+from provisioner.lab.inventory import NETWORKS, choose_network, render_site, storage_stand_in
 from provisioner.lab.mirror.editions import SOURCE
 from provisioner.lab.spec import LabSpec, MirrorInfo
 from provisioner.site import Site, load_site
@@ -161,7 +161,7 @@ def test_a_current_kubelet_is_let_start_on_cgroup_v1(
     assert (tables.get("ignore_preflight_errors") == ["SystemVerification"]) is wanted
 
 
-def test_containers_on_a_kernel_without_nfs_have_no_storage_and_say_so(
+def test_containers_on_a_kernel_without_nfs_have_storage_and_say_what_stands_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel, "has_nfs", lambda: False)
@@ -169,11 +169,9 @@ def test_containers_on_a_kernel_without_nfs_have_no_storage_and_say_so(
         lab = LabSpec(tmp_path, nodes="containers", small=small)
         lab.site.write_text(render_site(lab, MIRROR, "bridge"))
         site = load_site(lab.site)
-        assert not site.nfs.enabled
-        assert "nodeport" in site.workloads.enabled
-        assert not {"shared-volume", "statefulset"} & set(site.workloads.enabled)
-        assert missing_storage(lab).startswith("no storage: ")
-    assert missing_storage(LabSpec(tmp_path)) == ""
+        assert site.nfs.enabled
+        assert "shared-volume" in site.workloads.enabled
+        assert storage_stand_in(lab).startswith("storage: a stand-in: ")
+    assert storage_stand_in(LabSpec(tmp_path)) == ""
     monkeypatch.setattr(kernel, "has_nfs", lambda: True)
-    assert missing_storage(LabSpec(tmp_path, nodes="containers")) == ""
-    assert "[nfs]" not in render_site(LabSpec(tmp_path, nodes="containers"), MIRROR)
+    assert storage_stand_in(LabSpec(tmp_path, nodes="containers")) == ""
