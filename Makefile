@@ -10,7 +10,7 @@ Y := $(if $(CI),-y,)
 INTEGRATION := $(shell [ "$$(id -u)" = 0 ] && grep -qs '^ID=debian' /etc/os-release && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup few cluster plan verify status destroy lab test e2e drills bench lint clean
+.PHONY: help setup few cluster plan verify status destroy lab test e2e drills bench krew lint clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ drills: setup ## cause failovers, storage faults and pool changes on the lab tha
 
 bench: setup ## run the benchmarks
 	@$(BIN)/python -m tests.bench
+
+krew: setup ## package kubectl l2 for Krew in dist/ (URL=where the archive will be published)
+	@$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
+	@$(BIN)/python krew/package.py dist $(or $(URL),$(error URL=https://… of the release is missing))
 
 lint: setup ## run ruff, mypy, and import-linter for the boundaries between packages
 	@$(BIN)/ruff check .

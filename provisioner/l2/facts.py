@@ -99,8 +99,7 @@ class Nic(Part):
 class Node(Part):
     """A node. nics: None if they could not be read; speaker: the state of MetalLB's pod; unschedulable: cordoned.
 
-    external_ips: its addresses of the type ExternalIP. speaker_interfaces: those on which its speaker answers, by its
-    log; None: unknown.
+    external_ips: its addresses of the type ExternalIP.
     """
 
     name: Name
@@ -112,7 +111,6 @@ class Node(Part):
     nics: tuple[Nic, ...] | None = None
     unschedulable: bool | None = None
     external_ips: tuple[AddressText, ...] = ()
-    speaker_interfaces: tuple[Name, ...] | None = None
 
 
 class Pool(Part):
@@ -227,9 +225,13 @@ class L2Status(Part):
 
 
 class SpeakerLog(Part):
-    """A speaker's log. partial_join: it did not reach every other speaker by memberlist."""
+    """A speaker's log. partial_join: it did not reach every other speaker by memberlist.
+
+    interfaces: on which it answers ARP requests; None: unknown.
+    """
 
     partial_join: bool | None = None
+    interfaces: tuple[Name, ...] | None = None
 
 
 class Counters(Part):

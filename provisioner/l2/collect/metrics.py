@@ -26,6 +26,9 @@ _COUNTERS = {
     "metallb_layer2_gratuitous_sent": "gratuitous_sent",
 }
 _LOG_LINES = 500
+_HEAD_BYTES = 65536
+_STARTED = "speaker starting"
+_RESPONDER = re.compile(r'"event": ?"(create|delete)ARPResponder", ?"interface": ?"([^"]+)"')
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,10 @@ def logs(reader: ApiReader, pods: Sequence[Object], down: frozenset[str]) -> Map
         if pod["spec"].get("nodeName") and pod["spec"]["nodeName"] not in down and not is_terminating(pod)
     }
     answers = [answer for answer in reader.read_all(sources).values() if answer is not None]
-    return {node: SpeakerLog(partial_join=partial_join(text)) for node, text in answers} or None
+    return {
+        node: SpeakerLog(partial_join=partial_join(text), interfaces=interfaces(head, text))
+        for node, text, head in answers
+    } or None
 
 
 def partial_join(text: str) -> bool | None:
@@ -102,6 +108,23 @@ def partial_join(text: str) -> bool | None:
     if words:
         return bool(words[-1] == "partial join")
     return False if text.strip() else None
+
+
+def interfaces(head: str, tail: str) -> tuple[str, ...] | None:
+    """Return the interfaces on which a speaker answers ARP requests, by its log; None if its beginning is lost.
+
+    It logs one line when it begins and one when it ends (internal/layer2/announcer.go); it looks for new interfaces
+    every ten seconds.
+    """
+    if _STARTED not in head:
+        return None
+    found: dict[str, None] = {}
+    for event, name in _RESPONDER.findall(head + ("" if tail in head else tail)):
+        if event == "create":
+            found[name] = None
+        else:
+            found.pop(name, None)
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -149,15 +172,19 @@ def _ports(pod: Object, version: str | None) -> list[_MetricsPort]:
     return list(found) or [_MetricsPort(9120 if secure else 7472, secure)]
 
 
-def _reading(reader: ApiReader, pod: Object) -> Callable[[], tuple[str, str]]:
+def _reading(reader: ApiReader, pod: Object) -> Callable[[], tuple[str, str, str]]:
     metadata, spec = pod["metadata"], pod["spec"]
     container = next((each["name"] for each in spec["containers"] if "speaker" in each["name"]), "")
-    query = f"tailLines={_LOG_LINES}" + (f"&container={container}" if container else "")
+    own = f"&container={container}" if container else ""
 
-    def read() -> tuple[str, str]:
-        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/log?{query}"
+    def log(query: str) -> str:
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/log?{query}{own}"
         answer: Any = reader.cluster.raw(path, retry_for=0)
         # A log of one line of JSON comes back parsed.
-        return spec["nodeName"], answer if isinstance(answer, str) else json.dumps(answer)
+        return answer if isinstance(answer, str) else json.dumps(answer)
+
+    def read() -> tuple[str, str, str]:
+        tail = log(f"tailLines={_LOG_LINES}")
+        return spec["nodeName"], tail, tail if _STARTED in tail else log(f"limitBytes={_HEAD_BYTES}")
 
     return read

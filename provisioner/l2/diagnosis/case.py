@@ -105,7 +105,7 @@ class Case:
     @property
     def by_metallb(self) -> bool:
         """Tell whether MetalLB announces it, as far as is known."""
-        return all(map(elsewhere.by_metallb, self.services))
+        return all(elsewhere.by_metallb(self.facts, service) for service in self.services)
 
     @property
     def is_api(self) -> bool:

@@ -95,9 +95,23 @@ def interface_missing(case: Case) -> Cause | None:
             return Cause("INTERFACE_MISSING", confidence, (why, *reported, silence(case)), fields=fields)
         if named:
             return None  # the node has the interface, so the event is an old one
+    if node is not None and node.nics is None and named and (why := _by_log(case, node, named)):
+        return Cause("INTERFACE_MISSING", "likely", (why, *reported, silence(case)), fields=fields)
     if not reported:
         return None
     return Cause("INTERFACE_MISSING", "likely", (*reported, silence(case)), fields=fields)
+
+
+def _by_log(case: Case, node: Node, named: tuple[Advertisement, ...]) -> str:
+    """Return why the leader's speaker has no interface to announce on, by its log; "" without a reason."""
+    log = (case.facts.speaker_log or {}).get(node.name)
+    wanted = tuple(dict.fromkeys(name for one in named for name in one.interfaces))
+    if log is None or log.interfaces is None or set(wanted) & set(log.interfaces):
+        return ""
+    allow = "allow" if len(named) > 1 else "allows"
+    has = join_words(name for name in log.interfaces if not _VIRTUAL.match(name)) or "no other interface"
+    limit = f"L2Advertisement {join_words(one.name for one in named)} {allow} only {join_words(wanted)}"
+    return f"{limit}, but by its log the speaker on {node.name}, which should announce {case.ip}, has {has}."
 
 
 def _with_interfaces(case: Case, node: Node | None) -> tuple[Advertisement, ...]:

@@ -16,7 +16,7 @@ from provisioner.text import join_words
 
 def find(facts: Facts, service: Service) -> Cause:
     """Return why a Service has no address: the first cause that the facts support."""
-    if not elsewhere.by_metallb(service):
+    if not elsewhere.by_metallb(facts, service):
         return _elsewhere(service)
     causes = (_other_class, _no_pool, _not_admitted, _exhausted, _config, _impossible_request, _no_auto_assign)
     evidence = (f"Service {service.key} has no external IP.", *_events(service))

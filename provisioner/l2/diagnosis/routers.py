@@ -35,7 +35,7 @@ def vrrp_two_masters(case: Case) -> Cause | None:
     """VRRP_TWO_MASTERS: two hosts advertise the address at the same time, so neither hears the other."""
     for group in case.segment.router_groups:
         if group.state == "two masters" and case.ip in group.addresses:
-            return Cause("VRRP_TWO_MASTERS", "certain", _masters(case, group), ("SPLIT_BRAIN",), _fields(group))
+            return Cause("VRRP_TWO_MASTERS", "certain", _masters(case, group), (), _fields(group))
     return None
 
 

@@ -43,7 +43,7 @@ def _unknown(case: Case) -> str:
 
 
 def _kernel(case: Case) -> str:
-    found = kernel_also_owns(case)
+    found = kernel_also_owns(case) if case.by_metallb else None  # the others put the address on an interface
     return found[1] if found else ""
 
 

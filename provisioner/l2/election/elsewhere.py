@@ -27,14 +27,15 @@ class Elected:
     why: str
 
 
-def by_metallb(service: Service | None) -> bool:
-    """Tell whether MetalLB announces a Service; facts that do not say so mean MetalLB."""
-    return service is None or service.announcer in (None, "metallb")
+def by_metallb(facts: Facts, service: Service | None) -> bool:
+    """Tell whether MetalLB announces a Service; facts that do not say so mean MetalLB, unless it is not installed."""
+    announcer = service.announcer if service is not None else None
+    return announcer == "metallb" or (announcer is None and facts.metallb.installed is not False)
 
 
 def program(service: Service | None) -> str:
     """Return the name of the program that announces a Service, for sentences."""
-    return NAMES.get((service.announcer if service is not None else None) or "metallb", "its announcer")
+    return NAMES.get((service.announcer if service is not None else None) or "", "its announcer")
 
 
 def elected(facts: Facts, ip: Address, service: Service) -> Elected:

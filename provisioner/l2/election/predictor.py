@@ -75,7 +75,7 @@ def predict(facts: Facts, ip: Address, service: Service | None) -> Prediction:
         if facts.services is not None:
             return Prediction(())
         return Prediction(None, unknown=("which Service has the address is unknown",))
-    if not elsewhere.by_metallb(service):
+    if not elsewhere.by_metallb(facts, service):
         found = elsewhere.elected(facts, ip, service)
         if not found.node:
             return Prediction(None, unknown=(found.why,))

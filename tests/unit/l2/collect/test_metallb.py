@@ -324,3 +324,25 @@ JOINED = '{"level":"info","msg":"memberlist join successfully","number of other 
 )
 def test_the_last_join_counts(text: str, partial: bool | None) -> None:
     assert metrics.partial_join(text) is partial
+
+
+def _line(event: str, interface: str) -> str:
+    return f'{{"caller":"announcer.go:126","event":"{event}","interface":"{interface}","level":"info"}}\n'
+
+
+def test_a_speakers_log_tells_its_interfaces() -> None:
+    start = '{"msg":"MetalLB speaker starting (commit dev, branch dev)"}\n'
+    head = start + _line("createARPResponder", "eth0") + _line("createNDPResponder", "eth0")
+    head += _line("createARPResponder", "eth1")
+    assert metrics.interfaces(head, head) == ("eth0", "eth1")
+    assert metrics.interfaces(head, _line("deleteARPResponder", "eth1")) == ("eth0",)
+    assert metrics.interfaces(_line("createARPResponder", "eth0"), "") is None, "the beginning is lost"
+
+
+def test_a_renamed_chart_is_found_by_its_images() -> None:
+    images = ("docker.io/rancher/mirrored-metallb-speaker:v0.14.8", "quay.io/metallb/controller:v0.14.8")
+    labels = {"app.kubernetes.io/name": "lb"}
+    pods = [pod(labels=labels, namespace="net", containers=[{"name": "c", "image": image}]) for image in images]
+    found = components([*pods, pod("x", labels={}, containers=[{"name": "x", "image": "nginx:1"}])], [])
+    assert (found.namespace, len(found.speakers or ()), len(found.controllers or ())) == ("net", 1, 1)
+    assert metallb(found, lambda _: None).version == "0.14.8"

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from provisioner.l2 import diagnosis, targets
-from provisioner.l2.facts import Announcer, ApiAddress, Facts, Lease, OtherAnnouncers, Service
+from provisioner.l2.facts import (
+    Advertisement,
+    Announcer,
+    ApiAddress,
+    Facts,
+    Lease,
+    OtherAnnouncers,
+    Service,
+    SpeakerLog,
+)
 from provisioner.l2.probe.capture import Capture
 from provisioner.l2.probe.router_adverts import RouterAdvert
 from provisioner.l2.result import Result
@@ -87,6 +96,15 @@ def test_nobody_announces() -> None:
     clean(result)
     classed = judge(SILENT, announced("other", None, load_balancer_class="example.org/lb"))
     assert (classed.verdict, classed.confidence) == ("NO_ANNOUNCER", "likely")
+
+
+def test_an_unknown_announcer_in_a_cluster_without_metallb_is_not_metallb() -> None:
+    known = announced("cilium", None)
+    assert known.services
+    unknown = known.services[0].model_copy(update={"announcer": None, "endpoints": ()})
+    result = judge(SILENT, known.model_copy(update={"services": (unknown,)}))
+    assert result.verdict == "UNKNOWN"
+    clean(result)
 
 
 def test_two_nodes_answer() -> None:
@@ -211,3 +229,16 @@ def test_api_and_a_service_of_that_name_are_not_mixed_up() -> None:
         targets.with_api(["api"], named)
     with pytest.raises(Exception, match="the API's own address is not known"):
         targets.with_api(["api"], announced("cilium"))
+
+
+def test_a_speakers_log_shows_that_the_leader_lacks_the_interface() -> None:
+    """Without SSH, the log is the only source of a node's interfaces."""
+    own = (Advertisement(name="lab", pools=("lab",), interfaces=("eth7",)),)
+    log = {"w2": SpeakerLog(interfaces=("eth0", "eth1", "veth12"))}
+    known = facts(nodes=each_node(nics=None), advertisements=own, speaker_log=log)
+    result = judge(SILENT, known)
+    assert (result.verdict, result.confidence) == ("INTERFACE_MISSING", "likely")
+    assert "allows only eth7, but by its log the speaker on w2, which should announce" in result.evidence[0]
+    assert "has eth0 and eth1." in result.evidence[0]
+    with_it = {"w2": SpeakerLog(interfaces=("eth7",))}
+    assert judge(SILENT, known.model_copy(update={"speaker_log": with_it})).verdict != "INTERFACE_MISSING"
