@@ -199,7 +199,7 @@ def objects() -> Iterator[dict[str, Any]]:
 
 
 def pod(name: str, node: str, image: str, labels: dict[str, str], **container: Any) -> dict[str, Any]:
-    spec = {"nodeName": node, "containers": [{"name": "c", "image": image, **container}]}
+    spec: dict[str, Any] = {"nodeName": node, "containers": [{"name": "c", "image": image, **container}]}
     spec["automountServiceAccountToken"] = False
     metadata = {"name": name, "namespace": "kube-system", "labels": labels}
     status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
