@@ -51,7 +51,8 @@ class MetalLB(Part):
 
     load_balancer_class: the only class it serves, "" for all Services without one. excluded_interfaces: Go regular
     expressions from the ConfigMap metallb-excludel2. speakers_wanted: how many nodes the DaemonSets should run a
-    speaker on (desiredNumberScheduled). installed: whether MetalLB is in the cluster at all.
+    speaker on (desiredNumberScheduled). installed: whether MetalLB is in the cluster at all. component_label: whose
+    values are "speaker" and "controller"; manifests use the first, charts the second.
     """
 
     version: VersionText | None = None
@@ -64,6 +65,7 @@ class MetalLB(Part):
     excluded_interfaces: tuple[str, ...] | None = None
     speakers_wanted: Count | None = None
     installed: bool | None = None
+    component_label: Literal["component", "app.kubernetes.io/component"] = "component"
 
 
 class KubeProxy(Part):

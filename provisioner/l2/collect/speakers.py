@@ -94,7 +94,15 @@ def metallb(found: Components, note: Callable[[str], None]) -> MetalLB:
         ignore_exclude_lb=_agreed(_flag(container, "ignore-exclude-lb") for container in containers),
         load_balancer_class=_agreed(argument(container, "lb-class") or "" for container in containers),
         speakers_wanted=found.wanted,
+        component_label=_component_label([*(found.speakers or ()), *(found.controllers or ())]),
     )
+
+
+def _component_label(pods: Sequence[Object]) -> Literal["component", "app.kubernetes.io/component"]:
+    """Return the label by which kubectl finds MetalLB's pods."""
+    labels = [pod["metadata"].get("labels") or {} for pod in pods]
+    charts = bool(labels) and all("app.kubernetes.io/component" in own for own in labels)
+    return "app.kubernetes.io/component" if charts else "component"
 
 
 def speaker_state(found: Components, node: str) -> SpeakerState | None:

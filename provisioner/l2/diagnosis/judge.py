@@ -42,7 +42,7 @@ def diagnose_pending(facts: Facts, service: Service) -> Result:
     own = pending.eligible(facts, service) or ()
     only = own[0].name if len(own) == 1 else ""
     fields = {"ns": facts.metallb.namespace, "namespace": service.namespace, "name": service.name}
-    fields |= {"service": service.key, **_pool_fields(facts, only)}
+    fields |= {"service": service.key, "component_label": facts.metallb.component_label, **_pool_fields(facts, only)}
     fields |= _pool_fields(facts, cause.fields.get("pool", ""))
     remedy, command = _remedy(cause, fields)
     return Result(
@@ -146,6 +146,7 @@ def _fields(case: Case) -> dict[str, str]:
         "interface": case.capture.vantage.interface,
         "filter": f"{arp} and host {case.ip}" if arp == "arp" else arp,
         "ns": case.facts.metallb.namespace,
+        "component_label": case.facts.metallb.component_label,
     }
     if case.source is not None:
         fields["source"] = str(case.source)

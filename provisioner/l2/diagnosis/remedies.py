@@ -265,6 +265,13 @@ def without_metallb(code: str) -> Remedy:
     return Remedy(_ELSEWHERE.get(code, found.sentence), commands or fallback)
 
 
+def _by_label(command: str, label: str) -> str:
+    """Return a command that finds MetalLB's pods where charts have labeled and named them differently."""
+    if label in ("", "component"):
+        return command
+    return command.replace("deployment/controller", "-l component=controller").replace("-l component=", f"-l {label}=")
+
+
 def fill(sentence: str, commands: tuple[str, ...], fields: Mapping[str, str]) -> tuple[str, str]:
     """Return the sentence and the first command whose placeholders are all among the fields, "" without one.
 
@@ -277,7 +284,7 @@ def fill(sentence: str, commands: tuple[str, ...], fields: Mapping[str, str]) ->
     safe = {name: value for name, value in fields.items() if _SAFE.fullmatch(value)}
     for command in commands:
         try:
-            return text[:1].upper() + text[1:], command.format_map(safe)
+            return text[:1].upper() + text[1:], _by_label(command.format_map(safe), fields.get("component_label", ""))
         except KeyError:
             continue  # the next command needs fewer placeholders
     return text, ""

@@ -346,3 +346,8 @@ def test_a_renamed_chart_is_found_by_its_images() -> None:
     found = components([*pods, pod("x", labels={}, containers=[{"name": "x", "image": "nginx:1"}])], [])
     assert (found.namespace, len(found.speakers or ()), len(found.controllers or ())) == ("net", 1, 1)
     assert metallb(found, lambda _: None).version == "0.14.8"
+
+
+def test_the_label_of_charts_and_of_manifests() -> None:
+    assert metallb(components([pod(labels=HELM)], []), lambda _: None).component_label == "app.kubernetes.io/component"
+    assert metallb(components([pod()], []), lambda _: None).component_label == "component"

@@ -33,6 +33,7 @@ from tests.unit.l2.diagnosis.segment import (
     heard,
     judge,
     metallb,
+    nodes,
     service,
     syn,
 )
@@ -242,3 +243,14 @@ def test_a_speakers_log_shows_that_the_leader_lacks_the_interface() -> None:
     assert "has eth0 and eth1." in result.evidence[0]
     with_it = {"w2": SpeakerLog(interfaces=("eth7",))}
     assert judge(SILENT, known.model_copy(update={"speaker_log": with_it})).verdict != "INTERFACE_MISSING"
+
+
+@pytest.mark.parametrize(
+    ("label", "selector"),
+    [("component", "-l component=speaker"), ("app.kubernetes.io/component", "-l app.kubernetes.io/component=speaker")],
+)
+def test_a_charts_pods_are_found_by_its_labels(label: Any, selector: str) -> None:
+    known = facts(metallb=metallb(component_label=label, namespace="lb"), nodes=nodes(w2={"speaker": "failing"}))
+    assert judge(SILENT, known).command == (
+        f"kubectl -n lb get pods {selector} -o wide --field-selector spec.nodeName=w2"
+    )
