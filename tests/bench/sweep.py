@@ -1,7 +1,7 @@
 """A sweep compared with arp-scan's: the same /24, packets per second and number of passes, alternating in one run.
 
-Times are those of the whole command, including interpreter startup. In its second pass arp-scan omits addresses that
-answered in the first; a scan probes most of them again, to distinguish a proxy from an owner.
+Times are those of the whole command, including interpreter startup. In the second pass both omit addresses that
+answered in the first; a scan asks again only for those of a MAC with several, which may be a proxy.
 """
 
 from __future__ import annotations

@@ -51,6 +51,7 @@ class Store:
     def _create(self) -> None:
         self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")  # no fsync an event; a power cut loses the last ones at most
         self._db.executescript(_TABLE)
         if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
             self._db.execute(f"PRAGMA user_version = {_VERSION}")

@@ -12,6 +12,8 @@ from provisioner.l2.probe.arp import Kind, Question
 from provisioner.l2.probe.capture import Address, Capture, Handshake, Vantage
 from provisioner.l2.probe.prober import Prober
 
+FEW = 32  # addresses of a sweep of which each owner is asked whether it is a proxy
+
 
 @dataclass
 class ProbeRun:
@@ -63,15 +65,17 @@ class ProbeRun:
         return (questions.arp_probe(interface, ip) if arp_probe else None) or questions.request(interface, ip)
 
     def confirmation_probes(self, among: Iterable[Address], end: float) -> Iterator[Question]:
-        """Yield an ARP probe for each owned address not probed yet, until `end` (monotonic), most telling first.
+        """Yield an ARP probe for each owned address that a proxy may own, until `end` (monotonic), most telling first.
 
-        Those are addresses with several owners, then owners of several addresses: an owner that answers requests but
-        not probes is a proxy.
+        An owner that answers requests but not probes is a proxy. Of many addresses a proxy owns more than one, so the
+        owners of one alone are not asked again; of few, it may own one.
         """
         wanted = set(among)
         owners = {ip: macs for ip, macs in self.owners().items() if ip in wanted}
         held = Counter(mac for macs in owners.values() for mac in macs)
         for ip, macs in sorted(owners.items(), key=lambda one: (-len(one[1]), -max(held[mac] for mac in one[1]))):
+            if len(wanted) > FEW and max(held[mac] for mac in macs) < 2:
+                continue
             question = questions.arp_probe(self.prober.interface, ip)
             if question is None or self.asked[ip][question.kind]:
                 continue

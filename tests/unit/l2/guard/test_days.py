@@ -22,7 +22,7 @@ DAY = 86400.0
 def a_day(segment: Segment, chance: random.Random, store: Store) -> None:
     """Let a day pass: leaders that move, hosts in the pool with changing MACs, leases, VRRP groups, scans."""
     segment.events.clear()
-    for _ in range(120):
+    for _ in range(40):
         mac = f"02:00:00:{chance.randrange(256):02x}:{chance.randrange(256):02x}:{chance.randrange(256):02x}"
         free = ip_address(f"10.{chance.randrange(256)}.{chance.randrange(256)}.{chance.randrange(256)}")
         segment.hear(Sighting(free, mac, "uses", segment.now))
@@ -33,7 +33,7 @@ def a_day(segment: Segment, chance: random.Random, store: Store) -> None:
         for protocol in ("VRRP", "CARP", "HSRP"):
             one = RouterAdvert(protocol, 2, group, source, mac, 100, (), 1.0, segment.now)
             segment.events += segment.watcher.hear(one, segment.now)
-        segment.run(DAY / 120, step=180.0)
+        segment.run(DAY / 40, step=720.0)
     for event in segment.events:
         store.add(event)
 
@@ -43,7 +43,7 @@ def test_thirty_days_do_not_grow(tmp_path: Path) -> None:
     cluster = facts()
     pool = (cluster.pools or ())[0].model_copy(update={"addresses": ("10.0.0.0/8", "192.0.2.200-192.0.2.210")})
     watched = known(cluster.model_copy(update={"pools": (pool,)}), ())
-    segment = Segment(watched, {VIP: lambda t: (W1,) if int(t / 9000) % 2 else (W2,)}, every=180.0)
+    segment = Segment(watched, {VIP: lambda t: (W1,) if int(t / 20000) % 2 else (W2,)}, every=720.0)
     sizes, files = [], []
     with Store(tmp_path / "guard.sqlite", keep=500) as store:
         for _ in range(12):
