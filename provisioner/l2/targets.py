@@ -131,7 +131,8 @@ def ranges(word: str, facts: Facts | None) -> tuple[Range, ...]:
 def _ranges(word: str, known: Pools) -> tuple[Range, ...]:
     if word.startswith("pool:"):
         if word[5:] not in known:
-            there = f"the pools are {', '.join(known)}" if known else "no pools are known: use --facts or hosts.toml"
+            nothing = "no pools are known: use --kubeconfig, hosts.toml or --facts"
+            there = f"the pools are {', '.join(known)}" if known else nothing
             raise ProvisionerError(f"pool {word[5:]!r} not found", did_you_mean(word[5:], known) or there)
         return known[word[5:]]
     try:
@@ -183,7 +184,7 @@ def for_check(words: Sequence[str], facts: Facts | None) -> Targets:
         if services is None:
             raise ProvisionerError(
                 "the cluster's services are not known here",
-                "name addresses, or use --facts FILE (written by `provisioner l2 collect` near the cluster)",
+                "name addresses, or use --kubeconfig FILE, hosts.toml or --facts FILE (of `provisioner l2 collect`)",
             )
         if not services:
             raise ProvisionerError(
@@ -249,7 +250,7 @@ def _service(word: str, services: Sequence[Service] | None) -> Service:
     if services is None:
         raise ProvisionerError(
             f"{word!r} is not an address, and the cluster's services are not known here",
-            "use --facts FILE or hosts.toml",
+            "use --kubeconfig FILE, hosts.toml or --facts FILE",
         )
     there = ", ".join(service.key for service in services[:10]) or "none"
     raise ProvisionerError(
