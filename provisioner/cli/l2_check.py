@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 
 import click
 
@@ -16,11 +17,12 @@ from provisioner.cli.l2 import probe_options, progress
 from provisioner.cli.l2_selection import Selection, cluster_options, output_option
 from provisioner.cli.l2_sources import Source, open_source
 from provisioner.cli.options import Options
-from provisioner.errors import Inconclusive
+from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.l2 import report, targets, terminal
 from provisioner.l2.check import choose_interface, off_segment, run
 from provisioner.l2.probe import interfaces
-from provisioner.l2.probe.capture import Capture
+from provisioner.l2.probe.capture import Address, Capture
+from provisioner.l2.probe.sequence import ATTEMPTS
 from provisioner.l2.result import Result
 from provisioner.redact import redact
 
@@ -28,6 +30,14 @@ from provisioner.redact import redact
 @click.command()
 @click.argument("words", nargs=-1, metavar="[SERVICE|IP]...")
 @probe_options
+@click.option(
+    "--attempts",
+    default=ATTEMPTS,
+    type=click.IntRange(1, 100),
+    show_default=True,
+    help="Connections to each port of a Service.",
+)
+@click.option("--via", metavar="GATEWAY", help="Also connect through this router, and compare.")
 @output_option
 @cluster_options
 @click.pass_obj
@@ -40,6 +50,8 @@ def check(
     pps: int,
     no_zero: bool,
     timeout: float,
+    attempts: int,
+    via: str | None,
 ) -> None:
     """Diagnose external IPs: a verdict for each address, with evidence and a remedy.
 
@@ -55,6 +67,9 @@ def check(
     same += f" --interface {shlex.quote(interface)}" if interface else ""
     same += " --no-zero" * no_zero
     same += f" --timeout {timeout:g}" if timeout != 1 else ""
+    same += f" --attempts {attempts}" if attempts != ATTEMPTS else ""
+    same += f" --via {shlex.quote(via)}" if via is not None else ""
+    router = _router(via) if via is not None else None
     with open_source(options, "l2-check", selection) as source:
         with source.blame_missing_facts():
             words, source.facts = targets.with_api(words, source.facts)
@@ -76,10 +91,23 @@ def check(
                 pps=pps,
                 arp_probe=not no_zero,
                 timeout=timeout,
+                attempts=attempts,
+                via=router,
                 progress=show,
             )
         source.settle()
         _finish(options, capture, _runnable(results, options, same), source)
+
+
+def _router(text: str) -> Address:
+    """Return the router's address; raise ProvisionerError for anything else."""
+    try:
+        found = ip_address(text)
+    except ValueError:
+        found = None
+    if found is None or found.is_multicast or found.is_unspecified or found.is_loopback:
+        raise ProvisionerError(f"--via {text!r} is not the address of a router", "see: ip route show default")
+    return found
 
 
 def _runnable(results: Sequence[Result], options: Options, same: str) -> tuple[Result, ...]:

@@ -72,6 +72,8 @@ def scan(
         source.problems.append(
             f"the kernel dropped {capture.dropped} frames here, so silence proves nothing; use a lower --pps"
         )
+    if apart := diagnosis.diagnose_isolation(capture, source.facts):
+        source.problems.append(apart.rstrip("."))
     if svg is not None:
         try:
             _draw(svg, capture, addresses)

@@ -20,6 +20,7 @@ from provisioner.cli.options import Options
 from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.l2 import check, diagnosis, owners, targets, terminal
 from provisioner.l2.facts import Facts
+from provisioner.l2.macs import vendor as vendor_of
 from provisioner.l2.owners import NodeMacs
 from provisioner.l2.probe import interfaces
 from provisioner.l2.probe.capture import Address, Answer
@@ -181,7 +182,7 @@ def _owners(macs: Sequence[str], facts: Facts | None, answers: Sequence[Answer])
     found = {}
     for mac in macs:
         owner = known.owner(mac)
-        vendor = "" if owner.nodes else owners.vendor(mac)
+        vendor = "" if owner.nodes else vendor_of(mac)
         found[mac] = AddressOwner(mac, owner.node, owner.nic, owner.nodes, matched_by=owner.matched_by, vendor=vendor)
     return found
 

@@ -2,6 +2,7 @@
 
 __all__ = [
     "check",
+    "closer_look",
     "collect",
     "diagnosis",
     "election",
@@ -12,7 +13,9 @@ __all__ = [
     "facts_schema",
     "facts_values",
     "gratuitous",
+    "grouping",
     "guard",
+    "macs",
     "owners",
     "phrases",
     "pools",

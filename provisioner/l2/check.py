@@ -7,19 +7,21 @@ their MACs where SSH could not. Two owners are probed again, since a handover ha
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
 from provisioner.errors import Inconclusive
-from provisioner.l2 import diagnosis
+from provisioner.l2 import closer_look, diagnosis
 from provisioner.l2.facts import Facts, Metrics
-from provisioner.l2.probe import interfaces
-from provisioner.l2.probe.capture import Capture, Vantage
+from provisioner.l2.probe import interfaces, tcp_questions, udp_questions
+from provisioner.l2.probe.capture import Capture, Vantage, merge
+from provisioner.l2.probe.connecting import SCOUTS
+from provisioner.l2.probe.conversation import Asked
 from provisioner.l2.probe.interfaces import Interface
+from provisioner.l2.probe.probe_target import ProbeTarget
 from provisioner.l2.probe.router_listener import RouterListener
-from provisioner.l2.probe.sequence import ProbeTarget, probe
+from provisioner.l2.probe.sequence import ATTEMPTS, probe
 from provisioner.l2.result import Result
 from provisioner.l2.targets import API_KEY, Address, Targets, services_by_ip
 
@@ -56,13 +58,16 @@ def run(
     pps: int = PPS,
     arp_probe: bool = True,
     timeout: float = 1.0,
+    attempts: int = ATTEMPTS,
+    via: Address | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[Capture | None, tuple[Result, ...]]:
     """Probe the targets; return the capture and a verdict for each.
 
     interface: see `choose_interface`; None only if all targets are services without an address: no capture then.
     metrics: reads the speakers' counters; called before and after. pps: frames per second; arp_probe: also send ARP
-    probes; timeout: seconds to listen after the last question. Raises Inconclusive (CAP_NET_RAW, interface lost).
+    probes; timeout: seconds to listen after the last question; attempts: connections to each port; via: a router to
+    send packets through as well. Raises Inconclusive (CAP_NET_RAW, interface lost).
     """
     if interface is None or not targets.ips:
         return None, tuple(
@@ -75,8 +80,18 @@ def run(
     with RouterListener(interface.name) as routers:
         began = time.monotonic()
         capture = probe_segment(
-            facts, targets.ips, interface, pps=pps, arp_probe=arp_probe, timeout=timeout, progress=progress
+            facts,
+            targets.ips,
+            interface,
+            pps=pps,
+            arp_probe=arp_probe,
+            timeout=timeout,
+            attempts=attempts,
+            converse=True,
+            progress=progress,
         )
+        if via is not None:
+            capture = closer_look.through_router(capture, facts, interface, via, pps=pps)
         heard = routers.listen()
         shared, external = {ip for advert in heard for ip in advert.addresses} & {*targets.ips}, services_by_ip(facts)
         if shared or any(service.key == API_KEY for ip in targets.ips for service in external.get(ip, ())):
@@ -88,7 +103,7 @@ def run(
         after = metrics()
         facts = facts.model_copy(update={"metrics": before, "metrics_after": after})
         capture = replace(capture, counted=True)
-    return capture, diagnosis.diagnose_all(capture, facts, targets.ips, targets.pending)
+    return capture, diagnosis.diagnose_all(capture, facts, targets.ips, targets.pending, targets.services)
 
 
 def on_a_node(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> Result | None:
@@ -106,21 +121,36 @@ def probe_segment(
     arp_probe: bool,
     timeout: float,
     others: Sequence[Address] = (),
+    attempts: int = SCOUTS,
+    converse: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Capture:
     """Return a capture of the addresses and of the nodes' own, without a verdict.
 
-    ips: asked in every way; others: swept only.
+    ips: asked in every way; others: swept only. attempts: connections to each port; converse: also ask Services over
+    TCP, and look closer at what is in doubt.
     """
 
     def asked(asks: Sequence[ProbeTarget], swept: Sequence[Address] = (), *, arp_probe: bool = arp_probe) -> Capture:
-        return probe(interface, asks, others=swept, pps=pps, arp_probe=arp_probe, tail=timeout, progress=progress)
+        return probe(
+            interface,
+            asks,
+            others=swept,
+            pps=pps,
+            arp_probe=arp_probe,
+            tail=timeout,
+            attempts=attempts,
+            progress=progress,
+        )
 
     families = {ip.version for ip in (*ips, *others)}
     nodes = [ip for ip in node_addresses(facts) if ip.version in families and interface.reaches(ip)]
-    ports = tcp_ports(facts)
+    ports, udp, speaks = tcp_ports(facts), udp_ports(facts), speaking_ports(facts) if converse else {}
     known = known_macs(facts, interface)
-    asks = [ProbeTarget(ip, ports=ports.get(ip, ()), unicast_to=known) for ip in ips]
+    asks = [
+        ProbeTarget(ip, ports.get(ip, ()), unicast_to=known, udp=udp.get(ip, ()), speaks=speaks.get(ip, ()))
+        for ip in ips
+    ]
     capture = asked([*asks, *(ProbeTarget(ip, echo=False) for ip in nodes if ip not in ips)], others)
     # Nodes whose NICs could not be listed are known now, from the answers for their own addresses.
     learned = tuple(dict.fromkeys(mac for ip in nodes for mac in capture.macs(ip) if mac not in known))
@@ -132,29 +162,19 @@ def probe_segment(
         if not open_:
             break
         capture = merge(capture, asked(open_, arp_probe=False))
+    if converse:
+        capture = closer_look.at_doubts(
+            capture,
+            facts,
+            asks,
+            interface,
+            pps=pps,
+            arp_probe=arp_probe,
+            timeout=timeout,
+            attempts=attempts,
+            progress=progress,
+        )
     return capture
-
-
-def merge(first: Capture, second: Capture) -> Capture:
-    """Return two captures from one place as one; the vantage is the first's, from before any question."""
-    asked = {
-        ip: first.asked.get(ip, frozenset()) | second.asked.get(ip, frozenset())
-        for ip in dict.fromkeys([*first.asked, *second.asked])
-    }
-    return replace(
-        first,
-        targets=tuple(dict.fromkeys([*first.targets, *second.targets])),
-        answers=first.answers + second.answers,
-        announcements=first.announcements + second.announcements,
-        handshakes=first.handshakes + second.handshakes,
-        asked=asked,
-        times={ip: Counter(first.times.get(ip, {})) + Counter(second.times.get(ip, {})) for ip in asked},
-        unicast_to={**first.unicast_to, **{ip: macs for ip, macs in second.unicast_to.items() if macs}},
-        echo={**first.echo, **second.echo},
-        sent=first.sent + second.sent,
-        received=first.received + second.received,
-        dropped=first.dropped + second.dropped,
-    )
 
 
 def node_addresses(facts: Facts | None) -> dict[Address, str]:
@@ -179,6 +199,38 @@ def tcp_ports(facts: Facts | None) -> Mapping[Address, tuple[int, ...]]:
     """Return the TCP ports of each external IP, across all services that share it."""
     return {
         ip: tuple(dict.fromkeys(port.port for one in services for port in one.ports if port.protocol == "TCP"))
+        for ip, services in services_by_ip(facts).items()
+    }
+
+
+def udp_ports(facts: Facts | None) -> Mapping[Address, tuple[tuple[int, str], ...]]:
+    """Return the UDP ports of each external IP that can be asked, each with the protocol to ask in."""
+    return {
+        ip: tuple(
+            dict.fromkeys(
+                (port.port, protocol)
+                for one in services
+                for port in one.ports
+                if port.protocol == "UDP"
+                and (protocol := udp_questions.protocol_of(port.port, port.name, port.app_protocol))
+            )
+        )
+        for ip, services in services_by_ip(facts).items()
+    }
+
+
+def speaking_ports(facts: Facts | None) -> Mapping[Address, tuple[tuple[int, Asked], ...]]:
+    """Return the TCP ports of each external IP that answer a question or speak first, each with how to ask."""
+    return {
+        ip: tuple(
+            dict.fromkeys(
+                (port.port, asked)
+                for one in services
+                for port in one.ports
+                if port.protocol == "TCP"
+                and (asked := tcp_questions.protocol_of(port.port, port.name, port.app_protocol)) is not None
+            )
+        )
         for ip, services in services_by_ip(facts).items()
     }
 

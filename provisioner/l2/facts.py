@@ -146,10 +146,12 @@ class Advertisement(Part):
 
 
 class Port(Part):
-    """A port of a Service. protocol: TCP, UDP or SCTP."""
+    """A port of a Service. protocol: TCP, UDP or SCTP; name, app_protocol: as in the Service, "" without one."""
 
     port: PortNumber
     protocol: str = "TCP"
+    name: str = ""
+    app_protocol: str = ""
 
 
 class Endpoint(Part):
@@ -181,7 +183,8 @@ class Service(Part):
     labels: for an advertisement's service selectors. wanted_ips, wanted_pool: requested by its annotations or spec;
     families: the IP families it needs an address of, empty if unknown. announcer: which program announces it, "other"
     for an unknown one or none, None: unknown (MetalLB is assumed); announcer_reason: how that is known; lease: of the
-    announcer.
+    announcer. status_by: the field manager that wrote
+    status.loadBalancer, "" if unknown.
     """
 
     namespace: Name
@@ -201,6 +204,7 @@ class Service(Part):
     announcer: Announcer | None = None
     announcer_reason: str = ""
     lease: Lease | None = None
+    status_by: str = ""
 
     @property
     def key(self) -> str:
@@ -248,7 +252,10 @@ Metrics = Mapping[str, Mapping[AddressText, Counters]]  # node -> external IP ->
 
 
 class Facts(Part):
-    """All of l2facts/v2. None: unknown; an empty tuple: none exist."""
+    """All of l2facts/v2. None: unknown; an empty tuple: none exist.
+
+    external_ips: the addresses in spec.externalIPs of Services of any type, each with those Services' namespace/name.
+    """
 
     schema_: Literal["l2facts/v1", "l2facts/v2"] = Field(default=SCHEMA, alias="schema")
     metallb: MetalLB = MetalLB()
@@ -258,6 +265,7 @@ class Facts(Part):
     pools: tuple[Pool, ...] | None = None
     advertisements: tuple[Advertisement, ...] | None = None
     services: tuple[Service, ...] | None = None
+    external_ips: Mapping[AddressText, tuple[str, ...]] | None = None
     l2_status: tuple[L2Status, ...] | None = None
     speaker_log: Mapping[str, SpeakerLog] | None = None
     metrics: Metrics | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, WithJsonSchema
@@ -136,6 +137,12 @@ def on_one_line(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {on_one_line(key): on_one_line(one) for key, one in value.items()}
     return value
+
+
+@lru_cache(maxsize=65536)
+def interface(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
+    """Parse an interface's address, with or without its prefix length; once, since a check looks at each a lot."""
+    return ipaddress.ip_interface(text)
 
 
 def quoted(value: object) -> str:

@@ -13,7 +13,6 @@ from ipaddress import IPv6Address, ip_address, ip_interface
 from typing import Protocol, TypeVar
 
 from provisioner.l2.facts import Facts
-from provisioner.l2.probe import scapy_light
 from provisioner.l2.probe.arp import SHORTEST
 from provisioner.l2.probe.capture import Address, Answer
 from provisioner.l2.result import OwnerClass
@@ -190,16 +189,6 @@ def _from_eui64(facts: Facts) -> dict[str, tuple[tuple[str, str], ...]]:
             if mac := eui64_mac(ip):
                 found.setdefault(mac, {})[(node.name, nic_name)] = None
     return {mac: tuple(entries) for mac, entries in found.items()}
-
-
-def vendor(mac: str) -> str:
-    """Return the vendor of a NIC by its MAC, "" if unknown or if software made the MAC up."""
-    if int(mac[:2], 16) & 0x02 and not mac.startswith("52:54:00"):
-        return ""  # locally administered (IEEE 802): no vendor behind it
-    if mac.startswith("52:54:00"):
-        return "QEMU or KVM virtual machine"
-    name = scapy_light.manufacturer(mac)
-    return "" if name.lower() == mac else name
 
 
 def kind(

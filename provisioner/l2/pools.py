@@ -5,7 +5,8 @@ A pool may be an IPv6 /64, so nothing here enumerates addresses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Literal
 
@@ -19,7 +20,12 @@ Family = Literal[4, 6]
 
 def ranges(pool: Pool) -> tuple[Range, ...]:
     """Return a pool's ranges, in the order written."""
-    return tuple(pool_range(text) for text in pool.addresses)
+    return _parsed(pool.addresses)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(addresses: tuple[str, ...]) -> tuple[Range, ...]:
+    return tuple(map(pool_range, addresses))
 
 
 def holds(pool: Pool, ip: Address) -> bool:
@@ -71,6 +77,23 @@ def admits(pool: Pool, service: Service) -> bool | None:
     if inside is False or chosen is False:
         return False
     return None if inside is None or chosen is None else True
+
+
+def overlap(known: Sequence[Pool]) -> tuple[str, str, Range] | None:
+    """Return two pools that share addresses, and which, None if no two do; MetalLB rejects such a configuration."""
+    every = sorted(
+        ((item, pool.name) for pool in known for item in ranges(pool)),
+        key=lambda one: (one[0].first.version, int(one[0].first)),
+    )
+    widest: tuple[Range, str] | None = None
+    for item, name in every:
+        if widest is not None and item.first.version == widest[0].first.version and item.first in widest[0]:
+            if name != widest[1]:
+                return widest[1], name, Range(item.first, min(item.last, widest[0].last, key=int))
+            if int(item.last) <= int(widest[0].last):
+                continue
+        widest = (item, name)
+    return None
 
 
 def overlapping(pool: Pool, addresses: Iterable[Address]) -> tuple[Address, ...]:

@@ -22,10 +22,14 @@ MOST = 65536  # addresses in one scan; eleven minutes at the default rate
 
 @dataclass(frozen=True)
 class Targets:
-    """What a check covers: addresses, and services without one yet."""
+    """What a check covers: addresses, and services without one yet.
+
+    services: namespace/name of those to judge where an address is shared; None: all.
+    """
 
     ips: tuple[Address, ...] = ()
     pending: tuple[Service, ...] = ()
+    services: Mapping[Address, tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -198,9 +202,21 @@ def for_check(words: Sequence[str], facts: Facts | None) -> Targets:
         else:
             refuse_unusable([ip], facts)
             ips.append(ip)
+    named = tuple(ips)
     ips += [ip for service in chosen for ip in external_ips(service)]
     pending = {service.key: service for service in chosen if not service.ingress_ips}
-    return Targets(tuple(dict.fromkeys(ips)), tuple(pending.values()))
+    return Targets(tuple(dict.fromkeys(ips)), tuple(pending.values()), _judged(chosen, named) if words else None)
+
+
+def _judged(chosen: Sequence[Service], named: Iterable[Address]) -> dict[Address, tuple[str, ...]]:
+    """Return the Services to judge at each address of those chosen by name; a named address stands for all."""
+    found: dict[Address, tuple[str, ...]] = {}
+    for service in chosen:
+        for ip in external_ips(service):
+            found[ip] = (*found.get(ip, ()), service.key)
+    for ip in named:
+        found.pop(ip, None)
+    return found
 
 
 def address(word: str) -> Address | None:

@@ -63,6 +63,7 @@ def from_cluster(
         update={
             "nodes": made if made is not None else collect_nodes.without_api(nics, site, parts),
             "services": _services(reader, found, facts),
+            "external_ips": _external_ips(reader, found),
         }
     )
     return _with_announcers(reader, found, facts, site)
@@ -177,6 +178,13 @@ def _services(reader: ApiReader, found: Mapping[str, Any], facts: Facts) -> tupl
         events = reader.interpret("events", lambda: services.events(found["events"]))
     listed: Sequence[Object] = found["services"]
     return reader.interpret("services", lambda: services.services(listed, endpoints, events, reader.note))
+
+
+def _external_ips(reader: ApiReader, found: Mapping[str, Any]) -> dict[str, tuple[str, ...]] | None:
+    listed: Sequence[Object] | None = found["services"]
+    if listed is None:
+        return None
+    return reader.interpret("services", lambda: services.external_ips(listed, reader.note))
 
 
 def _endpoints(reader: ApiReader, served: frozenset[str] | None, facts: Facts) -> services.Endpoints | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
+from typing import Any
 
 from provisioner.kube import Object
 from provisioner.kube.objects import namespaced_name
@@ -32,6 +33,17 @@ def services(
     return tuple(
         _service(item, endpoints, events or {}, note) for item in found if item["spec"].get("type") == "LoadBalancer"
     )
+
+
+def external_ips(found: Sequence[Object], note: Callable[[str], None]) -> dict[str, tuple[str, ...]]:
+    """Return the addresses in spec.externalIPs, of Services of any type, each with those Services."""
+    named: dict[str, tuple[str, ...]] = {}
+    for item in found:
+        key = namespaced_name(item)
+        texts = item["spec"].get("externalIPs") or ()
+        for ip in _valid(texts, lambda text: str(ip_address(text)), f"{key}: external IP", note):
+            named[ip] = (*named.get(ip, ()), key)
+    return named
 
 
 def from_slices(found: Sequence[Object], *, serving: bool | None) -> Endpoints:
@@ -114,7 +126,15 @@ def _service(item: Object, endpoints: Endpoints | None, events: Events, note: Ca
         external_traffic_policy=spec.get("externalTrafficPolicy", "Cluster"),
         allow_shared_ip=_annotation(item, "allow-shared-ip"),
         source_ranges=_valid(spec.get("loadBalancerSourceRanges") or (), network, f"{key}: source range", note),
-        ports=tuple(Port(port=each["port"], protocol=each.get("protocol", "TCP")) for each in spec.get("ports") or ()),
+        ports=tuple(
+            Port(
+                port=each["port"],
+                protocol=each.get("protocol", "TCP"),
+                name=each.get("name") or "",
+                app_protocol=each.get("appProtocol") or "",
+            )
+            for each in spec.get("ports") or ()
+        ),
         endpoints=None if endpoints is None else endpoints.get(key, ()),
         events=events.get(key, ()),
         labels=metadata.get("labels") or {},
@@ -123,7 +143,18 @@ def _service(item: Object, endpoints: Endpoints | None, events: Events, note: Ca
         ),
         wanted_pool=_annotation(item, "address-pool") or "",
         families=tuple(spec.get("ipFamilies") or ()),
+        status_by=_status_writer(metadata.get("managedFields") or ()),
     )
+
+
+def _status_writer(fields: Sequence[Mapping[str, Any]]) -> str:
+    """Return the field manager that wrote status.loadBalancer last, "" if that is not recorded."""
+    writers = [
+        (str(entry.get("time") or ""), str(entry.get("manager") or ""))
+        for entry in fields
+        if "f:loadBalancer" in ((entry.get("fieldsV1") or {}).get("f:status") or {})
+    ]
+    return max(writers)[1] if writers else ""
 
 
 def _annotation(item: Object, name: str) -> str | None:

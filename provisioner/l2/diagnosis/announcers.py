@@ -43,7 +43,7 @@ def servicelb_conflict(case: Case) -> Cause | None:
         f"Service {case.services[0].key} has {case.ip}, which is {nodes[0]}'s own address and in no MetalLB pool.",
         "K3s ServiceLB runs in the cluster; it assigns the nodes' addresses to Services.",
     )
-    return Cause("SERVICELB_CONFLICT", "certain", evidence)
+    return Cause("SERVICELB_CONFLICT", "certain", evidence, explains=("NOT_SERVING", "RETURN_PATH", "NO_ENDPOINTS"))
 
 
 def cilium_l2_conflict(case: Case) -> Cause | None:

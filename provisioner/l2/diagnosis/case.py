@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import ip_interface
 
-from provisioner.l2 import owners
+from provisioner.l2 import macs, owners
 from provisioner.l2.diagnosis import handover
 from provisioner.l2.diagnosis.handover import Handover
 from provisioner.l2.diagnosis.segment import IPVS_NIC, Segment
 from provisioner.l2.election import elsewhere, predictor
 from provisioner.l2.election.predictor import Prediction
 from provisioner.l2.facts import Advertisement, Facts, Node, Pool, Service
+from provisioner.l2.facts_values import interface
 from provisioner.l2.gratuitous import by_metallb
 from provisioner.l2.pools import pool_of
 from provisioner.l2.probe.arp import Kind
@@ -23,7 +23,10 @@ from provisioner.l2.targets import API_KEY
 
 @dataclass(frozen=True)
 class Case:
-    """An address within a run. owners: who answers now; previous_owner: who handed it over during the run."""
+    """An address within a run. owners: who answers now; previous_owner: who handed it over during the run.
+
+    services: all that have the address; judged: those in question.
+    """
 
     segment: Segment
     ip: Address
@@ -33,6 +36,7 @@ class Case:
     owners: tuple[AddressOwner, ...]
     handover: Handover | None
     previous_owner: AddressOwner | None
+    judged: tuple[Service, ...] = ()
 
     @property
     def facts(self) -> Facts:
@@ -159,17 +163,19 @@ class Case:
 
     @property
     def tcp_ports(self) -> tuple[int, ...] | None:
-        """Return its Services' TCP ports, empty if all are UDP or SCTP; None if the ports are unknown."""
-        ports = [port for service in self.services for port in service.ports]
-        if not self.services or any(not service.ports for service in self.services):
+        """Return the judged Services' TCP ports, empty if all are UDP or SCTP; None if the ports are unknown."""
+        ports = [port for service in self.judged for port in service.ports]
+        if not self.judged or any(not service.ports for service in self.judged):
             return None
         return tuple(dict.fromkeys(port.port for port in ports if port.protocol.upper() == "TCP"))
 
     def outcomes(self, mac: str) -> dict[int, Outcome]:
-        """Return the best outcome of each port of its Services, of the connections through an owner."""
+        """Return the best outcome of each TCP port of the judged Services, of the connections through an owner."""
         order: tuple[Outcome, ...] = ("open", "refused", "unreachable", "silent")
         found: dict[int, Outcome] = {}
         for one in self.handshakes(mac):
+            if one.protocol != "TCP":
+                continue
             before = found.get(one.port, "silent")
             found[one.port] = min(before, one.outcome, key=order.index)
         wanted = self.tcp_ports
@@ -192,8 +198,7 @@ class Case:
         if known is None or known.nics is None:
             return None
         by_proxy = any(
-            nic.name == IPVS_NIC and any(ip_interface(text).ip == self.ip for text in nic.addresses)
-            for nic in known.nics
+            nic.name == IPVS_NIC and any(interface(text).ip == self.ip for text in nic.addresses) for nic in known.nics
         )
         return None if by_proxy and proxy.strict_arp is None else False
 
@@ -204,7 +209,7 @@ class Case:
             (nic.name, text)
             for nic in (known.nics if known is not None else None) or ()
             for text in nic.addresses
-            if nic.name != IPVS_NIC and ip_interface(text).ip == self.ip
+            if nic.name != IPVS_NIC and interface(text).ip == self.ip
         )
 
     def speaker_answers(self, node: str, mac: str) -> bool:
@@ -214,6 +219,20 @@ class Case:
         sent = (self.responses_sent(node) or 0) > 0
         frames = self.segment.announcements.get(self.ip, ())
         return status or sent or by_metallb([frame for frame in frames if frame.mac == mac])
+
+    def asked_times(self, owner: AddressOwner) -> dict[Kind, int]:
+        """Return how many requests of each kind an owner should have answered."""
+        counts = self.capture.times.get(self.ip) or {}
+        broadcast = [kind for kind in (Kind.PROBE, Kind.REQUEST) if kind in self.kinds_sent]
+        found: dict[Kind, int] = {kind: counts.get(kind, 1) for kind in broadcast}
+        if owner.mac in self.capture.unicast_to.get(self.ip, ()):
+            found[Kind.UNICAST] = self.capture.unicast_times.get(self.ip, {}).get(owner.mac, 1)
+        return found
+
+    def answered_times(self, owner: AddressOwner) -> dict[Kind, int]:
+        """Return how many of `asked_times` an owner answered."""
+        heard = handover.answered_times(self.capture, self.ip, owner.mac)
+        return {kind: min(asked, heard[kind]) for kind, asked in self.asked_times(owner).items()}
 
     def responses_sent(self, node: str) -> int | None:
         """Return how many responses a node's speaker sent during the run, by its counters; None if unknown."""
@@ -233,20 +252,33 @@ class Case:
         return increase if increase >= 0 else None  # the speaker restarted in between
 
 
-def build_case(segment: Segment, ip: Address) -> Case:
-    """Return the case of one address."""
+def build_case(segment: Segment, ip: Address, judged: tuple[str, ...] = ()) -> Case:
+    """Return the case of one address. judged: namespace/name of the Services in question; all without any."""
+    if judged:
+        return _build(segment, ip, judged)
+    if ip not in segment.cases:
+        segment.cases[ip] = _build(segment, ip, judged)
+    found: Case = segment.cases[ip]
+    return found
+
+
+def _build(segment: Segment, ip: Address, judged: tuple[str, ...]) -> Case:
     services = segment.services.get(ip, ())
     pool = pool_of(segment.facts, ip)
     if segment.informed:
-        prediction = predictor.predict(segment.facts, ip, services[0] if services else None)
+        # A Service without a ready endpoint is not announced, whatever the others do that share the address.
+        active = [one for one in services if one.endpoints is None or any(point.ready for point in one.endpoints)]
+        prediction = predictor.predict(segment.facts, ip, next(iter([*active, *services]), None))
     else:
         prediction = Prediction(None, unknown=("nothing is known about the cluster",))
-    bare = Case(segment, ip, services, pool, prediction, (), None, None)
+    chosen = tuple(one for one in services if one.key in judged) or services
+    bare = Case(segment, ip, services, pool, prediction, (), None, None, chosen)
     heard = tuple(_owner(bare, mac) for mac in dict.fromkeys(answer.mac for answer in bare.answers))
-    moved = handover.find(bare.answers, segment.announcements.get(ip, ())) if _two_nodes(heard) else None
+    steady = _two_nodes(heard) and not handover.takes_turns(bare.answers)
+    moved = handover.find(bare.answers, segment.announcements.get(ip, ())) if steady else None
     previous = next((owner for owner in heard if moved and owner.mac == moved.old), None)
     current = tuple(owner for owner in heard if owner is not previous)
-    return Case(segment, ip, services, pool, prediction, current, moved, previous)
+    return Case(segment, ip, services, pool, prediction, current, moved, previous, chosen)
 
 
 def _two_nodes(heard: tuple[AddressOwner, ...]) -> bool:
@@ -259,7 +291,7 @@ def _owner(case: Case, mac: str) -> AddressOwner:
     known = case.segment.known
     whose = known.owner(mac)
     own = [answer for answer in case.answers if answer.mac == mac]
-    vendor = "" if whose.nodes else owners.vendor(mac)
+    vendor = "" if whose.nodes else macs.vendor(mac)
     kind: OwnerClass
     if known.is_foreign(mac):
         kind = "foreign"

@@ -13,7 +13,7 @@ class Cause:
     """One cause. evidence: sentences, the decisive one first; alternatives: other codes that it allows.
 
     fields: placeholders of the remedy and its commands, in addition to the case's; remedy, commands: replace the
-    table's.
+    table's. explains: codes whose evidence is a consequence of this one, which are then no alternatives.
     """
 
     code: str
@@ -23,3 +23,4 @@ class Cause:
     fields: Mapping[str, str] = field(default_factory=dict)
     remedy: str = ""
     commands: tuple[str, ...] = ()
+    explains: tuple[str, ...] = ()

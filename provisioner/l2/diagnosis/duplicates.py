@@ -19,7 +19,7 @@ from provisioner.l2.gratuitous import by_metallb
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.probe.capture import Answer
 from provisioner.l2.result import AddressOwner, Confidence
-from provisioner.text import join_words
+from provisioner.text import join_words, times
 
 AT_ONCE = 0.1  # seconds between the replies of one node's kernel and speaker to one request
 
@@ -29,6 +29,31 @@ def answering_nodes(case: Case) -> tuple[str, ...]:
     if any(not owner.node for owner in case.owners):
         return ()
     return tuple(dict.fromkeys(owner.node for owner in case.owners))
+
+
+def flapping(case: Case) -> Cause | None:
+    """FLAPPING: nodes answer in turn, again and again, and hardly ever together: the leader changes."""
+    if len(case.owners) < 2 or any(len(owner.nodes) != 1 for owner in case.owners):
+        return None
+    if not handover.takes_turns(case.answers):
+        return None
+    turns = handover.owners_in_turn(case.answers)
+    named = {owner.mac: owner.node for owner in case.owners}
+    path = [named.get(mac, mac) for mac, _ in turns]
+    seconds = turns[-1][1] - turns[0][1]
+    shown = " → ".join([*path[:6], *(["…"] if len(path) > 6 else [])])
+    evidence = [
+        f"{case.ip} moved {times(len(turns) - 1)} in {seconds:.0f} s: {shown}; they answered in turn, not together.",
+        *(answers(case, owner) for owner in case.owners),
+    ]
+    local = [one.key for one in case.services if one.external_traffic_policy == "Local"]
+    if local:
+        evidence.append(
+            f"{join_words(local)} {'have' if len(local) > 1 else 'has'} externalTrafficPolicy Local, so the leader "
+            "follows the pods that are ready."
+        )
+    explained = ("SPLIT_BRAIN", "SHARED_IP_SPLIT", "KUBE_VIP_DUPLICATE", "CILIUM_L2_CONFLICT", "ARP_FLUX_IPVS")
+    return Cause("FLAPPING", "certain", tuple(evidence), explains=(*explained, "STALE_CACHE", "SPEAKER_DOWN"))
 
 
 def arp_flux_ipvs(case: Case) -> Cause | None:
@@ -60,6 +85,10 @@ def split_brain(case: Case) -> Cause | None:
     confidence: Confidence
     if partial:
         confidence = "certain" if speakers else "likely"
+    elif logs and len(case.services) > 1:
+        confidence = (
+            "possible"  # nobody's memberlist complains, and Services that share an address may have two leaders
+        )
     else:
         # Cilium's answers look like a speaker's.
         confidence = "likely" if speakers and not case.facts.others.cilium_l2 else "possible"
@@ -92,10 +121,11 @@ def shared_ip_split(case: Case) -> Cause | None:
     # Without a prediction for each, it is likely only if something can separate their leaders.
     local = [one.key for one in case.services if one.external_traffic_policy == "Local"]
     selecting = [one.name for one in case.facts.advertisements or () if one.service_selectors]
-    if "" not in leaders.values() or not (local or selecting):
+    if not logs and ("" not in leaders.values() or not (local or selecting)):
         return None
     why = [f"{join_words(local)} {'have' if len(local) > 1 else 'has'} externalTrafficPolicy Local."] if local else []
     why += [f"L2Advertisement {join_words(selecting)} has serviceSelectors."] if selecting else []
+    why += ["No speaker log reports a partial join, so the speakers see each other."] if logs else []
     return Cause("SHARED_IP_SPLIT", "likely", (*evidence, *why), ("SPLIT_BRAIN",), _service_selecting(case))
 
 

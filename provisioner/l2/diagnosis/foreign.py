@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from provisioner.l2 import pools
+from provisioner.l2 import macs, pools
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.cause import Cause
 from provisioner.l2.diagnosis.sentences import answers, name, silence
+from provisioner.l2.facts_values import interface
 from provisioner.l2.gratuitous import by_metallb, periodic
 from provisioner.l2.probe.arp import NOBODY, Kind
 from provisioner.l2.result import AddressOwner, Confidence
@@ -27,12 +28,17 @@ def address_conflict(case: Case) -> Cause | None:
         return Cause("ADDRESS_CONFLICT", "certain", (what,), (), here, remedy, commands)
     if case.unassigned or (case.is_api and case.owner is not None and case.served(case.owner.mac)):
         return None  # a load balancer in front of the control planes need not be a node
+    if case.pool is not None and case.ip in case.capture.vantage.gateways:
+        return None
     foreign = [owner for owner in case.owners if owner.owner_class == "foreign" and not proxy_confidence(case, owner)]
     if not foreign:
         return None
     mac = foreign[0].mac
     complete = case.segment.known.complete
-    evidence = [f"{name(owner)} answers for {case.ip}." for owner in foreign]
+    evidence = [f"{case.ip} is the router of this machine."] if case.ip in case.capture.vantage.gateways else []
+    evidence += [f"{name(owner)} answers for {case.ip}." for owner in foreign]
+    if routers := [macs.virtual_router(owner.mac) for owner in foreign if macs.virtual_router(owner.mac)]:
+        evidence.append(f"That is the MAC of a virtual router ({join_words(routers)}), shared by several routers.")
     if not complete:
         evidence.append("No node answers for its own address with that MAC, but not all node interfaces are known.")
     frames = case.segment.announcements.get(case.ip, ())
@@ -68,7 +74,8 @@ def pool_overlaps_node(case: Case) -> Cause | None:
         return None
     if case.ip in case.capture.vantage.gateways:
         what = f"{case.ip} of pool {case.pool.name} is the router of this segment."
-        return Cause("POOL_OVERLAPS_NODE", "certain", (what,))
+        heard = tuple(answers(case, owner) for owner in case.owners)
+        return Cause("POOL_OVERLAPS_NODE", "certain", (what, *heard), explains=_GATEWAY)
     for node in case.facts.nodes:
         if case.ip in [ip_address(text) for text in node.internal_ips]:
             what = f"{case.ip} of pool {case.pool.name} is {node.name}'s own address."
@@ -85,6 +92,10 @@ def pool_overlaps_node(case: Case) -> Cause | None:
                 fields={"node": node.name, "nic": nics[0]},
             )
     return _other_kernel(case)
+
+
+# A router's own address in a pool: that several answer, or the router, or that nobody serves there, follows from it.
+_GATEWAY = ("ADDRESS_CONFLICT", "PROXY_ARP", "RETURN_PATH", "NOT_SERVING", "SPLIT_BRAIN", "STALE_CACHE")
 
 
 def _other_kernel(case: Case) -> Cause | None:
@@ -156,7 +167,7 @@ def proxy_confidence(case: Case, owner: AddressOwner) -> Confidence | None:
     flags = [nic.proxy_arp for nic in (known.nics if known else None) or () if nic.name == owner.nic]
     if True in flags:
         return "certain"
-    if False in flags:
+    if False in flags or not _keeps_to_requests(case, owner):
         return None
     if owner.mac in case.segment.gateways:
         return "certain" if case.segment.probes_work else "likely"
@@ -164,6 +175,17 @@ def proxy_confidence(case: Case, owner: AddressOwner) -> Confidence | None:
         return "likely"
     # A MAC found on a node is not a foreign proxy, whatever the network does to such probes.
     return None if owner.matched_by == "inventory" else "possible"
+
+
+def _keeps_to_requests(case: Case, owner: AddressOwner) -> bool:
+    """Tell whether an owner answers every request and no probe, each asked more than once.
+
+    One unanswered probe is a lost frame. An owner of several addresses need not be asked twice about each.
+    """
+    asked, heard = case.asked_times(owner), case.answered_times(owner)
+    if heard[Kind.REQUEST] < asked[Kind.REQUEST]:
+        return False
+    return asked[Kind.PROBE] > 1 or case.segment.unanswered_probes(owner.mac) > 1
 
 
 def proxy_arp(case: Case) -> Cause | None:
@@ -189,6 +211,33 @@ def proxy_arp(case: Case) -> Cause | None:
     fields |= {"node": owner.node} if owner.node else {}
     fields |= {"nic": owner.nic} if owner.nic else {}
     return Cause("PROXY_ARP", confidence, tuple(evidence), fields=fields)
+
+
+def cloned_mac(case: Case) -> Cause | None:
+    """CLONED_MAC: interfaces of several nodes on this segment have one MAC, as copies of a virtual machine do."""
+    for owner in case.owners:
+        entries = case.segment.known.inventory.get(owner.mac, ())
+        nodes = tuple(dict.fromkeys(node for node, nic in entries if _is_here(case, node, nic)))
+        if len(nodes) > 1:
+            product = macs.hypervisor(owner.mac)
+            evidence = [
+                f"{owner.mac} answers for {case.ip}, and {join_words(nodes)} have that MAC on this segment.",
+                "A switch delivers its frames to whichever of them sent last.",
+            ]
+            evidence += [f"It is a MAC of {product.name}: copies of one virtual machine keep it."] if product else []
+            fields = {"mac": owner.mac, "node": nodes[0]}
+            return Cause("CLONED_MAC", "certain", tuple(evidence), fields=fields, explains=("AMBIGUOUS_MAC",))
+    return None
+
+
+def _is_here(case: Case, node: str, nic: str) -> bool:
+    known = case.facts.node(node)
+    return any(
+        case.capture.vantage.on_link(interface(text).ip)
+        for each in (known.nics if known else None) or ()
+        if each.name == nic
+        for text in each.addresses
+    )
 
 
 def ambiguous_mac(case: Case) -> Cause | None:

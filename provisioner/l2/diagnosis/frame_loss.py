@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address
 
 from provisioner.l2.diagnosis.case import Case, build_case
 from provisioner.l2.diagnosis.cause import Cause
 from provisioner.l2.diagnosis.sentences import name, probed, silence
 from provisioner.l2.facts import Pool
+from provisioner.l2.facts_values import interface
 from provisioner.l2.probe.capture import Address
 from provisioner.l2.result import Confidence
 from provisioner.text import join_words, pluralize, times
@@ -132,7 +133,7 @@ def ndp_responder_failed(case: Case) -> Cause | None:
     ]
     working = [(ip, one) for ip in ipv4 if (one := build_case(case.segment, ip).owner) is not None and one.node]
     if not working:
-        return None
+        return _leader_dadfailed(case)
     ip, owner = working[0]
     works = f"{name(owner)} answers for {ip} of the same Service."
     node = case.facts.node(owner.node)
@@ -141,7 +142,7 @@ def ndp_responder_failed(case: Case) -> Cause | None:
     if nic is None:
         evidence = (works, f"Whether {owner.node}'s interface has a link-local address is unknown.", silence(case))
         return Cause("NDP_RESPONDER_FAILED", "likely", evidence, fields=fields)
-    local = [own for own in map(ip_interface, nic.addresses) if own.version == 6 and own.ip.is_link_local]
+    local = [own for own in map(interface, nic.addresses) if own.version == 6 and own.ip.is_link_local]
     if failed := [own.ip for own in local if own.ip in map(_ip, nic.dad_failed or ())]:
         why = f"{failed[0]} on {owner.node}'s {nic.name} is dadfailed, so the NDP responder cannot start."
         return Cause("NDP_RESPONDER_FAILED", "certain", (why, works, silence(case)), fields=fields)
@@ -153,8 +154,40 @@ def ndp_responder_failed(case: Case) -> Cause | None:
     return Cause("NDP_RESPONDER_FAILED", "certain", (why, works, silence(case)), fields=fields)
 
 
+def _leader_dadfailed(case: Case) -> Cause | None:
+    """Find that the predicted leader's link-local address failed duplicate address detection, by the facts alone."""
+    node = case.leader_node
+    for nic in case.segment.nics_here(node) if node is not None else ():
+        failed = [own for own in map(_ip, nic.dad_failed or ()) if own.is_link_local]
+        if node is not None and failed:
+            why = f"{failed[0]} on {node.name}'s {nic.name} is dadfailed, so the NDP responder cannot start."
+            led = f"{node.name} should announce {case.ip}."
+            fields = _node_fields(case, node.name, nic.name)
+            explained = ("MULTICAST_SNOOPING", "INGRESS_LOST", "NDP_FILTERED")
+            return Cause(
+                "NDP_RESPONDER_FAILED", "certain", (why, led, silence(case)), fields=fields, explains=explained
+            )
+    return None
+
+
+def ndp_filtered(case: Case) -> Cause | None:
+    """NDP_FILTERED: no IPv6 address of the segment answers, not even a node's own, and IPv4 does."""
+    silent = case.segment.silent_nodes(6)
+    if case.ip.version != 6 or not case.silent or not silent or not case.segment.nodes_heard:
+        return None
+    if any(answer.ip.version == 6 for answer in case.capture.answers):
+        return None
+    shown = join_words([f"{node} ({ip})" for node, ip in silent[:4]])
+    evidence = (
+        f"No node answers neighbor solicitations even for its own IPv6 address: {shown}.",
+        "Nodes answer ARP, so the link works.",
+        silence(case),
+    )
+    return Cause("NDP_FILTERED", "likely", evidence, ("NDP_RESPONDER_FAILED",))
+
+
 def _ip(text: str) -> Address:
-    return ip_interface(text).ip
+    return interface(text).ip
 
 
 def buggy_ip(case: Case) -> Cause | None:

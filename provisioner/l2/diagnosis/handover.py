@@ -6,13 +6,16 @@ one of them does, that is a handover; if both answer until the end, it is not.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.probe.capture import Address, Announcement, Answer, Capture
 
 MAX_OVERLAP = 1.0  # seconds for which two nodes may both answer
+_SELDOM = 5  # of so many requests at most one is answered by both owners of an address that moves back and forth
 _SAME_REQUEST = 0.002  # seconds within which the send times of two replies' requests are the same request's
 
 
@@ -87,5 +90,32 @@ def overlap_seconds(answers: Sequence[Answer]) -> float:
 def needs_more_probes(capture: Capture, ip: Address) -> bool:
     """Tell whether more probes would tell a handover from a duplicate: several MACs overlap for under a second."""
     answers = capture.answers_for(ip)
-    frames = [frame for frame in capture.announcements if frame.ip == ip]
-    return len(capture.macs(ip)) > 1 and overlap_seconds(answers) < MAX_OVERLAP and find(answers, frames) is None
+    if len(capture.macs(ip)) < 2 or overlap_seconds(answers) >= MAX_OVERLAP:
+        return False
+    return find(answers, [frame for frame in capture.announcements if frame.ip == ip]) is None
+
+
+def owners_in_turn(answers: Sequence[Answer]) -> tuple[tuple[str, float], ...]:
+    """Return who answered alone, in order, each MAC once per turn, with the time of its turn's first request."""
+    alone = [
+        (next(iter(request.macs)), request.sent) for request in answered_requests(answers) if len(request.macs) == 1
+    ]
+    return tuple(alone[:1]) + tuple(later for earlier, later in pairwise(alone) if earlier[0] != later[0])
+
+
+def takes_turns(answers: Sequence[Answer]) -> bool:
+    """Tell whether several MACs answered in turn and hardly ever together: the address moved back and forth."""
+    requests = answered_requests(answers)
+    together = sum(len(request.macs) > 1 for request in requests)
+    return len(owners_in_turn(answers)) > 2 and together * _SELDOM <= len(requests)
+
+
+def has_moved(capture: Capture, ip: Address) -> bool:
+    """Tell whether an address changed its owner during the run, so that it may do so again."""
+    answers = capture.answers_for(ip)
+    return len(owners_in_turn(answers)) > 1 and overlap_seconds(answers) < MAX_OVERLAP
+
+
+def answered_times(capture: Capture, ip: Address, mac: str) -> Counter[Kind]:
+    """Return how many questions of each kind a MAC answered; replies to one question by two programs count twice."""
+    return Counter(answer.kind for answer in capture.answers_for(ip) if answer.mac == mac)

@@ -132,7 +132,9 @@ def _no_interface(case: Case, node: Node, nics: tuple[Nic, ...], named: tuple[Ad
         limit = f"L2Advertisement {join_words(one.name for one in named)} {allow} only {join_words(wanted)}"
         if not set(wanted) & set(own):
             has = join_words(nic.name for nic in nics if not _VIRTUAL.match(nic.name)) or "no other interface"
-            return f"{limit}, but {node.name}, which should announce {case.ip}, has {has}.", True
+            pattern = next((name for name in wanted if re.search(r"[*?^$\[\]+]", name)), "")
+            exact = f"; {pattern} is taken as a name, since interfaces takes no patterns" if pattern else ""
+            return f"{limit}, but {node.name}, which should announce {case.ip}, has {has}{exact}.", True
         if here and not set(wanted) & set(here):
             return f"{limit}, but {node.name}'s interface on this segment is {join_words(here)}.", False
     patterns = case.facts.metallb.excluded_interfaces or ()

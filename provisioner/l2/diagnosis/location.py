@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address
 
 from provisioner.addresses import why_unusable
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.cause import Cause
+from provisioner.l2.diagnosis.segment import Segment
 from provisioner.l2.facts import Facts
+from provisioner.l2.facts_values import interface
 from provisioner.l2.probe.capture import Address, Vantage
 from provisioner.text import join_words
 
@@ -39,7 +41,7 @@ def on_node(vantage: Vantage, facts: Facts | None) -> Cause | None:
         shared_ips = {text for other in others for text in other.internal_ips}
         here = vantage.own_macs | {vantage.mac}
         for nic in node.nics or ():
-            natted = any(ip_interface(text).ip == _NAT for text in nic.addresses)
+            natted = any(interface(text).ip == _NAT for text in nic.addresses)
             # The probing MAC counts even if several nodes have it: they are indistinguishable from this machine.
             if nic.mac and (nic.mac == vantage.mac or (nic.mac in here and nic.mac not in shared_macs and not natted)):
                 return _node_cause(f"This machine's MAC {nic.mac} is that of {node.name}'s {nic.name}.", node.name)
@@ -48,7 +50,7 @@ def on_node(vantage: Vantage, facts: Facts | None) -> Cause | None:
         own += [
             ip
             for nic in node.nics or ()
-            for ip in (ip_interface(text).ip for text in nic.addresses)
+            for ip in (interface(text).ip for text in nic.addresses)
             if vantage.on_link(ip) and not ip.is_link_local and str(ip) not in shared_ips
         ]
         for ip in own:
@@ -66,11 +68,39 @@ def _node_cause(what: str, node: str) -> Cause:
     )
 
 
+def isolated(segment: Segment) -> Cause | None:
+    """SEGMENT_ISOLATED: no node answers, not even for its own address, so silence about others proves nothing."""
+    silent = [*segment.silent_nodes(4), *segment.silent_nodes(6)]
+    if (
+        not silent
+        or segment.nodes_heard
+        or (segment.answers.keys() & {ip for ips in segment.addresses.values() for ip in ips})
+    ):
+        return None
+    nodes = [node for node in segment.facts.nodes if node.name in dict(silent)]
+    if all(node.ready is False for node in nodes):
+        return None
+    shown = [f"{node} ({ip})" for node, ip in silent[:4]] + ([f"{len(silent) - 4} more"] if len(silent) > 4 else [])
+    interface = segment.capture.vantage.interface
+    evidence = [f"No node answers even for its own address: {join_words(shown)}."]
+    others = [mac for mac in segment.capture.macs_heard if mac not in segment.gateways]
+    routers = [ip for ip in segment.capture.vantage.gateways if segment.answers.get(ip)]
+    if routers:
+        evidence.append(f"The router {routers[0]} answers, so {interface} is connected.")
+    elif others:
+        evidence.append("Other hosts answer, so the link works.")
+    evidence.append(
+        f"So {interface} is kept apart from the nodes: client isolation of an access point or guest Wi-Fi, a private "
+        "VLAN, or another VLAN than theirs; or all nodes are off."
+    )
+    return Cause("SEGMENT_ISOLATED", "certain", tuple(evidence))
+
+
 def off_segment(vantage: Vantage, facts: Facts | None, ips: Sequence[Address]) -> Cause | None:
     """Return INCONCLUSIVE_PROBE_LOCATION if neither the addresses nor any node is in a subnet of the interface."""
     own = [ip_address(text) for node in (facts.nodes if facts else ()) for text in node.internal_ips]
     own += [
-        ip_interface(text).ip
+        interface(text).ip
         for node in (facts.nodes if facts else ())
         for nic in node.nics or ()
         for text in nic.addresses

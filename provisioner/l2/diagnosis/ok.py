@@ -5,6 +5,7 @@ from __future__ import annotations
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.connection import connections
 from provisioner.l2.diagnosis.sentences import answers, name
+from provisioner.l2.diagnosis.serving import covered, is_served, port_states
 from provisioner.l2.probe.arp import Kind
 from provisioner.l2.result import AddressOwner, Confidence
 from provisioner.text import join_words, pluralize
@@ -17,12 +18,12 @@ def is_ok(case: Case) -> bool:
     """
     owner = case.owner
     if owner is not None and case.is_api and not owner.node:
-        return bool({"Z", "B"} & set(owner.answered)) and not case.capture.dropped and case.served(owner.mac) is True
+        return bool({"Z", "B"} & set(owner.answered)) and not case.capture.dropped and is_served(case, owner)
     if owner is None or not owner.node or owner.owner_class == "foreign" or not {"Z", "B"} & set(owner.answered):
         return False
     if case.capture.dropped or case.unassigned or not _answers_for_itself(case, owner):
         return False
-    return case.served(owner.mac) is True or (case.tcp_ports == () and not case.outcomes(owner.mac))
+    return is_served(case, owner)
 
 
 def _answers_for_itself(case: Case, owner: AddressOwner) -> bool:
@@ -52,17 +53,27 @@ def evidence(case: Case) -> tuple[str, ...]:
         candidates = join_words(case.prediction.candidates or ())
         elected = f"{owner.node} is the leader by MetalLB's election among {candidates}"
         found.append(f"{case.prediction.because or elected}.")
-    if case.tcp_ports == () and not case.outcomes(owner.mac):
-        found.append("The Service has no TCP port, so no connection was tried.")
-    else:
-        found.append(connections(case, owner))
-        tried = case.outcomes(owner.mac)
-        if untried := [port for port in case.tcp_ports or () if port not in tried]:
-            found.append(f"Not tried: TCP port {join_words(untried)}.")
+    tried = connections(case, owner)
+    found.append(tried or "The Service has no port that can be tried, so no connection was.")
     others = {one.answered_from for one in case.handshakes(owner.mac) if one.answered_from not in ("", owner.mac)}
     if others:
         found.append(f"The connection was answered from {join_words(sorted(others))}: the return path differs.")
     return tuple(found)
+
+
+def covers(case: Case) -> str:
+    """Return what OK covers: from where, which ports how often, and what was not tried or cannot be seen from here."""
+    owner = case.owner
+    parts = ["from this segment"]
+    if owner is not None:
+        parts += [covered(port_states(case, owner))]
+    via = case.capture.via
+    routed = via is not None and via.mac and via.forwards and any(one.ip == case.ip for one in via.handshakes)
+    if via is not None and routed:
+        parts.append(f"TCP through {via.router}, too")
+    elif case.capture.vantage.gateways:
+        parts.append("a router's neighbor entry is not visible here (--via)")
+    return "; ".join(filter(None, parts))
 
 
 def handover_note(case: Case) -> str:

@@ -19,10 +19,17 @@ class Remedy:
 
 
 # What a sentence says if a placeholder is unknown. Commands are never filled from these.
-_UNNAMED = {"program": "its announcer", "node": "the node", "nic": "its interface", "mac": "that host"}
+_UNNAMED = {
+    "program": "its announcer",
+    "node": "the node",
+    "nic": "its interface",
+    "mac": "that host",
+    "guard": "spoof guard, port security",
+}
 # What may be filled into a command: Kubernetes names, interfaces, addresses, or several of them. Anybody may have
 # written a facts file, and a command is pasted into a shell.
 _SAFE = re.compile(r"\w[\w.:/%@-]*( \w[\w.:/%@-]*)*", re.ASCII)
+_SEVERAL = ("nodes", "filter")  # the only ones that are several words
 _OBJECTS = {"advertisement": "L2Advertisement", "pool": "pool", "service": "Service"}
 
 _POOL = ("kubectl -n {ns} edit configmap {configmap}", "kubectl -n {ns} edit ipaddresspool {pool}")
@@ -59,6 +66,18 @@ REMEDIES: Mapping[str, Remedy] = {
     "POOL_EXHAUSTED": Remedy("Enlarge {the_pool}, or delete a Service that has one of its addresses.", _ANY_POOL),
     "CONFIG_INVALID": Remedy("Fix the configuration that the controller's log names.", _CONTROLLER),
     "CONFIG_STALE": Remedy("Check the controller's log for why it did not load the configuration.", _CONTROLLER),
+    "POOLS_OVERLAP": Remedy("Give every address to one pool only: change {the_pool}.", _ANY_POOL),
+    "EXTERNAL_IP_NOT_ANNOUNCED": Remedy(
+        "Make {the_service} of type LoadBalancer and request the address from a pool, or configure it on a node.",
+        ("kubectl -n {namespace} get service {name} -o yaml", "kubectl get services -A -o wide"),
+    ),
+    "ASSIGNED_BY_OTHER": Remedy(
+        "Let one controller assign addresses to {the_service}: by loadBalancerClass, or by disabling the other.",
+        (
+            "kubectl -n {namespace} get service {name} -o yaml --show-managed-fields",
+            "kubectl get services -A -o wide",
+        ),
+    ),
     "NO_L2ADVERTISEMENT": Remedy(
         "Create an L2Advertisement that covers the pool and the Service.",
         (_NEW_ADVERTISEMENT, *_ADVERTISEMENT),
@@ -94,10 +113,9 @@ REMEDIES: Mapping[str, Remedy] = {
         _ADVERTISEMENT,
     ),
     "BROADCAST_BLIND": Remedy(
-        "Connect {node} by cable instead of Wi-Fi, or fix the setting of {nic} that drops broadcasts; promiscuous "
-        "mode confirms it.",
+        "Connect {node} by cable instead of Wi-Fi, or fix the setting of {nic} that drops broadcasts.",
         (
-            "provisioner exec --limit {node} -- ip link set {nic} promisc on",
+            "provisioner exec --limit {node} -- ip -details link show dev {nic}",
             "provisioner exec --limit {node} -- ip -details link show",
             _SPEAKERS,
         ),
@@ -114,6 +132,13 @@ REMEDIES: Mapping[str, Remedy] = {
     "ARP_FLUX_IPVS": Remedy(
         "Set ipvs.strictARP to true in kube-proxy's ConfigMap, and restart kube-proxy.",
         ("kubectl -n kube-system edit configmap kube-proxy",),
+    ),
+    "FLAPPING": Remedy(
+        "Find what comes and goes: the pods (readiness probes), the speakers (restarts), or memberlist between them.",
+        (
+            "provisioner l2 watch {ip}",
+            "kubectl -n {ns} logs -l component=speaker --prefix --tail=100",
+        ),
     ),
     "SPLIT_BRAIN": Remedy(
         "Open port 7946, TCP and UDP, between all nodes.",
@@ -160,9 +185,52 @@ REMEDIES: Mapping[str, Remedy] = {
             "ip neigh show dev {interface}",
         ),
     ),
+    "CLONED_MAC": Remedy(
+        "Give all but one of the machines a new MAC in the hypervisor, and start them again.",
+        ("provisioner exec -- ip -brief link", "ip neigh show dev {interface}"),
+    ),
     "AMBIGUOUS_MAC": Remedy(
         "Connect the nodes by cable or a host-only network, so that each has its own MAC.",
         ("ip neigh show dev {interface}",),
+    ),
+    "UNICAST_LOST": Remedy(
+        "Clear {mac} from the MAC table of the switches on the way, or have {node} send a frame (a ping from it), "
+        "from which they learn its port; then look for a second port or host that has this MAC.",
+        (
+            "provisioner exec --limit {node} -- timeout 10 tcpdump -eni {nic} 'ether dst {mac}'",
+            "ip neigh show dev {interface}",
+        ),
+    ),
+    "SPOOF_GUARD": Remedy(
+        "Allow {ip} as a source address on {node}'s port: {guard}.",
+        (
+            "provisioner exec --limit {node} -- timeout 10 tcpdump -eni {nic} 'host {ip}'",
+            "kubectl get nodes -o wide",
+        ),
+    ),
+    "MTU_BLACK_HOLE": Remedy(
+        "Give every interface on the way the same MTU, or let ICMP errors (type 3 code 4; ICMPv6 type 2) through; "
+        "clamping the MSS helps meanwhile.",
+        (
+            "ping -c 3 -M do -s 1472 {ip}",
+            "provisioner exec -- ip -brief link",
+        ),
+    ),
+    "BACKEND_PARTLY_DEAD": Remedy(
+        "Compare the endpoints of {the_service}: which of them answers, and on which node the others are.",
+        (_ENDPOINTS, "kubectl get endpointslices -A"),
+    ),
+    "LOSSY": Remedy(
+        "Find where frames are lost on the way to {node}: Wi-Fi, cable, duplex, an overloaded port; compare with a "
+        "ping to the node.",
+        (
+            "provisioner exec --limit {node} -- ip -statistics link show dev {nic}",
+            "ip -statistics link show dev {interface}",
+        ),
+    ),
+    "ROUTER_STALE": Remedy(
+        "Clear the entry for {ip} in the router's neighbor table, and see whether it comes back right.",
+        ("provisioner l2 watch {ip}",),
     ),
     "RETURN_PATH": Remedy(
         "Check {node}'s return path: an address on {nic}, rp_filter, routes.",
@@ -218,6 +286,18 @@ REMEDIES: Mapping[str, Remedy] = {
         "Fix the check that changes the priority, or set nopreempt, with state BACKUP on both.",
         ("sudo tcpdump -c 60 -vni {interface} ip proto 112",),
     ),
+    "MULTICAST_SNOOPING": Remedy(
+        "Enable an MLD querier on the segment, or disable MLD snooping on its switches, access points and bridges.",
+        (
+            "provisioner exec --limit {node} -- ip -6 maddress show dev {nic}",
+            "provisioner exec -- ip -6 maddress show",
+        ),
+    ),
+    "NDP_FILTERED": Remedy(
+        "Let ICMPv6 types 135 and 136 and the groups ff02::1:ff00:0/104 through: IPv6 on the nodes, switches, access "
+        "points.",
+        ("provisioner exec -- ip -6 -brief address", "ip -6 neigh show dev {interface}"),
+    ),
     "NDP_RESPONDER_FAILED": Remedy(
         "Give {nic} of {node} a unique link-local address, and restart its speaker.",
         (
@@ -233,6 +313,10 @@ REMEDIES: Mapping[str, Remedy] = {
             """kubectl -n {ns} patch ipaddresspool {pool} --type merge -p '{{"spec":{{"avoidBuggyIPs":true}}}}'""",
             "kubectl -n {ns} get ipaddresspools",
         ),
+    ),
+    "SEGMENT_ISOLATED": Remedy(
+        "Connect this machine to the nodes' VLAN by cable, or turn client isolation off; then check again.",
+        ("ip neigh show dev {interface}",),
     ),
     "INCONCLUSIVE_PROBE_LOCATION": Remedy(
         "Run it on a machine on the same segment that is neither a node nor a pod.",
@@ -272,6 +356,25 @@ def _by_label(command: str, label: str) -> str:
     return command.replace("deployment/controller", "-l component=controller").replace("-l component=", f"-l {label}=")
 
 
+# What a command begins with that changes a node, the cluster or this machine; all others only look.
+_CHANGING = re.compile(
+    r"\b(kubectl .*\b(edit|patch|create|delete|label|annotate|apply|rollout)\b|sysctl -w|ip (-\d )?neigh flush"
+    r"|ip (-\d )?(address|link) (add|del|set|replace)|printf )"
+)
+
+
+def changes_something(command: str) -> bool:
+    """Tell whether a command changes something, rather than measure it."""
+    return _CHANGING.search(command) is not None
+
+
+def culprit(fields: Mapping[str, str]) -> str:
+    """Return what a cause is about, by its placeholders: "node w1", "pool lab"; "" without one."""
+    named = ("node", "advertisement", "new_advertisement", "pool", "router", "mac")
+    words = {"advertisement": "L2Advertisement", "new_advertisement": "pool", "mac": "MAC"}
+    return next((f"{words.get(name, name)} {fields[name]}" for name in named if fields.get(name)), "")
+
+
 def fill(sentence: str, commands: tuple[str, ...], fields: Mapping[str, str]) -> tuple[str, str]:
     """Return the sentence and the first command whose placeholders are all among the fields, "" without one.
 
@@ -281,7 +384,11 @@ def fill(sentence: str, commands: tuple[str, ...], fields: Mapping[str, str]) ->
         f"the_{name}": f"{word} {fields[name]}" if name in fields else f"the {word}" for name, word in _OBJECTS.items()
     }
     text = sentence.format_map({**_UNNAMED, **objects, **fields})
-    safe = {name: value for name, value in fields.items() if _SAFE.fullmatch(value)}
+    safe = {
+        name: value
+        for name, value in fields.items()
+        if _SAFE.fullmatch(value) and (name in _SEVERAL or " " not in value)
+    }
     for command in commands:
         try:
             return text[:1].upper() + text[1:], _by_label(command.format_map(safe), fields.get("component_label", ""))

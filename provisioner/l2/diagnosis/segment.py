@@ -5,20 +5,23 @@ Built once per run, so that a sweep of thousands of addresses looks at each fram
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from provisioner.l2 import owners
+from provisioner.addresses import Range
+from provisioner.l2 import owners, pools
 from provisioner.l2.facts import Facts, Nic, Node, Service
+from provisioner.l2.facts_values import interface
 from provisioner.l2.probe.arp import Kind
-from provisioner.l2.probe.capture import Address, Announcement, Answer, Capture, Handshake
+from provisioner.l2.probe.capture import Address, Announcement, Answer, Capture, Exchange, Handshake
 from provisioner.l2.redundancy import Group, Master, groups
 
-_Frame = TypeVar("_Frame", Answer, Announcement, Handshake)
+_Frame = TypeVar("_Frame", Answer, Announcement, Handshake, Exchange)
 IPVS_NIC = "kube-ipvs0"  # where kube-proxy in IPVS mode assigns every Service's addresses
 
 
@@ -33,11 +36,30 @@ class Segment:
     announcements: Mapping[Address, tuple[Announcement, ...]] = field(default_factory=dict)
     handshakes: Mapping[Address, tuple[Handshake, ...]] = field(default_factory=dict)
     services: Mapping[Address, tuple[Service, ...]] = field(default_factory=dict)
+    exchanges: Mapping[Address, tuple[Exchange, ...]] = field(default_factory=dict)
+    cases: dict[Address, Any] = field(default_factory=dict, compare=False, repr=False)  # built so far, by `build_case`
 
     @cached_property
     def probes_work(self) -> bool:
         """Tell whether any host answered a probe from 0.0.0.0 (Z); ARP inspection drops them all."""
         return any(answer.kind is Kind.PROBE for answer in self.capture.answers)
+
+    def unanswered_probes(self, mac: str) -> int:
+        """Return how many probes from 0.0.0.0 a MAC left unanswered, about addresses for which it answers requests.
+
+        0 if it answered any.
+        """
+        return self._unanswered_probes.get(mac, 0)
+
+    @cached_property
+    def _unanswered_probes(self) -> Mapping[str, int]:
+        heard = {answer.mac for answer in self.capture.answers if answer.kind is Kind.PROBE}
+        about = {(answer.mac, answer.ip) for answer in self.capture.answers if answer.kind is Kind.REQUEST}
+        counts: Counter[str] = Counter()
+        for mac, ip in about:
+            if mac not in heard and Kind.PROBE in self.capture.asked.get(ip, ()):
+                counts[mac] += self.capture.times.get(ip, {}).get(Kind.PROBE, 1)
+        return counts
 
     @cached_property
     def gateways(self) -> Mapping[str, Address]:
@@ -89,6 +111,23 @@ class Segment:
         return any(self.known.owner(mac).nodes for mac in self._heard)
 
     @cached_property
+    def overlapping_pools(self) -> tuple[str, str, Range] | None:
+        """Return two pools that share addresses, and which, None if no two do."""
+        return pools.overlap(self.facts.pools or ())
+
+    def silent_nodes(self, version: int) -> tuple[tuple[str, Address], ...]:
+        """Return the nodes with their own addresses of a family if all of them are silent; empty if one is not.
+
+        Empty as well if none was asked, or if frames were dropped here.
+        """
+        own = [
+            (node, ip) for node, ips in self.addresses.items() for ip in sorted(ips, key=int) if ip.version == version
+        ]
+        asked = [(node, ip) for node, ip in own if Kind.REQUEST in self.capture.asked.get(ip, ())]
+        heard = any(self.answers.get(ip) for _, ip in asked)
+        return () if heard or self.capture.dropped else tuple(asked)
+
+    @cached_property
     def _heard(self) -> frozenset[str]:
         return frozenset(answer.mac for answer in self.capture.answers)
 
@@ -99,12 +138,7 @@ class Segment:
             node.name: frozenset(
                 chain(
                     (ip_address(text) for text in node.internal_ips),
-                    (
-                        ip_interface(text).ip
-                        for nic in node.nics or ()
-                        if nic.name != IPVS_NIC
-                        for text in nic.addresses
-                    ),
+                    (interface(text).ip for nic in node.nics or () if nic.name != IPVS_NIC for text in nic.addresses),
                 )
             )
             for node in self.facts.nodes
@@ -115,7 +149,7 @@ class Segment:
         vantage = self.capture.vantage
         if nic.mac and nic.mac in self._heard and len(self.known.owner(nic.mac).nodes) == 1:
             return True
-        own = [ip_interface(text) for text in nic.addresses]
+        own = [interface(text) for text in nic.addresses]
         routed = [one for one in own if not one.ip.is_link_local and not one.ip.is_loopback]
         if any(vantage.on_link(one.ip) for one in routed):
             return True
@@ -131,7 +165,7 @@ class Segment:
         """Return the subnets of the segment: this machine's, and those of the nodes' interfaces on it."""
         here = [nic for node in self.facts.nodes for nic in self.nics_here(node)]
         found = [one.network for one in self.capture.vantage.addresses]
-        found += [own.network for own in (ip_interface(text) for nic in here for text in nic.addresses)]
+        found += [own.network for own in (interface(text) for nic in here for text in nic.addresses)]
         # A /32 or /128 is not a subnet, and every interface has fe80::/64.
         return tuple(
             dict.fromkeys(net for net in found if net.prefixlen < net.max_prefixlen and not net.is_link_local)
@@ -169,6 +203,7 @@ def build_segment(capture: Capture, facts: Facts | None) -> Segment:
         announcements=_by_address(capture.announcements),
         handshakes=_by_address(capture.handshakes),
         services=services,
+        exchanges=_by_address(capture.exchanges),
     )
 
 

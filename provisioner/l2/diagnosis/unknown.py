@@ -51,7 +51,7 @@ def _observed(case: Case) -> tuple[str, ...]:
         why = f"{case.capture.vantage.interface} has no IPv6 link-local address, which neighbor discovery requires."
         return (f"{case.ip} was not probed.", *([why] if _no_source(case) else []), *lost)
     if not case.answers:
-        free = (f"No Service has {case.ip}: it is free.",) if case.unassigned and not dropped else ()
+        free = _free(case) if case.unassigned and not dropped else ()
         return (*free, *lost, silence(case))
     found = [*lost, *(answers(case, owner) for owner in case.owners)]
     if len(case.owners) > 1:
@@ -69,6 +69,16 @@ def _observed(case: Case) -> tuple[str, ...]:
         if tried := connections(case, owner):
             found.append(tried)
     return tuple(found)
+
+
+def _free(case: Case) -> tuple[str, ...]:
+    """Return that no Service has the address; facts of an older version do not tell what spec.externalIPs says."""
+    if case.facts.external_ips is not None:
+        return (f"No Service has {case.ip}: it is free.",)
+    return (
+        f"No Service has {case.ip} in its status.",
+        "Whether one names it in spec.externalIPs, which no node announces, is not in these facts.",
+    )
 
 
 def _ruled_out(case: Case) -> tuple[str, ...]:
@@ -150,6 +160,7 @@ def _probe_again(case: Case) -> tuple[str, tuple[str, ...]]:
 
 
 _PODS = "kubectl get pods -A -o wide"
+_FREE = "Nothing to do; a Service may be assigned the address."
 
 
 def _next(case: Case) -> tuple[str, tuple[str, ...]]:
@@ -159,7 +170,9 @@ def _next(case: Case) -> tuple[str, tuple[str, ...]]:
     if not case.segment.informed:
         return "Collect the cluster's facts where its API is reachable.", ("provisioner l2 collect -o facts.json",)
     if case.unassigned and not case.answers:
-        return "Nothing to do; a Service may be assigned the address.", ("kubectl get services -A",)
+        known = case.facts.external_ips is not None
+        what = _FREE if known else "If a Service names it in spec.externalIPs, make it of type LoadBalancer instead."
+        return what, ("kubectl get services -A -o wide",)
     if case.facts.pools is not None and case.pool is None and case.service is not None and case.by_metallb:
         return "Find out what assigned the address.", ("kubectl -n {namespace} describe service {name}",)
     if case.answers:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from provisioner.l2.diagnosis.case import Case
+from provisioner.l2.diagnosis.configuration import overlap_sentence
 from provisioner.l2.diagnosis.duplicates import kernel_also_owns
+from provisioner.l2.diagnosis.ok import handover_note
+from provisioner.l2.diagnosis.serving import requests_lost
 from provisioner.l2.probe.arp import Kind
-from provisioner.text import join_words
 
 _NODE_ADDRESS = ("POOL_OVERLAPS_NODE", "SERVICELB_CONFLICT")  # the address is a node's own, so its kernel answers
 
@@ -17,7 +19,9 @@ def find(case: Case, verdict: str) -> tuple[tuple[str, str], ...]:
         ("PREDICTION_UNKNOWN", _unknown(case)),
         ("KERNEL_ALSO_OWNS", _kernel(case) if verdict not in _NODE_ADDRESS else ""),
         ("NDP_UNICAST_UNANSWERED", _unicast(case)),
-        ("ICMP_SILENT", _echo(case)),
+        ("LEADER_MOVED", _moved(case) if verdict == "OK" else ""),
+        ("REQUESTS_LOST", requests_lost(case) if verdict == "OK" else ""),
+        ("POOLS_OVERLAP", _overlap(case) if verdict != "POOLS_OVERLAP" else ""),
     ]
     return tuple((code, sentence) for code, sentence in found if sentence)
 
@@ -57,11 +61,22 @@ def _unicast(case: Case) -> str:
         or Kind.REQUEST not in heard
     ):
         return ""
-    return f"No reply to unicast solicitations for {case.ip}: expected with MetalLB, which hears multicast only."
+    return (
+        f"No reply to unicast solicitations for {case.ip}: MetalLB hears multicast only. Routers that verify "
+        "neighbors by unicast (Juniper, some L3 switches) drop the entry again and again, often every 30 minutes, and "
+        "with it connections."
+    )
 
 
-def _echo(case: Case) -> str:
-    if case.capture.echo.get(case.ip) is not False or not case.owners:
-        return ""
-    macs = join_words(owner.mac for owner in case.owners)
-    return f"{case.ip} does not answer ping through {macs}; it need not."
+def notes(case: Case) -> tuple[str, ...]:
+    """Return the codes of what is normal with MetalLB and needs no attention: no reply to ping."""
+    return ("ICMP_SILENT",) if case.capture.echo.get(case.ip) is False and case.owners else ()
+
+
+def _moved(case: Case) -> str:
+    return handover_note(case)
+
+
+def _overlap(case: Case) -> str:
+    pair = case.segment.overlapping_pools
+    return overlap_sentence(pair) if pair is not None and case.pool is not None and case.pool.name in pair[:2] else ""

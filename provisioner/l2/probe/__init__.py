@@ -3,10 +3,14 @@
 __all__ = [
     "arp",
     "capture",
+    "connecting",
+    "conversation",
     "dhcp",
     "interfaces",
     "ndp",
     "packet_filter",
+    "packets",
+    "probe_target",
     "prober",
     "questions",
     "raw_socket",
@@ -14,4 +18,6 @@ __all__ = [
     "router_listener",
     "scapy_light",
     "sequence",
+    "tcp_questions",
+    "udp_questions",
 ]

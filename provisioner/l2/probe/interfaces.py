@@ -21,13 +21,14 @@ from provisioner.text import printable
 
 @dataclass(frozen=True)
 class Interface:
-    """A network interface of this machine. addresses: each with its on-link subnet."""
+    """A network interface of this machine. addresses: each with its on-link subnet; mtu: bytes of a packet."""
 
     name: str
     mac: str
     up: bool
     ethernet: bool
     addresses: tuple[IPv4Interface | IPv6Interface, ...] = ()
+    mtu: int = 1500
 
     @property
     def subnets(self) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -139,6 +140,7 @@ def parse(text: str) -> tuple[Interface, ...]:
                 if own.get("family") in ("inet", "inet6") and "local" in own
                 if not (own.get("tentative") or own.get("dadfailed"))
             ),
+            mtu=int(entry.get("mtu") or 1500),
         )
         for entry in entries
     )

@@ -52,25 +52,27 @@ ANSWERS: Sequence[Line] = (
     ("", _TO_X, 0, "", ""),
     ("", _LOAD_WORD, 38, "", ""),
     ("", _EQUAL_X, 0, "keep", "drop"),
-    # IPv6 without extension headers: TCP to one of our ports (56), or ICMPv6 by its type (54).
+    # IPv6 without extension headers: TCP or UDP to one of our ports (56), or ICMPv6 by its type (54).
     ("ipv6", _LOAD_BYTE, 20, "", ""),
     ("", _EQUAL, ICMPV6, "icmpv6", ""),
-    ("", _EQUAL, 6, "", "drop"),
-    ("", _LOAD_HALF, 56, "", ""),
+    ("", _EQUAL, 6, "ports6", ""),
+    ("", _EQUAL, 17, "", "drop"),
+    ("ports6", _LOAD_HALF, 56, "", ""),
     ("", _AT_LEAST, LOWEST_PORT, "keep", "drop"),
     ("icmpv6", _LOAD_BYTE, 54, "", ""),
     ("", _EQUAL, ADVERTISEMENT, "keep", ""),
     ("", _EQUAL, 129, "keep", ""),  # echo reply
     ("", _EQUAL, 1, "keep", ""),  # unreachable
     ("", _EQUAL, 3, "keep", "drop"),  # time exceeded
-    # IPv4: no later fragment; TCP to one of our ports, or ICMP by its type, behind a header of any length.
+    # IPv4: no later fragment; TCP or UDP to one of our ports, or ICMP by its type, behind a header of any length.
     ("ipv4", _LOAD_HALF, 20, "", ""),
     ("", _ANY_BIT, 0x1FFF, "drop", ""),
     ("", _X_HEADER, 14, "", ""),
     ("", _LOAD_BYTE, 23, "", ""),
     ("", _EQUAL, 1, "icmp", ""),
-    ("", _EQUAL, 6, "", "drop"),
-    ("", _LOAD_HALF_X, 16, "", ""),
+    ("", _EQUAL, 6, "ports4", ""),
+    ("", _EQUAL, 17, "", "drop"),
+    ("ports4", _LOAD_HALF_X, 16, "", ""),
     ("", _AT_LEAST, LOWEST_PORT, "keep", "drop"),
     ("icmp", _LOAD_BYTE_X, 14, "", ""),
     ("", _EQUAL, 0, "keep", ""),  # echo reply

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from provisioner.l2.probe import questions
 from provisioner.l2.probe.arp import Kind, Question
-from provisioner.l2.probe.capture import Address, Capture, Handshake, Vantage
+from provisioner.l2.probe.capture import Address, Capture, Exchange, Vantage
 from provisioner.l2.probe.prober import Prober
 
 FEW = 32  # addresses of a sweep of which each owner is asked whether it is a proxy
@@ -17,16 +17,17 @@ FEW = 32  # addresses of a sweep of which each owner is asked whether it is a pr
 
 @dataclass
 class ProbeRun:
-    """A run's bookkeeping. asked: how often by each kind, by address; syns_sent: by address, MAC and port.
+    """A run's bookkeeping. asked: how often by each kind, by address; unicasts: how often each MAC was.
 
-    outstanding: answers (address and MAC) awaited to confirm an owner.
+    exchanges: what was asked over TCP. outstanding: answers (address and MAC) awaited to confirm an owner.
     """
 
     prober: Prober
     vantage: Vantage
     asked: dict[Address, Counter[Kind]] = field(default_factory=dict)
     unicast_to: dict[Address, tuple[str, ...]] = field(default_factory=dict)
-    syns_sent: Counter[tuple[Address, str, int]] = field(default_factory=Counter)
+    unicasts: dict[Address, Counter[str]] = field(default_factory=dict)
+    exchanges: tuple[Exchange, ...] = ()
     echo_sent: set[Address] = field(default_factory=set)
     outstanding: set[tuple[Address, str]] = field(default_factory=set)
     _confirmed: int = 0  # how many answers `confirmed` has seen
@@ -40,6 +41,7 @@ class ProbeRun:
     def _noted(self, question: Question) -> Question:
         self.asked.setdefault(question.target, Counter())[question.kind] += 1
         if question.to:
+            self.unicasts.setdefault(question.target, Counter())[question.to] += 1
             known = self.unicast_to.get(question.target, ())
             self.unicast_to[question.target] = tuple(dict.fromkeys([*known, question.to]))
         return question
@@ -99,9 +101,11 @@ class ProbeRun:
             targets=tuple(targets),
             answers=tuple(prober.answers),
             announcements=tuple(prober.announcements),
-            handshakes=best_handshakes(prober.handshakes),
+            handshakes=tuple(prober.handshakes),
             asked={ip: frozenset(kinds) for ip, kinds in self.asked.items()},
             unicast_to=self.unicast_to,
+            unicast_times=self.unicasts,
+            exchanges=self.exchanges,
             times=self.asked,
             echo={ip: ip in prober.echoed for ip in self.echo_sent},
             started=started,
@@ -110,16 +114,6 @@ class ProbeRun:
             dropped=prober.dropped,
             pps=pps,
         )
-
-
-def best_handshakes(handshakes: Iterable[Handshake]) -> tuple[Handshake, ...]:
-    """Return one handshake for each address, owner and port, an answered one if there is any."""
-    found: dict[tuple[Address, str, int], Handshake] = {}
-    for shake in handshakes:
-        key = (shake.ip, shake.mac, shake.port)
-        if key not in found or found[key].outcome == "silent":
-            found[key] = shake
-    return tuple(found.values())
 
 
 def listen_until(prober: Prober, end: float, until: Callable[[], bool] = lambda: False) -> None:

@@ -6,16 +6,20 @@ kernel, since an answer lost here must not pass for silence.
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from types import TracebackType
 
 from provisioner.errors import Inconclusive, ProvisionerError
-from provisioner.l2.probe import arp, ndp, syn
+from provisioner.l2.probe import arp, ndp, packets, syn
 from provisioner.l2.probe.arp import GratuitousFrame, Kind, Question, Reply
 from provisioner.l2.probe.capture import Address, Announcement, Answer, Handshake
+from provisioner.l2.probe.conversation import Conversation
 from provisioner.l2.probe.interfaces import Interface
+from provisioner.l2.probe.local_ports import ReservedPort, reserve
 from provisioner.l2.probe.rate_limit import HIGHEST_PPS, RateLimit
 from provisioner.l2.probe.raw_socket import RawSocket
 
@@ -27,6 +31,16 @@ MOST_KEPT = 500_000  # frames; with more for a handful of addresses a segment is
 REMEMBERED = 256  # questions for one address
 
 Asked = tuple[float, Kind, str]  # Unix time, kind, and the MAC of a unicast, "" for a broadcast
+
+
+@dataclass
+class _Attempt:
+    """A connection that was not answered yet. sent: when its SYN or question was, each time; most: how often."""
+
+    made: syn.Syn
+    sent: list[float]
+    most: int
+    reserved: ReservedPort | None = None
 
 
 class Prober:
@@ -50,7 +64,8 @@ class Prober:
         self._asked: dict[Address, list[Asked]] = {}
         self._about: set[Address] = set()
         self._own = {arp.NOBODY, *(own.ip for own in interface.addresses)}
-        self._syns: dict[int, tuple[float, syn.Syn]] = {}
+        self._attempts: dict[int, _Attempt] = {}
+        self._conversations: dict[int, Conversation] = {}
         self._echoes: dict[int, Address] = {}
         self._port = random.randint(syn.LOWEST_PORT, syn.HIGHEST_PORT)
         self._socket = RawSocket(interface.name)
@@ -60,6 +75,9 @@ class Prober:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._socket.close()
+        for attempt in self._attempts.values():
+            if attempt.reserved is not None:
+                attempt.reserved.close()
 
     def keep_announcements(self, addresses: Iterable[Address]) -> None:
         """Keep announcements of these addresses from now on; addresses asked for need not be named."""
@@ -81,10 +99,10 @@ class Prober:
             del asked[:-REMEMBERED]
             self._put(question.frame)
 
-    def send_syn(self, ip: Address, mac: str, port: int) -> bool:
+    def send_syn(self, ip: Address, mac: str, port: int, tries: int = 1) -> bool:
         """Send a TCP SYN to `ip`:`port` through the owner `mac`, at the rate limit; see `handshakes` for the outcome.
 
-        Return False if this machine has no source address for it.
+        tries: how often it is sent at most, see `resend`. Return False if this machine has no source address for it.
         """
         source = self.interface.client_address(ip)
         if source is None:
@@ -92,13 +110,60 @@ class Prober:
         self._port = self._port + 1 if self._port < syn.HIGHEST_PORT else syn.LOWEST_PORT
         own = (self.interface.mac, source)
         made = syn.syn(ip, port, mac, own, local_port=self._port, sequence=random.getrandbits(32))
+        self._attempt(_Attempt(made, [], tries))
+        return True
+
+    def send_udp(self, ip: Address, mac: str, port: int, data: bytes, tries: int = 1) -> bool:
+        """Send a UDP question through the owner `mac`, at the rate limit; see `handshakes` for the outcome.
+
+        Return False if this machine has no source address or no port for it.
+        """
+        source = self.interface.client_address(ip)
+        reserved = reserve(source, "UDP") if source is not None else None
+        if source is None or reserved is None:
+            return False
+        own = (self.interface.mac, source)
+        made = syn.question(ip, port, mac, own, local_port=reserved.number, data=data)
+        self._attempt(_Attempt(made, [], tries, reserved))
+        return True
+
+    def _attempt(self, attempt: _Attempt) -> None:
         self._rate_limit.begin(time.monotonic())
         self._await_turn()
-        if (before := self._syns.pop(self._port, None)) is not None:
-            self._silent(*before)
-        self._syns[self._port] = (time.time(), made)
-        self._put(made.frame)
-        return True
+        port = attempt.made.local_port
+        if (before := self._attempts.pop(port, None)) is not None:
+            self._silent(before)
+        attempt.sent.append(time.time())
+        self._attempts[port] = attempt
+        self._put(attempt.made.frame)
+
+    def resend(self) -> None:
+        """Send again, at the rate limit, what was not answered within `PATIENCE` and may be sent again."""
+        late = time.time() - PATIENCE
+        for port in [port for port, one in self._attempts.items() if one.sent[-1] < late and len(one.sent) < one.most]:
+            self._rate_limit.begin(time.monotonic())
+            self._await_turn()
+            if (attempt := self._attempts.get(port)) is not None:
+                attempt.sent.append(time.time())
+                self._put(attempt.made.frame)
+
+    def converse(self, conversation: Conversation) -> None:
+        """Conduct a TCP conversation: its first segment at the rate limit, the others as answers arrive."""
+        self._rate_limit.begin(time.monotonic())
+        self._await_turn()
+        self._conversations[conversation.local_port] = conversation
+        self._put(conversation.open())
+
+    def end_conversation(self, conversation: Conversation) -> None:
+        """Reset a conversation, and take no more of its segments."""
+        self._conversations.pop(conversation.local_port, None)
+        self._put(conversation.reset())
+
+    def prompt(self, conversation: Conversation) -> None:
+        """Send again what a conversation waits for an answer to."""
+        self._await_turn()
+        if (frame := conversation.again()) is not None:
+            self._put(frame)
 
     def echo(self, ip: Address, mac: str) -> bool:
         """Send an ICMP echo request through the owner `mac`, at the rate limit. Return False without a source."""
@@ -125,9 +190,7 @@ class Prober:
             if (left <= 0 and not ready) or left < -MOST_OVERTIME:
                 break
         self.dropped += self._socket.dropped()
-        late = time.time() - PATIENCE
-        for port in [port for port, (when, _) in self._syns.items() if when < late]:
-            self._silent(*self._syns.pop(port))
+        self._expire(time.time() - PATIENCE)
 
     def unanswered(self, targets: Iterable[Address]) -> list[Address]:
         """Return the targets without any answer yet."""
@@ -136,13 +199,20 @@ class Prober:
 
     def expire_syns(self) -> None:
         """Stop waiting for SYNs: unanswered ones go to `handshakes` as silent."""
-        for port in list(self._syns):
-            self._silent(*self._syns.pop(port))
+        for port in list(self._attempts):
+            self._silent(self._attempts.pop(port))
+
+    def _expire(self, late: float) -> None:
+        """Stop waiting for attempts that were last sent before `late` and may not be sent again."""
+        # In order of their first try, so the rest are younger, or wait for another try.
+        for port, attempt in list(itertools.takewhile(lambda one: one[1].sent[0] < late, self._attempts.items())):
+            if len(attempt.sent) >= attempt.most and attempt.sent[-1] < late:
+                self._silent(self._attempts.pop(port))
 
     @property
-    def pending_syns(self) -> Collection[tuple[Address, str, int]]:
-        """Return address, MAC and port of each SYN without an answer yet."""
-        return [(sent.ip, sent.mac, sent.port) for _, sent in self._syns.values()]
+    def pending(self) -> int:
+        """Return how many connections have neither an answer nor used up their time."""
+        return len(self._attempts)
 
     def _await_turn(self) -> None:
         now = time.monotonic()
@@ -153,11 +223,27 @@ class Prober:
         self._rate_limit.sent(time.monotonic())
         self.sent += 1
 
-    def _silent(self, when: float, sent: syn.Syn) -> None:
-        self.handshakes.append(Handshake(sent.ip, sent.mac, sent.port, "silent", timestamp=when))
+    def _silent(self, attempt: _Attempt) -> None:
+        made, tries = attempt.made, len(attempt.sent)
+        if attempt.reserved is not None:
+            attempt.reserved.close()
+        self.handshakes.append(
+            Handshake(
+                made.ip,
+                made.mac,
+                made.port,
+                "silent",
+                timestamp=attempt.sent[0],
+                tries=tries,
+                protocol=made.protocol,
+            )
+        )
 
     def _take(self, frame: bytes, timestamp: float) -> None:
         kind = frame[12:14]
+        if self._conversations and self._continued(frame):
+            self.received += 1
+            return
         found = arp.parse(frame) if kind == arp.TYPE_ARP else ndp.parse(frame) or syn.parse(frame)
         if isinstance(found, Reply):
             taken = self._reply(found, timestamp)
@@ -194,19 +280,46 @@ class Prober:
         return True
 
     def _answered(self, answered: syn.SynResponse, timestamp: float) -> bool:
-        when, sent = self._syns.get(answered.local_port, (0.0, None))
-        if sent is None or (sent.ip, sent.port) != (answered.ip, answered.port):
+        attempt = self._attempts.get(answered.local_port)
+        if attempt is None:
             return False
-        if answered.acknowledged not in (None, (sent.sequence + 1) % 2**32):
+        made = attempt.made
+        if (made.ip, made.port, made.protocol) != (answered.ip, answered.port, answered.protocol):
             return False
-        del self._syns[answered.local_port]
-        if answered.outcome == "open":
+        if answered.acknowledged not in (None, (made.sequence + 1) % 2**32):
+            return False
+        del self._attempts[answered.local_port]
+        if made.reset and answered.outcome == "open":
             # The kernel resets it too, unless a local firewall hides the answer from it; a second reset is harmless.
-            self._put(sent.reset)
-        rtt = max(0.0, timestamp - when)
+            self._put(made.reset)
+        if attempt.reserved is not None:
+            attempt.reserved.close()
+        tries = max(1, sum(sent <= timestamp for sent in attempt.sent))
+        rtt = max(0.0, timestamp - attempt.sent[tries - 1])
         self.handshakes.append(
-            Handshake(sent.ip, sent.mac, sent.port, answered.outcome, answered.source, timestamp, rtt)
+            Handshake(
+                made.ip,
+                made.mac,
+                made.port,
+                answered.outcome,
+                answered.source,
+                timestamp,
+                rtt,
+                tries,
+                made.protocol,
+            )
         )
+        return True
+
+    def _continued(self, frame: bytes) -> bool:
+        """Pass a frame to the conversation that it belongs to, and send what that replies."""
+        packet = packets.in_frame(frame)
+        segment = packets.segment(packet) if packet is not None else None
+        conversation = self._conversations.get(segment.local_port) if segment is not None else None
+        if segment is None or conversation is None or not conversation.belongs(segment):
+            return False
+        for made in conversation.take(segment):
+            self._put(made)
         return True
 
     def _echoed(self, echoed: syn.EchoReply) -> bool:

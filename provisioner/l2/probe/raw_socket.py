@@ -19,7 +19,7 @@ from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.l2.probe import packet_filter
 
 BUFFER = 1 << 22  # bytes of receive buffer; the kernel grants at most net.core.rmem_max unless forced
-LONGEST = 2048  # bytes read of a frame; every frame of interest is shorter
+LONGEST = 65536 + 64  # bytes read of a frame; segments that the kernel has joined are far longer than the MTU
 
 # linux/if_ether.h, asm-generic/socket.h, linux/if_packet.h: not in Python's socket module
 _ETH_P_ALL = 0x0003
@@ -44,6 +44,7 @@ class RawSocket:
         self, name: str, program: Sequence[packet_filter.Line] = packet_filter.ANSWERS, groups: Sequence[str] = ()
     ) -> None:
         self.name = name
+        self._buffer = bytearray(LONGEST)
         try:
             # Protocol 0 receives nothing until bind, so no frame of another interface gets in.
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -91,11 +92,12 @@ class RawSocket:
         Raises Inconclusive if the interface is gone.
         """
         try:
-            frame, ancillary, _, _ = self._socket.recvmsg(LONGEST, 64, socket.MSG_DONTWAIT)
+            length, ancillary, _, _ = self._socket.recvmsg_into([self._buffer], 64, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
         except OSError as error:
             raise interface_lost(self.name, error) from error
+        frame = bytes(memoryview(self._buffer)[:length])
         for level, kind, data in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
                 seconds, nanoseconds = _TIMESPEC.unpack(data[: _TIMESPEC.size])

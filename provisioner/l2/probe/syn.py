@@ -1,37 +1,33 @@
-"""TCP SYNs and ICMP echos in frames to one owner's MAC: build them, parse the answers.
+"""TCP SYNs, UDP questions and ICMP echos in frames to one owner's MAC, and their answers.
 
-The MAC is given, so each of several owners can be tried, whatever the neighbor cache says. A handshake is never
-completed but reset as soon as it is answered, so nothing stays behind. The local port lies outside the kernel's
-ephemeral range, so no connection of this machine is affected.
+The MAC is given, so each of several owners can be tried, whatever the neighbor cache says. A handshake is reset once
+it is answered, so nothing stays behind. The local port lies outside the kernel's ephemeral range, so no connection
+of this machine is affected.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
-from provisioner.l2.probe import scapy_light
-from provisioner.l2.probe.arp import text
-from provisioner.l2.probe.ndp import ICMPV6, TYPE_IPV6
+from provisioner.l2.probe import packets
+from provisioner.l2.probe.packets import Address, Packet
 
-Address = IPv4Address | IPv6Address
-TYPE_IPV4 = b"\x08\x00"
 LOWEST_PORT = 61000  # above Linux' net.ipv4.ip_local_port_range
 HIGHEST_PORT = 65535
+MSS = 1460  # an Ethernet frame's, for a SYN that is never followed by data
 
-_ETHERNET, _IPV6_HEADER = 14, 40
-_TCP, _ICMP = 6, 1
-_SEGMENT = struct.Struct("!HHIIBB")  # ports, sequence, acknowledgment, header length, flags
-_SYN, _RST, _ACK = 0x02, 0x04, 0x10
-_ERRORS = {_ICMP: (3, 11), ICMPV6: (1, 3)}  # unreachable, time exceeded
-_ECHOED = {_ICMP: 0, ICMPV6: 129}
+Protocol = Literal["TCP", "UDP"]
+_PROTOCOLS: dict[int, Protocol] = {packets.TCP: "TCP", packets.UDP: "UDP"}
+_ERRORS = {packets.ICMP: (3, 11), packets.ICMPV6: (1, 3)}  # unreachable, time exceeded
+_PORT_UNREACHABLE = {packets.ICMP: (3, 3), packets.ICMPV6: (1, 4)}
+_ECHOED = {packets.ICMP: 0, packets.ICMPV6: 129}
 
 
 @dataclass(frozen=True)
 class Syn:
-    """A SYN ready to send through the owner `mac`, and the reset to send once it is answered."""
+    """A SYN or UDP question ready to send through the owner `mac`. reset: sent once a SYN is answered, "" for UDP."""
 
     ip: Address
     mac: str
@@ -39,7 +35,8 @@ class Syn:
     local_port: int
     sequence: int
     frame: bytes
-    reset: bytes
+    reset: bytes = b""
+    protocol: Protocol = "TCP"
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,10 @@ class EchoRequest:
 
 @dataclass(frozen=True)
 class SynResponse:
-    """The answer to a SYN to `ip`:`port`. acknowledged: None in an ICMP error. source: the frame's Ethernet source."""
+    """The answer to a SYN or a UDP question to `ip`:`port`. source: the frame's Ethernet source.
+
+    acknowledged: None in an ICMP error and for UDP. refused: by a RST, for UDP by ICMP port unreachable.
+    """
 
     ip: Address
     port: int
@@ -62,6 +62,7 @@ class SynResponse:
     outcome: Literal["open", "refused", "unreachable"]
     acknowledged: int | None
     source: str
+    protocol: Protocol = "TCP"
 
 
 @dataclass(frozen=True)
@@ -74,72 +75,65 @@ class EchoReply:
 
 def syn(ip: Address, port: int, mac: str, own: tuple[str, Address], *, local_port: int, sequence: int) -> Syn:
     """Build a SYN. own: the interface's MAC and the source address."""
-    inet = scapy_light.layer("inet")
-    head = _head(ip, mac, own)
-    first = inet.TCP(sport=local_port, dport=port, seq=sequence, flags="S", window=64240, options=[("MSS", 1460)])
-    last = inet.TCP(sport=local_port, dport=port, seq=(sequence + 1) % 2**32, flags="R", window=0)
-    return Syn(ip, mac, port, local_port, sequence, bytes(head / first), bytes(head / last))
+    ports, to = (local_port, port), (mac, ip)
+    first = packets.tcp(own, to, ports, packets.SYN, sequence=sequence, mss=MSS)
+    last = packets.tcp(own, to, ports, packets.RST, sequence=sequence + 1, window=0)
+    return Syn(ip, mac, port, local_port, sequence, first, last)
+
+
+def question(ip: Address, port: int, mac: str, own: tuple[str, Address], *, local_port: int, data: bytes) -> Syn:
+    """Build a UDP question. own: the interface's MAC and the source address."""
+    frame = packets.udp(own, (mac, ip), (local_port, port), data)
+    return Syn(ip, mac, port, local_port, 0, frame, protocol="UDP")
 
 
 def echo(ip: Address, mac: str, own: tuple[str, Address], identifier: int) -> EchoRequest:
     """Build an ICMP echo request. own: the interface's MAC and the source address."""
-    if ip.version == 4:
-        message = scapy_light.layer("inet").ICMP(type=8, id=identifier, seq=1)
-    else:
-        message = scapy_light.layer("inet6").ICMPv6EchoRequest(id=identifier, seq=1)
-    return EchoRequest(ip, mac, identifier, bytes(_head(ip, mac, own) / message))
-
-
-def _head(ip: Address, mac: str, own: tuple[str, Address]):  # type: ignore[no-untyped-def]  # Scapy has no types
-    ether = scapy_light.layer("l2").Ether
-    own_mac, source = own
-    if ip.version == 4:
-        network = scapy_light.layer("inet").IP(src=str(source), dst=str(ip), ttl=64, flags="DF")
-        return ether(dst=mac, src=own_mac, type=0x0800) / network
-    network = scapy_light.layer("inet6").IPv6(src=str(source), dst=str(ip), hlim=64)
-    return ether(dst=mac, src=own_mac, type=0x86DD) / network
+    return EchoRequest(ip, mac, identifier, packets.echo(own, (mac, ip), identifier))
 
 
 def parse(frame: bytes) -> SynResponse | EchoReply | None:
-    """Return the answer to a SYN or an echo in `frame`, None for anything else. Never raises."""
-    found = _packet(frame[_ETHERNET:], frame[12:14])
-    if found is None:
+    """Return the answer to a SYN, a UDP question or an echo in `frame`, None for anything else. Never raises."""
+    packet = packets.in_frame(frame)
+    if packet is None:
         return None
-    protocol, sender, _, data = found
-    source = text(frame[6:12])
-    return _segment(data, sender, source) if protocol == _TCP else _icmp(data, protocol, sender, frame[12:14], source)
+    if packet.protocol == packets.TCP:
+        return _segment(packet)
+    if packet.protocol == packets.UDP:
+        return _datagram(packet)
+    return _icmp(packet, frame[12:14]) if packet.protocol in _ERRORS else None
 
 
-def _icmp(data: bytes, protocol: int, sender: Address, kind: bytes, source: str) -> SynResponse | EchoReply | None:
+def _icmp(packet: Packet, kind: bytes) -> SynResponse | EchoReply | None:
+    data, protocol = packet.payload, packet.protocol
     if len(data) < 8:
         return None
     if data[0] == _ECHOED[protocol]:
-        return EchoReply(sender, int.from_bytes(data[4:6]))
-    inner = _packet(data[8:], kind) if data[0] in _ERRORS[protocol] else None
-    if inner is None or inner[0] != _TCP or len(inner[3]) < 4:
+        return EchoReply(packet.source, int.from_bytes(data[4:6]))
+    inner = packets.unpack(data[8:], kind) if data[0] in _ERRORS[protocol] else None
+    if inner is None or inner.protocol not in _PROTOCOLS or len(inner.payload) < 4:
         return None
-    local_port, port = struct.unpack_from("!HH", inner[3])
-    return SynResponse(inner[2], port, local_port, "unreachable", None, source)
+    local_port, port = struct.unpack_from("!HH", inner.payload)
+    about = _PROTOCOLS[inner.protocol]
+    refused = about == "UDP" and (data[0], data[1]) == _PORT_UNREACHABLE[protocol]
+    outcome: Literal["refused", "unreachable"] = "refused" if refused else "unreachable"
+    return SynResponse(inner.destination, port, local_port, outcome, None, packet.frame_source, about)
 
 
-def _segment(data: bytes, sender: Address, source: str) -> SynResponse | None:
-    if len(data) < _SEGMENT.size:
+def _segment(packet: Packet) -> SynResponse | None:
+    found = packets.segment(packet)
+    if found is None:
         return None
-    port, local_port, _, acknowledged, _, flags = _SEGMENT.unpack_from(data)
-    if flags & (_RST | _ACK) == _RST | _ACK:
-        return SynResponse(sender, port, local_port, "refused", acknowledged, source)
-    if flags & (_SYN | _ACK | _RST) == _SYN | _ACK:
-        return SynResponse(sender, port, local_port, "open", acknowledged, source)
+    answer = (found.acknowledged, found.frame_source)
+    if found.flags & (packets.RST | packets.ACK) == packets.RST | packets.ACK:
+        return SynResponse(found.source, found.port, found.local_port, "refused", *answer)
+    if found.flags & (packets.SYN | packets.ACK | packets.RST) == packets.SYN | packets.ACK:
+        return SynResponse(found.source, found.port, found.local_port, "open", *answer)
     return None
 
 
-def _packet(data: bytes, kind: bytes) -> tuple[int, Address, Address, bytes] | None:
-    """Return protocol, source, destination and payload of a TCP or ICMP packet, None for a later fragment."""
-    if kind == TYPE_IPV4 and len(data) >= 20 and data[0] >> 4 == 4 and data[9] in (_TCP, _ICMP):
-        header = (data[0] & 0xF) * 4
-        if header < 20 or int.from_bytes(data[6:8]) & 0x1FFF:
-            return None
-        return data[9], IPv4Address(data[12:16]), IPv4Address(data[16:20]), data[header:]
-    if kind == TYPE_IPV6 and len(data) >= _IPV6_HEADER and data[0] >> 4 == 6 and data[6] in (_TCP, ICMPV6):
-        return data[6], IPv6Address(data[8:24]), IPv6Address(data[24:40]), data[_IPV6_HEADER:]
-    return None
+def _datagram(packet: Packet) -> SynResponse | None:
+    if len(packet.payload) < 8:
+        return None
+    port, local_port = struct.unpack_from("!HH", packet.payload)
+    return SynResponse(packet.source, port, local_port, "open", None, packet.frame_source, "UDP")

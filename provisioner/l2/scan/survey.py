@@ -12,7 +12,8 @@ from ipaddress import ip_address
 
 from provisioner.l2 import targets
 from provisioner.l2.facts import Facts
-from provisioner.l2.owners import NodeMacs, vendor
+from provisioner.l2.macs import vendor
+from provisioner.l2.owners import NodeMacs
 from provisioner.l2.probe.capture import Answer, Capture
 from provisioner.l2.result import AddressOwner, Result
 from provisioner.l2.targets import Address

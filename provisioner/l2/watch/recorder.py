@@ -17,12 +17,14 @@ from provisioner.l2.probe.interfaces import Interface
 from provisioner.l2.probe.prober import Prober
 from provisioner.l2.watch.spans import GAP, Track
 from provisioner.l2.watch.timeline import EndedBy, Recording
+from provisioner.l2.watch.turns import Turns
 
 INTERVAL = 0.1  # seconds between requests: ten frames per second on the segment
 TCP_INTERVAL = 0.25  # seconds between SYNs
 MIN_LISTEN = 0.01  # seconds to listen between two frames
 PRIME_EVERY = 20.0  # seconds; a kernel keeps a neighbor that it does not talk to for a minute
 LEARN_WAIT = 0.5  # seconds to wait for the nodes' first replies
+UNICAST_EVERY = 5.0  # seconds between unicast solicitations, by which a router verifies a neighbor
 NODE_TRIES = 3  # further requests for the address of a silent node, to learn its MAC
 
 
@@ -104,9 +106,15 @@ def record(interface: Interface, plan: WatchPlan, progress: Callable[[Tick], Non
             ended_by=ended_by,
             failure=failure,
             until_stable=plan.stable is not None,
+            unicasts=track.unicasts,
+            unicasts_answered=min(track.unicasts, sum(_by_unicast(one, plan) for one in prober.answers)),
         )
         others = tuple(answer for answer in prober.answers if answer.ip != plan.ip)
         return RecordedRun(recording, others, prober.sent, prober.received)
+
+
+def _by_unicast(answer: Answer, plan: WatchPlan) -> bool:
+    return answer.ip == plan.ip and answer.kind is Kind.UNICAST
 
 
 def _learn_node_macs(prober: Prober, plan: WatchPlan) -> None:
@@ -127,14 +135,20 @@ def _run(
     start = time.monotonic()
     due = dict.fromkeys(turns, start)
     seen = _Seen()
+    moves = Turns()
     while True:
         turn = min(due, key=lambda one: due[one])
         prober.listen(min(plan.interval, max(MIN_LISTEN, due[turn] - time.monotonic())))
         tick = _tick(prober, plan, track, seen)
+        for answer in tick.answers:
+            if answer.ip == plan.ip and answer.kind is not Kind.UNICAST:
+                moves.add(answer)
         if progress is not None:
             progress(tick)
         if plan.stable is not None and track.requests and track.is_stable(tick.now, plan.stable, track.requests[0]):
             return "stable"
+        if moves.flaps():
+            return "flapping"
         if plan.timeout is not None and time.monotonic() - start >= plan.timeout:
             return "timeout"
         if (now := time.monotonic()) >= due[turn]:
@@ -202,7 +216,17 @@ def _turns(prober: Prober, plan: WatchPlan, track: Track) -> dict[str, Callable[
             prober.send_syn(plan.ip, mac, plan.port)
         return plan.tcp_interval
 
+    def unicast(tick: Tick) -> float:
+        if not tick.holders:
+            return plan.interval / 2  # from now on halfway between two requests, so that replies are told apart
+        wanted = [questions.unicast(prober.interface, plan.ip, mac) for mac in tick.holders]
+        track.unicasts += len(wanted)
+        prober.send([one for one in wanted if one is not None])
+        return UNICAST_EVERY
+
     turns: dict[str, Callable[[Tick], float]] = {"owner": owner}
+    if plan.ip.version == 6:
+        turns["unicast"] = unicast
     if plan.nodes:
         turns["node"] = node
     if plan.port:

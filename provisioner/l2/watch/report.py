@@ -153,6 +153,8 @@ def document(timeline: Timeline, result: Result, run: Mapping[str, Any]) -> dict
             "tcp_port": recording.port or None,
             "tcp_interval_s": recording.tcp_interval if recording.port else None,
             "dropped": recording.dropped,
+            "unicasts": recording.unicasts,
+            "unicasts_answered": recording.unicasts_answered,
         },
         "ip": result.ip,
         "family": result.family,
@@ -177,6 +179,7 @@ def document(timeline: Timeline, result: Result, run: Mapping[str, Any]) -> dict
             }
             for owner in result.owners
         ],
+        "moves": timeline.turns.moves,
         "changes": [_transition(timeline, transition) for transition in timeline.transitions],
         "events": [
             {**_time(timeline, milestone.when), "event": milestone.code, "mac": milestone.mac, "text": milestone.text}

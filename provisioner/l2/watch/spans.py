@@ -28,11 +28,12 @@ class Span:
 
 @dataclass
 class Track:
-    """Spans that grow with each reply. requests: when each was sent."""
+    """Spans that grow with each reply. requests: when each was sent; unicasts: how many went to an owner alone."""
 
     gap: float = GAP
     requests: list[float] = field(default_factory=list)
     spans: dict[str, list[Span]] = field(default_factory=dict)
+    unicasts: int = 0
 
     def add(self, answer: Answer) -> None:
         """Add a reply; those of one MAC must come in order of time."""

@@ -7,13 +7,14 @@ look like a good one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
 from provisioner.l2.gratuitous import by_metallb
 from provisioner.l2.probe.capture import Address, Announcement, Answer, Handshake
 from provisioner.l2.watch.spans import GAP, Span, Track, between
+from provisioner.l2.watch.turns import Turns, turns_of
 
 HANDOVER = 1.0  # seconds for which two owners may both answer during a handover
 # MetalLB v0.16.1, internal/layer2/announcer.go: a pair at once, then every 1.1 s until 5 s have passed.
@@ -23,7 +24,7 @@ ANNOUNCED = 5.5  # seconds after which the last of the five has been sent
 SAME_REQUEST = 0.01  # seconds between a request's noted send time and the one derived from its reply
 ONE_ROUND = 0.5  # seconds within which frames belong to one round
 
-EndedBy = Literal["stable", "timeout", "interrupted", "lost"]
+EndedBy = Literal["stable", "timeout", "interrupted", "lost", "flapping"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Recording:
     """Everything that a watch sent and received. Times are Unix seconds, those of frames by the kernel.
 
     requests: when each was sent; interval: seconds between two; gap: see GAP. port: 0 without TCP. ended_by: lost if
-    the interface went away (`failure` says how). until_stable: the watch waited for a transition.
+    the interface went away (`failure` says how). until_stable: the watch waited for a transition. unicasts: how many
+    requests went to an owner alone, as a router verifies a neighbor, and how many were answered.
     """
 
     ip: Address
@@ -49,6 +51,8 @@ class Recording:
     ended_by: EndedBy = "interrupted"
     failure: str = ""
     until_stable: bool = False
+    unicasts: int = 0
+    unicasts_answered: int = 0
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ class Timeline:
     holders: tuple[str, ...]
     strays: tuple[Span, ...]
     zero: float
+    turns: Turns = field(default_factory=Turns)
 
     @property
     def macs(self) -> tuple[str, ...]:
@@ -142,7 +147,8 @@ def build_timeline(recording: Recording) -> Timeline:
     losses = [transition.old_last for transition in transitions if transition.old_last is not None]
     rises = [transition.new_first for transition in transitions if transition.new_first is not None]
     zero = (losses or rises or [recording.started])[0]
-    return Timeline(recording, spans, transitions, tuple(span.mac for span in holding), strays, zero)
+    holders = tuple(span.mac for span in holding)
+    return Timeline(recording, spans, transitions, holders, strays, zero, turns_of(recording.answers))
 
 
 def _steps(

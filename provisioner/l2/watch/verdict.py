@@ -28,6 +28,7 @@ VERDICTS = {
 WARNINGS = {
     "GARP_LOST": "fewer gratuitous frames were received than MetalLB sends",
     "NEVER_CONNECTED": "no TCP connection succeeded",
+    "NDP_UNICAST_UNANSWERED": "no reply to unicast neighbor solicitations: some routers drop the entry periodically",
     "LONG_OVERLAP": "two owners both answered for longer than a handover takes",
 }
 
@@ -60,6 +61,7 @@ def _verdict(timeline: Timeline, owners: Owners, foreign: Collection[str]) -> tu
     if why := _inconclusive(timeline):
         return "UNKNOWN", (why,)
     causes = (
+        _judge_flapping(timeline, owners),
         _judge_holders(timeline, owners, foreign),
         _judge_stability(timeline),
         _judge_announcements(timeline, owners),
@@ -67,6 +69,17 @@ def _verdict(timeline: Timeline, owners: Owners, foreign: Collection[str]) -> tu
     )
     code, why = next((cause for cause in causes if cause is not None), ("OK", ""))
     return code, (why,) if why else ()
+
+
+def _judge_flapping(timeline: Timeline, owners: Owners) -> tuple[str, str] | None:
+    """Judge whether the address moved back and forth."""
+    turns = timeline.turns
+    if not turns.flapped():
+        return None
+    names = owner_names(timeline.macs, owners)
+    path = [names.get(mac, mac) for mac, _ in turns.turns]
+    shown = " → ".join([*path[:8], *(["…"] if len(path) > 8 else [])])
+    return "FLAPPING", f"{turns.moves} moves in {format_seconds(turns.seconds)}, {shown}; they answered in turn"
 
 
 def _judge_holders(timeline: Timeline, owners: Owners, foreign: Collection[str]) -> tuple[str, str] | None:
@@ -142,6 +155,8 @@ def _warnings(timeline: Timeline) -> tuple[str, ...]:
             found.append("GARP_LOST")
     if longest_overlap(timeline) > HANDOVER and len(timeline.holders) < 2:
         found.append("LONG_OVERLAP")
+    if timeline.recording.unicasts > 1 and not timeline.recording.unicasts_answered:
+        found.append("NDP_UNICAST_UNANSWERED")
     tries = [shake.outcome for shake in timeline.recording.handshakes]
     if len(tries) >= MIN_REQUESTS and "open" not in tries:
         found.append("NEVER_CONNECTED")
@@ -154,6 +169,13 @@ def _sentences(timeline: Timeline, owners: Owners) -> tuple[str, ...]:
         f"{owner_name(owners, span.mac)} also answered, for {format_seconds(span.end - span.start)}"
         for span in timeline.strays
     ]
+    recording = timeline.recording
+    if recording.unicasts:
+        answered = f"{recording.unicasts_answered} of {recording.unicasts} unicast solicitations answered"
+        why = (
+            ": a router that verifies neighbors by unicast drops the entry" if not recording.unicasts_answered else ""
+        )
+        found.append(f"{answered}{why}")
     silent = {frame.mac for frame in timeline.recording.announcements} - set(timeline.macs)
     found += [f"gratuitous frames from {owner_name(owners, mac)}, which never answered" for mac in sorted(silent)]
     return tuple(found)
@@ -175,6 +197,11 @@ def _next(verdict: str, ip: Address) -> tuple[str, str]:
                 "watch again until the address is stable",
                 f"provisioner l2 watch {ip} --until-stable",
             )
+        case "FLAPPING":
+            return (
+                "find what comes and goes: pods (readiness probes), speakers (restarts), memberlist between them",
+                "kubectl get events -A --sort-by=.lastTimestamp",
+            )
         case "NOT_SERVING":
             return "check the pods and endpoints of the Service", check
         case _:
@@ -187,6 +214,10 @@ def title(timeline: Timeline, owners: Owners) -> str:
     names = owner_names(timeline.macs, owners)
     if not timeline.spans:
         return f"{ip}: no reply in {format_seconds(recording.ended - recording.started)}"
+    if timeline.turns.flapped():
+        between = " and ".join(dict.fromkeys(names.get(mac, mac) for mac, _ in timeline.turns.turns))
+        moves, seconds = timeline.turns.moves, format_seconds(timeline.turns.seconds)
+        return f"{ip} moved back and forth, {moves} times in {seconds}, between {between}"
     if len(timeline.holders) > 1:
         shown = " and ".join(names[mac] for mac in timeline.holders)
         return f"{ip} has {len(timeline.holders)} owners: {shown}"

@@ -37,7 +37,7 @@ class Segment:
             capture_output=True,
             text=True,
             check=check,
-            timeout=60,
+            timeout=300,
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )

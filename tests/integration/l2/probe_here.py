@@ -9,7 +9,8 @@ from ipaddress import ip_address
 
 from provisioner.errors import ProvisionerError
 from provisioner.l2.probe import interfaces
-from provisioner.l2.probe.sequence import ProbeTarget, probe
+from provisioner.l2.probe.probe_target import ProbeTarget
+from provisioner.l2.probe.sequence import probe
 
 
 def main() -> None:

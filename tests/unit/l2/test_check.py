@@ -17,7 +17,7 @@ from provisioner.l2 import check
 from provisioner.l2.facts import Facts, Nic, Node, Port, Service
 from provisioner.l2.probe import interfaces
 from provisioner.l2.probe.arp import Kind
-from provisioner.l2.probe.capture import Answer, Capture, Vantage
+from provisioner.l2.probe.capture import Answer, Capture, Vantage, merge
 from provisioner.l2.probe.interfaces import Interface
 from provisioner.l2.targets import Targets
 from tests import hosts_toml
@@ -137,7 +137,7 @@ def test_merging_two_runs_loses_nothing() -> None:
         received=2,
         pps=200,
     )
-    both = check.merge(first, second)
+    both = merge(first, second)
     assert both.vantage is vantage  # with the neighbor cache from before any question
     assert both.targets == (one, two)
     assert both.macs(one) == ("a", "b")

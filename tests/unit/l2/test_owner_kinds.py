@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from provisioner.l2 import owners
+from provisioner.l2 import macs, owners
 from provisioner.l2.facts import Facts, Nic, Node
 from provisioner.l2.owners import Owner
 from provisioner.l2.probe.arp import Kind
@@ -88,7 +88,7 @@ def test_eui64(ip: str, mac: str) -> None:
     ],
 )
 def test_vendor(mac: str, vendor: str) -> None:
-    assert owners.vendor(mac) == vendor
+    assert macs.vendor(mac) == vendor
 
 
 @pytest.mark.parametrize(

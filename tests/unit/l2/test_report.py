@@ -39,7 +39,7 @@ PENDING = Result("", "", "default/new", "", "POOL_EXHAUSTED", "certain", ("Pool 
     ("results", "status"),
     [
         ([OK], 0),
-        ([replace(OK, warnings=("ICMP_SILENT",))], 0),
+        ([replace(OK, warnings=("LEADER_MOVED",))], 0),
         ([OK, SPLIT], 1),
         ([UNKNOWN, SPLIT], 1),
         ([OK, UNKNOWN], 2),
@@ -144,6 +144,7 @@ def test_the_document_has_every_key_of_the_schema() -> None:
     assert set(result) == {
         *("ip", "family", "service", "pool", "verdict", "confidence", "warnings", "predicted_leader"),
         *("owners", "evidence", "alternatives", "remedy", "command"),
+        *("command_changes", "culprit", "covers", "notes", "services"),
     }
     assert {"mac", "node", "nic", "class", "matched_by", "answered", "rtt_us"} <= set(result["owners"][0])
     assert result["owners"][0]["rtt_us"] == [310, 280]

@@ -39,7 +39,7 @@ OWN = {"w1": "192.0.2.11", "w2": "192.0.2.12", "w3": "192.0.2.13"}
 SECOND = "52:54:00:00:01:12"  # w2's second interface
 FOREIGN = "b8:27:eb:00:00:99"
 ROUTER = "52:54:00:00:00:fe"
-PROGRAMS = ("kubectl", "ip", "sudo", "provisioner", "printf")  # what a command may start with
+PROGRAMS = ("kubectl", "ip", "sudo", "provisioner", "printf", "ping")  # what a command may start with
 KINDS = {"Z": Kind.PROBE, "B": Kind.REQUEST, "U": Kind.UNICAST}
 IPVS = KubeProxy(mode="ipvs", strict_arp=False)
 ANNOUNCES = (L2Status(service="default/web", node="w2"),)
@@ -146,6 +146,7 @@ def facts(**changes: Any) -> Facts:
         "pools": pools("192.0.2.200-192.0.2.210", "2001:db8::200-2001:db8::210"),
         "advertisements": (Advertisement(name="all", pools=("lab",)),),
         "services": (service(),),
+        "external_ips": {},
     }
     return Facts(**{**values, **changes})
 
@@ -201,6 +202,10 @@ def capture(*frames: Answer | Handshake | Announcement | Iterable[Answer], **cha
     answers = tuple(one for one in flat if isinstance(one, Answer))
     targets = tuple(dict.fromkeys([ip_address(IP), *changes.pop("targets", ())]))
     everything = frozenset(Kind)
+    # A probe is sent again if one of the owners did not answer it.
+    macs = {one.ip: {each.mac for each in answers if each.ip == one.ip} for one in answers}
+    heard_probe = {(one.ip, one.mac) for one in answers if one.kind is Kind.PROBE}
+    probed = {ip for ip, own in macs.items() if all((ip, mac) in heard_probe for mac in own)}
     asked = {ip: everything if ip.version == 4 else frozenset({Kind.REQUEST, Kind.UNICAST}) for ip in targets}
     asked |= {ip_address(own): frozenset({Kind.PROBE, Kind.REQUEST}) for own in OWN.values()}
     values: dict[str, Any] = {
@@ -211,7 +216,7 @@ def capture(*frames: Answer | Handshake | Announcement | Iterable[Answer], **cha
         "handshakes": tuple(one for one in flat if isinstance(one, Handshake)),
         "asked": asked,
         "unicast_to": {ip: tuple(MACS.values()) for ip in targets},
-        "times": {ip: {Kind.PROBE: 2, Kind.REQUEST: 1} for ip in targets if ip.version == 4},
+        "times": {ip: {Kind.PROBE: 1 if ip in probed else 2, Kind.REQUEST: 1} for ip in targets if ip.version == 4},
         "pps": 200,
         "counted": True,
     }

@@ -118,7 +118,7 @@ ONE_OWNER: dict[str, tuple[str, tuple[str, ...], Capture, Facts | None]] = {
         "OK",
         (),
         capture(heard(W2)),
-        facts(services=(service(ports=({"port": 53, "protocol": "UDP"},)),)),
+        facts(services=(service(ports=({"port": 514, "protocol": "UDP"},)),)),
     ),
     "the Service's ports are unknown and none was tried": (
         "UNKNOWN",
@@ -164,7 +164,7 @@ ONE_OWNER: dict[str, tuple[str, tuple[str, ...], Capture, Facts | None]] = {
     ),
     "the leader missed the probe": ("OK", (), capture(heard(W2, "BU"), syn(W2)), facts()),
     "no node should announce it": (
-        "NOT_SERVING",
+        "NO_ENDPOINTS",
         (),
         capture(heard(W2), syn(W2, "unreachable")),
         facts(services=(service(endpoints=()),)),
@@ -213,7 +213,9 @@ def test_a_segment_that_duplicates_every_frame_does_not_make_a_kernel_owner() ->
 
 def test_two_late_replies_to_two_requests_do_not_make_a_kernel_owner() -> None:
     """On a slow machine both arrive after the second request, and both are attributed to it."""
-    late = capture(heard(W2), heard(W2, "Z", rtt=0.0005), syn(W2))
+    late = capture(
+        heard(W2), heard(W2, "Z", rtt=0.0005), syn(W2), times={address(IP): {Kind.PROBE: 2, Kind.REQUEST: 1}}
+    )
     assert judge(late, facts()).warnings == ()
 
 

@@ -166,9 +166,9 @@ def test_metallb_does_not_announce_an_address_outside_its_pools() -> None:
         facts(services=(service(ingress_ips=("192.0.2.99",)),)),
         "192.0.2.99",
     )
-    assert result.verdict == "UNKNOWN"
-    assert "192.0.2.99 is in no MetalLB pool, so MetalLB does not announce it." in result.evidence
-    assert result.command == "kubectl -n default describe service web"
+    assert (result.verdict, result.confidence) == ("ASSIGNED_BY_OTHER", "likely")
+    assert result.evidence[0].startswith("192.0.2.99 is in no MetalLB pool, so MetalLB did not assign it")
+    assert result.command == "kubectl -n default get service web -o yaml --show-managed-fields"
 
 
 def test_a_free_address_is_called_free() -> None:

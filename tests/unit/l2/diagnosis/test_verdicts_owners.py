@@ -124,8 +124,8 @@ TABLE: list[Row] = [
     ),
     (
         "AMBIGUOUS_MAC",
-        healthy(W2),
-        facts(nodes=nodes(w1={"nics": (nic("w1", mac=W2),)})),
+        capture(heard(W2), syn(W2), heard(W2, "ZB", OWN["w1"]), heard(W2, "ZB", OWN["w2"]), quiet=True),
+        facts(nodes=nodes(w1={"nics": None}, w2={"nics": None})),
         "certain",
         f"{W2} answers for {IP} and belongs to w1 and w2; which of them answers is unknown.",
         "ip neigh",

@@ -96,7 +96,7 @@ WARNED: list[tuple[str, Callable[[], tuple[Capture, Facts, str]], str]] = [
             ipv6(),
             IP6,
         ),
-        "expected with MetalLB",
+        "MetalLB hears multicast only",
     ),
     ("UNEXPECTED_LEADER", lambda: (healthy(W1), facts(), IP), "By MetalLB's election w2 should announce"),
     ("PREDICTION_UNKNOWN", lambda: (healthy(), facts(advertisements=None), IP), "cannot be predicted"),
@@ -105,7 +105,6 @@ WARNED: list[tuple[str, Callable[[], tuple[Capture, Facts, str]], str]] = [
         lambda: (capture(heard(W2), heard(W2, "ZB", length=42, rtt=0.0003), syn(W2)), facts(), IP),
         "replies twice to one request",
     ),
-    ("ICMP_SILENT", lambda: (replace(healthy(), echo={address(IP): False}), facts(), IP), "does not answer ping"),
 ]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Interface
+
 import pytest
 
 from provisioner.l2.election.rules import EXCLUDE_LABEL as EXCLUDE
-from provisioner.l2.facts import Advertisement, Endpoint, ServiceEvent
+from provisioner.l2.facts import Advertisement, Endpoint, Pool, ServiceEvent
 from tests.unit.l2.diagnosis.segment import (
     ANNOUNCES,
     IP,
@@ -30,8 +32,10 @@ from tests.unit.l2.diagnosis.segment import (
     reaches,
     service,
     syn,
+    vantage,
 )
 
+WIDE = vantage(addresses=(IPv4Interface("192.0.2.1/22"),))  # in which 192.0.2.255 is no broadcast address
 TABLE: list[Row] = [
     (
         "CONFIG_INVALID",
@@ -45,7 +49,10 @@ TABLE: list[Row] = [
     (
         "NO_L2ADVERTISEMENT",
         SILENT,
-        facts(advertisements=(Advertisement(name="other", pools=("other",)),)),
+        facts(
+            pools=(*pools("192.0.2.200-192.0.2.210"), Pool(name="other", addresses=("198.51.100.0/24",))),
+            advertisements=(Advertisement(name="other", pools=("other",)),),
+        ),
         "certain",
         "No L2Advertisement covers pool lab (existing: other).",
         "kind: L2Advertisement\\nmetadata: {name: lab, namespace: metallb-system}",
@@ -138,7 +145,7 @@ TABLE: list[Row] = [
         "certain",
         f"{IP} was probed twice from 0.0.0.0, once from 192.0.2.1 and by unicast to w1 eth1, w2 eth1 and w3 eth1; "
         f"only the unicast request was answered, by w2 eth1 ({W2}).",
-        "provisioner exec --limit w2 -- ip link set eth1 promisc on",
+        "provisioner exec --limit w2 -- ip -details link show dev eth1",
     ),
     (
         "BROADCAST_BLIND",
@@ -146,7 +153,7 @@ TABLE: list[Row] = [
         facts(),
         "likely",
         f"w2 eth1 ({W2}) announced {IP} twice and answered no request.",
-        "promisc",
+        "ip -details link show",
     ),
     (
         "EGRESS_FILTERED",
@@ -194,7 +201,7 @@ TABLE: list[Row] = [
     ),
     (
         "BUGGY_IP",
-        capture(heard(W2), syn(W2), targets=(address("192.0.2.255"),), quiet=False),
+        capture(heard(W2), syn(W2), targets=(address("192.0.2.255"),), vantage=WIDE),
         facts(
             pools=pools("192.0.2.200-192.0.2.255"),
             services=(service(), service(name="edge", ingress_ips=("192.0.2.255",))),

@@ -9,8 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.l2.probe.arp import NOBODY, Kind, Reply
-from provisioner.l2.probe.capture import Handshake, Outcome
-from provisioner.l2.probe.probe_run import best_handshakes
 from provisioner.l2.probe.prober import question_of
 from provisioner.l2.probe.rate_limit import HIGHEST_PPS, RateLimit
 from provisioner.l2.probe.raw_socket import privileged_command
@@ -92,15 +90,6 @@ def test_idle_time_earns_no_credit() -> None:
     first, second = limit.due(200.0), limit.due(200.0)
     assert 200.0 <= first < 200.01
     assert 200.005 <= second < 200.01
-
-
-def shake(outcome: Outcome, mac: str = A) -> Handshake:
-    return Handshake(IP, mac, 80, outcome)
-
-
-def test_of_two_syns_the_answered_one_counts() -> None:
-    assert best_handshakes([shake("silent"), shake("open"), shake("silent", B)]) == (shake("open"), shake("silent", B))
-    assert best_handshakes([shake("refused"), shake("silent")]) == (shake("refused"),)
 
 
 def test_the_command_for_unprivileged_users_quotes_arguments() -> None:

@@ -11,7 +11,8 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoReq
 from scapy.layers.l2 import Ether
 
 from provisioner.l2.probe import syn
-from provisioner.l2.probe.syn import Address, EchoReply, SynResponse
+from provisioner.l2.probe.packets import Address
+from provisioner.l2.probe.syn import EchoReply, SynResponse
 
 ME, THEM, ROUTER = "02:00:00:00:00:01", "02:00:00:00:00:0b", "02:00:00:00:00:fe"
 FOUR, SIX = ip_address("192.0.2.200"), ip_address("fd00:2::200")

@@ -1,0 +1,52 @@
+"""Local ports whose traffic the kernel leaves alone, for conversations that only the raw socket conducts.
+
+A socket bound to the port receives what arrives there, so the kernel sends neither a RST nor ICMP port unreachable;
+a socket filter that passes nothing discards it (Linux: tcp_filter in tcp_v4_rcv). It needs no privilege.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import socket
+import struct
+from ipaddress import IPv4Address, IPv6Address
+
+from provisioner.l2.probe.syn import HIGHEST_PORT, LOWEST_PORT, Protocol
+
+_SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+_PASS_NOTHING = struct.pack("=HBBI", 0x06, 0, 0, 0)  # ret #0 (linux/filter.h)
+_TRIES = 16
+
+
+class ReservedPort:
+    """A local port that answers nothing. `close` gives it back."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self._socket = opened
+        self.number: int = opened.getsockname()[1]
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._socket.close()
+
+
+def reserve(source: IPv4Address | IPv6Address, protocol: Protocol = "TCP") -> ReservedPort | None:
+    """Reserve a port of an address of this machine, None if there is none to be had."""
+    family = socket.AF_INET if source.version == 4 else socket.AF_INET6
+    kind = socket.SOCK_STREAM if protocol == "TCP" else socket.SOCK_DGRAM
+    for _ in range(_TRIES):
+        try:
+            opened = socket.socket(family, kind)
+        except OSError:  # too many open files
+            return None
+        try:
+            kept = ctypes.create_string_buffer(_PASS_NOTHING, len(_PASS_NOTHING))
+            opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", 1, ctypes.addressof(kept)))
+            opened.bind((str(source), random.randint(LOWEST_PORT, HIGHEST_PORT)))
+            if protocol == "TCP":
+                opened.listen(1)
+            return ReservedPort(opened)
+        except OSError:  # in use, or an address that cannot be bound
+            opened.close()
+    return None
