@@ -36,12 +36,23 @@ class Guard:
     lines: queue.Queue[str] = field(default_factory=queue.Queue)
 
     def __post_init__(self) -> None:
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.put(line)
+        with self.process.stdout as opened:
+            for line in opened:
+                self.lines.put(line)
+
+    def stop(self) -> None:
+        """Stop it as systemd does."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.stderr is not None
+        with self.process.stderr as opened:
+            self.notes = opened.read()
+        self.process.wait(timeout=60)
+        self._reader.join()
 
     def wait_for(self, code: str, timeout: float = 240) -> dict[str, Any]:
         """Return the next event with a code."""
@@ -58,7 +69,7 @@ class Guard:
 
 @contextmanager
 def guarding(segment: Segment, *words: str) -> Iterator[Guard]:
-    """Run `provisioner -o json l2 guard` in the prober's namespace, and stop it as systemd does."""
+    """Run `provisioner -o json l2 guard` in the prober's namespace."""
     process = subprocess.Popen(
         [
             *("ip", "netns", "exec", f"{segment.prefix}prober", sys.executable, "-m", "provisioner", "-o", "json"),
@@ -74,10 +85,7 @@ def guarding(segment: Segment, *words: str) -> Iterator[Guard]:
     try:
         yield guard
     finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.stderr is not None
-        guard.notes = process.stderr.read()
-        process.wait(timeout=60)
+        guard.stop()
     assert process.returncode == 0, guard.notes
     assert "Traceback" not in guard.notes
 
