@@ -19,9 +19,10 @@ from provisioner.engine import lock
 from provisioner.engine.runner import Selection, parallel
 from provisioner.errors import ClusterError, HostError, ProvisionerError
 from provisioner.kube import kubeconfig
+from provisioner.redact import printable, redact
 from provisioner.site import load_site
 from provisioner.ssh import Host
-from provisioner.ssh.connect import known_hosts
+from provisioner.ssh.host_keys import path as known_hosts
 from provisioner.ssh.openssh import arguments
 from provisioner.steps import STEPS
 
@@ -86,7 +87,7 @@ def status_command(options: Options, output: str | None) -> None:
         click.echo(json.dumps(rows, indent=2))
     else:
         for line in status.table(rows, wide=form == "wide"):
-            click.echo(line)
+            click.echo(printable(line))
     sys.exit(0 if all(row["status"] == "Ready" for row in rows) else 1)
 
 
@@ -108,7 +109,7 @@ def unlock_command(options: Options, yes: bool) -> None:
             return
         seconds = held.expires_in
         expiry = f"expires in {seconds:.0f} s" if seconds > 0 else f"expired {-seconds:.0f} s ago"
-        holder = held.holder or "an unknown run"
+        holder = redact(str(held.holder or "an unknown run"))
         click.echo(f"{first.name}: locked by {holder}; refreshed {held.age:.0f} s ago, {expiry}")
         if not yes:
             execute.require_terminal()
@@ -181,9 +182,9 @@ def exec_command(options: Options, limit: str, command: tuple[str, ...]) -> None
             try:
                 result = host.run(line, check=False, timeout=600)
             except HostError as error:
-                click.echo(str(error), err=True)
+                click.echo(redact(str(error)), err=True)
                 return False
-            lines = (result.stdout + result.stderr).splitlines()
+            lines = printable(result.stdout + result.stderr).splitlines()
             if result.status:
                 lines.append(f"exit status {result.status}")
             click.echo("".join(f"{host.name}: {line}\n" for line in lines), nl=False)

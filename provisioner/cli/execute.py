@@ -14,6 +14,7 @@ from provisioner.cli.session import Session, hold_lock
 from provisioner.engine import Step, runner, summary
 from provisioner.engine.runner import Outcome, Run, Selection
 from provisioner.errors import ProvisionerError
+from provisioner.redact import redact
 from provisioner.ssh import jobs
 
 
@@ -134,11 +135,11 @@ def _show_plan(session: Session, outcome: Outcome, diff: bool) -> None:
             session.report.emit("pending", change.summary, step=step, host=host, diff=change.diff)
         return
     for line in summary.plan_lines(outcome, diff):
-        click.echo(line)
+        click.echo(redact(line))
 
 
 def _show_failures(session: Session, outcome: Outcome) -> None:
     if session.options.output == "json":
         return  # each failure has been an event
     for line in summary.failure_lines(outcome.failures, session.log):
-        click.echo(session.options.runnable(line), err=True)
+        click.echo(redact(session.options.runnable(line)), err=True)

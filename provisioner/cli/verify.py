@@ -50,7 +50,7 @@ def verify(options: Options, checks: tuple[str, ...], output: str | None, full: 
                 report.emit("idle")  # ends a live line, which would be overwritten
                 report.detail(f"finding {check.name}: {finding}")
                 for line in finding_lines(options, check.name, finding, as_json):
-                    click.echo(line)
+                    click.echo(redact(line))
         if not as_json:
             click.echo(summary(findings), err=True)
             if all(finding.ok for finding in findings):

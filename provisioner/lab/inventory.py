@@ -125,6 +125,7 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
         "[ssh]",
         f'user = "{USER}"',
         f'key = "{spec.key}"',
+        'config = ""',
         'host_keys = "accept-new"',
         f'known_hosts = "{spec.known_hosts}"',
     ]

@@ -44,12 +44,16 @@ class ClusterSpec(Model):
 
 
 class Ssh(Model):
-    """`[ssh]`. Paths are relative to the directory of hosts.toml; connect_timeout: seconds."""
+    """`[ssh]`. Paths are relative to the directory of hosts.toml; connect_timeout: seconds.
+
+    config: an ssh_config(5) that answers where hosts.toml is silent; "" reads none.
+    """
 
     user: types.User = "vagrant"
     port: types.Port = 22
     key: Annotated[types.Text, Field(examples=["~/.ssh/id_ed25519"])] = ""
     jump: Annotated[types.Jump, Field(examples=["user@gate.example.org:22"])] = ""
+    config: Annotated[types.Text, Field(examples=["~/.ssh/config"])] = "~/.ssh/config"
     host_keys: Literal["strict", "accept-new", "off"] = "accept-new"
     known_hosts: Annotated[types.Text, Field(min_length=1)] = ".provisioner/known_hosts"
     sudo_password: Annotated[types.SudoPassword, Field(examples=["prompt"])] = "none"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioner.ssh import lazy
@@ -19,27 +19,47 @@ if TYPE_CHECKING:
 PROBE_AFTER = 20  # seconds without output before the connection is probed
 
 
+MAX_OUTPUT = 32 * 1024 * 1024  # bytes of one command's output that are kept in memory
+
+
 class ConnectionLost(Exception):
-    """The connection broke while a command was running; whether the command finished is unknown."""
+    """The connection broke. sent: whether the command had been sent, so that whether it ran is unknown."""
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class ChannelRefused(Exception):
+    """The server refused to open a channel (RFC 4254, section 5.1); the connection is alive and nothing was sent."""
+
+
+class OutputTooLarge(Exception):
+    """A command printed more than MAX_OUTPUT; it has lost its reader."""
 
 
 class CommandTimeout(Exception):
-    """A command exceeded its timeout; `stdout` and `stderr` hold its output so far."""
+    """A command exceeded its timeout; `output` holds what it printed so far."""
 
-    def __init__(self, stdout: bytes, stderr: bytes) -> None:
+    def __init__(self, output: Output) -> None:
         super().__init__("timed out")
-        self.stdout = stdout
-        self.stderr = stderr
+        self.output = output
 
 
 @dataclass
 class Output:
-    """A command's output and exit status. first_output_at: when its first output arrived, as time.time()."""
+    """A command's output and exit status. first_output_at: when its first output arrived, as time.time().
+
+    started: whether the marker appeared on stdout. stdout and stderr hold what follows the marker; what precedes it,
+    on either, is `noise` (of login shells and sudo).
+    """
 
     stdout: bytes
     stderr: bytes
     status: int
     first_output_at: float
+    started: bool = True
+    noise: bytes = b""
 
 
 def execute(
@@ -49,26 +69,67 @@ def execute(
     stdin: bytes,
     timeout: float,
     reply_timeout: float,
+    marker: bytes = b"",
     on_output: Callable[[bytes], None] | None = None,
 ) -> Output:
     """Run `command` on a new channel and return its output.
 
     timeout: seconds until CommandTimeout is raised. reply_timeout: seconds to wait for the server to answer a
-    request. on_output: called with each piece of stdout as it arrives. Raises ConnectionLost when the connection
-    breaks.
+    request. marker: what the command prints on stdout and stderr before anything else; empty if it prints none.
+    on_output: called with each piece of stdout as it arrives, which is then not returned. Raises ConnectionLost when
+    the connection breaks, ChannelRefused if the server refuses the channel, OutputTooLarge.
     """
     try:
         channel = transport.open_session(timeout=reply_timeout)
+    except lazy.paramiko.ChannelException as error:
+        raise ChannelRefused(error.text) from error
+    except (lazy.paramiko.SSHException, OSError, EOFError) as error:
+        transport.close()
+        raise ConnectionLost(reason(error), sent=False) from error
+    try:
         channel.settimeout(reply_timeout)
         channel.exec_command(command)
+        deadline = time.monotonic() + timeout
+        streams = _Stream(marker, on_output), _Stream(marker)
+        return _Exchange(transport, channel, stdin, deadline, reply_timeout, *streams).run()
     except (lazy.paramiko.SSHException, OSError, EOFError) as error:
-        raise ConnectionLost(reason(error)) from error
-    try:
-        return _Exchange(transport, channel, stdin, time.monotonic() + timeout, reply_timeout, on_output).run()
-    except (OSError, EOFError) as error:
+        transport.close()
         raise ConnectionLost(reason(error)) from error
     finally:
         channel.close()
+
+
+class _Stream:
+    """One of a command's streams: separates what follows the marker from what precedes it."""
+
+    def __init__(self, marker: bytes, on_output: Callable[[bytes], None] | None = None) -> None:
+        self._marker = marker
+        self._on_output = on_output
+        self.noise = bytearray()
+        self.body = bytearray()
+        self.started = not marker
+        self.started_at = 0.0
+
+    def add(self, piece: bytes) -> None:
+        if not self.started:
+            searched = max(0, len(self.noise) - len(self._marker))
+            self.noise += piece
+            found = self.noise.find(self._marker, searched)
+            if found < 0:
+                if len(self.noise) > MAX_OUTPUT:
+                    raise OutputTooLarge
+                return
+            self.started = True
+            piece = bytes(self.noise[found + len(self._marker) :])
+            del self.noise[found:]
+        self.started_at = self.started_at or time.time()
+        if self._on_output is not None:
+            if piece:
+                self._on_output(piece)
+            return
+        self.body += piece
+        if len(self.body) > MAX_OUTPUT:
+            raise OutputTooLarge
 
 
 class ReadyEvent(threading.Event):
@@ -99,10 +160,8 @@ class _Exchange:
     pending: bytes
     deadline: float
     reply_timeout: float
-    on_output: Callable[[bytes], None] | None
-    stdout: bytearray = field(default_factory=bytearray)
-    stderr: bytearray = field(default_factory=bytearray)
-    first_output_at: float = 0.0
+    stdout: _Stream
+    stderr: _Stream
 
     def run(self) -> Output:
         channel = self.channel
@@ -125,8 +184,13 @@ class _Exchange:
             probe(self.transport, self.reply_timeout)
         if not channel.exit_status_ready() or (channel.exit_status == -1 and not self.transport.is_active()):
             raise ConnectionLost("the connection was closed")
-        first = self.first_output_at or time.time()
-        return Output(bytes(self.stdout), bytes(self.stderr), channel.exit_status, first)
+        return self._output(channel.exit_status)
+
+    def _output(self, status: int) -> Output:
+        out, err = self.stdout, self.stderr
+        noise = bytes(err.noise + (b"\n" if err.noise and out.noise else b"") + out.noise)
+        # The marker comes first, so that stderr without one holds noise alone.
+        return Output(bytes(out.body), bytes(err.body), status, out.started_at or time.time(), out.started, noise)
 
     def _at_eof(self) -> bool:
         channel = self.channel
@@ -136,7 +200,7 @@ class _Exchange:
     def _remaining(self) -> float:
         remaining = self.deadline - time.monotonic()
         if remaining <= 0:
-            raise CommandTimeout(bytes(self.stdout), bytes(self.stderr))
+            raise CommandTimeout(self._output(124))
         return remaining
 
     def _send(self) -> None:
@@ -147,22 +211,21 @@ class _Exchange:
 
     def _receive(self) -> None:
         while self.channel.recv_ready():
-            piece = self.channel.recv(65536)
-            self.first_output_at = self.first_output_at or time.time()
-            self.stdout += piece
-            if self.on_output is not None:
-                self.on_output(piece)
+            self.stdout.add(self.channel.recv(65536))
         while self.channel.recv_stderr_ready():
-            self.stderr += self.channel.recv_stderr(65536)
+            self.stderr.add(self.channel.recv_stderr(65536))
 
 
 def probe(transport: Transport, reply_timeout: float) -> None:
     """Ask the server to open a channel to detect a silently dead connection; raise ConnectionLost if it is dead.
 
-    TCP alone would keep retransmitting for a quarter of an hour.
+    TCP alone would keep retransmitting for a quarter of an hour. A server that refuses the channel (MaxSessions in
+    sshd_config(5)) answers, too.
     """
     try:
         transport.open_session(timeout=reply_timeout).close()
+    except lazy.paramiko.ChannelException:
+        return
     except (lazy.paramiko.SSHException, OSError, EOFError) as error:
         transport.close()
         raise ConnectionLost("the host no longer answers") from error

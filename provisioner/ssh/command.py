@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from provisioner.errors import HostError
 from provisioner.redact import redact
 
-PROLOGUE = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
 TAIL_LINES = 15
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import shlex
 import threading
@@ -10,25 +9,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from provisioner.errors import HostError, Unreachable
 from provisioner.redact import redact
 from provisioner.report import Report
 from provisioner.site import HostSpec, Site
-from provisioner.ssh import channel, connect, facts_parser, facts_script
-from provisioner.ssh.command import PROLOGUE, CommandResult, failure
+from provisioner.ssh import channel, connect, facts_parser, facts_script, shell
+from provisioner.ssh.command import CommandResult, failure
+from provisioner.ssh.connections import Connections
 from provisioner.ssh.facts import FactQuery, HostFacts
 from provisioner.ssh.sudo import Sudo
 from provisioner.ssh.tunnel import Tunnel
 
 if TYPE_CHECKING:
-    from fabric import Connection
     from paramiko import Transport
-
-
-# A warning that sudo prints before every command on a host that cannot resolve its own name.
-_SUDO_NOISE = re.compile(rb"^sudo: unable to resolve host .*\n?", re.MULTILINE)
 
 
 class Host:
@@ -43,6 +38,7 @@ class Host:
         report: Report,
         sudo: Sudo,
         query: FactQuery | None = None,
+        jumps: connect.Jumps | None = None,
     ) -> None:
         self.spec = spec
         self.site = site
@@ -53,11 +49,10 @@ class Host:
         self.step = ""
         self.running_job = ""  # the name of the job that is running, which outlives this process
         self._sudo = sudo
-        self._connection: Connection | None = None
-        self._connecting = threading.Lock()
+        self._connections = Connections(site, spec, self._notify, jumps)
         self._facts: HostFacts | None = None
         self._facts_lock = threading.Lock()
-        self.closed = threading.Event()
+        self.closed = self._connections.closed
         self.lock = threading.Lock()  # serializes what other hosts do through this one
 
     def __repr__(self) -> str:
@@ -67,27 +62,14 @@ class Host:
 
     def transport(self) -> Transport:
         """Return the live SSH transport, logging in again if necessary; raise Unreachable."""
-        with self._connecting:
-            if self.closed.is_set():
-                raise Unreachable(self.name, "the run was interrupted")
-            if self._connection is not None and not self._connection.is_connected:
-                self._connection.close()
-                self._connection = None
-            if self._connection is None:
-                self._connection = connect.connect(self.site, self.spec, self._notify)
-            return cast("Transport", self._connection.transport)
+        return self._connections.transport()
 
     def _notify(self, sentence: str) -> None:
         self.report.emit("note", f"{self.name}: {sentence}", host=self.name)
 
     def close(self) -> None:
         """Close the connection for good; commands still running on it fail."""
-        self.closed.set()
-        connection = self._connection
-        if connection is not None:
-            connection.close()
-            if connection.gateway is not None:
-                connection.gateway.close()
+        self._connections.close()
 
     # --- facts ---------------------------------------------------------------------------------------------
 
@@ -107,10 +89,19 @@ class Host:
         facts = {}
         for name, host in self.fleet.items():
             try:
-                facts[name] = host.facts
+                facts[name] = host.facts if host is self else host._facts_for_others()
             except Unreachable as error:
                 self.report.detail(f"without {name}", str(error))
         return facts
+
+    def _facts_for_others(self) -> HostFacts:
+        """Return the facts; raise Unreachable at once if the last login failed, which took the whole timeout."""
+        with self._facts_lock:
+            if self._facts is None and self._connections.out_of_reach is not None:
+                raise self._connections.out_of_reach
+            if self._facts is None:
+                self._facts = self._read_facts()
+            return self._facts
 
     def forget_facts(self) -> None:
         """Drop the cached facts after a change to the host."""
@@ -211,28 +202,32 @@ class Host:
         """Run `command` over one channel; log it as `loggable`, with its stdout only if the two are equal."""
         seconds = self.site.timeout(timeout)
         reply_timeout = self.site.timeout(self.site.ssh.connect_timeout)
-        transport = self.transport()
-        prefix, head = self._sudo.prefix(self.spec, transport, reply_timeout) if root else ([], b"")
-        words = ["timeout", "-k", "10", f"{seconds:.0f}"] if kill else []
-        script = PROLOGUE + command
+        words = ("timeout", "-k", "10", f"{seconds:.0f}") if kill else ()
+        script = command
+        body = b""
         if secret:
             # From stdin, to keep it out of process lists; in braces, so that half of it is a syntax error.
-            body = f"{{ {script}\n}}".encode()
-            head += body
+            body = f"{{ {command}\n}}".encode()
             script = f'eval "$(head -c {len(body)})"'
-        line = " ".join([*prefix, *words, "sh", "-euc", shlex.quote(script)])
+
+        def send(transport: Transport) -> channel.Output:
+            prefix, head = self._sudo.prefix(self.spec, transport, reply_timeout) if root else ((), b"")
+            line = shell.line(script, (*prefix, *words))
+            # timeout(1) on the host kills the command; our own, later timeout is for a host that fails to.
+            return channel.execute(
+                transport,
+                line.text,
+                stdin=head + body + stdin,
+                timeout=seconds + 15 + reply_timeout,
+                reply_timeout=reply_timeout,
+                marker=line.marker,
+                on_output=on_output,
+            )
+
         started = time.monotonic()
         output: channel.Output | None = None
         try:
-            # timeout(1) on the host kills the command; our own, later timeout is for a host that fails to.
-            output = channel.execute(
-                transport,
-                line,
-                stdin=head + stdin,
-                timeout=seconds + 15 + reply_timeout,
-                reply_timeout=reply_timeout,
-                on_output=on_output,
-            )
+            output = self._connections.run(send)
         except channel.ConnectionLost as error:
             raise Unreachable(
                 self.name,
@@ -240,8 +235,15 @@ class Host:
                 "run it again; completed changes are kept",
                 command=redact(loggable),
             ) from error
+        except channel.OutputTooLarge as error:
+            raise HostError(
+                self.name,
+                f"a command printed more than {channel.MAX_OUTPUT // 2**20} MiB",
+                f"see why on the host: provisioner ssh {self.name}",
+                command=redact(loggable),
+            ) from error
         except channel.CommandTimeout as error:
-            output = channel.Output(error.stdout, error.stderr, 124, time.time())
+            output = error.output
         finally:
             logs_output = loggable == command
             self.report.command(
@@ -252,8 +254,8 @@ class Host:
                 stdout=output.stdout.decode(errors="replace") if logs_output and output else "",
                 stderr=output.stderr.decode(errors="replace") if not secret and output else "",
             )
-        output.stderr = _SUDO_NOISE.sub(b"", output.stderr)
-        self._sudo.check(self.spec, output)
+        if not output.started:
+            raise self._sudo.refusal(self.spec, output.noise, output.status, timed_out=output.status == 124)
         return output
 
     def _fail(self, command: str, output: channel.Output, *, hide: bool = False) -> None:
@@ -268,8 +270,9 @@ def fleet(
     report = report or Report()
     sudo = sudo or Sudo(site)
     hosts: dict[str, Host] = {}
+    jumps = connect.Jumps()
     for spec in site.hosts:
-        hosts[spec.name] = Host(spec, site, fleet=hosts, report=report, sudo=sudo, query=query)
+        hosts[spec.name] = Host(spec, site, fleet=hosts, report=report, sudo=sudo, query=query, jumps=jumps)
     return hosts
 
 

@@ -20,11 +20,15 @@ import time
 from provisioner.errors import HostError, Unreachable
 from provisioner.redact import redact
 from provisioner.ssh import connect
-from provisioner.ssh.command import PROLOGUE, CommandResult, failure
+from provisioner.ssh.command import CommandResult, failure
 from provisioner.ssh.host import Host
+from provisioner.ssh.shell import PROLOGUE
 
 DIRECTORY = "/run/provisioner"
 RETRY_DELAY = 2.0  # seconds between attempts to reconnect
+MAX_KEPT = 4 * 1024 * 1024  # characters of a job's output that its result holds at least
+MAX_REPORTED = 16 * 1024 * 1024  # characters of it that are shown and logged
+MAX_LINE = 16 * 1024
 
 _WRAPPER = r"""umask 077
 cd {directory} || exit 1
@@ -154,12 +158,16 @@ def _running(host: Host) -> tuple[str, str]:
 
 
 class _OutputStream:
-    """Output as it arrives: counts bytes for resuming, passes complete lines to the report."""
+    """Output as it arrives: counts bytes for resuming, passes complete lines to the report, keeps the last MAX_KEPT.
+
+    Of a job that prints without end, the report gets MAX_REPORTED and a sentence about it; the job goes on.
+    """
 
     def __init__(self, host: Host) -> None:
         self._host = host
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._line = ""
+        self._reported = 0
         self.received = 0
         self.stdout = ""
 
@@ -167,10 +175,23 @@ class _OutputStream:
         self.received += len(piece)
         text = self._decoder.decode(piece)
         self.stdout += text
+        if len(self.stdout) > 2 * MAX_KEPT:
+            self.stdout = self.stdout[-MAX_KEPT:]
         *lines, self._line = re.split(r"[\r\n]+", self._line + text)
+        if len(self._line) > MAX_LINE:
+            lines.append(self._line)
+            self._line = ""
         for line in lines:
             if line.strip():
-                self._host.report.emit("output", line.rstrip(), host=self._host.name, step=self._host.step)
+                self._report(line.rstrip())
+
+    def _report(self, line: str) -> None:
+        if self._reported > MAX_REPORTED:
+            return
+        self._reported += len(line)
+        if self._reported > MAX_REPORTED:
+            line = f"(printed more than {MAX_REPORTED // 2**20} MiB; the rest is not shown)"
+        self._host.report.emit("output", line[:MAX_LINE], host=self._host.name, step=self._host.step)
 
 
 def _follow(host: Host, name: str, directory: str, start: str, seconds: float) -> tuple[_OutputStream, str]:

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 from provisioner.errors import HostError, ProvisionerError
 from provisioner.redact import hide
 from provisioner.site import HostSpec, Site
-from provisioner.ssh import channel, connect
+from provisioner.ssh import channel, refusals, shell
+from provisioner.ssh.login import login
 
 if TYPE_CHECKING:
     from paramiko import Transport
 
 
-_REMEDY = (
-    'set sudo_password under [ssh] to "prompt", "env:NAME" or "file:PATH", or allow the user sudo without a password'
-)
+_WITHOUT_PASSWORD = ("env", "LC_ALL=C", "sudo", "-n", "--")  # csh has no assignments before a command
 
 
 class _WrongPassword(HostError):
@@ -43,20 +42,20 @@ class Sudo:
 
     def prompt_early(self) -> None:
         """Prompt for the password now if any host will need it, rather than in the middle of the output."""
-        users = {connect.login(self._site, spec).user for spec in self._site.hosts}
+        users = {login(self._site, spec).user for spec in self._site.hosts}
         if self._site.ssh.sudo_password == "prompt" and users != {"root"}:
             self._read()
 
-    def prefix(self, spec: HostSpec, transport: Transport, reply_timeout: float) -> tuple[list[str], bytes]:
+    def prefix(self, spec: HostSpec, transport: Transport, reply_timeout: float) -> tuple[tuple[str, ...], bytes]:
         """Return the words to put before a command and the bytes to put before its stdin.
 
         If a password is configured, one extra round trip per host finds out whether sudo needs it (if it does not,
         the command would read it instead) and whether it is correct, in a single attempt.
         """
-        if connect.login(self._site, spec).user == "root":
-            return [], b""
+        if login(self._site, spec).user == "root":
+            return (), b""
         if self._site.ssh.sudo_password == "none":
-            return ["LC_ALL=C", "sudo", "-n", "--"], b""
+            return _WITHOUT_PASSWORD, b""
         password = self._read()
         if spec.name in self._rejected:
             raise self._rejected[spec.name]  # another attempt would count as one more failed login
@@ -68,47 +67,45 @@ class Sudo:
                 self._rejected[spec.name] = error
                 raise
         if not needed:
-            return ["LC_ALL=C", "sudo", "-n", "--"], b""
-        return ["LC_ALL=C", "sudo", "-k", "-S", "-p", "''", "--"], password.encode() + b"\n"
+            return _WITHOUT_PASSWORD, b""
+        return ("env", "LC_ALL=C", "sudo", "-k", "-S", "-p", "''", "--"), password.encode() + b"\n"
 
     def _try(self, spec: HostSpec, transport: Transport, password: str, reply_timeout: float) -> bool:
         """Return whether sudo needs the password; raise _WrongPassword if it rejects it."""
-        command = "export LC_ALL=C; sudo -kn true 2>/dev/null && echo free || sudo -k -S -p '' true"
+        line = shell.line("sudo -kn true 2>/dev/null && echo free || sudo -k -S -p '' true")
         try:
             # Nothing follows the password: sudo's second attempt reads end-of-file, so that one failure is counted.
             output = channel.execute(
                 transport,
-                command,
+                line.text,
                 stdin=password.encode() + b"\n",
                 timeout=30 + reply_timeout,
                 reply_timeout=reply_timeout,
+                marker=line.marker,
             )
-        except (channel.ConnectionLost, channel.CommandTimeout) as error:
-            raise HostError(spec.name, f"sudo does not respond ({error})", "check sudo on the host") from error
-        self.check(spec, output)
-        if output.status != 0:
-            raise _WrongPassword(
-                spec.name,
-                "sudo rejected the password" if password else "sudo needs a password, and the one given is empty",
-                f'check it (sudo_password = "{self._site.ssh.sudo_password}" under [ssh])',
-                tail=output.stderr.decode(errors="replace").strip(),
-            )
-        return output.stdout.strip() != b"free"
-
-    def check(self, spec: HostSpec, output: channel.Output) -> None:
-        """Raise HostError if the output is sudo's refusal to run the command."""
-        if output.status not in (1, 127):
-            return
-        stderr = output.stderr.decode(errors="replace")
-        if "sudo: a password is required" in stderr or "sudo: a terminal is required" in stderr:
-            raise HostError(spec.name, "sudo needs a password", _REMEDY)
-        if "is not in the sudoers file" in stderr or "may not run sudo" in stderr:
-            user = connect.login(self._site, spec).user
+        except channel.CommandTimeout as error:
             raise HostError(
-                spec.name, f"{user} is not allowed to use sudo", "add the user to the group sudo, or log in as root"
-            )
-        if output.status == 127 and "sudo: " in stderr and "not found" in stderr:
-            raise HostError(spec.name, "sudo is not installed", 'install it, or set user = "root" under [ssh]')
+                spec.name,
+                "sudo does not respond",
+                f"try it: provisioner ssh {spec.name} -- sudo -n true; it may wait for a name or directory service",
+            ) from error
+        if output.status == 0:
+            return output.stdout.strip() != b"free"
+        said = output.stderr if output.started else output.noise
+        if not output.started or not refusals.REJECTED.search(said.decode(errors="replace")):
+            # With an empty password sudo-rs and sudo both end by asking for one.
+            raise self.refusal(spec, said, output.status)
+        raise _WrongPassword(
+            spec.name,
+            "sudo rejected the password" if password else "sudo needs a password, and the one given is empty",
+            f'check it (sudo_password = "{self._site.ssh.sudo_password}" under [ssh])',
+            tail=said.decode(errors="replace").strip(),
+        )
+
+    def refusal(self, spec: HostSpec, said: bytes, status: int, *, timed_out: bool = False) -> HostError:
+        """Return the error for a command that never began. said: what login shell and sudo printed instead."""
+        user = login(self._site, spec).user
+        return refusals.explain(spec.name, user, said, status, timed_out=timed_out)
 
     def _read(self) -> str:
         with self._lock:

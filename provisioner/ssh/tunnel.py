@@ -16,14 +16,21 @@ if TYPE_CHECKING:
     from paramiko import Channel, Transport
 
 
+PROHIBITED = 1  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED (RFC 4254, section 5.1)
+
+
 class Tunnel:
-    """Listen on 127.0.0.1:`port` and carry each connection through its own SSH channel to the target."""
+    """Listen on 127.0.0.1:`port` and carry each connection through its own SSH channel to the target.
+
+    prohibited: whether the SSH server refuses to forward connections at all.
+    """
 
     def __init__(self, transport: Callable[[], Transport], address: str, port: int) -> None:
         self._transport = transport
         self._target = (address, port)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = "127.0.0.1"
+        self.prohibited = False
         self.port: int = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=self._serve, name=f"tunnel-{self.port}", daemon=True)
         self._thread.start()
@@ -51,11 +58,26 @@ class Tunnel:
     def _carry(self, client: socket.socket, source: tuple[str, int]) -> None:
         with client:
             try:
-                channel = self._transport().open_channel("direct-tcpip", self._target, source, timeout=30)
+                channel = self._open(source)
             except (lazy.paramiko.SSHException, OSError, EOFError, ProvisionerError):
                 return  # the client sees its connection closed, as if the server had refused it
             with channel:
                 _pump(client, channel)
+
+    def _open(self, source: tuple[str, int]) -> Channel:
+        """Open a channel to the target; log in once more if the connection is dead."""
+        for again in (True, False):
+            transport = self._transport()
+            try:
+                return transport.open_channel("direct-tcpip", self._target, source, timeout=30)
+            except lazy.paramiko.ChannelException as error:
+                self.prohibited = error.code == PROHIBITED
+                raise
+            except (lazy.paramiko.SSHException, OSError, EOFError):
+                transport.close()
+                if not again:
+                    raise
+        raise AssertionError("unreachable")
 
 
 def _pump(client: socket.socket, channel: Channel) -> None:

@@ -273,18 +273,19 @@ def test_a_tunnel_carries_many_connections_and_reconnects(one: tuple[Host, Machi
             for thread, results in posted:
                 thread.join(30)
                 assert results == [CommandResult("", "", 0, 0)]
+            connection = host.transport()
             machine.sh("pkill -9 -f '^sshd: plain'")
-            wait_for(lambda: not host._connection.is_connected, "the loss")  # type: ignore[union-attr]
+            wait_for(lambda: not connection.is_active(), "the loss")
             assert post().status == 0
         with pytest.raises(ConnectionRefusedError):
             post()
         started = time.monotonic()
         with host.tunnel("127.0.0.1", 9) as refused:
-            connection = http.client.HTTPConnection("127.0.0.1", refused.port, timeout=20)
-            connection.request("GET", "/")
+            client = http.client.HTTPConnection("127.0.0.1", refused.port, timeout=20)
+            client.request("GET", "/")
             with pytest.raises(ConnectionResetError):
-                connection.getresponse()
-            connection.close()
+                client.getresponse()
+            client.close()
         assert time.monotonic() - started < 15, "reset, not timed out"
     finally:
         server.kill()

@@ -12,7 +12,8 @@ import pytest
 
 from provisioner.engine.runner import parallel
 from provisioner.errors import Unreachable
-from provisioner.ssh.connect import LoginRefused, known_hosts
+from provisioner.ssh.connect import LoginRefused
+from provisioner.ssh.host_keys import path as known_hosts
 from tests.integration.ssh.conftest import MakeSite, Open, provisioner
 from tests.integration.ssh.nodes import NETWORK, Machine, make_key
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.ssh.connect import jump_login, login
+from provisioner.ssh.login import jump_logins, login
 from tests.hosts_toml import site
 
 
@@ -31,6 +31,5 @@ def test_a_hosts_own_settings_take_precedence(tmp_path: Path) -> None:
     ],
 )
 def test_the_jump_host_is_parsed(jump: str, user: str, address: str, port: int) -> None:
-    found = jump_login(site(f'[ssh]\njump = "{jump}"\n'))
-    assert found is not None
+    (found,) = jump_logins(site(f'[ssh]\njump = "{jump}"\n'))
     assert (found.user, found.address, found.port) == (user, address, port)

@@ -22,8 +22,9 @@ from provisioner.report import Report
 from provisioner.site import HostSpec, Site
 from provisioner.ssh import FactQuery, Host, HostFacts, HostNic
 from provisioner.ssh.channel import Output
-from provisioner.ssh.command import PROLOGUE, CommandResult
+from provisioner.ssh.command import CommandResult
 from provisioner.ssh.facts import File, Unit
+from provisioner.ssh.shell import PROLOGUE
 from tests import hosts_toml
 from tests.unit.fake_cluster import FakeCluster
 
