@@ -1,4 +1,7 @@
-"""Approve the serving certificates that the kubelets of the site's hosts request, and no others.
+"""Approve the serving certificates that the kubelets of the site's hosts request for themselves, and no others.
+
+What a request may name is what hosts.toml says: the host's name and its address. What a node reports of itself, such
+as its NICs, is its own word: with it, a compromised node could have a certificate for the API's address.
 
 kubeadm leaves approval to the operator. With it, metrics-server and `kubectl logs` verify the kubelet instead of
 trusting whoever answers.
@@ -28,7 +31,8 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     has_one = SERVING in host.facts.files and host.facts.files[SERVING].exists
     if has_one and not pending(cluster, host):
         return
-    yield Change("approve the kubelet's serving certificate", lambda: _approve(host, cluster))
+    names = f"{host.name}, {host.spec.address}"
+    yield Change(f"approve the kubelet's serving certificate for {names}", lambda: _approve(host, cluster))
 
 
 def _approve(host: Host, cluster: Cluster) -> None:
@@ -59,30 +63,31 @@ def approve(cluster: Cluster, request: Object) -> None:
 
 
 def pending(cluster: Cluster, host: Host) -> list[Object]:
-    """Return the host's pending requests whose names and addresses are its own."""
+    """Return the host's pending requests whose names and addresses are those of hosts.toml."""
     return [
         request
         for request in cluster.list("CertificateSigningRequest", api_version=API)
         if request["spec"]["signerName"] == SIGNER
         and request["spec"].get("username") == f"system:node:{host.name}"
         and not request.get("status", {}).get("conditions")
-        and belongs(base64.b64decode(request["spec"]["request"]), host.name, _addresses(host))
+        and belongs(base64.b64decode(request["spec"]["request"]), host.name, {host.spec.address})
     ]
 
 
 def belongs(pem: bytes, name: str, addresses: set[str]) -> bool:
-    """Return whether a PEM certificate request names only this node and addresses of its NICs.
+    """Return whether a PEM certificate request names only this node and these addresses.
 
     Source: kubernetes.io, "Certificate Signing Requests", rules for approvers of kubernetes.io/kubelet-serving.
     """
-    request = x509.load_pem_x509_csr(pem)
+    request = _parse(pem)
+    if request is None:
+        return False
     wanted = {NameOID.COMMON_NAME: f"system:node:{name}", NameOID.ORGANIZATION_NAME: "system:nodes"}
     for oid, value in wanted.items():
         if [attribute.value for attribute in request.subject.get_attributes_for_oid(oid)] != [value]:
             return False
-    try:
-        names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
+    names = _names(request)
+    if names is None:
         return False
     if not all(isinstance(item, x509.DNSName | x509.IPAddress) for item in names):
         return False
@@ -91,15 +96,35 @@ def belongs(pem: bytes, name: str, addresses: set[str]) -> bool:
     return hosts <= {name} and bool(requested) and requested <= addresses
 
 
-def _addresses(host: Host) -> set[str]:
-    on_nics = {address.split("/")[0] for nic in host.facts.nics for address in nic.addresses}
-    return on_nics | {host.spec.address}
+def _parse(pem: bytes) -> x509.CertificateSigningRequest | None:
+    try:
+        return x509.load_pem_x509_csr(pem)
+    except ValueError:
+        return None
+
+
+def _names(request: x509.CertificateSigningRequest) -> x509.SubjectAlternativeName | None:
+    try:
+        return request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return None
+
+
+def _asked_for(request: Object) -> str:
+    """Return the names that a request asks for, for the message about one that is not approved."""
+    parsed = _parse(base64.b64decode(request["spec"]["request"]))
+    names = _names(parsed) if parsed is not None else None
+    return ", ".join(str(name.value) for name in names) if names is not None else "no names"
 
 
 def _why(cluster: Cluster, host: Host) -> str:
     requests = cluster.list("CertificateSigningRequest", api_version=API)
     own = [item for item in requests if item["spec"].get("username") == f"system:node:{host.name}"]
-    lines = [f"{item['metadata']['name']} {item['spec']['signerName']} {item.get('status')}" for item in own]
+    lines = [
+        f"{item['metadata']['name']} {item['spec']['signerName']} for {_asked_for(item)}: {item.get('status')} "
+        f"(approved are {host.name} and {host.spec.address} only)"
+        for item in own
+    ]
     return "\n".join(lines) or f"system:node:{host.name} has sent no request to the API"
 
 

@@ -15,13 +15,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from provisioner.kube import Cluster, Object
-from provisioner.ssh import Host
+from provisioner.ssh import Host, HostNic
+from provisioner.steps import kubelet_certificates
 from provisioner.steps.kubelet_certificates import SERVING, SIGNER, STEP, belongs, pending
 from tests.unit.fake_cluster import FakeCluster
 from tests.unit.steps.doubles import RecordingHost, fleet_for, present, site_at, summaries
 
+APPROVE = "approve the kubelet's serving certificate for worker1, 192.168.56.11"
 KEY = ec.generate_private_key(ec.SECP256R1())
-OWN = {"192.168.56.11", "10.0.2.15", "fe80::1"}
+OWN = {"192.168.56.11"}
 
 
 def request(
@@ -53,7 +55,8 @@ HONEST = [dns("worker1"), ip("192.168.56.11")]
     [
         pytest.param(request(HONEST), True, id="its own name and address"),
         pytest.param(request([ip("192.168.56.11")]), True, id="address alone"),
-        pytest.param(request([*HONEST, ip("fe80::1")]), True, id="two of its addresses"),
+        pytest.param(request([*HONEST, ip("fe80::1")]), False, id="an address that hosts.toml does not have"),
+        pytest.param(b"-----BEGIN CERTIFICATE REQUEST-----", False, id="damaged"),
         pytest.param(request([*HONEST, ip("192.168.56.10")]), False, id="another node's address too"),
         pytest.param(request([dns("worker1"), ip("192.168.56.10")]), False, id="another node's address"),
         pytest.param(request([*HONEST, dns("master")]), False, id="another node's name too"),
@@ -101,13 +104,25 @@ def test_pending_requests_are_the_hosts_own_unanswered_ones(host: RecordingHost)
     ("certificate", "requests", "expected"),
     [
         (True, [], []),
-        (True, [asked("rotation")], ["approve the kubelet's serving certificate"]),
+        (True, [asked("rotation")], [APPROVE]),
         (True, [asked("by-another-node", "system:node:worker2")], []),
-        (False, [], ["approve the kubelet's serving certificate"]),
-        (False, [asked("first")], ["approve the kubelet's serving certificate"]),
+        (False, [], [APPROVE]),
+        (False, [asked("first")], [APPROVE]),
     ],
 )
 def test_states(host: RecordingHost, certificate: bool, requests: list[Object], expected: list[str]) -> None:
     if certificate:
         host.know(files={SERVING: present()})
     assert summaries(STEP, host, FakeCluster(*requests)) == expected
+
+
+def test_a_node_cannot_have_a_certificate_for_an_address_that_it_gave_itself(host: RecordingHost) -> None:
+    """A compromised worker adds the master's address to a NIC of its own."""
+    stolen = HostNic("eth1", "52:54:00:00:00:01", True, ("192.168.56.11/24", "192.168.56.10/24"))
+    host.know(nics=(stolen,))
+    forged = asked("forged")
+    forged["spec"]["request"] = base64.b64encode(request([*HONEST, ip("192.168.56.10")])).decode()
+    assert pending(cast(Cluster, FakeCluster(forged)), cast(Host, host)) == []
+    assert "for worker1, 192.168.56.11, 192.168.56.10: None (approved are worker1 and 192.168.56.11 only)" in (
+        kubelet_certificates._why(cast(Cluster, FakeCluster(forged)), cast(Host, host))
+    )
