@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from provisioner.checks import claims, pods, restore, storage, volume_files
 from provisioner.checks.check import NAMESPACE, Check, Context, Finding, failed, passed, skipped, wait_for
@@ -92,7 +92,7 @@ def _outlives(context: Context, model: Object) -> Finding:
             f"kubectl describe pv {volume}; kubectl -n {NAMESPACE} get pods,pvc",
             *cluster.events(NAMESPACE, NAME)[-pods.EVENTS :],
         )
-    text = _on_server(context, volume, f"cat {{}}/{FILE}")
+    text = _on_server(context, volume, lambda folder: volume_files.server_script(folder, FILE))
     source = claims.nfs_source(cluster.get("PersistentVolume", volume) or {})
     if text == token:
         return passed("STORAGE_RETAINED", f"{source}/{FILE}", "outlived its claim and its Deployment")
@@ -152,11 +152,11 @@ def _phase(context: Context, volume: str) -> str:
     return str(found.get("status", {}).get("phase", ""))
 
 
-def _on_server(context: Context, volume: str, command: str) -> str:
-    """Run a command on the NFS server, with the volume's directory in place of {}; return its output."""
+def _on_server(context: Context, volume: str, command: Callable[[str], str]) -> str:
+    """Run the command for the volume's directory on the NFS server; return its output."""
     source = claims.nfs_source(context.cluster.get("PersistentVolume", volume) or {})
-    folder = shlex.quote(source.partition(":")[2])
-    output = context.hosts[context.site.nfs_server.name].run(command.format(folder), check=False)
+    folder = source.partition(":")[2]
+    output = context.hosts[context.site.nfs_server.name].run(command(folder), check=False)
     return (output.stdout or output.stderr).strip()
 
 
@@ -173,7 +173,7 @@ def _clean_up(context: Context) -> None:
         claim = volume["spec"].get("claimRef") or {}
         if (claim.get("namespace"), claim.get("name")) == (NAMESPACE, NAME):
             name = volume["metadata"]["name"]
-            _on_server(context, name, f"rm -f {{}}/{FILE}")
+            _on_server(context, name, lambda folder: f"rm -f {shlex.quote(folder)}/{FILE}")
             cluster.merge("PersistentVolume", name, {"spec": {"claimRef": None}})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 
 from provisioner.checks import claims, pods, volume_files
@@ -32,7 +31,7 @@ def judge(context: Context, claim: str, own: Sequence[Object], reader: Object) -
     server = context.hosts.get(context.site.nfs_server.name)
     if server is not None and place:
         path = f"{place.partition(':')[2]}/{NAME}"
-        output = server.run(f"tail -n 500 {shlex.quote(path)}", check=False)
+        output = server.run(volume_files.server_script(place.partition(":")[2], NAME), check=False)
         yield _finding(claim, path, f"on the server {server.name}", names, output.stdout or output.stderr)
 
 

@@ -5,6 +5,8 @@ A run removes its own files and those of an earlier run that was killed.
 
 from __future__ import annotations
 
+import shlex
+
 from provisioner.checks.check import NAMESPACE
 from provisioner.kube import Cluster, Object
 
@@ -17,6 +19,18 @@ PATTERN = f"{FOLDER}/.verify-{'[0-9a-f]' * DIGITS}"
 def path(token: str) -> str:
     """Return the path of the file that a run with this token (secrets.token_hex) writes."""
     return f"{FOLDER}/.verify-{token[:DIGITS]}"
+
+
+def server_script(folder: str, name: str) -> str:
+    """Return the command that prints a file of a volume on the NFS server, at most 1 MiB.
+
+    Pods own what is in the folder, and may put a link to a secret of the server, or a FIFO, in the file's place: it is
+    read as nobody, and the file itself or nothing (O_NOFOLLOW in open(2)).
+    """
+    return (
+        f"cd -P {shlex.quote(folder)}; setpriv --reuid 65534 --regid 65534 --clear-groups "
+        f"dd if={shlex.quote(name)} iflag=nofollow,nonblock,fullblock bs=64k count=16 status=none"
+    )
 
 
 def write(cluster: Cluster, pod: Object, path: str, text: str) -> None:

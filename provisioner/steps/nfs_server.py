@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import file, needs_restart, packages, unit
+from provisioner.errors import HostError
 from provisioner.kube import Cluster
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
 from provisioner.steps.prepare import SERVER_PACKAGE
-from provisioner.text import pluralize
+from provisioner.text import join_words, pluralize
 
 EXPORTS = "/etc/exports.d/provisioner.exports"
 ETAB = "/var/lib/nfs/etab"  # the exports in effect (exportfs(8))
@@ -20,7 +21,11 @@ CONFIG = "/etc/nfs.conf.d/provisioner.conf"  # read after nfs.conf (nfs.conf(5))
 # Debian's nfs.conf makes the server look up a user's groups itself (--manage-gids in rpc.mountd(8)). It does not know
 # the users of pods, so their fsGroup would be lost.
 _CONFIG = "# Written by provisioner.\n[mountd]\nmanage-gids = n\n"
-SQUASHED = "nobody:nogroup"  # what root_squash maps root to on Debian (exports(5): 65534)
+# The export's root is root's, so that no client can put a link in a volume's place. Volumes below it are
+# world-writable; its mode keeps the server's own users away from them. The group is the one that root_squash maps the
+# kubelets' root to on Debian (exports(5): 65534). It has to pass: with mode 0700 an NFSv4 mount, which walks down from
+# the export's root, would be refused. With csi-driver-nfs it creates directories there.
+ROOT_OWNER = "root:nogroup"
 
 
 def volume_name(number: int) -> str:
@@ -67,31 +72,24 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     del cluster
     facts = host.facts
     yield from packages(host, (SERVER_PACKAGE,))
+    _refuse_links(host, site)
+    root, mode = facts.files.get(site.nfs.export), root_mode(site)
+    if root is None or not root.exists or (root.owner, root.mode) != (ROOT_OWNER, mode):
+        yield Change(
+            f"make {site.nfs.export} a directory of {ROOT_OWNER} with mode {mode:04o}",
+            lambda: _run(host, root_script(site)),
+        )
     missing = [
         path
         for path in volume_paths(site)
         if path not in facts.files or not facts.files[path].exists or facts.files[path].mode != 0o777
     ]
     if missing:
-        # World-writable, but reachable only through the export: root is squashed to nobody, and pods write with user
-        # ids that no host knows.
-        paths = " ".join(map(shlex.quote, missing))
         yield Change(
             f"create directories for {pluralize(len(missing), 'volume')} under {site.nfs.export}",
-            lambda: _run(host, f"mkdir -p {paths}; chmod 0777 {paths}"),
+            lambda: _run(host, volumes_script(site, missing)),
             "".join(f"+ {path}/\n" for path in missing),
         )
-    if site.nfs.provisioner == "csi":
-        # csi-driver-nfs creates directories as root, which root_squash maps to nobody.
-        root, path = facts.files.get(site.nfs.export), shlex.quote(site.nfs.export)
-        exists = root is not None and root.exists
-        if site.nfs.root_squash and (root is None or not exists or root.owner != SQUASHED):
-            yield Change(
-                f"chown {SQUASHED} {site.nfs.export}, for csi-driver-nfs",
-                lambda: _run(host, f"mkdir -p {path}; chown {SQUASHED} {path}"),
-            )
-        elif not exists:
-            yield Change(f"create {site.nfs.export}", lambda: _run(host, f"mkdir -p {path}"))
     wanted = exports(site)
     yield from file(host, EXPORTS, wanted)
     yield from file(host, CONFIG, _CONFIG)
@@ -108,6 +106,50 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         )
 
 
+def root_mode(site: Site) -> int:
+    """Return the mode of the export's root: csi-driver-nfs creates directories in it as the squashed root."""
+    return 0o1770 if site.nfs.provisioner == "csi" else 0o750
+
+
+def root_script(site: Site) -> str:
+    """Return the commands that make the export's root. Its parents are root's, so links among them are the operator's.
+
+    Each new parent may be entered by everybody, as the script's umask says: NFSv4 clients walk through them.
+    """
+    root = shlex.quote(site.nfs.export)
+    return f"mkdir -p {root}; cd -P {root}; chown {ROOT_OWNER} .; chmod {root_mode(site):04o} ."
+
+
+def volumes_script(site: Site, paths: Sequence[str]) -> str:
+    """Return the commands that make volumes' directories and open them, without following a link under the root.
+
+    Pods write with user ids that no host knows, so they are world-writable. `chmod .` changes what has been entered
+    and is where it should be, whoever replaces its name meanwhile.
+    """
+    names = " ".join(shlex.quote(path.rpartition("/")[2]) for path in paths)
+    return (
+        f"cd -P {shlex.quote(site.nfs.export)}; root=$(pwd -P)\n"
+        f"for name in {names}; do\n"
+        '  [ -d "$root/$name" ] || mkdir "$root/$name"\n'
+        '  cd -P "$root/$name"\n'
+        '  if [ "$(pwd -P)" != "$root/$name" ]; then echo "$root/$name is a link to $(pwd -P)"; exit 1; fi\n'
+        "  chmod 0777 .\n"
+        "done"
+    )
+
+
+def _refuse_links(host: Host, site: Site) -> None:
+    """Raise HostError if a volume's directory is a symbolic link, as a client or a user of the server may plant."""
+    links = [path for path in volume_paths(site) if path in host.facts.links]
+    if links:
+        raise HostError(
+            host.name,
+            f"{join_words(links)} must be a directory and not a symbolic link",
+            f"see where it leads (provisioner ssh {host.name} -- sudo ls -l {site.nfs.export}), then remove it; "
+            "to have volumes on another disk, mount that at the export itself",
+        )
+
+
 def _run(host: Host, command: str) -> None:
     host.run(command, timeout=60)
 
@@ -120,6 +162,7 @@ STEP = Step(
     query=lambda site: FactQuery(
         files=(CONFIG, EXPORTS, ETAB),
         exists=(site.nfs.export, *volume_paths(site)),
+        links=tuple(volume_paths(site)),
         packages=(SERVER_PACKAGE,),
         units=(UNIT,),
     ),

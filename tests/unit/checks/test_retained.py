@@ -55,14 +55,15 @@ def volume(name: str, phase: str = "Available", **spec: Any) -> Object:
 
 @dataclass
 class Server:
-    """The NFS server's files by path, and its shell: `cat PATH` and `rm -f PATH`."""
+    """The NFS server's files by path, and its shell: what volume_files.server_script returns, and `rm -f PATH`."""
 
     files: dict[str, str] = field(default_factory=dict)
 
     def run(self, command: str, *, check: bool = True) -> Any:
         assert not check
-        verb, path = command.replace("rm -f", "rm").split(" ")
-        if verb == "rm":
+        words = command.replace(";", "").split()
+        path = words[2] if words[0] == "rm" else f"{words[2]}/{words[words.index('dd') + 1].removeprefix('if=')}"
+        if words[0] == "rm":
             self.files.pop(path, None)
         return SimpleNamespace(stdout=self.files.get(path, ""), stderr="" if path in self.files else "no such file")
 

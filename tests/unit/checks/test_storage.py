@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.checks import storage
+from provisioner.checks import storage, volume_files
 from provisioner.kube import Object
 from tests.unit.checks.contexts import context, findings
 from tests.unit.checks.volumes import ClaimingCluster, Volumes, claim, volume
@@ -78,7 +78,7 @@ def test_the_lines_of_all_pods_must_be_in_one_file_on_the_server(tmp_path: Path,
     cluster = course()
     server = Server(text)
     found = findings(storage.CHECK, context(tmp_path, cluster, hosts={"master": server}))
-    assert server.commands == ["tail -n 500 /srv/nfs/1/lines"]
+    assert server.commands == [volume_files.server_script("/srv/nfs/1", "lines")]
     if not missing:
         assert [one.subject for one in found["STORAGE_LINES"]][1] == "/srv/nfs/1/lines on the server master"
     else:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from provisioner.errors import ClusterError
+from provisioner.errors import ClusterError, HostError
 from provisioner.ssh.facts import File, Package
 from provisioner.steps import nfs_server, storage
 from provisioner.steps.nfs_server import CONFIG, ETAB, EXPORTS, STEP, UNIT
@@ -38,6 +41,7 @@ def converged(host: RecordingHost) -> RecordingHost:
         units={UNIT: running()},
         files={
             ETAB: present(KERNEL),
+            "/srv/nfs": File(exists=True, mode=0o750, owner="root:nogroup", is_dir=True),
             **{f"/srv/nfs/nfs-0{n}": File(exists=True, mode=0o777, is_dir=True) for n in (1, 2)},
         },
     )
@@ -46,6 +50,7 @@ def converged(host: RecordingHost) -> RecordingHost:
 def test_a_blank_server(host: RecordingHost) -> None:
     assert carry_out(STEP, host) == [
         "install nfs-kernel-server",
+        "make /srv/nfs a directory of root:nogroup with mode 0750",
         "create directories for 2 volumes under /srv/nfs",
         f"write {EXPORTS}",
         f"write {CONFIG}",
@@ -53,7 +58,8 @@ def test_a_blank_server(host: RecordingHost) -> None:
         EXPORT,
     ]
     assert host.commands == [
-        "mkdir -p /srv/nfs/nfs-01 /srv/nfs/nfs-02; chmod 0777 /srv/nfs/nfs-01 /srv/nfs/nfs-02",
+        "mkdir -p /srv/nfs; cd -P /srv/nfs; chown root:nogroup .; chmod 0750 .",
+        nfs_server.volumes_script(host.site, ["/srv/nfs/nfs-01", "/srv/nfs/nfs-02"]),
         f"systemctl enable --quiet {UNIT} && systemctl restart {UNIT}",
         "exportfs -ra",
     ]
@@ -91,6 +97,14 @@ STATES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a directory is missing": (
         {"files": {"/srv/nfs/nfs-02": File(exists=False)}},
         ["create directories for 1 volume under /srv/nfs"],
+    ),
+    "the export's root can be entered by users of the server": (
+        {"files": {"/srv/nfs": File(exists=True, mode=0o755, owner="root:nogroup", is_dir=True)}},
+        ["make /srv/nfs a directory of root:nogroup with mode 0750"],
+    ),
+    "the export's root belongs to the clients": (
+        {"files": {"/srv/nfs": File(exists=True, mode=0o750, owner="nobody:nogroup", is_dir=True)}},
+        ["make /srv/nfs a directory of root:nogroup with mode 0750"],
     ),
     "a directory is not writable": (
         {"files": {"/srv/nfs/nfs-02": File(exists=True, mode=0o755, is_dir=True)}},
@@ -186,16 +200,52 @@ DRIVER = [
 ]  # fmt: skip
 
 
-def test_with_csi_the_export_belongs_to_the_squashed_user(tmp_path: Path) -> None:
+def test_with_csi_the_squashed_root_creates_directories_and_removes_its_own_only(tmp_path: Path) -> None:
     host = fleet_for(STEP, site_at(tmp_path, rest=CSI))["master"]
-    give = "chown nobody:nogroup /srv/nfs, for csi-driver-nfs"
+    give = "make /srv/nfs a directory of root:nogroup with mode 1770"
     assert carry_out(STEP, host)[1] == give
-    host.know(files={"/srv/nfs": File(exists=True, mode=0o755, owner="nobody:nogroup", is_dir=True)})
+    host.know(files={"/srv/nfs": File(exists=True, mode=0o1770, owner="root:nogroup", is_dir=True)})
     assert give not in carry_out(STEP, host)
-    unsquashed = fleet_for(STEP, site_at(tmp_path, rest=CSI + "root_squash = false\n"))["master"]
-    assert carry_out(STEP, unsquashed)[1] == "create /srv/nfs"
-    unsquashed.know(files={"/srv/nfs": File(exists=True, mode=0o755, owner="root:root", is_dir=True)})
-    assert not {give, "create /srv/nfs"} & {*carry_out(STEP, unsquashed)}
+
+
+def test_a_link_in_a_volumes_place_is_refused(converged: RecordingHost) -> None:
+    with pytest.raises(HostError, match="/srv/nfs/nfs-02 must be a directory and not a symbolic link"):
+        drain(STEP, converged.know(links=frozenset({"/srv/nfs/nfs-02"})))
+
+
+class TestScripts:
+    """The scripts themselves, as root in a scratch folder."""
+
+    @pytest.fixture
+    def export(self, tmp_path: Path) -> Path:
+        if os.geteuid() != 0:
+            pytest.skip("needs root: changes owners")
+        return tmp_path / "a b/nfs"
+
+    def run(self, script: str, export: Path) -> subprocess.CompletedProcess[str]:
+        words = ["sh", "-euc", "umask 022\n" + script.replace("/srv/nfs", f"'{export}'")]
+        return subprocess.run(words, check=False, capture_output=True, text=True)
+
+    def test_they_make_what_the_facts_ask_for(self, export: Path, host: RecordingHost) -> None:
+        volumes = nfs_server.volumes_script(host.site, nfs_server.volume_paths(host.site))
+        for _ in range(2):
+            assert self.run(nfs_server.root_script(host.site), export).returncode == 0
+            assert self.run(volumes, export).returncode == 0
+        found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (export, *export.iterdir(), export.parent)}
+        assert found == {"nfs": 0o750, "nfs-01": 0o777, "nfs-02": 0o777, "a b": 0o755}
+        assert export.group() == "nogroup"
+
+    @pytest.mark.parametrize("target", ["etc", "missing", "nfs-01"])
+    def test_no_planted_link_is_followed(self, export: Path, host: RecordingHost, target: str, tmp_path: Path) -> None:
+        secret = tmp_path / "etc"
+        secret.mkdir(mode=0o700)
+        export.mkdir(parents=True)
+        (export / "nfs-01").mkdir()
+        (export / "nfs-02").symlink_to(tmp_path / target if target != "nfs-01" else "nfs-01")
+        done = self.run(nfs_server.volumes_script(host.site, nfs_server.volume_paths(host.site)), export)
+        assert done.returncode != 0
+        assert stat.S_IMODE(secret.stat().st_mode) == 0o700
+        assert not (tmp_path / "missing").exists()
 
 
 def test_with_csi_the_driver_is_installed_and_provides_the_class(
