@@ -137,23 +137,25 @@ def _drain_failed(outcome: Outcome) -> bool:
 @click.command()
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--limit", default="", metavar="HOSTS", help="Reset these hosts only, comma-separated.")
+@click.option("--other-cluster", is_flag=True, help="Also reset hosts that are nodes of another cluster.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
 @click.pass_obj
-def reset(options: Options, yes: bool, limit: str, dry_run: bool) -> None:
+def reset(options: Options, *, yes: bool, limit: str, other_cluster: bool, dry_run: bool) -> None:
     """Remove hosts from the cluster without draining them; without --limit, destroy the cluster and its etcd data.
 
     Runs `kubeadm reset` and deletes what that leaves behind: etcd's data, the pod network, the cluster's packet filter
     rules. Packages, images and files under the NFS export stay. To remove a single node gracefully, use
-    `provisioner node remove`.
+    `provisioner node remove`. Refuses hosts of another cluster (another CA or name) than hosts.toml describes.
 
     Example: provisioner reset --limit worker1
     """
     command = "provisioner reset" + (f" --limit {limit}" if limit else "")
+    command += " --other-cluster" if other_cluster else ""
     if not (yes or dry_run):
         execute.require_terminal()
     site = load_site(options.file)
     names = [site.host(name).name for name in split_names(limit)] or [spec.name for spec in site.hosts]
-    steps = removal.reset(site, names)
+    steps = removal.reset(site, names, other_cluster=other_cluster)
     destroyed = {spec.name for spec in site.control_planes} <= set(names)
     then = "creates a new cluster" if destroyed else "joins the hosts of hosts.toml again"
     kept = f"; {site.nfs.export} on {site.nfs_server.name} is kept" if destroyed and site.nfs.enabled else ""

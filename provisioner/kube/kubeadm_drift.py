@@ -99,6 +99,12 @@ def _configuration_differences(
             )
 
 
+def cluster_name(cluster: Cluster) -> str:
+    """Return the name that the running cluster has in kubeadm's configuration; "" if the API does not answer."""
+    document = _document(cluster, "kubeadm-config", "ClusterConfiguration") if cluster.reachable() else None
+    return str((document or {}).get("clusterName", ""))
+
+
 def _document(cluster: Cluster, name: str, key: str) -> dict[str, Any] | None:
     """Return one of kubeadm's documents; None in a cluster without it, to which kubeadm cannot join nodes anyway."""
     found = cluster.get("ConfigMap", name, "kube-system")

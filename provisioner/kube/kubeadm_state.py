@@ -23,7 +23,10 @@ ETCD = "/var/lib/etcd/member"
 RESET = (
     "systemctl stop kubelet || true\n"
     "kubeadm reset -f --cri-socket /run/containerd/containerd.sock\n"
-    "rm -rf /var/lib/etcd /etc/kubernetes/manifests /etc/kubernetes/pki /etc/kubernetes/*.conf "
+    # It may be a mount, or a link to one, which cannot be removed; etcd needs it empty.
+    "if [ -d /var/lib/etcd ]; then find -H /var/lib/etcd -mindepth 1 -delete; fi\n"
+    "if [ ! -L /var/lib/etcd ]; then rmdir /var/lib/etcd 2>/dev/null || true; fi\n"
+    "rm -rf /etc/kubernetes/manifests /etc/kubernetes/pki /etc/kubernetes/*.conf "
     "/var/lib/kubelet/pki /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env\n"
     "mkdir -p /etc/kubernetes/manifests\n"
 )

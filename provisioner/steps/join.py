@@ -145,7 +145,7 @@ def _refuse_other_cluster(host: Host, cluster: Cluster) -> None:
     raise HostError(
         host.name,
         "is a node of another cluster (its CA differs)",
-        f"to move it to this one: provisioner reset --limit {host.name}, then provisioner apply",
+        f"to move it to this one: provisioner reset --limit {host.name} --other-cluster, then provisioner apply",
     )
 
 

@@ -38,15 +38,18 @@ def rebuild(name: str, apply: Sequence[Step]) -> tuple[Step, ...]:
     return (*remove(name)[:-1], *joining)
 
 
-def reset(site: Site, names: Collection[str]) -> tuple[Step, ...]:
+def reset(site: Site, names: Collection[str], *, other_cluster: bool = False) -> tuple[Step, ...]:
     """Return the steps that remove hosts without draining them: workers, then control planes, the first one last.
 
-    If all control planes go, so does the API, and there is nothing to delete the nodes from.
+    If all control planes go, so does the API, and there is nothing to delete the nodes from. other_cluster: also nodes
+    of another cluster.
     """
     workers = [spec.name for spec in site.workers if spec.name in names]
     planes = [spec.name for spec in reversed(site.control_planes) if spec.name in names]
-    resets = [reset_node.step(workers, "reset-workers", removed=names)] if workers else []
-    resets += [reset_node.step((name,), f"reset-{name}", removed=names) for name in planes]
+    resets = [reset_node.step(workers, "reset-workers", removed=names, other_cluster=other_cluster)] if workers else []
+    resets += [
+        reset_node.step((name,), f"reset-{name}", removed=names, other_cluster=other_cluster) for name in planes
+    ]
     if len(planes) == len(site.control_planes):
         return tuple(resets)
     return (*resets, delete_node.step((*workers, *planes), after=tuple(step.name for step in resets)))

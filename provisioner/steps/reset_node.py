@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 
 from provisioner.engine import Change, Scope, Step
 from provisioner.errors import HostError
-from provisioner.kube import Cluster, kubeadm_state
+from provisioner.kube import Cluster, kubeadm_drift, kubeadm_state
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host, jobs
 from provisioner.steps import flannel, pod_routes
@@ -31,32 +31,54 @@ TRACES = (
 )
 # Links of the CNI plugins, flannel and kube-proxy; chains of these, the kubelet and the step pod-routes.
 LINKS = ("cni0", "flannel.1", "kube-ipvs0")
-CHAINS = "KUBE-|FLANNEL-|CNI-|PROVISIONER-MASQ"
+CHAINS = "KUBE-|FLANNEL-|CNI-|PROVISIONER-MASQ$"
+# Drop a line of iptables-save that defines or fills such a chain, or jumps to one. Comments, in quotes if they contain
+# more than a word, may say anything.
+_OTHERS = (
+    'awk \'{ bare = $0; gsub(/"([^"\\\\]|\\\\.)*"/, "", bare); drop = 0; count = split(bare, word, " ")\n'
+    f'  name = "^({CHAINS})"\n'
+    '  if (substr(bare, 1, 1) == ":") drop = (substr(word[1], 2) ~ name)\n'
+    '  if (word[1] == "-A") drop = (word[2] ~ name)\n'
+    '  for (i = 3; i < count; i++) if ((word[i] == "-j" || word[i] == "-g") && word[i + 1] ~ name) drop = 1\n'
+    "  if (!drop) print }'"
+)
 
 
 def step(
-    names: Collection[str], name: str = "leave", after: tuple[str, ...] = (), removed: Collection[str] = ()
+    names: Collection[str],
+    name: str = "leave",
+    after: tuple[str, ...] = (),
+    removed: Collection[str] = (),
+    *,
+    other_cluster: bool = False,
 ) -> Step:
     """Return the step for these hosts; `name` distinguishes several in one run.
 
-    removed: all hosts that this run resets, if `names` are only some of them.
+    removed: all hosts that this run resets, if `names` are only some of them. other_cluster: also reset a host that is
+    a node of another cluster.
     """
     return Step(
         name=name,
         summary="no longer a node (kubeadm reset)",
         scope=Scope.ALL,
-        changes=lambda host, cluster, site: changes(host, cluster, site, removed or names),
-        query=lambda site: FactQuery(exists=TRACES),
+        changes=lambda host, cluster, site: changes(
+            host, cluster, site, removed or names, other_cluster=other_cluster
+        ),
+        query=lambda site: FactQuery(files=(kubeadm_state.CA,), exists=TRACES),
         after=after,
         only_on=tuple(names),
     )
 
 
-def changes(host: Host, cluster: Cluster, site: Site, names: Collection[str]) -> Iterator[Change]:
+def changes(
+    host: Host, cluster: Cluster, site: Site, names: Collection[str], *, other_cluster: bool = False
+) -> Iterator[Change]:
     """Yield the reset of a host that has any trace of a node. Raises HostError if it would orphan other nodes."""
     if not any(kubeadm_state.exists(host, path) for path in TRACES):
         return
     _refuse_to_orphan(host, site, names)
+    if not other_cluster:
+        _refuse_other_cluster(host, cluster, site)
     yield Change(
         "kubeadm reset: delete pods, certificates"
         + (", etcd's data" if host.spec.is_control_plane else "")
@@ -65,7 +87,7 @@ def changes(host: Host, cluster: Cluster, site: Site, names: Collection[str]) ->
     )
 
 
-def script(pod_cidr: str) -> str:
+def script(pod_cidr: str, gateways: Collection[str]) -> str:
     """Return the shell commands; each succeeds if there is nothing to do.
 
     kubeadm comes first, since it needs the CNI configuration to terminate the pods. By its own last message
@@ -77,24 +99,29 @@ def script(pod_cidr: str) -> str:
         f"rm -f {pod_routes.UNIT_FILE} {pod_routes.SCRIPT} {pod_routes.CNI} {flannel.CNI}\n"
         "systemctl daemon-reload\n"
         "rm -rf /run/flannel /var/lib/cni/networks /var/lib/cni/flannel\n"
-        f"{network_script(pod_cidr)}"
+        f"{network_script(pod_cidr, gateways)}"
         f"rm -f {kubeadm_state.INIT_STARTED} {kubeadm_state.JOIN_STARTED}\n"
     )
 
 
-def network_script(pod_cidr: str) -> str:
-    """Return the part that deletes the cluster's links, routes and packet filter rules, and no others."""
+def network_script(pod_cidr: str, gateways: Collection[str]) -> str:
+    """Return the part that deletes the cluster's links, routes and packet filter rules, and no others.
+
+    gateways: the addresses of the hosts. A route to pods leads to one of them, or through a link that is deleted; any
+    other route in the pod network is the operator's.
+    """
     return (
         f"for link in {' '.join(LINKS)}; do\n"
         '  if ip link show "$link" >/dev/null 2>&1; then ip link delete "$link"; fi\n'
         "done\n"
-        f"ip route flush root {pod_cidr}\n"
+        f"for gateway in {' '.join(gateways)}; do\n"
+        f'  ip route flush root {pod_cidr} via "$gateway"\n'
+        "done\n"
         "for family in iptables ip6tables; do\n"
         '  command -v "$family-save" >/dev/null || continue\n'
         '  rules=$("$family-save")\n'
-        f"  if printf '%s\\n' \"$rules\" | grep -qE '{CHAINS}'; then\n"
-        f"    printf '%s\\n' \"$rules\" | grep -vE '{CHAINS}' | \"$family-restore\"\n"
-        "  fi\n"
+        f"  others=$(printf '%s\\n' \"$rules\" | {_OTHERS})\n"
+        '  if [ "$others" != "$rules" ]; then printf \'%s\\n\' "$others" | "$family-restore"; fi\n'
         "done\n"
         "if command -v nft >/dev/null; then\n"
         "  for family in ip ip6; do nft delete table $family kube-proxy 2>/dev/null || true; done\n"
@@ -104,9 +131,31 @@ def network_script(pod_cidr: str) -> str:
 
 def _reset(host: Host, cluster: Cluster, site: Site) -> None:
     # A pod with a volume on a dead NFS server takes minutes to terminate.
-    jobs.run(host, "kubeadm-reset", script(site.cluster.pod_cidr), timeout=600)
+    jobs.run(host, "kubeadm-reset", script(site.cluster.pod_cidr, [spec.address for spec in site.hosts]), timeout=600)
     if host.spec.is_control_plane:
         cluster.disconnect()
+
+
+def _refuse_other_cluster(host: Host, cluster: Cluster, site: Site) -> None:
+    """Raise HostError if the host is a node of a cluster that hosts.toml does not describe: another CA or name."""
+    flag = f"provisioner reset --limit {host.name} --other-cluster"
+    own = host.facts.files[kubeadm_state.CA].content
+    first = host.fleet.get(site.first.name)
+    if own and first is not None and first is not host and site.first.name in host.reachable_facts():
+        its = first.facts.files[kubeadm_state.CA].content
+        if its and its.strip() != own.strip():
+            raise HostError(
+                host.name,
+                f"is a node of another cluster than {site.first.name} (its CA differs); nothing was changed",
+                f"if hosts.toml is right and you do not need that cluster: {flag}",
+            )
+    name = kubeadm_drift.cluster_name(cluster) if own else ""
+    if name and name != site.cluster.name:
+        raise HostError(
+            host.name,
+            f'the cluster is named "{name}", but "{site.cluster.name}" in hosts.toml; nothing was changed',
+            f"use the hosts.toml of that cluster; if you do not need it: {flag}",
+        )
 
 
 def _refuse_to_orphan(host: Host, site: Site, names: Collection[str]) -> None:

@@ -22,6 +22,12 @@ ip link add mine type bridge; ip address add 192.0.2.10/24 dev mine; ip link set
 ip route add 198.51.100.0/24 via 192.0.2.1
 iptables -t nat -N MINE; iptables -t nat -A PREROUTING -p tcp --dport 80 -j MINE
 iptables -A INPUT -p tcp --dport 22 -m comment --comment 'from the operator' -j ACCEPT
+iptables -A INPUT -p tcp --dport 23 -m comment --comment 'until KUBE-SERVICES is there -j KUBE-SERVICES' -j ACCEPT
+iptables -A INPUT -p tcp --dport 24 -m comment --comment KUBE-ACCESS -j ACCEPT
+iptables -A INPUT -p tcp --dport 25 -m comment --comment 'a \\" quote -j KUBE-X' -j ACCEPT
+iptables -N TO-CNI-NET; iptables -A INPUT -p tcp --dport 26 -j TO-CNI-NET; iptables -A TO-CNI-NET -j RETURN
+iptables -N MY-KUBE-; iptables -A INPUT -p tcp --dport 27 -g MY-KUBE-
+ip route add 10.244.77.0/24 via 192.0.2.1; ip route add blackhole 10.244.78.0/24
 """
 JOINED = """
 ip link add cni0 type bridge; ip address add 10.244.1.1/24 dev cni0; ip link set cni0 up
@@ -39,7 +45,7 @@ def test_reset_removes_the_clusters_network_and_nothing_else() -> None:
         pytest.skip("network namespaces need root")
     if not shutil.which("iptables-save"):
         pytest.skip("iptables is not installed")
-    script = reset_node.network_script("10.244.0.0/16")
+    script = reset_node.network_script("10.244.0.0/16", ["192.0.2.11", "192.0.2.12"])
     whole = f"{BEFORE}{STATE}\necho ====\n{JOINED}{STATE}\necho ====\n{script}{STATE}\necho ====\n{script}{STATE}"
     done = subprocess.run(
         ["unshare", "--net", "sh", "-euc", whole], capture_output=True, text=True, timeout=60, check=False

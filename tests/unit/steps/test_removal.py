@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -186,31 +186,66 @@ def test_the_reset_script_parses_and_removes_the_markers_last(site: Site) -> Non
     assert script.rstrip().endswith(f"rm -f {kubeadm_state.INIT_STARTED} {kubeadm_state.JOIN_STARTED}")
 
 
-RULES = """\
-*nat
-:PREROUTING ACCEPT [0:0]
-:KUBE-SERVICES - [0:0]
-:CNI-HOSTPORT-DNAT - [0:0]
-:MINE - [0:0]
--A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
--A POSTROUTING -s 10.244.0.0/16 -j PROVISIONER-MASQ
--A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
--A PREROUTING -p tcp --dport 80 -j MINE
--A MINE -j ACCEPT
-COMMIT
-"""
+@pytest.mark.parametrize("link", [False, True])
+def test_a_reset_empties_etcds_directory_where_it_is_a_mount(tmp_path: Path, link: bool) -> None:
+    """A mount point cannot be removed, nor the folder that a link leads to: the contents go, and nothing outside."""
+    etcd, outside = tmp_path / "etcd", tmp_path / "outside"
+    (outside / "keep").mkdir(parents=True)
+    place = tmp_path / "disk" if link else etcd
+    (place / "member/wal").mkdir(parents=True)
+    (place / "planted").symlink_to(outside)
+    if link:
+        etcd.symlink_to(place)
+    lines = [line for line in kubeadm_state.RESET.splitlines() if line.startswith("if [ ")]
+    assert len(lines) == 2
+    script = "\n".join(lines).replace("/var/lib/etcd", str(etcd))
+    for _ in range(2):
+        subprocess.run(["sh", "-euc", script], check=True)
+    assert (outside / "keep").exists()
+    assert etcd.is_symlink() is link
+    assert list(place.iterdir()) == [] if link else not place.exists()
 
 
-def test_only_the_clusters_rules_match() -> None:
-    kept = [line for line in RULES.splitlines() if not re.search(reset_node.CHAINS, line)]
-    assert kept == [
-        "*nat",
-        ":PREROUTING ACCEPT [0:0]",
-        ":MINE - [0:0]",
-        "-A PREROUTING -p tcp --dport 80 -j MINE",
-        "-A MINE -j ACCEPT",
-        "COMMIT",
-    ]
+class TestAnotherCluster:
+    @pytest.mark.parametrize(("other_cluster", "refused"), [(False, True), (True, False)])
+    def test_a_node_with_another_ca_is_refused(self, site: Site, other_cluster: bool, refused: bool) -> None:
+        step = reset_node.step(("worker1",), other_cluster=other_cluster)
+        hosts = fleet_for(step, site)
+        hosts["master"].know(files={kubeadm_state.CA: present("one\n")})
+        hosts["worker1"].know(files={kubeadm_state.CA: present("other\n")})
+        if not refused:
+            assert summaries(step, hosts["worker1"]) == [RESET]
+            return
+        with pytest.raises(
+            HostError, match=r"another cluster than master .its CA differs.; nothing was changed"
+        ) as caught:
+            summaries(step, hosts["worker1"])
+        assert "provisioner reset --limit worker1 --other-cluster" in caught.value.remedy
+
+    def test_its_own_nodes_are_reset(self, site: Site) -> None:
+        step = reset_node.step(("worker1",))
+        hosts = fleet_for(step, site)
+        for name in ("master", "worker1"):
+            hosts[name].know(files={kubeadm_state.CA: present("one\n")})
+        assert summaries(step, hosts["worker1"]) == [RESET]
+
+    def test_a_cluster_with_another_name_is_refused(self, site: Site) -> None:
+        """A stale hosts.toml, whose machines are another cluster by now: their CAs agree."""
+        step = reset_node.step(("master",))
+        hosts = fleet_for(step, site)
+        for host in hosts.values():
+            host.know(files={kubeadm_state.CA: present("one\n")})
+        document = {"clusterName": "production"}
+        config = {
+            "kind": "ConfigMap",
+            "metadata": {"name": "kubeadm-config", "namespace": "kube-system"},
+            "data": {"ClusterConfiguration": json.dumps(document)},
+        }
+        with pytest.raises(HostError, match=r'the cluster is named "production", but "lab" in hosts\.toml'):
+            summaries(step, hosts["master"], FakeCluster(config))
+        document["clusterName"] = "lab"
+        config["data"] = {"ClusterConfiguration": json.dumps(document)}
+        assert len(summaries(step, hosts["master"], FakeCluster(config))) == 1
 
 
 # --- the API ---------------------------------------------------------------------------------------------------------
