@@ -1,12 +1,14 @@
 """The lock that keeps two runs apart: a file on the first control plane, with its holder and a time to live.
 
-The lock survives the SSH connection and this process, and expires unless refreshed. A holder on this machine that has
-died is recognized at once. Times are by the host's clock, since clocks differ.
+The lock survives the SSH connection and this process, and expires unless its holder refreshes it. Nothing else ends
+it: not a jump of a clock, since its age is by the host's uptime, and not that its holder seems to be dead, since a
+clone of this machine has the same name, machine ID and process numbers. For such a holder, a run waits for the expiry.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import shlex
@@ -24,6 +26,7 @@ from provisioner.errors import HostError, Locked, ProvisionerError
 from provisioner.ssh import Host
 
 TTL = 60.0  # seconds after the last refresh until a lock expires; scaled by the site
+MAX_TTL = 120.0  # also on the slowest machines, so that nobody waits for minutes after a run was killed
 DIRECTORY = "/var/lib/provisioner"
 
 
@@ -57,9 +60,14 @@ class HeldLock:
     age: float
 
     @property
+    def ttl(self) -> float:
+        """Seconds after the last refresh until the lock expires."""
+        return self.holder.ttl if self.holder else TTL
+
+    @property
     def expires_in(self) -> float:
         """Seconds until the lock expires, negative after that."""
-        return (self.holder.ttl if self.holder else TTL) - self.age
+        return self.ttl - self.age
 
 
 def this_process(command: str, ttl: float) -> Holder:
@@ -79,14 +87,11 @@ def this_process(command: str, ttl: float) -> Holder:
     )
 
 
-def can_take_over(held: HeldLock, holder: Holder, start_of: Callable[[int], str | None]) -> bool:
-    """Return whether `holder` may take over a lock: it has expired, or the process that held it has died.
+def seems_dead(other: Holder | None, holder: Holder, start_of: Callable[[int], str | None]) -> bool:
+    """Return whether the process that holds a lock seems to have died on this machine, so that waiting is worthwhile.
 
     start_of: returns the start time of a process on this machine by PID, None if it does not exist.
     """
-    if held.expires_in <= 0:
-        return True
-    other = held.holder
     if other is None or (other.hostname, other.machine) != (holder.hostname, holder.machine):
         return False
     if other.boot != holder.boot:
@@ -114,7 +119,7 @@ def acquire(host: Host, command: str) -> Iterator[Callable[[], None]]:
 
     The context's value is a function that raises Locked once the lock is lost.
     """
-    holder = this_process(command, host.site.timeout(TTL))
+    holder = this_process(command, min(host.site.timeout(TTL), MAX_TTL))
     _acquire(host, holder)
     refresher = _Refresher(host, holder)
     refresher.start()
@@ -136,24 +141,43 @@ def remove(host: Host, lock: HeldLock) -> bool:
 
 def _acquire(host: Host, holder: Holder) -> None:
     text = json.dumps(asdict(holder))
-    expected = ""
-    while held := _parse(_swap(host, expected, text)):
-        if not can_take_over(held, holder, process_start):
-            break
-        expected = held.text
-    else:
-        return
+    expected, ttl = "", 0.0
+    noted = False
+    youngest = float("inf")
+    while held := _parse(_swap(host, expected, text, ttl)):
+        if held.text != expected:
+            youngest = float("inf")  # another run took it meanwhile
+        if held.expires_in > 0:
+            refreshed = held.age < youngest and youngest != float("inf")
+            if refreshed or not seems_dead(held.holder, holder, process_start):
+                raise _locked(host, held)
+            if not noted:
+                noted = True
+                host.report.emit(
+                    "note",
+                    f"{host.name}: waiting {held.expires_in:.0f} s until the lock of {held.holder} expires, whose "
+                    "process is gone from this machine",
+                    host=host.name,
+                )
+            host.closed.wait(min(held.expires_in, 5.0))
+            if host.closed.is_set():
+                raise _locked(host, held)
+        youngest = held.age
+        expected, ttl = held.text, held.ttl
+
+
+def _locked(host: Host, held: HeldLock) -> Locked:
     whose = str(held.holder) if held.holder else "an unknown run"
-    seconds = max(0, round(held.expires_in))
-    raise Locked(
-        f"{host.name}: another run holds the lock: {whose}; it expires in {seconds} s unless refreshed",
+    return Locked(
+        f"{host.name}: another run holds the lock: {whose}; it expires in {max(0, round(held.expires_in))} s unless "
+        "refreshed",
         "wait for that run, or inspect and remove the lock: provisioner unlock",
     )
 
 
-def _swap(host: Host, expected: str, new: str) -> str:
+def _swap(host: Host, expected: str, new: str, ttl: float) -> str:
     try:
-        return _script(host, "swap", expected=expected, new=new)
+        return _script(host, "swap", expected=expected, new=new, older=ttl)
     except HostError as error:
         # The lock precedes preflight, which checks the disks.
         if "No space left" not in error.tail:
@@ -171,21 +195,21 @@ class _Refresher(threading.Thread):
         self._host = host
         self._holder = holder
         self._stopped = threading.Event()
-        self._refreshed = time.monotonic()
+        self._refreshed = _now()
         self._lost_to = ""
 
     def run(self) -> None:
         while not self._stopped.wait(self._holder.ttl / 3):
             try:
                 self._refresh()
-            except HostError as error:
+            except ProvisionerError as error:
                 # Perhaps unreachable for a moment: ensure_held() decides once the lock may have expired.
                 self._host.report.detail(f"lock    not refreshed: {error}")
 
     def _refresh(self) -> None:
         if self._lost_to:
             return
-        started = time.monotonic()
+        started = _now()
         answer = _script(self._host, "refresh", ours=self._holder.id)
         if answer.startswith("ok"):
             self._refreshed = started
@@ -195,7 +219,7 @@ class _Refresher(threading.Thread):
 
     def ensure_held(self) -> None:
         """Raise Locked unless we still hold the lock."""
-        if time.monotonic() - self._refreshed > self._holder.ttl:
+        if _now() - self._refreshed > self._holder.ttl:
             self._refresh()
         if self._lost_to:
             raise Locked(
@@ -211,32 +235,47 @@ class _Refresher(threading.Thread):
             self._host.report.detail(f"lock    not released, will expire: {error}")
 
 
-# Every access holds a kernel file lock, so that two runs never both find the lock free.
+# Every access holds a kernel file lock, so that two runs never both find the lock free. Beside the lock, `stamp` has
+# the host's boot ID and uptime of the last refresh. After a reboot the lock is at least as old as the boot. Without a
+# stamp (an older version wrote the lock), its time to live begins when it is first seen.
 _SCRIPT = r"""
-mode={mode} expected={expected} new={new} ours={ours}
+mode={mode} expected={expected} new={new} ours={ours} older={older}
 umask 077; mkdir -p {directory}; cd {directory}
 exec 9>>lock.guard; flock -w 30 9
+read -r boot </proc/sys/kernel/random/boot_id; read -r up _ </proc/uptime; up=${{up%.*}}
 current=; if [ -s lock ]; then current=$(cat lock); fi
-show() {{
-  [ -z "$current" ] || printf 'held %s\n%s\n' "$(($(date +%s) - $(stat -c %Y lock)))" "$current"
+stamp() {{ printf '%s %s\n' "$boot" "$up" >stamp.new; mv stamp.new stamp; }}
+age() {{
+  [ -s stamp ] || stamp
+  read -r then at <stamp; case $at in ''|*[!0-9]*) at=$up;; esac
+  if [ "$then" = "$boot" ] && [ "$at" -le "$up" ]; then echo $((up - at)); else echo "$up"; fi
 }}
+show() {{ [ -z "$current" ] || printf 'held %s\n%s\n' "$(age)" "$current"; }}
 mine() {{ case $current in *"\"id\": \"$ours\""*) ;; *) return 1;; esac; }}
 case $mode in
 show) show;;
 swap) if [ "$current" != "$expected" ]; then show
-      elif [ -n "$new" ]; then printf '%s\n' "$new" >lock.new; mv lock.new lock; echo taken
-      else rm -f lock; echo taken; fi;;
-refresh) if mine; then touch lock; echo ok; else show; fi;;
-release) if mine; then rm -f lock; fi;;
+      elif [ -n "$current" ] && [ "$(age)" -lt "$older" ]; then show
+      elif [ -n "$new" ]; then printf '%s\n' "$new" >lock.new; stamp; mv lock.new lock; echo taken
+      else rm -f lock stamp; echo taken; fi;;
+refresh) if mine; then stamp; echo ok; else show; fi;;
+release) if mine; then rm -f lock stamp; fi;;
 esac
 """
 
 
-def _script(host: Host, mode: str, *, expected: str = "", new: str = "", ours: str = "") -> str:
-    words = {"mode": mode, "expected": expected, "new": new, "ours": ours}
+def _script(host: Host, mode: str, *, expected: str = "", new: str = "", ours: str = "", older: float = 0) -> str:
+    words = {"mode": mode, "expected": expected, "new": new, "ours": ours, "older": str(math.ceil(older))}
     return host.run(
         _SCRIPT.format(directory=DIRECTORY, **{key: shlex.quote(word) for key, word in words.items()})
     ).stdout
+
+
+def _now() -> float:
+    """Return a time that no clock setting changes and that goes on while this machine sleeps (CLOCK_BOOTTIME)."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
 def _parse(answer: str) -> HeldLock | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from provisioner import steps
 from provisioner.cli.main import main
-from provisioner.engine import Change, Scope, Step
+from provisioner.engine import Change, Scope, Step, lock
 from provisioner.errors import HostError
 from provisioner.ssh import FactQuery, jobs
 
@@ -60,6 +60,8 @@ def _last(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 def _query(*files: str) -> FactQuery:
     return FactQuery(files=files)
 
+
+lock.TTL = 20.0  # the next run after a killed one waits for it
 
 steps.STEPS = (
     Step("preflight", "check", Scope.ALL, _preflight, lambda site: _query("/etc/demo.bad"), reads_only=True),

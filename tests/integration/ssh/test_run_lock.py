@@ -88,12 +88,56 @@ def _refusal(ensure_held: Callable[[], None]) -> str:
     return ""
 
 
+def older(seconds: int, boot: str = "$(cat /proc/sys/kernel/random/boot_id)") -> str:
+    """Return the command that makes the lock's last refresh so many seconds older."""
+    return f'cd /var/lib/provisioner; read -r up _ </proc/uptime; echo "{boot} $((${{up%.*}} - {seconds}))" >stamp'
+
+
+def test_the_clock_of_the_host_does_not_end_a_lock(site: Site, open_site: Open, machines: dict[str, Machine]) -> None:
+    host = open_site(site)["master"]
+    with lock.acquire(host, "apply"):
+        machines["master"].sh("touch -d '-1 day' /var/lib/provisioner/*")
+        with pytest.raises(Locked), lock.acquire(open_site(site)["master"], "another"):
+            pass
+        machines["master"].sh(older(0, boot="another-boot"))  # the host has rebooted: at least as old as its uptime
+        held = lock.read(host)
+        assert held is not None
+        assert held.age >= 1
+        machines["master"].sh("rm /var/lib/provisioner/stamp")  # as an older version left it
+        held = lock.read(host)
+        assert held is not None
+        assert held.age < lock.TTL
+
+
+def test_a_clone_of_this_machine_waits_and_does_not_take_the_lock(
+    site: Site, open_site: Open, machines: dict[str, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To a clone, the holder seems to be dead; while it refreshes the lock, it is not."""
+    monkeypatch.setattr(lock, "TTL", 20.0)
+    opened = open_site(site)
+    with lock.acquire(open_site(site)["master"], "apply") as ensure_held:
+        monkeypatch.setattr(lock, "process_start", lambda pid: "another process")
+        with pytest.raises(Locked, match="another run holds the lock"), lock.acquire(opened["master"], "apply"):
+            pass
+        ensure_held()
+    assert any("waiting" in event.text for event in opened.events if event.kind == "note")
+
+
+def test_a_lock_that_was_refreshed_meanwhile_is_not_taken(site: Site, open_site: Open) -> None:
+    host = open_site(site)["master"]
+    with lock.acquire(host, "apply"):
+        held = lock.read(host)
+        assert held is not None
+        answer = lock._swap(host, held.text, "{}", held.ttl)
+        assert answer.startswith("held")
+
+
 def test_an_expired_lock_is_taken_over(site: Site, open_site: Open, machines: dict[str, Machine]) -> None:
     host = open_site(site)["master"]
     with lock.acquire(host, "apply"):
         held = lock.read(host)
         assert held is not None
-        machines["master"].sh("touch -d '-61 seconds' /var/lib/provisioner/lock")
+        machines["master"].sh(older(61))
         old = lock.read(host)
         assert old is not None
         assert old.expires_in < 0

@@ -29,23 +29,28 @@ ME = Holder(
 
 
 @pytest.mark.parametrize(
-    ("other", "age", "start", "taken"),
+    ("other", "start", "dead"),
     [
-        pytest.param(replace(ME, hostname="shed", machine="m2"), 10, None, False, id="another machine, fresh"),
-        pytest.param(replace(ME, hostname="shed", machine="m2"), 60, None, True, id="another machine, expired"),
-        pytest.param(replace(ME, pid=5), 10, "7", False, id="same machine, process running"),
-        pytest.param(replace(ME, pid=5), 10, None, True, id="same machine, process gone"),
-        pytest.param(replace(ME, pid=5), 10, "9", True, id="same machine, PID reused"),
-        pytest.param(replace(ME, boot="b0", pid=5), 10, "7", True, id="same machine, rebooted"),
-        pytest.param(replace(ME, pids="p2", pid=5), 10, None, False, id="another container on this machine"),
-        pytest.param(replace(ME, hostname="clone", pid=5), 10, None, False, id="a clone with our machine ID"),
-        pytest.param(replace(ME, pid=5, ttl=480), 70, "7", False, id="a longer time to live"),
-        pytest.param(None, 10, None, False, id="unreadable, fresh"),
-        pytest.param(None, 61, None, True, id="unreadable, expired"),
+        pytest.param(replace(ME, hostname="shed", machine="m2"), None, False, id="another machine"),
+        pytest.param(replace(ME, pid=5), "7", False, id="same machine, process running"),
+        pytest.param(replace(ME, pid=5), None, True, id="same machine, process gone"),
+        pytest.param(replace(ME, pid=5), "9", True, id="same machine, PID reused"),
+        pytest.param(replace(ME, boot="b0", pid=5), "7", True, id="same machine, rebooted"),
+        pytest.param(replace(ME, pids="p2", pid=5), None, False, id="another container on this machine"),
+        pytest.param(replace(ME, hostname="clone", pid=5), None, False, id="a clone with our machine ID"),
+        pytest.param(None, None, False, id="unreadable"),
     ],
 )
-def test_can_take_over(other: Holder | None, age: float, start: str | None, taken: bool) -> None:
-    assert lock.can_take_over(HeldLock(other, "", age), ME, lambda pid: start) is taken
+def test_whose_lock_is_worth_waiting_for(other: Holder | None, start: str | None, dead: bool) -> None:
+    assert lock.seems_dead(other, ME, lambda pid: start) is dead
+
+
+@pytest.mark.parametrize(
+    ("holder", "age", "expired"),
+    [(ME, 59, False), (ME, 60, True), (replace(ME, ttl=480), 70, False), (None, 10, False), (None, 61, True)],
+)
+def test_a_lock_expires_by_its_age_alone(holder: Holder | None, age: float, expired: bool) -> None:
+    assert (HeldLock(holder, "", age).expires_in <= 0) is expired
 
 
 def test_only_a_running_process_has_a_start_time() -> None:
