@@ -80,6 +80,11 @@ def nginx_image(kubernetes: str) -> str:
     return f"docker.io/library/nginx:{_newest_fitting(_data()['nginx_image'], kubernetes)}"
 
 
+def signing_keys(repository: str) -> tuple[str, ...]:
+    """Return the fingerprints of the keys that sign a package repository of upstream, "kubernetes" or "docker"."""
+    return tuple(_data()["signing_keys"][repository])
+
+
 def release(program: str, kubernetes: str, version: str = "") -> Release:
     """Return a release of a program: `version`, or the newest that supports `kubernetes`.
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from provisioner import openpgp
 from provisioner.engine.changes import file
 from provisioner.engine.step import Change
 from provisioner.errors import HostError, Unreachable
@@ -14,12 +15,17 @@ from provisioner.ssh import Host
 
 @dataclass(frozen=True)
 class AptSource:
-    """A third-party repository. key_url: its ASCII-armored key; suite: "SUITE COMPONENT…" or "/"."""
+    """A third-party repository. key_url: its ASCII-armored key; suite: "SUITE COMPONENT…" or "/".
+
+    fingerprints: of the keys that may sign it; setting: the key of hosts.toml under [mirror] that names another.
+    """
 
     name: str
     url: str
     key_url: str
     suite: str
+    fingerprints: tuple[str, ...]
+    setting: str
 
     @staticmethod
     def paths(name: str) -> tuple[str, str]:
@@ -35,24 +41,38 @@ class AptSource:
 def add_repository(host: Host, repository: AptSource) -> Iterator[Change]:
     """Yield the changes that add a repository and its key. The step's query must name both `paths`."""
     key, listing = repository.paths(repository.name)
+    now = host.facts.files[key]
     # A repository at another address (a mirror instead of upstream) may be signed with another key.
-    if not host.facts.files[key].exists or host.facts.files[listing].content != repository.line():
+    if (
+        not now.exists
+        or _doubt(repository, now.content or "")
+        or host.facts.files[listing].content != repository.line()
+    ):
         yield Change(
-            f"fetch the signing key of {repository.url}",
-            lambda: _fetch_key(host, repository.key_url, key),
+            f"fetch the signing key of {repository.url} ({', '.join(repository.fingerprints)})",
+            lambda: _fetch_key(host, repository, key),
             f"+ {key} from {repository.key_url}\n",
         )
     yield from file(host, listing, repository.line())
 
 
-def _fetch_key(host: Host, url: str, path: str) -> None:
-    # Moved into place only when complete, so that an interrupted download is repeated.
-    command = (
-        f"mkdir -p /etc/apt/keyrings; curl -fsSL --retry 3 -o {path}.part {shlex.quote(url)}; "
-        f"grep -q 'BEGIN PGP PUBLIC KEY BLOCK' {path}.part; chmod 0644 {path}.part; mv {path}.part {path}"
-    )
+def _doubt(repository: AptSource, text: str) -> str:
+    """Return why a key file must not be trusted for a repository; "" if it may be."""
     try:
-        host.run(command, timeout=60)
+        found = openpgp.fingerprints(text)
+    except (ValueError, IndexError) as error:
+        return f"it is not an ASCII-armored key: {error or 'it is damaged'}"
+    foreign = [each for each in found if each not in repository.fingerprints]
+    wanted = " or ".join(repository.fingerprints)
+    return f"its fingerprint is {', '.join(foreign)}, not {wanted}" if foreign else ""
+
+
+def _fetch_key(host: Host, repository: AptSource, path: str) -> None:
+    url = repository.key_url
+    # What https protects must not continue over http.
+    curl = "curl -fsSL --proto =https --proto-redir =https" if url.startswith("https:") else "curl -fsSL"
+    try:
+        text = host.run(f"{curl} --retry 3 --max-filesize 1000000 {shlex.quote(url)}", timeout=60).stdout
     except Unreachable:
         raise
     except HostError as error:
@@ -64,3 +84,11 @@ def _fetch_key(host: Host, url: str, path: str) -> None:
             command=error.command,
             tail=error.tail,
         ) from error
+    if doubt := _doubt(repository, text):
+        raise HostError(
+            host.name,
+            f"the package repository's key at {url} is not the expected one: {doubt}",
+            f"if it is your mirror's own, verify it there and set {repository.setting} under [mirror] to its "
+            "fingerprint; if it should be upstream's, do not trust this source",
+        )
+    host.put(path, text)

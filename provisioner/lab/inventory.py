@@ -1,5 +1,8 @@
 """The hosts.toml of a lab: the cluster that `provisioner apply` makes of its VMs."""
 
+import json
+
+from provisioner import openpgp
 from provisioner.catalogue import default_minor
 from provisioner.errors import ProvisionerError
 from provisioner.lab.containers import cgroups, nfs
@@ -139,12 +142,15 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
         lines += ["", "[metrics]", f'version = "{mirror.metrics_server}"']
         lines += ["", "[ingress]", 'controller = "traefik"  # the only one in the mirror']
     if mirror:
+        # The mirror signs with a key of its own.
+        keys = json.dumps(openpgp.fingerprints(mirror.key.read_text()) if mirror.key.is_file() else [])
         lines += ["", "[mirror]"]
         lines += [
             f'packages = "{mirror.packages}"',
             f'images = "{mirror.images}"',
             f'manifests = "{mirror.manifests}"',
-            *([f'containerd = "{mirror.containerd}"'] if mirror.containerd else []),
+            f"packages_key = {keys}",
+            *([f'containerd = "{mirror.containerd}"', f"containerd_key = {keys}"] if mirror.containerd else []),
         ]
     several = spec.control_planes > 1
     version = kubernetes or default_minor()

@@ -186,6 +186,8 @@ class Mirror(Model):
     images: Annotated[types.Url, Field(examples=["http://192.168.56.2:5000"])] = ""
     manifests: Annotated[types.Url, Field(examples=["http://192.168.56.2"])] = ""
     containerd: Annotated[types.Url, Field(examples=["http://192.168.56.2/download.docker.com"])] = ""
+    packages_key: Annotated[tuple[types.Fingerprint, ...], AsTuple, Unique, Field(examples=[["A1" * 20]])] = ()
+    containerd_key: Annotated[tuple[types.Fingerprint, ...], AsTuple, Unique, Field(examples=[["A1" * 20]])] = ()
 
 
 Flags = Annotated[Mapping[types.Flag, types.Text], Field(examples=[{"v": "2"}])]

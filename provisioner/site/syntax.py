@@ -216,6 +216,14 @@ def export(text: str) -> str:
     return path
 
 
+def fingerprint(text: str) -> str:
+    """Return an OpenPGP fingerprint (as `gpg --show-keys` prints it, with or without spaces) in upper case."""
+    compact = text.replace(" ", "").upper()
+    if not re.fullmatch(r"[0-9A-F]{40}|[0-9A-F]{64}", compact):
+        raise ValueError("is not the fingerprint of an OpenPGP key; gpg --show-keys FILE prints its 40 hex digits")
+    return compact
+
+
 def url(text: str) -> str:
     """Accept the http(s) URL of a mirror, without credentials; return it without a trailing slash."""
     form = 'use one such as "http://192.168.56.2/mirror"'

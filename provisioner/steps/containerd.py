@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.catalogue import pause_image
+from provisioner.catalogue import pause_image, signing_keys
 from provisioner.engine import Change, Scope, Step
 from provisioner.engine.apt_source import AptSource, add_repository
 from provisioner.engine.changes import file, needs_restart, packages, unit
@@ -99,7 +99,9 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 
 def _docker(site: Site, system: str, codename: str) -> AptSource:
     base = site.mirror.containerd or "https://download.docker.com"
-    return AptSource("docker", f"{base}/linux/{system}", f"{base}/linux/{system}/gpg", f"{codename} stable")
+    url = f"{base}/linux/{system}"
+    keys = site.mirror.containerd_key or signing_keys("docker")
+    return AptSource("docker", url, f"{url}/gpg", f"{codename} stable", keys, "containerd_key")
 
 
 STEP = Step(

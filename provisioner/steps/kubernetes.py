@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from provisioner.catalogue import signing_keys
 from provisioner.engine import Change, Scope, Step
 from provisioner.engine.apt_source import AptSource, add_repository
 from provisioner.engine.changes import apt_install, packages
@@ -22,7 +23,8 @@ def repository(site: Site) -> AptSource:
     """Return upstream's apt repository for the site's minor version; each minor has its own (kubernetes.io)."""
     base = (site.mirror.packages or "https://pkgs.k8s.io").rstrip("/")
     url = f"{base}/core:/stable:/v{site.version.minor_text}/deb/"
-    return AptSource("kubernetes", url, f"{url}Release.key", "/")
+    keys = site.mirror.packages_key or signing_keys("kubernetes")
+    return AptSource("kubernetes", url, f"{url}Release.key", "/", keys, "packages_key")
 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:

@@ -11,6 +11,8 @@ import pytest
 from provisioner.ssh.facts import Package
 from provisioner.steps import containerd
 from provisioner.steps.containerd import CONFIG, STEP
+from tests.unit import signing_key
+from tests.unit.signing_key import FINGERPRINT
 from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, running, site_at, summaries
 
 CRI_1 = "io.containerd.grpc.v1.cri"
@@ -18,8 +20,15 @@ OLD, NEW = 'kubernetes = "1.20.2"', 'kubernetes = "1.37"'
 RESTART = "enable and start containerd.service"
 
 
+@pytest.fixture(autouse=True)
+def _signed_with_the_test_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containerd, "signing_keys", lambda repository: (FINGERPRINT,))
+
+
 def machine(tmp_path: Path, version: str, rest: str = "") -> RecordingHost:
-    return fleet_for(STEP, site_at(tmp_path, version, rest))["worker1"]
+    host = fleet_for(STEP, site_at(tmp_path, version, rest))["worker1"]
+    host.says["/gpg"] = signing_key.KEY
+    return host
 
 
 def converged(tmp_path: Path, version: str, rest: str = "") -> RecordingHost:
@@ -29,7 +38,7 @@ def converged(tmp_path: Path, version: str, rest: str = "") -> RecordingHost:
     host.commands.clear()
     names = ("containerd.io",) if version == NEW else ("containerd", "runc")
     if version == NEW:
-        host.know(files={"/etc/apt/keyrings/docker.asc": present("-----BEGIN PGP PUBLIC KEY BLOCK-----")})
+        host.know(files={"/etc/apt/keyrings/docker.asc": present(signing_key.KEY)})
     host.know(packages={name: Package("1") for name in names}, units={"containerd.service": running(since=100.0)})
     return host
 
@@ -49,7 +58,7 @@ def test_a_blank_host_of_an_old_cluster_gets_debians_containerd(tmp_path: Path) 
 def test_a_blank_host_of_a_current_cluster_gets_dockers_containerd(tmp_path: Path) -> None:
     host = machine(tmp_path, NEW)
     assert carry_out(STEP, host)[:3] == [
-        "fetch the signing key of https://download.docker.com/linux/debian",
+        f"fetch the signing key of https://download.docker.com/linux/debian ({FINGERPRINT})",
         "write /etc/apt/sources.list.d/docker.list",
         "install containerd.io",
     ]

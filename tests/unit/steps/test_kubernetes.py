@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from provisioner import catalogue
 from provisioner.errors import HostError, Unreachable
 from provisioner.kube.kubeadm_state import KUBELET_CONF
 from provisioner.ssh.facts import Package, Unit
+from provisioner.steps import kubernetes
 from provisioner.steps.kubernetes import PACKAGES, STEP, repository
+from tests.unit import signing_key
+from tests.unit.signing_key import FINGERPRINT
 from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, site_at, summaries
 
 KEY, LIST = "/etc/apt/keyrings/kubernetes.asc", "/etc/apt/sources.list.d/kubernetes.list"
 INSTALL, HOLD = "install kubelet, kubeadm, kubectl 1.20.2", "hold kubelet, kubeadm, kubectl"
 ENABLE = "enable kubelet.service"
+FETCH = f"fetch the signing key of http://192.168.56.2/pkgs.k8s.io/core:/stable:/v1.20/deb/ ({FINGERPRINT})"
 MIRROR = '[mirror]\npackages = "http://192.168.56.2/pkgs.k8s.io"'
+
+
+@pytest.fixture(autouse=True)
+def _signed_with_the_test_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubernetes, "signing_keys", lambda repository: (FINGERPRINT,))
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> RecordingHost:
-    return fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.20.2"', MIRROR))["worker1"]
+    host = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.20.2"', MIRROR))["worker1"]
+    host.says["Release.key"] = signing_key.KEY
+    return host
 
 
 @pytest.fixture
@@ -31,7 +44,7 @@ def converged(host: RecordingHost) -> RecordingHost:
     host.commands.clear()
     host.works.clear()
     return host.know(
-        files={KEY: present("-----BEGIN PGP PUBLIC KEY BLOCK-----")},
+        files={KEY: present(signing_key.KEY)},
         packages={name: Package("1.20.2-1.1", held=True) for name in PACKAGES},
         units={"kubelet.service": Unit(active=False, enabled=True)},
     )
@@ -39,16 +52,64 @@ def converged(host: RecordingHost) -> RecordingHost:
 
 def test_a_blank_host(host: RecordingHost) -> None:
     url = "http://192.168.56.2/pkgs.k8s.io/core:/stable:/v1.20/deb/"
-    assert carry_out(STEP, host) == [f"fetch the signing key of {url}", f"write {LIST}", INSTALL, HOLD, ENABLE]
+    assert carry_out(STEP, host) == [
+        f"fetch the signing key of {url} ({FINGERPRINT})",
+        f"write {LIST}",
+        INSTALL,
+        HOLD,
+        ENABLE,
+    ]
     assert host.files[LIST] == (f"deb [signed-by={KEY}] {url} /\n", 0o644)
     fetch, hold, enable = host.commands
     assert f"{url}Release.key" in fetch
-    assert fetch.index(".part; ") < fetch.index("mv "), "an interrupted download leaves no key"
+    assert host.files[KEY] == (signing_key.KEY, 0o644)
     assert hold == "apt-mark hold kubelet kubeadm kubectl"
     assert enable == "systemctl enable --quiet kubelet.service"
     command = host.works["apt-install"].splitlines()[1]
     assert "'kubelet=1.20.2-*' 'kubeadm=1.20.2-*' 'kubectl=1.20.2-*'" in command
     assert "--allow-change-held-packages" in command
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("<html>", "it is not an ASCII-armored key"),
+        (signing_key.KEY.replace("\n\n", "\n\nm"), "it is not an ASCII-armored key"),
+        (None, f"its fingerprint is {FINGERPRINT}, not {'A' * 40}"),
+    ],
+)
+def test_a_key_that_is_not_pinned_is_refused(
+    host: RecordingHost, monkeypatch: pytest.MonkeyPatch, text: str | None, said: str
+) -> None:
+    if text is None:
+        monkeypatch.setattr(kubernetes, "signing_keys", lambda repository: ("A" * 40,))
+    host.says["Release.key"] = text or signing_key.KEY
+    with pytest.raises(HostError, match=re.escape(said)) as caught:
+        carry_out(STEP, host)
+    assert "packages_key under [mirror]" in caught.value.remedy
+    assert KEY not in host.files
+
+
+def test_another_key_on_the_host_is_replaced(converged: RecordingHost) -> None:
+    """Also one beside the right one: apt trusts every key of the file."""
+    other = signing_key.KEY.replace("PUBLIC KEY BLOCK-----", "PUBLIC KEY BLOCK-----\nComment: x", 1)
+    assert summaries(STEP, converged.know(files={KEY: present(other)})) == []
+    assert summaries(STEP, converged.know(files={KEY: present("another")})) == [
+        f"fetch the signing key of http://192.168.56.2/pkgs.k8s.io/core:/stable:/v1.20/deb/ ({FINGERPRINT})"
+    ]
+
+
+def test_upstreams_keys_are_those_of_the_catalogue(tmp_path: Path) -> None:
+    assert catalogue.signing_keys("kubernetes") == ("DE15B14486CD377B9E876E1A234654DA9A296436",)
+    own = site_at(tmp_path, rest='[mirror]\npackages_key = ["e47e d122 5f5c a1c5 1f47  fc84 b3d9 dfff d669 965c"]')
+    assert repository(own).fingerprints == ("E47ED1225F5CA1C51F47FC84B3D9DFFFD669965C",)
+
+
+def test_a_key_is_never_fetched_over_http_if_it_began_as_https(tmp_path: Path) -> None:
+    host = fleet_for(STEP, site_at(tmp_path, 'kubernetes = "1.37"'))["worker1"]
+    host.says["Release.key"] = signing_key.KEY
+    carry_out(STEP, host)
+    assert "--proto =https --proto-redir =https" in host.commands[0]
 
 
 def test_a_converged_host_before_it_is_a_node(converged: RecordingHost) -> None:
@@ -70,11 +131,11 @@ STATES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "dpkg was killed": ({"dpkg_interrupted": True}, ["finish an interrupted dpkg run"]),
     "killed between key and list": (
         {"files": {LIST: present().__class__(exists=False)}},
-        ["fetch the signing key of http://192.168.56.2/pkgs.k8s.io/core:/stable:/v1.20/deb/", f"write {LIST}"],
+        [FETCH, f"write {LIST}"],
     ),
     "another repository, whose key may be another": (
         {"files": {LIST: present("deb https://pkgs.k8s.io/core:/stable:/v1.20/deb/ /\n")}},
-        ["fetch the signing key of http://192.168.56.2/pkgs.k8s.io/core:/stable:/v1.20/deb/", f"change {LIST}"],
+        [FETCH, f"change {LIST}"],
     ),
     "not enabled": ({"units": {"kubelet.service": Unit(active=True, enabled=False)}}, [ENABLE]),
 }

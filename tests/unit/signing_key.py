@@ -1,0 +1,16 @@
+"""An OpenPGP key, as package repositories publish theirs, and its fingerprint by GnuPG."""
+
+from __future__ import annotations
+
+FINGERPRINT = "FCE177F5B8E22F3B47820EF70256AD3BF4372BB6"
+KEY = """\
+-----BEGIN PGP PUBLIC KEY BLOCK-----
+
+mDMEawqTUxYJKwYBBAHaRw8BAQdAWL+Zo92BgUvUoMMKCt5D42iiuXoEQdHNpbZK
+MyJTZ5O0HUEgdGVzdCBrZXkgPHRlc3RAZXhhbXBsZS5vcmc+iJAEExYIADgWIQT8
+4Xf1uOIvO0eCDvcCVq079DcrtgUCawqTUwIbAwULCQgHAgYVCgkICwIEFgIDAQIe
+AQIXgAAKCRACVq079Dcrts19AP4o4XFuvMa7O5VV+KoCXKVgPD83BNigibFm9VGB
+rDh8SwD/TNPmQQUeIIa/eI5fjILAyO5SAuJb0Ykk4Nkjxw7OFQc=
+=/OVh
+-----END PGP PUBLIC KEY BLOCK-----
+"""
