@@ -5,16 +5,20 @@ Steps and hosts use a Report only; cli/screen.py decides how events appear on a 
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from provisioner import ownership
+from provisioner.errors import ProvisionerError
 from provisioner.redact import redact
 
 
@@ -48,6 +52,7 @@ class Report:
         self._viewers = viewers
         self._lock = threading.RLock()
         self._closed = False
+        self.broken = ""  # why events are no longer shown
         self.log = log
 
     def emit(self, kind: str, text: str = "", *, host: str = "", step: str = "", **data: Any) -> None:
@@ -57,7 +62,13 @@ class Report:
             if self.log is not None and kind != "idle":
                 self.log.event(event)
             for viewer in () if self._closed else self._viewers:
-                viewer(event)
+                try:
+                    viewer(event)
+                except OSError as error:  # the terminal is gone, or the disk behind a redirection is full
+                    self._closed = True
+                    self.broken = self.broken or f"cannot show its progress: {error.strerror or error}"
+                    if self.log is not None:
+                        self.log.write(f"note    {self.broken}")
 
     def close(self) -> None:
         """Stop showing events, so that threads that end late do not write over the last lines."""
@@ -88,10 +99,15 @@ def _clean(value: Any) -> Any:
 
 
 class Log:
-    """The complete log of a run, readable by its owner only; the file is created when the first line is written."""
+    """The complete log of a run, readable by its owner only; the file is created when the first line is written.
+
+    problem: why it could not be written (a full disk, a folder of somebody else); nothing is written after that, so
+    that a run can end in order. `check` raises it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.problem = ""
         self._stream: TextIO | None = None
         self._lock = threading.Lock()
 
@@ -120,13 +136,37 @@ class Log:
         text = f"{stamp} {line}\n"
         for block in blocks:
             text += "".join(f"    | {part}\n" for part in block.splitlines())
+        text = redact(text)
         with self._lock:
-            if self._stream is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-                self._stream = os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
-            self._stream.write(redact(text))
-            self._stream.flush()
+            if self.problem:
+                return
+            try:
+                if self._stream is None:
+                    ownership.make_folder(self.path.parent, 0o700)
+                    descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+                    ownership.give_back(self.path)
+                    self._stream = os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
+                self._stream.write(text)
+                self._stream.flush()
+            except OSError as error:
+                self.problem = f"cannot write the log {self.path}: {error.strerror}"
+                self._abandon()
+
+    def check(self) -> None:
+        """Raise ProvisionerError if the log could not be written."""
+        if not self.problem:
+            return
+        remedy = "free disk space, or put it elsewhere: --log FILE"
+        if "denied" in self.problem:
+            remedy = f"sudo chown -R {getpass.getuser()} {self.path.parent.parent}, or put it elsewhere: --log FILE"
+        raise ProvisionerError(self.problem, remedy)
+
+    def _abandon(self) -> None:
+        """Close a stream that cannot write what it has buffered."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
 
     def close(self) -> None:
         """Close the log file."""

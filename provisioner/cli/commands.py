@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 import yaml
 
+from provisioner import ownership
 from provisioner.cli import execute, status
 from provisioner.cli.options import Options, split_names
 from provisioner.cli.session import open_session
@@ -155,7 +156,7 @@ def ssh_command(options: Options, host: str, command: tuple[str, ...]) -> NoRetu
     """
     site = load_site(options.file)
     words = arguments(site, site.host(host))
-    known_hosts(site).parent.mkdir(parents=True, exist_ok=True)  # ssh creates the file, but not its folder
+    ownership.make_folder(known_hosts(site).parent)  # ssh creates the file, but not its folder
     try:
         os.execvp(words[0], [*words, *command])
     except FileNotFoundError:

@@ -89,7 +89,7 @@ def _apply(session: Session, run: Run, follow_up: FollowUp, ask: bool) -> NoRetu
     if outcome.failures:
         _finish(session, run, follow_up, outcome, started)
     with hold_lock(session, follow_up.command.partition(" ")[2]) as ensure_held:
-        run.before_change = ensure_held
+        run.before_change = lambda: _may_change(session, ensure_held)
         outcome = runner.wait_idle(run, [name for name, job in busy.items() if job])
         if ask and not outcome.failures:
             planned = runner.plan(run)
@@ -104,6 +104,15 @@ def _apply(session: Session, run: Run, follow_up: FollowUp, ask: bool) -> NoRetu
         if not outcome.failures:
             outcome = runner.apply(run)
         _finish(session, run, follow_up, outcome, started)
+
+
+def _may_change(session: Session, ensure_held: Callable[[], None]) -> None:
+    """Raise ProvisionerError if the lock is lost, or if nobody would know of a change: no log, no terminal."""
+    ensure_held()
+    if session.report.log is not None:
+        session.report.log.check()
+    if session.report.broken:
+        raise ProvisionerError(session.report.broken, "run it again; completed changes are kept")
 
 
 def _finish(session: Session, run: Run, follow_up: FollowUp, outcome: Outcome, started: float) -> NoReturn:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -105,12 +107,24 @@ def run(command: click.Command, arguments: Sequence[str] | None = None, prog_nam
     except InternalError as error:
         _exit_internal_error(str(error), error.log, error.text, arguments or sys.argv)
     except Exception as error:  # outside of any session
-        text = traceback.format_exc()
-        log = Log.for_command(Path(".provisioner"), "internal-error")
-        log.write("internal error", text)
-        _exit_internal_error(f"{type(error).__name__}: {error}", log.path, text, arguments or sys.argv)
+        _unexpected(error, arguments)
     if isinstance(status, int):
         sys.exit(status)
+
+
+def _unexpected(error: Exception, arguments: Sequence[str] | None) -> NoReturn:
+    if isinstance(error, OSError) and error.errno in (errno.EIO, errno.ENOSPC) and error.filename is None:
+        # The terminal is gone, or the disk is full that stdout or stderr is redirected to.
+        with suppress(OSError):
+            click.echo(f"cannot print: {error.strerror}; run it again, completed changes are kept", err=True)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        sys.exit(1)
+    text = traceback.format_exc()
+    log = Log.for_command(Path(".provisioner"), "internal-error")
+    log.write("internal error", text)
+    path = None if log.problem else log.path
+    _exit_internal_error(f"{type(error).__name__}: {error}", path, text, arguments or sys.argv)
 
 
 def _exit_internal_error(summary: str, log: Path | None, text: str, arguments: Sequence[str]) -> NoReturn:
@@ -123,4 +137,6 @@ def _exit_internal_error(summary: str, log: Path | None, text: str, arguments: S
 
 def _interrupt(number: int, frame: object) -> NoReturn:
     del number, frame
+    for each in (signal.SIGTERM, signal.SIGHUP):  # often sent twice; the lock is given back meanwhile
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +70,8 @@ def open_session(options: Options, command: str, steps: Sequence[Step] = ()) -> 
     except (BrokenPipeError, click.Abort, click.ClickException, click.exceptions.Exit):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.EIO, errno.ENOSPC) and error.filename is None:
+            raise  # stdout or stderr cannot be written: main.py says so
         text = traceback.format_exc()
         report.detail("internal error", text)
         raise InternalError(error, session.log, text) from error
@@ -78,6 +81,16 @@ def open_session(options: Options, command: str, steps: Sequence[Step] = ()) -> 
         cluster.disconnect()
         host.close(hosts)
         log.close()
+        _tell(log)
+
+
+def _tell(log: Log) -> None:
+    """Say that the log is missing or not complete."""
+    try:
+        log.check()
+    except ProvisionerError as error:
+        with suppress(OSError):
+            click.echo(f"note: {error}", err=True)
 
 
 def hold_lock(session: Session, command: str) -> AbstractContextManager[Callable[[], None]]:

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from provisioner import ownership
 from provisioner.catalogue import Download
 from provisioner.errors import ProvisionerError
 from provisioner.site import Site
@@ -55,7 +56,8 @@ def _get(address: str, timeout: float) -> bytes:
 
 
 def _cache(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    ownership.make_folder(path.parent)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     partial.write_bytes(content)
+    ownership.give_back(partial)
     partial.replace(path)

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from provisioner import ownership
 from provisioner.errors import ProvisionerError
 
 _LISTS = {"clusters": "cluster", "contexts": "context", "users": "user"}
@@ -51,7 +52,7 @@ def merge_into(path: Path, new: dict[str, Any]) -> None:
         raise ProvisionerError(f"{path} is not valid YAML, so nothing was merged", "fix or move it") from error
     if not isinstance(old, dict):
         raise ProvisionerError(f"{path} is not a kubeconfig, so nothing was merged", "fix or move it")
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    ownership.make_folder(path.parent, 0o700)
     if text:
         _write(path.with_name(path.name + ".before"), text)
     _write(path, yaml.safe_dump(merged(old, new), sort_keys=False))
@@ -62,4 +63,5 @@ def _write(path: Path, text: str) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as stream:
         stream.write(text)
+    ownership.give_back(temporary)
     temporary.replace(path)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from provisioner import ownership
+
 _lock = threading.Lock()  # several threads accept host keys
 
 
@@ -96,7 +98,7 @@ def add(file: Path, name: str, type_: str, key: bytes) -> bool:
     """
     line = f"{name} {type_} {base64.b64encode(key).decode()}\n"
     with _lock:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        ownership.make_folder(file.parent, 0o700)
         old = file.read_text() if file.exists() else ""
         if line in old:
             return False
@@ -105,6 +107,7 @@ def add(file: Path, name: str, type_: str, key: bytes) -> bool:
         with os.fdopen(descriptor, "w") as stream:
             stream.write(old if old.endswith("\n") or not old else old + "\n")
             stream.write(line)
+        ownership.give_back(temporary)
         temporary.replace(file)
     return True
 

@@ -6,6 +6,9 @@ import json
 import stat
 from pathlib import Path
 
+import pytest
+
+from provisioner.errors import ProvisionerError
 from provisioner.report import Event, Log, Report
 
 TOKEN = "abcdef.0123456789abcdef"
@@ -38,3 +41,44 @@ def test_nothing_is_shown_after_close() -> None:
     report.close()
     report.emit("failed", "too late")
     assert not seen
+
+
+class TestALogThatCannotBeWritten:
+    def test_a_full_disk_is_one_sentence(self, tmp_path: Path) -> None:
+        (tmp_path / "log").symlink_to("/dev/full")
+        log = Log(tmp_path / "log")
+        log.write("lost")
+        log.write("also lost")
+        with pytest.raises(
+            ProvisionerError, match=r"cannot write the log .*: No space left on device; free disk space"
+        ):
+            log.check()
+        log.close()
+
+    def test_a_folder_of_somebody_else(self, tmp_path: Path) -> None:
+        (tmp_path / "logs").write_text("not a folder")
+        log = Log(tmp_path / "logs/x/log")
+        log.write("lost")
+        with pytest.raises(ProvisionerError, match="cannot write the log"):
+            log.check()
+
+    def test_a_log_that_works_is_silent(self, tmp_path: Path) -> None:
+        log = Log(tmp_path / "log")
+        log.write("kept")
+        log.check()
+        log.close()
+
+
+def test_a_closed_terminal_ends_the_events_and_is_remembered(tmp_path: Path) -> None:
+    def closed(event: Event) -> None:
+        raise OSError(5, "Input/output error")
+
+    log = Log(tmp_path / "log")
+    report = Report(closed, log=log)
+    report.emit("note", "one")
+    report.emit("note", "two")
+    assert report.broken == "cannot show its progress: Input/output error"
+    log.close()
+    text = (tmp_path / "log").read_text()
+    assert "one" in text
+    assert "two" in text
