@@ -7,4 +7,16 @@ from provisioner.ssh.host import Host
 from provisioner.ssh.sudo import Sudo
 from provisioner.ssh.tunnel import Tunnel
 
-__all__ = ["FactQuery", "Host", "HostFacts", "HostNic", "Sudo", "Tunnel", "connect", "host", "jobs", "openssh"]
+__all__ = [
+    "FactQuery",
+    "Host",
+    "HostFacts",
+    "HostNic",
+    "Sudo",
+    "Tunnel",
+    "connect",
+    "host",
+    "host_keys",
+    "jobs",
+    "openssh",
+]

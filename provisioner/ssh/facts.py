@@ -15,7 +15,8 @@ class FactQuery:
     """The facts that a step needs from a host; queries are combined so that one round trip answers all steps.
 
     files: absolute paths or shell globs to read with content, up to 256 KiB each. exists: the same, but existence,
-    mode and owner only. disks: paths whose file system's free space is read.
+    mode and owner only. disks: paths whose file system's free space is read. links: paths of which it is read whether
+    they are symbolic links; the others are followed.
     """
 
     files: tuple[str, ...] = ()
@@ -24,13 +25,14 @@ class FactQuery:
     units: tuple[str, ...] = ()
     sysctls: tuple[str, ...] = ()
     disks: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
 
     def __or__(self, other: FactQuery) -> FactQuery:
         """Return the union of two queries without duplicates."""
         return FactQuery(
             *(
                 tuple(dict.fromkeys(getattr(self, name) + getattr(other, name)))
-                for name in ("files", "exists", "packages", "units", "sysctls", "disks")
+                for name in ("files", "exists", "packages", "units", "sysctls", "disks", "links")
             )
         )
 
@@ -140,6 +142,7 @@ class HostFacts:
     modules: frozenset[str]
     mounts: Mapping[str, Mount]
     processes: frozenset[str]
+    links: frozenset[str] = frozenset()
 
     def address_nic(self, address: str) -> HostNic | None:
         """Return the interface with the given address, or None."""

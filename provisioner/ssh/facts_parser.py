@@ -6,6 +6,7 @@ import hashlib
 import io
 import ipaddress
 import json
+import math
 import re
 import secrets
 import shlex
@@ -37,7 +38,7 @@ def parse(query: FactQuery, token: str, output: bytes, sent: float, received: fl
     release = _release(proc.get("/etc/os-release", []))
     packages, arch = _packages(_text(sections, "packages"))
     mounts = _mounts(proc.get("/proc/mounts", []))
-    clock = float(sections["clock"])
+    clock = _finite(sections["clock"])
     processes = frozenset(_text(sections, "processes").split())
     gateway, nic = _default_route(proc)
     memory = next((line.split()[1] for line in proc.get("/proc/meminfo", []) if line.startswith("MemTotal")), "0")
@@ -74,7 +75,16 @@ def parse(query: FactQuery, token: str, output: bytes, sent: float, received: fl
         modules=_modules(_text(sections, "modules"), proc),
         mounts=mounts,
         processes=processes,
+        links=frozenset(filter(None, (each.strip("\n") for each in _text(sections, "links").split("\0")))),
     )
+
+
+def _finite(number: bytes | str) -> float:
+    """Return a number; raise ValueError for NaN and infinity, with which no step could calculate."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not a time")
+    return value
 
 
 def _text(sections: Mapping[str, bytes], name: str) -> str:
@@ -258,7 +268,7 @@ def _files(query: FactQuery, sections: Mapping[str, bytes], proc: Mapping[str, l
             content=_decode(body),
             is_dir=kind == "d",
             sha256=hashlib.sha256(body).hexdigest() if body is not None else large.get(path, ""),
-            mtime=float(mtime),
+            mtime=_finite(mtime),
         )
     return found
 
@@ -267,9 +277,10 @@ def _contents(body: bytes) -> dict[str, bytes]:
     if not body:
         return {}
     contents = {}
-    with tarfile.open(fileobj=io.BytesIO(body)) as archive:
+    # Never compressed, and no member larger than asked for: a few bytes must not become gigabytes.
+    with tarfile.open(fileobj=io.BytesIO(body), mode="r:") as archive:
         for member in archive:
-            stream = archive.extractfile(member)
+            stream = archive.extractfile(member) if member.size <= facts_script.MAX_CONTENT else None
             if stream is not None:
                 contents[member.name if member.name.startswith("/") else "/" + member.name] = stream.read()
     return contents

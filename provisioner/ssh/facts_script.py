@@ -71,6 +71,9 @@ def script(query: FactQuery, token: str) -> str:
     patterns = " ".join(map(_glob, dict.fromkeys((*query.files, *query.exists))))
     if patterns:
         sections.append(("paths", rf"find -L {patterns} -maxdepth 0 -printf '%y %m %u:%g %T@ %p\0'"))
+    if query.links:
+        links = " ".join(map(shlex.quote, query.links))
+        sections.append(("links", rf"find -P {links} -maxdepth 0 -type l -printf '%p\0'"))
     if real:
         paths = " ".join(map(_glob, real))
         find = f"find -L {paths} -maxdepth 0 -type f"

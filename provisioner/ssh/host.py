@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shlex
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,12 @@ from provisioner.ssh.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from paramiko import Transport
+
+
+# What parsing the output of a damaged or malicious host can raise.
+_MALFORMED = (
+    ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, EOFError, tarfile.TarError,
+)  # fmt: skip
 
 
 class Host:
@@ -116,8 +123,13 @@ class Host:
             self._fail("reading facts", output)
         try:
             return facts_parser.parse(self.query, token, output.stdout, sent, output.first_output_at)
-        except (ValueError, KeyError) as error:
-            raise HostError(self.name, f"cannot parse its facts: {error!r}", "see the log") from error
+        except _MALFORMED as error:
+            detail = str(error) or type(error).__name__
+            raise HostError(
+                self.name,
+                f"its answer to the script that reads its state makes no sense ({redact(detail)})",
+                f"see whether its tools are sound: provisioner ssh {self.name} -- 'ip -j address; df -m; systemctl'",
+            ) from error
 
     # --- acting --------------------------------------------------------------------------------------------
 

@@ -51,6 +51,10 @@ class HostKeys:
         certificates = bool(self._known.authorities) and not known
 
         class Checked(lazy.paramiko.Transport):
+            # Paramiko knows this method by the name that it had before RFC 8731 only.
+            _kex_info = {**_kex_methods(), **lazy.paramiko.Transport._kex_info}  # type: ignore[attr-defined]  # noqa: RUF012
+            _preferred_kex = (*_kex_methods(), *lazy.paramiko.Transport._preferred_kex)  # type: ignore[attr-defined]
+
             @property
             def preferred_keys(self) -> tuple[str, ...]:
                 plain = [name for name in super().preferred_keys if not name.endswith(_CERTIFICATE)]
@@ -109,6 +113,12 @@ class HostKeys:
             )
         if known_hosts.add(self._file, self._name, key.get_name(), blob):
             self._notify(f"accepted the new host key of {self._name} ({shown}) and added it to {self._file}")
+
+
+def _kex_methods() -> dict[str, object]:
+    """Return curve25519-sha256 by its standard name; hardened servers have it under no other."""
+    known = lazy.paramiko.Transport._kex_info  # type: ignore[attr-defined]
+    return {name: known[f"{name}@libssh.org"] for name in ("curve25519-sha256",) if f"{name}@libssh.org" in known}
 
 
 def _fingerprint(blob: bytes) -> str:

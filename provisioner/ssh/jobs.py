@@ -27,7 +27,7 @@ from provisioner.ssh.shell import PROLOGUE
 DIRECTORY = "/run/provisioner"
 RETRY_DELAY = 2.0  # seconds between attempts to reconnect
 MAX_KEPT = 4 * 1024 * 1024  # characters of a job's output that its result holds at least
-MAX_REPORTED = 16 * 1024 * 1024  # characters of it that are shown and logged
+MAX_REPORTED = 4 * 1024 * 1024  # characters of it that are shown and logged
 MAX_LINE = 16 * 1024
 
 _WRAPPER = r"""umask 077

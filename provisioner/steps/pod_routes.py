@@ -33,7 +33,9 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
             'set network = "flannel" under [cluster]',
         )
     ranges = {
-        name: node["spec"]["podCIDR"] for name, node in sorted(cluster.nodes().items()) if node["spec"].get("podCIDR")
+        name: _network(host, name, node["spec"]["podCIDR"])
+        for name, node in sorted(cluster.nodes().items())
+        if node["spec"].get("podCIDR")
     }
     if host.name not in ranges:
         raise HostError(host.name, "has no pod CIDR in the API yet", "provisioner apply")
@@ -49,6 +51,18 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     yield from unit(host, UNIT, restart=stale)
     # Last: the kubelet reports Ready as soon as this file exists, and by then the routes must.
     yield from file(host, CNI, cni_config(ranges[host.name]))
+
+
+def _network(host: Host, node: str, text: str) -> str:
+    """Return a pod range of the API, which ends up in a root shell; raise HostError if it is not a network."""
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise HostError(
+            host.name,
+            f"the API's pod CIDR of node {node} is not a network: {text!r}",
+            f"kubectl get node {node} -o yaml",
+        ) from error
 
 
 def cni_config(pod_range: str) -> str:

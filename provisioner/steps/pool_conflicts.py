@@ -7,6 +7,7 @@ raw socket, and nothing to be installed on a blank machine.
 from __future__ import annotations
 
 import ipaddress
+import shlex
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -50,7 +51,7 @@ def pool_conflicts(host: Host, ranges: Sequence[Range]) -> list[str]:
     if not probed:
         return []
     known = {nic.mac.lower() for facts in host.reachable_facts().values() for nic in facts.nics}
-    command = f"bash -c '{_SCRIPT}' scan {nic.name} {' '.join(probed)}"
+    command = f"bash -c '{_SCRIPT}' scan {shlex.quote(nic.name)} {' '.join(probed)}"
     answer = host.run(command, timeout=30).stdout
     return [
         f"{address} of the MetalLB pools is in use by {mac}: remove it from metallb.pools or from that machine"
