@@ -78,10 +78,10 @@ def test_a_terminal_obeys_nothing_in_what_is_shown() -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    (
+    [
         *("eyJ", "eyJaaaaaaaaaaa.", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "LS0tLS1CRUdJTi", "a", "secret: "),
         *("A ", "certificateKey", "certificate-key   ", 'secret\\"', "\x1b", "a.b", "abcdef.0123456789abcde"),
-    ),
+    ],
 )
 def test_time_is_linear_in_the_text(piece: str) -> None:
     """Sixteen times the text takes about sixteen times as long, not 256 times."""

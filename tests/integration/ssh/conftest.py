@@ -183,6 +183,29 @@ def started(site: Site) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         child.communicate()
 
 
+SshdOptions = Callable[..., None]
+
+
+@pytest.fixture
+def sshd(machines: dict[str, Machine]) -> Iterator[SshdOptions]:
+    """Restart a machine with further lines at the top of its sshd_config; undone after the test."""
+    changed: dict[str, str] = {}
+
+    def restart(name: str, *lines: str) -> None:
+        machine = machines[name]
+        file = machine.folder / "sshd_config"
+        changed.setdefault(name, file.read_text())
+        machine.shutdown()
+        file.write_text("".join(f"{line}\n" for line in lines) + changed[name])
+        machine.boot()
+
+    yield restart
+    for name, text in changed.items():
+        machines[name].shutdown()
+        (machines[name].folder / "sshd_config").write_text(text)
+        machines[name].boot()
+
+
 def slow_started(machine: Machine) -> Callable[[], bool]:
     """Return a function that returns whether the job `slow` has started on a machine."""
     return lambda: "demo.count" in machine.sh("ls /etc")

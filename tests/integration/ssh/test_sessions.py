@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
 from typing import cast
 
 import pytest
@@ -13,30 +12,8 @@ from provisioner.engine import lock
 from provisioner.errors import HostError, Locked, Unreachable
 from provisioner.ssh import channel, connect, jobs
 from provisioner.ssh.connect import LoginRefused
-from tests.integration.ssh.conftest import MakeSite, Open
+from tests.integration.ssh.conftest import MakeSite, Open, SshdOptions
 from tests.integration.ssh.nodes import NETWORK, Machine, sh, wait_for
-
-SshdOptions = Callable[..., None]
-
-
-@pytest.fixture
-def sshd(machines: dict[str, Machine]) -> Iterator[SshdOptions]:
-    """Restart a machine with further lines at the top of its sshd_config; undone after the test."""
-    changed: dict[str, str] = {}
-
-    def restart(name: str, *lines: str) -> None:
-        machine = machines[name]
-        file = machine.folder / "sshd_config"
-        changed.setdefault(name, file.read_text())
-        machine.shutdown()
-        file.write_text("".join(f"{line}\n" for line in lines) + changed[name])
-        machine.boot()
-
-    yield restart
-    for name, text in changed.items():
-        machines[name].shutdown()
-        (machines[name].folder / "sshd_config").write_text(text)
-        machines[name].boot()
 
 
 @pytest.mark.parametrize("limit", [1, 2])
