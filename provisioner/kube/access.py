@@ -58,7 +58,14 @@ class SiteAccess:
     @property
     def remedy(self) -> str:
         """Return what to look at if the API server is silent."""
-        return f"check the control plane: provisioner ssh {self._control_planes[0].name} -- sudo crictl ps -a"
+        name = self._control_planes[0].name
+        if self._tunnel is not None and self._tunnel.prohibited:
+            return (
+                f"the SSH server of {name} forwards no connections: set AllowTcpForwarding to yes or local in "
+                "/etc/ssh/sshd_config on it (and check PermitOpen and DisableForwarding), or run this where the API "
+                "can be reached directly"
+            )
+        return f"check the control plane: provisioner ssh {name} -- sudo crictl ps -a"
 
     def timeout(self, seconds: float) -> float:
         """Return a timeout scaled by the site's timeout_scale."""

@@ -84,13 +84,6 @@ class Api:
                 if not retryable(status, data) or time.monotonic() > deadline:
                     return status, data
             except OSError as error:
-                if self._tunnel is not None and self._tunnel.prohibited:
-                    name = self._control_planes[0].name
-                    raise ApiUnreachable(
-                        f"cannot reach the API at {self._server}: the SSH server of {name} forwards no connections",
-                        f"set AllowTcpForwarding to yes or local in /etc/ssh/sshd_config on {name} (and check "
-                        "PermitOpen and DisableForwarding), or run this where the API can be reached directly",
-                    ) from error
                 if time.monotonic() > deadline:
                     what = f"the API at {self.access.server} does not answer: {error}"
                     raise ApiUnreachable(what, self.access.remedy) from error

@@ -142,15 +142,13 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
         lines += ["", "[metrics]", f'version = "{mirror.metrics_server}"']
         lines += ["", "[ingress]", 'controller = "traefik"  # the only one in the mirror']
     if mirror:
-        # The mirror signs with a key of its own.
-        keys = json.dumps(openpgp.fingerprints(mirror.key.read_text()) if mirror.key.is_file() else [])
         lines += ["", "[mirror]"]
         lines += [
             f'packages = "{mirror.packages}"',
             f'images = "{mirror.images}"',
             f'manifests = "{mirror.manifests}"',
-            f"packages_key = {keys}",
-            *([f'containerd = "{mirror.containerd}"', f"containerd_key = {keys}"] if mirror.containerd else []),
+            *([f'containerd = "{mirror.containerd}"'] if mirror.containerd else []),
+            *_own_keys(mirror),
         ]
     several = spec.control_planes > 1
     version = kubernetes or default_minor()
@@ -160,3 +158,11 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
     elif timeout_scale > 1:
         text += _low_load(version, _LONG_LEASES if several else _NO_ELECTION)
     return text + (_ONE_MACHINE if several else "")
+
+
+def _own_keys(mirror: MirrorInfo) -> list[str]:
+    """Return the lines with the fingerprints of the key that the mirror signs its packages with, once it has one."""
+    if not mirror.key.is_file():
+        return []
+    keys = json.dumps(openpgp.fingerprints(mirror.key.read_text()))
+    return [f"packages_key = {keys}", *([f"containerd_key = {keys}"] if mirror.containerd else [])]

@@ -87,8 +87,8 @@ def _jumps(site: Site, text: str, *, ours: bool, depth: int = 0) -> tuple[Login,
     for hop in text.split(","):
         user, _, place = hop.strip().removeprefix("ssh://").rpartition("@")
         name, port = split_host_port(place, 0)
-        config = _read(site)
-        found: Mapping[str, Any] = config.lookup(name) if config is not None else {"hostname": name}
+        read = _read(site)
+        found: Mapping[str, Any] = read[0].lookup(name) if read is not None else {"hostname": name}
         proxy = str(found.get("proxyjump", "none"))
         if not logins and proxy != "none" and depth < _INCLUDE_DEPTH:
             logins += _jumps(site, proxy, ours=False, depth=depth + 1)
@@ -119,18 +119,20 @@ def _from_config(found: Mapping[str, Any]) -> Login:
 
 def _lookup(site: Site, spec: HostSpec) -> tuple[str, Mapping[str, Any]]:
     """Return the name that ssh_config knows the host by, and its options; "" if only wildcards match."""
-    config = _read(site)
+    read = _read(site)
     address = spec.ssh_address or spec.address
-    if config is None:
+    if read is None:
         return "", {"hostname": address}
+    config, patterns = read
     names = (spec.ssh_address,) if spec.ssh_address else (spec.name, spec.address)
     for name in names:
-        if any(pattern.strip("*?.") and fnmatchcase(name, pattern) for pattern in config.get_hostnames()):
+        if any(pattern.strip("*?.") and fnmatchcase(name, pattern) for pattern in patterns):
             return name, config.lookup(name)
     return "", {**config.lookup(address), "hostname": address}
 
 
-def _read(site: Site) -> SSHConfig | None:
+def _read(site: Site) -> tuple[SSHConfig, tuple[str, ...]] | None:
+    """Return the ssh_config and the patterns of its Host lines; None without one."""
     if not site.ssh.config:
         return None
     path = site.directory / Path(site.ssh.config).expanduser()
@@ -142,15 +144,17 @@ def _read(site: Site) -> SSHConfig | None:
 
 
 @cache
-def _parse(path: Path) -> SSHConfig:
+def _parse(path: Path) -> tuple[SSHConfig, tuple[str, ...]]:
     try:
-        config = lazy.paramiko.SSHConfig.from_file(StringIO("\n".join(_lines(path, path.parent, 0))))
+        lines = list(_lines(path, path.parent, 0))
+        config = lazy.paramiko.SSHConfig.from_file(StringIO("\n".join(lines)))
         config.lookup("localhost")  # finds a Match that Paramiko does not know
     except (lazy.paramiko.SSHException, OSError, UnicodeDecodeError, ValueError, KeyError) as error:
         raise ProvisionerError(
             f"cannot read {path}: {error}", 'mend it, or set config = "" under [ssh] to log in by hosts.toml alone'
         ) from error
-    return config
+    words = [re.split(r"[\s=]+", line.strip().replace('"', "")) for line in lines]
+    return config, tuple(pattern for first, *rest in words if first.lower() == "host" for pattern in rest)
 
 
 def _lines(path: Path, folder: Path, depth: int) -> Iterator[str]:

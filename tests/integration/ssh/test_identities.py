@@ -180,7 +180,8 @@ def test_ssh_config_answers_where_hosts_toml_is_silent(
     (folder / "id").rename(home / "somewhere")
     one, gate = machines["one"].address, machines["gate"].address
     (home / ".ssh/config").write_text(
-        f"Include more/*.conf\nHost gate\n HostName {gate}\n User plain\n IdentityFile ~/somewhere\nHost *\n Port 22\n"
+        f"Include more/*.conf\nHost gate\n HostName {gate}\n User plain\n IdentityFile ~/somewhere\n"
+        "Match user nobody\n Port 23\nHost *\n Port 22\n"
     )
     (home / ".ssh/more").mkdir()
     (home / ".ssh/more/one.conf").write_text(
@@ -214,7 +215,7 @@ def test_ssh_config_answers_where_hosts_toml_is_silent(
     )
     login._parse.cache_clear()
     assert log_in(open_site, write(folder, silent)) == "in\n"
-    (home / ".ssh/config").write_text("Host one\n  Match nothing such\n")
+    (home / ".ssh/config").write_text("Host one\n  nonsense\n")
     login._parse.cache_clear()
     broken = provisioner(write(folder, silent), "plan")
     assert f"cannot read {home}/.ssh/config" in broken.stderr

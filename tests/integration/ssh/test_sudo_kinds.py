@@ -1,4 +1,4 @@
-"""Kinds of sudo on a real machine: requiretty, some commands only, none at all, expired accounts."""
+"""Kinds of sudo on a real machine: requiretty, some commands only, a broken sudoers, none at all."""
 
 from __future__ import annotations
 
@@ -45,11 +45,6 @@ KINDS = {
         "mount -t tmpfs tmpfs /opt && touch /opt/none && mount --bind /opt/none /usr/bin/sudo",
         "umount /usr/bin/sudo; umount /opt",
         r"sudo is not installed|Permission denied",
-    ),
-    "an expired account": (
-        "chage -E 2020-01-01 {user}",
-        "chage -E -1 {user}",
-        r"sudo rejects the account of \w+|printed: sudo: .*expired",
     ),
 }
 
