@@ -46,6 +46,15 @@ class Hierarchy:
         return frozenset(self.options.split(",")) - {"none"}
 
 
+@dataclass(frozen=True)
+class Size:
+    """What a node gets of its host. memory: the limit in MiB; cpus: its share, beside the `lab_cpus` of all nodes."""
+
+    memory: int
+    cpus: int
+    lab_cpus: int
+
+
 def hierarchies(mountinfo: str | None = None) -> tuple[Hierarchy, ...]:
     """List the host's hierarchies, from the text of /proc/self/mountinfo (proc(5))."""
     text = Path("/proc/self/mountinfo").read_text() if mountinfo is None else mountinfo
@@ -68,8 +77,8 @@ def is_v1(found: Iterable[Hierarchy]) -> bool:
     return any(one.version == 1 and "memory" in one.controllers for one in found)
 
 
-def make(lab: str, node: str, memory: int, found: Iterable[Hierarchy]) -> None:
-    """Make a node's cgroups. memory: the limit in MiB."""
+def make(lab: str, node: str, size: Size, found: Iterable[Hierarchy]) -> None:
+    """Make a node's cgroups."""
     for one in found:
         group = _group(one, lab, node)
         try:
@@ -84,7 +93,10 @@ def make(lab: str, node: str, memory: int, found: Iterable[Hierarchy]) -> None:
             (group / _INSIDE).mkdir(exist_ok=True)
             if "memory" in one.controllers:
                 limit = "memory.limit_in_bytes" if one.version == 1 else "memory.max"
-                (group / limit).write_text(f"{memory << 20}")
+                (group / limit).write_text(f"{size.memory << 20}")
+            if "cpu" in one.controllers:
+                _weigh(one, group.parent, size.lab_cpus)
+                _weigh(one, group, size.cpus)
         except OSError as error:
             raise ProvisionerError(
                 f"{node}: cannot make its cgroup {group}: {error.strerror}",
@@ -161,6 +173,18 @@ def is_frozen(lab: str, node: str) -> bool:
         return "frozen 1" in (file.parent / "cgroup.events").read_text()
     except FileNotFoundError:
         return False
+
+
+def _weigh(one: Hierarchy, group: Path, cpus: int) -> None:
+    """Give a group the share of the host's processors that so many busy threads outside of it have.
+
+    A group weighs as much as one thread by default, however many threads are in it: on a busy host all nodes together
+    would get what one other process gets. VMs have a thread for each processor.
+    """
+    if one.version == 1:
+        (group / "cpu.shares").write_text(f"{1024 * cpus}")
+    else:
+        (group / "cpu.weight").write_text(f"{min(100 * cpus, 10_000)}")
 
 
 def _freezer(lab: str, node: str) -> tuple[Path, str]:

@@ -12,8 +12,8 @@ class Launch:
     """A node to boot.
 
     files: its folder. namespace: the lab's network namespace; ports: of each NIC on the segment, its link on the
-    bridge there and its MAC. memory: in MiB. uplink: whether its NAT leads out of this machine.
-    nfs: the archive of what stands in for the kernel's NFS, "" where that has NFS.
+    bridge there and its MAC. memory: in MiB. cpus: their number, and that of all of the lab's nodes. uplink: whether
+    its NAT leads out of this machine. nfs: the archive of what stands in for the kernel's NFS, "" where that has NFS.
     """
 
     lab: str
@@ -23,6 +23,8 @@ class Launch:
     namespace: str
     ports: dict[str, tuple[str, str]]
     memory: int
+    cpus: int
+    lab_cpus: int
     uplink: bool
     nfs: str = ""
 

@@ -106,8 +106,8 @@ class Container:
         spec, vm = self.spec, self.vm
         return Launch(
             lab=spec.name, node=vm.name, files=str(self.files), machine_id=machine_id, namespace=spec.namespace,
-            ports=vm.ports, memory=vm.memory, uplink=self.uplink,
-            nfs=nfs.made(),
+            ports=vm.ports, memory=vm.memory, cpus=vm.cpus, lab_cpus=sum(each.cpus for each in spec.vms),
+            uplink=self.uplink, nfs=nfs.made(),
         )  # fmt: skip
 
     def _marks(self) -> list[str]:

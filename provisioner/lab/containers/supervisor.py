@@ -33,7 +33,8 @@ def main() -> None:
     while True:
         ready.unlink(missing_ok=True)
         cgroups.remove(launch.lab, launch.node)
-        cgroups.make(launch.lab, launch.node, launch.memory, cgroups.hierarchies())
+        size = cgroups.Size(launch.memory, launch.cpus, launch.lab_cpus)
+        cgroups.make(launch.lab, launch.node, size, cgroups.hierarchies())
         status = _run(launch, ready)
         ready.unlink(missing_ok=True)
         cgroups.remove(launch.lab, launch.node)

@@ -1,6 +1,7 @@
 """The parts of nodes as containers that need neither root nor a kernel of a certain kind."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,26 @@ def test_the_hierarchy_of_a_v2_host() -> None:
     assert (found.version, found.name) == (2, "")
 
 
+@pytest.mark.parametrize(
+    ("hierarchy", "file", "lab", "node"),
+    [
+        (Hierarchy(Path("cpu,cpuacct"), 1, "cpu,cpuacct"), "cpu.shares", "7168", "2048"),
+        (Hierarchy(Path("unified"), 2), "cpu.weight", "700", "200"),
+    ],
+)
+def test_a_node_weighs_as_much_as_its_processors_and_a_lab_as_its_nodes(
+    tmp_path: Path, hierarchy: Hierarchy, file: str, lab: str, node: str
+) -> None:
+    root = tmp_path / hierarchy.path
+    for directory in (root, root / "provisioner-t", root / "provisioner-t/master"):
+        directory.mkdir()
+        (directory / "cgroup.controllers").write_text("cpu\n")
+        (directory / "cgroup.subtree_control").write_text("cpu\n")
+    cgroups.make("t", "master", cgroups.Size(4096, 2, 7), [replace(hierarchy, path=root)])
+    assert (root / "provisioner-t" / file).read_text() == lab
+    assert (root / "provisioner-t/master" / file).read_text() == node
+
+
 def test_modules_that_are_built_in() -> None:
     config = (
         "CONFIG_OVERLAY_FS=y\nCONFIG_BRIDGE_NETFILTER=y\nCONFIG_NFS_FS=m\n# CONFIG_NFSD is not set\nCONFIG_VXLAN=y\n"
@@ -49,7 +70,8 @@ def test_modules_that_are_built_in() -> None:
 def node(tmp_path: Path) -> Launch:
     return Launch(
         lab="t", node="worker1", files=str(tmp_path), machine_id="f3f8bda0-ca64-4ffd-a0c1-3777865dc8dd",
-        namespace="t", ports={"eth1": ("tap-worker1", "52:54:00:56:00:0b")}, memory=512, uplink=False,
+        namespace="t", ports={"eth1": ("tap-worker1", "52:54:00:56:00:0b")}, memory=512,
+        cpus=1, lab_cpus=3, uplink=False,
     )  # fmt: skip
 
 
