@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from provisioner.errors import ProvisionerError
 from provisioner.lab import lifecycle
 from provisioner.lab.spec import LabSpec
 
@@ -41,4 +42,7 @@ def clear() -> None:
     """Destroy the labs that killed runs have left."""
     for remains in of_killed_runs():
         print(f"destroying the lab {remains.name} of a killed test run", flush=True)
-        lifecycle.destroy(remains)
+        try:
+            lifecycle.destroy(remains)
+        except ProvisionerError as error:  # another run is destroying it, or has
+            print(f"{remains.name}: {error}", flush=True)

@@ -83,9 +83,17 @@ def ancestry() -> frozenset[int]:
     """Return the PIDs of this process and of all its ancestors."""
     found = [os.getpid()]
     while found[-1] > 1:
-        # proc_pid_stat(5): the parent is the second field after the name, which may itself contain parentheses.
-        found.append(int(Path(f"/proc/{found[-1]}/stat").read_text().rpartition(")")[2].split()[1]))
+        found.append(parent(found[-1]) or 0)
     return frozenset(found)
+
+
+def parent(number: int) -> int | None:
+    """Return the PID of a process's parent, or None if the process has exited."""
+    try:
+        # proc_pid_stat(5): the parent is the second field after the name, which may itself contain parentheses.
+        return int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def kill(number: int) -> bool:

@@ -70,7 +70,7 @@ def faults(spec: LabSpec) -> dict[str, Fault]:
 def ruleset(spec: LabSpec, vm: VmSpec, fault: Fault) -> str:
     """Return the nftables table of a machine's faults, "" for none."""
     port = _ports(vm)
-    lost = f"numgen random mod 10000 < {round(fault.loss * 100)} drop"
+    lost = "drop" if fault.loss >= 99.995 else f"numgen random mod 10000 < {round(fault.loss * 100)} drop"
     ingress = [f"iifname {port} {lost}"] if fault.loss else []
     egress = [f"oifname {port} {lost}"] if fault.loss else []
     between: list[str] = []

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from provisioner.errors import ProvisionerError
-from provisioner.lab import background, network
+from provisioner.lab import background, balancer, network
 from provisioner.lab import upstream as mirrors
 from provisioner.lab.image import Progress
 from provisioner.lab.kinds import KINDS
@@ -74,6 +74,9 @@ def end_orphans(spec: LabSpec, machines: Sequence[Machine], progress: Progress) 
     found = {number for kind in KINDS.values() for number in kind.orphans(spec)}
     if mirrors.pid(spec) is None:
         found.update(network.processes(spec.namespace))
-    for number in found - {machine.pid() for machine in machines}:
+    known = {machine.pid() for machine in machines} | {balancer.pid(spec)}
+    for number in found - known:
+        if background.parent(number) in known:  # the NAT of a container
+            continue
         progress(f"lab: killing process {number} of a lab whose files are gone")
         background.kill(number)

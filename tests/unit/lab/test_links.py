@@ -29,6 +29,14 @@ def test_loss_is_of_both_directions_and_of_all_links() -> None:
     ]
 
 
+def test_a_link_that_loses_everything() -> None:
+    """nft refuses a comparison that is always true."""
+    assert rules(Fault(loss=100), LabSpec(Path("/x"))) == [
+        'iifname { "tap-worker1" } drop',
+        'oifname { "tap-worker1" } drop',
+    ]
+
+
 def test_a_machine_and_a_port_that_are_blocked() -> None:
     plain = LabSpec(Path("/x"))
     assert rules(Fault(block=("worker2", "udp/7946")), plain) == [
