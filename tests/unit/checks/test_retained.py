@@ -73,7 +73,7 @@ class Api(FakeCluster):
 
     def __init__(self, *volumes: Object, starts: bool = True, policy: str = "Retain") -> None:
         super().__init__(copy.deepcopy(MODEL), *volumes)
-        self.server = Server()
+        self.nfs = Server()
         self.starts, self.policy = starts, policy
         self.shell = self.in_pod
         self.on_merge = self.free
@@ -97,7 +97,7 @@ class Api(FakeCluster):
             if one["spec"].get("claimRef", {}).get("name") == name:
                 one["status"]["phase"] = "Released"
                 if self.policy == "Recycle":
-                    self.server.files.clear()
+                    self.nfs.files.clear()
 
     def free(self, kind: str, name: str, patch: Object) -> None:
         assert patch == {"spec": {"claimRef": None}}
@@ -107,12 +107,12 @@ class Api(FakeCluster):
         assert name == f"{retained.NAME}-1"
         held = [one for one in self.list("PersistentVolume") if one["status"]["phase"] == "Bound"]
         path = command[5].replace("/data", held[-1]["spec"]["nfs"]["path"])
-        self.server.files[path] = command[4]
+        self.nfs.files[path] = command[4]
         return ""
 
 
 def checked(tmp_path: Path, api: Api, **more: Any) -> dict[str, Any]:
-    where = context(tmp_path, api, hosts={"master": api.server})
+    where = context(tmp_path, api, hosts={"master": api.nfs})
     return findings(retained.CHECK, replace(where, **more))
 
 
@@ -127,21 +127,21 @@ def checked(tmp_path: Path, api: Api, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_findings_on_the_file(tmp_path: Path, api: Api, code: str, ok: bool) -> None:
-    api.server.files["/srv/nfs/nfs-01/of-others"] = "kept"
+    api.nfs.files["/srv/nfs/nfs-01/of-others"] = "kept"
     before = copy.deepcopy(api.list("PersistentVolume"))
     found = checked(tmp_path, api)
     assert {name: one.ok for name, (one,) in found.items()} == {code: ok}
     assert all(one.evidence for (one,) in found.values() if not one.ok)
     assert api.list("PersistentVolume") == before, "the volume is as before"
     assert [one["metadata"]["name"] for one in api.objects if one["kind"] != "PersistentVolume"] == ["shared-volume"]
-    assert f"/srv/nfs/nfs-01/{retained.FILE}" not in api.server.files
+    assert f"/srv/nfs/nfs-01/{retained.FILE}" not in api.nfs.files
 
 
 def test_other_files_stay(tmp_path: Path) -> None:
     api = Api(volume("nfs-01"))
-    api.server.files["/srv/nfs/nfs-01/of-others"] = "kept"
+    api.nfs.files["/srv/nfs/nfs-01/of-others"] = "kept"
     checked(tmp_path, api)
-    assert api.server.files == {"/srv/nfs/nfs-01/of-others": "kept"}
+    assert api.nfs.files == {"/srv/nfs/nfs-01/of-others": "kept"}
 
 
 def test_the_pod_is_like_those_of_the_shared_volume_but_idle(tmp_path: Path) -> None:
