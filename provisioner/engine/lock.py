@@ -156,7 +156,7 @@ def _acquire(host: Host, holder: Holder) -> None:
                 host.report.emit(
                     "note",
                     f"{host.name}: waiting {held.expires_in:.0f} s until the lock of {held.holder} expires, whose "
-                    "process is gone from this machine",
+                    "process is gone from this machine; if you know that it is dead: provisioner unlock",
                     host=host.name,
                 )
             host.closed.wait(min(held.expires_in, 5.0))

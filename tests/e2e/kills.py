@@ -14,6 +14,7 @@ from tests.e2e import drive, secrets
 
 # Seconds between the report of a change and the kill, in turn: before the host has begun, and while it is at it.
 DELAYS = (0.0, 0.3, 1.0)
+At = Callable[[dict[str, Any]], bool]
 
 
 def at_every_step(site: Path) -> int:
@@ -21,24 +22,29 @@ def at_every_step(site: Path) -> int:
     delays = itertools.cycle(DELAYS)
     kills, described = 0, load_site(site)
     for step in (step.name for step in STEPS if step.enabled(described)):
-        drive.killed_during(drive.begins(step), lambda: True, f"the start of {step}", site=site)
+        _kill(drive.begins(step), f"the start of {step}", site)
         kills += 1 + _in_the_middle(step, site, next(delays))
-        drive.killed_during(drive.ends(step), lambda: True, f"the end of {step}", site=site)
+        _kill(drive.ends(step), f"the end of {step}", site)
         kills += 1
     return kills
+
+
+def _kill(at: At, what: str, site: Path, running: Callable[[], bool] = lambda: True) -> None:
+    """Kill apply, and unlock as somebody does who knows that it is gone; else the next one waits for the expiry."""
+    drive.killed_during(at, running, what, site=site)
+    unlocked = drive.operator("unlock", "-y", site=site, quiet=True)
+    assert unlocked.status == 0, unlocked.text
 
 
 def _in_the_middle(step: str, site: Path, delay: float) -> int:
     """Kill apply while a step makes its first change; return 0 if it makes none."""
     if step == "control-plane":
-        drive.killed_during(
-            drive.changing(step, "kubeadm init"), lambda: _runs("master", "kubeadm"), "kubeadm init", site=site
-        )
+        _kill(drive.changing(step, "kubeadm init"), "kubeadm init", site, lambda: _runs("master", "kubeadm"))
         # As after a power cut: the kubeadm that was left running does not finish.
         assert drive.ssh("master", "pkill -9 -x kubeadm").status == 0
         return 1
     if step == "join":
-        drive.killed_during(drive.changing(step, "kubeadm join"), lambda: _runs("worker1", "kubeadm"), step, site=site)
+        _kill(drive.changing(step, "kubeadm join"), step, site, lambda: _runs("worker1", "kubeadm"))
         # The one moment at which a token is in use.
         secrets.none_in_arguments("worker1")
         assert drive.ssh("worker1", "pkill -9 -x kubeadm || true").status == 0
@@ -50,7 +56,7 @@ def _in_the_middle(step: str, site: Path, delay: float) -> int:
         changed = changed or drive.changing(step)(event)
         return changed or drive.ends(step)(event)
 
-    drive.killed_during(middle, _after(delay), f"the middle of {step}", site=site)
+    _kill(middle, f"the middle of {step}", site, _after(delay))
     return int(changed)
 
 
