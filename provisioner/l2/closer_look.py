@@ -63,9 +63,9 @@ def at_doubts(
         asks = [replace(target, unicast_to=(), echo=False, speaks=()) for target in targets if target.ip in moved]
         again = probe(interface, asks, pps=pps, arp_probe=False, tail=timeout, attempts=attempts)
         capture = merge(capture, again)
-    if own := _own_addresses(capture, facts, ips):
+    if reached := _own_addresses(capture, facts, ips):
         tell("trying the nodes' own addresses")
-        asks = [ProbeTarget(ip, ports=(_KUBELET,)) for ip in own]
+        asks = [ProbeTarget(ip, ports=(_KUBELET,)) for ip in reached]
         capture = merge(capture, probe(interface, asks, pps=pps, arp_probe=arp_probe, tail=timeout, attempts=2))
     return capture
 

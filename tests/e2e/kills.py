@@ -14,6 +14,8 @@ from tests.e2e import drive, secrets
 
 # Seconds between the report of a change and the kill, in turn: before the host has begun, and while it is at it.
 DELAYS = (0.0, 0.3, 1.0)
+# Steps whose change is one kubeadm that outlives apply: the summary's first words, and a host that runs it.
+KUBEADM = {"control-plane": ("kubeadm init", "master"), "join": ("kubeadm join", "worker1")}
 At = Callable[[dict[str, Any]], bool]
 
 
@@ -37,26 +39,27 @@ def _kill(at: At, what: str, site: Path, running: Callable[[], bool] = lambda: T
 
 
 def _in_the_middle(step: str, site: Path, delay: float) -> int:
-    """Kill apply while a step makes its first change; return 0 if it makes none."""
-    if step == "control-plane":
-        _kill(drive.changing(step, "kubeadm init"), "kubeadm init", site, lambda: _runs("master", "kubeadm"))
-        # As after a power cut: the kubeadm that was left running does not finish.
-        assert drive.ssh("master", "pkill -9 -x kubeadm").status == 0
-        return 1
-    if step == "join":
-        _kill(drive.changing(step, "kubeadm join"), step, site, lambda: _runs("worker1", "kubeadm"))
-        # The one moment at which a token is in use.
-        secrets.none_in_arguments("worker1")
-        assert drive.ssh("worker1", "pkill -9 -x kubeadm || true").status == 0
-        return 1
+    """Kill apply while a step makes its first change; return 0 if it makes none.
+
+    It makes none if the run that was killed before had just begun them: a kubeadm on a host does not end with it.
+    """
     changed = False
 
     def middle(event: dict[str, Any]) -> bool:
         nonlocal changed
-        changed = changed or drive.changing(step)(event)
+        changed = changed or drive.changing(step, KUBEADM.get(step, ("", ""))[0])(event)
         return changed or drive.ends(step)(event)
 
-    _kill(middle, f"the middle of {step}", site, _after(delay))
+    if step not in KUBEADM:
+        _kill(middle, f"the middle of {step}", site, _after(delay))
+        return int(changed)
+    what, host = KUBEADM[step]
+    _kill(middle, what, site, lambda: not changed or _runs(host, "kubeadm"))
+    if changed:
+        # The one moment at which a token is in use.
+        secrets.none_in_arguments(host)
+        # As after a power cut: the kubeadm that was left running does not finish.
+        assert drive.ssh(host, "pkill -9 -x kubeadm || true").status == 0
     return int(changed)
 
 
