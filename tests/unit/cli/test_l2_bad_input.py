@@ -27,7 +27,7 @@ def _without_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("check --nope", "No such option"),
         ("--nope check", "No such option"),
-        ("chek", "No such command"),
+        ("chek", "no such command"),
         ("check 192.0.2.7 --pps 0", "0 is not in the range"),
         ("check 192.0.2.7 --pps ten", "'ten' is not a valid integer"),
         ("scan 192.0.2.7 --pps -1", "-1 is not in the range"),

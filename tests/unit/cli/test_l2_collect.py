@@ -71,7 +71,7 @@ def test_the_file_contains_the_facts_for_the_next_command(here: Path, monkeypatc
 def test_stdout_has_only_the_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = run(monkeypatch, "-o", "-", note="w1: no network cards: connection refused")
     assert ended.exit_code == 0
-    assert json.loads(ended.stdout)["schema"] == "l2facts/v1"
+    assert json.loads(ended.stdout)["schema"] == "l2facts/v2"
     assert ended.stderr == "note: w1: no network cards: connection refused\n"
 
 

@@ -82,8 +82,11 @@ IPS = st.ip_addresses().map(str)
                 Node,
                 name=NAMES,
                 internal_ips=st.lists(IPS, max_size=2).map(tuple),
-                labels=st.none() | st.dictionaries(NAMES, st.text(max_size=5), max_size=2),
-                nics=st.none() | st.lists(st.builds(Nic, name=NAMES, master=st.none() | NAMES), max_size=2).map(tuple),
+                labels=st.none() | st.dictionaries(NAMES, NAMES, max_size=2),
+                nics=st.none()
+                | st.lists(
+                    st.builds(Nic, name=NAMES, master=st.none() | NAMES), max_size=2, unique_by=lambda nic: nic.name
+                ).map(tuple),
             ),
             max_size=3,
             unique_by=lambda node: node.name,
@@ -97,7 +100,9 @@ IPS = st.ip_addresses().map(str)
                 namespace=NAMES,
                 name=NAMES,
                 ingress_ips=st.lists(IPS, max_size=2).map(tuple),
-                ports=st.lists(st.builds(Port, port=st.integers(1, 65535)), max_size=2).map(tuple),
+                ports=st.lists(
+                    st.builds(Port, port=st.integers(1, 65535)), max_size=2, unique_by=lambda port: port.port
+                ).map(tuple),
                 endpoints=st.none() | st.lists(st.builds(Endpoint, node=NAMES), max_size=2).map(tuple),
             ),
             max_size=3,
