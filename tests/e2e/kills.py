@@ -54,7 +54,7 @@ def _in_the_middle(step: str, site: Path, delay: float) -> int:
         _kill(middle, f"the middle of {step}", site, _after(delay))
         return int(changed)
     what, host = KUBEADM[step]
-    _kill(middle, what, site, lambda: not changed or _runs(host, "kubeadm"))
+    _kill(middle, what, site, lambda: not changed or _has_begun(host))
     if changed:
         # The one moment at which a token is in use.
         secrets.none_in_arguments(host)
@@ -71,5 +71,6 @@ def _after(delay: float) -> Callable[[], bool]:
     return wait
 
 
-def _runs(host: str, process: str) -> bool:
-    return drive.ssh(host, f"pgrep -x {process} >/dev/null").status == 0
+def _has_begun(host: str) -> bool:
+    """Return whether kubeadm runs on a host, or has finished already."""
+    return drive.ssh(host, "pgrep -x kubeadm >/dev/null || test -e /etc/kubernetes/kubelet.conf").status == 0
