@@ -203,7 +203,7 @@ def buggy_ip(case: Case) -> Cause | None:
         f"In pool {pool.name}, {join_words(others[:5])} {'work' if len(others) > 1 else 'works'}, and only "
         f"{join_words(bad)} {'fail' if len(bad) > 1 else 'fails'}: some devices treat .0 and .255 as broadcast.",
     )
-    return Cause("BUGGY_IP", "likely", evidence)
+    return Cause("BUGGY_IP", "likely", evidence, explains=("RETURN_PATH",))
 
 
 def may_be_buggy(case: Case) -> bool:

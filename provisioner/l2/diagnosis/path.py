@@ -9,6 +9,7 @@ from provisioner.l2 import macs
 from provisioner.l2.diagnosis.case import Case
 from provisioner.l2.diagnosis.cause import Cause
 from provisioner.l2.diagnosis.connection import connections
+from provisioner.l2.diagnosis.frame_loss import buggy_ip
 from provisioner.l2.diagnosis.sentences import name, silence
 from provisioner.l2.facts_values import interface
 from provisioner.l2.probe.arp import Kind
@@ -60,7 +61,7 @@ def spoof_guard(case: Case) -> Cause | None:
     if not case.outcomes(owner.mac) or any(one.outcome in _WORKING for one in tried):
         return None  # silence to UDP questions alone is more often a server's
     own = _own_ip_works(case, owner)
-    if own is None or not _same_subnet(case, owner):
+    if own is None or not _same_subnet(case, owner) or buggy_ip(case) is not None:
         return None
     product = macs.hypervisor(owner.mac)
     evidence = [
@@ -70,7 +71,7 @@ def spoof_guard(case: Case) -> Cause | None:
     ]
     if product:
         evidence.append(f"{owner.mac} is a MAC of {product.name}: {product.guard}.")
-    others = ("NOT_SERVING",)
+    others = ("NOT_SERVING", "RETURN_PATH")
     sure: Confidence = "likely" if product or case.endpoints else "possible"
     guard = product.guard if product else "Proxmox ipfilter, VMware, Hyper-V, OpenStack port security, a cloud's check"
     return Cause(

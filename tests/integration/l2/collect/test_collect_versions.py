@@ -35,7 +35,7 @@ def test_a_speaker_of_0_16_serves_its_metrics_over_https_with_a_token(
             for item in site_manifests.read(site, "metallb/metrics.yaml"):
                 admin.apply(item)
             facts, notes = collect(admin, site, worker1=NICS)
-            assert any("its node master is not in hosts.toml" in note for note in notes)
+            assert any("its node master is not in hosts.toml" in note for note in notes), notes
             facts, notes = collect(admin, site, master=NICS)
         assert facts.metrics is not None
         assert facts.metrics["master"]["192.0.2.200"].responses_sent == 8
