@@ -2,21 +2,16 @@
 
 SUITE=cluster, the default, takes the machines that `lab up` takes: blank machines become a cluster although apply is
 killed in every step; then a node is lost, all lose power, and the cluster is reset. SUITE=machines is what only
-virtual machines prove: their kernel with its modules and its NFS, a boot, and a power cut during writes. In an
-automatic run whose machines are containers, it runs beside the other.
+virtual machines prove: their kernel with its modules and its NFS, a boot, and a power cut during writes.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
-from provisioner.lab import lifecycle
 from tests import labs
 from tests.e2e import drive
 
@@ -33,7 +28,6 @@ SUITES = {
     "machines": ("test_apply", "test_power_cut", "test_end"),
 }
 SUITE = os.environ.get("SUITE") or "cluster"
-MACHINES_LAB = drive.ROOT / ".provisioner" / "lab-machines"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -67,11 +61,7 @@ def lab() -> Iterator[None]:
     up = drive.lab("up", *_options())
     assert up.status == 0, up.text
     drive.say(f"lab up after {up.seconds:.0f} s")
-    if os.environ.get("CI") and lifecycle.find_up(drive.LAB).nodes == "containers":
-        with _machines_beside():
-            yield
-    else:
-        yield
+    yield
     if os.environ.get("KEEP_LAB"):
         return
     destroyed = drive.lab("destroy")
@@ -94,38 +84,6 @@ def _options() -> list[str]:
     if os.environ.get("CI") or SUITE == "machines":
         options += ["--name", labs.named("m" if SUITE == "machines" else "e")]
     return options
-
-
-@contextmanager
-def _machines_beside() -> Iterator[None]:
-    """Run the suite of virtual machines beside this one; show what it printed when both have ended."""
-    MACHINES_LAB.parent.mkdir(exist_ok=True)
-    log = MACHINES_LAB.with_suffix(".log")
-    environment = {**os.environ, "SUITE": "machines", "E2E_LAB": str(MACHINES_LAB), "KUBERNETES": ""}
-    argv = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "tests/e2e",
-        "tests/drills",
-        "-x",
-        "-s",
-        "--timeout=0",
-        "-p",
-        "no:cacheprovider",
-    ]
-    with (
-        log.open("w") as output,
-        subprocess.Popen(
-            argv, cwd=drive.ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        ) as process,
-    ):
-        drive.say(f"virtual machines run beside this suite: {log}")
-        yield
-        drive.say("waiting for the suite of virtual machines")
-        process.wait()
-    print(log.read_text(), flush=True)
-    assert process.returncode == 0, "the suite of virtual machines failed"
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -82,7 +82,11 @@ class Container:
         background.start(self.files, "node", [*argv, *(["--uplink"] if self.uplink else [])], _CHECKOUT)
         background.wait_until(lambda: self._booted.exists() or self.pid() is None, START_SECONDS, pause=0.05)
         if not self._booted.exists():
-            raise ProvisionerError(f"{self.vm.name}: the node did not start", f"see the end of {self.log}")
+            lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
+            last = next((line for line in reversed(lines) if line.strip()), "nothing")
+            raise ProvisionerError(
+                f"{self.vm.name}: the node did not start; the last line of its log: {last[-300:]}", f"see {self.log}"
+            )
 
     def request_shutdown(self) -> None:
         cgroups.thaw(self.spec.name, self.vm.name)
