@@ -134,7 +134,8 @@ def test_an_odd_address_of_one_service_does_not_end_the_check_of_the_others(stag
 
 # Two speakers that take turns, two seconds each, until killed.
 BOUNCING = """
-import itertools, subprocess, sys, time
+import itertools, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 print("ready", flush=True)
 for name in itertools.cycle(sys.argv[2:]):
     words = [sys.executable, "-m", "tests.integration.l2.speaker", "eth1", sys.argv[1], "garp=1.1"]
@@ -159,7 +160,7 @@ def test_a_leader_that_bounces_has_a_verdict_and_ends_a_watch(stage: Stage) -> N
             words = ("watch", VIP, "--port", "80", "--timeout", "60", "--until-stable")
             status, text = stage.run(case("leader-bounces"), *words, as_json=True)
         finally:
-            bouncing.send_signal(signal.SIGINT)  # so that it ends its speaker, too
+            bouncing.send_signal(signal.SIGTERM)  # so that it ends its speaker, too
     made = json.loads(text)
     assert (status, made["verdict"], made["run"]["ended_by"]) == (1, "FLAPPING", "flapping"), made["evidence"]
     assert made["moves"] >= 4
