@@ -52,7 +52,14 @@ class Kubeconfig:
 def default_paths(environment: Mapping[str, str]) -> tuple[Path, ...]:
     """Return the files that kubectl would read: those of $KUBECONFIG that exist, else ~/.kube/config; may be empty."""
     named = [Path(text).expanduser() for text in environment.get("KUBECONFIG", "").split(os.pathsep) if text]
-    return tuple(path for path in named or [Path("~/.kube/config").expanduser()] if path.exists())
+    return tuple(path for path in named or [Path("~/.kube/config").expanduser()] if _exists(path))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:  # in a folder that this user may not enter
+        return False
 
 
 def elsewhere(environment: Mapping[str, str]) -> Path | None:

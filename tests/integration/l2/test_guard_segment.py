@@ -19,7 +19,6 @@ import pytest
 
 from tests.integration.l2.conftest import ROOT, Segment, mac
 from tests.integration.l2.test_check_segment import VIP, facts
-from tests.unit.l2.guard.test_outputs import SERVER, dhcp_frame
 
 pytestmark = pytest.mark.integration
 
@@ -117,50 +116,6 @@ def test_a_conflict_a_move_and_silence_are_lines_and_a_history(cluster: Segment)
     listed = cluster.cli("-o", "json", "l2", "guard", "history", "--since", "1h", "--db", "guard.sqlite")
     codes = [event["code"] for event in json.loads(listed.stdout)["events"]]
     assert codes == [event["code"] for event in guard.events]
-
-
-VRRP = """
-import socket, struct, sys, time
-source = socket.inet_aton(sys.argv[1])
-body = struct.pack("!BBBBHH4s", 0x31, 51, 100, 1, 100, 0, socket.inet_aton("192.0.2.250"))
-head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(body), 0, 0, 255, 112, 0, source, b"\\xe0\\0\\0\\x12")
-mac = bytes.fromhex(open("/sys/class/net/eth1/address").read().strip().replace(":", ""))
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(("eth1", 0))
-while True:
-    s.send(b"\\x01\\0\\x5e\\0\\0\\x12" + mac + b"\\x08\\0" + head + body); time.sleep(1)
-"""
-
-
-def test_what_others_say_is_heard_a_squatter_a_dhcp_server_and_two_vrrp_masters(cluster: Segment) -> None:
-    cluster.host("printer", 77, f"{FREE}/24")
-    frame = dhcp_frame(5, yours="192.0.2.203", options=SERVER)
-    send = (
-        "import socket,sys; s=socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth1',0)); "
-        "s.send(bytes.fromhex(sys.argv[1]))"
-    )
-    running = []
-    with guarding(cluster, "--facts", "facts.json") as guard:
-        try:
-            event = guard.wait_for("POOL_ADDRESS_IN_USE")  # found by asking: it says nothing by itself
-            assert (event["subject"], event["owners"]) == (FREE, [mac(77)])
-            cluster.run("printer", sys.executable, "-c", send, frame.hex())
-            text = guard.wait_for("DHCP_IN_POOL")["text"]
-            assert "The DHCP server 192.0.2.254 confirms 192.0.2.203 of pool lab" in text
-            running.append(advertising(cluster, "w1", "192.0.2.11"))
-            assert guard.wait_for("VRRP_FOUND")["subject"] == "VRRP virtual router 51"
-            running.append(advertising(cluster, "w2", "192.0.2.12"))
-            text = guard.wait_for("VRRP_TWO_MASTERS")["text"]
-            assert text == "192.0.2.11 and 192.0.2.12 are both master of VRRP virtual router 51."
-        finally:
-            for one in running:
-                one.kill()
-                one.wait()
-
-
-def advertising(segment: Segment, name: str, source: str) -> subprocess.Popen[bytes]:
-    """Send a VRRP advertisement each second from a host."""
-    command = ["ip", "netns", "exec", f"{segment.prefix}{name}", sys.executable, "-c", VRRP, source]
-    return subprocess.Popen(command)
 
 
 def test_without_a_cluster_addresses_and_a_pool_are_enough(segment: Segment) -> None:
