@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface
@@ -17,6 +18,10 @@ from provisioner.errors import Inconclusive, ProvisionerError
 from provisioner.l2.probe import scapy_light
 from provisioner.l2.probe.capture import Address, Vantage
 from provisioner.text import printable
+
+# A random delay of up to a second, then one solicitation and a second's wait for its answer (RFC 4862, section 5.4);
+# sites that send several have longer to wait than anybody wants.
+DETECTION_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,31 @@ class Interface:
 
 
 def read() -> tuple[Interface, ...]:
-    """Return this machine's interfaces, from `ip -json address`."""
+    """Return this machine's interfaces, from `ip -json address`, once duplicate address detection has ended on them.
+
+    A link that has just come up has a link-local address that cannot be a source yet, and would look like one without.
+    """
     scapy_light.preload()  # whoever reads the interfaces is about to send from one; ip(8) is waited for anyway
-    return parse(*_ip(("address", "show")))
+    deadline = time.monotonic() + DETECTION_SECONDS
+    while True:
+        (text,) = _ip(("address", "show"))
+        if not detecting(text) or time.monotonic() > deadline:
+            return parse(text)
+        time.sleep(0.1)
+
+
+def detecting(text: str) -> bool:
+    """Return whether duplicate address detection is under way, by the output of `ip -json address`.
+
+    Without a carrier it does not begin, and after `dadfailed` it has ended.
+    """
+    entries: list[dict[str, Any]] = json.loads(text or "[]")
+    return any(
+        own.get("tentative") and not own.get("dadfailed")
+        for entry in entries
+        if "UP" in entry.get("flags", ()) and "NO-CARRIER" not in entry.get("flags", ())
+        for own in entry.get("addr_info", ())
+    )
 
 
 def vantage(interface: Interface) -> Vantage:

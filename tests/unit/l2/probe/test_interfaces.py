@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from provisioner.errors import Inconclusive
-from provisioner.l2.probe.interfaces import Interface, _gateways, _neighbours, choose, parse
+from provisioner.l2.probe.interfaces import Interface, _gateways, _neighbours, choose, detecting, parse
 
 
 def entry(name: str, *addresses: str, flags: str = "UP LOWER_UP", link: str = "ether") -> dict[str, Any]:
@@ -128,6 +128,23 @@ def test_tentative_and_duplicate_addresses_are_no_source() -> None:
     given["addr_info"][2]["dadfailed"] = True
     (interface,) = here(given)
     assert interface.addresses == (IPv4Interface("192.0.2.1/24"),)
+
+
+@pytest.mark.parametrize(
+    ("flags", "address", "expected"),
+    [
+        (["UP"], {"tentative": True}, True),
+        (["UP"], {"tentative": True, "dadfailed": True}, False),
+        (["UP", "NO-CARRIER"], {"tentative": True}, False),
+        ([], {"tentative": True}, False),
+        (["UP"], {}, False),
+    ],
+)
+def test_duplicate_address_detection_under_way(flags: list[str], address: dict[str, bool], expected: bool) -> None:
+    given = entry("eth1", "fe80::1/64")
+    given["flags"] = flags
+    given["addr_info"][0].update(address)
+    assert detecting(json.dumps([given])) is expected
 
 
 def test_neighbours_and_routers() -> None:
