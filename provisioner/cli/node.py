@@ -15,7 +15,7 @@ from provisioner.cli.session import open_session
 from provisioner.engine import Step
 from provisioner.engine.runner import Outcome, Selection
 from provisioner.site import load_site
-from provisioner.steps import STEPS, drain, l2_proof, removal, uncordon
+from provisioner.steps import STEPS, drain, removal, uncordon
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,7 +48,7 @@ def drain_command(options: Options, name: str, yes: bool, dry_run: bool) -> None
     Example: provisioner node drain worker1
     """
     follow_up = _follow_up(f"drain {name}", name, f"to schedule pods on it again: provisioner node uncordon {name}")
-    _run_steps(options, (drain.step(name), l2_proof.STEP), follow_up, (), yes=yes, dry_run=dry_run)
+    _run_steps(options, (drain.step(name), *removal.PROOFS), follow_up, (), yes=yes, dry_run=dry_run)
 
 
 @node.command("uncordon")

@@ -11,21 +11,22 @@ from dataclasses import replace
 from provisioner.engine import Step
 from provisioner.errors import ProvisionerError
 from provisioner.site import Site
-from provisioner.steps import delete_node, drain, l2_proof, reset_node
+from provisioner.steps import delete_node, drain, l2_proof, reset_node, successors
 
 # These steps would refuse a node that is about to be reset; a plan reports them as waiting instead.
 _WAIT_FOR_RESET = ("kubernetes", "join")
+PROOFS = (successors.STEP, l2_proof.STEP)  # what is judged after pods had to move
 
 
 def remove(name: str, *, gone: bool = False) -> tuple[Step, ...]:
     """Return the steps that remove one node. gone: its machine is off for good, so there is no login to it."""
     if gone:
-        return (delete_node.step((name,), gone=True), l2_proof.STEP)
+        return (delete_node.step((name,), gone=True), *PROOFS)
     return (
         drain.step(name, removing=True),
         reset_node.step((name,), after=("drain",)),
         delete_node.step((name,), after=("leave",)),
-        l2_proof.STEP,
+        *PROOFS,
     )
 
 
@@ -35,7 +36,7 @@ def rebuild(name: str, apply: Sequence[Step]) -> tuple[Step, ...]:
         replace(step, after=(*step.after, "leave", "forget")) if step.name in _WAIT_FOR_RESET else step
         for step in apply
     )
-    return (*remove(name)[:-1], *joining)
+    return (*remove(name)[: -len(PROOFS)], *joining)
 
 
 def reset(site: Site, names: Collection[str], *, other_cluster: bool = False) -> tuple[Step, ...]:
