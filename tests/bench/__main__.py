@@ -14,7 +14,7 @@ from provisioner.engine.runner import combined_query
 from provisioner.site import load_site
 from provisioner.ssh import facts_parser, facts_script
 from provisioner.steps import STEPS
-from tests.bench import sweep
+from tests.bench import services, sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 7
@@ -64,6 +64,7 @@ def main() -> None:
     )
 
     sweep.run()
+    services.run()
 
 
 if __name__ == "__main__":

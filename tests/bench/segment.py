@@ -59,25 +59,11 @@ class Segment:
 @contextmanager
 def segment(*, empty: bool = False) -> Iterator[Segment]:
     """Create the segment, and remove it afterwards. empty: without owners. Requires root."""
-    prefix = f"pbench-{os.getpid()}-"
-    bridge, prober = f"{prefix}bridge", f"{prefix}prober"
-    hosts = {} if empty else {f"{prefix}owners": (OWNERS, 0x0A), f"{prefix}duplicates": (DUPLICATES, 0x0B)}
-    namespaces = [bridge, prober, *hosts]
-    try:
-        for name in namespaces:
-            _ip("netns", "add", name)
-            subprocess.run(["ip", "netns", "exec", name, "sysctl", "-qw", *_QUIET], check=True)
-        _batch(bridge, "link add br0 type bridge", "link set br0 up")
-        for port, name in enumerate((prober, *hosts)):
-            _batch(
-                bridge,
-                f"link add p{port} type veth peer name eth1 netns {name}",
-                f"link set p{port} master br0 up",
-            )
-            _ip("-n", name, "link", "set", "eth1", "up")
+    hosts = {} if empty else {"owners": (OWNERS, 0x0A), "duplicates": (DUPLICATES, 0x0B)}
+    with quiet_namespaces(*hosts) as (prober, *names):
         _ip("-n", prober, "address", "add", "192.0.2.1/24", "dev", "eth1")
         owners: dict[str, set[str]] = {}
-        for name, (octets, number) in hosts.items():
+        for name, (octets, number) in zip(names, hosts.values(), strict=True):
             # Otherwise each interface would answer for the addresses of all others in its namespace.
             answering = ("net.ipv4.conf.all.arp_ignore=1", "net.ipv4.conf.all.rp_filter=0")
             subprocess.run(["ip", "netns", "exec", name, "sysctl", "-qw", *answering], check=True)
@@ -92,6 +78,26 @@ def segment(*, empty: bool = False) -> Iterator[Segment]:
                 owners.setdefault(ip, set()).add(mac)
             _batch(name, *lines)
         yield Segment(prober, owners)
+
+
+@contextmanager
+def quiet_namespaces(*names: str) -> Iterator[tuple[str, ...]]:
+    """Connect the prober and these hosts by a bridge, without IPv6; yield their namespaces, the prober's first."""
+    prefix = f"pbench-{os.getpid()}-"
+    bridge, *hosts = namespaces = [f"{prefix}{name}" for name in ("bridge", "prober", *names)]
+    try:
+        for name in namespaces:
+            _ip("netns", "add", name)
+            subprocess.run(["ip", "netns", "exec", name, "sysctl", "-qw", *_QUIET], check=True)
+        _batch(bridge, "link add br0 type bridge", "link set br0 up")
+        for port, name in enumerate(hosts):
+            _batch(
+                bridge,
+                f"link add p{port} type veth peer name eth1 netns {name}",
+                f"link set p{port} master br0 up",
+            )
+            _ip("-n", name, "link", "set", "eth1", "up")
+        yield tuple(hosts)
     finally:
         for name in namespaces:
             subprocess.run(["ip", "netns", "delete", name], check=False)

@@ -1,7 +1,9 @@
 """Local ports whose traffic the kernel leaves alone, for conversations that only the raw socket conducts.
 
 A socket bound to the port receives what arrives there, so the kernel sends neither a RST nor ICMP port unreachable;
-a socket filter that passes nothing discards it (Linux: tcp_filter in tcp_v4_rcv). It needs no privilege.
+a socket filter that passes nothing discards it (Linux: tcp_filter in tcp_v4_rcv). It needs no privilege. The kernel's
+own answers would cost more than frames: each needs a neighbor entry, which it broadcasts for, and its table holds
+1024 by default (arp(7), gc_thresh3).
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import ctypes
 import random
 import socket
 import struct
+from collections import Counter
 from ipaddress import IPv4Address, IPv6Address
 
 from provisioner.l2.probe.syn import HIGHEST_PORT, LOWEST_PORT, Protocol
@@ -17,6 +20,7 @@ from provisioner.l2.probe.syn import HIGHEST_PORT, LOWEST_PORT, Protocol
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 _PASS_NOTHING = struct.pack("=HBBI", 0x06, 0, 0, 0)  # ret #0 (linux/filter.h)
 _TRIES = 16
+_MOST = 128  # ports for flows to one destination; after that they are used again
 
 
 class ReservedPort:
@@ -50,3 +54,35 @@ def reserve(source: IPv4Address | IPv6Address, protocol: Protocol = "TCP") -> Re
         except OSError:  # in use, or an address that cannot be bound
             opened.close()
     return None
+
+
+class LocalPorts:
+    """The local ports of flows. Those to one destination have different ones, those to different ones share them."""
+
+    def __init__(self) -> None:
+        self._reserved: dict[tuple[IPv4Address | IPv6Address, Protocol], list[ReservedPort]] = {}
+        self._flows: Counter[tuple[Protocol, IPv4Address | IPv6Address, int]] = Counter()
+
+    def take(
+        self,
+        source: IPv4Address | IPv6Address,
+        destination: IPv4Address | IPv6Address,
+        port: int,
+        protocol: Protocol = "TCP",
+    ) -> int | None:
+        """Return the local port of the next flow from `source` to a port of `destination`, None if there is none."""
+        known = self._reserved.setdefault((source, protocol), [])
+        number = self._flows[protocol, destination, port] % _MOST
+        if number >= len(known) and (another := reserve(source, protocol)) is not None:
+            known.append(another)
+        if not known:
+            return None
+        self._flows[protocol, destination, port] += 1
+        return known[number % len(known)].number
+
+    def close(self) -> None:
+        """Give all ports back."""
+        for reserved in self._reserved.values():
+            for one in reserved:
+                one.close()
+        self._reserved.clear()

@@ -19,7 +19,7 @@ from provisioner.l2.probe.arp import GratuitousFrame, Kind, Question, Reply
 from provisioner.l2.probe.capture import Address, Announcement, Answer, Handshake
 from provisioner.l2.probe.conversation import Conversation
 from provisioner.l2.probe.interfaces import Interface
-from provisioner.l2.probe.local_ports import ReservedPort, reserve
+from provisioner.l2.probe.local_ports import LocalPorts
 from provisioner.l2.probe.rate_limit import HIGHEST_PPS, RateLimit
 from provisioner.l2.probe.raw_socket import RawSocket
 
@@ -30,6 +30,7 @@ MOST_OVERTIME = 0.5  # seconds by which a flood of frames can prolong `listen`
 MOST_KEPT = 500_000  # frames; with more for a handful of addresses a segment is under attack
 REMEMBERED = 256  # questions for one address
 
+Flow = tuple[Address, int, int, syn.Protocol]  # address, port, local port
 Asked = tuple[float, Kind, str]  # Unix time, kind, and the MAC of a unicast, "" for a broadcast
 
 
@@ -40,7 +41,11 @@ class _Attempt:
     made: syn.Syn
     sent: list[float]
     most: int
-    reserved: ReservedPort | None = None
+
+    @property
+    def flow(self) -> Flow:
+        """Return what its answer is recognized by."""
+        return self.made.ip, self.made.port, self.made.local_port, self.made.protocol
 
 
 class Prober:
@@ -64,10 +69,10 @@ class Prober:
         self._asked: dict[Address, list[Asked]] = {}
         self._about: set[Address] = set()
         self._own = {arp.NOBODY, *(own.ip for own in interface.addresses)}
-        self._attempts: dict[int, _Attempt] = {}
+        self._attempts: dict[Flow, _Attempt] = {}
         self._conversations: dict[int, Conversation] = {}
         self._echoes: dict[int, Address] = {}
-        self._port = random.randint(syn.LOWEST_PORT, syn.HIGHEST_PORT)
+        self._ports = LocalPorts()
         self._socket = RawSocket(interface.name)
 
     def __enter__(self) -> Prober:
@@ -75,9 +80,7 @@ class Prober:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._socket.close()
-        for attempt in self._attempts.values():
-            if attempt.reserved is not None:
-                attempt.reserved.close()
+        self._ports.close()
 
     def keep_announcements(self, addresses: Iterable[Address]) -> None:
         """Keep announcements of these addresses from now on; addresses asked for need not be named."""
@@ -102,14 +105,15 @@ class Prober:
     def send_syn(self, ip: Address, mac: str, port: int, tries: int = 1) -> bool:
         """Send a TCP SYN to `ip`:`port` through the owner `mac`, at the rate limit; see `handshakes` for the outcome.
 
-        tries: how often it is sent at most, see `resend`. Return False if this machine has no source address for it.
+        tries: how often it is sent at most, see `resend`. Return False if this machine has no source address or no
+        local port for it.
         """
         source = self.interface.client_address(ip)
-        if source is None:
+        local_port = self._ports.take(source, ip, port) if source is not None else None
+        if source is None or local_port is None:
             return False
-        self._port = self._port + 1 if self._port < syn.HIGHEST_PORT else syn.LOWEST_PORT
         own = (self.interface.mac, source)
-        made = syn.syn(ip, port, mac, own, local_port=self._port, sequence=random.getrandbits(32))
+        made = syn.syn(ip, port, mac, own, local_port=local_port, sequence=random.getrandbits(32))
         self._attempt(_Attempt(made, [], tries))
         return True
 
@@ -119,31 +123,30 @@ class Prober:
         Return False if this machine has no source address or no port for it.
         """
         source = self.interface.client_address(ip)
-        reserved = reserve(source, "UDP") if source is not None else None
-        if source is None or reserved is None:
+        local_port = self._ports.take(source, ip, port, "UDP") if source is not None else None
+        if source is None or local_port is None:
             return False
         own = (self.interface.mac, source)
-        made = syn.question(ip, port, mac, own, local_port=reserved.number, data=data)
-        self._attempt(_Attempt(made, [], tries, reserved))
+        made = syn.question(ip, port, mac, own, local_port=local_port, data=data)
+        self._attempt(_Attempt(made, [], tries))
         return True
 
     def _attempt(self, attempt: _Attempt) -> None:
         self._rate_limit.begin(time.monotonic())
         self._await_turn()
-        port = attempt.made.local_port
-        if (before := self._attempts.pop(port, None)) is not None:
+        if (before := self._attempts.pop(attempt.flow, None)) is not None:
             self._silent(before)
         attempt.sent.append(time.time())
-        self._attempts[port] = attempt
+        self._attempts[attempt.flow] = attempt
         self._put(attempt.made.frame)
 
     def resend(self) -> None:
         """Send again, at the rate limit, what was not answered within `PATIENCE` and may be sent again."""
         late = time.time() - PATIENCE
-        for port in [port for port, one in self._attempts.items() if one.sent[-1] < late and len(one.sent) < one.most]:
+        for flow in [flow for flow, one in self._attempts.items() if one.sent[-1] < late and len(one.sent) < one.most]:
             self._rate_limit.begin(time.monotonic())
             self._await_turn()
-            if (attempt := self._attempts.get(port)) is not None:
+            if (attempt := self._attempts.get(flow)) is not None:
                 attempt.sent.append(time.time())
                 self._put(attempt.made.frame)
 
@@ -199,15 +202,15 @@ class Prober:
 
     def expire_syns(self) -> None:
         """Stop waiting for SYNs: unanswered ones go to `handshakes` as silent."""
-        for port in list(self._attempts):
-            self._silent(self._attempts.pop(port))
+        for flow in list(self._attempts):
+            self._silent(self._attempts.pop(flow))
 
     def _expire(self, late: float) -> None:
         """Stop waiting for attempts that were last sent before `late` and may not be sent again."""
         # In order of their first try, so the rest are younger, or wait for another try.
-        for port, attempt in list(itertools.takewhile(lambda one: one[1].sent[0] < late, self._attempts.items())):
+        for flow, attempt in list(itertools.takewhile(lambda one: one[1].sent[0] < late, self._attempts.items())):
             if len(attempt.sent) >= attempt.most and attempt.sent[-1] < late:
-                self._silent(self._attempts.pop(port))
+                self._silent(self._attempts.pop(flow))
 
     @property
     def pending(self) -> int:
@@ -225,8 +228,6 @@ class Prober:
 
     def _silent(self, attempt: _Attempt) -> None:
         made, tries = attempt.made, len(attempt.sent)
-        if attempt.reserved is not None:
-            attempt.reserved.close()
         self.handshakes.append(
             Handshake(
                 made.ip,
@@ -280,20 +281,16 @@ class Prober:
         return True
 
     def _answered(self, answered: syn.SynResponse, timestamp: float) -> bool:
-        attempt = self._attempts.get(answered.local_port)
+        flow = answered.ip, answered.port, answered.local_port, answered.protocol
+        attempt = self._attempts.get(flow)
         if attempt is None:
             return False
         made = attempt.made
-        if (made.ip, made.port, made.protocol) != (answered.ip, answered.port, answered.protocol):
-            return False
         if answered.acknowledged not in (None, (made.sequence + 1) % 2**32):
             return False
-        del self._attempts[answered.local_port]
+        del self._attempts[flow]
         if made.reset and answered.outcome == "open":
-            # The kernel resets it too, unless a local firewall hides the answer from it; a second reset is harmless.
             self._put(made.reset)
-        if attempt.reserved is not None:
-            attempt.reserved.close()
         tries = max(1, sum(sent <= timestamp for sent in attempt.sent))
         rtt = max(0.0, timestamp - attempt.sent[tries - 1])
         self.handshakes.append(

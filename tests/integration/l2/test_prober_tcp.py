@@ -96,3 +96,15 @@ def test_a_connection_is_reset_even_if_a_firewall_hides_the_answer_from_the_kern
         found = probe(segment, {"ip": "192.0.2.50", "ports": [80]})
         assert outcomes(found) == {(mac(11), 80): ("open", mac(11))}
         assert half_open(segment, "a") == ""
+
+
+def test_connections_fill_no_neighbor_table(segment: Segment) -> None:
+    """The kernel's own resets would: an entry and a broadcast for each address, in a table of 1024 by default."""
+    ips = [f"192.0.2.{number}" for number in range(50, 60)]
+    segment.host("a", 11, "192.0.2.11/24", *(f"{ip}/32" for ip in ips))
+    with listening(segment, "a", "0.0.0.0", 80):
+        found = probe(segment, *({"ip": ip, "ports": [80, 81]} for ip in ips))
+        assert {one["ip"] for one in found["handshakes"] if one["outcome"] == "open"} == set(ips)
+        assert half_open(segment, "a") == half_open(segment, "prober") == ""
+    # One entry at most: of the address from which the host asks for the prober.
+    assert segment.run("prober", "ip", "neighbour", "show").stdout.count("192.0.2.") <= 1

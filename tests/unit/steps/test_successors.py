@@ -31,11 +31,11 @@ def web(ready: int = 0, replicas: int = 1) -> Object:
     }
 
 
-def pod(on: str = "worker1", *, ready: bool = False, labels: dict[str, str] | None = None, **status: Any) -> Object:
+def pod(on: str = "worker1", *, ready: bool = False, app: str = "web", **status: Any) -> Object:
     conditions = [{"type": "Ready", "status": str(ready)}, *status.pop("conditions", ())]
     return {
         "kind": "Pod",
-        "metadata": {"name": "web-1", "namespace": "course", "labels": labels or {"app": "web"}},
+        "metadata": {"name": "web-1", "namespace": "course", "labels": {"app": app}},
         "spec": {"nodeName": on} if on else {},
         "status": {"conditions": conditions, **status},
     }
@@ -45,7 +45,9 @@ def waiting(reason: str) -> dict[str, Any]:
     return {"containerStatuses": [{"name": "web", "state": {"waiting": {"reason": reason}}}]}
 
 
-UNSCHEDULABLE = {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]}
+UNSCHEDULABLE: dict[str, Any] = {
+    "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]
+}
 TERMINATING = {**pod(), "metadata": {**pod()["metadata"], "deletionTimestamp": "2026-11-25T00:00:00Z"}}
 
 
@@ -63,7 +65,7 @@ TERMINATING = {**pod(), "metadata": {**pod()["metadata"], "deletionTimestamp": "
         pytest.param(web(), [pod(**waiting("CrashLoopBackOff"))], False, id="crashes"),
         pytest.param(web(), [pod(**waiting("ImagePullBackOff"))], False, id="has no image"),
         pytest.param(web(ready=1, replicas=2), [pod(ready=True)], True, id="the second not created yet"),
-        pytest.param(web(), [pod(ready=True, labels={"app": "other"})], True, id="the pod of another workload"),
+        pytest.param(web(), [pod(ready=True, app="other")], True, id="the pod of another workload"),
     ],
 )
 def test_what_is_on_its_way(workload: Object, pods: list[Object], expected: bool) -> None:
