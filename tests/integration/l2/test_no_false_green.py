@@ -119,6 +119,21 @@ def test_nodes_with_one_mac_are_named_as_copies(stage: Stage) -> None:
     assert result["verdict"] == "CLONED_MAC", result
 
 
+def test_a_switch_that_snoops_mld_is_named(segment: Segment) -> None:
+    with staged(segment) as stage:
+        stage.nodes("n1")
+        stage.speak("n1", "2001:db8::200", "join=0")
+        # What a snooping switch that has forgotten the group does.
+        drop = "oifname p11 ip6 daddr ff02::1:ff00:200 drop"
+        stage.nft("bridge", "snoop", "type filter hook forward priority filter", drop, family="bridge")
+        result = stage.verdict(case("ndp-unicast-unanswered"))
+        assert result["verdict"] == "MULTICAST_SNOOPING", result
+        everything = "oifname p11 ip6 daddr ff02::/16 drop"
+        stage.nft("bridge", "more", "type filter hook forward priority filter", everything, family="bridge")
+        known = case("ndp-unicast-unanswered")
+        assert stage.verdict(known)["verdict"] == "NDP_FILTERED"
+
+
 def test_one_cause_is_one_verdict_with_its_addresses(stage: Stage) -> None:
     known = facts()
     (service,) = known["services"]
