@@ -18,6 +18,7 @@ from provisioner.checks import (
     loadbalancer,
     nodeport,
     nodes,
+    reachability,
     retained,
     statefulset,
     storage,
@@ -30,6 +31,7 @@ __all__ = ["CHECKS", "Check", "Context", "Finding", "choose", "run"]
 
 CHECKS: tuple[Check, ...] = (
     nodes.CHECK,
+    reachability.CHECK,
     certificates.CHECK,
     system.CHECK,
     dns.CHECK,

@@ -62,6 +62,7 @@ class HostNic:
 
     proxy_arp: whether the kernel answers ARP on it for addresses that it routes elsewhere; None if unknown.
     dad_failed: the addresses that failed duplicate address detection (RFC 4862), which the kernel does not use.
+    mtu: in bytes.
     """
 
     name: str
@@ -71,6 +72,7 @@ class HostNic:
     master: str = ""
     proxy_arp: bool | None = None
     dad_failed: tuple[str, ...] = ()
+    mtu: int = 1500
 
     def has(self, address: str) -> bool:
         """Return whether the address is assigned to the interface."""

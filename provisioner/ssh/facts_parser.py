@@ -172,6 +172,7 @@ def _nics(text: str, proc: Mapping[str, list[str]]) -> tuple[HostNic, ...]:
             master=entry.get("master", ""),
             proxy_arp=_proxy_arp(entry["ifname"], proc),
             dad_failed=_addresses(entry, "dadfailed"),
+            mtu=int(entry.get("mtu", 1500)),
         )
         for entry in entries
         if entry.get("ifname")

@@ -25,12 +25,15 @@ from provisioner.steps import (
     pools,
     preflight,
     prepare,
+    reachability,
     storage,
     workloads,
 )
+from provisioner.steps.flannel import one_segment
 
 STEPS: tuple[Step, ...] = (
     preflight.STEP,
+    reachability.STEP,
     prepare.STEP,
     containerd.STEP,
     kubernetes.STEP,
@@ -57,6 +60,7 @@ __all__ = [
     "kubelet_certificates",
     "kubernetes",
     "l2_proof",
+    "one_segment",
     "removal",
     "uncordon",
 ]

@@ -46,7 +46,7 @@ def test_without_the_api_only_checks_that_need_none_run(tmp_path: Path) -> None:
 
 def test_only_certificates_are_checked_without_the_api() -> None:
     """Expired ones may be why it does not answer."""
-    assert [check.name for check in checks.CHECKS if check.without_api] == ["certificates"]
+    assert [check.name for check in checks.CHECKS if check.without_api] == ["reachability", "certificates"]
 
 
 @pytest.mark.parametrize("named", [False, True])
