@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 
+from tests.integration.l2 import vrrp_master
 from tests.integration.l2.conftest import ROOT, Segment, mac
 from tests.integration.l2.test_check_segment import VIP, facts
+from tests.unit.l2.guard.test_outputs import SERVER, dhcp_frame
 
 pytestmark = pytest.mark.integration
 
@@ -116,6 +118,38 @@ def test_a_conflict_a_move_and_silence_are_lines_and_a_history(cluster: Segment)
     listed = cluster.cli("-o", "json", "l2", "guard", "history", "--since", "1h", "--db", "guard.sqlite")
     codes = [event["code"] for event in json.loads(listed.stdout)["events"]]
     assert codes == [event["code"] for event in guard.events]
+
+
+def test_what_others_say_is_heard_a_squatter_a_dhcp_server_and_two_vrrp_masters(cluster: Segment) -> None:
+    cluster.host("printer", 77, f"{FREE}/24")
+    frame = dhcp_frame(5, yours="192.0.2.203", options=SERVER)
+    send = (
+        "import socket,sys; s=socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth1',0)); "
+        "s.send(bytes.fromhex(sys.argv[1]))"
+    )
+    running = []
+    with guarding(cluster, "--facts", "facts.json") as guard:
+        try:
+            event = guard.wait_for("POOL_ADDRESS_IN_USE")  # found by asking: it says nothing by itself
+            assert (event["subject"], event["owners"]) == (FREE, [mac(77)])
+            cluster.run("printer", sys.executable, "-c", send, frame.hex())
+            text = guard.wait_for("DHCP_IN_POOL")["text"]
+            assert "The DHCP server 192.0.2.254 confirms 192.0.2.203 of pool lab" in text
+            running.append(advertising(cluster, "w1", "192.0.2.11"))
+            assert guard.wait_for("VRRP_FOUND")["subject"] == "VRRP virtual router 51"
+            running.append(advertising(cluster, "w2", "192.0.2.12"))
+            text = guard.wait_for("VRRP_TWO_MASTERS")["text"]
+            assert text == "192.0.2.11 and 192.0.2.12 are both master of VRRP virtual router 51."
+        finally:
+            for one in running:
+                one.kill()
+                one.wait()
+
+
+def advertising(segment: Segment, name: str, source: str) -> subprocess.Popen[bytes]:
+    """Send a VRRP advertisement each second from a host."""
+    program = [sys.executable, "-c", vrrp_master.PROGRAM, "eth1", source, "192.0.2.250", "100"]
+    return subprocess.Popen(["ip", "netns", "exec", f"{segment.prefix}{name}", *program])
 
 
 def test_without_a_cluster_addresses_and_a_pool_are_enough(segment: Segment) -> None:

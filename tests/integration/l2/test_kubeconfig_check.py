@@ -23,6 +23,7 @@ from provisioner.l2 import facts_file
 from provisioner.l2.facts import Nic
 from tests.integration.kube import reaching
 from tests.integration.kube.apiserver import ControlPlane, until
+from tests.integration.l2 import vrrp_master
 from tests.integration.l2.collect.conftest import enter
 
 pytestmark = pytest.mark.integration
@@ -35,22 +36,6 @@ class H(http.server.BaseHTTPRequestHandler):
     def do_GET(self): self.send_response(200); self.end_headers(); self.wfile.write(b"ok")
     def log_message(self, *a): pass
 http.server.ThreadingHTTPServer(("0.0.0.0", 80), H).serve_forever()
-"""
-MASTER = """
-import socket, struct, sys, time
-name, source, vip, priority = sys.argv[1:]
-mac = bytes.fromhex(open(f"/sys/class/net/{name}/address").read().strip().replace(":", ""))
-body = struct.pack("!BBBBBBH4s8s", 0x21, 51, int(priority), 1, 0, 1, 0, socket.inet_aton(vip), bytes(8))
-head = struct.pack("!BBHHHBBH4s4s", 0x45, 0xC0, 20 + len(body), 1, 0, 255, 112, 0,
-                   socket.inet_aton(source), socket.inet_aton("224.0.0.18"))
-total = sum(struct.unpack("!10H", head))  # a bridge drops IP headers without a checksum
-total = (total & 0xFFFF) + (total >> 16)
-head = head[:10] + struct.pack("!H", ~total & 0xFFFF) + head[12:]
-out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-out.bind((name, 0))
-while True:
-    out.send(bytes.fromhex("01005e000012") + mac + b"\\x08\\x00" + head + body)
-    time.sleep(1)
 """
 
 
@@ -289,13 +274,13 @@ def test_a_scan_and_a_watch_name_the_nodes(home: Path) -> None:
 def test_the_api_and_two_masters_of_its_address(home: Path, segment: Segment) -> None:
     status, stdout, stderr = l2(home, "check", "api", "-o", "json")
     assert (status, verdicts(stdout)) == (0, {VIP: ("default/kubernetes", "OK")}), stderr
-    first = segment.run("n1", MASTER, "eth1", N1, VIP, "150")
+    first = segment.run("n1", vrrp_master.PROGRAM, "eth1", N1, VIP, "150")
     try:
         _, stdout, _ = l2(home, "check", "api", "-o", "json")
         (result,) = json.loads(stdout)["results"]
         assert result["verdict"] == "OK"
         assert any("n1 (192.0.2.11, " in line and "virtual router 51" in line for line in result["evidence"])
-        second = segment.run("n2", MASTER, "eth1", N2, VIP, "100")
+        second = segment.run("n2", vrrp_master.PROGRAM, "eth1", N2, VIP, "100")
         try:
             status, stdout, _ = l2(home, "check", "api", "-o", "json")
             (result,) = json.loads(stdout)["results"]

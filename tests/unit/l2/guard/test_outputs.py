@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import json
 import re
-import struct
 import threading
 import urllib.error
 import urllib.request
@@ -25,7 +24,7 @@ from provisioner.l2.guard.event import Event
 from provisioner.l2.guard.known import Known, known
 from provisioner.l2.guard.sighting import Sighting
 from provisioner.l2.guard.store import Store, parse_since
-from provisioner.l2.probe import dhcp
+from provisioner.l2.probe import dhcp, packets
 from tests.unit.l2.guard.segment import STRANGER, VIP, W1, W2, Segment, facts
 from tests.unit.l2.probe.test_hostile_frames import GOOD, damaged
 
@@ -37,9 +36,8 @@ def dhcp_frame(kind: int, *, yours: str = "0.0.0.0", options: bytes = b"", ports
     """Return a DHCP message in a broadcast frame."""
     fixed = b"\x02\x01\x06\x00" + b"\0" * 12 + ip_address(yours).packed + b"\0" * 8 + CLIENT.ljust(16, b"\0")
     message = fixed.ljust(236, b"\0") + b"\x63\x82\x53\x63\x35\x01" + bytes([kind]) + options + b"\xff"
-    udp = struct.pack("!HHHH", *ports, 8 + len(message), 0) + message
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, b"\xc0\0\2\xfe", b"\xff" * 4)
-    return b"\xff" * 6 + CLIENT + b"\x08\x00" + head + udp
+    own, everybody = (CLIENT.hex(":"), ip_address("192.0.2.254")), ("ff:ff:ff:ff:ff:ff", ip_address("255.255.255.255"))
+    return packets.udp(own, everybody, ports, message)
 
 
 SERVER = b"\x36\x04" + ip_address("192.0.2.254").packed
