@@ -46,6 +46,19 @@ while True:
     data, peer = one.recvfrom(2048)
     one.sendto(data[:40], peer)
 """
+# Listens and never sees a SYN: a filter of the socket discards it after the connection has been tracked, so that it
+# goes to the same backend when it is sent again. A drop by the packet filter, or a reset, would end the tracking.
+HANGING = """
+import ctypes, socket, struct, sys, time
+one = socket.socket(socket.AF_INET6)
+code = ctypes.create_string_buffer(struct.pack("=HBBI", 6, 0, 0, 0), 8)
+one.setsockopt(socket.SOL_SOCKET, 26, struct.pack("@HP", 1, ctypes.addressof(code)))
+one.bind(("::", int(sys.argv[1])))
+one.listen()
+print("hanging", flush=True)
+while True:
+    time.sleep(60)
+"""
 
 
 @dataclass
@@ -91,6 +104,11 @@ class Stage:
             "type nat hook prerouting priority dstnat",
             f"ip daddr {ip} udp dport {port} redirect to :8053",
         )
+
+    def hang(self, name: str, port: int) -> None:
+        """Answer no SYN to a TCP port of a host, as a backend does that hangs."""
+        words = [sys.executable, "-uc", HANGING, str(port)]
+        self.stack.enter_context(background(self.segment, name, *words, ready="hanging"))
 
     def nft(self, name: str, table: str, hook: str, *rules: str, family: str = "inet") -> None:
         """Add rules to a host's packet filter."""

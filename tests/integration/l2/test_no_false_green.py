@@ -62,9 +62,10 @@ def test_one_lost_syn_of_ten_is_never_ok(stage: Stage) -> None:
     assert "TCP port 80 opened 10 of 10 times (1 only when asked again)" in result["evidence"][0]
 
 
-@pytest.mark.parametrize(("target", "how"), [("8081", "refused")])
+@pytest.mark.parametrize(("target", "how"), [("8081", "refused"), ("8082", "unanswered")])
 def test_every_second_connection_dead_is_a_verdict(stage: Stage, target: str, how: str) -> None:
     stage.serve("n1", VIP, to=f"numgen inc mod 2 map {{ 0 : 8080, 1 : {target} }}")
+    stage.hang("n1", 8082)
     result = stage.verdict(facts())
     assert result["verdict"] == "BACKEND_PARTLY_DEAD", result
     assert f"TCP port 80 opened 5 of 10 times (5 {how})" in result["evidence"][0]
