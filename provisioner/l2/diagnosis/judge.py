@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from provisioner.l2.diagnosis import causes, frame_loss, location, ok, pending, routers, serving, unknown, warnings
 from provisioner.l2.diagnosis.case import Case, build_case
@@ -15,6 +18,7 @@ from provisioner.l2.election.rules import since
 from provisioner.l2.facts import Facts, Service
 from provisioner.l2.probe.capture import Address, Capture, Vantage
 from provisioner.l2.result import INCONCLUSIVE, ReachedPort, ReachedService, Result
+from provisioner.text import printable
 
 
 def diagnose(capture: Capture, facts: Facts | None, ip: Address) -> Result:
@@ -37,10 +41,39 @@ def diagnose_all(
     segment = build_segment(capture, facts)
     on_node = location.on_node(capture.vantage, facts)
     chosen = judged_at or {}
-    judged = [_judge(segment, ip, on_node, chosen.get(ip, ())) for ip in dict.fromkeys(ips)]
+    judged = [
+        _whatever_happens(functools.partial(_judge, segment, ip, on_node, chosen.get(ip, ())), _blank(ip))
+        for ip in dict.fromkeys(ips)
+    ]
     if facts is None:
         return tuple(judged)
-    return (*judged, *(diagnose_pending(facts, service) for service in services if not service.ingress_ips))
+    pending_ones = [service for service in services if not service.ingress_ips]
+    return (
+        *judged,
+        *(
+            _whatever_happens(functools.partial(diagnose_pending, facts, one), _blank(None, one.key))
+            for one in pending_ones
+        ),
+    )
+
+
+def _whatever_happens(judge: Callable[[], Result], blank: Result) -> Result:
+    """Return a verdict, `blank` with the defect as evidence if there is one: the others are judged all the same."""
+    try:
+        return judge()
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        what = (
+            f"A defect of this program, {type(error).__name__} at {Path(place.filename).name}:{place.lineno}: {error}"
+        )
+        return replace(blank, evidence=(f"{printable(what)}.",))
+
+
+def _blank(ip: Address | None, service: str = "") -> Result:
+    """Return the verdict on what could not be judged."""
+    family = "" if ip is None else "ipv4" if ip.version == 4 else "ipv6"
+    remedy, command = "Report it, with the facts and this output.", "provisioner l2 collect"
+    return Result(str(ip or ""), family, service, "", "UNKNOWN", "certain", (), remedy, command)  # type: ignore[arg-type]
 
 
 def diagnose_pending(facts: Facts, service: Service) -> Result:

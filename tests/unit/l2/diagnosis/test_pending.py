@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from provisioner.l2 import diagnosis
+from provisioner.l2.diagnosis import pending
+from provisioner.l2.diagnosis.cause import Cause
 from provisioner.l2.facts import Facts, MetalLB, OtherAnnouncers, Pool, Port, Service, ServiceEvent
 from provisioner.l2.pools import admits
 from tests.unit.l2.diagnosis.segment import IP, facts, healthy, metallb, service
@@ -239,6 +241,25 @@ def test_a_service_with_an_address_is_diagnosed_by_its_address_only() -> None:
     both: tuple[Service, ...] = (service(), PENDING)
     results = diagnosis.diagnose_all(healthy(), facts(services=both), [], both)
     assert [(result.service, result.verdict) for result in results] == [("default/new", "NO_ADDRESS")]
+
+
+def test_a_defect_at_one_of_them_is_a_verdict_and_the_others_have_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mock stands for a mistake in the diagnosis, which no input is known to lead to."""
+    find = pending.find
+
+    def broken(known: Facts, one: Service) -> Cause:
+        if one.name == "odd":
+            raise KeyError("a\nforged line")
+        return find(known, one)
+
+    monkeypatch.setattr(pending, "find", broken)
+    both = (service(name="odd", ingress_ips=()), PENDING)
+    first, second = diagnosis.diagnose_all(healthy(), facts(services=both), [], both)
+    assert (first.service, first.verdict, first.command) == ("default/odd", "UNKNOWN", "provisioner l2 collect")
+    (sentence,) = first.evidence
+    assert sentence.startswith("A defect of this program, KeyError at test_pending.py:")
+    assert "\n" not in sentence
+    assert (second.service, second.verdict) == ("default/new", "NO_ADDRESS")
 
 
 def test_a_full_family_is_certain_only_if_the_service_needs_it() -> None:
