@@ -6,21 +6,15 @@ description of that state.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from provisioner.engine import apt
 from provisioner.engine.step import Change
 from provisioner.kube import Cluster, node_ports
 from provisioner.kube.objects import object_name
 from provisioner.ssh import Host, jobs
 from provisioner.text import unified_diff
-
-# Ask nothing, wait for another apt (unattended-upgrades), keep an operator's configuration files.
-APT = (
-    "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 "
-    "-o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-confdef"
-)
 
 
 def file(host: Host, path: str, content: str, *, mode: int = 0o644, then: str = "", why: str = "") -> Iterator[Change]:
@@ -56,18 +50,9 @@ def packages(host: Host, names: Sequence[str], *, why: str = "") -> Iterator[Cha
     if missing:
         yield Change(
             f"install {', '.join(missing)}{f' ({why})' if why else ''}",
-            lambda: apt_install(host, missing),
+            lambda: apt.install(host, missing),
             "".join(f"+ package {name}\n" for name in missing),
         )
-
-
-def apt_install(host: Host, names: Sequence[str], options: str = "--no-install-recommends") -> None:
-    """Update the package lists and install packages (`name` or `name=version`) in one job.
-
-    Refuse to remove another package (Docker's containerd.io for Debian's containerd), since no plan showed that.
-    """
-    command = f"{APT} update\n{APT} install --no-remove {options} {' '.join(map(shlex.quote, names))}"
-    _run_job(host, "apt-install", command)
 
 
 def unit(host: Host, name: str, *, restart: bool = False) -> Iterator[Change]:

@@ -127,7 +127,7 @@ def run(host: Host, name: str, command: str, *, timeout: float) -> CommandResult
         raise failure(host.name, f"start {name}", 1, stream.stdout + outcome)
     status = int(detail)
     if status != 0:
-        raise failure(host.name, command, status, stream.stdout)
+        raise failure(host.name, command, status, stream.stdout, title=name)
     return CommandResult(stream.stdout, "", status, time.monotonic() - started)
 
 

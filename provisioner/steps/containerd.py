@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from provisioner.catalogue import pause_image, signing_keys
-from provisioner.engine import Change, Scope, Step
+from provisioner.engine import Change, Scope, Step, apt
 from provisioner.engine.apt_source import AptSource, add_repository
 from provisioner.engine.changes import file, needs_restart, packages, unit
 from provisioner.kube import Cluster
 from provisioner.site import Site
-from provisioner.ssh import FactQuery, Host
+from provisioner.ssh import FactQuery, Host, HostFacts
 
 CONFIG = "/etc/containerd/config.toml"
 CERTS = "/etc/containerd/certs.d"
 CRICTL = "/etc/crictl.yaml"
+PACKAGE_2 = "containerd.io"
 REGISTRIES = ("registry.k8s.io", "docker.io", "quay.io", "ghcr.io")
 _SERVERS = {"docker.io": "https://registry-1.docker.io"}
 
@@ -59,6 +61,12 @@ version = 3
 """
 
 
+def too_old(facts: HostFacts) -> bool:
+    """Return whether Docker's package is installed in a version 1.x, which ignores the configuration of 2.x."""
+    installed = facts.packages.get(PACKAGE_2)
+    return installed is not None and re.match(r"(?:\d+:)?[01]\.", installed.version) is not None
+
+
 def needs_docker_packages(site: Site) -> bool:
     """Return whether this Kubernetes needs containerd 2.x, which Debian's archive does not have."""
     return site.version.at_least(1, 36)
@@ -85,8 +93,15 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     """Yield the packages, files and restart that containerd needs on this host."""
     del cluster
     if needs_docker_packages(site):
-        yield from add_repository(host, _docker(site, host.facts.os_id, host.facts.codename))
-        yield from packages(host, ("containerd.io",))
+        yield from add_repository(host, docker_repository(site, host.facts.os_id, host.facts.codename))
+        yield from packages(host, (PACKAGE_2,))
+        if too_old(host.facts):
+            version = host.facts.packages[PACKAGE_2].version
+            yield Change(
+                f"upgrade {PACKAGE_2} from {version} to 2.x, which Kubernetes {site.version.minor_text} needs",
+                lambda: apt.install(host, [PACKAGE_2], "--only-upgrade"),
+                f"- package {PACKAGE_2} {version}\n+ package {PACKAGE_2} 2.x\n",
+            )
     else:
         yield from packages(host, ("containerd", "runc"))
     yield from file(host, CRICTL, "runtime-endpoint: unix:///run/containerd/containerd.sock\ntimeout: 30\n")
@@ -97,7 +112,8 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     yield from unit(host, "containerd.service", restart=restart)
 
 
-def _docker(site: Site, system: str, codename: str) -> AptSource:
+def docker_repository(site: Site, system: str, codename: str) -> AptSource:
+    """Return Docker's apt repository for a system, by the words of its os-release."""
     base = site.mirror.containerd or "https://download.docker.com"
     url = f"{base}/linux/{system}"
     keys = site.mirror.containerd_key or signing_keys("docker")
@@ -114,7 +130,7 @@ STEP = Step(
             CONFIG,
             CRICTL,
             *(f"{CERTS}/{registry}/hosts.toml" for registry in REGISTRIES),
-            *(AptSource.paths("docker") if needs_docker_packages(site) else ()),
+            *(AptSource.query("docker") if needs_docker_packages(site) else ()),
         ),
         packages=("containerd", "containerd.io", "runc"),
         units=("containerd.service",),

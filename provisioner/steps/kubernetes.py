@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.catalogue import signing_keys
-from provisioner.engine import Change, Scope, Step
+from provisioner.engine import Change, Scope, Step, apt
 from provisioner.engine.apt_source import AptSource, add_repository
-from provisioner.engine.changes import apt_install, packages
+from provisioner.engine.changes import packages
 from provisioner.errors import HostError
 from provisioner.kube import Cluster
 from provisioner.kube.kubeadm_state import KUBELET_CONF
@@ -42,7 +42,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         names = [f"{name}={wanted}-*" for name in PACKAGES]
         yield Change(
             f"install {', '.join(PACKAGES)} {wanted}",
-            lambda: apt_install(host, names, "--allow-change-held-packages --allow-downgrades"),
+            lambda: apt.install(host, names, "--allow-change-held-packages --allow-downgrades"),
             "".join(f"+ package {name}\n" for name in names),
         )
     held = all(name in facts.packages and facts.packages[name].held for name in PACKAGES)
@@ -90,7 +90,7 @@ STEP = Step(
     scope=Scope.ALL,
     changes=changes,
     query=lambda site: FactQuery(
-        files=AptSource.paths("kubernetes"),
+        files=AptSource.query("kubernetes"),
         exists=(KUBELET_CONF,),
         packages=(*PACKAGES, *DEPENDENCIES),
         units=("kubelet.service",),

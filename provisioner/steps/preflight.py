@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.engine import Change, Scope, Step
+from provisioner.engine.apt_source import AptSource, conflict
 from provisioner.errors import HostError
 from provisioner.kube import Cluster
 from provisioner.kube.kubeadm_state import KUBELET_CONF
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host, HostFacts
-from provisioner.steps import flannel, pod_routes
-from provisioner.steps.containerd import needs_docker_packages
+from provisioner.steps import flannel, kubernetes, pod_routes
+from provisioner.steps.containerd import PACKAGE_2, docker_repository, needs_docker_packages, too_old
 from provisioner.steps.pool_conflicts import pool_addresses_of, pool_conflicts
 from provisioner.text import join_words, pluralize
 
@@ -38,6 +39,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         *_address(host, facts),
         *pool_addresses_of(host, site),
         *_pod_network(facts, site),
+        *_sources(facts, site),
     ]
     if not facts.files[KUBELET_CONF].exists:
         found += _ports(host, facts)
@@ -149,12 +151,27 @@ def _packages(facts: HostFacts, site: Site) -> Iterator[str]:
     )
 
 
+def _sources(facts: HostFacts, site: Site) -> Iterator[str]:
+    """Yield a problem of apt's sources, and of packages that are held at a version that is too old."""
+    repositories = [kubernetes.repository(site)]
+    if needs_docker_packages(site):
+        repositories.append(docker_repository(site, facts.os_id, facts.codename))
+        installed = facts.packages.get(PACKAGE_2)
+        if installed is not None and too_old(facts) and installed.held:
+            yield (
+                f"holds {PACKAGE_2} at {installed.version}, but Kubernetes {site.version.minor_text} needs 2.x: "
+                f"sudo apt-mark unhold {PACKAGE_2}"
+            )
+    yield from filter(None, (conflict(facts, repository) for repository in repositories))
+
+
 STEP = Step(
     name="preflight",
     summary="check that hosts can become nodes",
     scope=Scope.ALL,
     changes=changes,
     query=lambda site: FactQuery(
+        files=(*AptSource.query("kubernetes"), *AptSource.query("docker")),
         exists=(KUBELET_CONF, f"{CNI}/*", "/etc/kubernetes/manifests", "/etc/kubernetes/manifests/*.yaml"),
         packages=(*FROM_DEBIAN, *FROM_DOCKER, *DOCKER),
         disks=("/", "/var/lib"),

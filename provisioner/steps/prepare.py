@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
 from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import file, packages
@@ -21,6 +24,11 @@ SYSCTLS = {
 }
 SYSCTL_FILE = "/etc/sysctl.d/90-provisioner.conf"
 FSTAB = "/etc/fstab"
+# Units that turn swap on by themselves, on multi-user.target: of Raspberry Pi OS, Debian's zram-tools, Ubuntu's
+# zram-config. Units of systemd-zram-generator and of partitions come through swap.target, which is masked.
+SWAP_UNITS = ("dphys-swapfile.service", "zramswap.service", "zram-config.service")
+UNIT_FILES = "/etc/systemd/system/*.service"
+WANTED = "/etc/systemd/system/*.wants/*.service"
 SERVER_PACKAGE = "nfs-kernel-server"
 # nfs-common on every node: if one lacks mount.nfs, the pods there wait for their volumes without a clear error.
 PACKAGES = ("ca-certificates", "curl", "conntrack", "ebtables", "ethtool", "iptables", "nfs-common", "socat")
@@ -50,6 +58,9 @@ def packages_of(host: Host) -> tuple[str, ...]:
 
 
 def _no_swap(host: Host) -> Iterator[Change]:
+    for name in _swap_units(host):
+        command = f"systemctl disable --quiet --now {shlex.quote(name)}"
+        yield Change(f"disable {name}, which turns swap on at boot", lambda command=command: _run(host, command))  # type: ignore[misc]
     if host.facts.swap:
         # Besides fstab, units, partitions with the swap type and zram enable swap at boot, all through this target
         # (systemd.special(7)). Masked first: after a kill in between, swap is still on and the plan shows it.
@@ -63,6 +74,25 @@ def _no_swap(host: Host) -> Iterator[Change]:
         yield Change(
             "comment swap out in /etc/fstab", lambda: host.put(FSTAB, new, mode=mode), unified_diff(FSTAB, old, new)
         )
+
+
+def _swap_units(host: Host) -> list[str]:
+    """Return the units that turn swap on at boot: known ones, and the operator's own whose file runs swapon."""
+    facts = host.facts
+    known = [name for name in SWAP_UNITS if facts.units[name].enabled or facts.units[name].active]
+    wanted = {path.rpartition("/")[2] for path, file_ in facts.files.items() if ".wants/" in path and file_.exists}
+    own = [
+        path.rpartition("/")[2]
+        for path, file_ in facts.files.items()
+        if fnmatchcase(path, UNIT_FILES) and "/swapon " in f"{_started_by(file_.content or '')} "
+    ]
+    return list(dict.fromkeys([*known, *(name for name in own if name in wanted)]))
+
+
+def _started_by(unit_file: str) -> str:
+    """Return the commands that a unit starts, each program by a path."""
+    lines = re.findall(r"^Exec(?:Start|StartPre|StartPost)=[-@:+!]*(.*)$", unit_file, re.MULTILINE)
+    return " ".join(f"/{word.lstrip('/')}" for line in lines for word in re.split(r"[\s;&\"']+", line))
 
 
 def _without_swap(line: str) -> str:
@@ -81,6 +111,10 @@ STEP = Step(
     scope=Scope.ALL,
     changes=changes,
     query=lambda site: FactQuery(
-        files=(MODULES_FILE, SYSCTL_FILE, FSTAB), packages=(*PACKAGES, SERVER_PACKAGE), sysctls=tuple(SYSCTLS)
+        files=(MODULES_FILE, SYSCTL_FILE, FSTAB, UNIT_FILES),
+        exists=(WANTED,),
+        packages=(*PACKAGES, SERVER_PACKAGE),
+        units=SWAP_UNITS,
+        sysctls=tuple(SYSCTLS),
     ),
 )

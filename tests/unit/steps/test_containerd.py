@@ -152,3 +152,11 @@ def test_a_mirror_of_dockers_packages(tmp_path: Path) -> None:
     carry_out(STEP, host)
     assert "http://192.168.56.2/download.docker.com/linux/debian/gpg" in host.commands[0]
     assert "docker.com/linux/debian bookworm stable\n" in host.files["/etc/apt/sources.list.d/docker.list"][0]
+
+
+def test_a_package_that_is_too_old_is_upgraded(tmp_path: Path) -> None:
+    """1.x silently ignores the configuration of 2.x."""
+    host = converged(tmp_path, NEW).know(packages={"containerd.io": Package("1.7.27-1")})
+    assert carry_out(STEP, host) == ["upgrade containerd.io from 1.7.27-1 to 2.x, which Kubernetes 1.37 needs"]
+    assert "install --no-remove --only-upgrade containerd.io ||" in host.works["apt-install"]
+    assert summaries(STEP, host.know(packages={"containerd.io": Package("2.1.4-1~debian.12~bookworm")})) == []

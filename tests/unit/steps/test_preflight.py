@@ -275,3 +275,19 @@ def test_only_the_first_host_probes_and_only_before_it_is_a_node(fleet: dict[str
 def test_a_host_that_is_down_does_not_stop_a_run_limited_to_others(fleet: dict[str, RecordingHost]) -> None:
     fleet["worker2"].silent = True
     assert drain(STEP, fleet["worker1"]) == []
+
+
+def test_a_package_that_is_held_at_a_version_that_is_too_old(fleet: dict[str, RecordingHost]) -> None:
+    host = fleet["worker1"].know(packages={"containerd.io": Package("1.7.27-1", held=True)})
+    assert told(host) == (
+        "holds containerd.io at 1.7.27-1, but Kubernetes 1.37 needs 2.x: sudo apt-mark unhold containerd.io"
+    )
+    assert drain(STEP, host.know(packages={"containerd.io": Package("2.1.4-1", held=True)})) == []
+
+
+def test_a_repository_that_is_there_twice(fleet: dict[str, RecordingHost]) -> None:
+    ours = "/etc/apt/sources.list.d/docker.list"
+    line = "deb [signed-by={0}] https://download.docker.com/linux/debian bookworm stable\n"
+    other = "/etc/apt/sources.list.d/mine.list"
+    host = fleet["worker1"].know(files={ours: present(line.format("a")), other: present(line.format("b"))})
+    assert told(host).endswith(f"with another key, in {other}, so that apt reads no source at all: sudo rm {ours}")
