@@ -62,7 +62,7 @@ class HostNic:
 
     proxy_arp: whether the kernel answers ARP on it for addresses that it routes elsewhere; None if unknown.
     dad_failed: the addresses that failed duplicate address detection (RFC 4862), which the kernel does not use.
-    mtu: in bytes.
+    mtu: in bytes. leased: the addresses that a DHCP server or router gave for a time.
     """
 
     name: str
@@ -73,6 +73,7 @@ class HostNic:
     proxy_arp: bool | None = None
     dad_failed: tuple[str, ...] = ()
     mtu: int = 1500
+    leased: tuple[str, ...] = ()
 
     def has(self, address: str) -> bool:
         """Return whether the address is assigned to the interface."""
@@ -114,7 +115,11 @@ class Mount:
 
 @dataclass(frozen=True)
 class HostFacts:
-    """The facts of a host. clock: its Unix time; clock_skew: seconds it is ahead of this machine."""
+    """The facts of a host.
+
+    clock: its Unix time; clock_skew: seconds it is ahead of this machine. routes: IPv4 network and interface of each
+    route but the default one.
+    """
 
     os_id: str
     os_version: str
@@ -145,6 +150,7 @@ class HostFacts:
     mounts: Mapping[str, Mount]
     processes: frozenset[str]
     links: frozenset[str] = frozenset()
+    routes: tuple[tuple[str, str], ...] = ()
 
     def address_nic(self, address: str) -> HostNic | None:
         """Return the interface with the given address, or None."""

@@ -75,6 +75,7 @@ def parse(query: FactQuery, token: str, output: bytes, sent: float, received: fl
         modules=_modules(_text(sections, "modules"), proc),
         mounts=mounts,
         processes=processes,
+        routes=_routes(proc.get("/proc/net/route", [])[1:]),
         links=frozenset(filter(None, (each.strip("\n") for each in _text(sections, "links").split("\0")))),
     )
 
@@ -161,6 +162,17 @@ def _default_route(proc: Mapping[str, list[str]]) -> tuple[str, str]:
     return gateway, nic
 
 
+def _routes(lines: list[str]) -> tuple[tuple[str, str], ...]:
+    """Return network and interface of each line of /proc/net/route but the default ones'."""
+    found = []
+    for line in lines:
+        nic, destination, _, _, _, _, _, mask, *_ = line.split()
+        if mask != "00000000":
+            address, bits = (ipaddress.IPv4Address(bytes.fromhex(word)[::-1]) for word in (destination, mask))
+            found.append((str(ipaddress.ip_network(f"{address}/{bits}", strict=False)), nic))
+    return tuple(found)
+
+
 def _nics(text: str, proc: Mapping[str, list[str]]) -> tuple[HostNic, ...]:
     entries: list[dict[str, Any]] = json.loads(text) if text.strip() else []
     return tuple(
@@ -173,6 +185,7 @@ def _nics(text: str, proc: Mapping[str, list[str]]) -> tuple[HostNic, ...]:
             proxy_arp=_proxy_arp(entry["ifname"], proc),
             dad_failed=_addresses(entry, "dadfailed"),
             mtu=int(entry.get("mtu", 1500)),
+            leased=_addresses(entry, "dynamic"),
         )
         for entry in entries
         if entry.get("ifname")

@@ -12,6 +12,7 @@ from provisioner.engine.changes import file, needs_restart, packages, unit
 from provisioner.kube import Cluster
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host, HostFacts
+from provisioner.steps import containerd_kept
 
 CONFIG = "/etc/containerd/config.toml"
 CERTS = "/etc/containerd/certs.d"
@@ -78,6 +79,13 @@ def config(site: Site) -> str:
     return template.format(pause=pause_image(str(site.version)), certs=CERTS)
 
 
+def config_on(host: Host, site: Site) -> tuple[str, str]:
+    """Return a host's config.toml with what is kept of the operator's own, and words on what is kept and lost."""
+    old = host.facts.files[CONFIG].content or ""
+    kept = containerd_kept.kept(old)
+    return kept.added_to(config(site), 3 if needs_docker_packages(site) else 2), kept.words
+
+
 def registry_hosts(site: Site, registry: str) -> str:
     """Return certs.d/REGISTRY/hosts.toml: the site's mirror first, then upstream."""
     server = f'server = "{_SERVERS.get(registry, f"https://{registry}")}"\n'
@@ -107,8 +115,9 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     yield from file(host, CRICTL, "runtime-endpoint: unix:///run/containerd/containerd.sock\ntimeout: 30\n")
     for registry in REGISTRIES:
         yield from file(host, f"{CERTS}/{registry}/hosts.toml", registry_hosts(site, registry))
-    yield from file(host, CONFIG, config(site))
-    restart = needs_restart(host, CONFIG, config(site), "containerd.service")
+    wanted, why = config_on(host, site)
+    yield from file(host, CONFIG, wanted, why=why)
+    restart = needs_restart(host, CONFIG, wanted, "containerd.service")
     yield from unit(host, "containerd.service", restart=restart)
 
 

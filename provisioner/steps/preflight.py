@@ -11,7 +11,7 @@ from provisioner.kube import Cluster
 from provisioner.kube.kubeadm_state import KUBELET_CONF
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host, HostFacts
-from provisioner.steps import flannel, kubernetes, pod_routes
+from provisioner.steps import boards, exports_elsewhere, flannel, kubernetes, leftovers, pod_routes
 from provisioner.steps.containerd import PACKAGE_2, docker_repository, needs_docker_packages, too_old
 from provisioner.steps.pool_conflicts import pool_addresses_of, pool_conflicts
 from provisioner.text import join_words, pluralize
@@ -41,9 +41,18 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         *_pod_network(facts, site),
         *_sources(facts, site),
     ]
+    if site.nfs.enabled and host.name == site.nfs_server.name:
+        found += exports_elsewhere.problems(facts, site)
     if not facts.files[KUBELET_CONF].exists:
         found += _ports(host, facts)
         found += _packages(facts, site)
+        found += leftovers.problems(facts, site)
+        found += boards.problems(facts, site)
+        sentences = [*boards.notes(host, site)]
+        if site.nfs.enabled and host.name == site.nfs_server.name:
+            sentences += exports_elsewhere.notes(facts, site)
+        for sentence in sentences:
+            host.report.emit("note", f"{host.name}: {sentence}", host=host.name)
     first = host.name == site.first.name and not facts.files[KUBELET_CONF].exists
     if first and site.metallb.enabled and not found:  # in a running cluster, the step pools probes new addresses
         found += pool_conflicts(host, [part for pool in site.metallb.pools for part in pool.ranges])
@@ -76,11 +85,7 @@ def _resources(host: Host, facts: HostFacts) -> Iterator[str]:
         yield f"has {pluralize(facts.cpus, 'CPU')}, needs {need_cpus}"
     if facts.memory_mib < need_memory:
         yield f"has {facts.memory_mib} MiB of memory, needs {need_memory}"
-    # A blank machine needs room for packages and images, a node only enough to avoid eviction.
-    need_disk = 1024 if facts.files[KUBELET_CONF].exists else 3072
-    for path, free in facts.disk_free_mib.items():
-        if free < need_disk:
-            yield f"has {free} MiB free on {path}, needs {need_disk}: free some, or enlarge the disk"
+    yield from boards.disks(facts, boards.NODE_NEEDS if facts.files[KUBELET_CONF].exists else boards.BLANK_NEEDS)
 
 
 def _identity(host: Host, facts: HostFacts) -> Iterator[str]:
@@ -170,11 +175,15 @@ STEP = Step(
     summary="check that hosts can become nodes",
     scope=Scope.ALL,
     changes=changes,
-    query=lambda site: FactQuery(
-        files=(*AptSource.query("kubernetes"), *AptSource.query("docker")),
-        exists=(KUBELET_CONF, f"{CNI}/*", "/etc/kubernetes/manifests", "/etc/kubernetes/manifests/*.yaml"),
-        packages=(*FROM_DEBIAN, *FROM_DOCKER, *DOCKER),
-        disks=("/", "/var/lib"),
+    query=lambda site: (
+        FactQuery(
+            files=(*AptSource.query("kubernetes"), *AptSource.query("docker")),
+            exists=(KUBELET_CONF, f"{CNI}/*", "/etc/kubernetes/manifests", "/etc/kubernetes/manifests/*.yaml"),
+            packages=(*FROM_DEBIAN, *FROM_DOCKER, *DOCKER),
+            units=tuple(leftovers.OTHERS),
+        )
+        | boards.query(site)
+        | exports_elsewhere.query(site)
     ),
     reads_only=True,
 )

@@ -69,7 +69,7 @@ def test_output_status_and_errors(one: tuple[Host, Machine, OpenSite]) -> None:
         with pytest.raises(HostError, match="oops") as caught:
             jobs.run(host, "fails", f"echo oops; exit {status}", timeout=30)
         assert caught.value.tail == "oops"
-    with pytest.raises(HostError, match="false"):
+    with pytest.raises(HostError, match="`errexit` failed with exit status 1"):
         jobs.run(host, "errexit", "false\necho never", timeout=30)
 
 

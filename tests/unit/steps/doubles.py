@@ -98,7 +98,7 @@ def blank(spec: HostSpec, query: FactQuery, number: int = 0) -> HostFacts:
         default_nic="eth0",
         default_gateway="10.0.2.2",
         listening=frozenset({22}),
-        disk_free_mib={"/": 20000, "/var/lib": 20000},
+        disk_free_mib=dict.fromkeys(("/", "/var/lib", *query.disks), 20000),
         dpkg_interrupted=False,
         files=Asked(dict.fromkeys(paths, File(exists=False)), (*query.files, *query.exists), "file"),
         packages=Asked({}, query.packages, "package"),

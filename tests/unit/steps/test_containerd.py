@@ -160,3 +160,72 @@ def test_a_package_that_is_too_old_is_upgraded(tmp_path: Path) -> None:
     assert carry_out(STEP, host) == ["upgrade containerd.io from 1.7.27-1 to 2.x, which Kubernetes 1.37 needs"]
     assert "install --no-remove --only-upgrade containerd.io ||" in host.works["apt-install"]
     assert summaries(STEP, host.know(packages={"containerd.io": Package("2.1.4-1~debian.12~bookworm")})) == []
+
+
+NVIDIA = """\
+version = 2
+root = "/data/containerd"
+state = "/run/containerd"
+imports = ["/etc/containerd/conf.d/*.toml"]
+disabled_plugins = ["cri"]
+
+[plugins."io.containerd.grpc.v1.cri".containerd]
+  default_runtime_name = "nvidia"
+  snapshotter = "overlayfs"
+
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.nvidia]
+    privileged_without_host_devices = false
+    runtime_engine = "old"
+    runtime_type = "io.containerd.runc.v2"
+
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.nvidia.options]
+      BinaryName = "/usr/bin/nvidia-container-runtime"
+      CriuPath = ""
+
+[plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]
+  endpoint = ["http://192.0.2.1"]
+"""
+
+
+@pytest.mark.parametrize(("version", "plugin"), [(OLD, CRI_1), (NEW, "io.containerd.cri.v1.runtime")])
+def test_what_the_operator_configured_is_kept_or_said(tmp_path: Path, version: str, plugin: str) -> None:
+    host = converged(tmp_path, version).know(files={CONFIG: present(NVIDIA)})
+    assert carry_out(STEP, host) == [
+        "change /etc/containerd/config.toml (keeps root, imports, the runtime nvidia; drops its registries (they "
+        "belong into /etc/containerd/certs.d))",
+        RESTART,
+    ]
+    new = tomllib.loads(host.files[CONFIG][0])
+    assert new["root"] == "/data/containerd"
+    assert new["imports"] == ["/etc/containerd/conf.d/*.toml"]
+    assert "disabled_plugins" not in new
+    table = new["plugins"][plugin]["containerd"]
+    assert table["default_runtime_name"] == "nvidia"
+    assert table["runtimes"]["nvidia"] == {
+        "runtime_type": "io.containerd.runc.v2",
+        "options": {"BinaryName": "/usr/bin/nvidia-container-runtime", "SystemdCgroup": True},
+    }
+    assert table["runtimes"]["runc"]["options"] == {"SystemdCgroup": True}
+    host.keep(mtime=100.9)
+    assert summaries(STEP, host.know(units={"containerd.service": running(since=101.0)})) == [], "it stays"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('disabled_plugins = ["cri"]\n#root = "/var/lib/containerd"\n', ""),  # Docker's package
+        ('version = 2\nroot = "/var/lib/containerd"\nstate = "/run/containerd"\nimports = []\n', ""),
+        ("version = [\n", "drops a file that is no TOML"),
+        ('[proxy_plugins.stargz]\ntype = "snapshot"\n', "drops proxy_plugins"),
+    ],
+)
+def test_other_files_are_replaced(tmp_path: Path, text: str, words: str) -> None:
+    host = converged(tmp_path, NEW).know(files={CONFIG: present(text)})
+    change, restart = summaries(STEP, host)
+    assert change == f"change {CONFIG}" + (f" ({words})" if words else "")
+    assert restart == RESTART
+    carry_out(STEP, host)
+    assert host.files[CONFIG][0] == containerd.config(host.site)

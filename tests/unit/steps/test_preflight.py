@@ -11,6 +11,7 @@ from provisioner.errors import HostError
 from provisioner.kube.kubeadm_state import KUBELET_CONF
 from provisioner.ssh import HostNic
 from provisioner.ssh.facts import Package
+from provisioner.steps import boards
 from provisioner.steps.preflight import STEP
 from tests import hosts_toml
 from tests.unit.steps.doubles import POOL, RecordingHost, drain, fleet_for, present, site_at
@@ -63,8 +64,8 @@ WORKER: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "memory": ({"memory_mib": 512}, "has 512 MiB of memory, needs 900"),
     "disk": (
-        {"disk_free_mib": {"/": 20000, "/var/lib": 100}},
-        "has 100 MiB free on /var/lib, needs 3072: free some, or enlarge the disk",
+        {"disk_free_mib": dict.fromkeys(boards.BLANK_NEEDS, 3000)},
+        "has 3000 MiB free on /, needs 3072: free some, or enlarge the disk",
     ),
     "hostname": (
         {"hostname": "worker2"},
@@ -153,9 +154,9 @@ NODE: dict[str, Any] = {"files": {KUBELET_CONF: present()}}
 
 def test_a_node_listens_on_its_ports_and_needs_less_disk(fleet: dict[str, RecordingHost]) -> None:
     taken = frozenset({22, 10250, 6443, 2379, 2380, 10257, 10259})
-    host = fleet["master"].know(**NODE, listening=taken, disk_free_mib={"/": 1500})
+    host = fleet["master"].know(**NODE, listening=taken, disk_free_mib=dict.fromkeys(boards.NODE_NEEDS, 1500))
     assert drain(STEP, host) == []
-    assert "has 500 MiB free on /, needs 1024" in told(host.know(disk_free_mib={"/": 500}))
+    assert "has 500 MiB free on /, needs 1024" in told(host.know(disk_free_mib=dict.fromkeys(boards.NODE_NEEDS, 500)))
 
 
 def test_ports_of_half_a_control_plane_are_ignored(fleet: dict[str, RecordingHost]) -> None:
