@@ -19,7 +19,7 @@ from provisioner.errors import ProvisionerError
 from provisioner.kube import Cluster
 from provisioner.report import Log, Report
 from provisioner.site import Site, load_site
-from provisioner.ssh import Host, Sudo, host
+from provisioner.ssh import FactQuery, Host, Sudo, host
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,22 @@ def open_session(options: Options, command: str, steps: Sequence[Step] = ()) -> 
         host.close(hosts)
         log.close()
         _tell(log)
+
+
+@contextmanager
+def inspecting(options: Options, site: Site, query: FactQuery) -> Iterator[Mapping[str, Host]]:
+    """Provide hosts to look at, of a site that no file describes yet: no log, no lock, no cluster."""
+    viewer = _viewer(options)
+    report = Report(viewer)
+    sudo = Sudo(site, _prompt_sudo_password if sys.stdin.isatty() else None)
+    sudo.prompt_early()
+    hosts = host.fleet(site, report, query, sudo)
+    try:
+        yield hosts
+    finally:
+        viewer.close()
+        report.close()
+        host.close(hosts)
 
 
 def _tell(log: Log) -> None:

@@ -22,6 +22,7 @@ from provisioner.steps import (
     nfs_server,
     nodes,
     pod_routes,
+    pool_conflicts,
     pools,
     preflight,
     prepare,
@@ -61,6 +62,7 @@ __all__ = [
     "kubernetes",
     "l2_proof",
     "one_segment",
+    "pool_conflicts",
     "removal",
     "uncordon",
 ]

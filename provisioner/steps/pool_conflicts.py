@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 
 from provisioner.addresses import Range
@@ -51,13 +51,17 @@ def pool_conflicts(host: Host, ranges: Sequence[Range]) -> list[str]:
     if not probed:
         return []
     known = {nic.mac.lower() for facts in host.reachable_facts().values() for nic in facts.nics}
-    command = f"bash -c '{_SCRIPT}' scan {shlex.quote(nic.name)} {' '.join(probed)}"
-    answer = host.run(command, timeout=30).stdout
     return [
         f"{address} of the MetalLB pools is in use by {mac}: remove it from metallb.pools or from that machine"
-        for address, mac in _owners(answer)
-        if address in probed and mac.lower() not in known
+        for address, mac in in_use(host, nic.name, probed).items()
+        if mac.lower() not in known
     ]
+
+
+def in_use(host: Host, nic: str, addresses: Collection[str]) -> dict[str, str]:
+    """Return the MAC that answers for each address in use on the segment of a host's NIC; at most MAX_ADDRESSES."""
+    command = f"bash -c '{_SCRIPT}' scan {shlex.quote(nic)} {' '.join(addresses)}"
+    return {address: mac for address, mac in _owners(host.run(command, timeout=30).stdout) if address in addresses}
 
 
 def pool_addresses_of(host: Host, site: Site) -> list[str]:
