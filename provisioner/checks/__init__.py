@@ -23,6 +23,7 @@ from provisioner.checks import (
     statefulset,
     storage,
     system,
+    vip,
 )
 from provisioner.checks.check import Check, Context, Finding
 from provisioner.checks.runner import choose, run
@@ -34,6 +35,7 @@ CHECKS: tuple[Check, ...] = (
     reachability.CHECK,
     certificates.CHECK,
     system.CHECK,
+    vip.CHECK,
     dns.CHECK,
     storage.CHECK,
     retained.CHECK,

@@ -25,7 +25,8 @@ from provisioner.site import load_site
 from provisioner.ssh import Host
 from provisioner.ssh.host_keys import path as known_hosts
 from provisioner.ssh.openssh import arguments
-from provisioner.steps import STEPS
+from provisioner.steps import STEPS, vip
+from provisioner.text import join_words
 
 
 @click.command("plan")
@@ -83,12 +84,18 @@ def status_command(options: Options, output: str | None) -> None:
                 "provisioner plan shows what is missing",
             )
         rows = status.rows(session.site, session.cluster.nodes())
+        address = session.site.cluster.vip
+        holders = [*vip.holders(session.hosts, session.site)] if address else []
     form = output or options.output
     if form == "json":
+        if address:
+            rows = [row | {"vip": address if row["name"] in holders else ""} for row in rows]
         click.echo(json.dumps(rows, indent=2))
     else:
         for line in status.table(rows, wide=form == "wide"):
             click.echo(printable(line))
+        if address:
+            click.echo(f"vip {address}: on {join_words(holders) or 'none of the control planes that answer'}")
     sys.exit(0 if all(row["status"] == "Ready" for row in rows) else 1)
 
 

@@ -34,6 +34,7 @@ class Scope(Enum):
 
     ALL = "every host"
     FIRST = "the first control plane"
+    CONTROL_PLANES = "the control planes"
     JOINING = "every host but the first control plane"
     NFS_SERVER = "the NFS server"
     CLUSTER = "the cluster"
@@ -42,6 +43,8 @@ class Scope(Enum):
         """Return the hosts that a step of this scope runs on, in the order of hosts.toml."""
         if self is Scope.ALL:
             return site.hosts
+        if self is Scope.CONTROL_PLANES:
+            return site.control_planes
         if self is Scope.JOINING:
             return tuple(host for host in site.hosts if host.name != site.first.name)
         if self is Scope.NFS_SERVER:

@@ -72,13 +72,20 @@ class SiteAccess:
         return self._site.timeout(seconds)
 
     def kubeconfig(self) -> dict[str, Any] | None:
-        """Return the administrator's kubeconfig from a control plane, None if none has one."""
+        """Return the administrator's kubeconfig from a control plane that answers, None if none has one."""
         if self._config is None:
+            silent: HostError | None = None
             for host in self._control_planes:
-                text = host.run(f"cat {ADMIN_CONF} 2>/dev/null || true", secret=True).stdout
+                try:
+                    text = host.run(f"cat {ADMIN_CONF} 2>/dev/null || true", secret=True).stdout
+                except HostError as error:
+                    silent = silent or error
+                    continue
                 if text.strip():
                     self._config = yaml.safe_load(text)
                     break
+            if self._config is None and silent is not None:
+                raise silent  # that no other one has a cluster proves nothing about this one
         return self._config
 
     def connect(self) -> Client:
@@ -105,15 +112,20 @@ class SiteAccess:
             with socket.create_connection((address.strip("[]"), int(port)), timeout=self._site.timeout(3)):
                 return server
         except OSError:
-            host = self._control_planes[0]
-            try:
-                self._tunnel = host.forward(host.spec.address, 6443)
-            except HostError as error:
-                raise ApiUnreachable(
-                    f"cannot reach the API at {server}, directly or through {host.name}: {error}"
-                ) from error
+            host, self._tunnel = self._through(server)
             self.server = f"{server} (through {host.name})"
             return f"https://{self._tunnel.address}:{self._tunnel.port}"
+
+    def _through(self, server: str) -> tuple[Host, Tunnel]:
+        """Return a tunnel to the first control plane that answers. Raises ApiUnreachable if none does."""
+        errors = []
+        for host in self._control_planes:
+            try:
+                return host, host.forward(host.spec.address, 6443)
+            except HostError as error:
+                errors.append((host.name, error))
+        name, first = errors[0]
+        raise ApiUnreachable(f"cannot reach the API at {server}, directly or through {name}: {first}") from first
 
 
 class KubeconfigAccess:

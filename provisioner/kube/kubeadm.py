@@ -37,7 +37,7 @@ def init_documents(site: Site, host: HostSpec) -> list[Document]:
             "kind": "InitConfiguration",
             # kubeadm generates a token, which only has to expire soon: every join gets its own.
             "bootstrapTokens": [{"ttl": TOKEN_LIFETIME}],
-            "localAPIEndpoint": {"advertiseAddress": host.address, "bindPort": 6443},
+            "localAPIEndpoint": local_endpoint(host),
             "nodeRegistration": _registration(site, host),
             **_timeouts(site),
             **_patches(site),
@@ -57,6 +57,11 @@ def init_documents(site: Site, host: HostSpec) -> list[Document]:
             **site.kubeadm.kube_proxy_configuration,
         },
     ]
+
+
+def local_endpoint(host: HostSpec) -> Document:
+    """Return the localAPIEndpoint of a control plane: its own API server, on the cluster's segment."""
+    return {"advertiseAddress": host.address, "bindPort": 6443}
 
 
 def cluster_configuration(site: Site) -> Document:
@@ -81,8 +86,8 @@ def cluster_configuration(site: Site) -> Document:
         "etcd": {"local": {"dataDir": "/var/lib/etcd", **_extra_args(site, extra.etcd)}},
         **_key_algorithm(site),
     }
-    if site.cluster.endpoint:
-        document["controlPlaneEndpoint"] = site.endpoint
+    if site.shared_endpoint:
+        document["controlPlaneEndpoint"] = site.shared_endpoint
     return document
 
 
@@ -110,7 +115,7 @@ def join_document(site: Site, host: HostSpec, *, token: str, ca_hash: str, certi
         document["discovery"]["timeout"] = _init_timeout(site)
     if host.is_control_plane:
         document["controlPlane"] = {
-            "localAPIEndpoint": {"advertiseAddress": host.address, "bindPort": 6443},
+            "localAPIEndpoint": local_endpoint(host),
             "certificateKey": certificate_key,
         }
         document |= _patches(site)

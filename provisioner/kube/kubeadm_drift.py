@@ -52,6 +52,9 @@ def _cluster_differences(cluster: Cluster, site: Site) -> Iterator[Problem]:
     have = _immutable(live)
     for path, value in _immutable(wanted).items():
         if have[path] != value:
+            if path == ("cluster", "endpoint") and site.cluster.vip:
+                yield _other_vip(site, have[path])
+                continue
             is_default = path == ("cluster", "endpoint") and not site.cluster.endpoint
             here = "none is set here" if is_default else f'this is "{value}"'
             remedy = f'set {path[-1]} = "{have[path]}"' if have[path] else f"remove {path[-1]}"
@@ -70,6 +73,17 @@ def _cluster_differences(cluster: Cluster, site: Site) -> Iterator[Problem]:
                 f"the running cluster has a different {join_words(sorted(names))}, which apply does not change",
                 BY_HAND,
             )
+
+
+def _other_vip(site: Site, endpoint: str) -> Problem:
+    """Return the problem of a vip that is not the address that the cluster was created with."""
+    created = f'with the endpoint "{endpoint}"' if endpoint else "without a shared address"
+    remedy = f'remove vip and set endpoint = "{endpoint}"' if endpoint else "remove vip"
+    return Problem(
+        ("cluster", "vip"),
+        f'the cluster was created {created}, and this is "{site.cluster.vip}"',
+        f"{remedy}; only a new cluster can have another value (provisioner reset)",
+    )
 
 
 def _kubelet_differences(cluster: Cluster, site: Site) -> Iterator[Problem]:

@@ -122,6 +122,7 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
         f'name = "{spec.name}"',
         *([f'kubernetes = "{kubernetes}"'] if kubernetes else []),
         f'network = "{network}"',
+        *([f'vip = "{spec.vip}"'] if spec.vip else []),
         *([f'endpoint = "{spec.endpoint}"'] if spec.endpoint else []),
         f"timeout_scale = {timeout_scale:.1f}",
         "",
@@ -150,7 +151,7 @@ def render_site(spec: LabSpec, mirror: MirrorInfo | None, network: str = "flanne
             *([f'containerd = "{mirror.containerd}"'] if mirror.containerd else []),
             *_own_keys(mirror),
         ]
-    several = spec.control_planes > 1
+    several = spec.control_planes > 1 or bool(spec.vip)  # with a vip, one control plane can get others later
     version = kubernetes or default_minor()
     text = "\n".join(lines) + "\n"
     if spec.nodes == "containers":

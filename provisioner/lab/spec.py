@@ -1,7 +1,7 @@
 """What a lab is: its name, its machines and their addresses, and where its files are.
 
-The addresses are fixed, as in a Vagrant lab: operator .1, mirror .2, the API's load balancer .3, master .10, workers
-from .11, master2 .22, master3 .23 and so on, on 192.168.56.0/24. They exist
+The addresses are fixed, as in a Vagrant lab: operator .1, mirror .2, the API's load balancer .3 or vip .9, master .10,
+workers from .11, master2 .22, master3 .23 and so on, on 192.168.56.0/24. They exist
 only in network namespaces and cannot conflict with anything outside.
 """
 
@@ -18,6 +18,7 @@ PREFIX = 24
 OPERATOR = f"{SEGMENT}.1"
 MIRROR = f"{SEGMENT}.2"
 BALANCER = f"{SEGMENT}.3"
+VIP = f"{SEGMENT}.9"
 MAX_WORKERS = 9
 MAX_CONTROL_PLANES = 5
 API_PORT = 6443
@@ -26,6 +27,7 @@ MIN_DISK = 2048
 EXTRAS = {
     "dual-stack": "IPv6 addresses on the segment, fd00:56::/64, beside IPv4",
     "second-nic": "a second NIC on the same segment, eth2",
+    "vip": "the control planes hold the API's address themselves, 192.168.56.9, instead of a load balancer",
 }
 SEGMENT6 = "fd00:56:"
 PREFIX6 = 64
@@ -218,8 +220,13 @@ class LabSpec:
 
     @property
     def endpoint(self) -> str:
-        """The host and port of the API's load balancer, "" where one control plane needs none."""
-        return f"{BALANCER}:{API_PORT}" if self.control_planes > 1 else ""
+        """The host and port of the API's load balancer, "" without one."""
+        return f"{BALANCER}:{API_PORT}" if self.control_planes > 1 and not self.vip else ""
+
+    @property
+    def vip(self) -> str:
+        """The API's address that the control planes hold themselves, "" without one."""
+        return VIP if self.has("vip") else ""
 
     def vm(self, name: str) -> VmSpec:
         """Return a machine by its name; raises ProvisionerError if there is none."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,15 +33,25 @@ class Model(BaseModel):
 
 
 class ClusterSpec(Model):
-    """`[cluster]`. pod_cidr and service_cidr: normalized networks."""
+    """`[cluster]`. pod_cidr and service_cidr: normalized networks.
+
+    vip: an address that the control planes share; vip_router_id: its VRRP number, 0 for the address's last byte.
+    """
 
     name: types.Name = "lab"
     kubernetes: types.KubernetesVersion = Field(default_factory=default_minor)
     pod_cidr: types.Cidr = "10.244.0.0/16"
     service_cidr: types.Cidr = "10.96.0.0/16"
     network: Literal["flannel", "bridge"] = "flannel"
+    vip: Annotated[types.VirtualAddress, Field(examples=["192.168.56.9"])] = ""
+    vip_router_id: Annotated[int, Field(ge=0, le=255)] = 0
     endpoint: Annotated[types.Endpoint, Field(examples=["api.example.org:6443"])] = ""
     timeout_scale: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
+
+    @property
+    def router_id(self) -> int:
+        """Return the VRRP number (VRID) of the vip, 1 to 255."""
+        return self.vip_router_id or int(ip_address(self.vip)) & 0xFF or 1
 
 
 class Ssh(Model):
@@ -90,6 +101,11 @@ class HostSpec(Model):
     def is_control_plane(self) -> bool:
         """Return whether the host runs the API server."""
         return "control-plane" in self.roles
+
+    @property
+    def api_server(self) -> str:
+        """Return "host:port" of a control plane's own API server."""
+        return host_port(self.address, API_PORT)
 
     @property
     def is_worker(self) -> bool:
@@ -286,8 +302,13 @@ class Site(Model):
     @property
     def endpoint(self) -> str:
         """Return "host:port" of the API for clients, IPv6 in brackets."""
-        host, port = split_host_port(self.cluster.endpoint or self.first.address, API_PORT)
-        return host_port(host, port)
+        return self.shared_endpoint or self.first.api_server
+
+    @property
+    def shared_endpoint(self) -> str:
+        """Return "host:port" of the API at the address that all control planes share, "" if they share none."""
+        shared = self.cluster.vip or self.cluster.endpoint
+        return host_port(*split_host_port(shared, API_PORT)) if shared else ""
 
     def host(self, name: str) -> HostSpec:
         """Return the host of that name; raise ProvisionerError, suggesting the closest, if there is none."""

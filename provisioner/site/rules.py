@@ -41,7 +41,7 @@ class Allocation(NamedTuple):
     @property
     def is_machine(self) -> bool:
         """Return whether this is a single machine's address rather than a network or a pool."""
-        return self.path[0] == "hosts" or self.path == ("cluster", "endpoint")
+        return self.path[0] == "hosts" or self.path in (("cluster", "vip"), ("cluster", "endpoint"))
 
 
 def conflicts(site: Site) -> Iterator[Problem]:
@@ -49,6 +49,7 @@ def conflicts(site: Site) -> Iterator[Problem]:
     yield from _duplicates(site)
     yield from _network_sizes(site)
     yield from _families(site)
+    yield from _vip(site)
     yield from _overlaps(site)
 
 
@@ -61,11 +62,12 @@ def omissions(site: Site) -> Iterator[Problem]:
             'set roles = ["control-plane"] on one of them',
             ("hosts",),
         )
-    if len(site.control_planes) > 1 and not site.cluster.endpoint:
+    if len(site.control_planes) > 1 and not site.shared_endpoint:
         yield Problem(
-            ("cluster", "endpoint"),
+            ("cluster", "vip"),
             f"{len(site.control_planes)} control planes need a shared address",
-            'set endpoint under [cluster] to that of their load balancer, as in endpoint = "api.example.org:6443"',
+            'set vip under [cluster] to a free address of their segment, as in vip = "192.168.56.9", or endpoint to '
+            'that of a load balancer, as in endpoint = "api.example.org:6443"',
         )
     names = [host.name for host in site.hosts]
     if site.nfs.server and site.nfs.server not in names:
@@ -222,15 +224,42 @@ def _families(site: Site) -> Iterator[Problem]:
             remedy,
             ("cluster", "pod_cidr"),
         )
-    for index, host in enumerate(site.hosts):
-        version = ipaddress.ip_address(host.address).version
+    addresses: list[tuple[KeyPath, str]] = [
+        (("hosts", index, "address"), host.address) for index, host in enumerate(site.hosts)
+    ]
+    addresses += [(("cluster", "vip"), site.cluster.vip)] if site.cluster.vip else []
+    for path, address in addresses:
+        version = ipaddress.ip_address(address).version
         if version != pods.version:
             yield Problem(
-                ("hosts", index, "address"),
-                f'"{host.address}" is IPv{version} but pod_cidr is IPv{pods.version}',
+                path,
+                f'"{address}" is IPv{version} but pod_cidr is IPv{pods.version}',
                 remedy,
                 ("cluster", "pod_cidr"),
             )
+
+
+def _vip(site: Site) -> Iterator[Problem]:
+    """Yield what contradicts the vip; networks and pools that contain it are overlaps."""
+    cluster = site.cluster
+    if not cluster.vip:
+        return
+    if cluster.endpoint:
+        yield Problem(
+            ("cluster", "vip"),
+            f'"{cluster.vip}" and the endpoint on line {{line}} are two addresses for one API',
+            "keep vip if the control planes should hold the address themselves, endpoint for a load balancer of yours",
+            ("cluster", "endpoint"),
+        )
+    for index, host in enumerate(site.hosts):
+        for key, address in (("address", host.address), ("ssh_address", host.ssh_address)):
+            if address == cluster.vip:
+                yield Problem(
+                    ("cluster", "vip"),
+                    f'"{cluster.vip}" is the address of {host.name} on line {{line}}',
+                    "use an address that no machine has: it moves between the control planes",
+                    ("hosts", index, key),
+                )
 
 
 def _overlaps(site: Site) -> Iterator[Problem]:
@@ -264,11 +293,11 @@ def _allocations(site: Site) -> Iterator[Allocation]:
     yield Allocation(
         ("cluster", "service_cidr"), "the service network", network_range(parse_network(cluster.service_cidr))
     )
-    if cluster.endpoint:
-        name = split_host_port(cluster.endpoint, 0)[0]
-        own_addresses = {address for host in site.hosts for address in (host.address, host.ssh_address)}
+    own_addresses = {address for host in site.hosts for address in (host.address, host.ssh_address)}
+    endpoint = split_host_port(cluster.endpoint, 0)[0] if cluster.endpoint else ""
+    for key, name in (("vip", cluster.vip), ("endpoint", "" if cluster.vip else endpoint)):
         if (single := _single_address(name)) and name not in own_addresses:
-            yield Allocation(("cluster", "endpoint"), "the API's address", single)
+            yield Allocation(("cluster", key), "the API's address", single)
     for index, host in enumerate(site.hosts):
         for key, address in (("address", host.address), ("ssh_address", host.ssh_address)):
             if single := _single_address(address):

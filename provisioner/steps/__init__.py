@@ -28,6 +28,7 @@ from provisioner.steps import (
     prepare,
     reachability,
     storage,
+    vip,
     workloads,
 )
 from provisioner.steps.flannel import one_segment
@@ -38,6 +39,7 @@ STEPS: tuple[Step, ...] = (
     prepare.STEP,
     containerd.STEP,
     kubernetes.STEP,
+    vip.STEP,
     control_plane.STEP,
     flannel.STEP,
     join.STEP,
@@ -65,4 +67,5 @@ __all__ = [
     "pool_conflicts",
     "removal",
     "uncordon",
+    "vip",
 ]

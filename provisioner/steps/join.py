@@ -174,7 +174,13 @@ def _upload_certificates(host: Host, site: Site) -> str:
     """Upload the control plane certificates to a Secret, as `kubeadm init --upload-certs` does; return their key."""
     first = host.fleet[site.first.name]
     key = secrets.token_hex(32)
-    document = {"apiVersion": kubeadm.api_version(site), "kind": "InitConfiguration", "certificateKey": key}
+    document = {
+        "apiVersion": kubeadm.api_version(site),
+        "kind": "InitConfiguration",
+        "certificateKey": key,
+        # From 1.36.1 on the phases of init talk to this one, by default the address on the NIC of the default route.
+        "localAPIEndpoint": kubeadm.local_endpoint(site.first),
+    }
     path = "/run/provisioner/upload-certs.yaml"
     text = yaml.safe_dump_all([document, kubeadm.cluster_configuration(site)], sort_keys=False)
     first.put(path, text, mode=0o600, secret=True)

@@ -14,6 +14,8 @@ from provisioner.site.syntax import Taint, parse_taint
 from provisioner.ssh import Host
 from provisioner.text import join_words
 
+# kubeadm puts it on every control plane (cmd/kubeadm/app/phases/markcontrolplane); MetalLB honors it from 0.14.2 on.
+EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 # Annotation of a node: the taints that this step set, comma-separated.
 TAINTS_ANNOTATION = "provisioner/taints"
 
@@ -29,6 +31,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         # Server-side apply deletes labels that left hosts.toml, even the last one, and keeps those of others.
         labels = {"name": spec.name, "labels": dict(spec.labels)}
         yield from objects(cluster, [{"apiVersion": "v1", "kind": "Node", "metadata": labels}])
+        yield from _announcing(cluster, spec, nodes[spec.name])
         yield from _taints(cluster, site, spec, nodes[spec.name])
         if not ready(nodes[spec.name]):
             yield Change(f"wait for node {spec.name} to be Ready", _waiting(cluster, spec.name), waits=True)
@@ -47,6 +50,25 @@ def with_taints(have: Iterable[Object], wanted: Collection[Taint], removed: Coll
     replaced = {(taint.key, taint.effect) for taint in wanted}
     kept = [one for one in have if (one["key"], one["effect"]) not in replaced and _parse(one) not in removed]
     return [*kept, *({name: value for name, value in taint._asdict().items() if value} for taint in wanted)]
+
+
+def _announcing(cluster: Cluster, spec: HostSpec, node: Object) -> Iterator[Change]:
+    """Yield the removal of the label by which kubeadm excludes a control plane from load balancers, and MetalLB too.
+
+    Only where the host takes ordinary pods: its traffic has to reach them. One that hosts.toml sets itself stays.
+    """
+    labels = node["metadata"].get("labels") or {}
+    if spec.is_control_plane and spec.is_worker and EXCLUDE_LABEL in labels and EXCLUDE_LABEL not in spec.labels:
+        patch = {"metadata": {"labels": {EXCLUDE_LABEL: None}}}
+        yield Change(
+            f"remove label {EXCLUDE_LABEL} from {spec.name}, so that it announces external IPs",
+            lambda: _merge(cluster, spec.name, patch),
+            f"- label {EXCLUDE_LABEL}\n",
+        )
+
+
+def _merge(cluster: Cluster, name: str, patch: Mapping[str, Any]) -> None:
+    cluster.merge("Node", name, patch)
 
 
 def _taints(cluster: Cluster, site: Site, spec: HostSpec, node: Object) -> Iterator[Change]:

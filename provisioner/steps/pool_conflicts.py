@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
 from provisioner.addresses import Range
@@ -50,7 +50,7 @@ def pool_conflicts(host: Host, ranges: Sequence[Range]) -> list[str]:
         probed |= found
     if not probed:
         return []
-    known = {nic.mac.lower() for facts in host.reachable_facts().values() for nic in facts.nics}
+    known = known_macs(host)
     return [
         f"{address} of the MetalLB pools is in use by {mac}: remove it from metallb.pools or from that machine"
         for address, mac in in_use(host, nic.name, probed).items()
@@ -60,8 +60,18 @@ def pool_conflicts(host: Host, ranges: Sequence[Range]) -> list[str]:
 
 def in_use(host: Host, nic: str, addresses: Collection[str]) -> dict[str, str]:
     """Return the MAC that answers for each address in use on the segment of a host's NIC; at most MAX_ADDRESSES."""
-    command = f"bash -c '{_SCRIPT}' scan {shlex.quote(nic)} {' '.join(addresses)}"
-    return {address: mac for address, mac in _owners(host.run(command, timeout=30).stdout) if address in addresses}
+    answer = host.run(question(nic, addresses), timeout=30).stdout
+    return {address: mac for address, mac in owners(answer) if address in addresses}
+
+
+def known_macs(host: Host) -> set[str]:
+    """Return the MACs of the site's hosts, as far as they answer."""
+    return {nic.mac.lower() for facts in host.reachable_facts().values() for nic in facts.nics}
+
+
+def question(nic: str, addresses: Iterable[str]) -> str:
+    """Return the command that asks on a NIC who has these addresses, and prints the neighbor table."""
+    return f"bash -c '{_SCRIPT}' scan {shlex.quote(nic)} {' '.join(addresses)}"
 
 
 def pool_addresses_of(host: Host, site: Site) -> list[str]:
@@ -92,7 +102,7 @@ def _addresses(ranges: Sequence[Range], on_nic: tuple[str, ...], version: int) -
             yield from (str(type(first)(number)) for number in range(begin, end + 1))
 
 
-def _owners(answer: str) -> list[tuple[str, str]]:
+def owners(answer: str) -> list[tuple[str, str]]:
     """Return (address, MAC) of the resolved entries of `ip neigh show`."""
     found = []
     for line in answer.splitlines():

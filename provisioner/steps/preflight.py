@@ -11,9 +11,10 @@ from provisioner.kube import Cluster
 from provisioner.kube.kubeadm_state import KUBELET_CONF
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host, HostFacts
-from provisioner.steps import boards, exports_elsewhere, flannel, kubernetes, leftovers, pod_routes
+from provisioner.steps import boards, exports_elsewhere, flannel, kubernetes, leftovers, pod_routes, vip
 from provisioner.steps.containerd import PACKAGE_2, docker_repository, needs_docker_packages, too_old
 from provisioner.steps.pool_conflicts import pool_addresses_of, pool_conflicts
+from provisioner.steps.vip_conflicts import vip_conflicts, vip_problems
 from provisioner.text import join_words, pluralize
 
 SYSTEMS = {"debian": ("12", "13"), "ubuntu": ("20.04", "22.04", "24.04", "26.04")}
@@ -40,6 +41,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         *pool_addresses_of(host, site),
         *_pod_network(facts, site),
         *_sources(facts, site),
+        *vip_problems(host, site),
     ]
     if site.nfs.enabled and host.name == site.nfs_server.name:
         found += exports_elsewhere.problems(facts, site)
@@ -53,6 +55,8 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
             sentences += exports_elsewhere.notes(facts, site)
         for sentence in sentences:
             host.report.emit("note", f"{host.name}: {sentence}", host=host.name)
+    if host.name == site.first.name and not found:
+        found += vip_conflicts(host, site)
     first = host.name == site.first.name and not facts.files[KUBELET_CONF].exists
     if first and site.metallb.enabled and not found:  # in a running cluster, the step pools probes new addresses
         found += pool_conflicts(host, [part for pool in site.metallb.pools for part in pool.ranges])
@@ -177,7 +181,11 @@ STEP = Step(
     changes=changes,
     query=lambda site: (
         FactQuery(
-            files=(*AptSource.query("kubernetes"), *AptSource.query("docker")),
+            files=(
+                *AptSource.query("kubernetes"),
+                *AptSource.query("docker"),
+                *((vip.CONFIG,) if site.cluster.vip else ()),
+            ),
             exists=(KUBELET_CONF, f"{CNI}/*", "/etc/kubernetes/manifests", "/etc/kubernetes/manifests/*.yaml"),
             packages=(*FROM_DEBIAN, *FROM_DOCKER, *DOCKER),
             units=tuple(leftovers.OTHERS),

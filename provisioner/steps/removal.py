@@ -14,7 +14,7 @@ from provisioner.site import Site
 from provisioner.steps import delete_node, drain, l2_proof, reset_node, successors
 
 # These steps would refuse a node that is about to be reset; a plan reports them as waiting instead.
-_WAIT_FOR_RESET = ("kubernetes", "join")
+_WAIT_FOR_RESET = ("kubernetes", "vip", "join")
 PROOFS = (successors.STEP, l2_proof.STEP)  # what is judged after pods had to move
 
 

@@ -12,7 +12,7 @@ from provisioner.errors import HostError
 from provisioner.kube import Cluster, kubeadm_drift, kubeadm_state
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host, jobs
-from provisioner.steps import flannel, pod_routes
+from provisioner.steps import flannel, pod_routes, vip
 from provisioner.text import join_words
 
 # One of these is enough to call a machine a node.
@@ -28,10 +28,19 @@ TRACES = (
     flannel.CNI,
     pod_routes.UNIT_FILE,
     pod_routes.SCRIPT,
+    vip.DROP_IN,
 )
 # Links of the CNI plugins, flannel and kube-proxy; chains of these, the kubelet and the step pod-routes.
 LINKS = ("cni0", "flannel.1", "kube-ipvs0")
 CHAINS = "KUBE-|FLANNEL-|CNI-|PROVISIONER-MASQ$"
+# keepalived stays installed, as all packages do; its configuration is ours where the drop-in is.
+RELEASE = (
+    f"if [ -e {vip.DROP_IN} ]; then\n"
+    f"  systemctl disable --quiet --now {vip.UNIT} || true\n"
+    f"  rm -f {vip.CONFIG} {vip.DROP_IN}\n"
+    "  systemctl daemon-reload\n"
+    "fi\n"
+)
 # Drop a line of iptables-save that defines or fills such a chain, or jumps to one. Comments, in quotes if they contain
 # more than a word, may say anything.
 _OTHERS = (
@@ -83,18 +92,20 @@ def changes(
         "kubeadm reset: delete pods, certificates"
         + (", etcd's data" if host.spec.is_control_plane else "")
         + " and the pod network",
-        lambda: _reset(host, cluster, site),
+        lambda: _reset(host, cluster, site, last=_is_last(host, site, names)),
     )
 
 
-def script(pod_cidr: str, gateways: Collection[str]) -> str:
-    """Return the shell commands; each succeeds if there is nothing to do.
+def script(pod_cidr: str, gateways: Collection[str], *, last: bool = False) -> str:
+    """Return the shell commands; each succeeds if there is nothing to do. last: of the control planes.
 
     kubeadm comes first, since it needs the CNI configuration to terminate the pods. By its own last message
-    (cmd/kubeadm/app/cmd/reset.go) it leaves CNI configuration, packet filter rules and kubeconfig files.
+    (cmd/kubeadm/app/cmd/reset.go) it leaves CNI configuration, packet filter rules and kubeconfig files. It also needs
+    the API, so a vip goes to another control plane before, and from the last one after it.
     """
+    before, after = ("", RELEASE) if last else (RELEASE, "")
     return (
-        f"{kubeadm_state.RESET}"
+        f"{before}{kubeadm_state.RESET}{after}"
         f"systemctl disable --now {pod_routes.UNIT} 2>/dev/null || true\n"
         f"rm -f {pod_routes.UNIT_FILE} {pod_routes.SCRIPT} {pod_routes.CNI} {flannel.CNI}\n"
         "systemctl daemon-reload\n"
@@ -129,11 +140,17 @@ def network_script(pod_cidr: str, gateways: Collection[str]) -> str:
     )
 
 
-def _reset(host: Host, cluster: Cluster, site: Site) -> None:
+def _reset(host: Host, cluster: Cluster, site: Site, *, last: bool) -> None:
+    commands = script(site.cluster.pod_cidr, [spec.address for spec in site.hosts], last=last)
     # A pod with a volume on a dead NFS server takes minutes to terminate.
-    jobs.run(host, "kubeadm-reset", script(site.cluster.pod_cidr, [spec.address for spec in site.hosts]), timeout=600)
+    jobs.run(host, "kubeadm-reset", commands, timeout=600)
     if host.spec.is_control_plane:
         cluster.disconnect()
+
+
+def _is_last(host: Host, site: Site, names: Collection[str]) -> bool:
+    """Return whether a run that resets `names` leaves no other control plane: the first one comes last."""
+    return host.name == site.first.name and {spec.name for spec in site.control_planes} <= set(names)
 
 
 def _refuse_other_cluster(host: Host, cluster: Cluster, site: Site) -> None:

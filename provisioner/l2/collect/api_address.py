@@ -32,6 +32,8 @@ def api_address(
             reader.note(f"the API's address: {host} cannot be resolved here")
         if remote:
             announcer, lease = _announcer(facts, remote, found, pods)
+            if site is not None and host == site.cluster.vip:
+                announcer, lease = "keepalived", None
             return ApiAddress(
                 endpoint=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
                 addresses=tuple(remote),

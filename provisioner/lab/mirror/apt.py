@@ -7,16 +7,11 @@ from pathlib import Path
 from provisioner.errors import ProvisionerError
 from provisioner.lab.apt import debian_sources
 from provisioner.lab.mirror import cache, signing
+from provisioner.lab.mirror.node_packages import NODE_PACKAGES
 from provisioner.lab.mirror.progress import output, run
 
 # The release that the mirror's own images and packages are made of; nodes may run another.
 SUITE = "bookworm"
-# What nodes install beyond a bare image: for the steps of apply, and as dependencies of kubelet and kubeadm.
-NODE_PACKAGES = (
-    "apparmor", "ca-certificates", "conntrack", "containerd", "containernetworking-plugins", "curl", "ebtables",
-    "ethtool", "gnupg", "gpg", "iproute2", "ipset", "iptables", "ipvsadm", "kmod", "mount", "nfs-common",
-    "nfs-kernel-server", "runc", "socat", "util-linux",
-)  # fmt: skip
 # Ingredients of the mirror's own images and packages: first, for images whose programs call iptables and the like or
 # need a C library.
 BASE_PACKAGES = (

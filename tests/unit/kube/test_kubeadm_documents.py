@@ -169,6 +169,13 @@ def test_three_control_planes(tmp_path: Path) -> None:
     assert wanted < set(cluster["apiServer"]["certSANs"])
 
 
+def test_the_vip_is_the_endpoint_and_in_the_certificate(tmp_path: Path) -> None:
+    for hosts in (THREE, THREE.partition('[[hosts]]\nname = "cp2')[0]):
+        cluster = init(tmp_path, "1.37", hosts=hosts, cluster='vip = "192.168.56.9"')["ClusterConfiguration"]
+        assert cluster["controlPlaneEndpoint"] == "192.168.56.9:6443"
+        assert "192.168.56.9" in cluster["apiServer"]["certSANs"]
+
+
 def test_kubelet_configuration(tmp_path: Path) -> None:
     plain = init(tmp_path, "1.37")["KubeletConfiguration"]
     assert plain["cgroupDriver"] == "systemd"

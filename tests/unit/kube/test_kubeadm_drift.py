@@ -68,6 +68,32 @@ def test_a_missing_endpoint_is_named_in_the_remedy(tmp_path: Path) -> None:
     assert 'created with "api.example.org:6443", and none is set here; set endpoint = "api.' in error
 
 
+@pytest.mark.parametrize(
+    ("created", "said"),
+    [
+        (
+            "",
+            'cluster.vip: the cluster was created without a shared address, and this is "192.168.56.9"; remove vip; ',
+        ),
+        (
+            'endpoint = "192.168.56.8"',
+            'created with the endpoint "192.168.56.8:6443", and this is "192.168.56.9"; remove vip and '
+            'set endpoint = "192.168.56.8:6443"; only a new cluster',
+        ),
+    ],
+)
+def test_another_vip_is_refused(tmp_path: Path, created: str, said: str) -> None:
+    cluster = cluster_of(site_at(tmp_path, created))
+    (error,) = refused(cluster, site_at(tmp_path, 'vip = "192.168.56.9"'))
+    assert said in error
+    assert error.startswith(f"{tmp_path}/hosts.toml:3: ")
+
+
+def test_a_vip_may_take_the_place_of_an_endpoint_with_its_address(tmp_path: Path) -> None:
+    cluster = cluster_of(site_at(tmp_path, 'endpoint = "192.168.56.9:6443"'))
+    kubeadm_drift.refuse_differences(cluster, site_at(tmp_path, 'vip = "192.168.56.9"'))  # type: ignore[arg-type]
+
+
 def test_all_differences_are_reported_at_once(tmp_path: Path) -> None:
     cluster = cluster_of(site_at(tmp_path))
     cluster.live("ConfigMap", "kubeadm-config", "kube-system")["data"]["ClusterConfiguration"] = "{}"

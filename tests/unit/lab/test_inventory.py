@@ -43,6 +43,15 @@ def test_several_control_planes_have_the_endpoint_of_their_load_balancer(tmp_pat
     assert site.kubeadm.etcd == {"heartbeat-interval": "500", "election-timeout": "5000"}
 
 
+@pytest.mark.parametrize("control_planes", [1, 3])
+def test_control_planes_with_a_vip_have_no_load_balancer(tmp_path: Path, control_planes: int) -> None:
+    lab = LabSpec(tmp_path, control_planes=control_planes, extras="vip")
+    lab.site.write_text(render_site(lab, MIRROR, "bridge"))
+    site = load_site(lab.site)
+    assert (site.cluster.vip, site.cluster.endpoint, lab.endpoint) == ("192.168.56.9", "", "")
+    assert site.kubeadm.etcd, "the same for one control plane, which can get others later"
+
+
 @pytest.mark.parametrize("nodes", ["vms", "containers"])
 @pytest.mark.parametrize("scale", [1.0, 8.0])
 def test_several_control_planes_never_run_without_leader_election(tmp_path: Path, nodes: str, scale: float) -> None:

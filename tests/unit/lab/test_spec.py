@@ -158,6 +158,13 @@ def test_a_lab_with_an_endpoint_takes_more_control_planes_and_one_without_does_n
             specs.merged(wanted, existing)
 
 
+def test_a_lab_with_a_vip_grows_from_one_control_plane() -> None:
+    one = LabSpec(Path("/x"), extras="vip")
+    assert specs.merged(replace(one, control_planes=3), one).control_planes == 3
+    with pytest.raises(ProvisionerError, match=r"control plane.*endpoint"):
+        specs.merged(replace(one, control_planes=1), replace(one, control_planes=3))
+
+
 def test_a_lab_keeps_the_kind_of_its_machines(tmp_path: Path) -> None:
     existing = LabSpec(tmp_path, nodes="containers")
     assert specs.merged(LabSpec(tmp_path), existing).nodes == "containers"

@@ -29,6 +29,7 @@ def test_the_examples_are_what_they_are_called() -> None:
     assert len(site("three-nodes").hosts) == 3
     available = site("high-availability")
     assert len(available.control_planes) == 3
+    assert available.cluster.vip == "192.0.2.100"
     assert available.endpoint == "192.0.2.100:6443"
     assert site("jump-host").ssh.jump
     mirror = site("air-gap").mirror

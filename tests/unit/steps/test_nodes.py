@@ -134,6 +134,39 @@ def test_a_taint_that_left_hosts_toml_is_removed(
     assert patch == {"metadata": {"annotations": {TAINTS_ANNOTATION: annotation_after}}, "spec": {"taints": left}}
 
 
+EXCLUDED = {"node.kubernetes.io/exclude-from-external-load-balancers": ""}
+
+
+@pytest.mark.parametrize(
+    ("roles", "keys", "labels", "removed"),
+    [
+        pytest.param('"control-plane", "worker"', "", EXCLUDED, True, id="takes ordinary pods"),
+        pytest.param('"control-plane", "worker"', "", {}, False, id="removed already"),
+        pytest.param('"control-plane"', "", EXCLUDED, False, id="only a control plane"),
+        pytest.param(
+            '"control-plane", "worker"',
+            'labels = { "node.kubernetes.io/exclude-from-external-load-balancers" = "" }\n',
+            EXCLUDED,
+            False,
+            id="hosts.toml wants it",
+        ),
+    ],
+)
+def test_a_control_plane_that_takes_ordinary_pods_announces_external_ips(
+    tmp_path: Path, roles: str, keys: str, labels: dict[str, str], removed: bool
+) -> None:
+    """kubeadm's label keeps MetalLB from announcing on every control plane."""
+    text = TAINTED.replace('roles = ["control-plane"]\n', f"roles = [{roles}]\n{keys}")
+    site = site_at(tmp_path, 'kubernetes = "1.37"', hosts=text)
+    api = cluster(STORAGE, SLOW)
+    api.live("Node", "master")["metadata"]["labels"] = dict(labels)
+    api.live("Node", "master")["spec"]["taints"] = [] if "worker" in roles else [ROLE]
+    host = fleet_for(STEP, site)["master"]
+    carry_out(STEP, host, api)
+    wanted = ("Node", "master", {"metadata": {"labels": dict.fromkeys(EXCLUDED)}})
+    assert api.merged == ([wanted] if removed else [])
+
+
 @pytest.mark.parametrize(
     ("release", "roles", "have", "expected", "left"),
     [

@@ -12,7 +12,8 @@ import pytest
 from provisioner.errors import ClusterError, HostError, ProvisionerError
 from provisioner.kube import Object, kubeadm_state
 from provisioner.site import Site
-from provisioner.steps import STEPS, delete_node, drain, removal, reset_node, uncordon
+from provisioner.steps import STEPS, delete_node, drain, removal, reset_node, uncordon, vip
+from tests import hosts_toml
 from tests.unit.fake_cluster import FakeCluster
 from tests.unit.objects import node
 from tests.unit.steps.doubles import RecordingHost, carry_out, fleet_for, present, site_at, summaries
@@ -184,6 +185,36 @@ def test_the_reset_script_parses_and_removes_the_markers_last(site: Site) -> Non
     subprocess.run(["sh", "-n", "-c", script], check=True)
     assert script.index("kubeadm reset -f") < script.index("10-flannel.conflist")
     assert script.rstrip().endswith(f"rm -f {kubeadm_state.INIT_STARTED} {kubeadm_state.JOIN_STARTED}")
+
+
+@pytest.mark.parametrize(
+    ("names", "last"), [(("master",), False), (("master", "master2"), True), (("master2",), False)]
+)
+def test_a_vip_goes_to_another_control_plane_before_kubeadm_resets_and_from_the_last_one_after(
+    tmp_path: Path, names: tuple[str, ...], last: bool
+) -> None:
+    """kubeadm reset takes the member out of etcd, for which it needs the API."""
+    hosts = hosts_toml.host("master", "192.168.56.10", "control-plane")
+    hosts += hosts_toml.host("master2", "192.168.56.11", "control-plane")
+    site = site_at(tmp_path, 'kubernetes = "1.37"\nvip = "192.168.56.9"', hosts=hosts)
+    step = reset_node.step(names)
+    host = fleet_for(step, site)[names[0]].know(files={vip.DROP_IN: present()})
+    carry_out(step, host)
+    script = host.works["kubeadm-reset"]
+    subprocess.run(["sh", "-n", "-c", script], check=True)
+    assert (script.index("kubeadm reset -f") < script.index("systemctl disable --quiet --now keepalived")) == last
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_reset_removes_the_keepalived_that_is_ours(tmp_path: Path, ours: bool) -> None:
+    config, drop_in = tmp_path / "keepalived.conf", tmp_path / "drop-in"
+    config.touch()
+    if ours:
+        drop_in.touch()
+    script = reset_node.RELEASE.replace(vip.CONFIG, str(config)).replace(vip.DROP_IN, str(drop_in))
+    subprocess.run(["sh", "-euc", f"systemctl() {{ echo systemctl $*; }}\n{script}"], check=True, capture_output=True)
+    assert config.exists() is not ours
+    assert not drop_in.exists()
 
 
 @pytest.mark.parametrize("link", [False, True])
