@@ -157,9 +157,9 @@ def propose(options: Options, path: Path, named: Sequence[Named], *, ask_sudo: b
         first, why_first = proposal.control_plane(machines)
         server, why_server = proposal.nfs_server(machines, first, EXPORT)
         asked_by = next(one for one, machine in zip(named, machines, strict=True) if machine.name == first)
-        used = set() if len(machines) == 1 else _in_use(hosts[asked_by.name], places[first], network)
-    addresses = "" if len(machines) == 1 else proposal.pool(network, {*used, *_own(places)})
-    why = {"nfs": f"{server} has {why_server}.", "pool": _why_pool(network, len(machines), addresses)}
+        used = _in_use(hosts[asked_by.name], places[first], network)
+    addresses = proposal.pool(network, {*used, *_own(places)})
+    why = {"nfs": f"{server} has {why_server}.", "pool": _why_pool(network, addresses)}
     content = proposal.render(machines, places, first, server, addresses, ask_sudo=ask_sudo, why=why)
     parse_site(content, path)
     lines = [f"segment        {network}, which all hosts are on"]
@@ -169,9 +169,7 @@ def propose(options: Options, path: Path, named: Sequence[Named], *, ask_sudo: b
     return content, lines
 
 
-def _why_pool(network: IPv4Network, machines: int, addresses: str) -> str:
-    if machines == 1:
-        return "MetalLB announces nothing from a node that carries kubeadm's label of control planes."
+def _why_pool(network: IPv4Network, addresses: str) -> str:
     if not addresses:
         return f"so many addresses of {network} are in use that none are left for external IPs."
     return f"nobody answered for these addresses. {_DHCP}"

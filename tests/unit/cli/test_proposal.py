@@ -150,7 +150,7 @@ def test_the_file_is_a_site(tmp_path: Path) -> None:
     assert len(text.splitlines()) < 35
 
 
-def test_one_machine_is_both_and_announces_nothing(tmp_path: Path) -> None:
+def test_one_machine_is_both_and_without_free_addresses_there_is_no_metallb(tmp_path: Path) -> None:
     machines = [machine(1, ("eth0", "192.168.1.1/24"))]
     _, places = proposal.segment(machines)
     text = proposal.render(machines, places, "n1", "n1", "", ask_sudo=False, why={"nfs": "A.", "pool": "B."})
