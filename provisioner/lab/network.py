@@ -12,7 +12,7 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -116,6 +116,16 @@ def open_tap(spec: LabSpec, tap: str) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def unplug(namespace: str, ports: Mapping[str, tuple[str, str]]) -> None:
+    """Delete a node's ports on the bridge, by NIC, if they exist, and with them its NICs.
+
+    A namespace would take them with it, but not at once: the kernel resends what sockets of killed programs have sent
+    for nearly two minutes, and meanwhile answers for the node's addresses and refuses connections to them.
+    """
+    for port, _ in ports.values():
+        subprocess.run(["ip", "-n", namespace, "link", "delete", port], capture_output=True, check=False)
 
 
 def within(namespace: str, call: Callable[[], T]) -> T:

@@ -87,14 +87,14 @@ def test_a_node_is_drained() -> None:
     assert _name(report, change["to"]) == other, "only that node has a ready pod"
 
 
-def failover(name: str, ip: str, owner: str, act: Callable[[], object]) -> dict[str, Any]:
+def failover(name: str, ip: str, owner: str, act: Callable[[], object], port: int = 80) -> dict[str, Any]:
     """Watch an address from the operator's machine while `act` does something to its owner; return the report.
 
     `act` runs once the owner answers and serves; the watch ends when the address is stable again.
     """
     drive.say(f"{name}: watching {ip} on {owner}")
     picture = PICTURES / f"{name}.svg"
-    argv = drive.on_site("l2", "watch", ip, "--until-stable", *PATIENCE, "--port", "80", "--svg", str(picture))
+    argv = drive.on_site("l2", "watch", ip, "--until-stable", *PATIENCE, "--port", str(port), "--svg", str(picture))
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=drive.ROOT) as watch:
         try:
             lines = _lines(watch)

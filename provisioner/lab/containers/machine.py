@@ -11,7 +11,7 @@ from pathlib import Path
 
 import provisioner
 from provisioner.errors import ProvisionerError
-from provisioner.lab import background
+from provisioner.lab import background, network
 from provisioner.lab.containers import cgroups, disk, kernel, nfs, syscalls
 from provisioner.lab.containers.launch import Launch, write
 from provisioner.lab.image import Image, Progress
@@ -94,6 +94,7 @@ class Container:
             os.kill(int(self._booted.read_text()), _POWER_OFF)
 
     def power_off(self) -> None:
+        network.unplug(self.spec.namespace, self.vm.ports)  # nothing that still runs has a wire any more
         number = self.pid()
         if number is not None and not background.kill(number):
             raise ProvisionerError(f"{self.vm.name}: its supervisor {number} does not end", "provisioner lab status")

@@ -60,7 +60,7 @@ def _run(launch: Launch, ready: Path) -> int:
                 _child(launch, os.ttyname(slave), tell_unshared, go, tell_failed)
         for fd in (tell_unshared, go, tell_failed):
             os.close(fd)
-        cleanup.callback(_unplug, launch)
+        cleanup.callback(network.unplug, launch.namespace, launch.ports)
         if os.read(unshared, 1):
             _plug(launch, pid)
             cleanup.enter_context(nat.running(pid, launch.namespace, uplink=launch.uplink))
@@ -112,17 +112,11 @@ def _child(launch: Launch, console: str, tell_unshared: int, go: int, tell_faile
 
 def _plug(launch: Launch, pid: int) -> None:
     """Make eth1 and what follows of the process's network namespace, each with a port on the lab's bridge."""
-    _unplug(launch)
+    network.unplug(launch.namespace, launch.ports)
     for nic, (port, mac) in launch.ports.items():
         network.ip("-n", launch.namespace, "link", "add", port, "type", "veth",
                    "peer", "name", nic, "address", mac, "netns", str(pid))  # fmt: skip
         network.ip("-n", launch.namespace, "link", "set", port, "master", network.BRIDGE, "up")
-
-
-def _unplug(launch: Launch) -> None:
-    """Delete what an earlier run has left of the ports: a namespace takes its links with it, but not at once."""
-    for port, _ in launch.ports.values():
-        subprocess.run(["ip", "-n", launch.namespace, "link", "delete", port], capture_output=True, check=False)
 
 
 def _copy_console(master: int, pid: int) -> None:

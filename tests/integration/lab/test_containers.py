@@ -262,6 +262,8 @@ def test_power_cut_and_start(lab: LabSpec) -> None:
     lifecycle.power_off(lab, "worker1")
     assert [row.state for row in lifecycle.status(lab).vms] == ["running", "off"]
     assert cgroups.processes(lab.name, "worker1") == ()
+    port = subprocess.run(["ip", "-n", lab.namespace, "link", "show", lab.vm("worker1").tap], check=False)
+    assert port.returncode != 0, "the kernel of a node without power would still answer for its addresses"
     lifecycle.start(lab, "worker1", say)
     assert on(lab, "worker1", "cat kept") == "kept"
 
