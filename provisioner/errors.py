@@ -49,6 +49,10 @@ class Unreachable(HostError):
     """Logging in to a host failed, or the connection was lost; the state of the host is unknown."""
 
 
+class NotYet(ProvisionerError):
+    """A step cannot be looked at before an earlier one has run: a node that has not joined, a cluster that is not."""
+
+
 class NotConverged(HostError):
     """A change was made and is still pending afterwards."""
 
@@ -67,6 +71,10 @@ class ClusterError(ProvisionerError):
 
 class ApiUnreachable(ClusterError):
     """The Kubernetes API does not answer; nothing is known of the cluster's state."""
+
+
+class NoCluster(ClusterError, NotYet):
+    """No control plane has credentials for an API: there is no cluster yet."""
 
 
 class ApiForbidden(ClusterError):

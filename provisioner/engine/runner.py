@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
 
 from provisioner.engine.step import Change, Scope, Step
-from provisioner.errors import NotConverged, ProvisionerError
+from provisioner.errors import ApiUnreachable, NotConverged, NotYet, ProvisionerError
 from provisioner.kube import Cluster
 from provisioner.report import Report
 from provisioner.site import Site
@@ -49,8 +49,8 @@ class Failure:
 class Outcome:
     """The outcome of a plan or an apply.
 
-    changes: (step, host, change) in order. waiting: step name -> the earlier steps whose pending changes make its plan
-    a guess. visited: the hosts that any step ran on, in order. seconds: (step, host) -> duration.
+    changes: (step, host, change) in order. waiting: step name -> the earlier steps before which it cannot be looked
+    at. visited: the hosts that any step ran on, in order. seconds: (step, host) -> duration.
     """
 
     changes: list[tuple[str, str, Change]] = field(default_factory=list)
@@ -61,8 +61,8 @@ class Outcome:
 
     @property
     def pending(self) -> bool:
-        """Whether any change is pending."""
-        return bool(self.changes or self.waiting)
+        """Whether an apply would change anything."""
+        return bool(self.waiting) or any(not change.by_hand for _, _, change in self.changes)
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Run:
 CONNECT = Step("connect", "log in to every host", Scope.ALL, lambda host, cluster, site: iter(()), reads_only=True)
 WAIT = Step("wait", "wait for jobs started by an earlier run", Scope.ALL, CONNECT.changes, reads_only=True)
 _current = threading.local()  # the host whose step this thread runs, which the shared Cluster does not know
-Action = Callable[[Run, Step, Host], list[Change]]
+Action = Callable[[Run, Step, Host, list[Change]], object]  # appends what it finds or does, also before it fails
 
 
 def select(steps: Iterable[Step], site: Site, selection: Selection) -> tuple[Step, ...]:
@@ -131,10 +131,9 @@ def connect(run: Run, probe: Callable[[Host], object]) -> Outcome:
     hosts = [host for name, host in run.hosts.items() if not limit or name in limit or name == first]
     outcome = Outcome()
 
-    def action(run: Run, step: Step, host: Host) -> list[Change]:
-        del run, step
+    def action(run: Run, step: Step, host: Host, found: list[Change]) -> None:
+        del run, step, found
         probe(host)
-        return []
 
     _run_step(run, CONNECT, hosts, outcome, action)
     outcome.visited.clear()
@@ -145,10 +144,9 @@ def wait_idle(run: Run, names: Sequence[str]) -> Outcome:
     """Wait for jobs that an earlier run left on these hosts, as long as their own timeouts allow."""
     outcome = Outcome()
 
-    def action(run: Run, step: Step, host: Host) -> list[Change]:
-        del run, step
+    def action(run: Run, step: Step, host: Host, found: list[Change]) -> None:
+        del run, step, found
         jobs.wait_idle(host, 3600)
-        return []
 
     if names:
         _run_step(run, WAIT, [run.hosts[name] for name in names], outcome, action)
@@ -156,22 +154,46 @@ def wait_idle(run: Run, names: Sequence[str]) -> Outcome:
 
 
 def plan(run: Run) -> Outcome:
-    """Determine what an apply would change, without changing anything."""
+    """Determine what an apply would change, without changing anything or waiting for anything.
+
+    Every step is looked at, whatever an earlier one has pending and wherever it failed, so that one plan tells all.
+    """
     outcome = Outcome()
-    for step in select(run.steps, run.site, run.selection):
-        hosts = targets(step, run)
-        if not hosts:
-            continue
-        pending = {name for name, _, _ in outcome.changes} | set(outcome.waiting)
-        waits_for = tuple(name for name in step.after if name in pending)
-        if waits_for:
-            outcome.waiting[step.name] = waits_for
-            run.report.emit("waiting", f"after: {', '.join(waits_for)}", step=step.name)
-            continue
-        _run_step(run, step, hosts, outcome, _plan_host)
-        if outcome.failures:
-            break
+    steps = select(run.steps, run.site, run.selection)
+    with run.cluster.impatient():
+        for step in steps:
+            hosts = targets(step, run)
+            if not hosts:
+                continue
+            undone = _open(step.undone_by, outcome)
+            if undone:
+                _wait_for(run, step, undone, outcome)
+            else:
+                _run_step(run, step, hosts, outcome, _plan_host, planned=steps)
     return outcome
+
+
+def _open(names: Iterable[str], outcome: Outcome) -> tuple[str, ...]:
+    """Return those of the steps that are not done in this plan: with changes, failed, or not looked at."""
+    found = {name for name, _, _ in outcome.changes} | set(outcome.waiting)
+    found |= {failure.step for failure in outcome.failures}
+    return tuple(name for name in names if name in found)
+
+
+def _blockers(step: Step, steps: Sequence[Step], outcome: Outcome) -> tuple[str, ...]:
+    """Return the steps that are not done and without which `step` may be impossible to look at, the nearest ones."""
+    by_name = {each.name: each for each in steps}
+    names = step.after
+    while names:
+        if found := _open(names, outcome):
+            return found
+        names = tuple(dict.fromkeys(more for name in names if name in by_name for more in by_name[name].after))
+    return ()
+
+
+def _wait_for(run: Run, step: Step, names: tuple[str, ...], outcome: Outcome) -> None:
+    outcome.waiting[step.name] = names
+    run.report.emit("waiting", f"after: {', '.join(names)}", step=step.name)
 
 
 def apply(run: Run) -> Outcome:
@@ -186,15 +208,15 @@ def apply(run: Run) -> Outcome:
     return outcome
 
 
-def _plan_host(run: Run, step: Step, host: Host) -> list[Change]:
-    return list(step.changes(host, run.cluster, run.site))
+def _plan_host(run: Run, step: Step, host: Host, found: list[Change]) -> None:
+    found.extend(step.changes(host, run.cluster, run.site))
 
 
-def _apply_host(run: Run, step: Step, host: Host) -> list[Change]:
+def _apply_host(run: Run, step: Step, host: Host, found: list[Change]) -> None:
     done = _make_changes(run, step, host, step.changes(host, run.cluster, run.site))
     for relapses_left in range(MAX_RELAPSES, -1, -1) if done else ():
         host.forget_facts()
-        pending = _plan_host(run, step, host)
+        pending = [change for change in step.changes(host, run.cluster, run.site) if not change.by_hand]
         if not pending:
             break
         # Something that ran a moment ago may not now (a busy node missed its probes); anything else was undone.
@@ -208,7 +230,7 @@ def _apply_host(run: Run, step: Step, host: Host) -> list[Change]:
         _make_changes(run, step, host, pending)
     for sentence in step.proof(host, run.cluster, run.site):
         run.report.emit("proof", sentence, host=host.name, step=step.name)
-    return done
+    found += done
 
 
 def _make_changes(run: Run, step: Step, host: Host, changes: Iterable[Change]) -> list[Change]:
@@ -217,6 +239,10 @@ def _make_changes(run: Run, step: Step, host: Host, changes: Iterable[Change]) -
     for change in changes:
         if step.reads_only:
             raise TypeError(f"step {step.name} is read-only but yields a change: {change.summary}")
+        if change.by_hand:
+            text = f"{host.name}: {change.summary}, which apply leaves alone: {change.by_hand}"
+            run.report.emit("note", text, host=host.name, step=step.name)
+            continue
         run.before_change()
         run.report.emit("change", change.summary, host=host.name, step=step.name, diff=change.diff)
         change.do()
@@ -224,43 +250,55 @@ def _make_changes(run: Run, step: Step, host: Host, changes: Iterable[Change]) -
     return done
 
 
-def _run_step(run: Run, step: Step, hosts: Sequence[Host], outcome: Outcome, action: Action) -> None:
-    """Run `action` on every host of a step in parallel; collect changes and failures in host order."""
+def _run_step(
+    run: Run, step: Step, hosts: Sequence[Host], outcome: Outcome, action: Action, *, planned: Sequence[Step] = ()
+) -> None:
+    """Run `action` on every host of a step in parallel; collect changes and failures in host order.
+
+    planned: the steps of a plan, in which a step that gets no answer waits for an earlier one that is not done.
+    """
     started = time.monotonic()
     names = [host.name for host in hosts]
     run.report.emit("step", step.summary, step=step.name, hosts=names)
-    results = parallel(hosts, lambda host: _run_on_host(run, step, host, action), run.parallel)
-    for host, (result, seconds) in zip(hosts, results, strict=True):
+    blockers = _blockers(step, planned, outcome) if planned else ()
+    results = parallel(hosts, lambda host: _run_on_host(run, step, host, action, bool(blockers)), run.parallel)
+    for host, (found, error, seconds) in zip(hosts, results, strict=True):
         outcome.visited[host.name] = None
         outcome.seconds[step.name, host.name] = seconds
-        if isinstance(result, Exception):
-            outcome.failures.append(Failure(step.name, host.name, result))
-        else:
-            outcome.changes += [(step.name, host.name, change) for change in result]
+        outcome.changes += [(step.name, host.name, change) for change in found]
+        if blockers and isinstance(error, NotYet | ApiUnreachable):
+            _wait_for(run, step, blockers, outcome)
+        elif error is not None:
+            outcome.failures.append(Failure(step.name, host.name, error))
     run.report.emit("step-done", step=step.name, seconds=round(time.monotonic() - started, 1))
 
 
-def _run_on_host(run: Run, step: Step, host: Host, action: Action) -> tuple[list[Change] | Exception, float]:
+def _run_on_host(
+    run: Run, step: Step, host: Host, action: Action, may_wait: bool
+) -> tuple[list[Change], Exception | None, float]:
     started = time.monotonic()
     host.step = step.name
     _current.host = host
     run.report.emit("host", host=host.name, step=step.name)
-    result: list[Change] | Exception
+    found: list[Change] = []
+    failure: Exception | None = None
     try:
-        result = action(run, step, host)
+        action(run, step, host, found)
     except Exception as error:  # a bug that shows on one host must not hide the results of the others
         if not isinstance(error, ProvisionerError):
             run.report.detail(
                 f"internal error in {step.name} on {host.name}", "".join(traceback.format_exception(error))
             )
-        result = error
+        failure = error
     seconds = time.monotonic() - started
-    if isinstance(result, Exception):
-        run.report.emit("failed", str(result), host=host.name, step=step.name, seconds=round(seconds, 1))
+    event: dict[str, Any] = {"host": host.name, "step": step.name, "seconds": round(seconds, 1)}
+    if may_wait and isinstance(failure, NotYet | ApiUnreachable):
+        run.report.emit("unseen", str(failure), **event)
+    elif failure is not None:
+        run.report.emit("failed", str(failure), **event)
     else:
-        count: dict[str, Any] = {"pending" if action is _plan_host else "changes": len(result)}
-        run.report.emit("done", host=host.name, step=step.name, seconds=round(seconds, 1), **count)
-    return result, seconds
+        run.report.emit("done", **event, **{"pending" if action is _plan_host else "changes": len(found)})
+    return found, failure, seconds
 
 
 def progress(report: Report) -> Callable[[str], None]:

@@ -21,12 +21,15 @@ class Change:
     """One thing to do: a one-line summary, a callable, and a unified diff without secrets.
 
     waits: the change only waits for something that others do, so it may become pending again at any time.
+    by_hand: what a person has to do about a difference that no apply settles, because it is not ours to decide; an
+        apply then leaves `do` uncalled. Empty for all others.
     """
 
     summary: str
     do: Callable[[], None] = field(repr=False)
     diff: str = ""
     waits: bool = False
+    by_hand: str = ""
 
 
 class Scope(Enum):
@@ -58,8 +61,10 @@ class Step:
 
     changes: the generator `(host, cluster, site) -> Iterator[Change]`.
     query: the facts that it reads, for a given site.
-    after: names of the earlier steps whose changes this step's plan depends on; while one of them has pending changes,
-        a plan shows "after: STEP" instead.
+    after: names of the earlier steps without which this step may not be possible to look at. A plan looks anyway, and
+        shows "after: STEP" only if it gets no answer (NotYet, ApiUnreachable) and one of them is not done.
+    undone_by: names of the earlier steps whose changes make what is seen now meaningless, as a reset does to what a
+        host has; while one of them has pending changes, a plan does not look.
     reads_only: the step checks and refuses but never yields a change (preflight).
     enabled: whether the site uses the step at all.
     validate: raises ProvisionerError for a mistake that can be seen without any host, such as a file that is missing.
@@ -74,6 +79,7 @@ class Step:
     changes: Callable[[Host, Cluster, Site], Iterator[Change]]
     query: Callable[[Site], FactQuery] = lambda site: FactQuery()
     after: tuple[str, ...] = ()
+    undone_by: tuple[str, ...] = ()
     reads_only: bool = False
     enabled: Callable[[Site], bool] = lambda site: True
     validate: Callable[[Site], object] = lambda site: None

@@ -17,12 +17,13 @@ SLOWEST = 3
 def plan_lines(outcome: Outcome, diff: bool = False) -> Iterator[str]:
     """Yield the plan by step: each change once, with its hosts and, with `diff`, its diff."""
     by_step: dict[str, dict[tuple[str, str], list[str]]] = {}
+    by_hand = {change.summary: f"  by hand: {change.by_hand}" for _, _, change in outcome.changes if change.by_hand}
     for step, host, change in outcome.changes:
         by_step.setdefault(step, {}).setdefault((change.summary, change.diff if diff else ""), []).append(host)
     for step, changes in by_step.items():
         yield step
         for (summary, text), hosts in changes.items():
-            yield f"  {summary}  [{', '.join(hosts)}]"
+            yield f"  {summary}  [{', '.join(hosts)}]{by_hand.get(summary, '')}"
             yield from (f"      {line}" for line in redact(text).splitlines())
     for step, names in outcome.waiting.items():
         yield f"{step}  after: {', '.join(names)}"
@@ -30,12 +31,17 @@ def plan_lines(outcome: Outcome, diff: bool = False) -> Iterator[str]:
 
 def plan_summary(outcome: Outcome) -> str:
     """Return the last line of a plan."""
-    if not outcome.pending:
-        return f"nothing to do on {pluralize(len(outcome.visited), 'host')}"
-    hosts = {host for _, host, _ in outcome.changes}
-    text = f"{pluralize(len(outcome.changes), 'change')} on {pluralize(len(hosts), 'host')}"
+    ours = [(host, change) for _, host, change in outcome.changes if not change.by_hand]
+    others = len(outcome.changes) - len(ours)
+    if outcome.pending:
+        hosts = {host for host, _ in ours}
+        text = f"{pluralize(len(ours), 'change')} on {pluralize(len(hosts), 'host')}"
+    else:
+        text = f"nothing to do on {pluralize(len(outcome.visited), 'host')}"
+    if others:
+        text += f"; {pluralize(others, 'difference')} to settle by hand"
     if outcome.waiting:
-        text += f"; {pluralize(len(outcome.waiting), 'dependent step')} not planned yet"
+        text += f"; {pluralize(len(outcome.waiting), 'step')} to be known after them"
     return text
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "download",
     "kubeadm",
     "kubeadm_drift",
+    "kubeadm_render",
     "kubeadm_state",
     "kubeconfig",
     "kubeconfig_file",

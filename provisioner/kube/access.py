@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from provisioner.errors import ApiUnreachable, ClusterError, HostError
+from provisioner.errors import ApiUnreachable, HostError, NoCluster
 from provisioner.kube.kubeconfig_file import Kubeconfig
 from provisioner.site import Site
 from provisioner.ssh import Host, Tunnel
@@ -92,7 +92,7 @@ class SiteAccess:
         """Return a client. Raises ClusterError without a cluster."""
         config = self.kubeconfig()
         if config is None:
-            raise ClusterError("there is no cluster yet", "provisioner apply")
+            raise NoCluster("there is no cluster yet", "provisioner apply")
         # Imported here only: loading the kubernetes client takes longer than `--help` may.
         from provisioner.kube.client import Client
 

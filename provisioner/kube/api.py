@@ -57,6 +57,21 @@ class Api:
         self._client: Client | None = None
         self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
         self._connecting = threading.RLock()  # all hosts of a step share the connection and the tunnel
+        self._patience: float | None = None
+        self._silent: ApiUnreachable | None = None
+
+    @property
+    def patience(self) -> float | None:
+        """The seconds (not yet scaled) that anything may be waited for at most; None for no limit."""
+        return self._patience
+
+    @patience.setter
+    def patience(self, seconds: float | None) -> None:
+        self._patience, self._silent = seconds, None
+
+    def patient(self, seconds: float) -> float:
+        """Return a scaled timeout in seconds, limited by the patience."""
+        return seconds if self._patience is None else min(seconds, self.access.timeout(self._patience))
 
     def disconnect(self) -> None:
         """Drop the connection and credentials, for example after a control plane was created or removed."""
@@ -76,17 +91,22 @@ class Api:
         self, method: str, path: str, body: Any = None, content_type: str = "application/json", retry_for: float = 30
     ) -> tuple[int, bytes]:
         """Return status and body. Retry a busy or silent API server for `retry_for` seconds (scaled)."""
-        deadline = time.monotonic() + self.access.timeout(retry_for)
+        if self._silent is not None:
+            raise self._silent
+        deadline = time.monotonic() + self.patient(self.access.timeout(retry_for))
         client = self._connect()
         while True:
             try:
-                status, data = client.request(method, path, body, content_type, self.access.timeout(15))
+                status, data = client.request(method, path, body, content_type, self._limit())
                 if not retryable(status, data) or time.monotonic() > deadline:
                     return status, data
             except OSError as error:
                 if time.monotonic() > deadline:
                     what = f"the API at {self.access.server} does not answer: {error}"
-                    raise ApiUnreachable(what, self.access.remedy) from error
+                    unreachable = ApiUnreachable(what, self.access.remedy)
+                    if self._patience is not None:
+                        self._silent = unreachable
+                    raise unreachable from error
             time.sleep(min(1.0, self.access.timeout(0.25)))
 
     def exec(self, namespace: str, pod: str, command: Sequence[str], container: str = "", timeout: float = 30) -> str:
@@ -141,6 +161,10 @@ class Api:
         }
         self._kinds[api_version] = found  # in one assignment, since other threads read it
         return found
+
+    def _limit(self) -> float:
+        """Return the seconds to wait for a response; longer than what the API server itself is told."""
+        return self.access.timeout(15.0 if self._patience is None else 2 * self._patience)
 
     def _connect(self) -> Client:
         with self._connecting:

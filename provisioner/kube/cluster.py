@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -21,6 +24,7 @@ T = TypeVar("T")
 # 1.20's API server has no field management for these and closes the connection on a server-side apply.
 _MERGED_KINDS = ("APIService",)
 _MAX_READS = 5  # of an object that others keep changing
+IMPATIENT = 3.0  # seconds (scaled) that a plan waits for anything at most
 EXPLAIN_AFTER = 15.0  # seconds (scaled) after which a wait reports what it is waiting on
 
 
@@ -44,6 +48,8 @@ class Cluster(ClusterView):
                 f"create the CustomResourceDefinition of {object_name(manifest)} first",
             )
         query = {"fieldManager": FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
+        if self._api.patience is not None:  # ends a webhook that does not answer, with an error that names it
+            query["timeout"] = f"{math.ceil(self.timeout(IMPATIENT))}s"
         if manifest["kind"] in _MERGED_KINDS:
             status, body = self._create_or_merge(path, name, urlencode(query), manifest)
         else:
@@ -123,6 +129,44 @@ class Cluster(ClusterView):
                 break
         return difference(object_name(manifest), live, wanted)
 
+    def diffs_exactly(self, manifests: Sequence[Mapping[str, Any]]) -> Lines:
+        """Return the diff of each manifest that `replace` would make, 4 in parallel; "" for no change."""
+        self._api.discover_all({str(manifest["apiVersion"]) for manifest in manifests})
+        with ThreadPoolExecutor(4) as pool:
+            return [*pool.map(self._diff_exactly, manifests)]
+
+    def _diff_exactly(self, manifest: Mapping[str, Any]) -> str:
+        live, wanted = self._replaced(manifest, dry_run=True)
+        return difference(object_name(manifest), live, wanted)
+
+    def replace(self, manifest: Mapping[str, Any]) -> None:
+        """Give an object what a manifest says and, other than `apply`, nothing that somebody added to it since.
+
+        Labels and annotations of others stay, and so does everything that is not in the manifest at its top level.
+        """
+        self._replaced(manifest, dry_run=False)
+
+    def _replaced(self, manifest: Mapping[str, Any], *, dry_run: bool) -> tuple[Object | None, Object]:
+        """Return the live object and what a replacement makes of it; None and the manifest if it does not exist."""
+        metadata, kind = manifest["metadata"], manifest["kind"]
+        for attempts_left in reversed(range(_MAX_READS)):
+            live = self.get(kind, metadata["name"], metadata.get("namespace"), manifest["apiVersion"])
+            if live is None:
+                return None, dict(manifest) if dry_run else self.apply(manifest)
+            body = {**live, **manifest, "metadata": copy.deepcopy(live["metadata"])}
+            for part in ("labels", "annotations"):
+                if metadata.get(part):
+                    body["metadata"][part] = {**(body["metadata"].get(part) or {}), **metadata[part]}
+            query = {"fieldManager": FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
+            path = self._api.path(manifest["apiVersion"], kind, metadata.get("namespace"), metadata["name"])
+            status, answer = self._api.request("PUT", f"{path}?{urlencode(query)}", body)
+            if status == 409 and attempts_left:  # somebody else has written it in between
+                continue
+            if status >= 400:
+                raise refusal("replace", object_name(manifest), status, answer)
+            return live, dict(json.loads(answer))
+        raise AssertionError("the last attempt returns or raises")
+
     # --- pods ----------------------------------------------------------------------------------------------
 
     def exec(self, namespace: str, pod: str, command: Sequence[str], container: str = "", timeout: float = 30) -> str:
@@ -130,6 +174,18 @@ class Cluster(ClusterView):
         return self._api.exec(namespace, pod, command, container, timeout)
 
     # --- waiting -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Wait for nothing longer than a few seconds in this context: what is not ready is then an error that says so.
+
+        A plan runs in it. Once the API has not answered, it is not asked again.
+        """
+        self._api.patience = IMPATIENT
+        try:
+            yield
+        finally:
+            self._api.patience = None
 
     def wait(
         self, what: str, poll: Callable[[], T | None], timeout: float, explain: Callable[[], str] = lambda: ""
@@ -140,7 +196,7 @@ class Cluster(ClusterView):
         while waiting, the last of them is shown as progress from time to time. Raise ClusterError at the timeout.
         """
         started = time.monotonic()
-        deadline = started + self.timeout(timeout)
+        deadline = started + self._api.patient(self.timeout(timeout))
         explain_at = started + self.timeout(EXPLAIN_AFTER)
         last = because = ""
         while True:

@@ -45,7 +45,7 @@ def refuse_differences(cluster: Cluster, site: Site) -> None:
 
 
 def _cluster_differences(cluster: Cluster, site: Site) -> Iterator[Problem]:
-    live = _document(cluster, "kubeadm-config", "ClusterConfiguration")
+    live = document(cluster, "kubeadm-config", "ClusterConfiguration")
     if live is None:
         return
     wanted = kubeadm.cluster_configuration(site)
@@ -90,14 +90,14 @@ def _kubelet_differences(cluster: Cluster, site: Site) -> Iterator[Problem]:
     wanted = site.kubeadm.kubelet_configuration
     if wanted:
         old = f"kubelet-config-{site.version.minor_text}"  # until 1.23
-        live = _document(cluster, "kubelet-config", "kubelet") or _document(cluster, old, "kubelet")
+        live = document(cluster, "kubelet-config", "kubelet") or document(cluster, old, "kubelet")
         yield from _configuration_differences(live, wanted, "kubelet_configuration", "kubelets have")
 
 
 def _kube_proxy_differences(cluster: Cluster, site: Site) -> Iterator[Problem]:
     wanted = site.kubeadm.kube_proxy_configuration
     if wanted:
-        live = _document(cluster, "kube-proxy", "config.conf")
+        live = document(cluster, "kube-proxy", "config.conf")
         yield from _configuration_differences(live, wanted, "kube_proxy_configuration", "kube-proxy has")
 
 
@@ -115,13 +115,13 @@ def _configuration_differences(
 
 def cluster_name(cluster: Cluster) -> str:
     """Return the name that the running cluster has in kubeadm's configuration; "" if the API does not answer."""
-    document = _document(cluster, "kubeadm-config", "ClusterConfiguration") if cluster.reachable() else None
-    return str((document or {}).get("clusterName", ""))
+    found = document(cluster, "kubeadm-config", "ClusterConfiguration") if cluster.reachable() else None
+    return str((found or {}).get("clusterName", ""))
 
 
-def _document(cluster: Cluster, name: str, key: str) -> dict[str, Any] | None:
+def document(cluster: Cluster, name: str, key: str, namespace: str = "kube-system") -> dict[str, Any] | None:
     """Return one of kubeadm's documents; None in a cluster without it, to which kubeadm cannot join nodes anyway."""
-    found = cluster.get("ConfigMap", name, "kube-system")
+    found = cluster.get("ConfigMap", name, namespace)
     text = (found or {}).get("data", {}).get(key)
     return None if text is None else yaml.safe_load(text)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from provisioner.ssh.facts import FactQuery, HostFacts, HostNic
+from provisioner.ssh.facts import FactQuery, File, HostFacts, HostNic
 from provisioner.ssh.host import Host
 from provisioner.ssh.sudo import Sudo
 from provisioner.ssh.tunnel import Tunnel
 
 __all__ = [
     "FactQuery",
+    "File",
     "Host",
     "HostFacts",
     "HostNic",

@@ -58,6 +58,7 @@ class Host:
         self._sudo = sudo
         self._connections = Connections(site, spec, self._notify, jumps)
         self._facts: HostFacts | None = None
+        self._outputs: dict[str, str] = {}  # of `read`, by script
         self._facts_lock = threading.Lock()
         self.closed = self._connections.closed
         self.lock = threading.Lock()  # serializes what other hosts do through this one
@@ -114,6 +115,14 @@ class Host:
         """Drop the cached facts after a change to the host."""
         with self._facts_lock:
             self._facts = None
+            self._outputs.clear()
+
+    def read(self, script: str) -> str:
+        """Return the output of a script that changes nothing; read once, like the facts, until `forget_facts`."""
+        with self._facts_lock:
+            if script not in self._outputs:
+                self._outputs[script] = self.run(script).stdout
+            return self._outputs[script]
 
     def _read_facts(self) -> HostFacts:
         token = facts_parser.new_token()

@@ -144,5 +144,4 @@ STEP = Step(
         packages=("containerd", "containerd.io", "runc"),
         units=("containerd.service",),
     ),
-    after=("prepare",),
 )

@@ -11,6 +11,7 @@ from provisioner.errors import ApiForbidden, ClusterError, HostError
 from provisioner.kube import ApiState, Cluster, kubeadm, kubeadm_drift, kubeadm_state
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
+from provisioner.steps import kubeadm_files
 from provisioner.text import join_words
 
 CONFIG = f"{kubeadm_state.DIRECTORY}/kubeadm-init.yaml"
@@ -32,6 +33,12 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
             lambda: kubeadm_state.reset(host, kubeadm_state.INIT_STARTED),
         )
     elif has_config:
+        if cluster.state() is not ApiState.READY and kubeadm_files.is_node(host):
+            mends = list(kubeadm_files.mends(host, cluster))
+            yield from mends
+            if mends:
+                yield Change("wait for the API to answer", lambda: _wait_for_api(host, cluster, site), waits=True)
+                return
         _wait_for_api(host, cluster, site)
         kubeadm_drift.refuse_differences(cluster, site)
         return
@@ -132,15 +139,17 @@ STEP = Step(
     summary="kubeadm init on the first control plane",
     scope=Scope.FIRST,
     changes=changes,
-    query=lambda site: FactQuery(
-        exists=(
-            kubeadm_state.INIT_STARTED,
-            kubeadm_state.ADMIN_CONF,
-            kubeadm_state.KUBELET_CONF,
-            kubeadm_state.CA,
-            kubeadm_state.ETCD,
-            kubeadm_state.MANIFESTS,
+    query=lambda site: (
+        kubeadm_files.query(site)
+        | FactQuery(
+            exists=(
+                kubeadm_state.INIT_STARTED,
+                kubeadm_state.ADMIN_CONF,
+                kubeadm_state.KUBELET_CONF,
+                kubeadm_state.CA,
+                kubeadm_state.ETCD,
+                kubeadm_state.MANIFESTS,
+            )
         )
     ),
-    after=("kubernetes",),
 )

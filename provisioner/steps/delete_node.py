@@ -19,7 +19,7 @@ def step(names: Collection[str], *, gone: bool = False, after: tuple[str, ...] =
         summary="removed nodes are not in the API",
         scope=Scope.CLUSTER,
         changes=lambda host, cluster, site: changes(host, cluster, site, names, gone=gone),
-        after=after,
+        undone_by=after,
     )
 
 

@@ -205,5 +205,5 @@ STEP = Step(
         files=(kubeadm_state.CA,),
         exists=(kubeadm_state.JOIN_STARTED, kubeadm_state.KUBELET_CONF, kubeadm_state.BOOTSTRAP_CONF),
     ),
-    after=("kubernetes", "control-plane"),
+    after=("control-plane",),
 )

@@ -95,5 +95,4 @@ STEP = Step(
         packages=(*PACKAGES, *DEPENDENCIES),
         units=("kubelet.service",),
     ),
-    after=("containerd",),
 )

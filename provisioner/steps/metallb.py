@@ -69,6 +69,6 @@ STEP = Step(
     summary="MetalLB's controller and speakers",
     scope=Scope.CLUSTER,
     changes=changes,
-    after=("control-plane", "nodes"),
+    after=("control-plane", "kubeadm-objects", "nodes"),
     enabled=lambda site: site.metallb.enabled,
 )

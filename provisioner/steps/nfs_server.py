@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import file, needs_restart, packages, unit
 from provisioner.errors import HostError
 from provisioner.kube import Cluster
 from provisioner.site import Site
-from provisioner.ssh import FactQuery, Host
+from provisioner.ssh import FactQuery, File, Host
 from provisioner.steps.prepare import SERVER_PACKAGE
 from provisioner.text import join_words, pluralize
 
@@ -56,12 +56,37 @@ def clients_of(site: Site) -> list[str]:
     return list(dict.fromkeys([*(spec.address for spec in site.hosts), *site.nfs.clients]))
 
 
-def exported(etab: str, path: str) -> dict[str, set[str]]:
-    """Return the clients of an export in etab, each with its options."""
+def foreign_lines(files: Mapping[str, File], path: str) -> list[tuple[str, str]]:
+    """Return (file, client) for each client to which another exports file gives the export, a part of it or all above.
+
+    files: the host's exports files. Lines go on after a backslash, and options are no part of a client (exports(5)).
+    """
+    found = []
+    for name, found_file in files.items():
+        if (
+            name == EXPORTS
+            or not found_file.exists
+            or not (name == "/etc/exports" or name.startswith("/etc/exports.d/"))
+        ):
+            continue
+        for line in (found_file.content or "").replace("\\\n", " ").splitlines():
+            words = line.partition("#")[0].split()
+            if words and _overlap(words[0].strip('"'), path):
+                found += [(name, word.partition("(")[0] or "*") for word in words[1:] if not word.startswith("-")]
+    return found
+
+
+def _overlap(one: str, other: str) -> bool:
+    one, other = f"{one.rstrip('/')}/", f"{other.rstrip('/')}/"
+    return one.startswith(other) or other.startswith(one)
+
+
+def exports_in_effect(etab: str, path: str) -> dict[str, set[str]]:
+    """Return the clients in etab of an export, a part of it or all above, each with its options."""
     found = {}
     for line in etab.splitlines():
         export, _, rest = line.partition("\t")
-        if export == path:
+        if rest and _overlap(export, path):
             client, _, words = rest.partition("(")
             found[client.strip()] = set(words.rstrip(") ").split(","))
     return found
@@ -94,11 +119,22 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     yield from file(host, EXPORTS, wanted)
     yield from file(host, CONFIG, _CONFIG)
     yield from unit(host, UNIT, restart=needs_restart(host, CONFIG, _CONFIG, UNIT))
+    others = foreign_lines(facts.files, site.nfs.export)
+    for name, client in others:
+        yield Change(
+            f"{name} exports {site.nfs.export}, or a part of it, to {client} too",
+            lambda: None,
+            by_hand=f"remove the line from {name} on {host.name}, or add {client} to clients under [nfs]",
+        )
     etab = facts.files.get(ETAB)
-    known = exported((etab.content if etab is not None else None) or "", site.nfs.export)
+    exports_now = exports_in_effect((etab.content if etab is not None else None) or "", site.nfs.export)
+    by_others = {client for _, client in others}
+    known = {client: have for client, have in exports_now.items() if client not in by_others}
+    missing_clients = set(clients_of(site)) - by_others - known.keys()
     now = facts.files.get(EXPORTS)
     # A run that was killed before exportfs leaves the old clients and options in effect.
-    in_effect = known.keys() == set(clients_of(site)) and all(set(options(site)) <= have for have in known.values())
+    unwanted = known.keys() - set(clients_of(site))
+    in_effect = not missing_clients | unwanted and all(set(options(site)) <= have for have in known.values())
     if not in_effect or now is None or now.content != wanted:
         yield Change(
             f"export {site.nfs.export} to {', '.join(clients_of(site))}",
@@ -160,12 +196,11 @@ STEP = Step(
     scope=Scope.NFS_SERVER,
     changes=changes,
     query=lambda site: FactQuery(
-        files=(CONFIG, EXPORTS, ETAB),
+        files=(CONFIG, EXPORTS, ETAB, "/etc/exports", "/etc/exports.d/*.exports"),
         exists=(site.nfs.export, *volume_paths(site)),
         links=tuple(volume_paths(site)),
         packages=(SERVER_PACKAGE,),
         units=(UNIT,),
     ),
-    after=("prepare",),
     enabled=lambda site: site.nfs.enabled,
 )

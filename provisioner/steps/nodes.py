@@ -7,7 +7,7 @@ from typing import Any
 
 from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import objects
-from provisioner.errors import ClusterError
+from provisioner.errors import NotYet
 from provisioner.kube import Cluster, Object, kubeadm
 from provisioner.site import HostSpec, Site
 from provisioner.site.syntax import Taint, parse_taint
@@ -24,10 +24,9 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     """Yield the labels and taints that are missing, and the wait for readiness, node by node."""
     del host
     nodes = cluster.nodes()
-    missing = [spec.name for spec in site.hosts if spec.name not in nodes]
-    if missing:
-        raise ClusterError(f"the cluster has no node {join_words(missing, 'or')}", "provisioner apply --from join")
     for spec in site.hosts:
+        if spec.name not in nodes:
+            continue
         # Server-side apply deletes labels that left hosts.toml, even the last one, and keeps those of others.
         labels = {"name": spec.name, "labels": dict(spec.labels)}
         yield from objects(cluster, [{"apiVersion": "v1", "kind": "Node", "metadata": labels}])
@@ -35,6 +34,9 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         yield from _taints(cluster, site, spec, nodes[spec.name])
         if not ready(nodes[spec.name]):
             yield Change(f"wait for node {spec.name} to be Ready", _waiting(cluster, spec.name), waits=True)
+    missing = [spec.name for spec in site.hosts if spec.name not in nodes]
+    if missing:
+        raise NotYet(f"the cluster has no node {join_words(missing, 'or')}", "provisioner apply --from join")
 
 
 def ready(node: Object) -> bool:

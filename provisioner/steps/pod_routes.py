@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import file, unit
-from provisioner.errors import HostError
+from provisioner.errors import HostError, NotYet
 from provisioner.kube import Cluster
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
@@ -38,7 +38,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         if node["spec"].get("podCIDR")
     }
     if host.name not in ranges:
-        raise HostError(host.name, "has no pod CIDR in the API yet", "provisioner apply")
+        raise NotYet(f"{host.name} has no pod CIDR in the API yet", "provisioner apply")
     addresses = {spec.name: spec.address for spec in site.hosts}
     routes = {pods: addresses[name] for name, pods in ranges.items() if name != host.name and name in addresses}
     script = routes_script(site.cluster.pod_cidr, routes)

@@ -16,7 +16,7 @@ from provisioner.addresses import merge_ranges
 from provisioner.catalogue import release
 from provisioner.engine import Change, Scope, Step
 from provisioner.engine.rollout import complete
-from provisioner.errors import ClusterError, HostError
+from provisioner.errors import ApiUnreachable, ClusterError, HostError
 from provisioner.kube import Cluster, Object, templates
 from provisioner.kube.address_pools import (
     API,
@@ -34,6 +34,7 @@ from provisioner.kube.objects import difference, is_managed, namespaced_name, ob
 from provisioner.site import Site
 from provisioner.ssh import Host
 from provisioner.steps.pool_conflicts import pool_conflicts
+from provisioner.steps.webhook import WebhookUnready, why_unready
 from provisioner.version import Version
 
 KINDS = ("L2Advertisement", "IPAddressPool")
@@ -41,7 +42,10 @@ CONTROLLER = "app=metallb,component=controller"
 # An API server that has missed a change of Services, as one may for minutes after etcd lost its leader while a control
 # plane joined (kubernetes issue 97294): behind a load balancer, another one knows better.
 _SERVICE_UNSEEN = re.compile(r'service ".*" not found')
-_WEBHOOK_NOT_READY = ("failed calling webhook", "no endpoints available", "connection refused", "x509")
+_WEBHOOK_NOT_READY = (
+    "failed calling webhook", "no endpoints available", "connection refused", "x509",
+    "did not complete within",  # a plan's request, which waits for a few seconds only
+)  # fmt: skip
 _OVERLAP = "overlap"  # internal/config/config.go: "CIDR … overlaps with already defined CIDR"
 
 
@@ -203,7 +207,15 @@ def _through_webhook(cluster: Cluster, what: str, manifest: Object, *, dry_run: 
             refusals.append(error)
         return ("",)
 
-    (diff,) = cluster.wait(what, attempt, 120, lambda: "\n".join(cluster.events(NAMESPACE)[-6:]))
+    try:
+        (diff,) = cluster.wait(what, attempt, 120, lambda: "\n".join(cluster.events(NAMESPACE)[-6:]))
+    except ApiUnreachable:
+        raise
+    except ClusterError as error:
+        because = why_unready(cluster, NAMESPACE)
+        raise WebhookUnready(
+            f"{error.message}{f': {because}' if because else ''}", error.remedy, tail=error.tail
+        ) from error
     if refusals:
         raise refusals[0]
     return diff

@@ -13,8 +13,8 @@ from provisioner.errors import ProvisionerError
 from provisioner.site import Site
 from provisioner.steps import delete_node, drain, l2_proof, reset_node, successors
 
-# These steps would refuse a node that is about to be reset; a plan reports them as waiting instead.
-_WAIT_FOR_RESET = ("kubernetes", "vip", "join")
+# What these steps see on a node that is about to be reset is not what they will find; a plan reports them as waiting.
+_UNDONE_BY_RESET = ("kubernetes", "vip", "kubeadm-files", "join")
 PROOFS = (successors.STEP, l2_proof.STEP)  # what is judged after pods had to move
 
 
@@ -32,10 +32,14 @@ def remove(name: str, *, gone: bool = False) -> tuple[Step, ...]:
 
 def rebuild(name: str, apply: Sequence[Step]) -> tuple[Step, ...]:
     """Return the steps that remove one node, then those of an apply, which join it again."""
-    joining = (
-        replace(step, after=(*step.after, "leave", "forget")) if step.name in _WAIT_FOR_RESET else step
-        for step in apply
-    )
+    joining: list[Step] = []
+    undone: set[str] = set()
+    for step in apply:
+        resets = step.name in _UNDONE_BY_RESET
+        before = ("leave", "forget") if resets else tuple(name for name in step.after if name in undone)
+        if before:
+            undone.add(step.name)
+        joining.append(replace(step, undone_by=before))
     return (*remove(name)[: -len(PROOFS)], *joining)
 
 

@@ -74,7 +74,7 @@ def step(
             host, cluster, site, removed or names, other_cluster=other_cluster
         ),
         query=lambda site: FactQuery(files=(kubeadm_state.CA,), exists=TRACES),
-        after=after,
+        undone_by=after,
         only_on=tuple(names),
     )
 

@@ -123,6 +123,12 @@ class FakeCluster:
     def diffs(self, manifests: Iterable[Mapping[str, Any]]) -> Sequence[str]:
         return [self.diff(manifest) for manifest in manifests]
 
+    def diffs_exactly(self, manifests: Iterable[Mapping[str, Any]]) -> Sequence[str]:
+        return self.diffs(manifests)
+
+    def replace(self, manifest: Object) -> None:
+        self.apply(manifest)
+
     # --- writing -----------------------------------------------------------------------------------------------
 
     def apply(self, manifest: Object, *, dry_run: bool = False) -> Object:

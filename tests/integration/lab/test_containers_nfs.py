@@ -95,7 +95,7 @@ def export(lab: LabSpec, clients: tuple[str, ...]) -> None:
     on(lab, "master", "systemctl is-active nfs-server || systemctl enable --now nfs-server")
     on(lab, "master", "exportfs -ra")
     etab = on(lab, "master", f"cat {nfs_server.ETAB}")
-    assert set(nfs_server.exported(etab, "/srv/nfs")) == set(clients)
+    assert set(nfs_server.exports_in_effect(etab, "/srv/nfs")) == set(clients)
 
 
 @pytest.fixture(scope="module")

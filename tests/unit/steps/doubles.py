@@ -163,6 +163,9 @@ class RecordingHost:
         assert status == 0 or not check
         return CommandResult(output, "", status, 0.0)
 
+    def read(self, script: str) -> str:
+        return self.run(script).stdout
+
     def put(
         self, path: str, content: str, *, mode: int = 0o644, owner: str = "root:root", secret: bool = False
     ) -> None:

@@ -153,7 +153,7 @@ def test_the_exports_file(tmp_path: Path, table: str, line: str) -> None:
     ],
 )
 def test_exported(etab: str, expected: list[str]) -> None:
-    assert sorted(nfs_server.exported(etab, "/srv/nfs")) == expected
+    assert sorted(nfs_server.exports_in_effect(etab, "/srv/nfs")) == expected
 
 
 def test_another_host_can_be_the_server(tmp_path: Path) -> None:
