@@ -26,7 +26,7 @@ from provisioner.redact import redact
 class Event:
     """An event of a run.
 
-    kind: step, host, change, output, proof, done, failed, step-done, waiting, pending, note, idle, summary.
+    kind: step, host, change, output, proof, done, unseen, failed, step-done, waiting, pending, note, idle, summary.
     host, step: where it happened, or empty. text: a sentence or an output line. data: more fields for JSON output.
     time: Unix time.
     """

@@ -31,16 +31,22 @@ from provisioner.text import join_words
 
 @click.command("plan")
 @click.option("--diff", is_flag=True, help="Show the diffs of files and objects.")
+@click.option("--limit", default="", metavar="HOSTS", help="Look at these hosts only, comma-separated.")
+@click.option("--only", default="", metavar="STEPS", help="Look at these steps only, comma-separated.")
+@click.option("--from", "start", default="", metavar="STEP", help="Start with this step.")
 @click.pass_obj
-def plan_command(options: Options, diff: bool) -> None:
+def plan_command(options: Options, *, diff: bool, limit: str, only: str, start: str) -> None:
     """Show what apply would change, without changing anything.
+
+    Every step is looked at, whatever an earlier one has pending, and nothing is waited for.
 
     Exit status: 0 nothing to do, 2 changes pending, 1 error.
 
     Example: provisioner plan --diff
     """
+    selection = Selection(split_names(only), start, split_names(limit))
     with open_session(options, "plan", STEPS) as session:
-        execute.plan(session, execute.new_run(session, STEPS, Selection()), diff)
+        execute.plan(session, execute.new_run(session, STEPS, selection), diff)
 
 
 @click.command("apply")

@@ -141,7 +141,9 @@ def _skipped_steps(run: Run, outcome: Outcome) -> list[str]:
 def _show_plan(session: Session, outcome: Outcome, diff: bool) -> None:
     if session.options.output == "json":
         for step, host, change in outcome.changes:
-            session.report.emit("pending", change.summary, step=step, host=host, diff=change.diff)
+            session.report.emit(
+                "pending", change.summary, step=step, host=host, diff=change.diff, by_hand=change.by_hand
+            )
         return
     for line in summary.plan_lines(outcome, diff):
         click.echo(redact(line))

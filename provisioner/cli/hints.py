@@ -17,7 +17,20 @@ INSIDE = "PROVISIONER_LAB"
 
 PLUGIN = "kubectl-l2"
 _WITHOUT_SITE = ("init", "lab")
-_WITH_SITE = ("apply", "exec", "kubeconfig", "l2", "node", "plan", "reset", "ssh", "status", "unlock", "verify")
+_WITH_SITE = (
+    "apply",
+    "drift",
+    "exec",
+    "kubeconfig",
+    "l2",
+    "node",
+    "plan",
+    "reset",
+    "ssh",
+    "status",
+    "unlock",
+    "verify",
+)
 COMMANDS = (*_WITHOUT_SITE, *_WITH_SITE)
 # Skip what is runnable already: .venv/bin/provisioner, python -m provisioner, lab exec -- provisioner.
 _OURS = re.compile(rf"(?<![\w./-])(?<!-m )(?<!-- )provisioner((?: -f \S+)?) (?=({'|'.join(COMMANDS)})\b)")

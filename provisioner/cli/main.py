@@ -26,6 +26,7 @@ from provisioner.report import Log
 LAZY = {
     "init": ("provisioner.cli.init:command", "Write a commented hosts.toml."),
     "plan": ("provisioner.cli.commands:plan_command", "Show what apply would change."),
+    "drift": ("provisioner.cli.drift:drift", "Show what differs from hosts.toml, a line each."),
     "apply": ("provisioner.cli.commands:apply_command", "Apply the missing changes to hosts and cluster."),
     "verify": ("provisioner.cli.verify:verify", "Verify that the cluster works."),
     "status": ("provisioner.cli.commands:status_command", "Show the nodes as the API sees them."),

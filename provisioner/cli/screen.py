@@ -20,6 +20,16 @@ class Viewer(Protocol):
         """Release the terminal."""
 
 
+class Silent:
+    """Show nothing."""
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 class JsonLines:
     """Print each event as one line of JSON."""
 
@@ -68,6 +78,7 @@ def plain_line(event: Event) -> str:
         "output": f"   {event.host}: | {event.text}",
         "proof": f"   {event.text}",
         "done": f"   {event.host}: {result(event.data.get('pending', 0), event.data.get('changes', 0))}{seconds}",
+        "unseen": f"   {event.host}: not seen yet: {event.text}",
         "failed": f"   {event.host}: FAILED{seconds}",
         "note": event.text,
         "summary": event.text,

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from provisioner.cli.options import InternalError, Options
-from provisioner.cli.screen import JsonLines, Plain, Viewer
+from provisioner.cli.screen import JsonLines, Plain, Silent, Viewer
 from provisioner.engine import Step, lock, runner
 from provisioner.errors import ProvisionerError
 from provisioner.kube import Cluster
@@ -45,15 +45,17 @@ class Session:
 
 
 @contextmanager
-def open_session(options: Options, command: str, steps: Sequence[Step] = ()) -> Iterator[Session]:
+def open_session(
+    options: Options, command: str, steps: Sequence[Step] = (), *, silent: bool = False
+) -> Iterator[Session]:
     """Provide the session of a command; hosts and cluster connect at first use.
 
-    steps: the steps whose facts are needed. An unexpected exception becomes an InternalError with its traceback in
-    the log.
+    steps: the steps whose facts are needed. silent: show no progress. An unexpected exception becomes
+    an InternalError with its traceback in the log.
     """
     site = load_site(options.file)
     log = Log(options.log) if options.log else Log.for_command(site.state, command)
-    viewer = _viewer(options)
+    viewer = Silent() if silent else _viewer(options)
     report = Report(viewer, log=log)
     sudo = Sudo(site, _prompt_sudo_password if sys.stdin.isatty() else None)
     sudo.prompt_early()

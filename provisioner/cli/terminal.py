@@ -88,6 +88,10 @@ class Terminal:
         line.changes += event.data.get("changes", 0)
         line.pending += event.data.get("pending", 0)
 
+    def _on_unseen(self, event: Event) -> None:
+        line = self._lines[event.host]
+        line.mark, line.text, line.seconds = "–", event.text, event.data["seconds"]
+
     def _on_failed(self, event: Event) -> None:
         line = self._lines[event.host]
         line.mark, line.text, line.seconds = "✘", event.text, event.data["seconds"]
@@ -97,9 +101,12 @@ class Terminal:
         lines = self._lines.values()
         failed = [name for name, line in self._lines.items() if line.mark == "✘"]
         changes, pending = sum(line.changes for line in lines), sum(line.pending for line in lines)
+        unseen = [name for name, line in self._lines.items() if line.mark == "–"]
         verdict = f"failed on {', '.join(failed)}" if failed else result(pending, changes)
         style = "red" if failed else "yellow" if changes or pending else "green"
         mark = "✘" if failed else "✔"
+        if unseen and not failed and not changes and not pending:  # no tick for what nobody could look at
+            verdict, style, mark = f"not seen on {', '.join(unseen)}", "dim", "–"
         self._print(f"{mark} {event.step:22} {verdict:24} {duration(event.data['seconds']):>12}", style)
 
     def _on_idle(self, event: Event) -> None:

@@ -4,4 +4,16 @@ from __future__ import annotations
 
 from provisioner.engine.step import Change, Scope, Step
 
-__all__ = ["Change", "Scope", "Step", "apt", "apt_source", "changes", "lock", "rollout", "runner", "summary"]
+__all__ = [
+    "Change",
+    "Scope",
+    "Step",
+    "apt",
+    "apt_source",
+    "changes",
+    "differences",
+    "lock",
+    "rollout",
+    "runner",
+    "summary",
+]

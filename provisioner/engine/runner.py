@@ -291,13 +291,14 @@ def _run_on_host(
             )
         failure = error
     seconds = time.monotonic() - started
-    event: dict[str, Any] = {"host": host.name, "step": step.name, "seconds": round(seconds, 1)}
+    told: dict[str, Any] = {"host": host.name, "step": step.name, "seconds": round(seconds, 1)}
     if may_wait and isinstance(failure, NotYet | ApiUnreachable):
-        run.report.emit("unseen", str(failure), **event)
+        run.report.emit("unseen", str(failure), **told)
     elif failure is not None:
-        run.report.emit("failed", str(failure), **event)
+        run.report.emit("failed", str(failure), **told)
     else:
-        run.report.emit("done", **event, **{"pending" if action is _plan_host else "changes": len(found)})
+        told["pending" if action is _plan_host else "changes"] = len(found)
+        run.report.emit("done", **told)
     return found, failure, seconds
 
 

@@ -130,7 +130,7 @@ class Cluster(ClusterView):
         return difference(object_name(manifest), live, wanted)
 
     def diffs_exactly(self, manifests: Sequence[Mapping[str, Any]]) -> Lines:
-        """Return the diff of each manifest that `replace` would make, 4 in parallel; "" for no change."""
+        """Return the diff of each manifest that `overwrite` would make, 4 in parallel; "" for no change."""
         self._api.discover_all({str(manifest["apiVersion"]) for manifest in manifests})
         with ThreadPoolExecutor(4) as pool:
             return [*pool.map(self._diff_exactly, manifests)]
@@ -139,7 +139,7 @@ class Cluster(ClusterView):
         live, wanted = self._replaced(manifest, dry_run=True)
         return difference(object_name(manifest), live, wanted)
 
-    def replace(self, manifest: Mapping[str, Any]) -> None:
+    def overwrite(self, manifest: Mapping[str, Any]) -> None:
         """Give an object what a manifest says and, other than `apply`, nothing that somebody added to it since.
 
         Labels and annotations of others stay, and so does everything that is not in the manifest at its top level.

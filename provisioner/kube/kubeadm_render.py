@@ -19,7 +19,8 @@ from provisioner.kube import kubeadm
 from provisioner.site import HostSpec, Site
 from provisioner.ssh import Host
 
-_PART = re.compile(r"^@part (\S+) (\S+)\n", re.MULTILINE)
+_PART = re.compile(r"^@part (\S+) (\S+)\n?", re.MULTILINE)
+_NO_PKI = "/nonexistent/pki"
 # Names an option that a kubeadm lacks; the phases learned --dry-run and --print-manifest after 1.20.
 _LACKING = "unknown flag: --"
 
@@ -44,35 +45,47 @@ def render(host: Host) -> Rendering:
 
 def script(site: Site, spec: HostSpec) -> str:
     """Return the shell commands that render on a node, and print each result after a line `@part KIND NAME`."""
-    documents = yaml.safe_dump_all(kubeadm.init_documents(site, spec), sort_keys=False)
+    wanted = kubeadm.init_documents(site, spec)
+    if not spec.is_control_plane:
+        # A worker has the CA's certificate without its key, which kubeadm takes for an external CA.
+        wanted[1]["certificatesDir"] = _NO_PKI
+        wanted[0].pop("patches", None)  # of static pods, which only control planes have
+    documents = yaml.safe_dump_all(wanted, sort_keys=False)
     phases = ["kubelet-start"] + (["control-plane all", "etcd local"] if spec.is_control_plane else [])
     lines = [
         # The value of the variable is the folder, and before about 1.33 one that contains it.
         'umask 077; t=$(mktemp -d); trap \'rm -rf "$t"\' EXIT; mkdir "$t/out"',
         f"cat >\"$t/config\" <<'END-OF-CONFIG'\n{documents}END-OF-CONFIG",
         'export KUBEADM_INIT_DRYRUN_DIR="$t/out"',
-        'phase() { kubeadm init phase "$@" --config "$t/config" 2>"$t/said" && return\n'
+        'phase() { kubeadm init phase "$@" --config "$t/config" >"$t/printed" 2>"$t/said" && return\n'
         '  printf \'@part failed %s\\n\' "$1"; cat "$t/said"; exit 0; }',
-        *(f"phase {phase} --dry-run >/dev/null" for phase in phases),
+        *(f"phase {phase} --dry-run" for phase in phases),
+        'find "$t/out" -type f | while read -r file; do',
+        f"  printf '@part file %s\\n' \"${{file##*/}}\"; sed 's|{_NO_PKI}|/etc/kubernetes/pki|' \"$file\"; echo",
+        "done",
         # Only certificates, never the keys beside them.
-        'find "$t/out" -type f | while read -r file; do\n'
-        '  printf \'@part file %s\\n\' "${file##*/}"; cat "$file"; echo\ndone',
-        "for file in /etc/kubernetes/*.conf; do\n"
-        "  printf '@part client %s\\n' \"${file##*/}\"; sed -n 's/^ *client-certificate-data: *//p' \"$file\"\ndone",
+        'for file in /etc/kubernetes/*.conf; do [ -e "$file" ] || continue',
+        "  printf '@part client %s\\n' \"${file##*/}\"; sed -n 's/^ *client-certificate-data: *//p' \"$file\"",
+        "done",
     ]
     if spec.name == site.first.name:
         lines += [
-            f"printf '@part addon %s\\n' {name}; phase addon {name} --print-manifest"
+            f"phase addon {name} --print-manifest; printf '@part addon %s\\n' {name}; cat \"$t/printed\""
             for name in ("kube-proxy", "coredns")
         ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "echo '@part end -'"])
 
 
 def parse(host: str, output: str) -> Rendering:
     """Return the rendering in the script's output."""
     found = Rendering()
     pieces = _PART.split(output)[1:]
-    for kind, name, text in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
+    kinds = pieces[::3]
+    if "failed" not in kinds and kinds[-1:] != ["end"]:
+        raise HostError(
+            host, "what kubeadm would write could not be read: the output is incomplete", "run it again", tail=output
+        )
+    for kind, name, text in zip(kinds, pieces[1::3], pieces[2::3], strict=True):
         if kind == "failed":
             if _LACKING not in text:
                 raise HostError(

@@ -15,6 +15,7 @@ Object = dict[str, Any]
 
 FIELD_MANAGER = "provisioner"  # of our server-side applies, in `managedFields`
 # Written by the API server, so never part of a difference.
+_GENERATION = "deprecated.daemonset.template.generation"  # an annotation
 _SERVER_METADATA = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 
 
@@ -122,6 +123,8 @@ def _text(source: Mapping[str, Any], live: Mapping[str, Any] | None) -> str:
     metadata = visible.get("metadata", {})
     for key in _SERVER_METADATA:
         metadata.pop(key, None)
+    if metadata.get("annotations"):
+        metadata["annotations"].pop(_GENERATION, None)
     if visible.get("kind") == "Secret":
         for part in {"data", "stringData"} & visible.keys():
             before = (live or source).get(part) or {}

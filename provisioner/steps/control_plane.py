@@ -36,7 +36,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         if cluster.state() is not ApiState.READY and kubeadm_files.is_node(host):
             mends = list(kubeadm_files.mends(host, cluster))
             yield from mends
-            if mends:
+            if not all(change.by_hand for change in mends):
                 yield Change("wait for the API to answer", lambda: _wait_for_api(host, cluster, site), waits=True)
                 return
         _wait_for_api(host, cluster, site)

@@ -121,9 +121,9 @@ def _restart(host: Host) -> None:
 def _certificates(host: Host, cluster: Cluster, clients: dict[str, bytes]) -> Iterator[Change]:
     """Yield the renewal of kubeadm's certificates that expire soon; a CA is nobody's to replace in passing."""
     found = {
-        path.removeprefix(f"{PKI}/").removesuffix(".crt").replace("/", "-"): (file.content or "").encode()
+        path.removeprefix(f"{PKI}/").removesuffix(".crt").replace("/", "-"): file.content.encode()
         for path, file in host.facts.files.items()
-        if path.startswith(f"{PKI}/") and path.endswith(".crt") and file.exists
+        if path.startswith(f"{PKI}/") and path.endswith(".crt") and file.content is not None
     } | clients
     soon = expiring(found, host.facts.clock)
     authorities = {name: when for name, when in soon.items() if name in ("ca", "front-proxy-ca", "etcd-ca")}

@@ -37,7 +37,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     manifests = [_scaled_as(cluster, manifest) for manifest in addons]
     for manifest, diff in zip(manifests, cluster.diffs_exactly(manifests), strict=True):
         if diff:
-            yield Change(f"apply {object_name(manifest)}", _replacing(cluster, manifest), diff)
+            yield Change(f"apply {object_name(manifest)}", _overwriting(cluster, manifest), diff)
     # kube-proxy runs on any node, CoreDNS only on Ready ones, which the step nodes waits for.
     waits = ("kube-proxy", "coredns") if all(map(ready, cluster.nodes().values())) else ("kube-proxy",)
     yield from wait_for_rollout(cluster, [each for each in manifests if each["metadata"]["name"] in waits])
@@ -96,7 +96,7 @@ def _cluster_info(cluster: Cluster, site: Site) -> Iterator[Change]:
     have = entries[0].get("cluster") or {}
     if have == wanted:
         return
-    config = {
+    config: Object = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "", "cluster": wanted}],
@@ -114,7 +114,7 @@ def _cluster_info(cluster: Cluster, site: Site) -> Iterator[Change]:
     shown = [_text({"server": one.get("server"), "ca": _short(one)}) for one in (have, wanted)]
     yield Change(
         "restore ConfigMap kube-public/cluster-info",
-        lambda: cluster.apply(manifest) and None,
+        lambda: _write(cluster, manifest),
         unified_diff("ConfigMap kube-public/cluster-info", *shown),
     )
 
@@ -132,8 +132,12 @@ def _scaled_as(cluster: Cluster, manifest: Object) -> Object:
     return result
 
 
-def _replacing(cluster: Cluster, manifest: Object) -> Callable[[], None]:
-    return lambda: cluster.replace(manifest)
+def _overwriting(cluster: Cluster, manifest: Object) -> Callable[[], None]:
+    return lambda: cluster.overwrite(manifest)
+
+
+def _write(cluster: Cluster, manifest: Object) -> None:
+    cluster.apply(manifest)
 
 
 def _short(cluster: Mapping[str, Any]) -> str:

@@ -6,7 +6,8 @@ object is shown by the integration tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from provisioner.errors import ApiUnreachable, ClusterError
@@ -42,6 +43,7 @@ class FakeCluster:
         self.evicted: list[str] = []
         self.waits: list[str] = []
         self.disconnects = 0
+        self.patient = True
         self.progress_lines: list[str] = []
         self.progress: Callable[[str], None] = self.progress_lines.append
 
@@ -126,7 +128,7 @@ class FakeCluster:
     def diffs_exactly(self, manifests: Iterable[Mapping[str, Any]]) -> Sequence[str]:
         return self.diffs(manifests)
 
-    def replace(self, manifest: Object) -> None:
+    def overwrite(self, manifest: Object) -> None:
         self.apply(manifest)
 
     # --- writing -----------------------------------------------------------------------------------------------
@@ -178,6 +180,12 @@ class FakeCluster:
         return self.shell(pod, command)
 
     # --- waiting -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        self.patient = False
+        yield
+        self.patient = True
 
     def wait(self, what: str, look: Callable[[], Any], timeout: float, why: Callable[[], str] = lambda: "") -> Any:
         """Look like kube.Cluster, but ten times without a pause instead of `timeout` seconds."""

@@ -26,9 +26,10 @@ def test_a_second_plan_and_apply_change_nothing(site: Site, machines: dict[str, 
         "      + lab",
         "slow",
         "  take a long time  [master]",
-        "last  after: slow",
+        "last",
+        "  write /etc/demo.last  [master, one]",
     ]
-    assert "3 changes on 2 hosts; 1 dependent step not planned yet" in first.stderr
+    assert "5 changes on 2 hosts\n" in first.stderr
     assert machines["master"].sh("ls /etc | grep demo[.]; ls -A /var/lib/provisioner 2>/dev/null; true") == ""
 
     applied = provisioner(site, "apply", "-y")

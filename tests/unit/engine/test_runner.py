@@ -5,17 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
 from provisioner.engine import Change, Scope, Step, runner
 from provisioner.engine.runner import Selection
-from provisioner.errors import HostError, Locked, NotConverged, ProvisionerError
+from provisioner.errors import ApiUnreachable, HostError, Locked, NoCluster, NotConverged, NotYet, ProvisionerError
 from provisioner.kube import Cluster
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
 from tests.hosts_toml import site
 from tests.unit.engine.world import World, adding_step, failing_step
+from tests.unit.fake_cluster import FakeCluster
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def test_a_second_apply_changes_nothing(world: World) -> None:
     assert len(world.facts_forgotten) == 4
 
 
-def test_a_plan_changes_nothing_and_does_not_guess(world: World) -> None:
+def test_a_plan_changes_nothing_and_hides_nothing(world: World) -> None:
     steps = (
         adding_step(world, "a", scope=Scope.FIRST),
         adding_step(world, "b", after=("a",)),
@@ -44,13 +46,109 @@ def test_a_plan_changes_nothing_and_does_not_guess(world: World) -> None:
         adding_step(world, "d"),
     )
     outcome = runner.plan(world.run(*steps))
-    assert {step for step, _, _ in outcome.changes} == {"a", "d"}
-    assert outcome.waiting == {"b": ("a",), "c": ("b",)}
+    assert list(dict.fromkeys(step for step, _, _ in outcome.changes)) == ["a", "b", "c", "d"]
+    assert outcome.waiting == {}
     assert not any(world.has.values())
-    world.has["master"].add("a")
-    second = runner.plan(world.run(*steps))
-    assert {step for step, _, _ in second.changes} == {"b", "d"}
-    assert second.waiting == {"c": ("b",)}
+
+
+def test_what_a_reset_would_undo_is_not_looked_at(world: World) -> None:
+    steps = (
+        adding_step(world, "reset", scope=Scope.FIRST),
+        adding_step(world, "join", undone_by=("reset",)),
+        adding_step(world, "label", undone_by=("join",)),
+    )
+    outcome = runner.plan(world.run(*steps))
+    assert outcome.waiting == {"join": ("reset",), "label": ("join",)}
+    assert outcome.pending
+    world.has["master"].add("reset")
+    assert runner.plan(world.run(*steps)).waiting == {"label": ("join",)}
+
+
+@pytest.mark.parametrize("error", [NotYet("is not a node"), ApiUnreachable("refused"), NoCluster("none")])
+def test_a_step_that_cannot_be_looked_at_waits_for_the_nearest_that_is_not_done(
+    world: World, error: ProvisionerError
+) -> None:
+    steps = (
+        adding_step(world, "init", scope=Scope.FIRST),
+        failing_step("join", lambda _: error, on="two", after=("init",)),
+        failing_step("nodes", lambda _: error, on="one", after=("routes", "join")),
+        failing_step("metallb", lambda _: error, on="one", after=("nodes",)),
+    )
+    outcome = runner.plan(world.run(*steps))
+    assert outcome.waiting == {"join": ("init",), "nodes": ("join",), "metallb": ("nodes",)}
+    assert not outcome.failures
+    assert {host for _, host, _ in world.events_of("unseen")} == {"one", "two"}
+    world.has["master"].add("init")
+    after = runner.plan(world.run(*steps))
+    assert [failure.step for failure in after.failures] == ["join"], "nothing earlier explains it"
+    assert after.waiting == {"nodes": ("join",), "metallb": ("nodes",)}
+
+
+def test_a_step_skips_over_those_that_are_done(world: World) -> None:
+    steps = (
+        adding_step(world, "init", scope=Scope.FIRST),
+        Step("join", "", Scope.ALL, lambda host, cluster, site: iter(()), after=("init",)),
+        failing_step("nodes", lambda _: NotYet("no"), on="one", after=("join",)),
+    )
+    assert runner.plan(world.run(*steps)).waiting == {"nodes": ("init",)}
+
+
+def test_another_error_is_told_whatever_is_pending_and_stops_no_plan(world: World) -> None:
+    steps = (
+        adding_step(world, "a"),
+        failing_step("b", lambda name: HostError(name, "has a full disk"), on="one", after=("a",)),
+        adding_step(world, "c", after=("b",)),
+    )
+    outcome = runner.plan(world.run(*steps))
+    assert [(failure.step, failure.host) for failure in outcome.failures] == [("b", "one")]
+    assert {step for step, _, _ in outcome.changes} == {"a", "c"}
+
+
+def test_a_plan_keeps_what_a_step_yielded_before_it_failed(world: World) -> None:
+    def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+        yield Change("paint it", lambda: None)
+        raise HostError(host.name, "ran out of paint")
+
+    outcome = runner.plan(world.run(Step("paint", "", Scope.FIRST, changes)))
+    assert [change.summary for _, _, change in outcome.changes] == ["paint it"]
+    assert [failure.step for failure in outcome.failures] == ["paint"]
+
+
+def test_a_plan_waits_for_nothing_and_an_apply_does(world: World) -> None:
+    patience: list[bool] = []
+
+    def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+        patience.append(cast("FakeCluster", cluster).patient)
+        yield from ()
+
+    run = world.run(Step("look", "", Scope.FIRST, changes))
+    runner.plan(run)
+    runner.apply(run)
+    assert patience == [False, True]
+
+
+def test_an_apply_never_takes_an_error_for_waiting(world: World) -> None:
+    steps = (adding_step(world, "a"), failing_step("b", lambda _: NotYet("no"), on="one", after=("a",)))
+    outcome = runner.apply(world.run(*steps))
+    assert [(failure.step, failure.host) for failure in outcome.failures] == [("b", "one")]
+    assert outcome.waiting == {}
+
+
+def test_what_is_to_be_settled_by_hand_is_told_and_left_alone(world: World) -> None:
+    done: list[str] = []
+
+    def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+        yield Change("somebody else's line", lambda: done.append("ours?"), by_hand="ask them")
+
+    step = Step("exports", "", Scope.FIRST, changes)
+    planned = runner.plan(world.run(step))
+    assert len(planned.changes) == 1
+    assert not planned.pending
+    assert not runner.apply(world.run(step)).failures
+    assert done == []
+    assert [text for _, _, text in world.events_of("note")] == [
+        "master: somebody else's line, which apply leaves alone: ask them"
+    ]
 
 
 def test_a_change_still_pending_afterwards_is_an_error(world: World) -> None:

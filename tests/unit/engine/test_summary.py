@@ -45,7 +45,7 @@ def test_a_plan_lists_each_change_once_with_its_hosts() -> None:
         "join  after: prepare",
     ]
     assert "      + curl" in list(plan_lines(outcome, diff=True))
-    assert plan_summary(outcome) == "3 changes on 2 hosts; 1 dependent step not planned yet"
+    assert plan_summary(outcome) == "3 changes on 2 hosts; 1 step to be known after them"
     assert plan_summary(Outcome(visited={"one": None})) == "nothing to do on 1 host"
 
 

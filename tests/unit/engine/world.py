@@ -11,6 +11,7 @@ from provisioner.kube import Cluster
 from provisioner.report import Event, Report
 from provisioner.site import Site
 from provisioner.ssh import Host
+from tests.unit.fake_cluster import FakeCluster
 
 
 class World:
@@ -28,7 +29,7 @@ class World:
     def run(self, *steps: Step, selection: Selection | None = None, **options: Any) -> Run:
         """Return a run of these steps over the hosts."""
         report = Report(self.events.append)
-        cluster = cast("Cluster", None)
+        cluster = cast("Cluster", FakeCluster())
         return Run(self.site, self.hosts, cluster, report, steps, selection or Selection(), **options)
 
     def events_of(self, kind: str) -> list[tuple[str, str, str]]:

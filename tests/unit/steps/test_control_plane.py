@@ -14,10 +14,14 @@ from provisioner.kube.api import refusal
 from provisioner.steps.control_plane import CONFIG, STEP
 from tests.unit.fake_cluster import FakeCluster
 from tests.unit.objects import node
-from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, site_at, summaries
+from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, running, site_at, summaries
 
 INIT = "kubeadm init (Kubernetes 1.20.2, flannel, pods 10.244.0.0/16)"
 CLEAN, NOTE = "clean up after an interrupted kubeadm init", "record that kubeadm init has finished"
+
+
+# What a kubeadm says that has no dry run of its phases.
+NOT_RENDERED = "@part failed kubelet-start\nerror: unknown flag: --dry-run\n"
 
 
 @pytest.fixture
@@ -79,7 +83,8 @@ def test_a_control_plane_that_answers(host: RecordingHost) -> None:
 
 def test_a_silent_control_plane_is_an_error_and_never_recreated(host: RecordingHost) -> None:
     host.know(files=has(kubeadm_state.ADMIN_CONF, kubeadm_state.KUBELET_CONF, kubeadm_state.CA, kubeadm_state.ETCD))
-    host.says["crictl ps -a"] = "kube-apiserver Exited\n"
+    host.says |= {"crictl ps -a": "kube-apiserver Exited\n", "init phase": NOT_RENDERED}
+    host.know(units={"kubelet.service": running()})
     with pytest.raises(HostError) as raised:
         drain(STEP, host, FakeCluster(api=ApiState.UNREACHABLE))
     assert "is a control plane whose API at 192.168.56.10:6443 does not answer: connection refused" in str(
@@ -88,6 +93,15 @@ def test_a_silent_control_plane_is_an_error_and_never_recreated(host: RecordingH
     assert "nothing was changed" in str(raised.value)
     assert raised.value.tail == "kube-apiserver Exited\n"
     assert host.works == {}
+
+
+def test_a_silent_control_plane_is_mended_where_kubeadm_would_write_other_files(host: RecordingHost) -> None:
+    """A broken manifest or a kubelet that is down is why the API does not answer, so nothing is asked of the API."""
+    host.know(files=has(kubeadm_state.ADMIN_CONF, kubeadm_state.KUBELET_CONF, kubeadm_state.CA, kubeadm_state.ETCD))
+    host.says["init phase"] = NOT_RENDERED
+    changes = drain(STEP, host, FakeCluster(api=ApiState.UNREACHABLE))
+    assert [change.summary for change in changes] == ["start the kubelet", "wait for the API to answer"]
+    assert changes[-1].waits
 
 
 MARKED = has(kubeadm_state.INIT_STARTED)

@@ -148,11 +148,13 @@ def test_the_exports_file(tmp_path: Path, table: str, line: str) -> None:
     [
         ("", []),
         (KERNEL, ["192.168.56.10", "192.168.56.11", "192.168.56.12"]),
-        (f"/srv\t192.168.56.10({OPTIONS})\n", []),
-        (f"/srv/nfs/x\t192.168.56.10({OPTIONS})\n", []),
+        (f"/srv\t192.168.56.10({OPTIONS})\n", ["192.168.56.10"]),
+        (f"/srv/nfs/x\t192.168.56.10({OPTIONS})\n", ["192.168.56.10"]),
+        (f"/srv/nfsx\t192.168.56.10({OPTIONS})\n", []),
+        (f"/home\t192.168.56.10({OPTIONS})\n", []),
     ],
 )
-def test_exported(etab: str, expected: list[str]) -> None:
+def test_the_exports_in_effect_of_a_folder_a_part_of_it_or_all_above(etab: str, expected: list[str]) -> None:
     assert sorted(nfs_server.exports_in_effect(etab, "/srv/nfs")) == expected
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.errors import ClusterError
+from provisioner.errors import ClusterError, NotYet
 from provisioner.kube import Object
 from provisioner.steps import nodes
 from provisioner.steps.nodes import STEP, TAINTS_ANNOTATION
@@ -250,6 +250,6 @@ def test_each_node_that_is_not_ready_is_waited_for(host: RecordingHost) -> None:
 
 
 def test_hosts_that_have_not_joined(host: RecordingHost) -> None:
-    with pytest.raises(ClusterError) as raised:
+    with pytest.raises(NotYet) as raised:
         summaries(STEP, host, FakeCluster(node("master")))
     assert str(raised.value) == "the cluster has no node worker1; provisioner apply --from join"

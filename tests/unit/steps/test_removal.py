@@ -335,7 +335,18 @@ def test_a_rebuild_is_a_removal_and_then_an_apply_that_waits_for_it() -> None:
     names = [step.name for step in steps]
     assert names == ["drain", "leave", "forget", *(step.name for step in STEPS)]
     join = steps[names.index("join")]
-    assert {"leave", "forget"} <= set(join.after)
+    assert join.undone_by == ("leave", "forget")
+    before = [step.name for step in steps if not step.undone_by]
+    assert before == [
+        "drain",
+        "preflight",
+        "prepare",
+        "containerd",
+        "control-plane",
+        "network",
+        "nfs",
+        "announcements",
+    ]
 
 
 def test_a_limited_reset_deletes_the_nodes_from_the_api(site: Site) -> None:
