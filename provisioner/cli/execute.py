@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from provisioner.cli import preview
 from provisioner.cli.session import Session, hold_lock
 from provisioner.engine import Step, runner, summary
 from provisioner.engine.runner import Outcome, Run, Selection
@@ -140,11 +141,16 @@ def _skipped_steps(run: Run, outcome: Outcome) -> list[str]:
 
 def _show_plan(session: Session, outcome: Outcome, diff: bool) -> None:
     if session.options.output == "json":
+        if preview.creates_cluster(outcome):
+            session.report.emit("will-be", parts=dict(preview.parts(session.site)))
         for step, host, change in outcome.changes:
             session.report.emit(
                 "pending", change.summary, step=step, host=host, diff=change.diff, by_hand=change.by_hand
             )
         return
+    if preview.creates_cluster(outcome):
+        for line in preview.lines(session.site):
+            click.echo(line)
     for line in summary.plan_lines(outcome, diff):
         click.echo(redact(line))
 

@@ -175,7 +175,7 @@ def plan(run: Run) -> Outcome:
 
 def _open(names: Iterable[str], outcome: Outcome) -> tuple[str, ...]:
     """Return those of the steps that are not done in this plan: with changes, failed, or not looked at."""
-    found = {name for name, _, _ in outcome.changes} | set(outcome.waiting)
+    found = {name for name, _, change in outcome.changes if not change.by_hand} | set(outcome.waiting)
     found |= {failure.step for failure in outcome.failures}
     return tuple(name for name in names if name in found)
 

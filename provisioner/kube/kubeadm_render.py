@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from provisioner.errors import HostError
+from provisioner.errors import HostError, NotYet
 from provisioner.kube import kubeadm
 from provisioner.site import HostSpec, Site
 from provisioner.ssh import Host
@@ -39,7 +39,10 @@ class Rendering:
 
 
 def render(host: Host) -> Rendering:
-    """Return what kubeadm would write on this node; read once, like facts. Raises HostError if kubeadm fails."""
+    """Return what kubeadm would write on this node; read once, like facts.
+
+    Raises HostError if kubeadm fails, NotYet without it.
+    """
     return parse(host.name, host.read(script(host.site, host.spec)))
 
 
@@ -53,6 +56,7 @@ def script(site: Site, spec: HostSpec) -> str:
     documents = yaml.safe_dump_all(wanted, sort_keys=False)
     phases = ["kubelet-start"] + (["control-plane all", "etcd local"] if spec.is_control_plane else [])
     lines = [
+        "command -v kubeadm >/dev/null || { echo '@part absent kubeadm'; exit 0; }",
         # The value of the variable is the folder, and before about 1.33 one that contains it.
         'umask 077; t=$(mktemp -d); trap \'rm -rf "$t"\' EXIT; mkdir "$t/out"',
         f"cat >\"$t/config\" <<'END-OF-CONFIG'\n{documents}END-OF-CONFIG",
@@ -81,6 +85,8 @@ def parse(host: str, output: str) -> Rendering:
     found = Rendering()
     pieces = _PART.split(output)[1:]
     kinds = pieces[::3]
+    if "absent" in kinds:
+        raise NotYet(f"{host} has no kubeadm, which knows what it would write there", "provisioner apply")
     if "failed" not in kinds and kinds[-1:] != ["end"]:
         raise HostError(
             host, "what kubeadm would write could not be read: the output is incomplete", "run it again", tail=output

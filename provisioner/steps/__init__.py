@@ -62,11 +62,13 @@ STEPS: tuple[Step, ...] = (
 
 __all__ = [
     "STEPS",
+    "containerd",
     "drain",
     "ingress",
     "kubelet_certificates",
     "kubernetes",
     "l2_proof",
+    "nfs_server",
     "one_segment",
     "pool_conflicts",
     "removal",

@@ -166,5 +166,5 @@ STEP = Step(
     scope=Scope.ALL,
     changes=changes,
     query=query,
-    after=("control-plane", "join"),
+    after=("kubernetes", "control-plane", "join"),
 )

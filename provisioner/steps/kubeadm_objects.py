@@ -160,5 +160,5 @@ STEP = Step(
     summary="kubeadm's ConfigMaps, kube-proxy and CoreDNS as kubeadm makes them",
     scope=Scope.CLUSTER,
     changes=changes,
-    after=("control-plane", "join", "kubeadm-files"),
+    after=("kubernetes", "control-plane", "join", "kubeadm-files"),
 )

@@ -52,6 +52,31 @@ def test_fields_of_other_managers_are_kept_and_not_compared(
     assert cluster.apply(wanted)["data"] == {"a": "1", "theirs": "x"}
 
 
+def test_an_exact_diff_shows_what_others_added_and_an_overwrite_removes_it(
+    cluster: Cluster, control_plane: ControlPlane, course: str, name: str
+) -> None:
+    """Their labels stay: what is exact is what the manifest has at its top level besides metadata."""
+    wanted = config_map(name, course, {"a": "1"})
+    assert "+  a: '1'" in cluster.diffs_exactly([wanted])[0]
+    cluster.overwrite(wanted)
+    assert cluster.diffs_exactly([wanted]) == [""]
+    status, _ = control_plane.ask(
+        "PATCH",
+        f"/api/v1/namespaces/{course}/configmaps/{name}?fieldManager=somebody",
+        {"data": {"theirs": "x"}, "metadata": {"labels": {"by": "somebody"}}},
+        content="application/merge-patch+json",
+    )
+    assert status == 200
+    (diff,) = cluster.diffs_exactly([wanted])
+    changed = [line for line in diff.splitlines() if line[0] in "+-" and line[:3] not in ("+++", "---")]
+    assert changed == ["-  theirs: x"]
+    cluster.overwrite(wanted)
+    live = cluster.get("ConfigMap", name, course)
+    assert live is not None
+    assert live["data"] == {"a": "1"}
+    assert live["metadata"]["labels"] == {"by": "somebody"}
+
+
 def test_concurrent_changes_are_not_in_the_diff(
     cluster: Cluster, control_plane: ControlPlane, course: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from provisioner.errors import HostError
+from provisioner.errors import HostError, NotYet
 from provisioner.kube import kubeadm_render
 from tests.unit.steps.doubles import site_at
 
@@ -75,6 +75,14 @@ def test_parts() -> None:
 def test_half_an_output_is_an_error_and_never_nothing_to_compare(output: str) -> None:
     with pytest.raises(HostError, match="incomplete"):
         kubeadm_render.parse("master", output)
+
+
+def test_a_node_without_kubeadm_cannot_be_looked_at_yet(tmp_path: Path) -> None:
+    site = site_at(tmp_path, 'kubernetes = "1.37.2"')
+    script = kubeadm_render.script(site, site.host("worker1"))
+    done = subprocess.run(["/bin/sh", "-euc", script], env={"PATH": ""}, capture_output=True, text=True, check=True)
+    with pytest.raises(NotYet, match="worker1 has no kubeadm"):
+        kubeadm_render.parse("worker1", done.stdout)
 
 
 def test_a_kubeadm_that_refuses_the_configuration() -> None:

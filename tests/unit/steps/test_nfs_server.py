@@ -158,6 +158,35 @@ def test_the_exports_in_effect_of_a_folder_a_part_of_it_or_all_above(etab: str, 
     assert sorted(nfs_server.exports_in_effect(etab, "/srv/nfs")) == expected
 
 
+@pytest.mark.parametrize(
+    ("path", "text", "said"),
+    [
+        ("/etc/exports", "/srv/nfs 10.0.0.9(rw,sync)\n", ["10.0.0.9"]),
+        ("/etc/exports", "/srv/nfs/nfs-01 10.0.0.9(rw) 10.0.0.8\n/home *(ro)\n", ["10.0.0.9", "10.0.0.8"]),
+        ("/etc/exports.d/other.exports", "/srv -sync,wdelay \\\n  10.0.0.0/24(rw)\n", ["10.0.0.0/24"]),
+        ("/etc/exports", '"/srv/nfs" (ro)\n', ["*"]),
+        ("/etc/exports", "# /srv/nfs *(rw)\n/srv/nfsx *(rw)\n\n", []),
+    ],
+)
+def test_other_exports_of_the_folder_are_told_and_left_alone(
+    converged: RecordingHost, path: str, text: str, said: list[str]
+) -> None:
+    """What exportfs has put into effect of them is then no reason for another exportfs."""
+    extra = "".join(f"/srv/nfs\t{client}({OPTIONS})\n" for client in said)
+    converged.know(files={path: present(text), "/var/lib/nfs/etab": present(KERNEL + extra)})
+    changes = drain(STEP, converged)
+    assert [change.summary for change in changes] == [
+        f"{path} exports /srv/nfs, or a part of it, to {client} too" for client in said
+    ]
+    assert all(change.by_hand.startswith(f"remove the line from {path} on master") for change in changes)
+
+
+def test_an_export_by_exportfs_alone_is_ended(converged: RecordingHost) -> None:
+    converged.know(files={"/var/lib/nfs/etab": present(f"{KERNEL}/srv/nfs/nfs-01\t10.0.0.9({OPTIONS})\n")})
+    assert carry_out(STEP, converged) == [EXPORT]
+    assert converged.commands == ["exportfs -ra"]
+
+
 def test_another_host_can_be_the_server(tmp_path: Path) -> None:
     nfs = '[nfs]\nserver = "worker2"\nvolumes = 1\nsize = "5Gi"\nexport = "/data"\n'
     site = site_at(tmp_path, rest=f"{nfs}[workloads]\nenabled = []")
