@@ -12,6 +12,7 @@ from provisioner.kube import Cluster
 from provisioner.kube.access import Access
 from provisioner.kube.api import Api
 from provisioner.kube.cluster import IMPATIENT
+from provisioner.ssh import Host
 from tests.hosts_toml import site
 
 
@@ -52,7 +53,8 @@ def access() -> _Access:
 
 @pytest.fixture
 def cluster(access: _Access) -> Cluster:
-    cluster = Cluster(site(), {})
+    here = site()
+    cluster = Cluster(here, dict.fromkeys((spec.name for spec in here.hosts), cast(Host, None)))
     cluster._api = Api(cast(Access, access))
     return cluster
 
