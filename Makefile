@@ -48,7 +48,7 @@ test: setup lint ## run lint, unit and integration tests (the latter need root o
 	@$(if $(INTEGRATION),$(BIN)/python -m provisioner.lab.mirror build --for-tests --kubernetes $(or $(KUBERNETES),1.20) >/dev/null)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4
 
-e2e: setup ## run the end-to-end tests on a new lab (NODES=vms, SUITE=faults|machines)
+e2e: setup ## run the end-to-end tests on a new lab (NODES=vms, SUITE=faults|machines|unfriendly)
 	@$(ROOT) $(BIN)/python -m pytest tests/e2e tests/drills -x -s --timeout=0
 
 drills: setup ## cause failovers, storage faults and pool changes on the lab that `make lab` created

@@ -20,6 +20,8 @@ from provisioner.lab import guest, inventory, kinds, lifecycle, links, requireme
 from provisioner.lab.links import Fault
 from provisioner.lab.recipe import DISK_GIB, SYSTEM, SYSTEMS
 from provisioner.lab.spec import EXTRAS, MAX_CONTROL_PLANES, MAX_WORKERS
+from provisioner.lab.unfriendly import make as make_unfriendly
+from provisioner.site import load_site
 
 _DIRECTORY = click.option(
     "--directory",
@@ -101,6 +103,11 @@ lab.add_command(link)
     multiple=True,
     help="Create the lab with " + "; ".join(f"{name}: {what}" for name, what in EXTRAS.items()) + ". Repeatable.",
 )
+@click.option(
+    "--unfriendly",
+    is_flag=True,
+    help="Make the first three machines like people's: a chatty login, a packet filter, leftovers of other clusters.",
+)
 @click.option("--name", default=None, help="Name of the lab, to run several.  [default: provlab]")
 @click.option("--no-mirror", is_flag=True, help="Only blank machines: neither probe upstream nor build a mirror.")
 @click.option(
@@ -120,6 +127,7 @@ def up(
     system: str | None,
     disk: int,
     extras: tuple[str, ...],
+    unfriendly: bool,
     name: str | None,
     no_mirror: bool,
     small: bool | None,
@@ -155,6 +163,8 @@ def up(
     made = lifecycle.up(wanted, mirror, uplink=uplink, progress=_progress)
     if uplink:
         upstream.prefetch(made.site, _progress)
+    if unfriendly:
+        make_unfriendly(made, load_site(made.site).mirror.containerd, _progress)
     site = _relative(made.site)
     seconds = time.monotonic() - begun
     click.echo(f"lab {made.name}: {len(made.vms)} machines up after {seconds:.0f} s; {site} describes them")

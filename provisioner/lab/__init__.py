@@ -10,5 +10,6 @@ __all__ = [
     "requirements",
     "snapshots",
     "spec",
+    "unfriendly",
     "upstream",
 ]

@@ -3,6 +3,7 @@
 SUITE=cluster, the default, takes the machines that `lab up` takes: blank machines become a cluster although apply is
 killed in every step. SUITE=faults: a node is lost, all lose power, and the cluster is reset. SUITE=machines is what
 only virtual machines prove: their kernel with its modules and its NFS, a boot, and a power cut during writes.
+SUITE=unfriendly takes machines as people have them (`lab up --unfriendly`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ SUITES = {
     "cluster": ("test_mistakes", "test_killed_apply", "test_proofs", "test_end"),
     "faults": ("test_apply", "test_node_gone", "test_power_cut", "test_reset", "test_end"),
     "machines": ("test_apply", "test_power_cut", "test_end"),
+    "unfriendly": ("test_unfriendly",),
 }
 SUITE = os.environ.get("SUITE") or "cluster"
 
@@ -68,6 +70,8 @@ def _options() -> list[str]:
         options += ["--nodes", "vms", "--workers", "1", "--small"]
     elif nodes := os.environ.get("NODES"):
         options += ["--nodes", nodes]
+    if SUITE == "unfriendly":
+        options += ["--unfriendly"]
     if count := os.environ.get("CONTROL_PLANES"):
         options += ["--control-planes", count]
     if os.environ.get("SMALL"):
@@ -75,7 +79,7 @@ def _options() -> list[str]:
     if version := os.environ.get("KUBERNETES"):
         options += ["--kubernetes", version]
     if os.environ.get("CI") or SUITE == "machines":
-        options += ["--name", labs.named("m" if SUITE == "machines" else "e")]
+        options += ["--name", labs.named({"machines": "m", "unfriendly": "u"}.get(SUITE, "e"))]
     return options
 
 
