@@ -1,4 +1,4 @@
-"""Machines as people have them (SUITE=unfriendly): apply stops with a sentence for each obstacle; mended as said, it works.
+"""Machines as people have them (SUITE=unfriendly): a sentence for each obstacle; mended as said, apply gets there.
 
 What is wrong with them is in provisioner/lab/unfriendly.py and docs/lab.md.
 """
