@@ -11,6 +11,7 @@ from provisioner import openpgp
 from provisioner.engine.changes import file
 from provisioner.engine.step import Change
 from provisioner.errors import HostError, Unreachable
+from provisioner.site import proxy
 from provisioner.ssh import Host, HostFacts
 
 SOURCES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/*.list", "/etc/apt/sources.list.d/*.sources")
@@ -159,7 +160,9 @@ def _fetch_key(host: Host, repository: AptSource, path: str) -> None:
     # What https protects must not continue over http.
     curl = "curl -fsSL --proto =https --proto-redir =https" if url.startswith("https:") else "curl -fsSL"
     try:
-        text = host.run(f"{curl} --retry 3 --max-filesize 1000000 {shlex.quote(url)}", timeout=60).stdout
+        text = host.run(
+            f"{proxy.shell_prefix(host.site)}{curl} --retry 3 --max-filesize 1000000 {shlex.quote(url)}", timeout=60
+        ).stdout
     except Unreachable:
         raise
     except HostError as error:

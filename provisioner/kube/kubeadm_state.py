@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 
+from provisioner.site import proxy
 from provisioner.ssh import Host, jobs
 
 DIRECTORY = "/var/lib/provisioner"
@@ -58,7 +59,8 @@ def run_marked(host: Host, name: str, marker: str, command: str, *, timeout: flo
     jobs.run(
         host,
         name,
-        f"mkdir -p {DIRECTORY}; chmod 0700 {DIRECTORY}; touch {marker}; sync {marker}\n{command}\n"
+        f"mkdir -p {DIRECTORY}; chmod 0700 {DIRECTORY}; touch {marker}; sync {marker}\n"
+        f"{proxy.shell_prefix(host.site)}{command}\n"
         f"rm -f {marker}; sync {DIRECTORY}",
         timeout=timeout,
     )

@@ -13,6 +13,7 @@ __all__ = [
     "load_site",
     "messages",
     "parse_site",
+    "proxy",
     "rules",
     "syntax",
     "toml_lines",

@@ -206,6 +206,17 @@ class Mirror(Model):
     containerd_key: Annotated[tuple[types.Fingerprint, ...], AsTuple, Unique, Field(examples=[["A1" * 20]])] = ()
 
 
+class Proxy(Model):
+    """`[proxy]`. The proxy through which hosts reach other networks; "" is none.
+
+    no_proxy: names, addresses and networks besides the cluster's own, which are reached without it.
+    """
+
+    http: Annotated[types.Proxy, Field(examples=["http://192.168.56.2:3128"])] = ""
+    https: Annotated[types.Proxy, Field(examples=["http://192.168.56.2:3128"])] = ""
+    no_proxy: Annotated[tuple[types.Unproxied, ...], AsTuple, Unique, Field(examples=[[".example.org"]])] = ()
+
+
 Flags = Annotated[Mapping[types.Flag, types.Text], Field(examples=[{"v": "2"}])]
 
 
@@ -250,6 +261,7 @@ class Site(Model):
     ingress: Ingress = Ingress()
     workloads: Workloads = Workloads()
     mirror: Mirror = Mirror()
+    proxy: Proxy = Proxy()
     kubeadm: Kubeadm = Kubeadm()
     _path: Path = PrivateAttr(default=Path("hosts.toml"))
 

@@ -239,6 +239,28 @@ def url(text: str) -> str:
     return text.rstrip("/")
 
 
+def proxy(text: str) -> str:
+    """Accept the URL of a proxy, without a path; a user and password would be readable on every host."""
+    form = 'use one such as "http://192.168.56.2:3128"'
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https") or not re.fullmatch(r"[\w.:\[\]@%-]+", parts.netloc):
+        raise ValueError(f"is not the URL of a proxy; {form}")
+    if "@" in parts.netloc or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError(f"contains more than scheme, host and port, which a proxy's URL here cannot; {form}")
+    return text.rstrip("/")
+
+
+def unproxied(text: str) -> str:
+    """Accept a name, a domain such as ".example.org", an address or a network."""
+    if not re.fullmatch(r"\.?[A-Za-z0-9][A-Za-z0-9.:/_-]*", text):
+        raise ValueError('is not a name, address or network; use one such as "192.168.0.0/16" or ".example.org"')
+    return text
+
+
 def kubernetes(text: str) -> str:
     """Accept a version that can be installed."""
     kubernetes_version(text)

@@ -10,12 +10,14 @@ from provisioner.engine import Change, Scope, Step, apt
 from provisioner.engine.apt_source import AptSource, add_repository
 from provisioner.engine.changes import file, needs_restart, packages, unit
 from provisioner.kube import Cluster
-from provisioner.site import Site
+from provisioner.site import Site, proxy
 from provisioner.ssh import FactQuery, Host, HostFacts
 from provisioner.steps import containerd_kept
+from provisioner.text import unified_diff
 
 CONFIG = "/etc/containerd/config.toml"
 CERTS = "/etc/containerd/certs.d"
+DROP_IN = "/etc/systemd/system/containerd.service.d/provisioner-proxy.conf"
 CRICTL = "/etc/crictl.yaml"
 PACKAGE_2 = "containerd.io"
 REGISTRIES = ("registry.k8s.io", "docker.io", "quay.io", "ghcr.io")
@@ -118,7 +120,19 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     wanted, why = config_on(host, site)
     yield from file(host, CONFIG, wanted, why=why)
     restart = needs_restart(host, CONFIG, wanted, "containerd.service")
+    drop_in, now = proxy.unit_drop_in(site), host.facts.files[DROP_IN]
+    if drop_in:
+        yield from file(host, DROP_IN, drop_in, then="systemctl daemon-reload")
+        restart = restart or needs_restart(host, DROP_IN, drop_in, "containerd.service")
+    elif now.exists:
+        diff = unified_diff(DROP_IN, now.content or "", "")
+        yield Change(f"remove {DROP_IN}", lambda: _remove_drop_in(host), diff)
     yield from unit(host, "containerd.service", restart=restart)
+
+
+def _remove_drop_in(host: Host) -> None:
+    # Emptied first and removed last: a run that is killed in between finds it and does it again.
+    host.run(f": >{DROP_IN}; systemctl daemon-reload; systemctl restart containerd; rm {DROP_IN}", timeout=120)
 
 
 def docker_repository(site: Site, system: str, codename: str) -> AptSource:
@@ -138,6 +152,7 @@ STEP = Step(
         files=(
             CONFIG,
             CRICTL,
+            DROP_IN,
             *(f"{CERTS}/{registry}/hosts.toml" for registry in REGISTRIES),
             *(AptSource.query("docker") if needs_docker_packages(site) else ()),
         ),

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from provisioner.engine import Change, Scope, Step
 from provisioner.engine.changes import file, packages
 from provisioner.kube import Cluster
-from provisioner.site import Site
+from provisioner.site import Site, proxy
 from provisioner.ssh import FactQuery, Host
 from provisioner.text import unified_diff
 
@@ -27,6 +27,7 @@ FSTAB = "/etc/fstab"
 # Units that turn swap on by themselves, on multi-user.target: of Raspberry Pi OS, Debian's zram-tools, Ubuntu's
 # zram-config. Units of systemd-zram-generator and of partitions come through swap.target, which is masked.
 SWAP_UNITS = ("dphys-swapfile.service", "zramswap.service", "zram-config.service")
+APT_PROXY = "/etc/apt/apt.conf.d/90provisioner-proxy"
 UNIT_FILES = "/etc/systemd/system/*.service"
 WANTED = "/etc/systemd/system/*.wants/*.service"
 SERVER_PACKAGE = "nfs-kernel-server"
@@ -36,7 +37,7 @@ PACKAGES = ("ca-certificates", "curl", "conntrack", "ebtables", "ethtool", "ipta
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     """Yield the modules, sysctls, swap and packages to change."""
-    del cluster, site
+    del cluster
     facts = host.facts
     yield from file(host, MODULES_FILE, "".join(f"{name}\n" for name in MODULES))
     missing = [name for name in MODULES if name not in facts.modules]
@@ -48,6 +49,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         diff = "".join(f"- {name} = {facts.sysctls.get(name, '')}\n+ {name} = {wrong[name]}\n" for name in wrong)
         yield Change(f"set {', '.join(wrong)}", lambda: _run(host, f"sysctl -q -p {SYSCTL_FILE}"), diff)
     yield from _no_swap(host)
+    yield from _apt_proxy(host, site)
     yield from packages(host, packages_of(host))
 
 
@@ -74,6 +76,16 @@ def _no_swap(host: Host) -> Iterator[Change]:
         yield Change(
             "comment swap out in /etc/fstab", lambda: host.put(FSTAB, new, mode=mode), unified_diff(FSTAB, old, new)
         )
+
+
+def _apt_proxy(host: Host, site: Site) -> Iterator[Change]:
+    """Yield the file that tells apt of the proxy, or its removal."""
+    wanted, now = proxy.apt_settings(site), host.facts.files[APT_PROXY]
+    if wanted:
+        yield from file(host, APT_PROXY, wanted)
+    elif now.exists:
+        diff = unified_diff(APT_PROXY, now.content or "", "")
+        yield Change(f"remove {APT_PROXY}", lambda: _run(host, f"rm -f {APT_PROXY}"), diff)
 
 
 def _swap_units(host: Host) -> list[str]:
@@ -111,7 +123,7 @@ STEP = Step(
     scope=Scope.ALL,
     changes=changes,
     query=lambda site: FactQuery(
-        files=(MODULES_FILE, SYSCTL_FILE, FSTAB, UNIT_FILES),
+        files=(MODULES_FILE, SYSCTL_FILE, FSTAB, UNIT_FILES, APT_PROXY),
         exists=(WANTED,),
         packages=(*PACKAGES, SERVER_PACKAGE),
         units=SWAP_UNITS,
