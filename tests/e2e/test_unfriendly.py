@@ -58,8 +58,8 @@ def test_the_packet_filter_is_named_before_kubeadm_runs() -> None:
 
 
 def test_then_apply_gets_there() -> None:
-    """While another apt holds the lock for half a minute, and with a dead package source."""
-    mend("worker2", "systemd-run -q /usr/local/sbin/hold-lists 30")
+    """While another apt holds the lock for a while, and with a dead package source."""
+    mend("worker2", "systemd-run -q /usr/local/sbin/hold-lists 90")
     ran = drive.operator("apply", "-y")
     assert ran.status == 0, ran.text[-3000:]
     changes = ran.changes()
