@@ -15,7 +15,7 @@ def no_proxy(site: Site) -> tuple[str, ...]:
 
     Go programs, and curl since 7.86, take networks; a mirror inside one of them is therefore also there by its name.
     """
-    endpoint, _ = split_host_port(site.cluster.endpoint or site.first.address, API_PORT)
+    endpoint, _ = split_host_port(site.endpoint, API_PORT)
     mirrors = (site.mirror.packages, site.mirror.images, site.mirror.manifests, site.mirror.containerd)
     inside = [host for host in (urlsplit(url.replace("{registry}", "")).hostname for url in mirrors if url) if host]
     return tuple(
