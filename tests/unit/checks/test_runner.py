@@ -44,9 +44,9 @@ def test_without_the_api_only_checks_that_need_none_run(tmp_path: Path) -> None:
     assert "connection refused" in found[0][1].detail
 
 
-def test_only_certificates_are_checked_without_the_api() -> None:
-    """Expired ones may be why it does not answer."""
-    assert [check.name for check in checks.CHECKS if check.without_api] == ["reachability", "certificates"]
+def test_what_may_be_the_cause_is_checked_without_the_api() -> None:
+    """Ports that do not get through, expired certificates and a missing vip may be why it does not answer."""
+    assert [check.name for check in checks.CHECKS if check.without_api] == ["reachability", "certificates", "vip"]
 
 
 @pytest.mark.parametrize("named", [False, True])
