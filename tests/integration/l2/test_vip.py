@@ -17,7 +17,7 @@ import pytest
 
 from provisioner.site import Site
 from provisioner.steps import vip
-from provisioner.steps.pool_conflicts import owners, question
+from provisioner.steps.pool_conflicts import question
 from provisioner.steps.vip_conflicts import Advert, adverts, listener
 from tests import hosts_toml
 from tests.integration.l2.conftest import Segment, mac
@@ -153,25 +153,6 @@ def test_the_address_is_up_before_any_api_server_is_and_then_follows_the_ready_o
     planes.ready_file("a").touch()
     planes.known_ready("a")
     assert planes.holders() == ["b"], "one that becomes ready again takes nothing"
-
-
-def test_another_one_has_the_address_after_a_power_cut(planes: Planes) -> None:
-    planes.ready_file("a").touch()
-    planes.ready_file("b").touch()
-    planes.start("a")
-    planes.settled("a")
-    planes.start("b")
-    planes.start("c")  # not ready
-    planes.known_ready("b")
-    planes.segment.run("bridge", "ip", "link", "set", "p10", "down")
-    wait(lambda: planes.holders() == ["a", "b"], 60)
-    answer = planes.segment.run("prober", "sh", "-c", question("eth1", ["192.0.2.9"])).stdout
-    assert owners(answer) == [("192.0.2.9", mac(11))]
-    planes.keepalived["a"].kill()  # it leaves the address on its NIC, and the next one removes it
-    planes.keepalived["a"].wait()
-    planes.segment.run("bridge", "ip", "link", "set", "p10", "up")
-    planes.start("a")
-    planes.settled("b")
 
 
 def test_ipv6(segment: Segment, tmp_path: Path) -> None:
