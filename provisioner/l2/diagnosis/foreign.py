@@ -42,7 +42,7 @@ def address_conflict(case: Case) -> Cause | None:
     if not complete:
         evidence.append("No node answers for its own address with that MAC, but not all node interfaces are known.")
     frames = case.segment.announcements.get(case.ip, ())
-    if by_metallb([frame for frame in frames if frame.mac == mac]):
+    if any(by_metallb([frame for frame in frames if frame.mac == owner.mac]) for owner in foreign):
         evidence.append("It sends gratuitous ARP like MetalLB's: another cluster has the address in its own pool.")
     evidence += [answers(case, owner) for owner in case.owners if owner not in foreign]
     others = () if complete else ("MULTI_NIC_SAME_SEGMENT",)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -69,14 +72,26 @@ def test_an_answer_to_a_solicitation_needs_the_source_link_layer_option(segment:
     assert "33:33:ff:00:00:50" in output
 
 
-def test_announcements_are_kept_apart_from_answers(segment: Segment) -> None:
+def test_announcements_are_kept_apart_from_answers(segment: Segment, tmp_path: Path) -> None:
     segment.host("a", 11, "192.0.2.50/24")
     found = []
-    for ip in ("192.0.2.77", "fd00:2::77"):
-        announcing = f"import runpy, sys, time; print('ready', flush=True); time.sleep(0.7); sys.argv = ['', {ip!r}, "
-        announcing += f"{mac(11)!r}, '1']; runpy.run_module('tests.integration.l2.announcer', run_name='__main__')"
-        with background(segment, "a", sys.executable, "-c", announcing, ready="ready"):
-            found.append(probe(segment, {"ip": ip, "echo": False}))
+    for number, ip in enumerate(("192.0.2.77", "fd00:2::77")):
+        listening = tmp_path / f"listening{number}"
+        announcing = (
+            "import os, runpy, sys, time; import tests.integration.l2.announcer; print('ready', flush=True)\n"
+            f"while not os.path.exists({str(listening)!r}): time.sleep(0.01)\n"
+            f"sys.argv = ['', {ip!r}, {mac(11)!r}, '1']; tests.integration.l2.announcer.main()"
+        )
+        with (
+            background(segment, "a", sys.executable, "-c", announcing, ready="ready"),
+            ThreadPoolExecutor(1) as pool,
+        ):
+            asked = pool.submit(probe, segment, {"ip": ip, "echo": False})
+            # Its packet socket, in a table with a line of headings, is what hears the announcement.
+            while segment.run("prober", "cat", "/proc/net/packet").stdout.count("\n") < 2 and not asked.done():
+                time.sleep(0.01)
+            listening.touch()
+            found.append(asked.result())
     four, six = found
     assert [(one["mac"], one["request"], one["broadcast_target"]) for one in four["announcements"]] == [
         (mac(11), True, True),
