@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict
@@ -49,7 +51,7 @@ def verify(options: Options, checks: tuple[str, ...], output: str | None, full: 
                 findings.append(finding)
                 report.emit("idle")  # ends a live line, which would be overwritten
                 report.detail(f"finding {check.name}: {finding}")
-                for line in finding_lines(options, check.name, finding, as_json):
+                for line in finding_lines(options, check.name, finding, as_json, columns(sys.stdout.isatty())):
                     click.echo(redact(line))
         if not as_json:
             click.echo(summary(findings), err=True)
@@ -76,16 +78,45 @@ def status(findings: Sequence[Finding]) -> int:
     return 2 if failed else 0
 
 
-def finding_lines(options: Options, check: str, finding: Finding, as_json: bool) -> Iterator[str]:
-    """Yield a finding as text with evidence and remedy, or as one line of JSON."""
+def finding_lines(
+    options: Options, check: str, finding: Finding, as_json: bool, width: int | None = None
+) -> Iterator[str]:
+    """Yield a finding as text with evidence and remedy, or as one line of JSON.
+
+    width: where the sentence is folded between words, None for nowhere. Evidence and commands stay as they are.
+    """
     if as_json:
         yield redact(json.dumps({"check": check, **asdict(finding)}))
         return
     mark = "skip" if _skipped(finding) else "ok" if finding.ok else "FAILED"
-    yield redact(f"{mark:6} {check:12} {finding.subject}: {finding.detail}")
+    head, sentence = f"{mark:6} {check:12} ", redact(f"{finding.subject}: {finding.detail}")
+    yield from folded(head, sentence, width)
     yield from (redact(f"         | {line}") for line in finding.evidence)
     if finding.remedy and not _skipped(finding):
         yield f"         {'advice' if finding.ok else 'try'}: {options.runnable(finding.remedy)}"
+
+
+def folded(head: str, sentence: str, width: int | None) -> list[str]:
+    """Return a sentence behind `head`, folded between words and aligned; a word longer than a line stays whole.
+
+    >>> folded("ok ", "one two three", 10)
+    ['ok one two', '   three']
+    """
+    if width is None or len(head) + len(sentence) <= width:
+        return [head + sentence]
+    return textwrap.wrap(
+        sentence,
+        width,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def columns(terminal: bool) -> int | None:
+    """Return the width of the terminal, None without one."""
+    return shutil.get_terminal_size().columns if terminal else None
 
 
 def _skipped(finding: Finding) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from provisioner.checks import Finding
 from provisioner.cli.options import Options
 from provisioner.cli.verify import finding_lines, status, summary
 
+LONG = "a-name-that-is-longer-than-a-line-of-this-terminal-is"
 PASSED = Finding(True, "w1", "is Ready", code="NODE_READY")
 ADVICE = Finding(True, "w1", "is cordoned", "uncordon it", "NODE_CORDONED")
 FAILED = Finding(False, "w2", "is not Ready", "look at its kubelet", "NODE_NOT_READY", ("the last event",))
@@ -65,3 +67,14 @@ def test_a_finding_as_json() -> None:
         "code": "NODE_NOT_READY",
         "evidence": ["the last event"],
     }
+
+
+def test_a_sentence_is_folded_between_words_and_nothing_else_is() -> None:
+    long = replace(FAILED, subject=f"pod course/{LONG}", detail="is gone")
+    lines = list(finding_lines(Options(), "nodes", long, False, 40))
+    assert lines[:2] == [
+        "FAILED nodes        pod",
+        f"                    course/{LONG}:",
+    ]
+    assert lines[2].strip() == "is gone"
+    assert lines[3:] == list(finding_lines(Options(), "nodes", FAILED, False, None))[1:]
