@@ -29,7 +29,7 @@ def test_a_speaker_of_0_16_serves_its_metrics_over_https_with_a_token(
     try:
         with serving(MASTER, 9120, METRICS.replace(" 7\n", " 8\n").encode(), tls=tls):
             facts, notes = collect(admin, site, master=NICS)
-            assert facts.metrics is not None
+            assert facts.metrics is not None, notes
             assert "master" not in facts.metrics
             assert any("there is no ServiceAccount provisioner-metrics in metallb-system" in note for note in notes)
             for item in site_manifests.read(site, "metallb/metrics.yaml"):
