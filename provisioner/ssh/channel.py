@@ -31,7 +31,14 @@ class ConnectionLost(Exception):
 
 
 class ChannelRefused(Exception):
-    """The server refused to open a channel (RFC 4254, section 5.1); the connection is alive and nothing was sent."""
+    """The server refused to open a channel; the connection is alive and nothing was sent.
+
+    code: the reason (RFC 4254, section 5.1), 0 if it is unknown.
+    """
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class OutputTooLarge(Exception):
@@ -62,6 +69,31 @@ class Output:
     noise: bytes = b""
 
 
+def open_channel(
+    transport: Transport,
+    timeout: float,
+    kind: str = "session",
+    target: tuple[str, int] | None = None,
+    source: tuple[str, int] | None = None,
+) -> Channel:
+    """Open a channel; raise ChannelRefused, or ConnectionLost after closing the connection.
+
+    timeout: seconds to wait for the server's answer. kind, target, source: as in RFC 4254, section 7.2.
+    """
+    deadline = time.monotonic() + timeout
+    try:
+        return transport.open_channel(kind, target, source, timeout=timeout)
+    except lazy.paramiko.ChannelException as error:
+        raise ChannelRefused(error.text, error.code) from error
+    except (lazy.paramiko.SSHException, OSError, EOFError) as error:
+        # Paramiko keeps one exception for all channels of a connection: of two that are refused at the same time,
+        # the second gets a plain SSHException, as after a timeout.
+        if transport.is_active() and time.monotonic() < deadline:
+            raise ChannelRefused(reason(error)) from error
+        transport.close()
+        raise ConnectionLost(reason(error), sent=False) from error
+
+
 def execute(
     transport: Transport,
     command: str,
@@ -79,13 +111,7 @@ def execute(
     on_output: called with each piece of stdout as it arrives, which is then not returned. Raises ConnectionLost when
     the connection breaks, ChannelRefused if the server refuses the channel, OutputTooLarge.
     """
-    try:
-        channel = transport.open_session(timeout=reply_timeout)
-    except lazy.paramiko.ChannelException as error:
-        raise ChannelRefused(error.text) from error
-    except (lazy.paramiko.SSHException, OSError, EOFError) as error:
-        transport.close()
-        raise ConnectionLost(reason(error), sent=False) from error
+    channel = open_channel(transport, reply_timeout)
     try:
         channel.settimeout(reply_timeout)
         channel.exec_command(command)
@@ -223,11 +249,10 @@ def probe(transport: Transport, reply_timeout: float) -> None:
     sshd_config(5)) answers, too.
     """
     try:
-        transport.open_session(timeout=reply_timeout).close()
-    except lazy.paramiko.ChannelException:
+        open_channel(transport, reply_timeout).close()
+    except ChannelRefused:
         return
-    except (lazy.paramiko.SSHException, OSError, EOFError) as error:
-        transport.close()
+    except ConnectionLost as error:
         raise ConnectionLost("the host no longer answers") from error
 
 

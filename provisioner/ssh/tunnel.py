@@ -10,12 +10,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from provisioner.errors import ProvisionerError
-from provisioner.ssh import lazy
+from provisioner.ssh import channel
 
 if TYPE_CHECKING:
     from paramiko import Channel, Transport
 
 
+OPEN_TIMEOUT = 30.0  # seconds for the server's own connection to the target
 PROHIBITED = 1  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED (RFC 4254, section 5.1)
 
 
@@ -58,45 +59,44 @@ class Tunnel:
     def _carry(self, client: socket.socket, source: tuple[str, int]) -> None:
         with client:
             try:
-                channel = self._open(source)
-            except (lazy.paramiko.SSHException, OSError, EOFError, ProvisionerError):
+                opened = self._open(source)
+            except (channel.ChannelRefused, channel.ConnectionLost, ProvisionerError):
                 return  # the client sees its connection closed, as if the server had refused it
-            with channel:
-                _pump(client, channel)
+            with opened:
+                _pump(client, opened)
 
     def _open(self, source: tuple[str, int]) -> Channel:
         """Open a channel to the target; log in once more if the connection is dead."""
         for again in (True, False):
-            transport = self._transport()
             try:
-                return transport.open_channel("direct-tcpip", self._target, source, timeout=30)
-            except lazy.paramiko.ChannelException as error:
-                self.prohibited = error.code == PROHIBITED
+                return channel.open_channel(self._transport(), OPEN_TIMEOUT, "direct-tcpip", self._target, source)
+            except channel.ChannelRefused as error:
+                if error.code:
+                    self.prohibited = error.code == PROHIBITED
                 raise
-            except (lazy.paramiko.SSHException, OSError, EOFError):
-                transport.close()
+            except channel.ConnectionLost:
                 if not again:
                     raise
         raise AssertionError("unreachable")
 
 
-def _pump(client: socket.socket, channel: Channel) -> None:
+def _pump(client: socket.socket, opened: Channel) -> None:
     """Copy data in both directions until the server closes or either side is gone."""
     with selectors.DefaultSelector() as selector:
         selector.register(client, selectors.EVENT_READ)
-        selector.register(channel, selectors.EVENT_READ)
+        selector.register(opened, selectors.EVENT_READ)
         try:
             while True:
                 for key, _ in selector.select():
                     if key.fileobj is client:
                         data = client.recv(65536)
                         if data:
-                            channel.sendall(data)
+                            opened.sendall(data)
                         else:
-                            channel.shutdown_write()
+                            opened.shutdown_write()
                             selector.unregister(client)
                     else:
-                        data = channel.recv(65536)
+                        data = opened.recv(65536)
                         if not data:
                             return
                         client.sendall(data)

@@ -15,10 +15,14 @@ KEY = paramiko.ECDSAKey.generate()
 
 
 class Server(paramiko.ServerInterface):
-    """Accept any login and any command; each command's channel goes to `channels`."""
+    """Accept any login and any command; each command's channel goes to `channels`.
+
+    opening: the answer to each request for a channel, a reason of RFC 4254, section 5.1, unless it succeeds.
+    """
 
     def __init__(self) -> None:
         self.channels: SimpleQueue[paramiko.Channel] = SimpleQueue()
+        self.opening = OPEN_SUCCEEDED
 
     def check_auth_none(self, username: str) -> int:
         return AUTH_SUCCESSFUL
@@ -30,7 +34,10 @@ class Server(paramiko.ServerInterface):
         return "publickey"
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
-        return OPEN_SUCCEEDED
+        return self.opening
+
+    def check_channel_direct_tcpip_request(self, chanid: int, origin: object, destination: object) -> int:
+        return self.opening
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         self.channels.put(channel)

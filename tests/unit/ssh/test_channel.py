@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -9,9 +10,15 @@ from collections.abc import Iterator
 import paramiko
 import pytest
 from paramiko.buffered_pipe import BufferedPipe
+from paramiko.common import (
+    OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_FAILED_CONNECT_FAILED,
+    OPEN_SUCCEEDED,
+)
 
 from provisioner.ssh import channel
-from provisioner.ssh.channel import CommandTimeout, ConnectionLost, Output, ReadyEvent
+from provisioner.ssh.channel import ChannelRefused, CommandTimeout, ConnectionLost, Output, ReadyEvent
+from provisioner.ssh.tunnel import Tunnel
 from tests.unit.ssh.loopback import Server, connected
 
 
@@ -133,6 +140,61 @@ def test_end_of_file_sets_the_event() -> None:
     assert not ready.wait(0)
     buffer.close()
     assert ready.wait(0)
+
+
+# --- channels that the server refuses ------------------------------------------------------------------------
+
+
+def test_refused_at_the_same_time(connection: tuple[paramiko.Transport, Server]) -> None:
+    """Paramiko tells only one of them why; the connection stays open, for the commands that run on it."""
+    client, server = connection
+    server.opening = OPEN_FAILED_CONNECT_FAILED
+    together = threading.Barrier(8)
+    refused: list[ChannelRefused] = []
+
+    def open_some() -> None:
+        for _ in range(20):
+            together.wait(10)
+            try:
+                channel.open_channel(client, 10)
+            except ChannelRefused as error:
+                refused.append(error)
+
+    threads = [threading.Thread(target=open_some) for _ in range(together.parties)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(refused) == 160
+    assert {error.code for error in refused} <= {OPEN_FAILED_CONNECT_FAILED, 0}
+    server.opening = OPEN_SUCCEEDED
+    channel.open_channel(client, 10)
+
+
+def test_an_answer_that_does_not_come(connection: tuple[paramiko.Transport, Server]) -> None:
+    client, server = connection
+    release = threading.Event()
+    server.check_channel_request = lambda *_: release.wait(10) and OPEN_SUCCEEDED  # type: ignore[method-assign]
+    with pytest.raises(ConnectionLost) as lost:
+        channel.open_channel(client, 0.2)
+    release.set()
+    assert not lost.value.sent
+    assert not client.is_active()
+
+
+def test_a_tunnel_outlives_connections_refused_at_the_same_time(
+    connection: tuple[paramiko.Transport, Server],
+) -> None:
+    client, server = connection
+    server.opening = OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+    with Tunnel(lambda: client, "192.0.2.1", 6443) as tunnel:
+        for _ in range(10):
+            clients = [socket.create_connection((tunnel.address, tunnel.port), timeout=10) for _ in range(8)]
+            for one in clients:
+                assert one.recv(1) == b""
+                one.close()
+        assert tunnel.prohibited
+    assert client.is_active()
 
 
 # --- execute -------------------------------------------------------------------------------------------------
