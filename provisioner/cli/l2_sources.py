@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from provisioner.cli.l2_selection import Selection, missing_kubeconfig
 from provisioner.cli.options import Options
@@ -17,8 +18,11 @@ from provisioner.kube import ApiState, ClusterView
 from provisioner.l2 import facts_doubts, facts_file
 from provisioner.l2.collect import collector
 from provisioner.l2.facts import Facts, Metrics, Node, Pool
-from provisioner.site import Site, load_site
+from provisioner.site import load_site
 from provisioner.ssh import Host
+
+if TYPE_CHECKING:
+    from provisioner.site import Site
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,8 +19,11 @@ from provisioner.engine import Step, lock, runner
 from provisioner.errors import ProvisionerError
 from provisioner.kube import Cluster
 from provisioner.report import Log, Report
-from provisioner.site import Site, load_site
+from provisioner.site import load_site
 from provisioner.ssh import FactQuery, Host, Sudo, host
+
+if TYPE_CHECKING:
+    from provisioner.site import Site
 
 
 @dataclass(frozen=True)

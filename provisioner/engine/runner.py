@@ -12,15 +12,18 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import ApiUnreachable, NotConverged, NotYet, ProvisionerError
 from provisioner.kube import Cluster
 from provisioner.report import Report
-from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host, jobs
 from provisioner.text import did_you_mean
+
+if TYPE_CHECKING:
+    from provisioner.site import Site
+
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from provisioner.kube import Cluster
-from provisioner.site import HostSpec, Site
 from provisioner.ssh import FactQuery, Host
+
+if TYPE_CHECKING:
+    from provisioner.site import HostSpec, Site
 
 
 @dataclass(frozen=True)

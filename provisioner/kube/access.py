@@ -15,11 +15,11 @@ import yaml
 
 from provisioner.errors import ApiUnreachable, HostError, NoCluster
 from provisioner.kube.kubeconfig_file import Kubeconfig
-from provisioner.site import Site
 from provisioner.ssh import Host, Tunnel
 
 if TYPE_CHECKING:
     from provisioner.kube.client import Client
+    from provisioner.site import Site
 
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
 

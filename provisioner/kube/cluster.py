@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 from provisioner.errors import ClusterError
@@ -17,8 +17,11 @@ from provisioner.kube.access import SiteAccess
 from provisioner.kube.api import refusal, status_message
 from provisioner.kube.cluster_view import ClusterView, Lines
 from provisioner.kube.objects import FIELD_MANAGER, Object, difference, join_name, object_name, with_port_protocols
-from provisioner.site import Site
 from provisioner.ssh import Host
+
+if TYPE_CHECKING:
+    from provisioner.site import Site
+
 
 T = TypeVar("T")
 # 1.20's API server has no field management for these and closes the connection on a server-side apply.

@@ -8,11 +8,14 @@ import os
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from provisioner import ownership
 from provisioner.catalogue import Download
 from provisioner.errors import ProvisionerError
-from provisioner.site import Site
+
+if TYPE_CHECKING:
+    from provisioner.site import Site
 
 
 def fetch(site: Site, download: Download) -> bytes:

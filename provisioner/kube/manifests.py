@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from yaml.representer import SafeRepresenter
@@ -19,8 +19,11 @@ from provisioner.catalogue import Download
 from provisioner.errors import ProvisionerError
 from provisioner.kube.download import fetch
 from provisioner.kube.objects import Object, object_name
-from provisioner.site import Site
 from provisioner.text import join_words
+
+if TYPE_CHECKING:
+    from provisioner.site import Site
+
 
 # libyaml, if available, reads CustomResourceDefinitions ten times faster.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

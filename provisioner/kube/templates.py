@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provisioner.catalogue import agnhost_image, nginx_image
 from provisioner.errors import ProvisionerError
 from provisioner.kube.manifests import load
 from provisioner.kube.objects import Object
-from provisioner.site import Site
 from provisioner.text import did_you_mean, join_words
+
+if TYPE_CHECKING:
+    from provisioner.site import Site
+
 
 # A wheel has the directories inside the package; a checkout has them at its top level, where operators edit them.
 _PACKAGE = Path(__file__).resolve().parents[1]

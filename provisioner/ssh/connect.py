@@ -15,7 +15,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 from provisioner.errors import Unreachable
-from provisioner.site import HostSpec, Site
 from provisioner.ssh import lazy, login_failures
 from provisioner.ssh.host_keys import HostKeyRefused, HostKeys
 from provisioner.ssh.identities import Identities, Refused
@@ -24,6 +23,8 @@ from provisioner.ssh.login import Login, login
 if TYPE_CHECKING:
     from fabric import Connection
     from paramiko import Transport
+
+    from provisioner.site import HostSpec, Site
 
 
 KEEPALIVE = 15  # seconds between keepalives, so that NAT and firewalls on the path keep the connection

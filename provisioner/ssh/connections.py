@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from provisioner.errors import HostError, Unreachable
-from provisioner.site import HostSpec, Site
 from provisioner.ssh import channel, connect
 
 if TYPE_CHECKING:
     from fabric import Connection
     from paramiko import Transport
+
+    from provisioner.site import HostSpec, Site
 
 T = TypeVar("T")
 

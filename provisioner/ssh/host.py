@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from provisioner.errors import HostError, Unreachable
 from provisioner.redact import redact
 from provisioner.report import Report
-from provisioner.site import HostSpec, Site
 from provisioner.ssh import channel, connect, facts_parser, facts_script, shell
 from provisioner.ssh.command import CommandResult, failure
 from provisioner.ssh.connections import Connections
@@ -25,6 +24,8 @@ from provisioner.ssh.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from paramiko import Transport
+
+    from provisioner.site import HostSpec, Site
 
 
 # What parsing the output of a damaged or malicious host can raise.

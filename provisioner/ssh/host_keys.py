@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from provisioner.site import Site
 from provisioner.ssh import known_hosts, lazy
 from provisioner.ssh.login import Login
 
 if TYPE_CHECKING:
     from paramiko import PKey, SSHClient, Transport
+
+    from provisioner.site import Site
 
 _CERTIFICATE = "-cert-v01@openssh.com"
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from provisioner.addresses import split_host_port
 from provisioner.errors import ProvisionerError
-from provisioner.site import HostSpec, Site
 from provisioner.ssh import lazy
 
 if TYPE_CHECKING:
     from paramiko import SSHConfig
+
+    from provisioner.site import HostSpec, Site
 
 _INCLUDE_DEPTH = 16  # READCONF_MAX_DEPTH in OpenSSH's readconf.c
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from provisioner.errors import HostError, ProvisionerError
 from provisioner.redact import hide
-from provisioner.site import HostSpec, Site
 from provisioner.ssh import channel, refusals, shell
 from provisioner.ssh.login import login
 
 if TYPE_CHECKING:
     from paramiko import Transport
+
+    from provisioner.site import HostSpec, Site
 
 
 _WITHOUT_PASSWORD = ("env", "LC_ALL=C", "sudo", "-n", "--")  # csh has no assignments before a command

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import yaml
@@ -16,7 +17,10 @@ from provisioner.kube import Object
 from provisioner.l2.collect.announced import Written, control_plane_lease
 from provisioner.l2.collect.api_reader import ApiReader
 from provisioner.l2.facts import Announcer, ApiAddress, Facts, Lease
-from provisioner.site import Site
+
+if TYPE_CHECKING:
+    from provisioner.site import Site
+
 
 PORT = 6443
 

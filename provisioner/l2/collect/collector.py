@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provisioner.errors import ClusterError
 from provisioner.kube import ClusterView, Object
@@ -20,8 +20,11 @@ from provisioner.l2.collect.metrics_token import MetricsClient
 from provisioner.l2.collect.speakers import UNKNOWN, Components, components, metallb
 from provisioner.l2.election.rules import since
 from provisioner.l2.facts import Facts, L2Status, MetalLB, Metrics, Service
-from provisioner.site import Site
 from provisioner.ssh import Host
+
+if TYPE_CHECKING:
+    from provisioner.site import Site
+
 
 _CONFIG = "metallb_k8s_client_config"
 Note = Callable[[str], None]

@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from provisioner.errors import HostError
 from provisioner.kube import Object
 from provisioner.l2.collect.speakers import Components, speaker_state
 from provisioner.l2.facts import Nic, Node
 from provisioner.l2.facts_values import address, address_with_prefix, mac
-from provisioner.site import Site
 from provisioner.ssh import Host, HostNic
+
+if TYPE_CHECKING:
+    from provisioner.site import Site
+
 
 # The host ends of pods' veth pairs: one for each pod, without an address that matters here.
 _POD_NIC = re.compile(r"veth|cali|lxc|tap[0-9a-f]{8}")

@@ -1,4 +1,4 @@
-"""The rate limit for frames: on average the requested rate, and never two frames closer than the highest allows.
+"""The rate limit for frames: the requested rate on average, and the highest rate over any few milliseconds.
 
 Jitter keeps a sweep from beating with anything periodic. It is applied around a fixed grid, so it does not add up.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import random
 
 HIGHEST_PPS = 500  # gentle on access points and small switches, whatever rate is requested
+SLACK = 2 / HIGHEST_PPS  # seconds; late wake-ups up to this do not lower the average of the highest rate
+CLOSEST = 1 / (2 * HIGHEST_PPS)  # seconds between two frames
 MOST_BEHIND = 0.25  # seconds of a delay that are made up for
 
 
@@ -18,6 +20,7 @@ class RateLimit:
         self._interval = 1 / pps
         self._slot = 0.0  # the next frame's place on the grid
         self._last = 0.0
+        self._earliest = 0.0  # the next frame's place on the grid of the highest rate
 
     def begin(self, now: float) -> None:
         """Start a series of frames: idle time before it earns no credit."""
@@ -27,8 +30,9 @@ class RateLimit:
         """Return when the next frame may be sent; a late one catches up, at most at the highest rate."""
         slot = max(self._slot, now - MOST_BEHIND)
         self._slot = slot + self._interval
-        return max(slot + random.uniform(0, self._interval / 2), self._last + 1 / HIGHEST_PPS)
+        return max(slot + random.uniform(0, self._interval / 2), self._last + CLOSEST, self._earliest)
 
     def sent(self, now: float) -> None:
         """Record that a frame was sent."""
         self._last = now
+        self._earliest = max(self._earliest, now - SLACK) + 1 / HIGHEST_PPS
