@@ -71,6 +71,32 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def clock(seconds: float) -> str:
+    """Return a duration that is running, in whole seconds.
+
+    >>> [clock(0.4), clock(75.2), clock(3700)]
+    ['0 s', '1 min 15 s', '1 h 1 min']
+    """
+    return f"{int(seconds)} s" if seconds < 60 else duration(int(seconds))
+
+
+def roughly(seconds: float) -> str:
+    """Return an expected duration, no more exact than expectations are.
+
+    >>> [roughly(0.7), roughly(8.4), roughly(33), roughly(128), roughly(250), roughly(4000)]
+    ['1 s', '8 s', '35 s', '2 min', '4 min', '1 h 5 min']
+    """
+    if seconds < 10:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 58:
+        return f"{5 * round(seconds / 5)} s"
+    minutes = max(1, round(seconds / 60))
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, rest = divmod(5 * round(minutes / 5), 60)
+    return f"{hours} h {rest} min" if rest else f"{hours} h"
+
+
 def unified_diff(path: str, old: str, new: str) -> str:
     """Return the unified diff from `old` to `new`, labeled with `path`; empty if they are equal."""
     return "".join(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import groupby
 from queue import SimpleQueue
@@ -28,14 +28,19 @@ def choose(checks: Sequence[Check], names: Sequence[str]) -> tuple[Check, ...]:
 
 
 def run(
-    context: Context, checks: Sequence[Check], *, named: bool = False
+    context: Context,
+    checks: Sequence[Check],
+    *,
+    named: bool = False,
+    begin: Callable[[Check | None], object] = lambda check: None,
 ) -> Generator[tuple[Check, Finding], None, None]:
     """Yield each finding with its check, in the order of the checks.
 
     Adjacent parallel-safe checks run at the same time, except on a slow site, where that takes longer than one after
     the other. An error that ends a check becomes a finding, and the next check runs. Without the API, only checks that
     do not need it run. named: a check that the site disables then fails instead of being skipped. Closing the
-    generator waits until every check has restored what it changed.
+    generator waits until every check has restored what it changed. begin: called with each check before its findings
+    are waited for, and with None after the last.
     """
     if not context.cluster.reachable():
         why = context.cluster.api_error or "there is no control plane yet"
@@ -48,15 +53,19 @@ def run(
         if parallel:
             adjacent = tuple(group)
             for batch in [(check,) for check in adjacent] if context.site.slow else [adjacent]:
-                yield from _run_parallel(context, batch, named)
+                yield from _run_parallel(context, batch, named, begin)
             continue
         for check in group:
+            begin(check)
             with closing(_findings(context, check, named)) as findings:
                 for finding in findings:
                     yield check, finding
+    begin(None)
 
 
-def _run_parallel(context: Context, checks: Sequence[Check], named: bool) -> Iterator[tuple[Check, Finding]]:
+def _run_parallel(
+    context: Context, checks: Sequence[Check], named: bool, begin: Callable[[Check | None], object]
+) -> Iterator[tuple[Check, Finding]]:
     """Run each check in a thread; yield findings in the order of the checks, the first check's as they arrive."""
     queues: dict[str, SimpleQueue[Finding | BaseException | None]] = {check.name: SimpleQueue() for check in checks}
 
@@ -73,6 +82,7 @@ def _run_parallel(context: Context, checks: Sequence[Check], named: bool) -> Ite
         thread.start()
     try:
         for check in checks:
+            begin(check)
             while (finding := queues[check.name].get()) is not None:
                 if isinstance(finding, BaseException):
                     raise finding

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 
 from provisioner.catalogue import release
+from provisioner.cli.fold import columns, folded
+from provisioner.engine import Forecast
 from provisioner.engine.runner import Outcome
 from provisioner.site import Site
 from provisioner.steps import containerd, nfs_server
-from provisioner.text import pluralize
+from provisioner.text import pluralize, roughly
 
 
 def creates_cluster(outcome: Outcome) -> bool:
@@ -18,15 +21,29 @@ def creates_cluster(outcome: Outcome) -> bool:
     )
 
 
-def lines(site: Site) -> Iterator[str]:
-    """Yield the block, a line for each part with its version; parts that the site has not are left out."""
-    yield f"cluster {site.cluster.name} will be"
-    for name, text in parts(site):
-        yield f"  {name:<14} {text}"
+def lines(name: str, parts: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield the block about a cluster of this name, a line for each part."""
+    yield f"cluster {name} will be"
+    width = columns(sys.stdout.isatty())
+    for part, text in parts:
+        yield from folded(f"  {part:<14} ", text, width)
 
 
-def parts(site: Site) -> Iterator[tuple[str, str]]:
-    """Yield (part, what it will be)."""
+def parts(site: Site, forecast: Forecast) -> list[tuple[str, str]]:
+    """Return (part, what it will be), with its version; parts that the site has not are left out."""
+    return [*_parts(site), ("takes", _takes(forecast))]
+
+
+def _takes(forecast: Forecast) -> str:
+    """Return how long an apply will take, as far as earlier runs tell."""
+    if not forecast.unknown:
+        return f"about {roughly(forecast.seconds)}, as in earlier runs of these steps here"
+    if not forecast.known:
+        return "not known before a first run here"
+    return f"more than {roughly(forecast.seconds)}; no run here yet of {', '.join(forecast.unknown)}"
+
+
+def _parts(site: Site) -> Iterator[tuple[str, str]]:
     kubernetes, cluster = str(site.version), site.cluster
     for spec in site.hosts:
         name = f" on {spec.interface}" if spec.interface else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,6 +42,11 @@ class Session:
         """Return the path of the log file, or None if nothing has been logged."""
         log = self.report.log
         return log.path if log is not None and log.path.exists() else None
+
+    @property
+    def durations(self) -> Path:
+        """Return the file that keeps how long steps and checks take on this site."""
+        return self.site.state / "durations.json"
 
     def running_jobs(self) -> list[str]:
         """Return a sentence for each job that keeps running on a host after this process ends."""
@@ -124,7 +130,7 @@ def _viewer(options: Options) -> Viewer:
     """Return the viewer for -o and -v; progress goes to stderr, JSON to stdout."""
     if options.output == "json":
         return JsonLines(sys.stdout)
-    if sys.stderr.isatty() and not options.verbose:
+    if sys.stderr.isatty() and not options.verbose and os.environ.get("TERM", "dumb") != "dumb":
         from provisioner.cli.terminal import Terminal  # imports Rich, which would double the time of a `--help`
 
         return Terminal()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
-import textwrap
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict
@@ -14,9 +12,11 @@ from dataclasses import asdict
 import click
 
 from provisioner.checks import CHECKS, Check, Context, Finding, choose, run
-from provisioner.cli.hints import INSIDE
+from provisioner.cli import made
+from provisioner.cli.fold import columns, folded
 from provisioner.cli.options import Options
 from provisioner.cli.session import Session, hold_lock, open_session
+from provisioner.engine import Durations, Pace
 from provisioner.redact import redact
 
 SKIPPED = ("NOT_ENABLED", "NOT_TRIED")
@@ -46,9 +46,11 @@ def verify(options: Options, checks: tuple[str, ...], output: str | None, full: 
         session.cluster.progress = lambda text: report.emit("output", text, host="cluster", step="verify")
         context = Context(session.site, session.cluster, session.hosts, full)
         # Closed also after Ctrl-C, so that the checks restore what they changed.
-        with closing(run(context, chosen, named=bool(checks))) as running:
+        pace = _Pace(session, chosen, full)
+        with closing(run(context, chosen, named=bool(checks), begin=pace.begin)) as running:
             for check, finding in running:
                 findings.append(finding)
+                pace.failed |= not finding.ok
                 report.emit("idle")  # ends a live line, which would be overwritten
                 report.detail(f"finding {check.name}: {finding}")
                 for line in finding_lines(options, check.name, finding, as_json, columns(sys.stdout.isatty())):
@@ -56,10 +58,32 @@ def verify(options: Options, checks: tuple[str, ...], output: str | None, full: 
         if not as_json:
             click.echo(summary(findings), err=True)
             if all(finding.ok for finding in findings):
-                click.echo(f"next: {_kubectl(options, session.site.first.name)} get pods -A", err=True)
+                click.echo(f"next: {made.kubectl(options, session.site.first.name)} get pods -A", err=True)
             else:
                 click.echo(f"log: {session.log}", err=True)
     sys.exit(status(findings))
+
+
+class _Pace:
+    """Tell which check begins and how long it took before, and keep how long it takes unless it fails."""
+
+    def __init__(self, session: Session, checks: Sequence[Check], full: bool) -> None:
+        self._session = session
+        self._pace = Pace(Durations(session.durations))
+        self._pace.start("verify --full" if full else "verify", dict.fromkeys((each.name for each in checks), 1), {})
+        self._running = ""
+        self._began = 0.0
+        self.failed = False
+
+    def begin(self, check: Check | None) -> None:
+        """End the check that ran, and begin this one, if any."""
+        now = time.monotonic()
+        if self._running and not self.failed:
+            self._pace.end(self._running, now - self._began, [0])
+        self._running, self._began = check.name if check else "", now
+        self.failed = False
+        if check is not None:
+            self._session.report.emit("check", check.summary, step=check.name, **self._pace.begin(check.name))
 
 
 def summary(findings: Sequence[Finding]) -> str:
@@ -96,29 +120,6 @@ def finding_lines(
         yield f"         {'advice' if finding.ok else 'try'}: {options.runnable(finding.remedy)}"
 
 
-def folded(head: str, sentence: str, width: int | None) -> list[str]:
-    """Return a sentence behind `head`, folded between words and aligned; a word longer than a line stays whole.
-
-    >>> folded("ok ", "one two three", 10)
-    ['ok one two', '   three']
-    """
-    if width is None or len(head) + len(sentence) <= width:
-        return [head + sentence]
-    return textwrap.wrap(
-        sentence,
-        width,
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def columns(terminal: bool) -> int | None:
-    """Return the width of the terminal, None without one."""
-    return shutil.get_terminal_size().columns if terminal else None
-
-
 def _skipped(finding: Finding) -> bool:
     return finding.ok and finding.code in SKIPPED
 
@@ -128,11 +129,3 @@ def _lock(session: Session, chosen: Sequence[Check]) -> AbstractContextManager[o
     if all(check.reads_only for check in chosen):
         return nullcontext()
     return hold_lock(session, "verify")
-
-
-def _kubectl(options: Options, master: str) -> str:
-    """Return the kubectl command that works here; a lab's API is out of reach, so there it runs on the master."""
-    lab = os.environ.get(INSIDE)
-    if lab:
-        return f"{lab} lab ssh {master} sudo kubectl --kubeconfig /etc/kubernetes/admin.conf"
-    return options.runnable("provisioner kubeconfig --merge; kubectl")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from provisioner.engine.durations import Durations
+from provisioner.engine.pace import Forecast, Pace
 from provisioner.engine.step import Change, Scope, Step
 
 __all__ = [
     "Change",
+    "Durations",
+    "Forecast",
+    "Pace",
     "Scope",
     "Step",
     "apt",

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from provisioner.engine.pace import Forecast, Pace, Planned, planned
 from provisioner.engine.step import Change, Scope, Step
 from provisioner.errors import ApiUnreachable, NotConverged, NotYet, ProvisionerError
 from provisioner.kube import Cluster
@@ -67,6 +68,11 @@ class Outcome:
         """Whether an apply would change anything."""
         return bool(self.waiting) or any(not change.by_hand for _, _, change in self.changes)
 
+    @property
+    def work(self) -> Planned:
+        """Return what an apply of this plan will do in each step."""
+        return planned([(step, host) for step, host, change in self.changes if not change.by_hand], self.waiting)
+
 
 @dataclass
 class Run:
@@ -80,6 +86,7 @@ class Run:
     selection: Selection = field(default_factory=Selection)
     parallel: int = 8
     before_change: Callable[[], None] = lambda: None
+    pace: Pace = field(default_factory=Pace)
 
 
 CONNECT = Step("connect", "log in to every host", Scope.ALL, lambda host, cluster, site: iter(()), reads_only=True)
@@ -163,16 +170,17 @@ def plan(run: Run) -> Outcome:
     """
     outcome = Outcome()
     steps = select(run.steps, run.site, run.selection)
+    todo = _todo(run, steps, "plan", {})
     with run.cluster.impatient():
         for step in steps:
-            hosts = targets(step, run)
+            hosts = todo.get(step.name)
             if not hosts:
                 continue
             undone = _open(step.undone_by, outcome)
             if undone:
                 _wait_for(run, step, undone, outcome)
             else:
-                _run_step(run, step, hosts, outcome, _plan_host, planned=steps)
+                _run_step(run, step, hosts, outcome, _plan_host, among=steps)
     return outcome
 
 
@@ -199,16 +207,33 @@ def _wait_for(run: Run, step: Step, names: tuple[str, ...], outcome: Outcome) ->
     run.report.emit("waiting", f"after: {', '.join(names)}", step=step.name)
 
 
-def apply(run: Run) -> Outcome:
-    """Apply the missing changes step by step, and verify after each step that nothing is missing."""
+def apply(run: Run, plan: Outcome | None = None) -> Outcome:
+    """Apply the missing changes step by step, and verify after each step that nothing is missing.
+
+    plan: the outcome of the plan that was made for it; it says how long the steps will take.
+    """
     outcome = Outcome()
-    for step in select(run.steps, run.site, run.selection):
-        hosts = targets(step, run)
-        if hosts:
-            _run_step(run, step, hosts, outcome, _apply_host)
+    steps = select(run.steps, run.site, run.selection)
+    todo = _todo(run, steps, "apply", plan.work if plan else None)
+    for step in steps:
+        if step.name in todo:
+            _run_step(run, step, todo[step.name], outcome, _apply_host)
         if outcome.failures:
             break
     return outcome
+
+
+def _todo(run: Run, steps: Iterable[Step], form: str, work: Planned | None) -> dict[str, list[Host]]:
+    """Return the steps that have hosts, with them, and begin to count."""
+    todo = {step.name: hosts for step in steps if (hosts := targets(step, run))}
+    run.pace.start(form, {name: len(hosts) for name, hosts in todo.items()}, work)
+    return todo
+
+
+def forecast(run: Run, plan: Outcome) -> Forecast:
+    """Return how long an apply of this plan will take, by what its steps took before."""
+    steps = select(run.steps, run.site, run.selection)
+    return run.pace.forecast(plan.work, {step.name: len(hosts) for step in steps if (hosts := targets(step, run))})
 
 
 def _plan_host(run: Run, step: Step, host: Host, found: list[Change]) -> None:
@@ -248,22 +273,24 @@ def _make_changes(run: Run, step: Step, host: Host, changes: Iterable[Change]) -
             continue
         run.before_change()
         run.report.emit("change", change.summary, host=host.name, step=step.name, diff=change.diff)
+        if (expected := run.pace.changed(step.name, host.name)) is not None:
+            run.report.emit("expected", step=step.name, expected=expected)
         change.do()
         done.append(change)
     return done
 
 
 def _run_step(
-    run: Run, step: Step, hosts: Sequence[Host], outcome: Outcome, action: Action, *, planned: Sequence[Step] = ()
+    run: Run, step: Step, hosts: Sequence[Host], outcome: Outcome, action: Action, *, among: Sequence[Step] = ()
 ) -> None:
     """Run `action` on every host of a step in parallel; collect changes and failures in host order.
 
-    planned: the steps of a plan, in which a step that gets no answer waits for an earlier one that is not done.
+    among: the steps of a plan, in which a step that gets no answer waits for an earlier one that is not done.
     """
     started = time.monotonic()
     names = [host.name for host in hosts]
-    run.report.emit("step", step.summary, step=step.name, hosts=names)
-    blockers = _blockers(step, planned, outcome) if planned else ()
+    run.report.emit("step", step.summary, step=step.name, hosts=names, **run.pace.begin(step.name))
+    blockers = _blockers(step, among, outcome) if among else ()
     results = parallel(hosts, lambda host: _run_on_host(run, step, host, action, bool(blockers)), run.parallel)
     for host, (found, error, seconds) in zip(hosts, results, strict=True):
         outcome.visited[host.name] = None
@@ -273,7 +300,10 @@ def _run_step(
             _wait_for(run, step, blockers, outcome)
         elif error is not None:
             outcome.failures.append(Failure(step.name, host.name, error))
-    run.report.emit("step-done", step=step.name, seconds=round(time.monotonic() - started, 1))
+    seconds = time.monotonic() - started
+    if not any(error for _, error, _ in results):
+        run.pace.end(step.name, seconds, [len(found) for found, _, _ in results])
+    run.report.emit("step-done", step=step.name, seconds=round(seconds, 1))
 
 
 def _run_on_host(

@@ -104,8 +104,13 @@ def test_parallel_checks_run_at_the_same_time_and_report_in_order(tmp_path: Path
     before = threading.active_count()
     pair = (Check("one", "", one, parallel_safe=True), Check("two", "", two, parallel_safe=True))
     every = (Check("alone", "", alone), *pair, Check("after", "", alone))
-    found = [(check.name, one.code) for check, one in runner.run(context(tmp_path, FakeCluster()), every)]
+    begun: list[str] = []
+    running = runner.run(
+        context(tmp_path, FakeCluster()), every, begin=lambda check: begun.append(check.name if check else "end")
+    )
+    found = [(check.name, one.code) for check, one in running]
     assert found == [("alone", "Z"), ("one", "A"), ("one", "B"), ("two", "C"), ("after", "Z")]
+    assert begun == ["alone", "one", "two", "after", "end"]
 
 
 @pytest.mark.parametrize(("scale", "most"), [(1.0, 2), (SLOW_ABOVE, 2), (8.0, 1)])

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from provisioner.cli import preview
-from provisioner.engine import Change
+from provisioner.engine import Change, Forecast
 from provisioner.engine.runner import Outcome
 from tests.unit.steps.doubles import HOSTS, site_at
+
+FIRST = Forecast(0.0, 0, ())
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,7 @@ def test_every_part_has_its_version_and_where_it_is(tmp_path: Path) -> None:
         '[ingress]\ncontroller = "traefik"\n',
         hosts=HOSTS,
     )
-    found = dict(preview.parts(site))
+    found = dict(preview.parts(site, FIRST))
     assert found["master"] == "192.168.56.10, control-plane"
     assert found["Kubernetes"] == "1.37.2, API at 192.168.56.10:6443, services 10.96.0.0/16"
     assert found["containerd"] == "2.x from Docker's packages"
@@ -42,17 +44,33 @@ def test_every_part_has_its_version_and_where_it_is(tmp_path: Path) -> None:
     assert found["NFS"].endswith("10.9.0.0/24; 8 volumes of 1Gi")
     assert found["ingress"].startswith("traefik ")
     assert found["workloads"] == "nodeport"
-    assert next(iter(preview.lines(site))) == "cluster lab will be"
+    assert next(iter(preview.lines("lab", found.items()))) == "cluster lab will be"
 
 
 def test_what_the_site_has_not_is_left_out(tmp_path: Path) -> None:
     off = "".join(f"[{table}]\nenabled = false\n" for table in ("nfs", "metallb", "metrics", "ingress"))
     site = site_at(tmp_path, 'kubernetes = "1.20.2"', rest=f"{off}[workloads]\nenabled = []\n", hosts=HOSTS)
-    assert list(dict(preview.parts(site))) == [
+    assert list(dict(preview.parts(site, FIRST))) == [
         "master",
         "worker1",
         "worker2",
         "Kubernetes",
         "containerd",
         "pod network",
+        "takes",
     ]
+
+
+@pytest.mark.parametrize(
+    ("forecast", "text"),
+    [
+        (Forecast(3.0, 0, ("prepare", "join")), "not known before a first run here"),
+        (Forecast(236.0, 12, ()), "about 4 min, as in earlier runs of these steps here"),
+        (Forecast(121.0, 9, ("vip", "join")), "more than 2 min; no run here yet of vip, join"),
+    ],
+)
+def test_how_long_it_takes_comes_from_earlier_runs_or_is_not_said(
+    tmp_path: Path, forecast: Forecast, text: str
+) -> None:
+    site = site_at(tmp_path, 'kubernetes = "1.20.2"', rest="", hosts=HOSTS)
+    assert dict(preview.parts(site, forecast))["takes"] == text
