@@ -3,7 +3,7 @@
 SUITE=cluster, the default, takes the machines that `lab up` takes: blank machines become a cluster although apply is
 killed in every step. SUITE=faults: a node is lost, all lose power, and the cluster is reset. SUITE=machines is what
 only virtual machines prove: their kernel with its modules and its NFS, a boot, and a power cut during writes.
-SUITE=unfriendly takes machines as people have them (`lab up --unfriendly`).
+SUITE=unfriendly takes machines as people have them (`lab up --unfriendly`). SUITE=recording makes README's recording.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ SUITES = {
     "faults": ("test_apply", "test_node_gone", "test_power_cut", "test_reset", "test_end"),
     "machines": ("test_apply", "test_power_cut", "test_end"),
     "unfriendly": ("test_unfriendly",),
+    "recording": ("test_recording",),
 }
 SUITE = os.environ.get("SUITE") or "cluster"
 
