@@ -5,15 +5,15 @@ Pure functions of the hosts' facts. What is asked of the segment, init.py asks.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_interface
 
+from provisioner.cli.named import CONTROL_PLANE, WORKER, Named
 from provisioner.errors import ProvisionerError
 from provisioner.ssh import HostFacts, HostNic
-from provisioner.text import join_words
+from provisioner.text import join_words, pluralize
 
 # NICs of containers, virtual networks and VPNs, which connect no machines of a segment.
 _VIRTUAL = re.compile(r"lo$|docker|br-[0-9a-f]|cni|flannel|veth|cali|cilium|virbr|lxc|kube-|nodelocal|tailscale|wg|zt")
@@ -27,12 +27,16 @@ _NEARLY = 0.8  # a control plane with that part of the largest disk is the NFS s
 
 @dataclass(frozen=True)
 class Machine:
-    """A host as it was named, and its facts."""
+    """A host as it was named, and its facts. name: what hosts.toml will call it."""
 
     name: str
-    typed: str
-    user: str
+    named: Named
     facts: HostFacts
+
+    @property
+    def typed(self) -> str:
+        """Return where it was logged in to."""
+        return self.named.typed
 
 
 @dataclass(frozen=True)
@@ -74,18 +78,56 @@ def segment(machines: Sequence[Machine]) -> tuple[IPv4Network, dict[str, Place]]
 def control_plane(machines: Sequence[Machine]) -> tuple[str, str]:
     """Return the machine to run the API server, the first that is large enough, and why."""
     for machine in machines:
-        if machine.facts.memory_mib >= LEAST_MEMORY and machine.facts.cpus >= LEAST_CPUS:
+        if _large_enough(machine.facts):
             first = machine is machines[0]
             why = "the first" if first else "the first with enough memory and processors"
-            return machine.name, f"{why} ({_size(machine.facts)})"
+            return machine.name, f"{why} ({size(machine.facts)})"
     return machines[0].name, (
         f"the first, but no host has what kubeadm asks for, {LEAST_CPUS} processors and {LEAST_MEMORY} MiB of memory: "
-        + ", ".join(f"{machine.name} has {_size(machine.facts)}" for machine in machines)
+        + ", ".join(f"{machine.name} has {size(machine.facts)}" for machine in machines)
     )
 
 
+def roles(machines: Sequence[Machine], wanted: int = 1) -> tuple[dict[str, tuple[str, ...]], str]:
+    """Return each machine's roles, and why; `wanted` control planes if nobody named any. Raises ProvisionerError."""
+    if any(machine.named.roles for machine in machines):
+        said = {machine.name: machine.named.roles or (WORKER,) for machine in machines}
+        planes = [name for name, found in said.items() if CONTROL_PLANE in found]
+        return _of_one(said), f"{join_words(planes)}: as the inventory says"
+    if wanted > len(machines):
+        raise ProvisionerError(f"{wanted} control planes of {pluralize(len(machines), 'host')}", "name more hosts")
+    first, why = control_plane(machines)
+    large = [machine.name for machine in machines if _large_enough(machine.facts)]
+    others = [*large, *(machine.name for machine in machines if machine.name not in large)]
+    planes = [first, *(name for name in others if name != first)][:wanted]
+    found: dict[str, tuple[str, ...]] = {
+        machine.name: (CONTROL_PLANE,) if machine.name in planes else (WORKER,) for machine in machines
+    }
+    if wanted == 1:
+        return _of_one(found), f"{first}: {why}"
+    small = [name for name in planes if name not in large]
+    note = f", though {join_words(small)} {'are' if len(small) > 1 else 'is'} too small for kubeadm" if small else ""
+    return _of_one(found), f"{join_words(planes)}: the first with enough memory and processors{note}"
+
+
+def _of_one(found: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Return roles with which pods have a place to run: where every host is a control plane, they are workers, too."""
+    if all(CONTROL_PLANE in each for each in found.values()):
+        return dict.fromkeys(found, (CONTROL_PLANE, WORKER))
+    return found
+
+
+def _large_enough(facts: HostFacts) -> bool:
+    return facts.memory_mib >= LEAST_MEMORY and facts.cpus >= LEAST_CPUS
+
+
 def nfs_server(machines: Sequence[Machine], first: str, path: str) -> tuple[str, str]:
-    """Return the machine with the most room below `path`, or the control plane if it has nearly as much, and why."""
+    """Return the machine with the most room below `path`, or the control plane if it has nearly as much, and why.
+
+    One that was named as the NFS server is it.
+    """
+    if named := next((machine.name for machine in machines if machine.named.nfs), ""):
+        return named, "the group nfs of the inventory"
     free = {machine.name: machine.facts.disk_free_mib.get(path, 0) for machine in machines}
     most = max(free, key=lambda name: free[name])
     if free[first] >= free[most] * _NEARLY:
@@ -124,46 +166,22 @@ def pool(network: IPv4Network, used: Collection[str]) -> str:
     return f"{longest[0]}-{longest[-1]}" if len(longest) >= _LEAST_POOL else ""
 
 
-def render(
-    machines: Sequence[Machine],
-    places: Mapping[str, Place],
-    first: str,
-    server: str,
-    addresses: str,
-    *,
-    ask_sudo: bool,
-    why: Mapping[str, str],
-) -> str:
-    """Return the hosts.toml."""
-    users = {machine.user for machine in machines if machine.user}
-    shared = users.pop() if len(users) == 1 and all(machine.user for machine in machines) else ""
-    lines = ["# Written by provisioner init; every other key and its default: provisioner init --template", ""]
-    ssh = [f'user = "{shared}"'] if shared else []
-    ssh += ['sudo_password = "prompt"'] if ask_sudo else []
-    lines += ["[ssh]", *ssh, ""] if ssh else []
-    for machine in machines:
-        place = places[machine.name]
-        roles = ["control-plane"] if machine.name == first else ["worker"]
-        if len(machines) == 1:
-            roles.append("worker")
-        lines += [
-            "[[hosts]]",
-            f'name = "{machine.name}"',
-            f'address = "{place.address}"  # {place.nic.name}; {_size(machine.facts)}',
-        ]
-        if machine.typed not in (str(place.address), machine.name):
-            lines.append(f'ssh_address = "{machine.typed}"')
-        lines.append(f"roles = {json.dumps(roles)}")
-        lines += [f'ssh = {{ user = "{machine.user}" }}'] if machine.user and not shared else []
-        lines.append("")
-    pool_comment = f"# {why['pool'][0].upper()}{why['pool'][1:]}"
-    lines += [f"# {why['nfs']}", "[nfs]", f'server = "{server}"', 'export = "/srv/nfs"', ""]
-    if addresses:
-        lines += [pool_comment, "[[metallb.pools]]", 'name = "lab"', f'addresses = ["{addresses}"]', ""]
-    else:
-        lines += [pool_comment, "[metallb]", "enabled = false", ""]
-        lines += ["[workloads]", 'enabled = ["nodeport", "configmap", "shared-volume"]', ""]
-    return "\n".join(lines)
+def vip(network: IPv4Network, used: Collection[str], addresses: str) -> str:
+    """Return a free address for the API beside the pool, "" if there is none.
+
+    Beside it, since what is to be kept out of a router's DHCP range is then one range. A VRRP router has the address'
+    last byte for its number, which is not 0 (RFC 5798).
+    """
+    ends = [int(IPv4Address(end)) for end in addresses.split("-")] if addresses else []
+    inside = range(ends[0], ends[1] + 1) if ends else range(0)
+    free = [
+        int(IPv4Address(address))
+        for address in candidates(network)
+        if address not in used and int(IPv4Address(address)) not in inside and int(IPv4Address(address)) & 0xFF
+    ]
+    above = [address for address in free if ends and address > ends[1]]
+    chosen = above[0] if above else free[-1] if free else None
+    return str(IPv4Address(chosen)) if chosen is not None else ""
 
 
 def _networks(facts: HostFacts) -> dict[IPv4Network, Place]:
@@ -188,5 +206,6 @@ def _described(machine: Machine) -> str:
     return f"{machine.name} has {join_words(known) if known else 'no address'}"
 
 
-def _size(facts: HostFacts) -> str:
+def size(facts: HostFacts) -> str:
+    """Return a machine's processors and memory in words."""
     return f"{facts.cpus} CPUs, {facts.memory_mib / 1024:.1f} GiB"

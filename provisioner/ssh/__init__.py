@@ -19,5 +19,6 @@ __all__ = [
     "host",
     "host_keys",
     "jobs",
+    "login",
     "openssh",
 ]

@@ -72,6 +72,11 @@ def login(site: Site, spec: HostSpec) -> Login:
     )
 
 
+def configured_user(site: Site, spec: HostSpec) -> str:
+    """Return the user that ssh_config(5) names for a host, "" if it names none."""
+    return str(_lookup(site, spec)[1].get("user", ""))
+
+
 def jump_logins(site: Site) -> tuple[Login, ...]:
     """Return the login of the jump host under [ssh] ("user@host:port", user and port optional); () without one."""
     return _jumps(site, site.ssh.jump, ours=True) if site.ssh.jump else ()

@@ -66,3 +66,49 @@ def test_a_host_that_answers_nobody_is_named_and_nothing_is_written(
     assert "192.0.2.99" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "hosts.toml").exists()
+
+
+def test_an_inventory_says_who_is_what(tmp_path: Path, home: Path, machines: dict[str, Machine]) -> None:
+    key = machines["master"].folder.parent / "id"
+    (tmp_path / "hosts.ini").write_text(
+        f"[masters]\nattic ansible_host={machines['one'].address}\n[workers]\n"
+        f"cellar ansible_host={machines['master'].address}\n[other]\nelsewhere\n"
+        f"[all:vars]\nansible_user=plain\nansible_ssh_private_key_file={key}\n"
+    )
+    done = init(tmp_path, home, "--from-ansible", "hosts.ini")
+    assert done.returncode == 0, done.stdout + done.stderr
+    site = load_site(tmp_path / "hosts.toml")
+    assert [(host.name, host.roles) for host in site.hosts] == [("attic", ("control-plane",)), ("cellar", ("worker",))]
+    assert (site.ssh.user, site.ssh.key) == ("plain", str(key))
+    assert "attic: as the inventory says" in done.stdout
+    assert "left out       elsewhere: in no group of a cluster" in done.stdout
+
+
+def test_several_control_planes_get_a_vip(tmp_path: Path, home: Path, machines: dict[str, Machine]) -> None:
+    (tmp_path / "machines.txt").write_text(
+        "".join(
+            f"Host {name}\n  HostName {machines[name].address}\n  User plain\n  Port 22\n"
+            f"  IdentityFile {machines['master'].folder.parent / 'id'}\n"
+            for name in ("master", "one")
+        )
+    )
+    done = init(tmp_path, home, "--from-vagrant", "machines.txt", "--control-planes", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    site = load_site(tmp_path / "hosts.toml")
+    assert len(site.control_planes) == 2
+    assert site.cluster.vip == "192.0.2.231"
+    assert "VIP            192.0.2.231: nobody answered" in done.stdout
+    assert "An even number of control planes" in done.stdout
+
+
+def test_a_host_that_is_called_like_a_folder_is_a_host(
+    tmp_path: Path, home: Path, machines: dict[str, Machine]
+) -> None:
+    (tmp_path / "attic").mkdir()
+    (tmp_path / "cellar.invalid").mkdir()
+    done = init(tmp_path, home, "attic")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert load_site(tmp_path / "hosts.toml").hosts[0].address == machines["one"].address
+    wrong = init(tmp_path, home, "other.toml", "cellar.invalid")
+    assert wrong.returncode == 1
+    assert "cellar.invalid is also a folder here: to write into it, cellar.invalid/hosts.toml" in wrong.stderr

@@ -64,7 +64,7 @@ def test_force_replaces_an_existing_file(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("arguments", [["folder"], ["--force", "folder"], ["-f", "folder"]])
+@pytest.mark.parametrize("arguments", [["./folder"], ["--force", "folder/"], ["-f", "folder"]])
 def test_a_folder_is_completed_to_a_file_in_it(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "folder").mkdir()
     done = provisioner(tmp_path, "init", *arguments)
