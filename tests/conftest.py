@@ -1,4 +1,4 @@
-"""What all tests share: an automatic run may not skip what it is there to run, and how tests run on several cores."""
+"""What all tests share: an automatic run skips nothing that it is there to run; several cores; busy machines."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
 # Folders whose tests share something costly (a control plane, machines with sshd): one process runs them. They come
 # first, since the longest of them decides when a run ends. All other tests go by file.
 SHARING = ("integration/kube", "integration/ssh", "integration/lab", "integration/l2/collect")
+
+# A busy machine takes long for any example, which says nothing about the example.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 class BySharing(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types

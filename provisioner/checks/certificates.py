@@ -89,10 +89,10 @@ def parse(output: str) -> dict[str, Validity | None]:
     """Return the validity by path, relative to kubeadm's PKI folder; None where it could not be read."""
     found: dict[str, Validity | None] = {}
     for line in output.splitlines():
-        path, *dates = [part for part in line.split("\t") if part]
+        path, *dates = line.rstrip("\t").split("\t")
         try:
             not_before, not_after = map(_moment, dates)
-        except ValueError:
+        except (ValueError, OverflowError, OSError):
             found[path.removeprefix(PKI)] = None
         else:
             found[path.removeprefix(PKI)] = Validity(not_before, not_after)

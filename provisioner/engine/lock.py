@@ -284,11 +284,19 @@ def _parse(answer: str) -> HeldLock | None:
     if word != "held":
         return None
     text = text.rstrip("\n")
+    return HeldLock(_holder(text), text, float(age) if age.isdecimal() else 0.0)
+
+
+def _holder(text: str) -> Holder | None:
+    """Return who wrote this, None if it was another version or the text is damaged; the lock expires all the same."""
     try:
         holder = Holder(**json.loads(text))
-    except (ValueError, TypeError):
-        holder = None  # written by another version or damaged; it still expires
-    return HeldLock(holder, text, float(age))
+        str(holder)  # `since` is a time that can be shown
+    except (ValueError, TypeError, OverflowError, OSError, RecursionError):
+        return None
+    words = (holder.user, holder.hostname, holder.machine, holder.boot, holder.pids, holder.started, holder.id)
+    sound = all(isinstance(word, str) for word in (*words, holder.command)) and type(holder.pid) is int
+    return holder if sound and isinstance(holder.ttl, int | float) and 0 < holder.ttl <= MAX_TTL else None
 
 
 def _read(path: str) -> str:

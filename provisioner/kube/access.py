@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
-import yaml
-
+from provisioner import yaml_text
 from provisioner.errors import ApiUnreachable, HostError, NoCluster
 from provisioner.kube.kubeconfig_file import Kubeconfig
 from provisioner.ssh import Host, Tunnel
@@ -82,7 +81,7 @@ class SiteAccess:
                     silent = silent or error
                     continue
                 if text.strip():
-                    self._config = yaml.safe_load(text)
+                    self._config = _sound(host, text)
                     break
             if self._config is None and silent is not None:
                 raise silent  # that no other one has a cluster proves nothing about this one
@@ -166,3 +165,18 @@ class KubeconfigAccess:
         """Return the API's host and port."""
         split = urlsplit(self.server)
         return split.hostname or "", split.port or (443 if split.scheme == "https" else 80)
+
+
+def _sound(host: Host, text: str) -> dict[str, Any]:
+    """Return an administrator's kubeconfig from a control plane; raise HostError if it is damaged."""
+    try:
+        config = yaml_text.load_mapping(text)
+        str(config["clusters"][0]["cluster"]["server"])
+    except (yaml_text.NotYaml, LookupError, TypeError):
+        raise HostError(
+            host.name,
+            f"{ADMIN_CONF} is damaged: it names no server",
+            f"make it again: provisioner ssh {host.name} -- 'sudo mv {ADMIN_CONF} {ADMIN_CONF}.damaged && "
+            "sudo kubeadm init phase kubeconfig admin'",
+        ) from None
+    return config

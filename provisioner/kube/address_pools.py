@@ -7,8 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
-import yaml
-
+from provisioner import yaml_text
 from provisioner.addresses import Range, network_range, parse_range, subtract_ranges
 from provisioner.errors import ClusterError
 from provisioner.kube.cluster import Cluster
@@ -79,8 +78,14 @@ def new_ranges(cluster: Cluster, site: Site) -> list[Range]:
     live = [part for pool in cluster.list("IPAddressPool", NAMESPACE, API) for part in pool_ranges(pool)]
     old = cluster.get("ConfigMap", "config", NAMESPACE)  # MetalLB below 0.13
     if old is not None:
-        text = yaml.safe_load((old.get("data") or {}).get("config") or "") or {}
-        live += [part for pool in text.get("address-pools") or () for part in pool_ranges({"spec": pool})]
+        try:
+            text = yaml_text.load_mapping((old.get("data") or {}).get("config") or "")
+            live += [part for pool in text.get("address-pools") or () for part in pool_ranges({"spec": pool})]
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ClusterError(
+                f"MetalLB's ConfigMap {NAMESPACE}/config cannot be understood: {error}",
+                f"mend it: kubectl -n {NAMESPACE} edit configmap config",
+            ) from None
     return subtract_ranges([part for pool in site.metallb.pools for part in pool.ranges], live)
 
 

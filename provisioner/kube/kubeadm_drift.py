@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
+from provisioner import yaml_text
+from provisioner.errors import ClusterError
 from provisioner.kube import kubeadm
 from provisioner.kube.cluster import Cluster
 from provisioner.site import Site, SiteErrors, messages
@@ -123,7 +123,12 @@ def document(cluster: Cluster, name: str, key: str, namespace: str = "kube-syste
     """Return one of kubeadm's documents; None in a cluster without it, to which kubeadm cannot join nodes anyway."""
     found = cluster.get("ConfigMap", name, namespace)
     text = (found or {}).get("data", {}).get(key)
-    return None if text is None else yaml.safe_load(text)
+    try:
+        return None if text is None else yaml_text.load_mapping(text)
+    except yaml_text.NotYaml as error:
+        raise ClusterError(
+            f"the ConfigMap {name}: {key} is {error}", f"mend it: kubectl -n {namespace} edit configmap {name}"
+        ) from None
 
 
 def _immutable(document: Mapping[str, Any]) -> dict[KeyPath, str]:

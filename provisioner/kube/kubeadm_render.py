@@ -7,7 +7,6 @@ kubeadm would write on this node, and no knowledge of any version is repeated he
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,9 +87,7 @@ def parse(host: str, output: str) -> Rendering:
     if "absent" in kinds:
         raise NotYet(f"{host} has no kubeadm, which knows what it would write there", "provisioner apply")
     if "failed" not in kinds and kinds[-1:] != ["end"]:
-        raise HostError(
-            host, "what kubeadm would write could not be read: the output is incomplete", "run it again", tail=output
-        )
+        raise _unreadable(host, "the output is incomplete", output)
     for kind, name, text in zip(kinds, pieces[1::3], pieces[2::3], strict=True):
         if kind == "failed":
             if _LACKING not in text:
@@ -107,15 +104,24 @@ def parse(host: str, output: str) -> Rendering:
         elif kind == "client" and text.strip():
             try:
                 found.clients[name] = base64.b64decode(text.strip(), validate=True)
-            except binascii.Error:
+            except ValueError:  # not base64
                 found.clients[name] = b""
         elif kind == "addon":
-            found.addons.extend(_objects(text))
+            found.addons.extend(_objects(host, text))
     return found
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
-    objects = [item for item in yaml.safe_load_all(text) if item]
-    for item in objects:
-        item["metadata"].pop("resourceVersion", None)  # "0" in kube-dns, which only an update understands
+def _objects(host: str, text: str) -> list[dict[str, Any]]:
+    try:
+        objects = [item for item in yaml.safe_load_all(text) if item]
+        for item in objects:
+            item["metadata"].pop("resourceVersion", None)  # "0" in kube-dns, which only an update understands
+            if not isinstance(item["kind"], str) or not isinstance(item["metadata"]["name"], str):
+                raise TypeError("kind and name are words")
+    except (yaml.YAMLError, TypeError, LookupError, AttributeError, ValueError, RecursionError) as error:
+        raise _unreadable(host, "an add-on is no Kubernetes object", text) from error
     return objects
+
+
+def _unreadable(host: str, why: str, output: str) -> HostError:
+    return HostError(host, f"what kubeadm would write could not be read: {why}", "run it again", tail=output)

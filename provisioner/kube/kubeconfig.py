@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from provisioner import ownership
+from provisioner import ownership, yaml_text
 from provisioner.errors import ProvisionerError
 
 _LISTS = {"clusters": "cluster", "contexts": "context", "users": "user"}
@@ -47,11 +47,9 @@ def merge_into(path: Path, new: dict[str, Any]) -> None:
     except FileNotFoundError:
         text = ""
     try:
-        old = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ProvisionerError(f"{path} is not valid YAML, so nothing was merged", "fix or move it") from error
-    if not isinstance(old, dict):
-        raise ProvisionerError(f"{path} is not a kubeconfig, so nothing was merged", "fix or move it")
+        old = yaml_text.load_mapping(text)
+    except yaml_text.NotYaml as error:
+        raise ProvisionerError(f"{path} is {error}, so nothing was merged", "fix or move it") from None
     ownership.make_folder(path.parent, 0o700)
     if text:
         _write(path.with_name(path.name + ".before"), text)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from provisioner import yaml_text
 from provisioner.errors import Inconclusive
 
 Entry = dict[str, Any]
@@ -122,14 +121,13 @@ def _read(path: Path) -> Entry:
         if not path.is_file():
             kind = "is not a regular file" if path.exists() else "no such file"
             raise Inconclusive(f"{path}: {kind}", remedy)
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml_text.load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise Inconclusive(f"{path}: {error.strerror}", remedy) from error
     except UnicodeDecodeError as error:
         raise Inconclusive(f"{path}: is not UTF-8 text", remedy) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}" if mark else str(path)  # the text holds keys, so only the place is shown
+    except yaml_text.NotYaml as error:
+        place = f"{path}:{error.line}" if error.line else str(path)
         raise Inconclusive(f"{place}: is not YAML", remedy) from None
     if not isinstance(document, dict) or not any(kind in document for kind in _LISTS):
         raise Inconclusive(f"{path}: is not a kubeconfig", remedy)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # libyaml, if available, reads CustomResourceDefinitions ten times faster.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+DEEPEST = 200  # levels; no manifest that MetalLB or an ingress controller releases has more than 30
 _STRING = "tag:yaml.org,2002:str"
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 _PLACEHOLDER = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
@@ -73,6 +74,7 @@ def load(source: Path | str, values: Mapping[str, Any] | None = None, name: str 
     else:
         name, text = name or "manifest", source
     try:
+        _limit_depth(text, name)
         return list(_documents(text, values, name))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -81,8 +83,6 @@ def load(source: Path | str, values: Mapping[str, Any] | None = None, name: str 
         raise ProvisionerError(f"{place}: invalid YAML: {problem}", "check indentation and quotes") from error
     except yaml.YAMLError as error:  # no mark for characters that YAML forbids
         raise ProvisionerError(f"{name}: invalid YAML: {str(error).splitlines()[0]}") from error
-    except RecursionError as error:
-        raise ProvisionerError(f"{name}: not a manifest: nested too deeply") from error
 
 
 def fetch_manifest(site: Site, download: Download) -> list[Object]:
@@ -110,12 +110,31 @@ def _documents(text: str, values: Mapping[str, Any] | None, name: str) -> Iterat
     try:
         while loader.check_node():
             node = _Substitution(values, name).visit(loader.get_node())
-            document = loader.construct_document(node)
+            try:
+                document = loader.construct_document(node)
+            except (ValueError, LookupError, OverflowError, TypeError, AttributeError) as error:
+                place = _location(node, name)
+                raise ProvisionerError(
+                    f"{place}: invalid YAML in this document: a value does not fit its tag ({error})"
+                ) from error
             if document is None:
                 continue
             yield from _objects(document, node, name, edited=values is not None)
     finally:
         loader.dispose()
+
+
+def _limit_depth(text: str, name: str) -> None:
+    """Raise ProvisionerError for nesting at which libyaml, which builds nodes by recursion, would crash Python."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEEPEST:
+                place = f"{name}:{event.start_mark.line + 1}" if event.start_mark else name
+                raise ProvisionerError(f"{place}: not a manifest: nested more than {DEEPEST} levels deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _location(node: yaml.Node, name: str) -> str:

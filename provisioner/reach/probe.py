@@ -184,10 +184,25 @@ def _on_host(host: Host, config: Mapping[str, Any]) -> tuple[dict[str, Any] | No
     if answer.strip() == _NO_PYTHON:
         return None, found
     try:
-        parsed = json.loads(answer)
-        return {name: parsed[name] for name in ("listening", "taken", "ports", "pings")}, found
-    except (ValueError, TypeError, LookupError) as error:
+        return _results(json.loads(answer), config), found
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise HostError(host.name, "its python3 printed something else than the probe's results") from error
+
+
+def _results(parsed: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the program's results as lists of the types that it prints, of what it was told to try."""
+    ports = {(peer["name"], key) for peer in config["peers"] for key in peer["ports"]}
+    pings = {target["name"] for target in config["pings"]}
+    return {
+        "listening": [str(key) for key in parsed["listening"]],
+        "taken": [str(key) for key in parsed["taken"]],
+        "ports": [(name, key, str(how)) for name, key, how in parsed["ports"] if (name, key) in ports],
+        "pings": [
+            (name, str(kind), int(size), int(sent), int(received), bool(full))
+            for name, kind, size, sent, received, full in parsed["pings"]
+            if name in pings
+        ],
+    }
 
 
 def _judge_host(

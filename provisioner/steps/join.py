@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -128,7 +129,16 @@ def ca_hash(first: Host) -> str:
         f"key=$(openssl x509 -pubkey -noout -in {kubeadm_state.CA})\n"
         "printf '%s\\n' \"$key\" | openssl pkey -pubin -outform der | sha256sum"
     )
-    return f"sha256:{first.run(command).stdout.split()[0]}"
+    output = first.run(command).stdout
+    digest = re.match(r"[0-9a-f]{64}\b", output)
+    if digest is None:
+        raise HostError(
+            first.name,
+            "openssl and sha256sum printed no hash of the cluster's CA",
+            f"look at it: provisioner ssh {first.name} -- sudo openssl x509 -noout -text -in {kubeadm_state.CA}",
+            tail=output,
+        )
+    return f"sha256:{digest[0]}"
 
 
 def _ca(cluster: Cluster) -> bytes:

@@ -10,8 +10,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import yaml
-
+from provisioner import yaml_text
 from provisioner.engine import Change, Scope, Step
 from provisioner.errors import NotYet
 from provisioner.kube import Cluster, kubeadm_render, kubeadm_state
@@ -57,7 +56,7 @@ def _kubelet(host: Host, wanted: dict[str, str]) -> Iterator[Change]:
     """Yield the files that differ, each with a restart, or a restart for a kubelet that is down or has old ones."""
     kubelet = host.facts.units[UNIT]
     differs, stale = False, False
-    for path, load in ((CONFIG, yaml.safe_load), (INSTANCE, yaml.safe_load), (FLAGS, flags)):
+    for path, load in ((CONFIG, yaml_text.load), (INSTANCE, yaml_text.load), (FLAGS, flags)):
         name = path.rpartition("/")[2]
         if name not in wanted:
             continue
@@ -78,7 +77,7 @@ def _loaded(load: Callable[[str], Any], text: str) -> Any:
     """Return a file's content as values; None for what cannot be parsed, which differs from everything."""
     try:
         return load(text)
-    except (yaml.YAMLError, ValueError):
+    except ValueError:  # NotYaml is one
         return None
 
 

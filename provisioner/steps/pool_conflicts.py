@@ -107,6 +107,6 @@ def owners(answer: str) -> list[tuple[str, str]]:
     found = []
     for line in answer.splitlines():
         words = line.split()
-        if "lladdr" in words and words[-1] not in ("FAILED", "INCOMPLETE"):
+        if "lladdr" in words[1:-1] and words[-1] not in ("FAILED", "INCOMPLETE"):
             found.append((words[0], words[words.index("lladdr") + 1]))
     return found

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from provisioner import yaml_text
 from provisioner.engine import Change
 from provisioner.errors import HostError, Unreachable
 from provisioner.ssh import Host
@@ -96,8 +97,8 @@ def _run(host: Host, name: str, action: str) -> None:
 
 def _load(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return yaml_text.load(text)
+    except yaml_text.NotYaml:
         return None
 
 
@@ -115,6 +116,6 @@ def _keeping_members(text: str, live: Any) -> str:
 
 def _command(manifest: Any) -> list[str]:
     try:
-        return list(manifest["spec"]["containers"][0]["command"])
+        return [str(word) for word in manifest["spec"]["containers"][0]["command"]]
     except (TypeError, KeyError, IndexError):
         return []

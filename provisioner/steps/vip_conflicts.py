@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from provisioner.addresses import why_unusable
@@ -101,11 +102,9 @@ def vip_conflicts(host: Host, site: Site) -> list[str]:
     router_id, version = site.cluster.router_id, ipaddress.ip_address(address).version
     clashes = (one for one in heard if one.group == router_id and ipaddress.ip_address(one.source).version == version)
     if clash := next(clashes, None):
-        free = next(number for number in range(1, 256) if number not in used)
-        found.append(
-            f"the VRRP number {router_id} of the vip is in use by {clash.mac} ({clash.source}): set vip_router_id = "
-            f"{free} under [cluster]"
-        )
+        free = next((number for number in range(1, 256) if number not in used), None)
+        remedy = f"set vip_router_id = {free} under [cluster]" if free else "all 255 are: find out who sends them"
+        found.append(f"the VRRP number {router_id} of the vip is in use by {clash.mac} ({clash.source}): {remedy}")
     return found
 
 
@@ -116,5 +115,10 @@ def listener(nic: str) -> str:
 
 def adverts(answer: str) -> list[Advert]:
     """Return the advertisements in the listener's output, each sender and group once."""
-    lines = (line.split() for line in answer.splitlines() if line.startswith("vrrp "))
-    return [*dict.fromkeys(Advert(words[1], words[2], int(words[3])) for words in lines if len(words) == 4)]
+    found: dict[Advert, None] = {}
+    for line in answer.splitlines():
+        with suppress(ValueError):  # whatever else the host prints
+            word, mac, source, group = line.split()
+            if word == "vrrp":
+                found[Advert(mac, str(ipaddress.ip_address(source)), int(group))] = None
+    return [*found]

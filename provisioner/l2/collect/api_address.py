@@ -11,8 +11,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import yaml
-
+from provisioner import yaml_text
 from provisioner.kube import Object
 from provisioner.l2.collect.announced import Written, control_plane_lease
 from provisioner.l2.collect.api_reader import ApiReader
@@ -59,9 +58,9 @@ def _endpoints(reader: ApiReader, site: Site | None) -> list[tuple[str, int]]:
         config_map = reader.cluster.get("ConfigMap", "kubeadm-config", "kube-system") or {}
         text = (config_map.get("data") or {}).get("ClusterConfiguration", "")
         try:
-            return str((yaml.safe_load(text) or {}).get("controlPlaneEndpoint") or "")
-        except yaml.YAMLError:
-            raise ValueError("kubeadm's ClusterConfiguration is not YAML") from None
+            return str(yaml_text.load_mapping(text).get("controlPlaneEndpoint") or "")
+        except yaml_text.NotYaml as error:
+            raise ValueError(f"kubeadm's ClusterConfiguration is {error}") from None
 
     named = reader.read("the API's address", fetch)
     return [*found, *([_split(named)] if named else [])]

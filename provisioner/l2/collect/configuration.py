@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
+from provisioner import yaml_text
 from provisioner.kube import Object
 from provisioner.l2.collect.api_reader import ApiReader
 from provisioner.l2.facts import Advertisement, MetalLB, Pool
@@ -91,7 +90,7 @@ def excluded_interfaces(reader: ApiReader, found: MetalLB) -> tuple[str, ...] | 
 
     def fetch() -> tuple[str, ...]:
         config_map = reader.cluster.get("ConfigMap", "metallb-excludel2", found.namespace)
-        document = _yaml((config_map or {}).get("data", {}).get("excludel2.yaml", "")) or {}
+        document = yaml_text.load_mapping((config_map or {}).get("data", {}).get("excludel2.yaml", ""))
         return tuple(map(str, document.get("announcedInterfacesToExclude") or ()))
 
     return reader.read("the interfaces that MetalLB excludes", fetch)
@@ -149,7 +148,7 @@ def _with_older(reader: ApiReader, found: Configuration, older: Sequence[Object]
 def _from_config_map(reader: ApiReader, namespace: str) -> tuple[Pool, ...]:
     """Read the pools of MetalLB before 0.13 from the ConfigMap's key `config`; peers are ignored."""
     config_map = reader.cluster.get("ConfigMap", "config", namespace)
-    document = _yaml((config_map or {}).get("data", {}).get("config", "")) or {}
+    document = yaml_text.load_mapping((config_map or {}).get("data", {}).get("config", ""))
     pools = tuple(
         Pool(
             name=item["name"],
@@ -163,12 +162,3 @@ def _from_config_map(reader: ApiReader, namespace: str) -> tuple[Pool, ...]:
     if len({pool.name for pool in pools}) != len(pools):
         raise ValueError("two pools have the same name, which MetalLB refuses")
     return pools
-
-
-def _yaml(text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        # The text may contain a peer's password, so only the line number is shown.
-        raise ValueError("not YAML" + (f" (line {mark.line + 1})" if mark else "")) from None

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import yaml
-
+from provisioner import yaml_text
 from provisioner.kube import Object
 from provisioner.l2.collect.api_reader import ApiReader
 from provisioner.l2.facts import KubeProxy, OtherAnnouncers
@@ -45,9 +44,9 @@ def _kube_proxy(reader: ApiReader, pods: Sequence[Object] | None) -> KubeProxy:
         reader.note("kube-proxy has no ConfigMap in kube-system, so its mode is unknown")
         return KubeProxy()
     try:
-        document = yaml.safe_load((config_map.get("data") or {}).get("config.conf", "")) or {}
-    except yaml.YAMLError:
-        raise ValueError("the ConfigMap kube-proxy is not YAML") from None
+        document = yaml_text.load_mapping((config_map.get("data") or {}).get("config.conf", ""))
+    except yaml_text.NotYaml as error:
+        raise ValueError(f"the ConfigMap kube-proxy is {error}") from None
     mode = _MODES.get(document.get("mode") or "")
     if mode is None:
         reader.note(f"kube-proxy has the unknown mode {document.get('mode')!r}")

@@ -86,7 +86,7 @@ def test_documents_keep_their_order_and_lists_are_unrolled() -> None:
         (f"{OBJECT}---\nkind: Service\n", "m.yaml:5: the object has no apiVersion or metadata.name"),
         ("kind: List\napiVersion: v1\n", "m.yaml:1: the object has no items"),
         ("\x01", "m.yaml: invalid YAML"),
-        (f"{OBJECT}a: {'[' * 900}{']' * 900}", "m.yaml: not a manifest: nested too deeply"),
+        (f"{OBJECT}a: {'[' * 900}{']' * 900}", "m.yaml:4: not a manifest: nested more than 200 levels deep"),
     ],
 )
 def test_a_mistake_is_reported_with_file_and_line(text: str, message: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import tomlkit
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.cli.init import template
@@ -20,11 +20,6 @@ SHIPPED = template()
 TOKENS = sorted(
     {*SHIPPED.split(), "[[hosts]]", '"', "'", '"""', "[", "]", "{", "}", "=", ".", ",", "#", "\\", "inf", "nan", "-1"}
 )
-
-
-# No deadline: the machine may be busy with VMs.
-settings.register_profile("site", deadline=None)
-settings.load_profile("site")
 
 
 def parse(content: str | bytes) -> model.Site | SiteErrors:
