@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from provisioner.site import Site, load_site, parse_site
+from provisioner.site import Site, hardening, load_site, parse_site
+
+UNHARDENED = "[hardening]\n" + "".join(f"{item} = false\n" for item in hardening.ITEMS)
 
 
 def host(name: str, address: str, *roles: str, **keys: Any) -> str:

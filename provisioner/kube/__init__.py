@@ -14,6 +14,7 @@ __all__ = [
     "address_pools",
     "certificates",
     "download",
+    "hardening",
     "kubeadm",
     "kubeadm_drift",
     "kubeadm_render",

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from provisioner.site import HostSpec, Site
+from provisioner.site import HostSpec, Site, hardening
 
 Document = dict[str, Any]
 PATCHES = "/var/lib/provisioner/kubeadm-patches"
@@ -48,7 +48,8 @@ def init_documents(site: Site, host: HostSpec) -> list[Document]:
             "kind": "KubeletConfiguration",
             "cgroupDriver": "systemd",
             # The cluster's CA signs serving certificates, so that metrics-server can verify kubelets.
-            "serverTLSBootstrap": True,
+            hardening.BOOTSTRAP: True,
+            **hardening.kubelet_configuration(site),
             **site.kubeadm.kubelet_configuration,
         },
         {
@@ -69,8 +70,10 @@ def cluster_configuration(site: Site) -> Document:
     extra = site.kubeadm
     api_server: Document = {
         "certSANs": _certificate_names(site),
-        **_extra_args(site, extra.api_server),
+        **_extra_args(site, {**hardening.api_server_flags(site), **extra.api_server}),
     }
+    if volumes := hardening.api_server_volumes(site):
+        api_server["extraVolumes"] = volumes
     if not _is_v1beta4(site):
         api_server["timeoutForControlPlane"] = _init_timeout(site)
     document: Document = {

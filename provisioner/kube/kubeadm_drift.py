@@ -64,7 +64,7 @@ def _cluster_differences(cluster: Cluster, site: Site) -> Iterator[Problem]:
                 f"{remedy}; only a new cluster can have another value (provisioner reset)",
             )
     for key, place in _COMPONENTS.items():
-        running, configured = _arguments(live, place), _arguments(wanted, place)
+        running, configured = arguments(live, place), arguments(wanted, place)
         names = {name for name in running.keys() | configured.keys() if running.get(name) != configured.get(name)}
         names -= _SET_BY_KUBEADM - configured.keys()
         if names:
@@ -89,8 +89,7 @@ def _other_vip(site: Site, endpoint: str) -> Problem:
 def _kubelet_differences(cluster: Cluster, site: Site) -> Iterator[Problem]:
     wanted = site.kubeadm.kubelet_configuration
     if wanted:
-        old = f"kubelet-config-{site.version.minor_text}"  # until 1.23
-        live = document(cluster, "kubelet-config", "kubelet") or document(cluster, old, "kubelet")
+        live = kubelet_document(cluster, site)
         yield from _configuration_differences(live, wanted, "kubelet_configuration", "kubelets have")
 
 
@@ -131,6 +130,12 @@ def document(cluster: Cluster, name: str, key: str, namespace: str = "kube-syste
         ) from None
 
 
+def kubelet_document(cluster: Cluster, site: Site) -> dict[str, Any] | None:
+    """Return the configuration of every kubelet; None in a cluster without kubeadm's ConfigMap."""
+    old = f"kubelet-config-{site.version.minor_text}"  # until 1.23
+    return document(cluster, "kubelet-config", "kubelet") or document(cluster, old, "kubelet")
+
+
 def _immutable(document: Mapping[str, Any]) -> dict[KeyPath, str]:
     """Return the settings that can never change, by key of hosts.toml."""
     networking = document.get("networking", {})
@@ -145,7 +150,7 @@ def _immutable(document: Mapping[str, Any]) -> dict[KeyPath, str]:
     }
 
 
-def _arguments(document: Mapping[str, Any], place: tuple[str, ...]) -> dict[str, str]:
+def arguments(document: Mapping[str, Any], place: tuple[str, ...]) -> dict[str, str]:
     """Return a component's extra arguments: a mapping until v1beta3, a list of name and value since."""
     for key in place:
         document = document.get(key) or {}

@@ -37,12 +37,12 @@ class Rendering:
     clients: dict[str, bytes] = field(default_factory=dict)
 
 
-def render(host: Host) -> Rendering:
+def render(host: Host, site: Site) -> Rendering:
     """Return what kubeadm would write on this node; read once, like facts.
 
-    Raises HostError if kubeadm fails, NotYet without it.
+    site: with the hardening that the cluster has. Raises HostError if kubeadm fails, NotYet without it.
     """
-    return parse(host.name, host.read(script(host.site, host.spec)))
+    return parse(host.name, host.read(script(site, host.spec)))
 
 
 def script(site: Site, spec: HostSpec) -> str:

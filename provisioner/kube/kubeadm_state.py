@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 
-from provisioner.site import proxy
+from provisioner.site import hardening, proxy
 from provisioner.ssh import Host, jobs
 
 DIRECTORY = "/var/lib/provisioner"
@@ -27,7 +27,7 @@ RESET = (
     # It may be a mount, or a link to one, which cannot be removed; etcd needs it empty.
     "if [ -d /var/lib/etcd ]; then find -H /var/lib/etcd -mindepth 1 -delete; fi\n"
     "if [ ! -L /var/lib/etcd ]; then rmdir /var/lib/etcd 2>/dev/null || true; fi\n"
-    "rm -rf /etc/kubernetes/manifests /etc/kubernetes/pki /etc/kubernetes/*.conf "
+    f"rm -rf /etc/kubernetes/manifests /etc/kubernetes/pki {hardening.DIRECTORY} /etc/kubernetes/*.conf "
     "/var/lib/kubelet/pki /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env\n"
     "mkdir -p /etc/kubernetes/manifests\n"
 )

@@ -20,6 +20,7 @@ __all__ = [
     "Site",
     "SiteErrors",
     "Workloads",
+    "hardening",
     "load_site",
     "messages",
     "parse_site",

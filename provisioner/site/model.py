@@ -217,6 +217,16 @@ class Proxy(Model):
     no_proxy: Annotated[tuple[types.Unproxied, ...], AsTuple, Unique, Field(examples=[[".example.org"]])] = ()
 
 
+class Hardening(Model):
+    """`[hardening]`. What a new cluster is protected with; hardening.py says what each item stands for."""
+
+    encryption: bool = True
+    audit: bool = True
+    pod_security: bool = True
+    kubelet: bool = True
+    verify_kubelets: bool = True
+
+
 Flags = Annotated[Mapping[types.Flag, types.Text], Field(examples=[{"v": "2"}])]
 
 
@@ -262,6 +272,7 @@ class Site(Model):
     workloads: Workloads = Workloads()
     mirror: Mirror = Mirror()
     proxy: Proxy = Proxy()
+    hardening: Hardening = Hardening()
     kubeadm: Kubeadm = Kubeadm()
     _path: Path = PrivateAttr(default=Path("hosts.toml"))
 

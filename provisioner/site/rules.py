@@ -14,6 +14,7 @@ from typing import NamedTuple
 from provisioner import catalogue
 from provisioner.addresses import IPNetwork, Range, network_range, parse_network, split_host_port
 from provisioner.errors import ProvisionerError
+from provisioner.site import hardening
 from provisioner.site.model import Site
 from provisioner.site.toml_lines import KeyPath
 from provisioner.version import Version
@@ -51,6 +52,7 @@ def conflicts(site: Site) -> Iterator[Problem]:
     yield from _families(site)
     yield from _vip(site)
     yield from _overlaps(site)
+    yield from _hardening(site)
 
 
 def omissions(site: Site) -> Iterator[Problem]:
@@ -260,6 +262,28 @@ def _vip(site: Site) -> Iterator[Problem]:
                     "use an address that no machine has: it moves between the control planes",
                     ("hosts", index, key),
                 )
+
+
+def _hardening(site: Site) -> Iterator[Problem]:
+    """Yield the items that are asked for and that the version lacks or `[kubeadm]` replaces."""
+    for item, on in hardening.asked_for(site).items():
+        other = hardening.replaced_by(site, item)
+        if on and hardening.lacking(site, item):
+            needs = hardening.lacking(site, item)
+            yield Problem(
+                ("hardening", item),
+                f"needs Kubernetes {needs}, and the version on line {{line}} is {site.version}",
+                "remove the line: what a version lacks is left off by default",
+                ("cluster", "kubernetes"),
+            )
+        elif on and other:
+            key, _, name = other.partition(".")
+            yield Problem(
+                ("hardening", item),
+                f"is replaced by {name}, which is set on line {{line}}",
+                f"remove one of them, or set {item} = false",
+                ("kubeadm", key, name),
+            )
 
 
 def _overlaps(site: Site) -> Iterator[Problem]:

@@ -65,6 +65,7 @@ __all__ = [
     "containerd",
     "drain",
     "ingress",
+    "kernel_settings",
     "kubelet_certificates",
     "kubernetes",
     "l2_proof",

@@ -10,8 +10,9 @@ from provisioner.engine import Change, Scope, Step
 from provisioner.errors import ApiForbidden, ClusterError, HostError
 from provisioner.kube import ApiState, Cluster, kubeadm, kubeadm_drift, kubeadm_state
 from provisioner.site import Site
+from provisioner.site import hardening as site_hardening
 from provisioner.ssh import FactQuery, Host
-from provisioner.steps import kubeadm_files
+from provisioner.steps import hardening, kernel_settings, kubeadm_files
 from provisioner.text import join_words
 
 CONFIG = f"{kubeadm_state.DIRECTORY}/kubeadm-init.yaml"
@@ -34,16 +35,22 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         )
     elif has_config:
         if cluster.state() is not ApiState.READY and kubeadm_files.is_node(host):
-            mends = list(kubeadm_files.mends(host, cluster))
+            mends = list(kubeadm_files.mends(host, cluster, hardening.in_force(host, cluster, site)))
             yield from mends
             if not all(change.by_hand for change in mends):
                 yield Change("wait for the API to answer", lambda: _wait_for_api(host, cluster, site), waits=True)
                 return
         _wait_for_api(host, cluster, site)
-        kubeadm_drift.refuse_differences(cluster, site)
+        kubeadm_drift.refuse_differences(cluster, hardening.in_force(host, cluster, site))
+        yield from hardening.differences(cluster, site)
+        for sentence in hardening.notes(cluster, site):
+            host.report.emit("note", sentence, host=host.name)
         return
     else:
         _refuse_leftovers(host)
+    for sentence in site_hardening.left_off(site):
+        host.report.emit("note", sentence, host=host.name)
+    site = kernel_settings.allowed(host, site)
     documents = yaml.safe_dump_all(kubeadm.init_documents(site, host.spec), sort_keys=False)
     yield Change(
         f"kubeadm init (Kubernetes {site.version}, {site.cluster.network}, pods {site.cluster.pod_cidr})",
@@ -53,6 +60,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
 
 
 def _init(host: Host, cluster: Cluster, site: Site, documents: str) -> None:
+    hardening.lay_down(host, site, create=True)
     host.put(CONFIG, documents, mode=0o600)
     for path, content in kubeadm.patches(site).items():
         host.put(path, content)

@@ -16,6 +16,7 @@ from provisioner.errors import ClusterError, HostError
 from provisioner.kube import Cluster, Object, kubeadm, kubeadm_state
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
+from provisioner.steps import hardening
 
 JOIN_CONFIG = "/run/provisioner/kubeadm-join.yaml"
 # kubeadm's client reports these for a request that took more than its 10 s, which cannot be configured, and for one
@@ -70,6 +71,7 @@ def _join_in_turn(host: Host, cluster: Cluster, site: Site) -> None:
 
 
 def _join(host: Host, cluster: Cluster, site: Site) -> None:
+    site = hardening.in_force(host, cluster, site)
     token = f"{_random(6)}.{_random(16)}"
     key = _upload_certificates(host, site) if host.spec.is_control_plane else ""
     pin = ca_hash(host.fleet[site.first.name])
@@ -79,6 +81,7 @@ def _join(host: Host, cluster: Cluster, site: Site) -> None:
         flag = kubeadm.patches_flag(site)
         for path, content in kubeadm.patches(site).items():
             host.put(path, content)
+        hardening.lay_down(host, site)
     cluster.apply(token_secret(token, site.timeout(900)))
     try:
         host.put(JOIN_CONFIG, yaml.safe_dump(document, sort_keys=False), mode=0o600, secret=True)
@@ -211,9 +214,12 @@ STEP = Step(
     summary="kubeadm join on the other hosts",
     scope=Scope.JOINING,
     changes=changes,
-    query=lambda site: FactQuery(
-        files=(kubeadm_state.CA,),
-        exists=(kubeadm_state.JOIN_STARTED, kubeadm_state.KUBELET_CONF, kubeadm_state.BOOTSTRAP_CONF),
+    query=lambda site: (
+        hardening.query(site)
+        | FactQuery(
+            files=(kubeadm_state.CA,),
+            exists=(kubeadm_state.JOIN_STARTED, kubeadm_state.KUBELET_CONF, kubeadm_state.BOOTSTRAP_CONF),
+        )
     ),
     after=("control-plane",),
 )

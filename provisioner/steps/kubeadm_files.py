@@ -16,7 +16,7 @@ from provisioner.errors import NotYet
 from provisioner.kube import Cluster, kubeadm_render, kubeadm_state
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host
-from provisioner.steps import static_pods
+from provisioner.steps import hardening, kernel_settings, static_pods
 from provisioner.steps.expiry import expiring
 from provisioner.text import join_words, unified_diff
 
@@ -30,10 +30,9 @@ _AT_REGISTRATION = "--register-with-taints"  # of a joined control plane; later 
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     """Yield the files that differ from what kubeadm would write, the restarts, and the certificates to renew."""
-    del site
     if not is_node(host):
         raise NotYet(f"{host.name} is not a node yet", "provisioner apply")
-    yield from mends(host, cluster)
+    yield from mends(host, cluster, hardening.in_force(host, cluster, site))
 
 
 def is_node(host: Host) -> bool:
@@ -43,12 +42,16 @@ def is_node(host: Host) -> bool:
     )
 
 
-def mends(host: Host, cluster: Cluster) -> Iterator[Change]:
-    """Yield what `changes` does, for a host that is a node; needs no API."""
-    rendering = kubeadm_render.render(host)
+def mends(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
+    """Yield what `changes` does, for a host that is a node; needs no API. site: with the hardening in force."""
+    unread = (yield from hardening.changes(host, site)) if host.spec.is_control_plane else False
+    yield from kernel_settings.before_protection(host, site)
+    rendering = kubeadm_render.render(host, site)
     yield from _kubelet(host, rendering.files)
     if host.spec.is_control_plane:
         yield from static_pods.changes(host, rendering.files)
+        if unread:
+            yield hardening.restart(host)
         yield from _certificates(host, cluster, rendering.clients)
 
 
@@ -151,8 +154,7 @@ def _renew(host: Host, cluster: Cluster, names: list[str]) -> None:
 
 def query(site: Site) -> FactQuery:
     """Return the facts that `changes` and `mends` need."""
-    del site
-    return FactQuery(
+    return hardening.query(site) | FactQuery(
         files=(CONFIG, INSTANCE, FLAGS, f"{static_pods.MANIFESTS}/*.yaml", f"{PKI}/*.crt", f"{PKI}/etcd/*.crt"),
         exists=(kubeadm_state.KUBELET_CONF, kubeadm_state.INIT_STARTED, kubeadm_state.JOIN_STARTED),
         units=(UNIT,),

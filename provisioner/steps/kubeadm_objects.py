@@ -18,6 +18,7 @@ from provisioner.kube import Cluster, Object, kubeadm, kubeadm_drift, kubeadm_re
 from provisioner.kube.objects import object_name
 from provisioner.site import Site
 from provisioner.ssh import Host
+from provisioner.steps import hardening
 from provisioner.steps.nodes import ready
 from provisioner.text import unified_diff
 
@@ -29,7 +30,8 @@ _PER_NODE = {"containerRuntimeEndpoint", "resolvConf"}
 
 def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     """Yield kubeadm's ConfigMaps and objects that are missing or differ, then the waits for kube-proxy and CoreDNS."""
-    rendering = kubeadm_render.render(host)
+    site = hardening.in_force(host, cluster, site)
+    rendering = kubeadm_render.render(host, site)
     yield from _kubeadm_config(host, cluster, site)
     yield from _kubelet_config(host, cluster, site, rendering.files)
     yield from _cluster_info(cluster, site)
@@ -49,7 +51,7 @@ def _kubeadm_config(host: Host, cluster: Cluster, site: Site) -> Iterator[Change
     wanted = _chosen(kubeadm.cluster_configuration(site))
     have = _chosen(live or {})
     if have != wanted:
-        yield _upload(host, "kubeadm", "kubeadm-config", (_text(have) if live else "", _text(wanted)))
+        yield _upload(host, site, "kubeadm", "kubeadm-config", (_text(have) if live else "", _text(wanted)))
 
 
 def _chosen(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,14 +69,14 @@ def _kubelet_config(host: Host, cluster: Cluster, site: Site, files: Mapping[str
         for document in (live, yaml.safe_load(files["config.yaml"]))
     )
     if have != wanted:
-        yield _upload(host, "kubelet", name, (_text(have) if have else "", _text(wanted)))
+        yield _upload(host, site, "kubelet", name, (_text(have) if have else "", _text(wanted)))
 
 
-def _upload(host: Host, phase: str, name: str, texts: tuple[str, str]) -> Change:
+def _upload(host: Host, site: Site, phase: str, name: str, texts: tuple[str, str]) -> Change:
     """Return the change that has kubeadm write a ConfigMap. texts: what differs in it, now and wanted."""
 
     def upload() -> None:
-        documents = kubeadm.init_documents(host.site, host.spec)
+        documents = kubeadm.init_documents(site, host.spec)
         host.put(_CONFIG, yaml.safe_dump_all(documents, sort_keys=False), mode=0o600)
         host.run(f"trap 'rm -f {_CONFIG}' EXIT; kubeadm init phase upload-config {phase} --config {_CONFIG}")
 
@@ -160,5 +162,6 @@ STEP = Step(
     summary="kubeadm's ConfigMaps, kube-proxy and CoreDNS as kubeadm makes them",
     scope=Scope.CLUSTER,
     changes=changes,
+    query=hardening.query,
     after=("kubernetes", "control-plane", "join", "kubeadm-files"),
 )

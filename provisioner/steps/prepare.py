@@ -12,6 +12,7 @@ from provisioner.engine.changes import file, packages
 from provisioner.kube import Cluster
 from provisioner.site import Site, proxy
 from provisioner.ssh import FactQuery, Host
+from provisioner.steps import kernel_settings
 from provisioner.text import unified_diff
 
 MODULES = ("overlay", "br_netfilter")
@@ -48,6 +49,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     if wrong:
         diff = "".join(f"- {name} = {facts.sysctls.get(name, '')}\n+ {name} = {wrong[name]}\n" for name in wrong)
         yield Change(f"set {', '.join(wrong)}", lambda: _run(host, f"sysctl -q -p {SYSCTL_FILE}"), diff)
+    yield from kernel_settings.changes(host, site)
     yield from _no_swap(host)
     yield from _apt_proxy(host, site)
     yield from packages(host, packages_of(host))
@@ -122,11 +124,14 @@ STEP = Step(
     summary="kernel modules, sysctls, swap off, packages",
     scope=Scope.ALL,
     changes=changes,
-    query=lambda site: FactQuery(
-        files=(MODULES_FILE, SYSCTL_FILE, FSTAB, UNIT_FILES, APT_PROXY),
-        exists=(WANTED,),
-        packages=(*PACKAGES, SERVER_PACKAGE),
-        units=SWAP_UNITS,
-        sysctls=tuple(SYSCTLS),
+    query=lambda site: (
+        FactQuery(
+            files=(MODULES_FILE, SYSCTL_FILE, kernel_settings.FILE, FSTAB, UNIT_FILES, APT_PROXY),
+            exists=(WANTED,),
+            packages=(*PACKAGES, SERVER_PACKAGE),
+            units=SWAP_UNITS,
+            sysctls=tuple(SYSCTLS),
+        )
+        | kernel_settings.QUERY
     ),
 )

@@ -15,6 +15,7 @@ from provisioner.ssh import Host
 from provisioner.text import unified_diff
 
 MANIFESTS = "/etc/kubernetes/manifests"
+API_SERVER = f"{MANIFESTS}/kube-apiserver.yaml"
 # Where each component says on the loopback address that it is well (kubeadm's probes); any answer is a sign of life.
 HEALTH = {
     "etcd": "http://127.0.0.1:2381/health",

@@ -74,7 +74,7 @@ def test_api_versions(tmp_path: Path, version: str, beta: str) -> None:
 @pytest.mark.parametrize(("version", "beta"), BETAS)
 def test_extra_arguments(tmp_path: Path, version: str, beta: str) -> None:
     del beta
-    documents = init(tmp_path, version, EXTRA)
+    documents = init(tmp_path, version, EXTRA + hosts_toml.UNHARDENED)
     cluster = documents["ClusterConfiguration"]
     assert listed(cluster["apiServer"]["extraArgs"], version) == {"audit-log-maxage": "7", "v": "2"}
     assert listed(cluster["controllerManager"]["extraArgs"], version) == {"leader-elect": "false"}
@@ -108,7 +108,7 @@ def test_key_algorithm(tmp_path: Path, version: str, beta: str) -> None:
 @pytest.mark.parametrize(("version", "beta"), BETAS)
 def test_without_extra_arguments_there_is_no_key(tmp_path: Path, version: str, beta: str) -> None:
     del beta
-    cluster = init(tmp_path, version)["ClusterConfiguration"]
+    cluster = init(tmp_path, version, hosts_toml.UNHARDENED)["ClusterConfiguration"]
     assert cluster["controllerManager"] == cluster["scheduler"] == {}
     assert "extraArgs" not in cluster["apiServer"]
     assert cluster["etcd"] == {"local": {"dataDir": "/var/lib/etcd"}}

@@ -10,6 +10,7 @@ import yaml
 from provisioner.kube import Object, kubeadm, kubeadm_drift, kubeadm_state
 from provisioner.site import Site, SiteErrors
 from provisioner.steps.control_plane import STEP
+from tests.hosts_toml import UNHARDENED
 from tests.unit.fake_cluster import FakeCluster
 from tests.unit.steps.doubles import drain, fleet_for, present, site_at
 
@@ -95,19 +96,20 @@ def test_a_vip_may_take_the_place_of_an_endpoint_with_its_address(tmp_path: Path
 
 
 def test_all_differences_are_reported_at_once(tmp_path: Path) -> None:
-    cluster = cluster_of(site_at(tmp_path))
+    site = site_at(tmp_path, rest=UNHARDENED)
+    cluster = cluster_of(site)
     cluster.live("ConfigMap", "kubeadm-config", "kube-system")["data"]["ClusterConfiguration"] = "{}"
-    assert len(refused(cluster, site_at(tmp_path))) == 3  # the name and both networks
+    assert len(refused(cluster, site)) == 3  # the name and both networks
 
 
 def test_an_argument_that_kubeadm_adds_is_compared_only_if_configured(tmp_path: Path) -> None:
     """Until 1.30 kubeadm notes the API server's authorization-mode among the extra arguments."""
-    site = site_at(tmp_path)
+    site = site_at(tmp_path, rest=UNHARDENED)
     live = kubeadm.cluster_configuration(site)
     live["apiServer"]["extraArgs"] = {"authorization-mode": "Node,RBAC"}
     cluster = FakeCluster(document("kubeadm-config", "ClusterConfiguration", live))
     kubeadm_drift.refuse_differences(cluster, site)  # type: ignore[arg-type]
-    other = site_at(tmp_path, rest='[kubeadm]\napi_server = { "authorization-mode" = "Webhook" }')
+    other = site_at(tmp_path, rest=f'{UNHARDENED}[kubeadm]\napi_server = {{ "authorization-mode" = "Webhook" }}')
     assert "has a different authorization-mode" in refused(cluster, other)[0]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.checks import freed, nodeport, retained, storage
+from provisioner.checks import freed, hardening, nodeport, retained, storage
 from provisioner.kube import Object
 from provisioner.site import Site
 from provisioner.steps import workloads
@@ -49,11 +49,16 @@ def retained_data(folder: Path, site: Site) -> list[Object]:
     return retained.objects(site, shipped(site, "shared-volume", "Deployment"))
 
 
+def hardening_objects(folder: Path, site: Site) -> list[Object]:
+    return [hardening.secret("verify-1", "t"), hardening.fresh_namespace("verify-1"), hardening.privileged_pod("a")]
+
+
 CHECKS: dict[str, Callable[[Path, Site], list[Object]]] = {
     "nodeport": nodeports,
     "storage": too_large,
     "freed": freed_addresses,
     "retained": retained_data,
+    "hardening": hardening_objects,
 }
 
 

@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from provisioner.errors import ClusterError, HostError
 from provisioner.kube import ApiState, kubeadm_state
-from provisioner.site import Site
+from provisioner.site import Site, hardening
 from provisioner.ssh import Host, jobs
 from provisioner.ssh.command import CommandResult
 from provisioner.ssh.facts import File
@@ -61,9 +61,13 @@ def host(tmp_path: Path) -> RecordingHost:
     return hosts_of(site_at(tmp_path, 'kubernetes = "1.20.2"'))["worker1"]
 
 
+KEY = "the file with the key\n"
+
+
 def hosts_of(site: Site) -> dict[str, RecordingHost]:
     hosts = fleet_for(STEP, site)
     hosts[site.first.name].says["openssl x509 -pubkey"] = f"{'0' * 64}  -\n"
+    hosts[site.first.name].says["cat /etc/kubernetes/hardening/encryption.yaml"] = KEY
     return hosts
 
 
@@ -234,10 +238,36 @@ def test_a_further_control_plane_gets_certificates_and_their_key_stays_secret(tm
     # Without it kubeadm asks the API on the NIC of the default route, whose address is in no certificate.
     init = next(one for one in yaml.safe_load_all(text) if one["kind"] == "InitConfiguration")
     assert init["localAPIEndpoint"] == {"advertiseAddress": "192.168.56.10", "bindPort": 6443}
-    upload = first.commands[0]
+    upload = next(command for command in first.commands if "upload-certs" in command)
     assert upload in first.secret
     assert key not in upload
     assert f"rm -f {path}" in upload
+
+
+def test_a_further_control_plane_gets_the_key_of_secrets_before_kubeadm_runs(tmp_path: Path) -> None:
+    site = site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=TWO_CONTROL_PLANES + POOL)
+    hosts = hosts_of(site)
+    api = cluster().hold(node("first"))
+    (change,) = drain(STEP, hosts["second"], api)
+    api.hold(node("second"))
+    change.do()
+    second = hosts["second"]
+    assert second.files[hardening.ENCRYPTION] == (KEY, 0o600)
+    assert hardening.ENCRYPTION in second.secret
+    assert {hardening.AUDIT_POLICY, hardening.ADMISSION} <= set(second.files)
+    (reading,) = [command for command in hosts["first"].commands if command.startswith("cat ")]
+    assert reading in hosts["first"].secret
+    assert KEY.strip() not in "".join([*second.commands, *second.works.values()])
+
+
+def test_a_further_control_plane_does_not_join_where_nobody_has_the_key(tmp_path: Path) -> None:
+    site = site_at(tmp_path, 'endpoint = "192.168.56.9:6443"', hosts=TWO_CONTROL_PLANES + POOL)
+    hosts = hosts_of(site)
+    hosts["first"].says.pop("cat /etc/kubernetes/hardening/encryption.yaml")
+    (change,) = drain(STEP, hosts["second"], cluster().hold(node("first")))
+    with pytest.raises(HostError, match="no other control plane has it: it holds the key of all Secrets"):
+        change.do()
+    assert hosts["second"].works == {}
 
 
 @pytest.mark.parametrize(("role", "waits"), [("control-plane", True), ("worker", False)])

@@ -200,3 +200,9 @@ def test_a_worker_has_neither_static_pods_nor_certificates_of_kubeadm(tmp_path: 
     worker.says["init phase"] = output({"config.yaml": KUBELET})
     worker.know(files={CONFIG: present("x: 1"), kubeadm_state.KUBELET_CONF: present()}, units={UNIT: running()})
     assert summaries(STEP, worker) == [f"change {CONFIG}, restart the kubelet"]
+
+
+def test_a_manifest_with_an_empty_argument_is_one_that_differs(host: RecordingHost) -> None:
+    path = f"{static_pods.MANIFESTS}/etcd.yaml"
+    text = yaml.safe_dump({"spec": {"containers": [{"command": ["etcd", None]}]}})
+    assert summaries(STEP, host.know(files={path: present(text)})) == [f"change {path}"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from provisioner.ssh.facts import Package, Unit
-from provisioner.steps import prepare
+from provisioner.steps import kernel_settings, prepare
 from provisioner.steps.prepare import STEP
 from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, running, site_at, summaries
 
@@ -26,7 +26,7 @@ def converged(host: RecordingHost) -> RecordingHost:
     host.works.clear()
     return host.know(
         modules=frozenset({"overlay", "br_netfilter", "ext4"}),
-        sysctls=dict(prepare.SYSCTLS),
+        sysctls={**prepare.SYSCTLS, **kernel_settings.SETTINGS},
         packages={name: Package("1") for name in prepare.PACKAGES},
     )
 
@@ -37,12 +37,19 @@ def test_a_blank_host(host: RecordingHost) -> None:
         "load overlay, br_netfilter",
         "write /etc/sysctl.d/90-provisioner.conf",
         "set net.ipv4.ip_forward, net.bridge.bridge-nf-call-iptables, net.bridge.bridge-nf-call-ip6tables",
+        "write /etc/sysctl.d/99-zz-provisioner.conf",
+        f"set {', '.join(kernel_settings.SETTINGS)}",
         "install ca-certificates, curl, conntrack, ebtables, ethtool, iptables, nfs-common, socat",
     ]
     assert host.files["/etc/modules-load.d/provisioner.conf"] == ("overlay\nbr_netfilter\n", 0o644)
     sysctls = dict(line.split(" = ") for line in host.files[prepare.SYSCTL_FILE][0].splitlines())
     assert sysctls == prepare.SYSCTLS
-    assert host.commands == ["modprobe -a overlay br_netfilter", "sysctl -q -p /etc/sysctl.d/90-provisioner.conf"]
+    done = [command for command in host.commands if not command.startswith("for path in ")]  # a question
+    assert done == [
+        "modprobe -a overlay br_netfilter",
+        "sysctl -q -p /etc/sysctl.d/90-provisioner.conf",
+        "sysctl -q -p /etc/sysctl.d/99-zz-provisioner.conf",
+    ]
     (install,) = host.works.values()
     assert "apt-get" in install
     assert " update" in install
