@@ -13,6 +13,7 @@ from provisioner.kube.kubeadm_state import ADMIN_CONF, CA
 from provisioner.site import HostSpec, hardening
 from provisioner.ssh import Host
 from provisioner.steps import kernel_settings
+from provisioner.steps.kubelet_certificates import SERVING
 from provisioner.text import join_words, pluralize
 
 REMEDY = "provisioner apply --only kubeadm-files"
@@ -207,7 +208,7 @@ def _verified(context: Context, nodes: Collection[HostSpec], answers: dict[tuple
             "KUBELET_UNVERIFIED",
             f"the kubelet of {name}",
             "has no certificate of the cluster's CA for its address, so logs, exec and metrics fail there",
-            "provisioner apply --only kubelet-certificates",
+            f"provisioner ssh {name} -- sudo sh -c 'rm {SERVING}; systemctl restart kubelet'; then provisioner apply",
         )
     if not bad:
         yield passed(
