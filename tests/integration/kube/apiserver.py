@@ -129,11 +129,12 @@ def until(condition: Callable[[], bool], what: str, timeout: float = TIMEOUT) ->
 class ControlPlane:
     """The three programs, their certificates and the administrator's kubeconfig.
 
-    unserved: a group and version that the API server must not serve.
+    unserved: a group and version that the API server must not serve. flags: more flags of the API server.
     """
 
     directory: Path
     unserved: str = ""
+    flags: tuple[str, ...] = ()
     ca: Pair = field(default_factory=lambda: issue("kubernetes"))
     ports: dict[str, int] = field(default_factory=dict)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -224,6 +225,7 @@ class ControlPlane:
             "--enable-bootstrap-token-auth",
             "--allow-privileged",
             *([f"--runtime-config={self.unserved}=false"] if self.unserved else ()),
+            *self.flags,
         )
         trust = ssl.create_default_context(cafile=str(place / "ca.crt"))
         self._until("kube-apiserver", lambda: _answers(f"{self.url}/readyz", trust))
