@@ -80,7 +80,8 @@ def _log(output: str) -> Log:
             setattr(log, kind, int(rest))
         elif kind == "size":
             size, _, path = rest.partition(" ")
-            log.sizes[path] = int(size)
+            if size.isdecimal():
+                log.sizes[path] = int(size)
         elif kind == "flag":
             flag, _, value = rest.partition("=")
             log.flags[flag] = value

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import yaml
-
+from provisioner import yaml_text
 from provisioner.engine import Change
 from provisioner.engine.changes import file
 from provisioner.kube import kubeadm_state
@@ -61,10 +60,9 @@ def _settings(host: Host) -> Iterator[Change]:
 def protected(host: Host) -> bool:
     """Return whether this host's kubelet protects the settings, by its configuration file."""
     try:
-        found = yaml.safe_load(host.facts.files[CONFIG].content or "")
-    except yaml.YAMLError:
+        return yaml_text.load_mapping(host.facts.files[CONFIG].content or "").get(hardening.PROTECT) is True
+    except yaml_text.NotYaml:
         return False
-    return isinstance(found, dict) and found.get(hardening.PROTECT) is True
 
 
 def allowed(host: Host, site: Site) -> Site:
