@@ -20,7 +20,7 @@ from provisioner.text import join_words, unified_diff
 
 RESTART = f"{hardening.DIRECTORY}/restart"  # a marker: the API server has not read a new file yet
 MODE = 0o600
-BACKUP = "docs/hardening.md says what to do"
+DOCUMENTATION = "docs/hardening.md says what to do"
 _DIGEST = f"sha256sum {hardening.ENCRYPTION} 2>/dev/null | cut -c-64"
 
 
@@ -57,10 +57,10 @@ def _as_found(host: Host, site: Site) -> tuple[str, ...]:
     }
     if kernel_settings.protected(host):
         found.add("kubelet")
-    lost = host.spec.is_control_plane and not manifest.exists
+    lost = host.spec.is_control_plane and not manifest.exists and site.hardening.verify_kubelets
     if f"--{hardening.mark('verify_kubelets')}=" in lines or lost:
         found.add("verify_kubelets")
-    return tuple(item for item in hardening.items(site) if item in found)
+    return tuple(item for item in hardening.ITEMS if item in found and not hardening.replaced_by(site, item))
 
 
 def differences(cluster: Cluster, site: Site) -> Iterator[Change]:
@@ -71,12 +71,12 @@ def differences(cluster: Cluster, site: Site) -> Iterator[Change]:
     asked = hardening.asked_for(site)
     lacks = [item for item in hardening.items(site) if asked.get(item) and item not in live]
     extra = [item for item in live if asked.get(item) is False]
-    for items, verb in ((lacks, "lacks"), (extra, "has")):
+    for items, verb, asked_how in ((lacks, "lacks", "asks for"), (extra, "has", "turns off")):
         if items:
             yield Change(
-                f"the cluster {verb} {join_words(items)}, other than [hardening] in hosts.toml",
+                f"the cluster {verb} {join_words(items)}, which [hardening] in hosts.toml {asked_how}",
                 lambda: None,
-                by_hand=BACKUP,
+                by_hand=DOCUMENTATION,
             )
 
 
@@ -157,7 +157,7 @@ def _other_keys(host: Host) -> Iterator[Change]:
         yield Change(
             f"{hardening.ENCRYPTION} is not the same on {join_words([host.name, *different])}",
             lambda: None,
-            by_hand=f"copy the one that reads all Secrets to the others; {BACKUP}",
+            by_hand=f"copy the one that reads all Secrets to the others; {DOCUMENTATION}",
         )
 
 
@@ -175,7 +175,7 @@ def _key_is_lost(host: Host) -> HostError:
     return HostError(
         host.name,
         f"has no {hardening.ENCRYPTION}, and no other control plane has it: it holds the key of all Secrets",
-        f"put it back from your backup of /etc/kubernetes before the API server restarts; {BACKUP}",
+        f"put it back from your backup of /etc/kubernetes before the API server restarts; {DOCUMENTATION}",
     )
 
 

@@ -7,7 +7,10 @@ import re
 from tests.e2e import drive
 
 TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
-KEY = re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----|client-key-data: \S|\"token-secret\": \"[a-z0-9]")
+KEY = re.compile(
+    r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----|client-key-data: \S|\"token-secret\": \"[a-z0-9]"
+    r"|\bsecret: [A-Za-z0-9+/]{43}="  # of an EncryptionConfiguration
+)
 # Where provisioner writes, without the packages' files; /var/lib/kubelet holds pods' Secrets.
 PLACES = "/etc /var/lib/provisioner /var/lib/kubelet /var/log /run/provisioner /tmp /var/tmp /home /root"
 
@@ -35,7 +38,8 @@ def none_readable(host: str) -> None:
     found = drive.ssh(
         host,
         f"find {PLACES} -xdev -type f -perm -o=r -size -300k "
-        '-exec grep -lE "PRIVATE KEY-----|client-key-data: .|token: [a-z0-9]{6}\\.[a-z0-9]{16}" {} + '
+        '-exec grep -lE "PRIVATE KEY-----|client-key-data: .|token: [a-z0-9]{6}\\.[a-z0-9]{16}'
+        '|secret: [A-Za-z0-9+/]{43}=" {} + '
         "2>/dev/null || true",
     )
     readable = [line for line in found.text.splitlines() if not _in_a_closed_folder(host, line)]

@@ -81,6 +81,8 @@ def test_without_the_clusters_word_a_node_keeps_what_it_has(tmp_path: Path, clus
     files |= {path: present() for path in (hardening.ENCRYPTION, hardening.AUDIT_POLICY)}  # and a flag:
     files[static_pods.API_SERVER] = present(f"{manifest}- --admission-control-config-file={hardening.ADMISSION}\n")
     assert in_force(host.know(files=files), cluster, host.site) == hardening.ITEMS
+    off = site_at(tmp_path, 'kubernetes = "1.37.2"', UNHARDENED)
+    assert in_force(host, cluster, off) == hardening.ITEMS, "what the cluster has is for a person to change"
 
 
 def test_hosts_toml_and_a_cluster_that_differ(tmp_path: Path) -> None:
