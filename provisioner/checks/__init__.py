@@ -29,7 +29,7 @@ from provisioner.checks import (
 from provisioner.checks.check import Check, Context, Finding
 from provisioner.checks.runner import choose, run
 
-__all__ = ["CHECKS", "Check", "Context", "Finding", "choose", "run"]
+__all__ = ["CHECKS", "Check", "Context", "Finding", "certificates", "choose", "run"]
 
 CHECKS: tuple[Check, ...] = (
     nodes.CHECK,

@@ -40,7 +40,7 @@ class Context:
     """What a check works with: the site, the API and the hosts.
 
     full: include what takes too long to run after every apply. stop: set when the run is aborted; a check then stops
-    at its next `wait_for` and restores what it changed.
+    at its next `wait_for` and restores what it changed. patient: wait for what is on its way; else tell what is now.
     """
 
     site: Site
@@ -48,6 +48,7 @@ class Context:
     hosts: Mapping[str, Host]
     full: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
+    patient: bool = True
 
     @property
     def thorough(self) -> bool:
@@ -102,13 +103,13 @@ def wait_for(
     timeout: float,
     pause: float = 2,
 ) -> T:
-    """Read a state until `done` accepts it or time is up; return the last one in either case.
+    """Read a state until `done` accepts it or time is up; return the last one in either case, the first if impatient.
 
     what: completes "waiting for WHAT". timeout: seconds, scaled by the site. pause: seconds between two reads, scaled
     up to MAX_PAUSE, because reads are what keeps a slow API server busy. Raises Stopped when the run is aborted.
     """
     start = time.monotonic()
-    deadline = start + context.site.timeout(timeout)
+    deadline = start + (context.site.timeout(timeout) if context.patient else 0)
     while True:
         state = read()
         if done(state) or time.monotonic() >= deadline:

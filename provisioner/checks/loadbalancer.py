@@ -65,7 +65,8 @@ def run(context: Context) -> Iterator[Finding]:
     for service in services:
         yield from _pools(context, service, others)
     yield from _distinct(context, services)
-    results = verdicts.verdicts(context.site, cluster, context.hosts, progress=cluster.progress)
+    patience = verdicts.PATIENCE if context.patient else 0.0
+    results = verdicts.verdicts(context.site, cluster, context.hosts, progress=cluster.progress, patience=patience)
     yield from map(verdict, results)
     for external in [ExternalIP(service, ip) for service in services for ip in assigned_ips(service)]:
         yield from serves(context, external)

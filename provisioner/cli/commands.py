@@ -19,7 +19,7 @@ from provisioner.cli.session import open_session
 from provisioner.engine import lock
 from provisioner.engine.runner import Selection, parallel
 from provisioner.errors import ClusterError, HostError, ProvisionerError
-from provisioner.kube import kubeconfig
+from provisioner.kube import kubeconfig, node_rows
 from provisioner.redact import printable, redact
 from provisioner.site import load_site
 from provisioner.ssh import Host
@@ -89,7 +89,7 @@ def status_command(options: Options, output: str | None) -> None:
                 f"the API at {session.site.endpoint} does not answer: {session.cluster.api_error or 'no cluster yet'}",
                 "provisioner plan shows what is missing",
             )
-        rows = status.rows(session.site, session.cluster.nodes())
+        rows = node_rows.rows(session.site, session.cluster.nodes())
         address = session.site.cluster.vip
         holders = [*vip.holders(session.hosts, session.site)] if address else []
     form = output or options.output

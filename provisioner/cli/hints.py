@@ -25,6 +25,7 @@ _WITH_SITE = (
     "l2",
     "node",
     "plan",
+    "report",
     "reset",
     "ssh",
     "status",

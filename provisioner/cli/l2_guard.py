@@ -128,7 +128,7 @@ def run(
     machine = interfaces.read()
     watcher = Watcher(watched, (one.mac for one in machine), interfaces.own_addresses(machine))
     passing = hooks.Hooks(on_verdict, webhook, _note)
-    with store.Store(db or _default_db()) as kept, Listener(place) as listener:
+    with store.Store(db or default_db()) as kept, Listener(place) as listener:
         server = metrics.Server(metrics_port) if metrics_port is not None else None
         _note(_beginning(watched, place, every, server))
 
@@ -181,7 +181,7 @@ def show_history(
     options = options or Options()
     until = time.time()
     begun = store.parse_since(since, until)
-    with store.Store(db or _default_db(), create=False) as kept:
+    with store.Store(db or default_db(), create=False) as kept:
         events = kept.events(since=begun, subjects=subjects)
         before = [event for event in kept.before(begun) if not subjects or event.subject in subjects]
     if (output or options.output) == "json":
@@ -193,7 +193,7 @@ def show_history(
     click.echo(redact(text))
 
 
-def _default_db() -> Path:
+def default_db() -> Path:
     """Return the file of past events: in systemd's state directory, or beside the other state of this folder."""
     folder = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     return Path(folder) / _DB if folder else Path(".provisioner") / _DB

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -17,13 +16,11 @@ from provisioner.cli.l2_collect import write
 from provisioner.cli.l2_selection import Selection, cluster_options, output_option
 from provisioner.cli.l2_sources import Source, open_source
 from provisioner.cli.options import Options
-from provisioner.errors import Inconclusive, ProvisionerError
-from provisioner.l2 import check, diagnosis, owners, targets, terminal
-from provisioner.l2.probe import interfaces
+from provisioner.errors import ProvisionerError
+from provisioner.l2 import diagnosis, sweeping, targets, terminal
 from provisioner.l2.probe.capture import Capture
 from provisioner.l2.scan import picture, picture_svg, survey, table
 from provisioner.l2.scan.survey import SweptAddress
-from provisioner.l2.targets import Address
 from provisioner.redact import redact
 
 CONFIRM_ABOVE = 1024  # addresses; at the default rate that is ten seconds
@@ -67,7 +64,10 @@ def scan(
         _confirm(len(sweep.ips), pps, yes)
         with progress(options) as show:
             show(f"probing {len(sweep.ips)} addresses, about {_duration(len(sweep.ips), pps)}")
-            capture, addresses = _sweep(sweep.ips, source, interface, pps=pps, arp_probe=not no_zero, timeout=timeout)
+            capture, addresses = sweeping.scan(
+                source.facts, sweep.ips, interface, pps=pps, arp_probe=not no_zero, timeout=timeout
+            )
+        source.settle()
     if capture.dropped:
         source.problems.append(
             f"the kernel dropped {capture.dropped} frames here, so silence proves nothing; use a lower --pps"
@@ -102,31 +102,6 @@ def _confirm(count: int, pps: int, yes: bool) -> None:
 def _duration(count: int, pps: int) -> str:
     seconds = count * 2 / pps + 1
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
-
-
-def _sweep(
-    ips: Sequence[Address], source: Source, name: str, *, pps: int, arp_probe: bool, timeout: float
-) -> tuple[Capture, tuple[SweptAddress, ...]]:
-    facts = source.facts
-    machine = interfaces.read()
-    interface = check.choose_interface(machine, ips, facts, name)
-    if set(ips) <= (own := interfaces.own_addresses(machine)):
-        targets.refuse_unusable(ips, facts, own=own)
-    if facts is not None and (node := check.on_a_node(interfaces.vantage(interface), facts, ips)) is not None:
-        raise Inconclusive(" ".join([*node.evidence, node.remedy]))
-    services = targets.services_by_ip(facts)
-    assigned, others = [ip for ip in ips if ip in services], [ip for ip in ips if ip not in services]
-    capture = check.probe_segment(
-        facts, assigned, interface, pps=pps, arp_probe=arp_probe, timeout=timeout, others=others
-    )
-    source.settle()
-    known = owners.from_facts(facts, capture.answers) if facts is not None else owners.NodeMacs()
-    found = survey.owners_by_address(capture, known)
-    results = {}
-    if wanted := survey.to_diagnose(capture, facts, ips):
-        results = dict(zip(wanted, diagnosis.diagnose_all(capture, facts, wanted), strict=True))
-    found |= {ip: result.owners for ip, result in results.items()}
-    return capture, survey.classify(ips, capture, facts, results, found)
 
 
 def _show(

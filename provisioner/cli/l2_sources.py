@@ -17,7 +17,8 @@ from provisioner.errors import ClusterError, Inconclusive, ProvisionerError
 from provisioner.kube import ApiState, ClusterView
 from provisioner.l2 import facts_doubts, facts_file
 from provisioner.l2.collect import collector
-from provisioner.l2.facts import Facts, Metrics, Node, Pool
+from provisioner.l2.collect.offline import site_facts
+from provisioner.l2.facts import Facts, Metrics
 from provisioner.site import load_site
 from provisioner.ssh import Host
 
@@ -144,19 +145,3 @@ def _cluster_source(opened: OpenCluster) -> Source:
 
     source.metrics = metrics
     return source
-
-
-def site_facts(site: Site) -> Facts:
-    """Return the facts in hosts.toml: the nodes' addresses and the pools. All others are unknown."""
-    return Facts(
-        nodes=tuple(Node(name=host.name, internal_ips=(host.address,)) for host in site.hosts),
-        pools=tuple(
-            Pool(
-                name=pool.name,
-                addresses=pool.addresses,
-                auto_assign=pool.auto_assign,
-                avoid_buggy_ips=pool.avoid_buggy_ips,
-            )
-            for pool in site.metallb.pools
-        ),
-    )

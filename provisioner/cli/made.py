@@ -10,8 +10,8 @@ from typing import Any
 from provisioner.cli.hints import INSIDE
 from provisioner.cli.options import Options
 from provisioner.cli.session import Session
-from provisioner.cli.status import rows
 from provisioner.errors import ClusterError, NoCluster
+from provisioner.kube.node_rows import rows
 from provisioner.steps import vip
 from provisioner.text import join_words
 

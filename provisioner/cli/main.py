@@ -30,6 +30,7 @@ LAZY = {
     "apply": ("provisioner.cli.commands:apply_command", "Apply the missing changes to hosts and cluster."),
     "verify": ("provisioner.cli.verify:verify", "Verify that the cluster works."),
     "status": ("provisioner.cli.commands:status_command", "Show the nodes as the API sees them."),
+    "report": ("provisioner.cli.report:report", "Write one HTML page about the cluster."),
     "unlock": ("provisioner.cli.commands:unlock_command", "Show and remove the lock that keeps two runs apart."),
     "node": ("provisioner.cli.node:node", "Drain, uncordon, remove or rebuild a node."),
     "reset": ("provisioner.cli.node:reset", "Remove hosts from the cluster; without --limit, destroy it."),

@@ -24,6 +24,7 @@ __all__ = [
     "load_balancers",
     "manifests",
     "node_ports",
+    "node_rows",
     "objects",
     "templates",
 ]

@@ -24,6 +24,7 @@ __all__ = [
     "result",
     "scan",
     "selectors",
+    "sweeping",
     "targets",
     "terminal",
     "verdicts",

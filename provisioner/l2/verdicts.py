@@ -25,14 +25,19 @@ PAUSE = 2.0
 
 
 def verdicts(
-    site: Site, cluster: Cluster, hosts: Mapping[str, Host], *, progress: Callable[[str], None] = lambda text: None
+    site: Site,
+    cluster: Cluster,
+    hosts: Mapping[str, Host],
+    *,
+    progress: Callable[[str], None] = lambda text: None,
+    patience: float = PATIENCE,
 ) -> tuple[Result, ...]:
     """Return a verdict for every external IP of the cluster and every Service without one yet.
 
-    Faults are checked again for up to `PATIENCE`. If this machine cannot tell (it is a node, is not on the segment, or
-    lacks CAP_NET_RAW), every verdict says so. Raises ClusterError.
+    Faults are checked again for up to `patience` seconds (scaled). If this machine cannot tell (it is a node, is not
+    on the segment, or lacks CAP_NET_RAW), every verdict says so. Raises ClusterError.
     """
-    deadline = time.monotonic() + site.timeout(PATIENCE)
+    deadline = time.monotonic() + site.timeout(patience)
     while True:
         results = _check(site, cluster, hosts)
         faults = [result for result in results if not result.ok and not result.inconclusive]

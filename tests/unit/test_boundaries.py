@@ -50,6 +50,13 @@ WRONG = (
     ("checks/pods.py", "from kubernetes import client", "provisioner.checks.pods ->"),
     ("l2/owners.py", "from scapy.all import ARP", "provisioner.l2.owners ->"),
     ("ssh/sudo.py", "import click", "provisioner.ssh.sudo ->"),
+    ("page/gather/parts.py", "import jinja2", "provisioner.page.gather.parts ->"),
+    (
+        "page/html.py",
+        "from provisioner.page.gather import earlier",
+        "provisioner.page.html -> provisioner.page.gather",
+    ),
+    ("checks/pods.py", "from provisioner import page", "provisioner.checks is not allowed to import provisioner.page"),
     (
         "cli/node.py",
         "from provisioner.site.partial import conflicts",

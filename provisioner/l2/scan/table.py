@@ -73,14 +73,17 @@ def summary(addresses: Sequence[SweptAddress], command: str = "provisioner l2 ch
 
 
 def document(capture: Capture, addresses: Sequence[SweptAddress], version: str, problem: str = "") -> dict[str, Any]:
-    """Return a sweep as l2report/v1 with a `state` per address; `verdict` is "" for those not diagnosed."""
+    """Return a sweep as l2report/v1 with a `state` and a `note` per address.
+
+    `verdict` is "" for those not diagnosed.
+    """
     return report.document(capture, (), version, problem) | {"results": [_entry(address) for address in addresses]}
 
 
 def _entry(address: SweptAddress) -> dict[str, Any]:
     state = address.state.name.lower()
     if address.result is not None:
-        return {**report.result_entry(address.result), "state": state}
+        return {**report.result_entry(address.result), "state": state, "note": address.note}
     return {
         "ip": str(address.ip),
         "family": f"ipv{address.ip.version}",
@@ -88,5 +91,6 @@ def _entry(address: SweptAddress) -> dict[str, Any]:
         "pool": address.pool,
         "verdict": "",
         "state": state,
+        "note": address.note,
         "owners": [report.owner_entry(owner) for owner in address.owners],
     }

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from provisioner.cli import l2_check, l2_scan
+from provisioner.cli import l2_check
 from provisioner.cli.l2 import l2
 from provisioner.cli.l2_collect import write
 from provisioner.cli.options import Options
 from provisioner.errors import ProvisionerError
+from provisioner.l2 import sweeping
 from provisioner.l2.probe.capture import Capture, Vantage
 from provisioner.l2.result import Result
 from provisioner.l2.scan import survey
@@ -112,7 +113,7 @@ def test_a_map_in_a_missing_folder_is_refused_before_the_sweep(tmp_path: Path) -
 def test_an_unwritable_map_does_not_lose_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "folder").mkdir()
     addresses = (survey.SweptAddress(ip_address("192.0.2.7"), survey.AddressState.FREE),)
-    monkeypatch.setattr(l2_scan, "_sweep", lambda *_, **__: (Capture(VANTAGE, (), sent=7), addresses))
+    monkeypatch.setattr(sweeping, "scan", lambda *_, **__: (Capture(VANTAGE, (), sent=7), addresses))
     status, stdout, stderr = run(tmp_path, "scan", "192.0.2.7", "--svg", str(tmp_path / "folder"), output="json")
     made = json.loads(stdout)
     assert (status, made["run"]["sent"], len(made["results"])) == (2, 7, 1)

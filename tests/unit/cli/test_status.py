@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from provisioner.cli import status
+from provisioner.kube import node_rows
 from tests.hosts_toml import site
 
 
@@ -23,7 +24,7 @@ def node(name: str, ready: str = "True", **spec: Any) -> dict[str, Any]:
 def test_the_table_joins_hosts_and_nodes() -> None:
     nodes = {"master": node("master", unschedulable=True), "two": node("two", "Unknown"), "stray": node("stray")}
     nodes["master"]["metadata"]["labels"]["node-role.kubernetes.io/control-plane"] = ""
-    found = {row["name"]: row for row in status.rows(site(), nodes)}
+    found = {row["name"]: row for row in node_rows.rows(site(), nodes)}
     assert list(found) == ["master", "one", "two", "stray"]
     assert found["master"]["status"] == "Ready, cordoned"
     assert found["master"]["roles"] == "control-plane"

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from provisioner.cli import l2_sources
 from provisioner.errors import Inconclusive
 from provisioner.l2 import check
+from provisioner.l2.collect import offline
 from provisioner.l2.facts import Facts, Nic, Node, Port, Service
 from provisioner.l2.probe import interfaces
 from provisioner.l2.probe.arp import Kind
@@ -150,7 +150,7 @@ def test_merging_two_runs_loses_nothing() -> None:
 
 def test_hosts_toml_alone_gives_addresses_and_pools_only(tmp_path: Path) -> None:
     pool = hosts_toml.pool("lab", "192.0.2.200-192.0.2.203", auto_assign=False)
-    facts = l2_sources.site_facts(hosts_toml.load(tmp_path, hosts_toml.hosts("m") + pool))
+    facts = offline.site_facts(hosts_toml.load(tmp_path, hosts_toml.hosts("m") + pool))
     assert [(node.name, node.internal_ips, node.nics) for node in facts.nodes] == [("m", ("192.0.2.10",), None)]
     assert facts.pools is not None
     assert (facts.pools[0].addresses, facts.pools[0].auto_assign) == (("192.0.2.200-192.0.2.203",), False)
