@@ -47,6 +47,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
             host.report.emit("note", sentence, host=host.name)
         return
     else:
+        _refuse_second_cluster(host)
         _refuse_leftovers(host)
     for sentence in site_hardening.left_off(site):
         host.report.emit("note", sentence, host=host.name)
@@ -92,6 +93,20 @@ def _finished(host: Host, cluster: Cluster) -> bool:
         return all(cluster.get(kind, name, namespace, version) for kind, name, namespace, version in wanted)
     except ApiForbidden:  # since 1.29 admin.conf exists before its ClusterRoleBinding
         return False
+
+
+def _refuse_second_cluster(host: Host) -> None:
+    """Raise HostError if the cluster runs on another control plane: this one is blank, and has to join it."""
+    known = host.reachable_facts()
+    for spec in host.site.control_planes:
+        other = host.fleet[spec.name]
+        if other is not host and spec.name in known and kubeadm_state.exists(other, kubeadm_state.ADMIN_CONF):
+            raise HostError(
+                host.name,
+                f"is not a node, but {spec.name} is a control plane of a cluster, which kubeadm init would split",
+                f"put {spec.name} before {host.name} in hosts.toml, so that {host.name} joins its cluster; "
+                f"if you do not need that cluster: provisioner reset --limit {spec.name}",
+            )
 
 
 def _refuse_where_others_joined(host: Host) -> None:

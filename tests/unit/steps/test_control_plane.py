@@ -13,9 +13,20 @@ from provisioner.kube import ApiState, Object, kubeadm, kubeadm_state
 from provisioner.kube.api import refusal
 from provisioner.steps import kernel_settings
 from provisioner.steps.control_plane import CONFIG, STEP
+from tests import hosts_toml
 from tests.unit.fake_cluster import FakeCluster
 from tests.unit.objects import node
-from tests.unit.steps.doubles import RecordingHost, carry_out, drain, fleet_for, present, running, site_at, summaries
+from tests.unit.steps.doubles import (
+    POOL,
+    RecordingHost,
+    carry_out,
+    drain,
+    fleet_for,
+    present,
+    running,
+    site_at,
+    summaries,
+)
 
 INIT = "kubeadm init (Kubernetes 1.20.2, flannel, pods 10.244.0.0/16)"
 CLEAN, NOTE = "clean up after an interrupted kubeadm init", "record that kubeadm init has finished"
@@ -201,3 +212,15 @@ def test_the_timeout_includes_a_long_init_timeout(tmp_path: Path) -> None:
     host = fleet_for(STEP, site_at(tmp_path, rest='[kubeadm]\ninit_timeout = "30m"'))["master"]
     carry_out(STEP, host)
     assert host.timeouts["kubeadm-init"] >= 30 * 60 + 300
+
+
+def test_a_blank_first_control_plane_of_a_cluster_that_runs_elsewhere(tmp_path: Path) -> None:
+    """Its machine was lost and installed anew; init would make a second cluster at the same address."""
+    control_planes = [("one", "192.168.56.10", "control-plane"), ("two", "192.168.56.11", "control-plane")]
+    text = "".join(hosts_toml.host(*each) for each in control_planes) + POOL
+    hosts = fleet_for(STEP, site_at(tmp_path, 'vip = "192.168.56.9"', hosts=text))
+    assert len(drain(STEP, hosts["one"], FakeCluster(api=ApiState.ABSENT))) == 1
+    hosts["two"].know(files=has(kubeadm_state.ADMIN_CONF, kubeadm_state.KUBELET_CONF))
+    with pytest.raises(HostError, match="two is a control plane of a cluster") as raised:
+        drain(STEP, hosts["one"], FakeCluster(node("two")))
+    assert "put two before one in hosts.toml" in raised.value.remedy
