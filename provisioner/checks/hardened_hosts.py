@@ -215,7 +215,7 @@ def _verified(context: Context, nodes: Collection[HostSpec], answers: dict[tuple
         yield passed(
             "KUBELETS_VERIFIED",
             "the API server",
-            f"verifies kubelets, and {pluralize(len(nodes), 'kubelet')} have certificates of the cluster's CA",
+            f"verifies kubelets: {pluralize(len(nodes), 'kubelet')} with a certificate of the cluster's CA",
         )
 
 
