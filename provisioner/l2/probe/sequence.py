@@ -23,7 +23,6 @@ from provisioner.l2.probe.probe_target import ProbeTarget, merged
 from provisioner.l2.probe.prober import DEFAULT_PPS, TAIL, Prober
 
 ATTEMPTS = 10  # connections to each port
-SWEEP_TAIL = 0.75  # of the tail; arp-scan waits as long for its last answers
 
 
 def probe(
@@ -44,9 +43,8 @@ def probe(
     interface: see `interfaces.choose`; one without an address sends ARP probes only. others: addresses to sweep
     meanwhile, in this many passes, all but the first to silent ones only. arp_probe: False sends no ARP probes,
     for networks that inspect ARP; retry: ask once more for silent targets. attempts: connections to each port that
-    answers. tail: seconds to listen after the first and the last question, at least 1; SWEEP_TAIL of it after the
-    first pass of a sweep alone, half of it after the later ones. progress: is told what comes next. Raises
-    Inconclusive: no CAP_NET_RAW, interface lost.
+    answers. tail: seconds to listen after the first and the last question, at least 1; half of it after the later
+    passes of a sweep. progress: is told what comes next. Raises Inconclusive: no CAP_NET_RAW, interface lost.
     """
     tell = progress or (lambda _: None)
     tail = max(TAIL, tail)
@@ -64,7 +62,7 @@ def probe(
         run.send(questions.request(interface, ip) for ip in asks)
         half, clear = time.monotonic() + tail / 2, time.monotonic() + tail
         run.send(run.first_question(ip, arp_probe) for ip in swept)
-        end = time.monotonic() + (tail if asks else SWEEP_TAIL * tail)
+        end = time.monotonic() + tail
         for left in reversed(range(passes - 1)):
             if run.send(run.second_question(ip, arp_probe) for ip in prober.unanswered(swept)):
                 end = max(end, time.monotonic() + tail / 2)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.l2.probe.rate_limit import CLOSEST
 from tests.integration.l2.conftest import Segment
 from tests.integration.l2.probing import background, probe
 
@@ -42,6 +43,6 @@ def test_the_rate_of_frames_is_the_requested_one(segment: Segment, pps: int) -> 
     times = [float(line.split()[0]) for line in output.splitlines() if re.search(r"Request who-has \S+ tell", line)]
     assert len(times) == 399  # 200 requests, repeated for the 199 silent; tcpdump exits by itself
     rate = (len(times) - 1) / (times[-1] - times[0])
-    # At the highest rate, delays of a busy machine are not made up for.
+    # At the highest rate, delays of a busy machine of more than some milliseconds are not made up for.
     assert pps * (0.9 if pps < 500 else 0.5) < rate < pps * 1.01
-    assert all(later - earlier > 0.0015 for earlier, later in pairwise(times))
+    assert all(later - earlier > 0.8 * CLOSEST for earlier, later in pairwise(times))
