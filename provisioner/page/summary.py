@@ -179,7 +179,7 @@ def _segment(document: Document) -> Tile:
     unclear = sum(one.state == "unclear" for one in addresses)
     right = sum(one.state == "right" for one in addresses)
     if faults:
-        return Tile("segment", "fault", f"{faults} faulty")
+        return Tile("segment", "fault", f"{faults} faulty {'address' if faults == 1 else 'addresses'}")
     if unclear:
         return Tile("segment", "unknown", f"{unclear} inconclusive")
     return Tile("segment", "ok", f"{right} external {'IP' if right == 1 else 'IPs'} right")

@@ -130,6 +130,14 @@ def test_a_wheel_has_the_manifests_types_and_licenses(wheel: Path) -> None:
     assert {path.split("/")[0].split("-")[0] for path in found} == {"provisioner"}
 
 
+def test_a_wheel_draws_the_page_of_a_report(installed: Path, empty: Path) -> None:
+    (empty / "hosts.toml").write_text(UNREACHABLE.format(port=1))
+    done = run(installed / "provisioner", empty, "report", "--offline", "-O", "-")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("<!DOCTYPE html>")
+    assert "default-src &#39;none&#39;" in done.stdout
+
+
 def test_a_source_distribution_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)

@@ -9,7 +9,7 @@ from provisioner.page import render
 from tests.integration.page.browser import running
 from tests.unit.page import sample
 
-WIDTH, HEIGHT = 1100, 1500
+WIDTH, HEIGHT = 1100, 1960
 PICTURE = Path(__file__).parents[3] / "docs/report.png"
 
 
