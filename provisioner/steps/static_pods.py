@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -54,7 +55,7 @@ def changes(host: Host, wanted: dict[str, str]) -> Iterator[Change]:
         old = (now.content if now is not None and now.exists else None) or ""
         live = _load(old)
         new = _keeping_members(text, live)
-        if live != yaml.safe_load(new):
+        if _ordered(live) != _ordered(yaml.safe_load(new)):
             yield Change(
                 f"{'change' if old else 'write'} {path}",
                 _writing(host, name, path, old, new),
@@ -113,6 +114,16 @@ def _keeping_members(text: str, live: Any) -> str:
     program, *words = [word for word in command if not word.startswith(_ONCE)]
     document["spec"]["containers"][0]["command"] = [program, *sorted([*words, *members])]
     return str(yaml.safe_dump(document, sort_keys=True, width=1000))
+
+
+def _ordered(manifest: Any) -> Any:
+    """Return a manifest with its flags in order: kubeadm puts them otherwise on an etcd member that joins."""
+    command = _command(manifest)
+    if not command:
+        return manifest
+    ordered = copy.deepcopy(manifest)
+    ordered["spec"]["containers"][0]["command"] = [command[0], *sorted(command[1:])]
+    return ordered
 
 
 def _command(manifest: Any) -> list[str]:

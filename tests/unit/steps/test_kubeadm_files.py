@@ -206,3 +206,11 @@ def test_a_manifest_with_an_empty_argument_is_one_that_differs(host: RecordingHo
     path = f"{static_pods.MANIFESTS}/etcd.yaml"
     text = yaml.safe_dump({"spec": {"containers": [{"command": ["etcd", None]}]}})
     assert summaries(STEP, host.know(files={path: present(text)})) == [f"change {path}"]
+
+
+def test_the_order_of_flags_is_no_difference(host: RecordingHost) -> None:
+    """On an etcd member that joins, kubeadm has the flags of hosts.toml last; a restart would be for nothing."""
+    path = f"{static_pods.MANIFESTS}/etcd.yaml"
+    host.says["init phase"] = output({**RENDERED, "etcd.yaml": manifest("etcd", "--a=1", "--v=2", "--x=3")})
+    assert summaries(STEP, host.know(files={path: present(manifest("etcd", "--x=3", "--a=1", "--v=2"))})) == []
+    assert summaries(STEP, host.know(files={path: present(manifest("etcd", "--x=3", "--a=1"))})) == [f"change {path}"]
