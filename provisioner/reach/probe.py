@@ -94,19 +94,32 @@ def probe(
 ) -> Probed:
     """Probe every needed port between these hosts, and from this machine; packets of full size; and losses.
 
+    What does not get through is probed again for twice as long, and only that counts: on busy machines one host's
+    probe may be over before another's has begun.
     nodes: the names of the hosts that are nodes already: their own programs answer, or nothing does; there is no
     listening in their place. overlay: the nodes' addresses in the pod network, if there is one.
     """
+    probed = _probe(needs, hosts, nodes, overlay, SECONDS)
+    if probed.blocked or probed.lossy or probed.narrow:
+        probed = _probe(needs, hosts, nodes, overlay, 2 * SECONDS)
+    return probed
+
+
+def _probe(
+    needs: Needs, hosts: Mapping[str, Host], nodes: Collection[str], overlay: Sequence[Overlay], seconds: float
+) -> Probed:
+    """Probe once. seconds: that a host's probe lasts if something does not get through; scaled."""
     token = secrets.token_hex(16)
     answers: dict[str, dict[str, Any]] = {}
     probed = Probed()
     silent: set[str] = set()  # there is no login to them either: not a matter of ports
     with ThreadPoolExecutor(len(hosts) + 1) as pool:
         running = {
-            name: pool.submit(_on_host, host, _config(needs, hosts, host, token=token, overlay=overlay, nodes=nodes))
+            name: pool.submit(_on_host, host, config | {"seconds": needs.site.timeout(seconds)})
             for name, host in hosts.items()
+            for config in [_config(needs, hosts, host, token=token, overlay=overlay, nodes=nodes)]
         }
-        operator = pool.submit(_from_here, needs, hosts)
+        operator = pool.submit(_from_here, needs, hosts, needs.site.timeout(seconds))
         for name, future in running.items():
             try:
                 answer, probed.filters[name] = future.result()
@@ -156,7 +169,6 @@ def _config(
     ]
     return {
         "token": token,
-        "seconds": needs.site.timeout(SECONDS),
         "at_least": needs.site.timeout(AT_LEAST),
         "source": spec.address,
         "listen": [] if host.name in nodes else [port.key for port in needs.listening(spec)],
@@ -178,7 +190,7 @@ def _on_host(host: Host, config: Mapping[str, Any]) -> tuple[dict[str, Any] | No
     """Run the program on a host; return its answer, None without python3, and what filters packets there."""
     source = Path(program.__file__).read_text(encoding="utf-8")
     stdin = f"{source}\nmain({json.dumps(json.dumps(config))})\n"
-    text = host.run(_SCRIPT, stdin=stdin, timeout=SECONDS + 60).stdout
+    text = host.run(_SCRIPT, stdin=stdin, timeout=2 * SECONDS + 60).stdout
     answer, _, _ = text.partition("\n@filter ")
     found = filters.sections(text)
     if answer.strip() == _NO_PYTHON:
@@ -249,15 +261,15 @@ def _judge_here(
         _judge(Blocked(OPERATOR, name, port, how), answers.get(name), probed)
 
 
-def _from_here(needs: Needs, hosts: Mapping[str, Host]) -> dict[tuple[str, int], str]:
-    """Connect from this machine to what it needs, until each port answers or time is up."""
+def _from_here(needs: Needs, hosts: Mapping[str, Host], seconds: float) -> dict[tuple[str, int], str]:
+    """Connect from this machine to what it needs, until each port answers or that many seconds have passed."""
     states = {
         (name, port.number): "silent"
         for name, host in hosts.items()
         for port in needs.needed(None, host.spec)
         if port.protocol == "tcp"
     }
-    deadline = time.monotonic() + needs.site.timeout(SECONDS)
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and any(how != "open" for how in states.values()):
         waiting = [key for key, how in states.items() if how != "open"]
         states |= _connect_all({key: (hosts[key[0]].spec.address, key[1]) for key in waiting}, _SYN_WAIT)
