@@ -16,6 +16,9 @@ from provisioner.report import Event
 from provisioner.text import clock, duration, roughly
 
 _LEAST_ROWS = 3  # of hosts, however low the terminal
+_MOST_BELOW = 10  # different changes of a step that are printed; installing MetalLB makes 33
+_BELOW = "    "
+_NEWLINE = "\n"  # an f-string of Python 3.11 may have no backslash
 
 
 @dataclass
@@ -91,7 +94,7 @@ class Terminal:
         for name, line in shown:
             seconds = line.seconds if line.seconds is not None else now - line.started
             head = f"  {self._marks[line.mark]} {clipped(name, max(width // 3, 8), self._ellipsis):<{names}}  "
-            yield self._row(f"{head}{line.text}", clock(seconds), width)
+            yield self._row(f"{head}{line.text.replace(_NEWLINE, '; ')}", clock(seconds), width)
         if rest := ", ".join(_rest(stage, len(shown))):
             yield self._row(f"    {rest}", "", width)
         yield self._row(f"  {self._total(now)}", "", width, "dim")
@@ -177,7 +180,7 @@ class Terminal:
         self._ended(event, "✘")
 
     def _ended(self, event: Event, mark: str) -> _Line:
-        line = self._stage.lines[event.host]
+        line = self._stage.lines.setdefault(event.host, _Line(event.time))
         line.mark, line.text, line.seconds = mark, event.text, event.data["seconds"]
         return line
 
@@ -202,12 +205,19 @@ class Terminal:
         whole = f"{head}{verdict:16}{took:>12}"
         for line in [whole] if len(whole) <= width else folded(head, f"{verdict}, {took}", width):
             self._print(line, style)
-        indent = "    "
-        for text, hosts in stage.below.items():
-            names = f"  [{', '.join(dict.fromkeys(hosts))}]" if hosts else ""
-            for line in folded(indent, f"{text}{names}", width):
+        below = [*stage.below.items()]
+        shown = below if len(below) <= _MOST_BELOW else below[: _MOST_BELOW - 1]
+        for text, hosts in shown:
+            names = f"  [{', '.join(sorted(dict.fromkeys(hosts), key=self._order))}]" if hosts else ""
+            for line in folded(_BELOW, f"{text}{names}", width):
                 self._print(line)
+        if len(shown) < len(below):
+            self._print(f"{_BELOW}and {len(below) - len(shown)} more, which the log has")
         stage.below = {}
+
+    def _order(self, host: str) -> int:
+        """Return where a host is in the step's order, which is that of hosts.toml."""
+        return self._stage.hosts.index(host) if host in self._stage.hosts else len(self._stage.hosts)
 
     def _on_idle(self, event: Event) -> None:
         del event

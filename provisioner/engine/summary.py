@@ -69,7 +69,9 @@ def error_lines(error: Exception, indent: str = "", host: str = "") -> Iterator[
     tail = error.tail if isinstance(error, HostError | ClusterError) else ""
     yield from (f"{indent}| {line}" for line in redact(tail).splitlines())
     place = f"{error.host}: " if isinstance(error, HostError) and error.host != host else ""
-    yield f"{indent}cause: {place}{redact(error.message)}"
+    first, *more = redact(error.message).splitlines() or [""]
+    yield f"{indent}cause: {place}{first}"
+    yield from (f"{indent}       {line}" for line in more)
     if error.remedy:
         yield f"{indent}try: {redact(error.remedy)}"
 

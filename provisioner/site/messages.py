@@ -90,7 +90,14 @@ def toml_error(content: bytes | str, path: Path, error: Exception) -> SiteError:
 def problems(data: dict[str, Any], error: ValidationError) -> list[Problem]:
     """Return what pydantic refuses, and the conflicts among the rest of the file."""
     refused = [_problem(detail) for detail in error.errors(include_url=False)]
+    meant = {(problem.path[:-1], problem.remedy) for problem in refused}
+    refused = [one for one in refused if (one.path, f'did you mean "{_lacks(one)}"?') not in meant]
     return refused + partial.conflicts(data, error)
+
+
+def _lacks(problem: Problem) -> str:
+    """Return the key that is missing, "" for another problem; one with a typo is there under another name."""
+    return problem.message.removeprefix("has no ") if problem.message.startswith("has no ") else ""
 
 
 def locate(found: list[Problem], text: str, path: Path) -> tuple[SiteError, ...]:

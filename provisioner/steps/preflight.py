@@ -11,7 +11,7 @@ from provisioner.kube import Cluster
 from provisioner.kube.kubeadm_state import KUBELET_CONF
 from provisioner.site import Site
 from provisioner.ssh import FactQuery, Host, HostFacts
-from provisioner.steps import boards, exports_elsewhere, flannel, kubernetes, leftovers, pod_routes, vip
+from provisioner.steps import boards, exports_elsewhere, flannel, hardly_meant, kubernetes, leftovers, pod_routes, vip
 from provisioner.steps.containerd import PACKAGE_2, docker_repository, needs_docker_packages, too_old
 from provisioner.steps.pool_conflicts import pool_addresses_of, pool_conflicts
 from provisioner.steps.vip_conflicts import vip_conflicts, vip_problems
@@ -51,6 +51,8 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
         found += leftovers.problems(facts, site)
         found += boards.problems(facts, site)
         sentences = [*boards.notes(host, site)]
+        if host.name == site.first.name:
+            sentences += hardly_meant.notes(host, site)
         if site.nfs.enabled and host.name == site.nfs_server.name:
             sentences += exports_elsewhere.notes(facts, site)
         for sentence in sentences:
@@ -61,7 +63,7 @@ def changes(host: Host, cluster: Cluster, site: Site) -> Iterator[Change]:
     if first and site.metallb.enabled and not found:  # in a running cluster, the step pools probes new addresses
         found += pool_conflicts(host, [part for pool in site.metallb.pools for part in pool.ranges])
     if found:
-        raise HostError(host.name, "; ".join(found), REMEDY)
+        raise HostError(host.name, "\n".join(found), REMEDY)
     yield from ()
 
 

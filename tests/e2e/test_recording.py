@@ -41,5 +41,5 @@ def test_a_whole_run_is_recorded() -> None:
         assert status == 0, "".join(text for _, text in cast.sent[-20:])
     thin = cast.thinned()
     thin.save(CAST, TITLE)
-    SVG.write_text(draw(thin, TITLE), encoding="utf-8")
+    SVG.write_text(draw(Cast.load(CAST), TITLE), encoding="utf-8")
     drive.say(f"recorded {cast.seconds:.0f} s")

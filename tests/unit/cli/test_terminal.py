@@ -155,3 +155,17 @@ def test_a_check_goes_on_after_a_finding_was_printed() -> None:
     assert lines[0].startswith("Check 1 of 16  nodes: nodes are Ready")
     assert "waiting for a pod" in lines[1]
     screen.view.close()
+
+
+def test_of_many_changes_the_first_are_printed_with_hosts_in_their_order() -> None:
+    screen = Screen()
+    screen.step(number=5, of=18)
+    for number in range(33):
+        for host in reversed(HOSTS):
+            screen.report.emit("change", f"apply object{number}", host=host, step="kubernetes")
+    for host in HOSTS:
+        screen.report.emit("done", host=host, step="kubernetes", changes=33, seconds=75.0)
+    screen.report.emit("step-done", step="kubernetes", seconds=75.1)
+    lines = screen.out.getvalue().splitlines()
+    assert lines[-10] == "    apply object0  [master, worker1, worker2]"
+    assert lines[-1] == "    and 24 more, which the log has"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from provisioner.errors import HostError
 from provisioner.kube.kubeadm_state import KUBELET_CONF
-from provisioner.ssh import HostNic
+from provisioner.ssh import Host, HostNic
 from provisioner.ssh.facts import Package
-from provisioner.steps import boards
+from provisioner.steps import boards, hardly_meant
 from provisioner.steps.preflight import STEP
 from tests import hosts_toml
 from tests.unit.steps.doubles import POOL, RecordingHost, drain, fleet_for, present, site_at
@@ -115,7 +115,7 @@ def test_a_control_plane_needs_more(fleet: dict[str, RecordingHost], facts: dict
 
 def test_all_problems_are_reported_at_once(fleet: dict[str, RecordingHost]) -> None:
     message = told(fleet["worker1"].know(memory_mib=1, clock_skew=100.0, listening=frozenset({10250})))
-    assert [part.split()[0] for part in message.split("; ")] == ["its", "has", "port"]
+    assert [part.split()[0] for part in message.splitlines()] == ["its", "has", "port"]
 
 
 @pytest.mark.parametrize(
@@ -292,3 +292,25 @@ def test_a_repository_that_is_there_twice(fleet: dict[str, RecordingHost]) -> No
     other = "/etc/apt/sources.list.d/mine.list"
     host = fleet["worker1"].know(files={ours: present(line.format("a")), other: present(line.format("b"))})
     assert told(host).endswith(f"with another key, in {other}, so that apt reads no source at all: sudo rm {ours}")
+
+
+@pytest.mark.parametrize(
+    ("version", "pool", "expected"),
+    [
+        ("1.37", "192.168.56.200-192.168.56.203", []),
+        ("1.37.2", "192.168.56.128/26", []),
+        ("1.30.999", "192.168.56.200-192.168.56.203", ["Kubernetes 1.30.999 is newer than any that this release"]),
+        ("1.37", "10.9.0.8/30", ["pool lab (10.9.0.8/30) is outside of the hosts' network 192.168.56.0/24"]),
+        ("1.37", "fd00::8/126", []),
+    ],
+)
+def test_what_is_hardly_meant_is_told_once(tmp_path: Path, version: str, pool: str, expected: list[str]) -> None:
+    site = site_at(
+        tmp_path,
+        f'kubernetes = "{version}"',
+        hosts=f"{hosts_toml.hosts('master', 'worker1', network='192.168.56')}{hosts_toml.pool('lab', pool)}",
+    )
+    found = fleet_for(STEP, site)
+    told = [*hardly_meant.notes(cast("Host", found["master"]), site)]
+    assert len(told) == len(expected)
+    assert all(sentence.startswith(start) for sentence, start in zip(told, expected, strict=True))
