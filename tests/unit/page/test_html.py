@@ -143,6 +143,19 @@ def test_a_page_without_anything_says_so(tmp_path: Path) -> None:
         assert said in text
 
 
+def test_a_node_that_does_not_answer_is_told_from_one_that_does(tmp_path: Path) -> None:
+    whole = sample.document(tmp_path)
+    off = tuple(
+        replace(one, owners=(), state="free" if one.ip == "192.0.2.1" else one.state)
+        if one.ip in ("192.0.2.1", "192.0.2.11")
+        else one
+        for one in whole.segment.addresses
+    )
+    dead = replace(whole, segment=replace(whole.segment, addresses=off))
+    counts = [" ".join(Page(render(one)).text).count("does not answer") for one in (whole, dead)]
+    assert counts == [0, 1]
+
+
 def test_what_is_right_is_called_so(tmp_path: Path) -> None:
     whole = sample.document(tmp_path)
     found = tuple(one for one in whole.checks.findings if one.ok)
@@ -166,6 +179,7 @@ TEXT = [
     *((level, f"{level}-tint") for level in ("ok", "warning", "fault")),
     *(("ink", f"{level}-tint") for level in ("fault", "warning", "unknown")),
     ("link", "fault-tint"),
+    ("fault", "panel"),
 ]
 SHAPES = [
     *((f"owner{number}", ground) for number in range(3) for ground in ("ground", "panel")),
