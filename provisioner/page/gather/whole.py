@@ -126,7 +126,10 @@ def _clean(document: Document, wishes: Wishes) -> Document:
 
 
 def _api_problem(cluster: Cluster) -> str:
-    state = cluster.state()
+    try:
+        state = cluster.state()
+    except ProvisionerError as error:  # no control plane can be logged in to, so nothing is known of an API
+        return str(error)
     if state is ApiState.READY:
         return ""
     return cluster.api_error if state is ApiState.UNREACHABLE else "there is no cluster yet"

@@ -18,7 +18,7 @@ from provisioner.errors import HostError, Inconclusive, ProvisionerError, Unreac
 from provisioner.kube import ApiState
 from provisioner.l2 import sweeping
 from provisioner.l2.facts import Facts, Pool, Port, Service
-from provisioner.page import Context, Wishes, from_files, gather, read
+from provisioner.page import Context, Wishes, from_files, gather, read, render
 from provisioner.page.document import from_json, to_json
 from provisioner.page.gather import cluster_side, failovers, findings, hosts_side, segment
 from provisioner.report import Report
@@ -159,6 +159,31 @@ def test_without_an_api_the_rest_is_there(
         ("connect on worker2", "no route to host; switch it on")
     ]
     assert from_json(to_json(made)) == made
+
+
+def test_with_the_control_plane_off_there_is_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows then whether there is an API: the login is what fails."""
+
+    class Off(FakeCluster):
+        def state(self) -> ApiState:
+            raise Unreachable("master", "connection timed out", "check that the machine is up")
+
+        def reachable(self) -> bool:
+            return self.state() is ApiState.READY
+
+    def scan(*_: Any, **__: Any) -> Any:
+        raise Inconclusive("not on the segment", "go there")
+
+    monkeypatch.setattr(sweeping, "scan", scan)
+    monkeypatch.setattr(hosts_side, "STEPS", ())
+    made = gather(context(tmp_path, Off(), "master", "worker1", "worker2"), Wishes())
+    assert made.problem == "master: connection timed out; check that the machine is up"
+    assert set(made.missing) == {"nodes", "pools", "versions", "segment", "checks", "certificates"}
+    assert [one.where for one in made.drift.unseen] == [
+        f"connect on {name}" for name in ("master", "worker1", "worker2")
+    ]
+    assert [row.name for row in made.nodes.rows] == ["master", "worker1", "worker2"]
+    assert "<h1>homelab</h1>" in render(made)
 
 
 def test_parts_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
