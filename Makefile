@@ -10,7 +10,7 @@ Y := $(if $(CI),-y,)
 INTEGRATION := $(shell [ "$$(id -u)" = 0 ] && grep -qs '^ID=debian' /etc/os-release && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup few cluster plan verify status destroy lab test e2e drills bench krew lint clean
+.PHONY: help setup few cluster plan verify status destroy lab test e2e drills bench krew site lint clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ krew: setup ## package kubectl l2 for Krew in dist/ (URL=where the archive will 
 	@$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
 	@$(BIN)/python krew/package.py dist $(or $(URL),$(error URL=https://… of the release is missing))
 
+site: setup ## build the documentation as a site in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
+
 lint: setup ## run ruff, mypy, and import-linter for the boundaries between packages
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -68,4 +71,4 @@ lint: setup ## run ruff, mypy, and import-linter for the boundaries between pack
 	@$(BIN)/lint-imports --no-logo --no-cache
 
 clean: ## remove the virtual environment and the caches of tools
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist site
