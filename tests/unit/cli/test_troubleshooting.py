@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -123,6 +124,7 @@ def typed(mistake: Typed, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys:
         if text:
             (folder / path).write_text(text)
     monkeypatch.setattr(sys, "argv", ["provisioner", *mistake.command.split()])
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # pytest's own stay
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code in (1, 2)  # l2: 1 is a fault that was found
