@@ -1,9 +1,10 @@
 """A suite runs its files in order, on a lab of its own, and stops at the first failure: each needs the one before it.
 
 SUITE=cluster, the default, takes the machines that `lab up` takes: blank machines become a cluster although apply is
-killed in every step. SUITE=faults: a node is lost, all lose power, and the cluster is reset. SUITE=machines is what
-only virtual machines prove: their kernel with its modules and its NFS, a boot, and a power cut during writes.
-SUITE=unfriendly takes machines as people have them (`lab up --unfriendly`). SUITE=recording makes README's recording.
+killed in every step, all lose power, and the cluster is reset. SUITE=faults: a node is lost before that.
+SUITE=machines is what only virtual machines prove: their kernel with its modules and its NFS, a boot, and a power cut
+during writes. SUITE=unfriendly takes machines as people have them (`lab up --unfriendly`). SUITE=recording makes
+README's recording.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tests import labs
 from tests.e2e import drive
 
 SUITES = {
-    "cluster": ("test_mistakes", "test_killed_apply", "test_proofs", "test_end"),
+    "cluster": ("test_mistakes", "test_killed_apply", "test_proofs", "test_power_cut", "test_reset", "test_end"),
     "faults": ("test_apply", "test_node_gone", "test_power_cut", "test_reset", "test_end"),
     "machines": ("test_apply", "test_power_cut", "test_end"),
     "unfriendly": ("test_unfriendly",),
