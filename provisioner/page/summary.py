@@ -182,6 +182,10 @@ def _segment(document: Document) -> Tile:
         return Tile("segment", "fault", f"{faults} faulty {'address' if faults == 1 else 'addresses'}")
     if unclear:
         return Tile("segment", "unknown", f"{unclear} inconclusive")
+    if silent := sum(one.note.startswith("node ") and not one.owners for one in addresses):
+        return Tile("segment", "fault", f"{pluralize(silent, 'node')} without an answer")
+    if not right:
+        return Tile("segment", "unknown", "No external IP known")
     return Tile("segment", "ok", f"{right} external {'IP' if right == 1 else 'IPs'} right")
 
 
@@ -246,7 +250,7 @@ def _drift(document: Document) -> Tile:
         return absent
     number, unseen = len(document.drift.differences), len(document.drift.unseen)
     level: Level = "warning" if number else "unknown" if unseen else "ok"
-    head = pluralize(number, "difference") if number else "No difference"
+    head = pluralize(number, "difference") if number else "No difference seen" if unseen else "No difference"
     return Tile("drift", level, head, f"{unseen} not seen" if unseen else "")
 
 

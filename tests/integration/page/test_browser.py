@@ -156,7 +156,7 @@ def test_it_is_a_tree_of_names_for_a_screen_reader(shown: Browser, pages: dict[s
         ("rowheader", "worker1"),
         ("region", "Checks"),
         ("image", "Fault"),
-        ("image", "worker1 answers from -2.0 s to 0.0 s"),
+        ("image", "worker1 answers from -1.9 s to 0.0 s"),
     ):
         assert (role, name) in known, (role, name, sorted(one for one in known if one[0] == role))
 

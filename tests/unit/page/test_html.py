@@ -154,6 +154,8 @@ def test_a_node_that_does_not_answer_is_told_from_one_that_does(tmp_path: Path) 
     dead = replace(whole, segment=replace(whole.segment, addresses=off))
     counts = [" ".join(Page(render(one)).text).count("does not answer") for one in (whole, dead)]
     assert counts == [0, 1]
+    quiet = tuple(one for one in off if not one.fault)
+    assert "1 node without an answer" in render(replace(whole, segment=replace(whole.segment, addresses=quiet)))
 
 
 def test_what_is_right_is_called_so(tmp_path: Path) -> None:
