@@ -62,7 +62,7 @@ krew: setup ## package kubectl l2 for Krew in dist/ (URL=where the archive will 
 	@$(BIN)/python krew/package.py dist $(or $(URL),$(error URL=https://… of the release is missing))
 
 site: setup ## build the documentation as a site in site/
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 lint: setup ## run ruff, mypy, and import-linter for the boundaries between packages
 	@$(BIN)/ruff check .
