@@ -24,7 +24,7 @@ from provisioner.report import Log
 
 # Commands, imported when they are used: name -> (module:attribute, one line of help).
 LAZY = {
-    "init": ("provisioner.cli.init:command", "Write a commented hosts.toml."),
+    "init": ("provisioner.cli.init:command", "Propose a hosts.toml for your machines."),
     "plan": ("provisioner.cli.commands:plan_command", "Show what apply would change."),
     "drift": ("provisioner.cli.drift:drift", "Show what differs from hosts.toml, a line each."),
     "apply": ("provisioner.cli.commands:apply_command", "Apply the missing changes to hosts and cluster."),
