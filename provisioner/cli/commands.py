@@ -13,7 +13,7 @@ import click
 import yaml
 
 from provisioner import ownership
-from provisioner.cli import execute, status
+from provisioner.cli import completing, execute, status
 from provisioner.cli.options import Options, split_names
 from provisioner.cli.session import open_session
 from provisioner.engine import lock
@@ -28,12 +28,19 @@ from provisioner.ssh.openssh import arguments
 from provisioner.steps import STEPS, vip
 from provisioner.text import join_words
 
+_HOSTS = completing.list_of(completing.hosts)
+_STEPS = completing.list_of(lambda _: ((step.name, step.summary) for step in STEPS))
+
 
 @click.command("plan")
 @click.option("--diff", is_flag=True, help="Show the diffs of files and objects.")
-@click.option("--limit", default="", metavar="HOSTS", help="Look at these hosts only, comma-separated.")
-@click.option("--only", default="", metavar="STEPS", help="Look at these steps only, comma-separated.")
-@click.option("--from", "start", default="", metavar="STEP", help="Start with this step.")
+@click.option(
+    "--limit", default="", shell_complete=_HOSTS, metavar="HOSTS", help="Look at these hosts only, comma-separated."
+)
+@click.option(
+    "--only", default="", shell_complete=_STEPS, metavar="STEPS", help="Look at these steps only, comma-separated."
+)
+@click.option("--from", "start", default="", shell_complete=_STEPS, metavar="STEP", help="Start with this step.")
 @click.pass_obj
 def plan_command(options: Options, *, diff: bool, limit: str, only: str, start: str) -> None:
     """Show what apply would change, without changing anything.
@@ -51,9 +58,13 @@ def plan_command(options: Options, *, diff: bool, limit: str, only: str, start: 
 
 @click.command("apply")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
-@click.option("--limit", default="", metavar="HOSTS", help="Run on these hosts only, comma-separated.")
-@click.option("--only", default="", metavar="STEPS", help="Run these steps only, comma-separated.")
-@click.option("--from", "start", default="", metavar="STEP", help="Start with this step.")
+@click.option(
+    "--limit", default="", shell_complete=_HOSTS, metavar="HOSTS", help="Run on these hosts only, comma-separated."
+)
+@click.option(
+    "--only", default="", shell_complete=_STEPS, metavar="STEPS", help="Run these steps only, comma-separated."
+)
+@click.option("--from", "start", default="", shell_complete=_STEPS, metavar="STEP", help="Start with this step.")
 @click.option("--dry-run", is_flag=True, help="Show the plan for the selected hosts and steps; change nothing.")
 @click.pass_obj
 def apply_command(options: Options, *, yes: bool, limit: str, only: str, start: str, dry_run: bool) -> None:
@@ -159,7 +170,7 @@ def kubeconfig_command(options: Options, merge: bool) -> None:
 
 
 @click.command("ssh", context_settings={"ignore_unknown_options": True})
-@click.argument("host")
+@click.argument("host", shell_complete=completing.one_of(completing.hosts))
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def ssh_command(options: Options, host: str, command: tuple[str, ...]) -> NoReturn:
@@ -177,7 +188,9 @@ def ssh_command(options: Options, host: str, command: tuple[str, ...]) -> NoRetu
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True})
-@click.option("--limit", default="", metavar="HOSTS", help="Run on these hosts only, comma-separated.")
+@click.option(
+    "--limit", default="", shell_complete=_HOSTS, metavar="HOSTS", help="Run on these hosts only, comma-separated."
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
 def exec_command(options: Options, limit: str, command: tuple[str, ...]) -> None:

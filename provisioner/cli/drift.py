@@ -9,13 +9,16 @@ from typing import NoReturn
 
 import click
 
-from provisioner.cli import execute
+from provisioner.cli import completing, execute
 from provisioner.cli.options import Options, split_names
 from provisioner.cli.session import open_session
 from provisioner.engine import differences, runner, summary
 from provisioner.engine.runner import Outcome, Run, Selection
 from provisioner.redact import printable, redact
 from provisioner.steps import STEPS
+
+_HOSTS = completing.list_of(completing.hosts)
+_STEPS = completing.list_of(lambda _: ((step.name, step.summary) for step in STEPS))
 
 
 @click.command("drift")
@@ -26,8 +29,12 @@ from provisioner.steps import STEPS
     help="text: a line for each difference; prometheus: for node_exporter's textfile collector.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress on a terminal either.")
-@click.option("--limit", default="", metavar="HOSTS", help="Look at these hosts only, comma-separated.")
-@click.option("--only", default="", metavar="STEPS", help="Look at these steps only, comma-separated.")
+@click.option(
+    "--limit", default="", shell_complete=_HOSTS, metavar="HOSTS", help="Look at these hosts only, comma-separated."
+)
+@click.option(
+    "--only", default="", shell_complete=_STEPS, metavar="STEPS", help="Look at these steps only, comma-separated."
+)
 @click.pass_obj
 def drift(options: Options, *, output: str | None, quiet: bool, limit: str, only: str) -> NoReturn:
     """Show what differs from hosts.toml, on hosts and in the cluster, without changing anything.

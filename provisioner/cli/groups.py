@@ -110,6 +110,8 @@ def taking_global_options(command: click.Command) -> click.Command:
 def _override(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     """Replace a global option's value by one that was given after the command."""
     options = context.obj
+    if context.resilient_parsing:  # a shell completes the line: there are no Options yet
+        context.meta[parameter.name or ""] = value
     given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
     if isinstance(options, Options) and given:
         name = (parameter.name or "").removeprefix(_PREFIX)

@@ -16,7 +16,7 @@ from pathlib import Path
 INSIDE = "PROVISIONER_LAB"
 
 PLUGIN = "kubectl-l2"
-_WITHOUT_SITE = ("init", "lab")
+_WITHOUT_SITE = ("completion", "init", "lab")
 _WITH_SITE = (
     "apply",
     "drift",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from provisioner.cli import completing
 from provisioner.cli.l2 import Seconds, interface_option
 from provisioner.cli.l2_selection import Selection, cluster_options, output_option
 from provisioner.cli.l2_sources import open_source
@@ -66,7 +67,7 @@ def guard() -> None:
 
 
 @guard.command()
-@click.argument("words", nargs=-1, metavar="[IP|CIDR|RANGE|pool:NAME]...")
+@click.argument("words", nargs=-1, metavar="[IP|CIDR|RANGE|pool:NAME]...", shell_complete=completing.pools)
 @click.option("--facts", type=click.Path(path_type=Path), metavar="FILE", help="Use this file of `l2 collect`.")
 @click.option("--offline", is_flag=True, help="Use hosts.toml only; do not contact the cluster.")
 @cluster_options

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from provisioner import __version__
+from provisioner.cli import completing
 from provisioner.cli.l2 import probe_options, progress, require_folder
 from provisioner.cli.l2_collect import write
 from provisioner.cli.l2_selection import Selection, cluster_options, output_option
@@ -27,7 +28,7 @@ CONFIRM_ABOVE = 1024  # addresses; at the default rate that is ten seconds
 
 
 @click.command()
-@click.argument("words", nargs=-1, metavar="[CIDR|RANGE|IP|pool:NAME]...")
+@click.argument("words", nargs=-1, metavar="[CIDR|RANGE|IP|pool:NAME]...", shell_complete=completing.pools)
 @probe_options
 @click.option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Also draw the map into this file.")
 @click.option("-y", "--yes", is_flag=True, help=f"Sweep more than {CONFIRM_ABOVE} addresses without confirmation.")

@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from provisioner.catalogue import kubernetes_version
+from provisioner.cli import lab_options
 from provisioner.cli.groups import Group
 from provisioner.cli.hints import INSIDE, invocation, runnable
 from provisioner.cli.lab_link import link
@@ -22,14 +23,6 @@ from provisioner.lab.recipe import DISK_GIB, SYSTEM, SYSTEMS
 from provisioner.lab.spec import EXTRAS, MAX_CONTROL_PLANES, MAX_WORKERS
 from provisioner.lab.unfriendly import make as make_unfriendly
 from provisioner.site import load_site
-
-_DIRECTORY = click.option(
-    "--directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(".provisioner/lab"),
-    show_default=True,
-    help="Directory of the lab's state.",
-)
 
 
 @click.group(name="lab", cls=Group)
@@ -47,7 +40,7 @@ lab.add_command(link)
 
 
 @lab.command()
-@_DIRECTORY
+@lab_options.directory
 @click.option(
     "--control-planes",
     type=click.IntRange(1, MAX_CONTROL_PLANES),
@@ -174,7 +167,7 @@ def up(
 
 
 @lab.command()
-@_DIRECTORY
+@lab_options.directory
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Output format.")
 def status(directory: Path, output: str) -> None:
     """Show the machines, the mirror and the snapshots.
@@ -216,8 +209,8 @@ def status(directory: Path, output: str) -> None:
 
 
 @lab.command(context_settings={"ignore_unknown_options": True})
-@_DIRECTORY
-@click.argument("host")
+@lab_options.directory
+@lab_options.host
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh(directory: Path, host: str, command: tuple[str, ...]) -> None:
     """Log in to a machine, or run a command there.
@@ -230,7 +223,7 @@ def ssh(directory: Path, host: str, command: tuple[str, ...]) -> None:
 
 
 @lab.command(name="exec", context_settings={"ignore_unknown_options": True})
-@_DIRECTORY
+@lab_options.directory
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def execute(directory: Path, command: tuple[str, ...]) -> None:
     """Run a command on the lab's operator machine.
@@ -245,7 +238,7 @@ def execute(directory: Path, command: tuple[str, ...]) -> None:
 
 
 @lab.command()
-@_DIRECTORY
+@lab_options.directory
 @click.argument("name")
 def snapshot(directory: Path, name: str) -> None:
     """Save all running machines as NAME: memory and disks of VMs, disks of containers.
@@ -257,7 +250,7 @@ def snapshot(directory: Path, name: str) -> None:
 
 
 @lab.command()
-@_DIRECTORY
+@lab_options.directory
 @click.argument("name")
 def restore(directory: Path, name: str) -> None:
     """Restore all machines from a snapshot, running and with the current time.
@@ -268,9 +261,9 @@ def restore(directory: Path, name: str) -> None:
 
 
 @lab.command()
-@_DIRECTORY
+@lab_options.directory
 @click.argument("action", type=click.Choice(["off", "cut", "on"]))
-@click.argument("host")
+@lab_options.host
 def power(directory: Path, action: str, host: str) -> None:
     """Shut one machine down (off), end it as pulling its plug does (cut), or start it again (on).
 
@@ -288,7 +281,7 @@ def power(directory: Path, action: str, host: str) -> None:
 
 
 @lab.command()
-@_DIRECTORY
+@lab_options.directory
 def down(directory: Path) -> None:
     """Shut the machines down; keep disks and snapshots.
 
@@ -299,7 +292,7 @@ def down(directory: Path) -> None:
 
 
 @lab.command()
-@_DIRECTORY
+@lab_options.directory
 def destroy(directory: Path) -> None:
     """Remove the lab: machines, disks, snapshots, networks. The image stays in the cache.
 

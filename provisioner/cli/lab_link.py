@@ -4,19 +4,14 @@ from pathlib import Path
 
 import click
 
+from provisioner.cli import lab_options
 from provisioner.lab import lifecycle, links, requirements
 from provisioner.lab.links import Fault
 
 
 @click.command()
-@click.option(
-    "--directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(".provisioner/lab"),
-    show_default=True,
-    help="Directory of the lab's state.",
-)
-@click.argument("host")
+@lab_options.directory
+@lab_options.host
 @click.option("--loss", type=click.FloatRange(0, 100), default=0.0, help="Drop this percentage of frames, both ways.")
 @click.option(
     "--delay", type=click.IntRange(0, 60_000), default=0, help="Delay frames to HOST by this many ms (netem)."

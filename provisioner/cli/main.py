@@ -41,6 +41,7 @@ LAZY = {
     "ssh": ("provisioner.cli.commands:ssh_command", "Log in to a host with the site's settings."),
     "exec": ("provisioner.cli.commands:exec_command", "Run a command on every host as root."),
     "l2": ("provisioner.cli.l2:l2", "Find out who answers for an external IP on the wire."),
+    "completion": ("provisioner.cli.completion:completion", "Print a shell's completion script."),
     "lab": ("provisioner.cli.lab:lab", "Run blank VMs on this machine as a lab."),
 }
 

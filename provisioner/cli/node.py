@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from provisioner.cli import execute
+from provisioner.cli import completing, execute
 from provisioner.cli.execute import FollowUp
 from provisioner.cli.groups import Group
 from provisioner.cli.options import Options, split_names
@@ -33,7 +33,7 @@ def _common(function: F) -> F:
     """Add the argument NAME and the options -y and --dry-run to a command."""
     function = click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")(function)
     function = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")(function)
-    return click.argument("name")(function)
+    return click.argument("name", shell_complete=completing.one_of(completing.hosts))(function)
 
 
 @node.command("drain")
@@ -136,7 +136,13 @@ def _drain_failed(outcome: Outcome) -> bool:
 
 @click.command()
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
-@click.option("--limit", default="", metavar="HOSTS", help="Reset these hosts only, comma-separated.")
+@click.option(
+    "--limit",
+    default="",
+    shell_complete=completing.list_of(completing.hosts),
+    metavar="HOSTS",
+    help="Reset these hosts only, comma-separated.",
+)
 @click.option("--other-cluster", is_flag=True, help="Also reset hosts that are nodes of another cluster.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
 @click.pass_obj

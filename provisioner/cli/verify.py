@@ -12,7 +12,7 @@ from dataclasses import asdict
 import click
 
 from provisioner.checks import CHECKS, Check, Context, Finding, choose, run
-from provisioner.cli import made
+from provisioner.cli import completing, made
 from provisioner.cli.fold import columns, folded
 from provisioner.cli.options import Options
 from provisioner.cli.session import Session, hold_lock, open_session
@@ -22,8 +22,11 @@ from provisioner.redact import redact
 SKIPPED = ("NOT_ENABLED", "NOT_TRIED")
 
 
+_CHECKS = completing.one_of(lambda _: ((check.name, check.summary) for check in CHECKS))
+
+
 @click.command()
-@click.argument("checks", nargs=-1)
+@click.argument("checks", nargs=-1, shell_complete=_CHECKS)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), help="Output format.")
 @click.option("--full", is_flag=True, help="Include checks that take many minutes.")
 @click.pass_obj
