@@ -8,6 +8,7 @@ only.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from functools import partial
 
 from provisioner.engine import Change
 from provisioner.errors import HostError, Unreachable
@@ -115,7 +116,7 @@ def changes(host: Host, site: Site) -> Generator[Change, None, bool]:
             unread = True
             yield Change(
                 f"{'change' if now.exists else 'write'} {path}",
-                lambda path=path, text=text: _write(host, site, path, text),  # type: ignore[misc]
+                partial(_write, host, site, path, text),
                 unified_diff(path, now.content or "", text),
             )
         else:

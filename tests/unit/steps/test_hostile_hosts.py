@@ -73,16 +73,7 @@ class LyingHost(RecordingHost):
     chance: random.Random = field(default_factory=random.Random)
     share: float = 1.0
 
-    def run(
-        self,
-        command: str,
-        *,
-        stdin: str | None = None,
-        timeout: float = 60,
-        check: bool = True,
-        secret: bool = False,
-        root: bool = True,
-    ) -> CommandResult:
+    def run(self, command: str, *, check: bool = True, **_: Any) -> CommandResult:
         status = 0 if check else self.chance.choice([0, 0, 1, 127, 255])
         if self.chance.random() > self.share:
             return CommandResult("", "", 0, 0.0)
